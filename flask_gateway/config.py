@@ -1,0 +1,80 @@
+"""The settings: frozen types, parsed once at start-up, from the environment and one TOML file."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Secret:
+    """A value that no repr, log line or traceback shows. ``reveal()`` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('****')"
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One server that answers calls.
+
+    :param url: ``mock://…``, or an ``http(s)`` base to which ``/chat/completions`` is appended.
+    :param api_key: sent upstream as Bearer.
+    :param max_in_flight: calls under way at once over all workers; 0 means without limit.
+    """
+
+    name: str
+    url: str
+    api_key: Secret | None = None
+    max_in_flight: int = 0
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A model by the name that callers use.
+
+    :param upstream: the name of the upstream that serves it.
+    :param model: the name the upstream knows it by.
+    """
+
+    name: str
+    upstream: str
+    model: str
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One caller's key, kept as the SHA-256 digest of it only.
+
+    :param id: what logs and status pages call it.
+    :param rate_limit_per_minute: overrides the general limit; 0 means without limit.
+    :param models: the models it may name; ``None`` means every model.
+    """
+
+    id: str
+    digest: bytes
+    rate_limit_per_minute: int | None = None
+    models: frozenset[str] | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the gateway is told. Times are seconds, sizes bytes."""
+
+    keys: tuple[KeySettings, ...]
+    upstreams: tuple[UpstreamSettings, ...]
+    models: tuple[ModelSettings, ...] = ()
+    default_upstream: str | None = None
+    rate_limit_per_minute: int = 60
+    max_concurrent_per_key: int = 0
+    circuit_breaker_max_failures: int = 5
+    circuit_breaker_reset_seconds: float = 30.0
+    request_timeout_seconds: float = 10.0
+    max_body_bytes: int = 16 * 1024 * 1024
+    state: str = "shared://"
+    machines: int = 1
+    log: str = "json"
+    #: Things to tell the operator at start-up that are no reason to refuse.
+    warnings: tuple[str, ...] = ()

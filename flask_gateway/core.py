@@ -1,0 +1,157 @@
+"""The nouns of the gateway, and the protocols through which its rooms meet.
+
+Nothing here does I/O, reads a clock or knows HTTP. Three protocols carry the house: a **service**
+answers a call, a **guard** may refuse one, a **store** keeps what the workers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from .errors import GatewayError, Verdict
+
+if TYPE_CHECKING:
+    from .reply import Reply
+
+Answer = TypeVar("Answer")
+
+
+class Operation(StrEnum):
+    """What a caller may ask of a model; the value is the path below ``/v1/``."""
+
+    CHAT = "chat/completions"
+    COMPLETION = "completions"
+    EMBEDDING = "embeddings"
+    RESPONSE = "responses"
+    MODERATION = "moderations"
+    RERANK = "rerank"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who is asking: the owner of an API key, known by an id that is not the key.
+
+    :param id: safe to log and to show; derived from the key's digest, or its configured name.
+    :param rate_limit: requests admitted in any 60 s; 0 means without limit.
+    :param models: the models it may name; ``None`` means every model.
+    """
+
+    id: str
+    rate_limit: int
+    models: frozenset[str] | None = None
+
+    def may_call(self, model: str) -> bool:
+        return self.models is None or model in self.models
+
+
+class Ids(msgspec.Struct, frozen=True):
+    """The names of one request: ours, the caller's trace, and the W3C trace context sent upstream."""
+
+    request: str
+    trace: str
+    traceparent: str
+    tracestate: str = ""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One admitted-for-consideration request to a model.
+
+    :param fields: the body's top level, each value still as the caller wrote it, so that whatever
+        we do not know passes through untouched.
+    :param started: ``time.monotonic()`` at the door, seconds.
+    """
+
+    ids: Ids
+    caller: Caller
+    operation: Operation
+    model: str
+    fields: Mapping[str, msgspec.Raw]
+    stream: bool
+    started: float
+
+    def asking(self, model: str) -> Call:
+        """The same call under the name the upstream knows the model by."""
+        return self if model == self.model else msgspec.structs.replace(self, model=model)
+
+    def payload(self) -> bytes:
+        """The body for the upstream. Written anew, so that it reads the one ``model`` we checked."""
+        return msgspec.json.encode({**self.fields, "model": self.model})
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one answer, as the upstream reported them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How what was admitted ended. Exactly one per permit and per reply."""
+
+    verdict: Verdict
+    usage: Usage | None = None
+    error: GatewayError | None = None
+
+
+class Service(Protocol):
+    """Whatever can answer a call. Behaviour is added by wrapping one in another."""
+
+    @property
+    def name(self) -> str: ...
+
+    def send(self, call: Call) -> Reply:
+        """Answer, or raise a :class:`GatewayError`. The reply is committed but not yet drained."""
+        ...
+
+
+class Permit(Protocol):
+    """What a guard hands out. Settled exactly once; settling again does nothing."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the caller should be told about this permit, error or not."""
+        ...
+
+    def settle(self, outcome: Outcome) -> None: ...
+
+
+class Guard(Protocol):
+    """Whatever may refuse a call."""
+
+    def admit(self, call: Call) -> Permit:
+        """A permit, or a :class:`GatewayError` that says why not. Costs nothing when it refuses."""
+        ...
+
+
+#: What a store keeps under a key: a short tuple of 64-bit integers. Times are microseconds of the
+#: store's own clock, exact in Python, in shared memory and in Redis's doubles alike.
+Value = tuple[int, ...]
+
+#: A pure function ``(old, now) -> (new, answer)``. It may run more than once. ``old`` is ``None``
+#: when there is nothing or it has expired; ``new is old`` means nothing needs writing; ``new`` of
+#: ``None`` forgets the key.
+Change = Callable[[Value | None, int], tuple[Value | None, Answer]]
+
+
+class Store(Protocol):
+    """State shared by all threads, by all workers, or by all machines, depending on which store."""
+
+    def now(self) -> int:
+        """Microseconds of a clock that never steps and that all sharers of the store see alike."""
+        ...
+
+    def read(self, key: str) -> Value | None: ...
+
+    def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
+        """Apply ``change`` atomically, and forget the key ``ttl`` seconds after this write."""
+        ...
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
+        """All live keys that begin with ``prefix``, in no order; for status pages, not for requests."""
+        ...
+
+    def close(self) -> None: ...

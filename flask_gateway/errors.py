@@ -1,0 +1,274 @@
+"""Every way a call can end badly, each knowing its own consequence.
+
+An error says which HTTP status and code it becomes, who is to blame, whether another upstream may
+do better, and what it tells about the upstream that raised it. The raiser knows; the edge obeys
+(``web/errors.py`` renders, ``dispatch.py`` walks on, ``guards/breaker.py`` counts).
+
+Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a caller expects.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+
+class Verdict(Enum):
+    """What the end of an attempt says about the upstream that was asked."""
+
+    SUCCESS = "success"
+    #: The upstream is to blame.
+    FAILURE = "failure"
+    #: It says nothing: the caller left, we refused, we were shut down.
+    IGNORED = "ignored"
+    #: The upstream is well, the request was wrong: heals a probe, clears no count.
+    ANSWERED = "answered"
+    #: The upstream is well and wants a pause.
+    THROTTLED = "throttled"
+
+
+class GatewayError(Exception):
+    """The root. Subclasses set the class attributes; an instance adds what happened this time.
+
+    :param message: one or two sentences for the caller: what happened and what to do.
+    :param param: the field of the request that is at fault, as OpenAI's ``error.param``.
+    :param retry_after: seconds until another try makes sense, or ``None`` for "not known".
+    :param upstream: the name of the upstream concerned.
+    """
+
+    status: int = 500
+    code: str | None = "internal_error"
+    type: str = "server_error"
+    #: ``gateway`` or ``upstream``: who spoke.
+    origin: ClassVar[str] = "gateway"
+    #: Whether asking another upstream may give an answer.
+    another_may_help: ClassVar[bool] = False
+    verdict: ClassVar[Verdict] = Verdict.IGNORED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        upstream: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.upstream = upstream
+        #: Further headers for the caller, added by the guards the call has passed.
+        self.headers: dict[str, str] = {}
+
+
+class InternalError(GatewayError):
+    """A fault of our own code. The details are in the log, never in the answer."""
+
+
+# ---------------------------------------------------------------- the caller's doing
+
+
+class CallerError(GatewayError):
+    """The request cannot be served as it was sent; sending it again unchanged will not help."""
+
+    status = 400
+    code = None
+    type = "invalid_request_error"
+
+
+class Unauthorized(CallerError):
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers["WWW-Authenticate"] = "Bearer"
+
+
+class AmbiguousCredentials(CallerError):
+    code = "ambiguous_credentials"
+
+
+class ModelNotAllowed(CallerError):
+    status = 403
+    code = "model_not_allowed"
+    type = "permission_error"
+
+
+class UnknownUrl(CallerError):
+    status = 404
+    code = "unknown_url"
+
+
+class UnknownModel(CallerError):
+    status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(CallerError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyNotReceived(CallerError):
+    """The body did not arrive as it was announced."""
+
+    code = "incomplete_body"
+
+
+class BodyTooSlow(CallerError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(CallerError):
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(CallerError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class InvalidJson(CallerError):
+    code = "invalid_json"
+
+
+class InvalidField(CallerError):
+    """A field is missing, of the wrong type, or ambiguous; ``param`` names it."""
+
+
+class RateLimited(CallerError):
+    """The caller has used up its requests of the last minute."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "requests"
+
+
+class TooManyConcurrent(CallerError):
+    """The caller has as many calls under way as its key allows."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "concurrency"
+
+
+# ---------------------------------------------------------------- refused on an upstream's account
+
+
+class UpstreamUnavailable(GatewayError):
+    """We did not ask the upstream, for a reason that will pass."""
+
+    status = 503
+    code = "upstream_unavailable"
+    another_may_help = True
+
+
+class CircuitOpen(UpstreamUnavailable):
+    """It has failed too often of late."""
+
+
+class UpstreamFull(UpstreamUnavailable):
+    """It has as many calls under way as we allow it."""
+
+    code = "upstream_full"
+
+
+class UpstreamCooling(UpstreamUnavailable):
+    """It asked for a pause (429), and the pause is not over."""
+
+    status = 429
+    code = "upstream_rate_limited"
+    type = "requests"
+
+
+# ---------------------------------------------------------------- the upstream's doing
+
+
+class UpstreamError(GatewayError):
+    """The upstream was asked and did not give a usable answer."""
+
+    status = 502
+    code = "upstream_error"
+    origin = "upstream"
+    another_may_help = True
+    verdict = Verdict.FAILURE
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, or it was lost before any byte of an answer."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    """Silence beyond the limit."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class UpstreamMalformed(UpstreamError):
+    """An answer that is not what the OpenAI API gives."""
+
+    code = "upstream_malformed"
+
+
+class UpstreamCut(UpstreamError):
+    """The answer broke off."""
+
+    code = "upstream_stream_cut"
+
+
+class UpstreamAuthFailed(UpstreamError):
+    """The upstream refused *our* credential. The caller's own key was fine, so never a 401."""
+
+    code = "upstream_auth_failed"
+    verdict = Verdict.IGNORED
+
+
+class UpstreamMisconfigured(UpstreamError):
+    """A redirect or "not implemented": the upstream's URL or kind is set wrongly."""
+
+    code = "upstream_misconfigured"
+    verdict = Verdict.IGNORED
+
+
+class UpstreamRefusal(UpstreamError):
+    """The upstream answered a 4xx about the request itself; given back as it is.
+
+    :param status: the upstream's status.
+    :param code: the upstream's ``error.code``.
+    :param type: the upstream's ``error.type``.
+    """
+
+    another_may_help = False
+    verdict = Verdict.ANSWERED
+
+    def __init__(  # noqa: PLR0913 - an error envelope has this many fields
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None,
+        type: str,
+        param: str | None = None,
+        retry_after: float | None = None,
+        upstream: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after, upstream=upstream)
+        self.status = status
+        self.code = code
+        self.type = type
+
+
+class UpstreamThrottled(UpstreamRefusal):
+    """The upstream answered 429: its limit, not ours."""
+
+    another_may_help = True
+    verdict = Verdict.THROTTLED

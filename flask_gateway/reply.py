@@ -1,0 +1,167 @@
+"""The answer to a call: one class for streaming and not.
+
+A :class:`Reply` joins a **source** (bytes as the upstream sends them) with a **transcript** (sans-IO
+logic that decides what the caller may see of them), and settles exactly once, at the first of:
+drained, failed, closed. It is a class with ``close`` and not a generator, because closing a generator
+that was never advanced skips its ``finally``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from .core import Outcome, Usage
+from .errors import GatewayError, InternalError, Verdict
+
+log = logging.getLogger(__name__)
+
+Closer = Callable[[Outcome], None]
+
+
+class Source(Protocol):
+    """Where an answer's bytes come from."""
+
+    def read(self) -> bytes:
+        """Some bytes as soon as there are any; ``b""`` at the clean end; else a ``GatewayError``."""
+        ...
+
+    def release(self) -> None:
+        """The answer is complete: keep the connection for the next call if it is clean."""
+        ...
+
+    def close(self) -> None:
+        """Give the answer up: nothing more is wanted of it. May be called again."""
+        ...
+
+
+class Transcript(Protocol):
+    """What an answer says, read as its bytes pass. No socket, no clock: bytes in, bytes out."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the answer has shown itself good, so that a status may be committed to."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer has come to its own end: nothing that follows belongs to it."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came, give what may be sent on. Raises ``GatewayError`` when it is no answer."""
+        ...
+
+    def end(self) -> bytes:
+        """The bytes are over: the last to send, or a ``GatewayError`` when that is too early."""
+        ...
+
+    def cut(self, error: GatewayError) -> bytes:
+        """What a caller who has already seen a part is told, so that it never looks complete."""
+        ...
+
+
+class Reply:
+    """A committed answer. Owned by one thread at a time; iterate it once, then close it."""
+
+    status = 200
+
+    def __init__(self, source: Source, transcript: Transcript, upstream: str) -> None:
+        self.upstream = upstream
+        self.headers: dict[str, str] = {}
+        self.transcript = transcript
+        self._source = source
+        self._pending = b""
+        self._over = False
+        self._closers: list[Closer] = []
+        self._settled = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self.transcript.usage
+
+    def on_close(self, closer: Closer) -> None:
+        """Have ``closer`` told the outcome, before those that were added earlier."""
+        self._closers.append(closer)
+
+    def prime(self) -> Reply:
+        """Wait until the answer is known to be one: the first content of a stream, else all of it.
+
+        :raises GatewayError: it is none; the reply is then settled, and the caller has seen nothing.
+        """
+        held = []
+        try:
+            while not (self._over or self.transcript.ready):
+                held.append(self._step())
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self._pending = b"".join(held)
+        return self
+
+    def _step(self) -> bytes:
+        data = self._source.read()
+        out = self.transcript.feed(data) if data else self.transcript.end()
+        self._over = not data or self.transcript.finished
+        return out
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._pending:
+            out, self._pending = self._pending, b""
+            return out
+        # A chunk may complete no event. Nothing empty is passed on: an empty chunk is never written,
+        # so it would not notice that the caller has gone.
+        while not (self._over or self._settled):
+            try:
+                out = self._step()
+            except GatewayError as error:
+                return self._break_off(error)
+            except Exception as error:  # noqa: BLE001 - the last edge before the server; logged below
+                log.exception("a reply broke in our own hands")
+                return self._break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
+            if out:
+                return out
+        self.settle(Outcome(Verdict.SUCCESS, self.usage))
+        raise StopIteration
+
+    def _break_off(self, error: GatewayError) -> bytes:
+        self.fail(error)
+        return self.transcript.cut(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Settle as the error says. What is not a ``GatewayError`` says nothing of the upstream."""
+        known = error if isinstance(error, GatewayError) else None
+        self.settle(Outcome(known.verdict if known else Verdict.IGNORED, self.usage, known))
+
+    def close(self) -> None:
+        """The server is done with us. Before the end this means that the caller has left."""
+        self.settle(Outcome(Verdict.SUCCESS if self._drained else Verdict.IGNORED, self.usage))
+
+    @property
+    def _drained(self) -> bool:
+        return self._over and not self._pending
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell every closer, once, last added first; none can keep another from being told."""
+        if self._settled:
+            return
+        self._settled = True
+        if self._drained:
+            self._source.release()
+        else:
+            self._source.close()
+        for closer in reversed(self._closers):
+            try:
+                closer(outcome)
+            except Exception:  # noqa: BLE001 - shielded: the others must be told too
+                log.exception("a closer failed")
