@@ -1,8 +1,27 @@
-"""The settings: frozen types, parsed once at start-up, from the environment and one TOML file."""
+"""The settings as the gateway uses them: frozen types. Nothing here reads or parses (see ``settings/``)."""
 
 from __future__ import annotations
 
+import re
+
 import msgspec
+
+#: What stands in any output where a secret would.
+MASK = "****"
+
+#: scheme, userinfo, the rest up to the query, the query or fragment; at most one ``@``, in its place.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?([^@/?#]*@)?([^@?#]*)([?#][^@]*)?")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def mask_url(url: str) -> str:
+    """The URL with its userinfo and its query hidden, also when it is no proper URL."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        scheme = _SCHEME.match(url)
+        return (scheme.group() if scheme else "") + MASK
+    scheme_part, userinfo, rest, query = match.groups(default="")
+    return scheme_part + (f"{MASK}@" if userinfo else "") + rest + (f"{query[0]}{MASK}" if query else "")
 
 
 class Secret:
@@ -17,7 +36,7 @@ class Secret:
         return self._value
 
     def __repr__(self) -> str:
-        return "Secret('****')"
+        return f"Secret({MASK!r})"
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +80,11 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the gateway is told. Times are seconds, sizes bytes."""
+    """Everything the gateway is told. Times are seconds, sizes bytes.
+
+    :param state: may carry a password; show it through :func:`mask_url` only.
+    :param machines: how many gateways share one Redis; each takes this share when Redis is down.
+    """
 
     keys: tuple[KeySettings, ...]
     upstreams: tuple[UpstreamSettings, ...]
@@ -78,3 +101,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: str = "json"
     #: Things to tell the operator at start-up that are no reason to refuse.
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown["state"] = mask_url(self.state)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

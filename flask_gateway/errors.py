@@ -9,8 +9,9 @@ Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Verdict(Enum):
@@ -61,6 +62,10 @@ class GatewayError(Exception):
         #: Further headers for the caller, added by the guards the call has passed.
         self.headers: dict[str, str] = {}
 
+    def envelope(self) -> dict[str, Any]:
+        """The body that tells a caller: OpenAI's error object."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
 
 class InternalError(GatewayError):
     """A fault of our own code. The details are in the log, never in the answer."""
@@ -73,7 +78,7 @@ class CallerError(GatewayError):
     """The request cannot be served as it was sent; sending it again unchanged will not help."""
 
     status = 400
-    code = None
+    code: str | None = None
     type = "invalid_request_error"
 
 
@@ -194,7 +199,7 @@ class UpstreamError(GatewayError):
     """The upstream was asked and did not give a usable answer."""
 
     status = 502
-    code = "upstream_error"
+    code: str | None = "upstream_error"
     origin = "upstream"
     another_may_help = True
     verdict = Verdict.FAILURE
@@ -243,28 +248,30 @@ class UpstreamRefusal(UpstreamError):
     """The upstream answered a 4xx about the request itself; given back as it is.
 
     :param status: the upstream's status.
-    :param code: the upstream's ``error.code``.
-    :param type: the upstream's ``error.type``.
+    :param said: the upstream's own ``error`` object, which the caller gets to see.
     """
 
     another_may_help = False
     verdict = Verdict.ANSWERED
 
-    def __init__(  # noqa: PLR0913 - an error envelope has this many fields
+    def __init__(
         self,
         message: str,
         *,
         status: int,
-        code: str | None,
-        type: str,
-        param: str | None = None,
+        said: Mapping[str, Any],
         retry_after: float | None = None,
         upstream: str | None = None,
     ) -> None:
-        super().__init__(message, param=param, retry_after=retry_after, upstream=upstream)
+        super().__init__(message, retry_after=retry_after, upstream=upstream)
         self.status = status
-        self.code = code
-        self.type = type
+        self.said = said
+        code = said.get("code")
+        self.code = None if code is None else str(code)
+
+    def envelope(self) -> dict[str, Any]:
+        missing = {"message": self.message, "type": "invalid_request_error", "param": None}
+        return {"error": {**missing, **self.said, "code": self.code}}
 
 
 class UpstreamThrottled(UpstreamRefusal):

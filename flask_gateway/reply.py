@@ -126,7 +126,7 @@ class Reply:
                 out = self._step()
             except GatewayError as error:
                 return self._break_off(error)
-            except Exception as error:  # noqa: BLE001 - the last edge before the server; logged below
+            except Exception as error:
                 log.exception("a reply broke in our own hands")
                 return self._break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
             if out:
@@ -163,5 +163,5 @@ class Reply:
         for closer in reversed(self._closers):
             try:
                 closer(outcome)
-            except Exception:  # noqa: BLE001 - shielded: the others must be told too
+            except Exception:
                 log.exception("a closer failed")

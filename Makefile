@@ -1,0 +1,52 @@
+# make run: serve on 127.0.0.1:8000.   make test: everything that is tested, in under five minutes.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint types smoke check requirements clean
+
+run: $(VENV)/run
+	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
+
+check: $(VENV)/run
+	$(BIN)/python -m flask_gateway check
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+# Against a gateway that runs already: make smoke URL=http://127.0.0.1:8000 KEY=dev-key
+URL ?= http://127.0.0.1:8000
+KEY ?= dev-key
+smoke:
+	deploy/smoke.sh $(URL) $(KEY)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The files mark what the environment holds: made anew when the pins change.
+$(VENV)/run: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Pin anew, after a change of the dependencies in pyproject.toml.
+COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-header
+requirements: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(COMPILE) -o requirements.txt pyproject.toml
+	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,81 @@
+"""The command line: ``python -m flask_gateway check``. One function and one parser per command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from .config import Settings
+from .settings import ConfigError, describe, refuse_exposed_dev_key, refuse_split_state, resolve
+from .settings.refusal import one_line
+from .upstreams.mock import read_options
+
+#: sysexits.h: something is wrong in the configuration.
+EX_CONFIG = 78
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run one command and return its exit status; wrong usage exits with 2."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments, os.environ if environ is None else environ)
+    except ConfigError as error:
+        print(f"flask-gateway: {error}", file=sys.stderr)
+        return EX_CONFIG
+    return status
+
+
+def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Validate the settings and show the effective ones. Raises :class:`ConfigError`."""
+    resolved = resolve(environ)
+    _check_mocks(resolved.settings)
+    refuse_exposed_dev_key(resolved.settings, arguments.bind or [str(resolved.server["bind"])])
+    refuse_split_state(resolved.settings, arguments.workers)
+    if not arguments.quiet:
+        for line in describe(resolved):
+            print(line)
+    for warning in resolved.settings.warnings:
+        print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
+    return 0
+
+
+def _check_mocks(settings: Settings) -> None:
+    """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
+    for upstream in settings.upstreams:
+        if not upstream.url.startswith("mock://"):
+            continue
+        try:
+            read_options(upstream.url)
+        except ValueError as error:
+            expected = "a mock URL with options that exist"
+            raise ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m flask_gateway", allow_abbrev=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    checking = commands.add_parser("check", help="validate the settings without serving", allow_abbrev=False)
+    checking.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    checking.add_argument(
+        "--bind",
+        metavar="ADDR",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="addresses the server will listen on: refuse the published key on those others can reach",
+    )
+    checking.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=1,
+        help="how many processes the server will have: refuse state that they could not share",
+    )
+    checking.set_defaults(run=check)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Whatever watches: callables that take a ``Record``. They observe, they never steer."""

@@ -1,0 +1,59 @@
+"""The effective settings in plain lines, with every secret masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..config import MASK, KeySettings, UpstreamSettings, mask_url
+from .refusal import dotted, one_line
+from .resolve import Origin, Resolved
+from .table import SCALARS
+from .url import CHAT_PATH
+
+
+def describe(resolved: Resolved) -> Iterator[str]:
+    """One line per setting: ``name = value  (from environment | file | default)``."""
+    for path, value, origin in _rows(resolved):
+        yield one_line(f"{path} = {value}  (from {origin})")
+
+
+def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
+    settings, origins = resolved.settings, resolved.origins
+    for name, value in resolved.server.items():
+        if value is not None:
+            yield name, str(value), origins[name]
+    for option in SCALARS:
+        value = getattr(settings, option.name)
+        shown = mask_url(value) if option.name == "state" else _plain(value)
+        yield option.name, shown, origins[option.name]
+    for upstream in settings.upstreams:
+        path = dotted("upstreams", upstream.name)
+        yield path, _called(upstream), origins[path]
+        if upstream.api_key is not None:
+            yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
+        yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
+    for model in settings.models:
+        yield dotted("models", model.name), f"{model.model} at {model.upstream}", Origin.FILE
+    for key in settings.keys:
+        path = dotted("keys", key.id)
+        yield path, MASK, origins[path]
+        yield from ((f"{path}.{name}", value, origins[path]) for name, value in _limits(key))
+
+
+def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
+    """What a key has of its own."""
+    if key.rate_limit_per_minute is not None:
+        yield "rate_limit_per_minute", str(key.rate_limit_per_minute)
+    if key.models is not None:
+        yield "models", ", ".join(sorted(key.models))
+
+
+def _called(upstream: UpstreamSettings) -> str:
+    """The URL that is really called."""
+    return upstream.url if upstream.url.startswith("mock:") else upstream.url + CHAT_PATH
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,206 @@
+"""The TOML file: its shape, and what it says, checked value by value but not yet against each other."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..config import MASK, ModelSettings
+from .keys import USABLE_KEY, Digest, Forbidden, SecretRef
+from .kinds import UPSTREAM_NAME, Kind, Line, Lines, Name, UpstreamUrl, WholeNumber
+from .refusal import ConfigError, Unfit, dotted, nearest
+from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+
+_TABLES = ("upstreams", "models", "keys")
+_NAME = Name(UPSTREAM_NAME)
+_MODEL_NAME = Line("the name of a model")
+
+_UPSTREAM: Mapping[str, Kind] = {
+    "url": UpstreamUrl("a URL such as http://localhost:8001"),
+    "api_key_env": VARIABLE,
+    "api_key_file": SECRET_PATH,
+    "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
+    "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
+}
+_MODEL: Mapping[str, Kind] = {"upstream": _NAME, "model": _MODEL_NAME}
+_KEY: Mapping[str, Kind] = {
+    "key_env": VARIABLE,
+    "key_file": SECRET_PATH,
+    "sha256": Digest("the SHA-256 digest of a key, as 64 hex digits"),
+    "rate_limit_per_minute": WholeNumber("a whole number of requests per minute, 0 for unlimited"),
+    "models": Lines("a list of one or more names of models"),
+    "key": Forbidden("no secret in the file", "name its place with key_env or key_file, or give its sha256"),
+}
+
+
+class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    url: str
+    api_key: SecretRef | None = None
+    max_in_flight: int | None = None
+
+
+class FileKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's key; ``held`` is its digest or where it is kept."""
+
+    name: str
+    held: bytes | SecretRef
+    rate_limit_per_minute: int | None
+    models: frozenset[str] | None
+
+
+class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file says; of the scalars only those that are there."""
+
+    scalars: Mapping[str, Any] = {}
+    state: SecretRef | None = None
+    upstreams: tuple[FileUpstream, ...] = ()
+    models: tuple[ModelSettings, ...] = ()
+    keys: tuple[FileKey, ...] = ()
+
+    def variables(self) -> Iterator[str]:
+        """The environment variables the file names as places of secrets."""
+        refs = [
+            self.state,
+            *(upstream.api_key for upstream in self.upstreams),
+            *(key.held for key in self.keys),
+        ]
+        for ref in refs:
+            if isinstance(ref, SecretRef) and ref.folder is None:
+                yield ref.place
+
+
+def read_file(path: str) -> FileSettings:
+    """The settings in the file. Raises :class:`ConfigError`."""
+    document = _parse(path)
+    top = {name: value for name, value in document.items() if name not in _TABLES}
+    scalars = _fields((), top, FILE_SCALARS, also=_TABLES)
+    folder = Path(path).parent
+    return FileSettings(
+        state=_state(scalars),
+        scalars={name: value for name, value in scalars.items() if name != "state_env"},
+        upstreams=tuple(
+            _upstream(name, table, folder) for name, table in _entries(document, "upstreams", _NAME)
+        ),
+        models=tuple(_model(name, table) for name, table in _entries(document, "models", _MODEL_NAME)),
+        keys=tuple(_key(name, table, folder) for name, table in _entries(document, "keys", _NAME)),
+    )
+
+
+def _parse(path: str) -> dict[str, object]:
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ConfigError(CONFIG.variable, path, "the path of a TOML file that can be read", reason) from None
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError(CONFIG.variable, path, "a file in UTF-8", f"see byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        # It says what was found and the line and column, and repeats no value.
+        raise ConfigError(CONFIG.variable, path, "a TOML file", str(error)) from None
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or arrays nested as deep.
+        raise ConfigError(CONFIG.variable, path, "a TOML file with shorter values") from None
+
+
+def _fields(
+    path: tuple[str, ...], table: object, kinds: Mapping[str, Kind], also: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The values of one table, each of its kind. ``also`` are further right names, for the hint."""
+    if not isinstance(table, dict):
+        raise ConfigError(dotted(*path), MASK, f"a table, written [{dotted(*path)}]")
+    return {name: _value(path, name, value, kinds, also) for name, value in table.items()}
+
+
+def _value(
+    path: tuple[str, ...], name: str, value: object, kinds: Mapping[str, Kind], also: tuple[str, ...]
+) -> Any:
+    setting = dotted(*path, name)
+    if name not in kinds:
+        known = [known for known, kind in kinds.items() if not isinstance(kind, Forbidden)]
+        # [models.gpt-4.1] without quotes is a table "1" inside "gpt-4".
+        hint = "put a name that has a dot in quotes" if isinstance(value, dict) and path else None
+        raise ConfigError(setting, MASK, "a known setting", nearest(name, [*known, *also]) or hint)
+    try:
+        return kinds[name].check(value)
+    except Unfit as unfit:
+        raise ConfigError(setting, kinds[name].show(value), unfit.expected, unfit.hint) from None
+
+
+def _entries(document: Mapping[str, object], section: str, kind: Kind) -> Iterator[tuple[str, object]]:
+    """The tables of a section with their names, which are of the kind."""
+    tables = document.get(section, {})
+    if not isinstance(tables, dict):
+        raise ConfigError(section, MASK, f"tables, each written [{section}.NAME]")
+    for name, table in tables.items():
+        try:
+            kind.parse(name)
+        except Unfit as unfit:
+            raise ConfigError(dotted(section, name), None, unfit.expected, "as the last part") from None
+        yield name, table
+
+
+def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
+    path = ("upstreams", name)
+    fields = _fields(path, table, _UPSTREAM)
+    if "url" not in fields:
+        raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
+    place = _only_one(path, fields, ("api_key_env", "api_key_file"))
+    return FileUpstream(
+        name=name,
+        url=fields["url"],
+        api_key=_ref(path, place, fields[place], folder) if place else None,
+        max_in_flight=fields.get("max_in_flight"),
+    )
+
+
+def _model(name: str, table: object) -> ModelSettings:
+    fields = _fields(("models", name), table, _MODEL)
+    if "upstream" not in fields:
+        raise ConfigError(
+            dotted("models", name, "upstream"), None, "the name of an upstream", "it is missing"
+        )
+    return ModelSettings(name=name, upstream=fields["upstream"], model=fields.get("model", name))
+
+
+def _key(name: str, table: object, folder: Path) -> FileKey:
+    path = ("keys", name)
+    fields = _fields(path, table, _KEY)
+    place = _only_one(path, fields, ("key_env", "key_file", "sha256"))
+    if place is None:
+        raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
+    value = fields[place]
+    return FileKey(
+        name=name,
+        held=value if place == "sha256" else _ref(path, place, value, folder),
+        rate_limit_per_minute=fields.get("rate_limit_per_minute"),
+        models=fields.get("models"),
+    )
+
+
+def _state(scalars: Mapping[str, Any]) -> SecretRef | None:
+    place = _only_one((), scalars, ("state", "state_env"))
+    # A redis URL takes its password before the "@" or in the query.
+    if place == "state" and ("@" in scalars["state"] or "password" in scalars["state"].lower()):
+        raise ConfigError(
+            "state", MASK, "no secret in the file", "name a variable that holds the URL in state_env"
+        )
+    return SecretRef("state_env", scalars["state_env"]) if place == "state_env" else None
+
+
+def _only_one(path: tuple[str, ...], fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """Which of the names is set; at most one may be."""
+    given = [name for name in names if name in fields]
+    if len(given) > 1:
+        raise ConfigError(dotted(*path, given[1]), None, f"only one of {' and '.join(given)}")
+    return given[0] if given else None
+
+
+def _ref(path: tuple[str, ...], field: str, value: str, folder: Path) -> SecretRef:
+    return SecretRef(dotted(*path, field), value, folder if field.endswith("_file") else None)

@@ -1,0 +1,201 @@
+"""The kinds of values a setting may have. Each reads text from the environment and values from the file.
+
+A kind knows nothing of names: it raises :class:`Unfit`, and whoever asked says which setting it was.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+import msgspec
+
+from ..config import MASK, mask_url
+from .refusal import Unfit, nearest
+from .url import base_url, split_url
+
+UPSTREAM_NAME = (
+    "a name of up to 64 letters, digits, dots, dashes and underscores, not beginning with . - or _"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DIGITS = re.compile(r"[0-9]+")
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+class Kind(Protocol):
+    """What a value must be."""
+
+    @property
+    def expected(self) -> str:
+        """What the value must be, to follow the word "expected"."""
+        ...
+
+    def parse(self, text: str) -> Any:
+        """The value of an environment variable. Raises :class:`Unfit`."""
+        ...
+
+    def check(self, value: object) -> Any:
+        """The value TOML gave. Raises :class:`Unfit`."""
+        ...
+
+    def show(self, value: object) -> object:
+        """What of a refused value may be printed."""
+        ...
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What most kinds share: a file writes them as a string, and they are no secret."""
+
+    expected: str
+
+    def parse(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def check(self, value: object) -> Any:
+        if not isinstance(value, str):
+            raise Unfit(self.expected)
+        return self.parse(value)
+
+    def show(self, value: object) -> object:
+        if isinstance(value, str):
+            # A URL with credentials may have been set under the wrong name.
+            return mask_url(value) if "@" in value else value
+        # A list or a table may hold anything, also what is a secret elsewhere.
+        return value if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+class WholeNumber(Base, frozen=True):
+    low: int = 0
+    high: int = 10_000_000
+
+    def parse(self, text: str) -> int:
+        digits = text.strip()
+        if not _DIGITS.fullmatch(digits):
+            raise Unfit(self.expected)
+        # Python refuses to read thousands of digits; a number that long is too large anyway.
+        return self.check(int(digits.lstrip("0")[:100] or "0"))
+
+    def check(self, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < self.low:
+            raise Unfit(self.expected)
+        if value > self.high:
+            raise Unfit(f"{self.expected}, at most {self.high}")
+        return value
+
+
+class Seconds(Base, frozen=True):
+    """A time; fractions are allowed, down to a millisecond."""
+
+    low: float = 0.001
+    high: float = 10_000_000
+
+    def parse(self, text: str) -> float:
+        number = text.strip()
+        if not _NUMBER.fullmatch(number):
+            raise Unfit(self.expected)
+        return self.check(float(number))
+
+    def check(self, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise Unfit(self.expected)
+        if not self.low <= value <= self.high:  # also when it is not a number
+            raise Unfit(f"{self.expected}, from {self.low} to {self.high}")
+        return float(value)
+
+
+class OneOf(Base, frozen=True):
+    choices: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> str:
+        if text not in self.choices:
+            raise Unfit(self.expected, nearest(text, self.choices))
+        return text
+
+
+class Name(Base, frozen=True):
+    def parse(self, text: str) -> str:
+        if not _NAME.fullmatch(text):
+            raise Unfit(self.expected)
+        return text
+
+
+class Line(Base, frozen=True):
+    """Any text that can be printed on one line, and is not empty."""
+
+    def parse(self, text: str) -> str:
+        if not text.strip() or not text.isprintable():
+            raise Unfit(self.expected)
+        return text
+
+
+class Lines(Base, frozen=True):
+    """A list of such texts, not empty; in the file only."""
+
+    def check(self, value: object) -> frozenset[str]:
+        if not isinstance(value, list) or not value:
+            raise Unfit(self.expected)
+        line = Line(self.expected)
+        return frozenset(line.check(item) for item in value)
+
+
+class UpstreamUrl(Base, frozen=True):
+    def parse(self, text: str) -> str:
+        return base_url(text)
+
+    def show(self, value: object) -> object:
+        return mask_url(value) if isinstance(value, str) else super().show(value)
+
+
+class UpstreamList(Base, frozen=True):
+    """``name=url;name=url``, as pairs in the order given."""
+
+    def parse(self, text: str) -> tuple[tuple[str, str], ...]:
+        entries = [entry.strip() for entry in text.split(";")]
+        if entries[-1] == "":
+            entries.pop()
+        if not entries:
+            raise Unfit(self.expected)
+        pairs: dict[str, str] = {}
+        for place, entry in enumerate(entries, 1):
+            # A ";" or "=" inside a password would tear it apart, so with an "@" about nothing is shown.
+            shown = MASK if "@" in text else mask_url(entry)
+            name, url = self._pair(entry, place, shown)
+            if name in pairs:
+                raise Unfit("every upstream to have a name of its own", f"entry {place} repeats one", shown)
+            pairs[name] = url
+        return tuple(pairs.items())
+
+    def _pair(self, entry: str, place: int, shown: str) -> tuple[str, str]:
+        name, separator, url = (part.strip() for part in entry.partition("="))
+        if not separator:
+            raise Unfit(self.expected, f"entry {place} has no =", shown)
+        if not _NAME.fullmatch(name):
+            raise Unfit(UPSTREAM_NAME, f"see the name in entry {place}", shown)
+        try:
+            return name, base_url(url)
+        except Unfit as unfit:
+            hint = f"see the URL in entry {place}" + (f"; {unfit.hint}" if unfit.hint else "")
+            raise Unfit(unfit.expected, hint, shown) from None
+
+
+class StateUrl(Base, frozen=True):
+    """Where shared state lives. It may carry a password, so a refused one is never shown."""
+
+    def parse(self, text: str) -> str:
+        if text in {"memory://", "shared://"}:
+            return text
+        scheme, separator, _ = text.partition("://")
+        if scheme not in {"redis", "rediss"} or not separator:
+            schemes = ("memory://", "shared://", "redis://", "rediss://")
+            raise Unfit(self.expected, nearest(f"{scheme}://", schemes) if separator else None)
+        if not text.isprintable() or " " in text or text.partition("@")[2] != text.rpartition("@")[2]:
+            raise Unfit(self.expected, "percent-encode what is special in the password")
+        # Anything but one "@" before the first "/", "?" or "#" would make the password part of the path.
+        authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+        if "@" in text and "@" not in authority:
+            raise Unfit(self.expected, "percent-encode what is special in the password")
+        split_url(text, ("redis", "rediss"))
+        return text
+
+    def show(self, value: object) -> object:
+        return MASK

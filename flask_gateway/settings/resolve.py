@@ -1,0 +1,236 @@
+"""From environment and file to ``Settings``: the environment wins over the file, that over the defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ..config import MASK, KeySettings, Secret, Settings, UpstreamSettings
+from .file import FileKey, FileSettings, FileUpstream, read_file
+from .keys import DEV_KEY, DEV_KEY_DIGEST, SecretRef, digest
+from .refusal import ConfigError, Unfit, dotted, nearest
+from .table import (
+    API_KEYS,
+    CONFIG,
+    OPTIONS,
+    PER_UPSTREAM,
+    PREFIX,
+    SCALARS,
+    SERVER,
+    UPSTREAM_API_KEY,
+    UPSTREAM_MAX_IN_FLIGHT,
+    UPSTREAMS,
+    Option,
+    upstream_variable,
+)
+
+#: What Kubernetes sets in every container beside a Service that is called "gateway".
+_KUBERNETES = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
+
+
+class Origin(StrEnum):
+    """Who set a value."""
+
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """The settings, and by dotted path where each comes from.
+
+    :param server: the settings that are not in ``Settings``, the path of the file and the server's own;
+        ``None`` for what is not set and has no fixed default.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    server: Mapping[str, object]
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings. Reads the files it is pointed at and nothing else. Raises :class:`ConfigError`."""
+    return resolve(environ).settings
+
+
+def resolve(environ: Mapping[str, str]) -> Resolved:
+    """The settings with their origins. Raises :class:`ConfigError`."""
+    layers = _Layers(environ)
+    upstreams = tuple(layers.upstreams())
+    _refuse_unknown(environ, upstreams, layers.file)
+    scalars = {option.name: layers.scalar(option) for option in SCALARS}
+    if scalars["default_upstream"] is None and len(upstreams) == 1:
+        scalars["default_upstream"] = upstreams[0].name
+    keys = tuple(layers.keys())
+    settings = Settings(keys=keys, upstreams=upstreams, models=layers.file.models, **scalars)
+    _refuse_missing_upstreams(settings, layers.origins)
+    _refuse_equal_keys(keys)
+    return Resolved(
+        settings=msgspec.structs.replace(settings, warnings=tuple(_warnings(settings, layers.origins))),
+        origins=layers.origins,
+        server={option.name: layers.scalar(option) for option in (CONFIG, *SERVER)},
+    )
+
+
+class _Layers:
+    """The environment over the file over the defaults. Notes in ``origins`` who spoke."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.origins: dict[str, Origin] = {}
+        path = self.scalar(CONFIG)
+        self.file = FileSettings() if path is None else read_file(path)
+
+    def scalar(self, option: Option) -> Any:
+        """The value of a setting that stands alone."""
+        origin, value = Origin.DEFAULT, None if option.default is None else option.kind.parse(option.default)
+        if option.variable in self.environ:
+            origin, value = Origin.ENVIRONMENT, _parse(self.environ, option.variable, option)
+        elif option.in_file and option.name in self.file.scalars:
+            origin, value = Origin.FILE, self.file.scalars[option.name]
+        elif option.name == "state" and self.file.state is not None:
+            origin, value = Origin.FILE, self.file.state.follow(self.environ, option.kind)
+        self.origins[option.name] = origin
+        return value
+
+    def upstreams(self) -> Iterator[UpstreamSettings]:
+        """The upstreams of the environment, else of the file, else the mock; each with its variables."""
+        variables: dict[str, str] = {}
+        for upstream in self._listed_upstreams():
+            path = ("upstreams", upstream.name)
+            variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
+            if variable in variables:
+                hint = f"{variables[variable]} has that one too"
+                raise ConfigError(dotted(*path), None, f"a name that makes {variable} its own", hint)
+            variables[variable] = upstream.name
+            yield UpstreamSettings(
+                name=upstream.name,
+                url=upstream.url,
+                api_key=self._upstream_key(upstream),
+                max_in_flight=self._max_in_flight(upstream),
+            )
+
+    def _listed_upstreams(self) -> tuple[FileUpstream, ...]:
+        if UPSTREAMS.variable not in self.environ and self.file.upstreams:
+            listed, origin = self.file.upstreams, Origin.FILE
+        else:
+            pairs = self.scalar(UPSTREAMS)
+            listed = tuple(FileUpstream(name=name, url=url) for name, url in pairs)
+            origin = self.origins[UPSTREAMS.name]
+        self.origins.update((dotted("upstreams", upstream.name), origin) for upstream in listed)
+        return listed
+
+    def _upstream_key(self, upstream: FileUpstream) -> Secret | None:
+        path = dotted("upstreams", upstream.name, "api_key")
+        variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
+        if variable in self.environ:
+            self.origins[path] = Origin.ENVIRONMENT
+            return Secret(_parse(self.environ, variable, UPSTREAM_API_KEY))
+        if upstream.api_key is not None:
+            self.origins[path] = Origin.FILE
+            return Secret(upstream.api_key.follow(self.environ, UPSTREAM_API_KEY.kind))
+        return None
+
+    def _max_in_flight(self, upstream: FileUpstream) -> int:
+        path = dotted("upstreams", upstream.name, "max_in_flight")
+        variable = upstream_variable(upstream.name, UPSTREAM_MAX_IN_FLIGHT)
+        if variable in self.environ:
+            self.origins[path] = Origin.ENVIRONMENT
+            value: int = _parse(self.environ, variable, UPSTREAM_MAX_IN_FLIGHT)
+            return value
+        self.origins[path] = Origin.DEFAULT if upstream.max_in_flight is None else Origin.FILE
+        return upstream.max_in_flight or 0
+
+    def keys(self) -> Iterator[KeySettings]:
+        """The keys of the environment, else of the file, else the published one."""
+        if API_KEYS.variable not in self.environ and self.file.keys:
+            for held in self.file.keys:
+                self.origins[dotted("keys", held.name)] = Origin.FILE
+                yield self._file_key(held)
+            return
+        for secret in self.scalar(API_KEYS):
+            hashed = digest(secret)
+            name = f"key-{hashed.hex()[:8]}"
+            self.origins[dotted("keys", name)] = self.origins[API_KEYS.name]
+            yield KeySettings(id=name, digest=hashed)
+
+    def _file_key(self, key: FileKey) -> KeySettings:
+        held = key.held
+        return KeySettings(
+            id=key.name,
+            digest=digest(held.follow(self.environ, UPSTREAM_API_KEY.kind))
+            if isinstance(held, SecretRef)
+            else held,
+            rate_limit_per_minute=key.rate_limit_per_minute,
+            models=key.models,
+        )
+
+
+def _parse(environ: Mapping[str, str], variable: str, option: Option) -> Any:
+    text = environ[variable]
+    try:
+        return option.kind.parse(text)
+    except Unfit as unfit:
+        shown = option.kind.show(text) if unfit.shown is None else unfit.shown
+        raise ConfigError(variable, shown, unfit.expected, unfit.hint) from None
+
+
+def _refuse_unknown(
+    environ: Mapping[str, str], upstreams: tuple[UpstreamSettings, ...], file: FileSettings
+) -> None:
+    known = {option.variable for option in OPTIONS}
+    known.update(
+        upstream_variable(upstream.name, option) for upstream in upstreams for option in PER_UPSTREAM
+    )
+    accepted = known.union(file.variables())
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in accepted:
+            hint = nearest(name, known)
+            if _KUBERNETES.fullmatch(name):
+                hint = "Kubernetes sets it for a Service named gateway: turn enableServiceLinks off"
+            # What it is set to may well be a key under a mistyped name.
+            raise ConfigError(name, MASK, "a known setting", hint)
+
+
+def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> None:
+    names = {upstream.name for upstream in settings.upstreams}
+    default = settings.default_upstream
+    if default is not None and default not in names:
+        in_file = origins["default_upstream"] is Origin.FILE
+        raise _missing_upstream(
+            "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM", default, names
+        )
+    for model in settings.models:
+        if model.upstream not in names:
+            raise _missing_upstream(dotted("models", model.name, "upstream"), model.upstream, names)
+
+
+def _missing_upstream(setting: str, upstream: str, names: set[str]) -> ConfigError:
+    hint = nearest(upstream, names) or f"there are {', '.join(sorted(names))}"
+    return ConfigError(setting, upstream, "the name of an upstream that is set", hint)
+
+
+def _refuse_equal_keys(keys: tuple[KeySettings, ...]) -> None:
+    ids: dict[bytes, str] = {}
+    for key in keys:
+        if key.digest in ids:
+            raise ConfigError(
+                dotted("keys", key.id), None, "a key of its own", f"it is the key of {ids[key.digest]}"
+            )
+        ids[key.digest] = key.id
+
+
+def _warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    if any(key.digest == DEV_KEY_DIGEST for key in settings.keys):
+        yield (
+            f"{DEV_KEY!r} is among the keys and is known to everybody: "
+            f"set {API_KEYS.variable} before others can reach the gateway"
+        )
+    if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in settings.upstreams):
+        yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
+    if settings.machines > 1 and not settings.state.startswith("redis"):
+        yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"

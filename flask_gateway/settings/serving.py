@@ -1,0 +1,59 @@
+"""What must not be served: settings that are right by themselves, but not with this server."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from ..config import Settings
+from .keys import DEV_KEY, DEV_KEY_DIGEST
+from .refusal import ConfigError
+from .table import API_KEYS, PREFIX
+
+_HOST = re.compile(r"(?:tcp://)?(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]:]*))(?::\d*)?")
+
+
+def refuse_exposed_dev_key(settings: Settings, binds: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` when ``dev-key`` is among the keys and other machines can connect.
+
+    :param binds: addresses as gunicorn takes them, also several in one with commas.
+    """
+    if not any(key.digest == DEV_KEY_DIGEST for key in settings.keys):
+        return
+    for bind in binds:
+        for address in bind.split(","):
+            if not _is_local(address.strip()):
+                raise ConfigError(
+                    PREFIX + "BIND",
+                    address.strip(),
+                    f"an address of this machine only while {DEV_KEY!r} is among the keys",
+                    f"set {API_KEYS.variable} to keys of your own",
+                )
+
+
+def refuse_split_state(settings: Settings, workers: int) -> None:
+    """Raise :class:`ConfigError` when several processes would each count for themselves."""
+    if settings.state.startswith("memory://") and workers > 1:
+        raise ConfigError(
+            PREFIX + "STATE",
+            settings.state,
+            f"state that {workers} workers can share",
+            "leave it unset for shared://, or set GATEWAY_WORKERS to 1",
+        )
+
+
+def _is_local(address: str) -> bool:
+    """Whether only this machine can connect; in doubt it is not so."""
+    if address.startswith(("unix:", "fd://")):
+        return True
+    match = _HOST.fullmatch(address)
+    if match is None:
+        return False
+    host = match["plain"] if match["bracketed"] is None else match["bracketed"]
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""Where the gateway's state lives, chosen by a URL.
+
+=====================  =====================================================  ==============================
+``memory://``          one process                                            memory.py
+``shared://``          all workers of one machine (else, per process)         shared.py, mutex.py, slots.py
+``redis://host/0``     all machines (else, per machine its share)             redis.py
+=====================  =====================================================  ==============================
+
+What stands in parentheses answers while the store itself is in trouble: fallback.py.
+"""
+
+from __future__ import annotations
+
+from ..core import Store
+from .contract import StoreBusy, StoreError, StoreFull
+
+__all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store"]
+
+
+def open_store(url: str, machines: int = 1) -> Store:
+    """Open the store that ``url`` names. Call it after fork. What it returns raises no ``StoreError``.
+
+    :param machines: how many machines share a Redis: each keeps to its share while it is down.
+    :raises ValueError: the URL is not understood, or needs a package that is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("redis", "rediss"):
+        return _redis(url, machines)
+    if separator and scheme in ("memory", "shared") and not rest:
+        return _shared() if scheme == "shared" else _memory()
+    # The URL may hold a password, so it is not repeated here.
+    raise ValueError(
+        "the state URL must be memory://, shared://, redis://host:port/db or rediss://host:port/db"
+    )
+
+
+def _memory() -> Store:
+    from .memory import MemoryStore
+
+    return MemoryStore()
+
+
+def _shared() -> Store:
+    from .fallback import Absent, FallbackStore
+    from .shared import SharedStore
+
+    try:
+        primary: Store = SharedStore()
+    except StoreError as error:
+        primary = Absent(str(error))
+    return FallbackStore(primary, _memory())
+
+
+def _redis(url: str, machines: int) -> Store:
+    try:
+        import redis  # noqa: F401 - asked here, so that any other failing import is not mistaken for it
+    except ImportError:
+        raise ValueError(
+            "a redis:// state URL needs the redis package: pip install 'flask-gateway[redis]'"
+        ) from None
+    from .fallback import FallbackStore
+    from .redis import RedisStore
+
+    return FallbackStore(RedisStore(url), _shared(), machines)

@@ -1,0 +1,211 @@
+"""The store of one machine: memory shared by all its gunicorn workers, guarded by tried mutexes.
+
+The gunicorn master makes the memory, an unnamed file that exists in RAM only, and hands its descriptor
+to each worker it forks. It needs nothing of this package for that, so that a reload brings new code::
+
+    import os
+
+    def on_starting(server):  # once in the master's life, not again on reload
+        server.gateway_memory = os.memfd_create("flask-gateway")
+
+    def post_fork(server, worker):  # in the new worker
+        from flask_gateway.stores import shared
+
+        shared.attach(server.gateway_memory)
+
+State thus outlives workers and reloads, and goes with the master. Nothing has to be done when a worker
+dies: see mutex.py for its locks and slots.py for what it was writing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from mmap import mmap
+from typing import TypeVar
+
+from ..core import Change, Value
+from .contract import Clock, StoreError, lifetime, monotonic
+from .mutex import SPACING, Mutexes
+from .slots import BUCKETS, LENGTH, Place, Slots, pack, place_of
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: Of everything that processes sharing the memory must agree on: what lies where (slots.py), which
+#: lock guards it (mutex.py), what is done in which order. Raise it with every change of that.
+LAYOUT = 1
+
+_HEADER = struct.Struct("<16sQQ")  # magic, layout, bytes to the next area
+_MAGIC = b"flask-gateway"
+_PAGE = 4096
+_AREA = _PAGE + SPACING * BUCKETS + LENGTH  # header, mutexes, slots
+
+#: How long a start may wait for another worker that is just setting up the memory, seconds.
+_SET_UP_PATIENCE = 1.0
+
+_attached: int | None = None
+#: Guards the setting up against this process's other threads; ``lockf`` does so against other processes.
+_setting_up = threading.Lock()
+
+
+def attach(descriptor: int) -> None:
+    """Have every ``Memory()`` of this process use the file that the gunicorn master has made."""
+    global _attached
+    _attached = descriptor
+
+
+class Memory:
+    """The part of the shared file that is laid out as this code expects. Shared by all who map it.
+
+    The file is a row of areas, each with a header that tells its layout. Code of another layout, met
+    after a reload, adds an area of its own and leaves the old workers theirs: state then begins anew,
+    once, and nobody reads what he does not understand.
+
+    :param descriptor: of a file in RAM; without one the attached one, or else a new one, shared with
+        whatever is forked from here.
+    :raises StoreError: there is no such memory on this platform, or it cannot be had.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        descriptor = _attached if descriptor is None else descriptor
+        if descriptor is not None:
+            self._open(descriptor)
+            return
+        log.info("no shared memory attached: state is shared by this process and those forked from it")
+        descriptor = _new_file()
+        try:
+            self._open(descriptor)
+        finally:
+            os.close(descriptor)  # the mapping keeps the file
+
+    def _open(self, descriptor: int) -> None:
+        try:
+            with _setting_up:
+                _lock(descriptor)
+                try:
+                    self._find_or_add_area(descriptor)
+                finally:
+                    fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        except (OSError, ValueError, struct.error) as error:
+            raise StoreError(f"no shared memory: {error}") from error
+
+    def _find_or_add_area(self, descriptor: int) -> None:
+        start, ours = 0, _HEADER.pack(_MAGIC, LAYOUT, _AREA)
+        while (header := os.pread(descriptor, _HEADER.size, start)) != ours:
+            if not any(header):  # the end; or begun by one who died before he wrote the header
+                break
+            magic, _, length = _HEADER.unpack(header)
+            if magic.rstrip(b"\0") != _MAGIC or not length or length % _PAGE:
+                raise StoreError("the shared memory's header is damaged; restart the gateway")
+            start += length
+        if not any(header):
+            os.ftruncate(descriptor, max(start + _AREA, os.fstat(descriptor).st_size))
+        area = mmap(descriptor, _AREA, offset=start)
+        self.mutexes = Mutexes(area, _PAGE, BUCKETS)
+        self.slots = Slots(area, _PAGE + SPACING * BUCKETS)
+        if header != ours:
+            self.mutexes.create()
+            area[: _HEADER.size] = ours
+
+
+def _new_file() -> int:
+    try:
+        return os.memfd_create("flask-gateway")
+    except (AttributeError, OSError) as error:
+        raise StoreError(f"no file in memory: {error}") from error
+
+
+def _lock(descriptor: int) -> None:
+    """Lock the file against other processes; the kernel unlocks it when we die.
+
+    :raises OSError: another has been setting it up for too long.
+    """
+    deadline = time.monotonic() + _SET_UP_PATIENCE
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+
+
+class SharedStore:
+    """State of this machine. Shared by all threads of all workers: a write is guarded by its bucket's
+    mutex, a read by the checksum of what it read.
+
+    ``change`` is first worked out without the mutex, which is then held just for comparing and storing,
+    about 2 µs. Whoever finds that another was faster works it out again with the mutex held.
+
+    :param clock: microseconds, the same for all processes.
+    :raises StoreError: as :class:`Memory`.
+    """
+
+    def __init__(self, memory: Memory | None = None, clock: Clock = monotonic) -> None:
+        memory = memory or Memory()
+        self._mutexes = memory.mutexes
+        self._slots = memory.slots
+        self._clock = clock
+
+    def now(self) -> int:
+        return self._clock()
+
+    def read(self, key: str) -> Value | None:
+        """:raises StoreBusy: what is there is damaged, and its bucket's mutex cannot be had."""
+        place = place_of(key)
+        seen = self._slots.glance(place, self._clock())
+        if seen is None:
+            self._mutexes.take(place.bucket)
+            try:
+                seen = self._slots.look(place, self._clock())
+            finally:
+                self._mutexes.free(place.bucket)
+        return seen[2]
+
+    def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
+        """On an error nothing is written.
+
+        :raises StoreBusy: the mutex of the key's bucket was held for 20 ms.
+        :raises StoreFull: the bucket has no room for another key.
+        :raises ValueError: the key or the new value is out of bounds.
+        """
+        place = place_of(key)
+        now = self._clock()
+        seen = self._slots.glance(place, now)
+        body = None
+        if seen is not None:
+            new, answer = change(seen[2], now)
+            if new is seen[2]:
+                return answer
+            body = pack(place, new, now + lifetime(ttl))
+        self._mutexes.take(place.bucket)
+        try:
+            if seen is None or not self._slots.still(place, seen):
+                return self._update_undisturbed(place, change, ttl)
+            self._slots.put(place, seen[0], body, now)
+        finally:
+            self._mutexes.free(place.bucket)
+        return answer
+
+    def _update_undisturbed(self, place: Place, change: Change[Answer], ttl: float) -> Answer:
+        """With the mutex held."""
+        now = self._clock()
+        slot, _, old = self._slots.look(place, now)
+        new, answer = change(old, now)
+        if new is not old:
+            self._slots.put(place, slot, pack(place, new, now + lifetime(ttl)), now)
+        return answer
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
+        return ((key, value) for key, value in self._slots.live(self._clock()) if key.startswith(prefix))
+
+    def close(self) -> None:
+        """Nothing: the mapping goes with the last reference to it, so that no thread is left without."""

@@ -1,0 +1,26 @@
+"""Whatever answers a call: one class per kind of upstream, chosen by its URL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..core import Service
+
+if TYPE_CHECKING:
+    from ..config import UpstreamSettings
+    from .http import Http
+
+
+def open_upstream(settings: UpstreamSettings, http: Http) -> Service:
+    """The service for one configured upstream.
+
+    :raises ValueError: the URL is not one that its kind of upstream understands.
+    """
+    if settings.url.startswith("mock://"):
+        from .mock import MockUpstream
+
+        return MockUpstream(settings.name, settings.url)
+    from .openai import OpenAIUpstream
+
+    key = settings.api_key.reveal() if settings.api_key else None
+    return OpenAIUpstream(settings.name, settings.url, key, http)

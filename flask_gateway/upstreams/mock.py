@@ -1,0 +1,168 @@
+"""``mock://`` upstreams: answer every operation without a server, at a pace that the URL sets.
+
+``mock://local?latency_ms=300&tokens=50&rate=20`` plays a slow provider on a laptop. What is answered
+is in ``mock_text.py`` and ``mock_scores.py``; here it is asked for, timed, and broken on request.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from math import isfinite
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from ..core import Call, Operation
+from ..errors import UpstreamCut
+from ..reply import Reply
+from . import mock_scores, mock_text
+from .mock_text import Frame, Speech
+from .status import error_for
+from .transcripts import transcript_for
+
+
+#: The body of an answer with a ``status``.
+REFUSAL = b'{"error":{"message":"The mock is set to refuse.","type":null,"param":null,"code":"mock_refusal"}}'
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the query of a mock URL may set.
+
+    :param latency_ms: silence before the first byte.
+    :param tokens: how much to answer; without it the answer repeats what the user said.
+    :param rate: tokens per second; 0 means all at once.
+    :param status: fail every call with this HTTP status.
+    :param cut_after: break the answer off after this many tokens.
+    """
+
+    latency_ms: float = 0.0
+    tokens: int | None = None
+    rate: float = 0.0
+    status: int | None = None
+    cut_after: int | None = None
+
+
+class _Range(msgspec.Struct, frozen=True):
+    """The numbers an option accepts."""
+
+    kind: Callable[[str], float]
+    least: int
+    most: int
+
+    def read(self, text: str) -> float:
+        value = self.kind(text)
+        if not (isfinite(value) and self.least <= value <= self.most):
+            raise ValueError(text)
+        return value
+
+    def __str__(self) -> str:
+        number = "a whole number" if self.kind is int else "a number"
+        return f"{number} from {self.least} to {self.most}"
+
+
+RANGES = {
+    "latency_ms": _Range(float, 0, 600_000),
+    "tokens": _Range(int, 1, 1_000_000),
+    "rate": _Range(float, 0, 1_000_000),
+    "status": _Range(int, 400, 599),
+    "cut_after": _Range(int, 0, 1_000_000),
+}
+
+
+def read_options(url: str) -> Options:
+    """The options in the query of a mock URL.
+
+    :raises ValueError: names the option, the value, and what was expected.
+    """
+    given: dict[str, float] = {}
+    for name, text in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if name not in RANGES:
+            near = get_close_matches(name, RANGES, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(RANGES)}"
+            raise ValueError(f"mock option '{name}' (value '{text}') is unknown: {hint}")
+        if name in given:
+            raise ValueError(f"mock option '{name}' is given twice, again as '{text}': expected it once")
+        try:
+            given[name] = RANGES[name].read(text)
+        except ValueError:
+            raise ValueError(f"mock option '{name}' is '{text}': expected {RANGES[name]}") from None
+    return msgspec.convert(given, Options)
+
+
+class MockSource:
+    """Plays frames at a pace. Read by one thread, closed by any."""
+
+    def __init__(self, frames: Iterator[Frame], options: Options, upstream: str) -> None:
+        self._frames = frames
+        self._rate = options.rate
+        self._left = options.cut_after
+        self._upstream = upstream
+        self._due = time.monotonic() + options.latency_ms / 1000
+        self._closed = threading.Event()
+
+    def read(self) -> bytes:
+        frame = next(self._frames, None)
+        if frame is None:
+            return b""
+        if self._left is not None and frame.tokens:
+            self._left -= frame.tokens
+        if self._left is not None and self._left < 0:
+            raise UpstreamCut(f"Upstream '{self._upstream}' broke off its answer.", upstream=self._upstream)
+        # Counted from the start and not from the last frame, so that late wake-ups do not add up.
+        self._due += frame.tokens / self._rate if self._rate else 0
+        if self._closed.wait(max(0.0, self._due - time.monotonic())):
+            raise UpstreamCut(f"The answer of '{self._upstream}' was given up.", upstream=self._upstream)
+        return frame.data
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class MockUpstream:
+    """A service that makes its answers up. Shared by all threads; holds no state."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self._options = read_options(url)
+
+    def send(self, call: Call) -> Reply:
+        options = self._options
+        if options.status is not None:
+            time.sleep(options.latency_ms / 1000)
+            raise error_for(options.status, {}, REFUSAL, self.name)
+        stream = call.stream and call.operation in STREAMS
+        source = MockSource(self._frames(call, stream), options, self.name)
+        return Reply(source, transcript_for(call.operation, stream, upstream=self.name), upstream=self.name)
+
+    def _frames(self, call: Call, stream: bool) -> Iterator[Frame]:
+        compute = SCORES.get(call.operation)
+        if compute:
+            return compute(call, secrets.token_hex(12))
+        tell = STREAMS[call.operation] if stream else BODIES[call.operation]
+        return tell(mock_text.compose(call, self.name, self._options.tokens))
+
+
+Telling = dict[Operation, Callable[[Speech], Iterator[Frame]]]
+
+BODIES: Telling = {
+    Operation.CHAT: mock_text.chat,
+    Operation.COMPLETION: mock_text.completion,
+    Operation.RESPONSE: mock_text.response,
+}
+STREAMS: Telling = {
+    Operation.CHAT: mock_text.chat_stream,
+    Operation.COMPLETION: mock_text.completion_stream,
+    Operation.RESPONSE: mock_text.response_stream,
+}
+SCORES: dict[Operation, Callable[[Call, str], Iterator[Frame]]] = {
+    Operation.EMBEDDING: mock_scores.embedding,
+    Operation.MODERATION: mock_scores.moderation,
+    Operation.RERANK: mock_scores.rerank,
+}

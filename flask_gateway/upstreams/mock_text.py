@@ -1,0 +1,306 @@
+"""What a mock upstream writes: chat, completions and responses in the bytes of the OpenAI API.
+
+No clock beyond the ``created`` stamp, no pace: an answer is a sequence of :class:`Frame`, and
+``mock.py`` plays it. Requests are read leniently, a field of the wrong type counts as missing.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from ..core import Call, Operation
+
+#: Repeated for as long as a mock is asked to talk.
+PHRASE = ("The ", "quick ", "brown ", "fox ", "jumps ", "over ", "the ", "lazy ", "dog. ")
+ECHO_LIMIT = 200
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """Bytes that are sent in one go, and how many tokens they hold."""
+
+    data: bytes
+    tokens: int = 0
+
+
+class Speech(msgspec.Struct, frozen=True):
+    """What one call is told, before a dialect gives it its shape."""
+
+    call: Call
+    key: str
+    created: int
+    pieces: tuple[str, ...]
+    prompt_tokens: int
+    cut_short: bool
+    tool: str | None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def completion_tokens(self) -> int:
+        return 1 if self.tool else len(self.pieces)
+
+    @property
+    def finish_reason(self) -> str:
+        if self.tool:
+            return "tool_calls"
+        return "length" if self.cut_short else "stop"
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+# ---------------------------------------------------------------- reading the request
+
+
+def field(call: Call, name: str) -> Any:
+    """A field of the body as Python values; ``None`` when it is missing or cannot be read."""
+    raw = call.fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def texts(value: Any, depth: int = 8) -> Iterator[str]:
+    """The strings of a prompt, of messages, or of content parts; no request nests them deeper."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) and depth:
+        yield from texts(value.get("content") or value.get("text"), depth - 1)
+    elif isinstance(value, list) and depth:
+        for item in value:
+            yield from texts(item, depth - 1)
+
+
+def count_tokens(value: Any) -> int:
+    """A word is a token; nothing costs nothing, so at least one."""
+    return max(1, sum(len(text.split()) for text in texts(value)))
+
+
+def last_user_text(value: Any) -> str:
+    """What the user said last, of a list of messages, or all of a plain prompt."""
+    if isinstance(value, list):
+        spoken = [item for item in value if isinstance(item, dict) and item.get("role") == "user"]
+        value = spoken[-1:] or [item for item in value if isinstance(item, str)]
+    return " ".join(texts(value))
+
+
+def compose(call: Call, name: str, tokens: int | None) -> Speech:
+    """Decide what to say.
+
+    :param name: of the upstream, so that an answer shows who gave it.
+    :param tokens: how much to say; ``None`` to repeat what the user said.
+    """
+    prompt = next((field(call, key) for key in ("messages", "prompt", "input") if key in call.fields), None)
+    if tokens is None:
+        heard = last_user_text(prompt)[:ECHO_LIMIT]
+        pieces = re.findall(r"\s*\S+", f'Mock answer from {name}: you said "{heard}"')
+    else:
+        pieces = [PHRASE[index % len(PHRASE)] for index in range(tokens)]
+    limit = _token_limit(call)
+    return Speech(
+        call=call,
+        key=secrets.token_hex(12),
+        created=int(time.time()),
+        pieces=tuple(pieces[:limit]),
+        prompt_tokens=count_tokens(prompt),
+        cut_short=limit is not None and limit < len(pieces),
+        tool=_tool_to_call(call, prompt),
+    )
+
+
+def _token_limit(call: Call) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        limit = field(call, name)
+        if isinstance(limit, int) and not isinstance(limit, bool):
+            return max(1, limit)
+    return None
+
+
+def _tool_to_call(call: Call, messages: Any) -> str | None:
+    """The first function on offer, when it is the model's turn to use one."""
+    tools = field(call, "tools")
+    if call.operation is not Operation.CHAT or not isinstance(tools, list):
+        return None
+    if field(call, "tool_choice") == "none" or not isinstance(messages, list) or not messages:
+        return None
+    if not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
+        return None
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            return str(function["name"])
+    return None
+
+
+# ---------------------------------------------------------------- chat completions
+
+
+def chat(speech: Speech) -> Iterator[Frame]:
+    message: dict[str, Any] = {"role": "assistant", "content": speech.text, "refusal": None}
+    if speech.tool:
+        message |= {"content": None, "tool_calls": [_tool_call(speech)]}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": speech.finish_reason}
+    yield _body(speech, _completion(speech, "chat.completion", [choice]) | {"usage": speech.usage})
+
+
+def chat_stream(speech: Speech) -> Iterator[Frame]:
+    for delta, tokens in _deltas(speech):
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+        yield _chunk(speech, "chat.completion.chunk", [choice], tokens)
+    last = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": speech.finish_reason}
+    yield _chunk(speech, "chat.completion.chunk", [last])
+    yield from _closing(speech, "chat.completion.chunk")
+
+
+def _deltas(speech: Speech) -> Iterator[tuple[dict[str, Any], int]]:
+    if speech.tool:
+        opening = {"index": 0, **_tool_call(speech, arguments="")}
+        yield {"role": "assistant", "content": None, "tool_calls": [opening]}, 0
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}, 1
+        return
+    yield {"role": "assistant", "content": "", "refusal": None}, 0
+    for piece in speech.pieces:
+        yield {"content": piece}, 1
+
+
+def _tool_call(speech: Speech, arguments: str = "{}") -> dict[str, Any]:
+    function = {"name": speech.tool, "arguments": arguments}
+    return {"id": f"call_{speech.key}", "type": "function", "function": function}
+
+
+# ---------------------------------------------------------------- completions
+
+
+def completion(speech: Speech) -> Iterator[Frame]:
+    choices = [_text_choice(speech.text, speech.finish_reason)]
+    yield _body(speech, _completion(speech, "text_completion", choices) | {"usage": speech.usage})
+
+
+def completion_stream(speech: Speech) -> Iterator[Frame]:
+    for piece in speech.pieces:
+        yield _chunk(speech, "text_completion", [_text_choice(piece, None)], 1)
+    yield _chunk(speech, "text_completion", [_text_choice("", speech.finish_reason)])
+    yield from _closing(speech, "text_completion")
+
+
+def _text_choice(text: str, finish_reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+
+# ---------------------------------------------------------------- what both of them share
+
+
+def _completion(speech: Speech, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
+    return {
+        "id": f"{prefix}-{speech.key}",
+        "object": kind,
+        "created": speech.created,
+        "model": speech.call.model,
+        "choices": choices,
+    }
+
+
+def _chunk(speech: Speech, kind: str, choices: list[dict[str, Any]], tokens: int = 0) -> Frame:
+    usage = {"usage": None} if _usage_wanted(speech.call) else {}
+    return Frame(b"data: %b\n\n" % msgspec.json.encode(_completion(speech, kind, choices) | usage), tokens)
+
+
+def _closing(speech: Speech, kind: str) -> Iterator[Frame]:
+    if _usage_wanted(speech.call):
+        last = _completion(speech, kind, []) | {"usage": speech.usage}
+        yield Frame(b"data: %b\n\n" % msgspec.json.encode(last))
+    yield Frame(b"data: [DONE]\n\n")
+
+
+def _usage_wanted(call: Call) -> bool:
+    options = field(call, "stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _body(speech: Speech, answer: dict[str, Any]) -> Frame:
+    return Frame(msgspec.json.encode(answer), speech.completion_tokens)
+
+
+# ---------------------------------------------------------------- responses
+
+
+def response(speech: Speech) -> Iterator[Frame]:
+    yield _body(speech, _response(speech, done=True))
+
+
+def response_stream(speech: Speech) -> Iterator[Frame]:
+    number = count()
+
+    def event(kind: str, tokens: int = 0, **fields: Any) -> Frame:
+        data = msgspec.json.encode({"type": kind, "sequence_number": next(number), **fields})
+        return Frame(b"event: %b\ndata: %b\n\n" % (kind.encode(), data), tokens)
+
+    part: dict[str, Any] = {"item_id": f"msg_{speech.key}", "output_index": 0, "content_index": 0}
+    opening = _response(speech, done=False)
+    yield event("response.created", response=opening)
+    yield event("response.in_progress", response=opening)
+    yield event("response.output_item.added", output_index=0, item=_message(speech, []))
+    yield event("response.content_part.added", **part, part=_output_text(""))
+    for piece in speech.pieces:
+        yield event("response.output_text.delta", 1, **part, delta=piece, logprobs=[])
+    content = _output_text(speech.text)
+    yield event("response.output_text.done", **part, text=speech.text, logprobs=[])
+    yield event("response.content_part.done", **part, part=content)
+    yield event("response.output_item.done", output_index=0, item=_message(speech, [content]))
+    closing = _response(speech, done=True)
+    yield event(f"response.{closing['status']}", response=closing)
+
+
+def _response(speech: Speech, done: bool) -> dict[str, Any]:
+    ended = "incomplete" if speech.cut_short else "completed"
+    usage = {
+        "input_tokens": speech.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": speech.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": speech.prompt_tokens + speech.completion_tokens,
+    }
+    return {
+        "id": f"resp_{speech.key}",
+        "object": "response",
+        "created_at": speech.created,
+        "status": ended if done else "in_progress",
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if done and speech.cut_short else None,
+        "instructions": None,
+        "metadata": {},
+        "model": speech.call.model,
+        "output": [_message(speech, [_output_text(speech.text)])] if done else [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": usage if done else None,
+    }
+
+
+def _message(speech: Speech, content: list[dict[str, Any]]) -> dict[str, Any]:
+    status = "completed" if content else "in_progress"
+    message = {"id": f"msg_{speech.key}", "type": "message", "status": status}
+    return message | {"role": "assistant", "content": content}
+
+
+def _output_text(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -1,0 +1,86 @@
+"""Server-sent events, cut out of a byte stream however it arrives.
+
+The format is the WHATWG HTML standard's, section 9.2: lines end in LF, CRLF or CR, a blank line ends
+an event, lines that begin with a colon are comments. Sans-IO: bytes in, events out.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import UpstreamMalformed
+
+#: The largest event accepted, bytes. A tool call's arguments or an image may be long; not this long.
+MAX_EVENT = 1024 * 1024
+
+# Atomic groups: without them "\r\n" would match as the two line ends CR and LF.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventSplitter:
+    """Collects bytes and gives back whole events, each without the blank line that ends it."""
+
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._max_event = max_event
+        self._only_lf = True
+        self._at_start = True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that ``data`` completes.
+
+        :raises UpstreamMalformed: an event grows beyond the limit.
+        """
+        self._buffer += data
+        if self._at_start:
+            if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
+                return []
+            self._at_start = False
+            if self._buffer.startswith(_BOM):
+                del self._buffer[: len(_BOM)]
+        self._only_lf = self._only_lf and b"\r" not in data
+        events = []
+        while (end := self._next_blank_line()) is not None:
+            event = self._take(*end)
+            if event:
+                events.append(event)
+        if len(self._buffer) > self._max_event:
+            raise UpstreamMalformed(f"an event is larger than {self._max_event} bytes")
+        return events
+
+    def rest(self) -> bytes:
+        """What is left when the bytes are over: an event whose blank line never came, or nothing."""
+        return self._take(len(self._buffer), len(self._buffer))
+
+    def _next_blank_line(self) -> tuple[int, int] | None:
+        start = max(0, self._scanned - 3)
+        self._scanned = len(self._buffer)
+        if self._only_lf:
+            at = self._buffer.find(b"\n\n", start)
+            return (at, at + 2) if at >= 0 else None
+        match = _BLANK_LINE.search(self._buffer, start)
+        return match.span() if match else None
+
+    def _take(self, end: int, resume: int) -> bytes:
+        event = bytes(self._buffer[:end])
+        del self._buffer[:resume]
+        self._scanned = 0
+        # Blank lines before an event mean nothing. One may also be the LF of a CRLF whose CR came
+        # with the bytes before and already ended the last event.
+        return event.lstrip(b"\r\n")
+
+
+def data_of(event: bytes) -> bytes | None:
+    """The joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
+    if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
+        return _value(event)
+    lines = [_value(line) for line in _LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
+    return b"\n".join(lines) if lines else None
+
+
+def _value(line: bytes) -> bytes:
+    value = line[5:]
+    return value[1:] if value.startswith(b" ") else value

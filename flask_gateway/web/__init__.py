@@ -1,0 +1,1 @@
+"""HTTP: requests become calls, replies and errors become responses. The only rooms that know flask."""

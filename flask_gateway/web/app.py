@@ -1,0 +1,24 @@
+"""The Flask application: what there is to ask for, and its error faces."""
+
+from __future__ import annotations
+
+import os
+
+from flask import Flask
+
+from .. import wiring
+from ..config import Settings
+from ..core import Store
+from ..settings import load
+from . import breakers, chat, door, errors, health, models
+
+
+def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
+    """See :func:`flask_gateway.create_app`."""
+    app = Flask("flask_gateway", static_folder=None)
+    app.extensions["gateway"] = wiring.build(settings or load(os.environ), store)
+    errors.register(app)
+    door.register(app)
+    for room in (health, chat, models, breakers):
+        app.register_blueprint(room.blueprint)
+    return app

@@ -1,0 +1,155 @@
+"""A request's body: read within its limit, checked, and left otherwise untouched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from flask import Request
+from gunicorn.http.errors import ParseException
+
+from ..core import Operation
+from ..errors import (
+    BodyNotReceived,
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidField,
+    InvalidJson,
+    UnsupportedMediaType,
+)
+
+Fields = Mapping[str, msgspec.Raw]
+
+#: The operations that can be streamed; for the others ``stream`` is a field like any other.
+_STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
+
+#: What each operation cannot do without, besides the model.
+_REQUIRED = {
+    Operation.CHAT: ("messages",),
+    Operation.COMPLETION: ("prompt",),
+    Operation.EMBEDDING: ("input",),
+    Operation.RESPONSE: (),  # a stored prompt or an earlier response may stand for the input
+    Operation.MODERATION: ("input",),
+    Operation.RERANK: ("query", "documents"),
+}
+
+
+def read_body(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    werkzeug cuts a chunked body silently at its own limit, so the server's stream is read itself.
+
+    :param limit: the most bytes accepted.
+    :raises CallerError: it is of the wrong type, too large, broken, or does not arrive.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    announced = request.content_length
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    try:
+        body: bytes = request.environ["wsgi.input"].read(limit + 1 if announced is None else announced)
+    except TimeoutError:
+        raise BodyTooSlow("The body did not arrive in time.") from None
+    except (OSError, ValueError, ParseException):
+        raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
+    if len(body) > limit:
+        raise _too_large(limit)
+    if announced is not None and len(body) < announced:
+        raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
+    return body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def parse_fields(body: bytes) -> Fields:
+    """The top level of the body; the values stay as the caller wrote them.
+
+    :raises InvalidJson: it is not one JSON object in UTF-8. :raises InvalidField: ``model`` is double.
+    """
+    if not body:
+        raise InvalidJson("The body is empty; a JSON object was expected.")
+    try:
+        body.decode()
+        fields = _decode_fields(body)
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"The body is not UTF-8: see byte {error.start}.") from None
+    except RecursionError:
+        raise InvalidJson("The body is nested too deeply.") from None
+    except msgspec.ValidationError:
+        raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
+    except msgspec.DecodeError as error:
+        raise InvalidJson(f"The body is not valid JSON: {error}.") from None
+    if _may_repeat_model(body) and _count_models(body) > 1:
+        raise InvalidField("The field 'model' stands in the body more than once.", param="model")
+    return fields
+
+
+def _may_repeat_model(body: bytes) -> bool:
+    """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
+    return body.count(b'"model"') > 1 or b"\\u006" in body
+
+
+def _count_models(body: bytes) -> int:
+    """How often the top level names the model; the decoder that we use otherwise keeps the last only."""
+    count = 0
+
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        # Objects are closed from the inside out, so the top level is counted last.
+        nonlocal count
+        count = sum(name == "model" for name, _ in found)
+
+    json.loads(body, object_pairs_hook=pairs)
+    return count
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Message(msgspec.Struct):
+    role: str
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "model": msgspec.json.Decoder(str),
+    "stream": msgspec.json.Decoder(bool | None),
+    "messages": msgspec.json.Decoder(list[_Message]),
+}
+
+
+def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
+    """The model that is asked, and whether the answer is to be streamed.
+
+    :raises InvalidField: a field that we need is missing or of the wrong type.
+    """
+    model = _field(fields, "model")
+    if not model or len(model) > 256 or not model.isprintable():
+        raise InvalidField("'model' must be a name of 1 to 256 printable characters.", param="model")
+    for name in _REQUIRED[operation]:
+        if fields.get(name, _NULL) == _NULL:
+            raise InvalidField(f"The field '{name}' is missing.", param=name)
+    if operation is Operation.CHAT and not _field(fields, "messages"):
+        raise InvalidField("'messages' must have at least one message in it.", param="messages")
+    stream = operation in _STREAMED and "stream" in fields and bool(_field(fields, "stream"))
+    return model, stream
+
+
+def _field(fields: Fields, name: str) -> Any:
+    try:
+        return _DECODERS[name].decode(fields[name])
+    except KeyError:
+        raise InvalidField(f"The field '{name}' is missing.", param=name) from None
+    except RecursionError:
+        raise InvalidField(f"'{name}' is nested too deeply.", param=name) from None
+    except msgspec.DecodeError as error:
+        what = str(error).replace("`", "'").replace("$", name)
+        raise InvalidField(f"The field '{name}' is not of the right type: {what}.", param=name) from None

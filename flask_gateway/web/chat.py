@@ -1,0 +1,72 @@
+"""``POST /v1/chat/completions`` and the other operations: one handler, streaming or not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from flask import Blueprint, Response, g, request
+
+from ..core import Call, Operation
+from ..errors import ModelNotAllowed
+from ..reply import Reply
+from .body import check, parse_fields, read_body
+from .door import gateway
+
+blueprint = Blueprint("chat", __name__)
+
+
+def answer(operation: Operation) -> Response:
+    """Ask the gateway's service, and give back what it says."""
+    call = _call(operation)
+    g.recorded = True
+    reply = gateway().service.send(call)
+    response = _streamed(reply) if call.stream else _whole(reply)
+    response.headers["x-gateway-upstream"] = reply.upstream
+    response.headers.update(reply.headers)
+    return response
+
+
+def _call(operation: Operation) -> Call:
+    fields = parse_fields(read_body(request, gateway().settings.max_body_bytes))
+    model, stream = check(operation, fields)
+    if not g.caller.may_call(model):
+        raise ModelNotAllowed(
+            f"This key may not call the model '{model}'. GET /v1/models lists those it may.", param="model"
+        )
+    return Call(
+        ids=g.ids,
+        caller=g.caller,
+        operation=operation,
+        model=model,
+        fields=fields,
+        stream=stream,
+        started=g.started,
+    )
+
+
+def _whole(reply: Reply) -> Response:
+    try:
+        body = b"".join(reply)
+    finally:
+        reply.close()
+    return Response(body, reply.status, content_type=reply.transcript.content_type)
+
+
+def _streamed(reply: Reply) -> Response:
+    # Passed through as it is: the server iterates the reply itself, and closes it.
+    response = Response(
+        reply, reply.status, content_type=reply.transcript.content_type, direct_passthrough=True
+    )
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+for _operation in Operation:
+    blueprint.add_url_rule(
+        f"/v1/{_operation}",
+        endpoint=_operation.name.lower(),
+        view_func=partial(answer, _operation),
+        methods=["POST"],
+        provide_automatic_options=False,
+    )

@@ -1,0 +1,82 @@
+"""The server's settings: ``gunicorn -c gunicorn.conf.py wsgi:app``.
+
+The master runs this file, and what a master has imported its workers inherit, old code after a reload
+included. So nothing here imports the gateway; checking the settings is left to a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+
+
+def _number(name: str, otherwise: int) -> int:
+    """A setting that is a number. What is none is refused below, in one line, before anything starts."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() and int(value) else otherwise
+
+
+bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
+
+# One interpreter lock each, so one worker a core.
+workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", os.cpu_count() or 1))
+# A call holds a thread until its answer is over.
+worker_class = "gthread"
+threads = _number("GATEWAY_THREADS", 64)
+# Not more than there are threads for: what a worker has accepted it must serve, while a neighbour
+# with idle threads would have taken it from the kernel's queue.
+worker_connections = threads
+backlog = 128
+
+# The accepting thread's heartbeat, not a limit on requests.
+timeout = 30
+# How long what is under way may go on after a stop: the longest answer that outlives a restart.
+graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", 30)
+keepalive = 5
+
+# Sockets, locks and threads are made in the process that uses them.
+preload_app = False
+# A recycled worker takes its streams with it.
+max_requests = 0
+# Each worker would own a queue, and take what waits in it along when it goes.
+reuse_port = False
+
+# The C parser accepts what the Python one refuses.
+http_parser = "python"
+http_protocols = "h1"
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+# Nothing about a request is believed because a header of it says so.
+forwarder_headers = ""
+secure_scheme_headers = {}
+
+umask = 0o077
+# It can stop and rescale the server, and only a file mode guards it.
+control_socket_disable = True
+sendfile = False
+# The heartbeat's file never waits for a disk.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+# The gateway writes its own line per request.
+accesslog = None
+errorlog = "-"
+loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
+
+
+def on_starting(server):
+    """Refuse to start on settings that are wrong, with the one line that says which and why."""
+    command = [sys.executable, "-m", "flask_gateway", "check", "--quiet"]
+    command += ["--workers", str(server.cfg.workers), "--bind", *server.cfg.bind]
+    refused = subprocess.run(command, check=False).returncode
+    if refused:
+        sys.exit(refused)
+    # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
+    # outlives every worker and every reload; what it looks like inside is the workers' affair.
+    server.state_file = os.memfd_create("flask-gateway") if hasattr(os, "memfd_create") else None
+
+
+def post_fork(server, worker):
+    """In the new worker, which alone imports the gateway."""
+    if server.state_file is not None:
+        from flask_gateway.stores import shared
+
+        shared.attach(server.state_file)

@@ -1,0 +1,131 @@
+"""What most tests need: a clock turned by hand, a store that reads it, settings, a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flask_gateway import create_app
+from flask_gateway.config import KeySettings, ModelSettings, Secret, Settings, UpstreamSettings
+from flask_gateway.core import Call, Caller, Ids, Operation
+from flask_gateway.stores.memory import MemoryStore
+
+KEY = "planted-caller-key-3f9a"
+UPSTREAM_KEY = "planted-upstream-key-77c1"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+class HandClock:
+    """Microseconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.micros = 10_000_000_000
+
+    def __call__(self) -> int:
+        return self.micros
+
+    def advance(self, seconds: float) -> None:
+        self.micros += round(seconds * 1_000_000)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def store(clock: HandClock) -> MemoryStore:
+    return MemoryStore(clock)
+
+
+def make_settings(**changes: Any) -> Settings:
+    """Two upstreams over HTTP and a mock, two keys, one renamed model."""
+    settings = Settings(
+        keys=(
+            KeySettings(id="team-a", digest=sha256(KEY.encode()).digest()),
+            KeySettings(id="team-b", digest=sha256(b"other-key").digest(), models=frozenset({"mock"})),
+        ),
+        upstreams=(
+            UpstreamSettings(name="llama", url="http://llama.test/v1", api_key=Secret(UPSTREAM_KEY)),
+            UpstreamSettings(name="bare", url="http://bare.test/v1"),
+            UpstreamSettings(name="mock", url="mock://local"),
+        ),
+        models=(ModelSettings(name="fast", upstream="llama", model="llama-3-8b-instruct"),),
+    )
+    return msgspec.structs.replace(settings, **changes)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def app(settings: Settings, store: MemoryStore) -> Flask:
+    return create_app(settings, store)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def make_client(store: MemoryStore) -> Callable[..., FlaskClient]:
+    """A client of a gateway with some settings changed."""
+
+    def make(**changes: Any) -> FlaskClient:
+        return create_app(make_settings(**changes), store).test_client()
+
+    return make
+
+
+def chat(model: str = "llama", **fields: Any) -> dict[str, Any]:
+    """The body of a small chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
+
+
+def make_call(model: str = "m", *, caller: Caller | None = None, stream: bool = False, **fields: Any) -> Call:
+    """A call as the door would make it."""
+    body = msgspec.json.encode(chat(model, **fields))
+    return Call(
+        ids=Ids("req-1", "trace-1", "00-" + "1" * 32 + "-" + "2" * 16 + "-00"),
+        caller=caller or Caller("team-a", 0),
+        operation=Operation.CHAT,
+        model=model,
+        fields=msgspec.json.decode(body, type=dict[str, msgspec.Raw]),
+        stream=stream,
+        started=0.0,
+    )
+
+
+def sse(*events: Any, done: bool = True) -> bytes:
+    """Chat events as an upstream streams them."""
+    lines = [b"data: " + (e if isinstance(e, bytes) else msgspec.json.encode(e)) + b"\n\n" for e in events]
+    return b"".join(lines) + (b"data: [DONE]\n\n" if done else b"")
+
+
+def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    """One event of a chat stream."""
+    delta = {} if content is None else {"content": content}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "llama",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        **more,
+    }
+
+
+ROLE = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion.chunk",
+    "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}],
+}

@@ -1,0 +1,101 @@
+"""A scripted upstream and a gateway before it, each in processes of its own, for all live tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from .servers import Gateway, Upstream, free_port
+
+KEY = "live-caller-key"
+UPSTREAM_KEY = "live-upstream-key"
+MANY = "1000000"
+#: Names under which the one scripted upstream is reached, so that what a test does to the state kept of
+#: an upstream (a pause that was asked for, a breaker that opened) touches no other test.
+ALIASES = tuple(f"alias{number}" for number in range(40))
+
+StartGateway = Callable[..., Gateway]
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Iterator[Upstream]:
+    process = Upstream()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def upstream(scripted: Upstream) -> Upstream:
+    """The scripted upstream, with nothing in its memory."""
+    scripted.reset()
+    return scripted
+
+
+@pytest.fixture(scope="session")
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Start one more gateway: ``start_gateway(GATEWAY_…="…")``. Stopped at the end of the session."""
+    folder = tmp_path_factory.mktemp("gateways")
+    started: list[Gateway] = []
+
+    def start(key: str = KEY, **env: str) -> Gateway:
+        keys = {} if "GATEWAY_CONFIG" in env else {"GATEWAY_API_KEYS": key}
+        started.append(Gateway(folder, key, {**keys, **env}))
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """The gateway for whatever needs no settings of its own: nothing is limited, no breaker opens."""
+    aliases = ";".join(f"{name}={scripted.url}" for name in ALIASES)
+    dead = f"http://127.0.0.1:{free_port()}"
+    return start_gateway(
+        GATEWAY_UPSTREAMS=f"scripted={scripted.url};mock=mock://local;dead={dead};{aliases}",
+        GATEWAY_DEFAULT_UPSTREAM="scripted",
+        GATEWAY_UPSTREAM_SCRIPTED_API_KEY=UPSTREAM_KEY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
+        GATEWAY_MAX_BODY_BYTES="262144",
+    )
+
+
+@pytest.fixture(scope="session")
+def alias() -> Callable[[], str]:
+    """A name of the scripted upstream that no other test uses."""
+    return iter(ALIASES).__next__
+
+
+#: The keys of the strict gateway: name, requests a minute, models.
+STRICT_KEYS = {
+    "free": (0, None),
+    "narrow": (0, ["mock", "scripted"]),
+    **{f"limited{number}": (10, None) for number in range(4)},
+}
+
+
+@pytest.fixture(scope="session")
+def strict(
+    start_gateway: StartGateway, scripted: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Gateway:
+    """A gateway set by a file: breakers that open and close soon, keys with limits and with models."""
+    lines = ["circuit_breaker_max_failures = 3", "circuit_breaker_reset_seconds = 1"]
+    lines += ["request_timeout_seconds = 2", 'default_upstream = "scripted"']
+    lines += ["[upstreams.mock]", 'url = "mock://local"']
+    for name in ("scripted", *ALIASES):
+        lines += [f"[upstreams.{name}]", f'url = "{scripted.url}"']
+    lines += ["[models.fast]", 'upstream = "scripted"', 'model = "ok,tokens=1"']
+    for name, (limit, models) in STRICT_KEYS.items():
+        digest = sha256(f"key-{name}".encode()).hexdigest()
+        lines += [f"[keys.{name}]", f'sha256 = "{digest}"', f"rate_limit_per_minute = {limit}"]
+        lines += [f"models = {models}"] if models else []
+    file: Path = tmp_path_factory.mktemp("config") / "gateway.toml"
+    file.write_text("\n".join(lines))
+    file.chmod(0o600)
+    return start_gateway("key-free", GATEWAY_CONFIG=str(file))

@@ -1,0 +1,144 @@
+"""The two processes of a live test, and how they are started, asked and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .wire import Answer, ask
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Ask again and again until ``condition`` gives something; that, or whatever it gave last."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Upstream:
+    """The scripted upstream of ``upstream.py``."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("upstream.py"))]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.port = int(self._process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What came in since the last reset, oldest first."""
+        return self._control("GET", "/_requests")
+
+    def last(self) -> dict[str, Any]:
+        return self.requests()[-1]
+
+    def reset(self) -> None:
+        self._control("POST", "/_reset")
+
+    def script(self, *behaviours: str) -> None:
+        """What the next requests get, whatever their model."""
+        self._control("POST", "/_script", {"answers": behaviours})
+
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
+        return ask(self.port, method, path, body).json
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def headers_of(entry: dict[str, Any]) -> dict[str, str]:
+    """The headers of a request that came in upstream, names in lower case."""
+    return {name.lower(): value for name, value in entry["headers"]}
+
+
+class Gateway:
+    """A gunicorn with two workers on a free port.
+
+    :param key: sent with every request that does not bring its own credentials.
+    """
+
+    def __init__(self, folder: Path, key: str, env: dict[str, str]) -> None:
+        self.key = key
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._errors = folder / f"gateway-{self.port}.err"
+        settings = {
+            "GATEWAY_BIND": f"127.0.0.1:{self.port}",
+            "GATEWAY_WORKERS": "2",
+            "GATEWAY_THREADS": "8",
+            "GATEWAY_GRACEFUL_SECONDS": "5",
+        }
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with self._errors.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+                cwd=ROOT,
+                env={**kept, **settings, **env},
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        until(lambda: self._process.poll() is not None or self._answers())
+        assert self._process.poll() is None, f"the gateway did not start:\n{self.stderr}"
+
+    def _answers(self) -> bool:
+        try:
+            return ask(self.port, "GET", "/health").status == 200
+        except OSError:
+            return False
+
+    @property
+    def stderr(self) -> str:
+        return self._errors.read_text()
+
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """The line of the log about a request."""
+
+        def found() -> list[str]:
+            return [line for line in self.stderr.splitlines() if f'"request_id":"{request_id}"' in line]
+
+        (line,) = until(found) or [None]
+        assert line, f"nothing is logged about {request_id}"
+        return dict(json.loads(line))
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request on a connection of its own. ``x_api_key="…"`` sets ``x-api-key``."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if not {"x-api-key", "authorization"} & set(named):
+            named["authorization"] = f"Bearer {self.key}"
+        return ask(self.port, method, path, body, named)
+
+    def chat(self, model: str, **more: Any) -> Answer:
+        """A chat completion of the model, without streaming."""
+        headers = more.pop("headers", {})
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **more}
+        return self.ask("POST", "/v1/chat/completions", body, **headers)
+
+    def stop(self) -> None:
+        """End it as systemd would, and see that it ends well."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            assert self._process.wait(PATIENCE) == 0, self.stderr[-2000:]
+        finally:
+            self._process.kill()
+        assert "Traceback" not in self.stderr, self.stderr[-4000:]

@@ -1,0 +1,70 @@
+"""Keys and whom they belong to."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from flask_gateway.callers import Callers
+from flask_gateway.core import Caller
+from flask_gateway.errors import AmbiguousCredentials, Unauthorized
+from flask_gateway.web.auth import authenticate
+
+CALLERS = Callers({sha256(b"right").digest(): Caller("a", 1), sha256(b"second").digest(): Caller("b", 1)})
+
+
+def who(**headers: str) -> str:
+    return authenticate({name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS).id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X_API_Key": "wrong"},
+        {"X_API_Key": ""},
+        {"X_API_Key": "right "},
+        {"X_API_Key": "right,right"},
+        {"X_API_Key": "righ"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer"},
+        {"Authorization": ""},
+        {"Authorization": "right"},
+        {"Authorization": "Basic right"},
+        {"Authorization": "Bearer right, Bearer right"},
+        {"Authorization": "Basic cmlnaHQ=", "X_API_Key": "right"},
+        {"X_API_Key": "\udcff\udcfe"},
+        {"X_API_Key": "é"},
+        {"X_API_Key": sha256(b"right").hexdigest()},
+    ],
+)
+def test_nobody(headers: dict[str, str]) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        who(**headers)
+    assert caught.value.status == 401
+    assert caught.value.headers == {"WWW-Authenticate": "Bearer"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_API_Key": "right"},
+        {"Authorization": "Bearer right"},
+        {"Authorization": "bearer right"},
+        {"Authorization": "Bearer  right"},
+        {"Authorization": "Bearer right", "X_API_Key": "right"},
+    ],
+)
+def test_a_known_caller(headers: dict[str, str]) -> None:
+    assert who(**headers) == "a"
+
+
+@pytest.mark.parametrize("second", ["second", "wrong", ""])
+def test_two_keys_that_differ_are_refused_even_if_both_are_known(second: str) -> None:
+    with pytest.raises(AmbiguousCredentials):
+        who(Authorization="Bearer right", X_API_Key=second)
+
+
+def test_the_key_itself_is_kept_nowhere() -> None:
+    assert "right" not in repr(vars(CALLERS))

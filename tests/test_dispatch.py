@@ -1,0 +1,168 @@
+"""Through the guards and along the candidates: what is admitted is settled once, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import make_call
+from test_reply import PlainTranscript, ScriptedSource
+
+from flask_gateway.core import Call, Outcome
+from flask_gateway.dispatch import Candidate, Dispatcher, Guarded
+from flask_gateway.errors import (
+    CircuitOpen,
+    GatewayError,
+    RateLimited,
+    UpstreamCut,
+    UpstreamRefusal,
+    UpstreamUnreachable,
+    Verdict,
+)
+from flask_gateway.record import Record, Recorded
+from flask_gateway.reply import Reply
+
+
+class FakeUpstream:
+    """Answers with what it is given: an error to raise, or the script of a reply."""
+
+    def __init__(self, name: str, *script: bytes | Exception) -> None:
+        self.name = name
+        self.script = script
+        self.asked: list[str] = []
+
+    def send(self, call: Call) -> Reply:
+        self.asked.append(call.model)
+        if len(self.script) == 1 and isinstance(self.script[0], Exception):
+            raise self.script[0]
+        return Reply(ScriptedSource(*self.script), PlainTranscript(), self.name)
+
+
+class FakeGuard:
+    """Admits or refuses, and notes what its permit is told."""
+
+    def __init__(self, refusal: GatewayError | None = None, **headers: str) -> None:
+        self.refusal = refusal
+        self.headers = headers
+        self.settled: list[Outcome] = []
+
+    def admit(self, call: Call) -> FakeGuard:
+        if self.refusal:
+            raise self.refusal
+        return self
+
+    def settle(self, outcome: Outcome) -> None:
+        self.settled.append(outcome)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [outcome.verdict for outcome in self.settled]
+
+
+def test_a_refusal_gives_back_what_the_guards_before_it_gave() -> None:
+    first, second, third = FakeGuard(seen="1"), FakeGuard(RateLimited("no")), FakeGuard()
+    with pytest.raises(RateLimited) as caught:
+        Guarded(FakeUpstream("u"), [first, second, third]).send(make_call())
+    assert first.verdicts == [Verdict.IGNORED]
+    assert third.verdicts == []
+    assert caught.value.headers == {"seen": "1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (UpstreamUnreachable("x"), Verdict.FAILURE),
+        (RuntimeError("bug"), Verdict.IGNORED),
+        (UpstreamRefusal("x", status=400, said={}), Verdict.ANSWERED),
+    ],
+)
+def test_an_error_settles_with_its_own_verdict(error: Exception, verdict: Verdict) -> None:
+    guard = FakeGuard()
+    with pytest.raises(type(error)):
+        Guarded(FakeUpstream("u", error), [guard]).send(make_call())
+    assert guard.verdicts == [verdict]
+
+
+def test_a_reply_settles_when_it_ends_and_not_before() -> None:
+    guard = FakeGuard(seen="1")
+    reply = Guarded(FakeUpstream("u", b"a", b"b"), [guard]).send(make_call()).prime()
+    assert reply.headers == {"seen": "1"}
+    assert guard.verdicts == []
+    list(reply)
+    assert guard.verdicts == [Verdict.SUCCESS]
+
+
+def dispatcher(*services: FakeUpstream | Guarded) -> Dispatcher:
+    def candidates(model: str) -> Iterator[Candidate]:
+        for service in services:
+            yield service, f"{model}@{service.name}"
+
+    return Dispatcher(candidates)
+
+
+def test_what_no_other_can_better_is_raised_at_once() -> None:
+    second = FakeUpstream("b", b"x")
+    with pytest.raises(UpstreamRefusal):
+        dispatcher(FakeUpstream("a", UpstreamRefusal("x", status=400, said={})), second).send(make_call())
+    assert second.asked == []
+
+
+@pytest.mark.parametrize("error", [UpstreamUnreachable("x"), CircuitOpen("x"), UpstreamCut("x")])
+def test_what_another_may_better_goes_to_the_next(error: GatewayError) -> None:
+    first, second = FakeUpstream("a", error), FakeUpstream("b", b"x")
+    assert list(dispatcher(first, second).send(make_call("m"))) == [b"x", b"."]
+    assert (first.asked, second.asked) == (["m@a"], ["m@b"])
+
+
+def test_a_stream_that_breaks_before_its_commit_goes_to_the_next() -> None:
+    guard = FakeGuard()
+    first = Guarded(FakeUpstream("a", UpstreamCut("early"), b""), [guard])
+    assert list(dispatcher(first, FakeUpstream("b", b"x")).send(make_call())) == [b"x", b"."]
+    assert guard.verdicts == [Verdict.FAILURE]
+
+
+def test_when_all_fail_the_first_says_why() -> None:
+    services = FakeUpstream("a", UpstreamUnreachable("first")), FakeUpstream("b", CircuitOpen("second"))
+    with pytest.raises(UpstreamUnreachable, match="first"):
+        dispatcher(*services).send(make_call())
+
+
+# ------------------------------------------------------------------ the record
+
+
+def recorded(service: FakeUpstream) -> tuple[Recorded, list[Record]]:
+    told: list[Record] = []
+
+    def broken(record: Record) -> None:
+        raise RuntimeError
+
+    return Recorded(service, [broken, told.append]), told
+
+
+def test_an_error_is_recorded_once() -> None:
+    service, told = recorded(FakeUpstream("a", UpstreamUnreachable("x", upstream="a")))
+    with pytest.raises(UpstreamUnreachable):
+        service.send(make_call())
+    assert [(r.status, r.code, r.upstream, r.outcome) for r in told] == [
+        (502, "upstream_unreachable", "a", "failure")
+    ]
+
+
+def test_a_reply_is_recorded_when_it_is_over() -> None:
+    service, told = recorded(FakeUpstream("a", b"x"))
+    reply = service.send(make_call()).prime()
+    assert told == []
+    list(reply)
+    assert [(r.status, r.outcome, r.usage) for r in told] == [(200, "success", reply.usage)]
+
+
+def test_a_caller_who_left_is_a_499() -> None:
+    service, told = recorded(FakeUpstream("a", b"x", b"y"))
+    service.send(make_call()).prime().close()
+    assert [(r.status, r.outcome) for r in told] == [(499, "ignored")]
+
+
+def test_a_stream_that_broke_is_recorded_with_its_reason() -> None:
+    service, told = recorded(FakeUpstream("a", b"x", UpstreamCut("gone")))
+    list(service.send(make_call()).prime())
+    assert [(r.status, r.outcome, r.code) for r in told] == [(200, "failure", "upstream_stream_cut")]

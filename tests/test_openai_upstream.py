@@ -1,0 +1,263 @@
+"""The upstream over HTTP, with `responses` at the requests seam: what goes out, what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+import responses
+from conftest import UPSTREAM_KEY, chunk, make_call, sse
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+from flask_gateway.core import Call
+from flask_gateway.errors import (
+    GatewayError,
+    UpstreamAuthFailed,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamMisconfigured,
+    UpstreamRefusal,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    Verdict,
+)
+from flask_gateway.upstreams.http import Http
+from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.status import retry_after
+
+URL = "http://llama.test/v1/chat/completions"
+OK = {"id": "1", "object": "chat.completion", "model": "m", "choices": [], "usage": {"prompt_tokens": 1}}
+
+
+@pytest.fixture
+def server() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.fixture
+def upstream() -> Iterator[OpenAIUpstream]:
+    http = Http(silence=10)
+    yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http)
+    http.close()
+
+
+def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
+    return b"".join(upstream.send(call or make_call()).prime())
+
+
+def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        ask(upstream, call)
+    assert caught.value.upstream == "llama"
+    assert UPSTREAM_KEY not in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "ours", "verdict", "another"),
+    [
+        (500, UpstreamError, 502, Verdict.FAILURE, True),
+        (502, UpstreamError, 502, Verdict.FAILURE, True),
+        (503, UpstreamError, 502, Verdict.FAILURE, True),
+        (504, UpstreamError, 502, Verdict.FAILURE, True),
+        (529, UpstreamError, 502, Verdict.FAILURE, True),
+        (408, UpstreamTimeout, 504, Verdict.FAILURE, True),
+        (425, UpstreamError, 502, Verdict.FAILURE, True),
+        (429, UpstreamThrottled, 429, Verdict.THROTTLED, True),
+        (401, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
+        (402, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
+        (403, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
+        (400, UpstreamRefusal, 400, Verdict.ANSWERED, False),
+        (404, UpstreamRefusal, 404, Verdict.ANSWERED, False),
+        (413, UpstreamRefusal, 413, Verdict.ANSWERED, False),
+        (422, UpstreamRefusal, 422, Verdict.ANSWERED, False),
+        (301, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (307, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (204, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (501, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_status_has_its_meaning(
+    server: responses.RequestsMock,
+    upstream: OpenAIUpstream,
+    status: int,
+    kind: type[GatewayError],
+    ours: int,
+    verdict: Verdict,
+    another: bool,
+    stream: bool,
+) -> None:
+    server.post(
+        URL, status=status, json={"error": {"message": "said"}}, headers={"Location": "http://evil.test/"}
+    )
+    error = failure(upstream, make_call(stream=stream))
+    assert type(error) is kind
+    assert (error.status, error.verdict, error.another_may_help) == (ours, verdict, another)
+    assert len(server.calls) == 1  # no redirect was followed, nothing was tried again
+
+
+def said(message: str, type: str = "invalid_request_error", **more: object) -> dict[str, object]:
+    return {"message": message, "type": type, "param": None, "code": None, **more}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"error":{"message":"M","type":"t","param":"p","code":"c","x":1}}',
+            said("M", "t", param="p", code="c", x=1),
+        ),
+        (
+            '{"message":"vLLM","type":"BadRequestError","code":400}',
+            said("vLLM", "BadRequestError", code="400"),
+        ),
+        ('{"error":"plain"}', said("plain")),
+        ('{"detail":"fastapi"}', said("fastapi")),
+        ("<html>", said("Upstream 'llama' answered 400.")),
+        ("[1]", said("Upstream 'llama' answered 400.")),
+    ],
+)
+def test_a_refusal_is_given_back_as_it_is(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, body: str, expected: dict[str, object]
+) -> None:
+    server.post(URL, status=400, body=body)
+    assert failure(upstream).envelope() == {"error": expected}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (requests.ConnectionError(NewConnectionError(None, "refused")), UpstreamUnreachable),  # type: ignore[arg-type]
+        (requests.ConnectTimeout(), UpstreamTimeout),
+        (requests.ReadTimeout(ReadTimeoutError(None, "", "")), UpstreamTimeout),  # type: ignore[arg-type]
+        (requests.ConnectionError(ConnectionResetError()), UpstreamUnreachable),
+        (requests.exceptions.SSLError(), UpstreamUnreachable),
+        (requests.exceptions.ChunkedEncodingError(), UpstreamUnreachable),
+    ],
+)
+def test_transport_errors_are_told_apart(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, error: Exception, kind: type[GatewayError]
+) -> None:
+    server.post(URL, body=error)
+    assert type(failure(upstream)) is kind
+
+
+@pytest.mark.parametrize(
+    ("stream", "content_type", "body"),
+    [
+        (False, "text/html", "<html>"),
+        (False, "application/json", '{"choices":'),
+        (False, "text/event-stream", "data: {}\n\n"),
+        (True, "application/json", json.dumps(OK)),
+        (True, "text/event-stream", ""),
+    ],
+)
+def test_an_answer_that_is_none(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, stream: bool, content_type: str, body: str
+) -> None:
+    server.post(URL, body=body, content_type=content_type)
+    assert failure(upstream, make_call(stream=stream)).status == 502
+
+
+def test_an_encoding_that_nobody_asked_for(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    server.post(URL, json=OK, headers={"Content-Encoding": "gzip"})
+    assert isinstance(failure(upstream), UpstreamMalformed)
+
+
+def test_what_goes_out_is_built_and_not_copied(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK)
+    ask(upstream, make_call(temperature=0.5, odd={"deep": [1.0, None]}))
+    request = server.calls[0].request
+    assert {name: value for name, value in request.headers.items() if name != "User-Agent"} == {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "Accept": "application/json",
+        "Authorization": f"Bearer {UPSTREAM_KEY}",
+        "x-request-id": "req-1",
+        "x-trace-id": "trace-1",
+        "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-00",
+        "Content-Length": str(len(request.body or b"")),
+    }
+    assert json.loads(request.body or b"") == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.5,
+        "odd": {"deep": [1.0, None]},
+    }
+
+
+def test_no_key_no_credential(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    server.post(URL, json=OK)
+    ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http))
+    assert "Authorization" not in server.calls[0].request.headers
+
+
+def test_the_upstream_reads_the_model_that_was_routed(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK)
+    ask(upstream, make_call("asked").asking("served"))
+    assert json.loads(server.calls[0].request.body or b"")["model"] == "served"
+
+
+def test_no_cookie_of_one_call_goes_with_another(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK, headers={"Set-Cookie": "session=of-another"})
+    ask(upstream)
+    ask(upstream)
+    assert "Cookie" not in server.calls[1].request.headers
+
+
+def test_netrc_and_proxies_are_not_read(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine llama.test login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://evil.test:1")
+    server.post(URL, json=OK)
+    ask(upstream)
+    assert server.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
+
+
+def test_a_stream_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"))
+    server.post(URL, body=said, content_type="text/event-stream; charset=utf-8")
+    assert ask(upstream, make_call(stream=True)) == said
+    assert server.calls[0].request.headers["Accept"] == "text/event-stream"
+
+
+def test_a_body_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    server.post(URL, body='{"choices": [], "odd":  1.0}', content_type="application/json")
+    assert ask(upstream) == b'{"choices": [], "odd":  1.0}'
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e9"}, 86400.0),
+        ({"retry-after": "later"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}, 20.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:01 GMT"}, 0.0),
+        ({"retry-after": "Thu, 99 Foo 1970"}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=10.0) == seconds

@@ -1,0 +1,279 @@
+"""What an answer says: when it is good, when it is whole, what the caller is told when it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from conftest import ROLE, chunk, sse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_gateway.core import Operation, Usage
+from flask_gateway.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
+from flask_gateway.reply import Transcript
+from flask_gateway.upstreams.transcripts import MAX_HELD_EVENTS, transcript_for
+
+
+def stream(operation: Operation = Operation.CHAT) -> Transcript:
+    return transcript_for(operation, True, "llama")
+
+
+def body(operation: Operation = Operation.CHAT) -> Transcript:
+    return transcript_for(operation, False, "llama")
+
+
+def run(transcript: Transcript, chunks: Iterable[bytes]) -> bytes:
+    """All that a caller would get."""
+    out = [transcript.feed(data) for data in chunks]
+    return b"".join(out) + (b"" if transcript.finished else transcript.end())
+
+
+# ------------------------------------------------------------------ streams that fail
+
+
+def test_a_stream_that_ends_without_a_finish_reason_was_cut() -> None:
+    transcript = stream()
+    transcript.feed(sse(chunk("Hel"), done=False))
+    with pytest.raises(UpstreamCut):
+        transcript.end()
+
+
+def test_an_empty_stream_was_cut() -> None:
+    with pytest.raises(UpstreamCut):
+        stream().end()
+
+
+def test_done_without_any_answer_is_no_answer() -> None:
+    with pytest.raises(UpstreamCut):
+        stream().feed(sse(ROLE))
+
+
+def test_an_event_cut_in_half_is_not_passed_on() -> None:
+    transcript = stream()
+    transcript.feed(sse(chunk("a"), done=False) + b'data: {"choices":[{"del')
+    with pytest.raises(UpstreamCut):
+        transcript.end()
+
+
+@pytest.mark.parametrize("said", [{"message": "sk-secret at 10.0.0.1", "code": "boom"}, "down"])
+def test_an_error_event_is_a_failure_and_its_words_stay_out(said: object) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        stream().feed(sse({"error": said}))
+    assert "secret" not in caught.value.message
+    assert caught.value.another_may_help
+
+
+def test_an_error_event_behind_content_is_a_failure_too() -> None:
+    transcript = stream()
+    transcript.feed(sse(chunk("a"), done=False))
+    with pytest.raises(UpstreamError):
+        transcript.feed(sse({"error": {"message": "x"}}, done=False))
+
+
+def test_an_oversized_event_breaks_the_stream() -> None:
+    with pytest.raises(UpstreamMalformed):
+        stream().feed(b"data: " + b"x" * (1024 * 1024 + 1))
+
+
+def test_the_error_event_is_one_that_the_sdks_raise() -> None:
+    error = UpstreamCut("It broke.")
+    assert (
+        stream().cut(error)
+        == b"data: " + json.dumps(error.envelope(), separators=(",", ":")).encode() + b"\n\n"
+    )
+    said = stream(Operation.RESPONSE).cut(error)
+    assert said.startswith(b"event: error\ndata: ")
+    data = json.loads(said.split(b"data: ")[1])
+    assert data["type"] == "error"
+    assert data["message"] == data["error"]["message"] == "It broke."
+
+
+# ------------------------------------------------------------------ streams that succeed
+
+
+def test_events_pass_byte_by_byte_as_they_are() -> None:
+    whole = sse(ROLE, chunk("Hel"), chunk("lo"), chunk(finish="stop"))
+    assert run(stream(), [whole]) == whole
+
+
+def test_a_missing_done_is_added_when_the_answer_is_complete() -> None:
+    parts = [chunk("a"), chunk(finish="stop")]
+    assert run(stream(), [sse(*parts, done=False)]) == sse(*parts)
+
+
+def test_done_ends_a_stream_even_without_a_finish_reason() -> None:
+    whole = sse(chunk("a"))
+    assert run(stream(), [whole]) == whole
+
+
+def test_done_is_the_end_whatever_follows() -> None:
+    transcript = stream()
+    out = transcript.feed(sse(chunk("a", finish="stop")) + sse(chunk("more")))
+    assert transcript.finished
+    assert out == sse(chunk("a", finish="stop"))
+
+
+def test_an_unparsable_event_is_dropped_and_counted() -> None:
+    for broken in (b"{broken", b"\xff", b"[1]", b"NaN", b"[" * 100_000):
+        transcript = stream()
+        assert run(transcript, [sse(chunk("a"), broken, chunk(finish="stop"))]) == sse(
+            chunk("a"), chunk(finish="stop")
+        )
+        assert transcript.dropped == 1  # type: ignore[attr-defined]
+
+
+def test_nothing_is_ready_before_content() -> None:
+    transcript = stream()
+    transcript.feed(sse(ROLE, chunk(""), done=False))
+    assert not transcript.ready
+    transcript.feed(sse(chunk("a"), done=False))
+    assert transcript.ready
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"tool_calls": [{"index": 0}]},
+        {"reasoning_content": "hm"},
+        {"refusal": "no"},
+        {"function_call": {"name": "f"}},
+    ],
+)
+def test_whatever_the_model_says_is_content(delta: dict[str, object]) -> None:
+    transcript = stream()
+    transcript.feed(sse({"choices": [{"index": 0, "delta": delta}]}, done=False))
+    assert transcript.ready
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    transcript = stream()
+    for _ in range(MAX_HELD_EVENTS + 1):
+        transcript.feed(sse(ROLE, done=False))
+    assert transcript.ready
+
+
+def test_an_event_of_an_unknown_shape_passes() -> None:
+    odd = {"choices": "later", "object": "x"}
+    assert run(stream(), [sse(odd, chunk("a", finish="stop"))]) == sse(odd, chunk("a", finish="stop"))
+
+
+def test_comments_pass_once_the_answer_has_begun() -> None:
+    transcript = stream()
+    assert transcript.feed(b": early\n\n") == b""
+    transcript.feed(sse(chunk("a"), done=False))
+    assert transcript.feed(b": late\n\n") == b": late\n\n"
+
+
+def test_every_choice_has_to_finish() -> None:
+    def one(index: int, finish: str | None) -> dict[str, object]:
+        return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]}
+
+    transcript = stream()
+    transcript.feed(sse(one(0, None), one(1, None), one(0, "stop"), done=False))
+    with pytest.raises(UpstreamCut):
+        transcript.end()
+
+
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": 3, "completion_tokens": 4}, {"input_tokens": 3, "output_tokens": 4}]
+)
+def test_usage_is_read_from_any_event(usage: dict[str, int]) -> None:
+    transcript = stream()
+    run(transcript, [sse(chunk("a", finish="stop"), {"choices": [], "usage": usage})])
+    assert transcript.usage == Usage(3, 4)
+
+
+def test_a_responses_stream_ends_with_its_own_last_event() -> None:
+    events = [
+        {"type": "response.created", "response": {}},
+        {"type": "response.output_text.delta", "delta": "a"},
+        {"type": "response.completed", "response": {"usage": {"input_tokens": 1, "output_tokens": 2}}},
+    ]
+    transcript = stream(Operation.RESPONSE)
+    assert run(transcript, [sse(*events, done=False)]) == sse(*events, done=False)
+    assert transcript.usage == Usage(1, 2)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_any_split_gives_the_same_bytes(data: st.DataObject) -> None:
+    parts = st.sampled_from(
+        [ROLE, chunk("a"), chunk("é"), b"{broken", {"error": {"message": "x"}}, chunk(finish="stop")]
+    )
+    whole = sse(*data.draw(st.lists(parts, max_size=8)), done=data.draw(st.booleans()))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    edges = [0, *cuts, len(whole)]
+
+    def seen(chunks: list[bytes]) -> tuple[bytes, str | None]:
+        transcript, out = stream(), b""
+        try:
+            for piece in chunks:
+                out += transcript.feed(piece)
+            return out + (b"" if transcript.finished else transcript.end()), None
+        except GatewayError as error:
+            return (out if transcript.ready else b""), error.code
+
+    split = seen([whole[a:b] for a, b in pairwise(edges)])
+    together = seen([whole])
+    assert split[1] == together[1]
+    if together[1] is None:
+        assert split == together
+
+
+# ------------------------------------------------------------------ whole bodies
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"choices":[1],"x":"\xff"}',
+        b"[" * 100_000,
+        b'{"object":"x"}',
+        b"null",
+    ],
+)
+def test_what_is_no_answer_is_malformed(said: bytes) -> None:
+    transcript = body()
+    transcript.feed(said)
+    with pytest.raises(UpstreamMalformed):
+        transcript.end()
+
+
+def test_an_error_object_under_200_is_a_failure() -> None:
+    transcript = body()
+    transcript.feed(b'{"error":{"message":"x","code":"overloaded"}}')
+    with pytest.raises(UpstreamError, match="overloaded"):
+        transcript.end()
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_collected() -> None:
+    transcript = body()
+    for _ in range(32):
+        transcript.feed(b" " * 1024 * 1024)
+    with pytest.raises(UpstreamMalformed):
+        transcript.feed(b" ")
+
+
+def test_a_body_passes_as_it_is_with_its_usage() -> None:
+    said = (
+        b'{ "choices": [{}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, '
+        b'"prompt_tokens_details": {"cached_tokens": 1}}, "odd": 1.0 }'
+    )
+    transcript = body()
+    assert run(transcript, [said[:10], said[10:]]) == said
+    assert transcript.usage == Usage(1, 2, 1)
+
+
+@pytest.mark.parametrize("usage", ["x", {"prompt_tokens": "many"}, []])
+def test_usage_that_cannot_be_read_is_none(usage: object) -> None:
+    transcript = body()
+    run(transcript, [json.dumps({"choices": [], "usage": usage}).encode()])
+    assert transcript.usage is None

@@ -1,0 +1,5 @@
+"""The application for a WSGI server: ``gunicorn -c gunicorn.conf.py wsgi:app``."""
+
+from flask_gateway import create_app
+
+app = create_app()
