@@ -1,7 +1,8 @@
 """The server's settings: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
 The master runs this file, and what a master has imported its workers inherit, old code after a reload
-included. So nothing here imports the gateway; checking the settings is left to a process of its own.
+included. So it imports nothing of the gateway but the worker class, which gunicorn itself imports here;
+checking the settings is left to a process of its own.
 """
 
 import os
@@ -15,12 +16,16 @@ def _number(name: str, otherwise: int) -> int:
     return int(value) if value.isdecimal() and int(value) else otherwise
 
 
+# After a reload this file runs again: let the worker class, too, be the new one.
+for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_gateway"]:
+    del sys.modules[_name]
+
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
 
 # One interpreter lock each, so one worker a core.
 workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", os.cpu_count() or 1))
 # A call holds a thread until its answer is over.
-worker_class = "gthread"
+worker_class = "flask_gateway.worker.Worker"
 threads = _number("GATEWAY_THREADS", 64)
 # Not more than there are threads for: what a worker has accepted it must serve, while a neighbour
 # with idle threads would have taken it from the kernel's queue.
@@ -31,7 +36,8 @@ backlog = 128
 timeout = 30
 # How long what is under way may go on after a stop: the longest answer that outlives a restart.
 graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", 30)
-keepalive = 5
+# A connection is a request: one that lies idle here would keep its place from another caller.
+keepalive = 0
 
 # Sockets, locks and threads are made in the process that uses them.
 preload_app = False

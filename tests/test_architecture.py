@@ -20,6 +20,7 @@ FLOORS = {
     "": 6,  # the package itself: the factory
     "__main__": 6,
     "web": 6,
+    "worker": 6,
     "wiring": 5,
     "dispatch": 4,
     "record": 4,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from flask import Request
@@ -21,6 +22,9 @@ from ..errors import (
 )
 
 Fields = Mapping[str, msgspec.Raw]
+
+#: How much of a body that is too large is read and thrown away, bytes, in how long, seconds.
+DISCARD_BYTES, DISCARD_STEP, DISCARD_SECONDS = 64 * 1024 * 1024, 256 * 1024, 5.0
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
@@ -49,23 +53,30 @@ def read_body(request: Request, limit: int) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     announced = request.content_length
-    if announced is not None and announced > limit:
-        raise _too_large(limit)
+    stream = request.environ["wsgi.input"]
     try:
-        body: bytes = request.environ["wsgi.input"].read(limit + 1 if announced is None else announced)
+        body: bytes = b"" if (announced or 0) > limit else stream.read(announced or limit + 1)
+        if (announced or len(body)) > limit:
+            _discard(stream)
+            raise BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
     except TimeoutError:
         raise BodyTooSlow("The body did not arrive in time.") from None
     except (OSError, ValueError, ParseException):
         raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
-    if len(body) > limit:
-        raise _too_large(limit)
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
     return body
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
+def _discard(stream: IO[bytes]) -> None:
+    """Let a caller whose body is too large finish sending it, within reason. Many read the answer only
+    then, and would see a broken connection instead of the reason."""
+    deadline, left = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES
+    while left > 0 and time.monotonic() < deadline:
+        size = len(stream.read(DISCARD_STEP))
+        if not size:
+            break
+        left -= size
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

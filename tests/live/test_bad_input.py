@@ -203,6 +203,6 @@ def test_an_unknown_path(gateway: Gateway, method, path):
     refused(gateway.ask(method, path, b"{}"), 404, "unknown_url")
 
 
-@pytest.mark.parametrize("path", ["//v1/models", "/v1//models", "/v1/chat//completions"])
+@pytest.mark.parametrize("path", ["/v1//models", "/v1/chat//completions"])
 def test_a_path_with_two_slashes_is_unknown_too(gateway: Gateway, path):
     refused(gateway.ask("POST" if "chat" in path else "GET", path), 404, "unknown_url")

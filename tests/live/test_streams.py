@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -157,10 +158,9 @@ def test_a_caller_that_left_leaves_no_trace_in_the_next_answer(gateway: Gateway)
 
 
 def test_more_streams_at_once_than_one_worker_has_threads(gateway: Gateway):
-    streams = [open_stream(gateway.port, KEY, "ok,tokens=3,pause=0.1") for _ in range(12)]
-    opened = [stream.__enter__() for stream in streams]
-    try:
-        assert [content(stream.data()) for stream in opened] == ["tok0 tok1 tok2 "] * 12
-    finally:
-        for stream in streams:
-            stream.__exit__(None, None, None)
+    def read(_: int) -> str:
+        with open_stream(gateway.port, KEY, "ok,pause=0.1") as stream:
+            return content(stream.data())
+
+    with ThreadPoolExecutor(14) as pool:
+        assert list(pool.map(read, range(14))) == ["tok0 tok1 tok2 "] * 14
