@@ -37,11 +37,13 @@ class Caller(msgspec.Struct, frozen=True):
     :param id: safe to log and to show; derived from the key's digest, or its configured name.
     :param rate_limit: requests admitted in any 60 s; 0 means without limit.
     :param models: the models it may name; ``None`` means every model.
+    :param max_concurrent: calls under way at once; 0 means without limit.
     """
 
     id: str
     rate_limit: int
     models: frozenset[str] | None = None
+    max_concurrent: int = 0
 
     def may_call(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -126,6 +128,9 @@ class Guard(Protocol):
         """A permit, or a :class:`GatewayError` that says why not. Costs nothing when it refuses."""
         ...
 
+
+#: A store's clock ticks in microseconds; so many make a second.
+SECOND = 1_000_000
 
 #: What a store keeps under a key: a short tuple of 64-bit integers. Times are microseconds of the
 #: store's own clock, exact in Python, in shared memory and in Redis's doubles alike.

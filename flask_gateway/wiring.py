@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import msgspec
 
 from .callers import Callers
-from .config import Settings
-from .core import Caller, Service, Store
+from .config import Settings, UpstreamSettings
+from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Candidate, Dispatcher, Guarded
 from .guards.breaker import Breaker, Policy
-from .guards.limiter import SECOND, Limiter
+from .guards.bulkhead import CallerBulkhead, UpstreamBulkhead
+from .guards.limiter import Limiter
+from .guards.slots import Slots
 from .observers.log import log_to
 from .record import Recorded
 from .routing import Routes, Target
@@ -47,11 +49,13 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    limiter = Limiter(store)
+    limiter, slots = Limiter(store), Slots(store)
     breakers = {upstream.name: _breaker(upstream.name, settings, store) for upstream in settings.upstreams}
     http = Http(settings.request_timeout_seconds, upstreams=len(settings.upstreams))
     services = {
-        upstream.name: Guarded(open_upstream(upstream, http), [breakers[upstream.name]])
+        upstream.name: Guarded(
+            open_upstream(upstream, http), _guards(upstream, breakers[upstream.name], slots)
+        )
         for upstream in settings.upstreams
     }
     routes = _routes(settings)
@@ -60,7 +64,9 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         for target in routes.targets(model):
             yield services[target.upstream], target.model
 
-    recorded = Recorded(Guarded(Dispatcher(candidates), [limiter]), [log_to(settings.log)])
+    recorded = Recorded(
+        Guarded(Dispatcher(candidates), [CallerBulkhead(slots), limiter]), [log_to(settings.log)]
+    )
     return Gateway(
         settings=settings,
         callers=_callers(settings),
@@ -70,6 +76,12 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         store=store,
         recorded=recorded,
     )
+
+
+def _guards(upstream: UpstreamSettings, breaker: Breaker, slots: Slots) -> list[Guard]:
+    """What stands before an upstream. The breaker first: while it is open, that costs but a read."""
+    limit = upstream.max_in_flight
+    return [breaker, UpstreamBulkhead(upstream.name, limit, slots)] if limit else [breaker]
 
 
 def _breaker(upstream: str, settings: Settings, store: Store) -> Breaker:
@@ -95,6 +107,7 @@ def _callers(settings: Settings) -> Callers:
                 id=key.id,
                 rate_limit=general if key.rate_limit_per_minute is None else key.rate_limit_per_minute,
                 models=key.models,
+                max_concurrent=settings.max_concurrent_per_key,
             )
             for key in settings.keys
         }

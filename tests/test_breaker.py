@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flask_gateway.core import Outcome
+from flask_gateway.core import SECOND, Outcome
 from flask_gateway.errors import (
     CircuitOpen,
     GatewayError,
@@ -20,7 +20,6 @@ from flask_gateway.errors import (
 from flask_gateway.guards.breaker import Breaker, BreakerPermit, Policy
 from flask_gateway.stores.memory import MemoryStore
 
-SECOND = 1_000_000
 POLICY = Policy(max_failures=3, reset=30 * SECOND, lease=12 * SECOND)
 
 SUCCESS = Outcome(Verdict.SUCCESS)

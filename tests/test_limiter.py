@@ -7,9 +7,10 @@ from conftest import HandClock, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_gateway.core import Caller
+from flask_gateway.core import SECOND, Caller
 from flask_gateway.errors import RateLimited
-from flask_gateway.guards.limiter import GRAINS, SECOND, Limiter, Take, duration
+from flask_gateway.guards.limiter import Limiter, duration
+from flask_gateway.guards.window import GRAINS, Take
 from flask_gateway.stores.memory import MemoryStore
 
 WINDOW = 60 * SECOND

@@ -24,10 +24,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core import Call, Outcome, Store, Value
+from ..core import SECOND, Call, Outcome, Store, Value
 from ..errors import CircuitOpen, UpstreamCooling, Verdict
-
-SECOND = 1_000_000  # the store's clock ticks in microseconds
 
 #: A 429 without a word about when to come back cools down for this long, seconds ...
 DEFAULT_COOL_DOWN = 5.0

@@ -200,7 +200,8 @@ class FallbackStore:
         except StoreError as error:
             self._note(error)
         else:
-            self._away = False
+            with self._lock:
+                self._away, self._last_trouble = False, float("-inf")
             self._tell_return()
         finally:
             self._probing = False

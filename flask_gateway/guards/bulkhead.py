@@ -1,0 +1,70 @@
+"""The bulkheads: how many calls one caller, and one upstream, may have under way at once.
+
+A call that finds no slot is refused at once; nothing queues here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core import Call, Outcome
+from ..errors import TooManyConcurrent, UpstreamFull
+from .slots import Slots
+
+#: When to ask again, seconds: nobody knows when a call will end.
+RETRY_AFTER = 1.0
+
+
+class SlotPermit:
+    """A slot that is held. Settling it twice gives it back once."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, slots: Slots, key: str, epoch: int) -> None:
+        self._slots = slots
+        self._key = key
+        self._epoch = epoch
+
+    def settle(self, outcome: Outcome) -> None:
+        epoch, self._epoch = self._epoch, 0
+        if epoch:
+            self._slots.release(self._key, epoch)
+
+
+class CallerBulkhead:
+    """Keeps one caller from taking all there is (``core.Guard``)."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def admit(self, call: Call) -> SlotPermit:
+        """:raises TooManyConcurrent: the caller has as many calls under way as its key allows."""
+        limit, key = call.caller.max_concurrent, f"slots:key:{call.caller.id}"
+        epoch = self._slots.acquire(key, limit) if limit else 0
+        if limit and not epoch:
+            raise TooManyConcurrent(
+                f"This key may have {limit} calls under way at once, and has. Wait for one to end.",
+                retry_after=RETRY_AFTER,
+            )
+        return SlotPermit(self._slots, key, epoch)
+
+
+class UpstreamBulkhead:
+    """Keeps one upstream from being given more than it can take (``core.Guard``)."""
+
+    def __init__(self, upstream: str, limit: int, slots: Slots) -> None:
+        self.upstream = upstream
+        self._limit = limit
+        self._slots = slots
+        self._key = f"slots:upstream:{upstream}"
+
+    def admit(self, call: Call) -> SlotPermit:
+        """:raises UpstreamFull: it has as many calls under way as we allow it."""
+        epoch = self._slots.acquire(self._key, self._limit)
+        if not epoch:
+            raise UpstreamFull(
+                f"Upstream '{self.upstream}' has {self._limit} calls under way, which is all it is given.",
+                retry_after=RETRY_AFTER,
+                upstream=self.upstream,
+            )
+        return SlotPermit(self._slots, self._key, epoch)

@@ -1,0 +1,176 @@
+"""Slots: how many calls are under way at once, counted over all workers.
+
+Under a key lies one row per process that holds slots: ``holder, epoch, taken, expires``. A row is a
+lease: its process renews it while it holds any, and when the process is killed the row ends by itself.
+So there are few rows however many slots, and none that leaks.
+
+The changes are pure. ``Slots`` carries them out, and knows what this process holds, so that it can
+renew, put back what a store has lost, and make up for a release that a store in trouble did not get.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..core import SECOND, Store, Value
+
+log = logging.getLogger(__name__)
+
+#: How long a row outlives its last renewal, and how often it is renewed, seconds.
+LEASE = 10.0
+RENEWAL = 3.0
+#: Processes that can hold slots of one key at the same time; a store's values are no longer.
+MAX_ROWS = 75
+
+_LEASE = int(LEASE * SECOND)
+
+
+class Row(NamedTuple):
+    """What one process holds. ``epoch`` tells its row from an earlier one that had run out."""
+
+    holder: int
+    epoch: int
+    taken: int
+    expires: int
+
+
+def _live(value: Value | None, now: int) -> list[Row]:
+    """The rows that still count. None lasts longer than a lease, even if the clock was set back."""
+    numbers = value or ()
+    rows = (Row(*numbers[at : at + 4]) for at in range(0, len(numbers) - 3, 4))
+    return [row._replace(expires=min(row.expires, now + _LEASE)) for row in rows if row.expires > now]
+
+
+def _value(rows: list[Row]) -> Value | None:
+    return tuple(number for row in rows for number in row) or None
+
+
+class Acquire:
+    """Take one slot of ``limit`` (``core.Change``). Answers the row's epoch, or 0 when all are taken."""
+
+    def __init__(self, limit: int, holder: int) -> None:
+        self.limit = limit
+        self.holder = holder
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, int]:
+        rows = _live(value, now)
+        if sum(row.taken for row in rows) >= self.limit:
+            return value, 0
+        for place, row in enumerate(rows):
+            if row.holder == self.holder:
+                rows[place] = row._replace(taken=row.taken + 1, expires=now + _LEASE)
+                return _value(rows), row.epoch
+        if len(rows) >= MAX_ROWS:
+            return value, 0
+        rows.append(Row(self.holder, now, 1, now + _LEASE))
+        return _value(rows), now
+
+    def divided(self, among: int) -> Acquire:
+        """The share of one of so many, when each has to keep to the limit alone."""
+        return Acquire(max(1, self.limit // among), self.holder)
+
+
+class Release:
+    """Give slots back (``core.Change``). The answer is whether the row was there."""
+
+    def __init__(self, holder: int, epoch: int, count: int = 1) -> None:
+        self.holder = holder
+        self.epoch = epoch
+        self.count = count
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
+        rows = _live(value, now)
+        for place, row in enumerate(rows):
+            if (row.holder, row.epoch) == (self.holder, self.epoch):
+                rows[place] = row._replace(taken=row.taken - self.count)
+                return _value([row for row in rows if row.taken > 0]), True
+        return value, False
+
+
+class Renew:
+    """Keep what is held (``core.Change``). A row that the store has lost is put back as it was."""
+
+    def __init__(self, holder: int, epoch: int, count: int) -> None:
+        self.row = Row(holder, epoch, count, 0)
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, None]:
+        rows = _live(value, now)
+        for place, row in enumerate(rows):
+            if row[:2] == self.row[:2]:
+                rows[place] = row._replace(expires=now + _LEASE)
+                return _value(rows), None
+        if len(rows) < MAX_ROWS:
+            rows.append(self.row._replace(expires=now + _LEASE))
+        return _value(rows), None
+
+
+class Slots:
+    """The slots of one process. Shared by all its threads, its own counts guarded by ``_lock``, which is
+    never held while the store is asked. Made after the fork: the holder is this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._holder = secrets.randbits(62) + 1
+        self._lock = threading.Lock()
+        self._held: Counter[tuple[str, int]] = Counter()
+        self._owed: Counter[tuple[str, int]] = Counter()
+        self._keeper: threading.Thread | None = None
+
+    def acquire(self, key: str, limit: int) -> int:
+        """Take one of ``limit`` slots: the epoch to give it back with, or 0 if there is none."""
+        epoch = self._store.update(key, Acquire(limit, self._holder), LEASE)
+        if epoch:
+            with self._lock:
+                self._held[key, epoch] += 1
+            self._start_keeper()
+        return epoch
+
+    def release(self, key: str, epoch: int) -> None:
+        with self._lock:
+            self._held[key, epoch] -= 1
+            if self._held[key, epoch] <= 0:
+                del self._held[key, epoch]
+        if not self._store.update(key, Release(self._holder, epoch), LEASE):
+            with self._lock:
+                self._owed[key, epoch] += 1
+
+    def keep(self) -> None:
+        """Renew what is held, and give back what could not be given back before. A debt is tried once:
+        if the row is still not there it has run out, or its store is away, and it will run out."""
+        with self._lock:
+            owed, self._owed = self._owed, Counter()
+            held = dict(self._held)
+        for (key, epoch), count in owed.items():
+            self._store.update(key, Release(self._holder, epoch, count), LEASE)
+        for (key, epoch), count in held.items():
+            self._store.update(key, Renew(self._holder, epoch, count), LEASE)
+
+    def taken(self, key: str) -> int:
+        """How many slots are taken, by all; for status pages."""
+        return sum(row.taken for row in _live(self._store.read(key), self._store.now()))
+
+    def _start_keeper(self) -> None:
+        if self._keeper is not None:
+            return
+        with self._lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep_on, name="slots", daemon=True)
+                self._keeper.start()
+
+    def _keep_on(self) -> None:
+        for _ in _every(RENEWAL):
+            try:
+                self.keep()
+            except Exception:
+                log.exception("could not renew the leases")
+
+
+def _every(seconds: float) -> Iterator[None]:
+    never = threading.Event()
+    while not never.wait(seconds):
+        yield
