@@ -16,6 +16,7 @@ from . import breakers, chat, door, errors, health, models
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """See :func:`flask_gateway.create_app`."""
     app = Flask("flask_gateway", static_folder=None)
+    app.url_map.merge_slashes = False  # it would answer with a redirect, to wherever Host says
     app.extensions["gateway"] = wiring.build(settings or load(os.environ), store)
     errors.register(app)
     door.register(app)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import IO, Any
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 from flask import Request
@@ -23,8 +24,10 @@ from ..errors import (
 
 Fields = Mapping[str, msgspec.Raw]
 
-#: How much of a body that is too large is read and thrown away, bytes, in how long, seconds.
-DISCARD_BYTES, DISCARD_STEP, DISCARD_SECONDS = 64 * 1024 * 1024, 256 * 1024, 5.0
+#: How much of a body that is too large is read and thrown away, bytes, and in what steps ...
+DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, 65536
+#: ... and for how long, in all and while nothing comes, seconds.
+DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
@@ -57,7 +60,7 @@ def read_body(request: Request, limit: int) -> bytes:
     try:
         body: bytes = b"" if (announced or 0) > limit else stream.read(announced or limit + 1)
         if (announced or len(body)) > limit:
-            _discard(stream)
+            _discard(request)
             raise BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
     except TimeoutError:
         raise BodyTooSlow("The body did not arrive in time.") from None
@@ -68,15 +71,18 @@ def read_body(request: Request, limit: int) -> bytes:
     return body
 
 
-def _discard(stream: IO[bytes]) -> None:
+def _discard(request: Request) -> None:
     """Let a caller whose body is too large finish sending it, within reason. Many read the answer only
-    then, and would see a broken connection instead of the reason."""
-    deadline, left = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES
-    while left > 0 and time.monotonic() < deadline:
-        size = len(stream.read(DISCARD_STEP))
-        if not size:
-            break
-        left -= size
+    then, and would see a broken connection instead of the reason. One that waits is answered at once."""
+    stream, sock = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
+    if sock is None:
+        return
+    deadline, left, patience = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES, sock.gettimeout()
+    sock.settimeout(DISCARD_SILENCE)
+    with suppress(OSError, ParseException):
+        while left > 0 and time.monotonic() < deadline and (data := stream.read(DISCARD_STEP)):
+            left -= len(data)
+    sock.settimeout(patience)
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
