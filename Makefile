@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types smoke check requirements clean
+.PHONY: run test soak lint types smoke check requirements clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -14,6 +14,10 @@ check: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
+
+# The long forms of the tests. Their last results are in docs/state.md.
+soak: $(VENV)/dev
+	$(BIN)/python -m pytest -m soak -v --durations=0
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

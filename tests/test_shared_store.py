@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -370,6 +371,29 @@ def test_a_slot_that_went_to_another_key_is_not_written_over(store: SharedStore,
     assert store.read(keys[0]) is None
 
 
+def test_a_slot_that_went_to_another_key_in_mid_glance_is_not_written_over(
+    store: SharedStore, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given away after the digest was found in the index, before the slot was read."""
+    *keys, rival = crowd(5, SLOTS + 1)
+    store.update(keys[0], increment, 10)
+    for key in keys[1:]:
+        store.update(key, increment, 60)
+    clock.advance(20)
+    content = store._slots._content
+
+    def overtaken(slot: int):
+        monkeypatch.undo()
+        store.update(rival, put((77,)), 60)
+        return content(slot)
+
+    monkeypatch.setattr(store._slots, "_content", overtaken)
+    with pytest.raises(StoreFull):
+        store.update(keys[0], increment, 60)
+    assert store.read(rival) == (77,)
+    assert store.read(keys[0]) is None
+
+
 def test_memory_does_not_grow(clock: HandClock) -> None:
     file = os.memfd_create("test")
     store = SharedStore(Memory(file), clock)
@@ -632,29 +656,31 @@ def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
     ]
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(root)}
     server = subprocess.Popen(
-        [*command, "--no-control-socket"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
+        [*command, "--no-control-socket"],
+        **{"cwd": tmp_path, "env": environment, "stderr": subprocess.DEVNULL, "start_new_session": True},
     )
 
-    def ask() -> tuple[int, int] | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as answer:
-                pid, count = answer.read().split()
-                return int(pid), int(count)
-        except OSError:
-            return None
+    def ask(of=lambda pid: True) -> tuple[int, int]:
+        """The first answer by a worker that is meant: its pid and the count."""
+        found = []
+
+        def answered() -> bool:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/") as reply:
+                found[:] = map(int, reply.read().split())
+            return bool(found) and of(found[0])
+
+        eventually(answered, 10)
+        return tuple(found)
 
     try:
-        eventually(ask, 10)
-        first = {ask() for _ in range(20)}
-        workers = {pid for pid, _ in first}
+        first = [ask() for _ in range(20)]
         assert len({count for _, count in first}) == 20
         server.send_signal(signal.SIGHUP)
-        eventually(lambda: (ask() or (next(iter(workers)), 0))[0] not in workers, 10)
-        pid, count = ask()
+        old = {pid for pid, _ in first}
+        pid, count = ask(lambda pid: pid not in old)
         assert count > 20
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: (ask() or (pid, 0))[0] != pid, 10)
-        assert ask()[1] > count
+        assert ask(lambda other: other != pid and other not in old)[1] > count
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGKILL)  # a worker just being forked may miss a gentler signal
         server.wait(10)

@@ -1,0 +1,61 @@
+"""The limiter's Lua twin does as the Python does, in a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stores_support import RedisServer
+
+from flask_gateway.core import SECOND
+from flask_gateway.guards.window import GRAINS, Take
+from flask_gateway.stores.contract import decode, encode
+from flask_gateway.stores.redis import PREFIX, RedisStore, _twin
+
+WINDOW = 60 * SECOND
+NAME = PREFIX + b"limit:team-a"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[RedisStore]:
+    with RedisServer() as server:
+        store = RedisStore(server.url)
+        yield store
+        store.close()
+
+
+#: How long ago requests came, in microseconds; negative when the clock was set back since.
+_ages = st.one_of(
+    st.integers(0, 2 * WINDOW), st.integers(-WINDOW // GRAINS, 0), st.integers(-3600 * SECOND, -SECOND)
+)
+_logs = st.lists(st.tuples(_ages, st.integers(1, 50)), max_size=GRAINS + 2)
+
+
+@settings(max_examples=400, deadline=None)
+@given(log=_logs, limit=st.one_of(st.integers(1, 200), st.integers(200, 10_000)))
+def test_any_log_is_decided_alike(store: RedisStore, log: list[tuple[int, int]], limit: int) -> None:
+    began = store.now()
+    stamped = sorted((began - age, count) for age, count in log)
+    old = tuple(number for pair in stamped for number in pair) or None
+    if old is None:
+        store._call("DEL", NAME)
+    else:
+        store._call("SET", NAME, encode(old))
+    take = Take(limit, WINDOW)
+    now, *numbers = store._run(_twin(take.script), NAME, 120_000, *take.arguments)
+    raw = store._call("GET", NAME)
+    assert (None if raw is None else decode(raw), take.answer(tuple(numbers))) == take(old, now)
+
+
+def test_it_limits_in_one_round_trip(store: RedisStore) -> None:
+    take = Take(3, WINDOW)
+    store.update("limit:b", take, 120)  # the first call brings the script
+    before = store._call("INFO", "commandstats")
+    answers = [store.update("limit:b", take, 120)[0] for _ in range(5)]
+    after = store._call("INFO", "commandstats")
+    assert answers == [True, True, False, False, False]
+    calls = [stats[f"cmdstat_{name}"]["calls"] for stats in (before, after) for name in ("evalsha",)]
+    assert calls[1] - calls[0] == 5
+    assert after.get("cmdstat_watch") is None
