@@ -15,6 +15,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from ..core import SECOND, Store, Value
@@ -41,13 +42,16 @@ class Row(NamedTuple):
 
 def _live(value: Value | None, now: int) -> list[Row]:
     """The rows that still count. None lasts longer than a lease, even if the clock was set back."""
-    numbers = value or ()
-    rows = (Row(*numbers[at : at + 4]) for at in range(0, len(numbers) - 3, 4))
-    return [row._replace(expires=min(row.expires, now + _LEASE)) for row in rows if row.expires > now]
+    numbers, latest = value or (), now + _LEASE
+    return [
+        Row(numbers[at], numbers[at + 1], numbers[at + 2], min(numbers[at + 3], latest))
+        for at in range(0, len(numbers) - 3, 4)
+        if numbers[at + 3] > now
+    ]
 
 
 def _value(rows: list[Row]) -> Value | None:
-    return tuple(number for row in rows for number in row) or None
+    return tuple(chain.from_iterable(rows)) or None
 
 
 class Acquire:
@@ -63,7 +67,7 @@ class Acquire:
             return value, 0
         for place, row in enumerate(rows):
             if row.holder == self.holder:
-                rows[place] = row._replace(taken=row.taken + 1, expires=now + _LEASE)
+                rows[place] = Row(row.holder, row.epoch, row.taken + 1, now + _LEASE)
                 return _value(rows), row.epoch
         if len(rows) >= MAX_ROWS:
             return value, 0

@@ -38,7 +38,7 @@ PATIENCE = 0.020
 
 #: Between two tries, seconds; and how many tries come before the first pause.
 PAUSE = 50e-6
-EAGER = 4
+EAGER = 100
 
 _PROCESS_SHARED = 1  # PTHREAD_PROCESS_SHARED and PTHREAD_MUTEX_ROBUST, on Linux with glibc and musl
 _ROBUST = 1
