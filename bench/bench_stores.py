@@ -188,10 +188,8 @@ def main() -> None:
     print(f"\n{'store':8} {'alone':32} {'CPU µs':>8} {'time µs':>8}")
     for name, case, spent, took in single:
         print(f"{name:8} {case:32} {spent:8.1f} {took:8.1f}")
-    head = f"{PROCESSES} x {THREADS} threads, one key"
-    print(
-        f"\n{'store':8} {head:24} {'p50 µs':>8} {'p99 µs':>8} {'max µs':>8} {'updates/s/process':>18} {'busy':>6}"
-    )
+    columns = f"{'p50 µs':>8} {'p99 µs':>8} {'max µs':>8} {'updates/s/process':>18} {'busy':>6}"
+    print(f"\n{'store':8} {f'{PROCESSES} x {THREADS} threads, one key':24} {columns}")
     for name, p50, p99, most, rate, busy in many:
         print(f"{name:8} {'':24} {p50:8.1f} {p99:8.1f} {most:8.0f} {rate:18.0f} {busy:6}")
     print("\nmemory is not shared: each process counts alone.")

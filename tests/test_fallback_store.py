@@ -292,7 +292,8 @@ def test_other_stores_need_no_redis() -> None:
     code = (
         "import sys; sys.modules['redis'] = None\n"
         "from flask_gateway.stores import open_store\n"
-        "for url in ('memory://', 'shared://'): open_store(url).update('key', lambda old, now: ((1,), None), 1)\n"
+        "for url in ('memory://', 'shared://'):\n"
+        "    open_store(url).update('key', lambda old, now: ((1,), None), 1)\n"
         "assert 'flask_gateway.stores.redis' not in sys.modules\n"
     )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0

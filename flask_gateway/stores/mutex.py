@@ -14,9 +14,11 @@ Why only tried: any lock that lets go of the interpreter lock while it waits com
 shared lock and waiting for the interpreter lock, and the other processes queue up behind that.
 ``ctypes.PyDLL`` keeps the interpreter lock, and neither a try nor a release ever enters the kernel.
 
-What remains: an exception raised by a signal handler of the main thread in the one instruction
-between taking a lock and the caller's ``try``. The lock then stays taken until that thread ends, its
-calls and others' are told ``StoreBusy``, and gunicorn's handlers raise only to end the process.
+Why ``map``: the interpreter switches threads and runs signal handlers after calls and on jumping back,
+and nowhere else. A function drawn from a ``map`` made beforehand is not called by the interpreter, so
+between taking and releasing, if nothing is called there either, no thread is switched out holding the
+lock, and no handler raises before the caller's ``try``. Should an interpreter do otherwise, all that is
+lost is this: a holder may have to wait for its turn, and others meet ``StoreBusy`` sometimes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import time
+from collections.abc import Iterator
 from mmap import mmap
 
 from .contract import StoreBusy, StoreError
@@ -36,7 +39,9 @@ SPACING = 64
 #: time is stopped, swapped out, or many threads away from its turn at the interpreter.
 PATIENCE = 0.020
 
-#: Between two tries, seconds; and how many tries come before the first pause.
+#: Between two tries, seconds; and how many tries come before the first pause. A pause gives the
+#: interpreter lock away, and with many busy threads it may take 10 ms and more to get it back; these
+#: tries take about 30 µs, and what a mutex guards takes 2.
 PAUSE = 50e-6
 EAGER = 100
 
@@ -64,7 +69,7 @@ class Mutexes:
         self._library = library
         self._memory = ctypes.c_char.from_buffer(memory)  # keeps the mapping in place
         first = ctypes.addressof(self._memory) + offset
-        self._places = tuple(first + SPACING * index for index in range(count))
+        self._places = tuple((first + SPACING * index,) for index in range(count))
 
     def create(self) -> None:
         """Make every mutex anew. Only while nobody else can have found them.
@@ -77,22 +82,22 @@ class Mutexes:
             library.pthread_mutexattr_init(attributes),
             library.pthread_mutexattr_setpshared(attributes, _PROCESS_SHARED),
             library.pthread_mutexattr_setrobust(attributes, _ROBUST),
-            *(library.pthread_mutex_init(ctypes.c_void_p(place), attributes) for place in self._places),
+            *(library.pthread_mutex_init(ctypes.c_void_p(at), attributes) for (at,) in self._places),
         ]
         if any(codes):
             raise StoreError(f"no robust mutexes: {errno.errorcode.get(max(codes))}")
 
     def take(self, index: int) -> None:
-        """Take one; follow with ``try … finally`` :meth:`free`, on the same thread.
+        """Take one; follow with ``try … finally``, on the same thread.
 
         :raises StoreBusy: it was held for :data:`PATIENCE`; it is not held by us.
         """
         place = self._places[index]
-        code = self._try(place)
+        (code,) = map(self._try, place)
         if code:
             self._go_on_trying(place, code)
 
-    def _go_on_trying(self, place: int, code: int) -> None:
+    def _go_on_trying(self, place: tuple[int], code: int) -> None:
         tries, deadline = 0, time.monotonic() + PATIENCE
         while code == errno.EBUSY:
             tries += 1
@@ -100,13 +105,13 @@ class Mutexes:
                 if time.monotonic() > deadline:
                     raise StoreBusy(f"held by another for {PATIENCE * 1000:.0f} ms")
                 time.sleep(PAUSE)
-            code = self._try(place)
+            (code,) = map(self._try, place)
         if code == errno.EOWNERDEAD:
             # Its holder died and it is ours. What it guards needs no repair: see slots.py.
-            self._consistent(place)
+            self._consistent(*place)
         elif code:
             raise StoreBusy(f"unusable lock: {errno.errorcode.get(code, code)}")
 
-    def free(self, index: int) -> None:
-        """Release one that this thread has taken."""
-        self._unlock(self._places[index])
+    def freeing(self, index: int) -> Iterator[int]:
+        """Releases one that this thread has taken, when drawn from: ``(_,) = freeing``."""
+        return map(self._unlock, self._places[index])

@@ -75,15 +75,23 @@ def place_of(key: str) -> Place:
     return Place(digest[0] % BUCKETS, digest, name)
 
 
-def pack(place: Place, value: Value | None, expiry: int) -> bytes | None:
-    """A half without its checksum; ``None`` for a key to be forgotten.
+def body_of(place: Place, value: Value, expiry: int) -> bytes:
+    """A half without its checksum.
 
     :raises ValueError: the value is out of bounds.
     """
-    if value is None:
-        return None
     ints = encode(value)
     return _BODY.pack(len(value), len(place.name), expiry, place.digest, place.name) + ints
+
+
+def seal(body: bytes, sequence: int) -> bytes:
+    """The half that counts under this sequence number."""
+    return crc32(body, sequence & 0xFFFFFFFF).to_bytes(4, "little") + body
+
+
+def following(sequence: int) -> int:
+    """The next sequence number, in 64 bits."""
+    return (sequence + 1) & _MASK
 
 
 class Slots:
@@ -93,11 +101,11 @@ class Slots:
     """
 
     def __init__(self, memory: mmap, offset: int) -> None:
-        self._memory = memory
+        self.memory = memory
         self._index = offset
         self._slots = offset + BUCKETS * INDEX
         # Aligned words of the machine, loaded and stored whole, which a piece of an mmap need not be.
-        self._words = memoryview(memory).cast("Q")
+        self.words = memoryview(memory).cast("Q")
 
     # ------------------------------------------------------------ reading
 
@@ -117,23 +125,19 @@ class Slots:
         sequence, content = self._content(slot)
         return slot, sequence, None if content is None else _live(content, place.digest, now)
 
-    def still(self, place: Place, seen: Seen) -> bool:
-        """Whether things are, with the mutex, as they were seen without it."""
+    def spans(self, seen: Seen, length: int) -> tuple[int, slice, slice]:
+        """Where the slot that was seen has its sequence number (in words), its entry in the index, and
+        its next half."""
         slot, sequence, _ = seen
-        if slot < 0:
-            return self._find(place.digest, place.bucket) < 0
-        # The index as well: after we found the digest there, the slot may have gone to another key.
-        entry = self._index + slot * DIGEST
-        return (
-            self._words[self._at(slot) >> 3] == sequence
-            and self._memory[entry : entry + DIGEST] == place.digest
-        )
+        at, entry = self._at(slot), self._index + slot * DIGEST
+        begin = at + 8 + (sequence + 1 & 1) * HALF
+        return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
 
     def live(self, now: int) -> Iterator[tuple[str, Value]]:
         """Every live key, without any mutex."""
         for bucket in range(BUCKETS):
             start = self._index + bucket * INDEX
-            index = self._memory[start : start + INDEX]
+            index = self.memory[start : start + INDEX]
             if index != _EMPTY:
                 yield from self._live_of(bucket, index, now)
 
@@ -152,9 +156,9 @@ class Slots:
     def _find(self, digest: bytes, bucket: int) -> int:
         """The number of the slot with this digest, or -1."""
         start = self._index + bucket * INDEX
-        at = self._memory.find(digest, start, start + INDEX)
+        at = self.memory.find(digest, start, start + INDEX)
         while at >= 0 and (at - start) % DIGEST:  # across two entries
-            at = self._memory.find(digest, at + 1, start + INDEX)
+            at = self.memory.find(digest, at + 1, start + INDEX)
         return at if at < 0 else (at - self._index) // DIGEST
 
     def _at(self, slot: int) -> int:
@@ -163,43 +167,41 @@ class Slots:
     def _content(self, slot: int) -> tuple[int, Content | None]:
         """A slot's sequence number and what the half that counts says."""
         at = self._at(slot)
-        sequence = self._words[at >> 3]
+        sequence = self.words[at >> 3]
         half = at + 8 + (sequence & 1) * HALF
-        return sequence, _read(self._memory[half : half + HALF], sequence)
+        return sequence, _read(self.memory[half : half + HALF], sequence)
 
     # ------------------------------------------------------------ writing, with the mutex
 
-    def put(self, place: Place, slot: int, body: bytes | None, now: int) -> None:
-        """Write what :func:`pack` made into the slot that was seen, or for -1 into a vacant one.
+    def put(self, place: Place, slot: int, body: bytes, now: int) -> None:
+        """Write into the slot that was seen, or for -1 into a vacant one.
 
         :raises StoreFull: every slot of the bucket holds a live key.
         """
-        if body is None:
-            self._forget(slot)
-        elif slot >= 0:
+        if slot >= 0:
             self._write(slot, body)
         else:
             slot = self._vacancy(place.bucket, now)
             self._write(slot, body)
             self._enter(slot, place.digest)
 
-    def _write(self, slot: int, body: bytes) -> None:
-        at = self._at(slot)
-        sequence = (self._words[at >> 3] + 1) & _MASK
-        half = at + 8 + (sequence & 1) * HALF
-        self._memory[half : half + 4 + len(body)] = _checksum(body, sequence) + body
-        self._words[at >> 3] = sequence
-
-    def _forget(self, slot: int) -> None:
+    def forget(self, slot: int) -> None:
+        """Empty the slot that was seen; nothing for -1."""
         if slot >= 0:
             word = self._at(slot) >> 3
             # The other half was written under a number two below this one: it does not fit.
-            self._words[word] = (self._words[word] + 1) & _MASK
+            self.words[word] = following(self.words[word])
             self._enter(slot, _FREE)
+
+    def _write(self, slot: int, body: bytes) -> None:
+        sequence = self.words[self._at(slot) >> 3]
+        word, _, into = self.spans((slot, sequence, None), 4 + len(body))
+        self.memory[into] = seal(body, sequence + 1)
+        self.words[word] = following(sequence)
 
     def _enter(self, slot: int, digest: bytes) -> None:
         entry = self._index + slot * DIGEST
-        self._memory[entry : entry + DIGEST] = digest
+        self.memory[entry : entry + DIGEST] = digest
 
     def _vacancy(self, bucket: int, now: int) -> int:
         """A slot that is free, else one that is expired or damaged."""
@@ -209,21 +211,17 @@ class Slots:
         for slot in range(bucket * SLOTS, (bucket + 1) * SLOTS):
             entry = self._index + slot * DIGEST
             content = self._content(slot)[1]
-            if content is None or _live(content, self._memory[entry : entry + DIGEST], now) is None:
+            if content is None or _live(content, self.memory[entry : entry + DIGEST], now) is None:
                 return slot
         raise StoreFull(f"all {SLOTS} slots of a bucket hold live keys")
 
 
-def _checksum(body: bytes, sequence: int) -> bytes:
-    return crc32(body, sequence & 0xFFFFFFFF).to_bytes(4, "little")
-
-
 def _read(half: bytes, sequence: int) -> Content | None:
     """What a half says under this sequence number, or ``None`` if it is damaged."""
-    _, count, length, expiry, digest, name = _HEAD.unpack_from(half)
+    checksum, count, length, expiry, digest, name = _HEAD.unpack_from(half)
     if count > MAX_INTS or length > MAX_KEY:
         return None
-    if _checksum(half[4 : _INTS + 8 * count], sequence) != half[:4]:
+    if crc32(half[4 : _INTS + 8 * count], sequence & 0xFFFFFFFF) != checksum:
         return None
     return digest, name[:length], expiry, layout(count).unpack_from(half, _INTS)
 

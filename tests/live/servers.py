@@ -134,6 +134,18 @@ class Gateway:
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **more}
         return self.ask("POST", "/v1/chat/completions", body, **headers)
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def reload(self) -> None:
+        """Have all workers replaced, and wait until they are."""
+        old = set(self.workers)
+        self._process.send_signal(signal.SIGHUP)
+        assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
+
     def stop(self) -> None:
         """End it as systemd would, and see that it ends well."""
         self._process.send_signal(signal.SIGTERM)
