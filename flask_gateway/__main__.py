@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except ConfigError as error:
         print(f"flask-gateway: {error}", file=sys.stderr)
         return EX_CONFIG
+    except BrokenPipeError:  # whoever reads us has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 
@@ -32,7 +35,8 @@ def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     resolved = resolve(environ)
     _check_mocks(resolved.settings)
     refuse_exposed_dev_key(resolved.settings, arguments.bind or [str(resolved.server["bind"])])
-    refuse_split_state(resolved.settings, arguments.workers)
+    workers = arguments.workers or resolved.server["workers"] or os.cpu_count() or 1
+    refuse_split_state(resolved.settings, int(str(workers)))
     if not arguments.quiet:
         for line in describe(resolved):
             print(line)
@@ -70,7 +74,6 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         metavar="N",
         type=int,
-        default=1,
         help="how many processes the server will have: refuse state that they could not share",
     )
     checking.set_defaults(run=check)
