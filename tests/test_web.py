@@ -57,7 +57,7 @@ BAD_BODIES = {
     "deep in a field": (b'{"model": "llama", "messages": ' + b"[" * 100_000, "invalid_json", None),
     "not an object": (b"[]", "invalid_json", None),
     "a string": (b'"llama"', "invalid_json", None),
-    "not UTF-8": (b'{"model": "llama", "messages": [{"role": "u", "content": "\xff"}]}', "invalid_json", None),
+    "not UTF-8": (b'{"model": "llama", "messages": [{"role": "\xff"}]}', "invalid_json", None),
     "UTF-16": ('{"model": "llama"}'.encode("utf-16"), "invalid_json", None),
     "byte order mark": (b'\xef\xbb\xbf{"model": "llama"}', "invalid_json", None),
     "lone surrogate": (b'{"model": "llama", "messages": [{"role": "\\ud800"}]}', "invalid_json", None),
@@ -298,11 +298,11 @@ def test_a_model_is_renamed_for_its_upstream(client: FlaskClient, upstream: resp
 
 def test_unknown_fields_pass_untouched(client: FlaskClient, upstream: responses.RequestsMock) -> None:
     upstream.post(URL, json=OK)
-    body = b'{"odd": [1.0, 1e5, 12345678901234567890, "\\u00e9"], "model": "llama", "messages": [{"role":"user"}]}'
-    post(client, body)
+    odd = b'[1.0, 1e5, 12345678901234567890, "\\u00e9"]'
+    post(client, b'{"odd": %s, "model": "llama", "messages": [{"role":"user"}]}' % odd)
     sent = upstream.calls[0].request.body
     assert isinstance(sent, bytes)
-    assert b'[1.0, 1e5, 12345678901234567890, "\\u00e9"]' in sent
+    assert odd in sent
 
 
 def test_ids_go_through(client: FlaskClient, upstream: responses.RequestsMock) -> None:

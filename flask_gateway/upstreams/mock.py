@@ -24,7 +24,6 @@ from .mock_text import Frame, Speech
 from .status import error_for
 from .transcripts import transcript_for
 
-
 #: The body of an answer with a ``status``.
 REFUSAL = b'{"error":{"message":"The mock is set to refuse.","type":null,"param":null,"code":"mock_refusal"}}'
 
