@@ -2,9 +2,10 @@
 
     python bench/bench_stores.py [memory] [shared] [redis]
 
-The second table is the method of docs: two processes of 64 threads, each thread computes 300 µs,
-updates one key common to all, and sleeps 1 ms. ``busy`` counts calls that a fallback would have
-served from elsewhere. Redis is a redis-server of our own on a free port, without a disk. About 10 s.
+The second table: two processes of 64 threads, each of which computes 300 µs, updates one key common to
+all, and sleeps 1 ms, over and over; what is measured is the time of that update. ``busy`` counts the
+calls that a fallback would have served from elsewhere. Redis is a redis-server of our own, on a free port
+and without a disk; it has to share the processors with the two. About 10 s.
 """
 
 from __future__ import annotations

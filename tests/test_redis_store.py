@@ -278,7 +278,9 @@ def test_redis_dead_from_the_start_then_there(victim: RedisServer) -> None:
     assert store.update("key", increment, 60) == 1
 
 
-def test_a_redis_that_refuses_writes_is_not_taken_back_for_answering_reads(victim: RedisServer) -> None:
+def test_a_redis_that_refuses_writes_is_not_taken_back_for_answering_reads(
+    victim: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     victim.call("CONFIG", "SET", "maxmemory", "1")
     store = FallbackStore(RedisStore(victim.url), MemoryStore())
     begun = time.monotonic()
@@ -287,8 +289,10 @@ def test_a_redis_that_refuses_writes_is_not_taken_back_for_answering_reads(victi
         counts.append(store.update("key", increment, 60))
         time.sleep(0.01)
     assert counts == list(range(1, len(counts) + 1))
+    assert "whole again" not in caplog.text
     victim.call("CONFIG", "SET", "maxmemory", "0")
     eventually(lambda: not store.degraded, 3)
+    assert "whole again" in caplog.text
 
 
 # ---------------------------------------------------------------- the twin

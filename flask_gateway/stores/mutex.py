@@ -14,8 +14,8 @@ Why only tried: any lock that lets go of the interpreter lock while it waits com
 shared lock and waiting for the interpreter lock, and the other processes queue up behind that.
 ``ctypes.PyDLL`` keeps the interpreter lock, and neither a try nor a release ever enters the kernel.
 
-Why ``map``: the interpreter switches threads and runs signal handlers after calls and on jumping back,
-and nowhere else. A function drawn from a ``map`` made beforehand is not called by the interpreter, so
+Why ``map``: the interpreter switches threads and runs signal handlers at calls and on jumping back, and
+nowhere else. A function drawn from a ``map`` made beforehand is not called by the interpreter, so
 between taking and releasing, if nothing is called there either, no thread is switched out holding the
 lock, and no handler raises before the caller's ``try``. Should an interpreter do otherwise, all that is
 lost is this: a holder may have to wait for its turn, and others meet ``StoreBusy`` sometimes.
@@ -41,7 +41,7 @@ PATIENCE = 0.020
 
 #: Between two tries, seconds; and how many tries come before the first pause. A pause gives the
 #: interpreter lock away, and with many busy threads it may take 10 ms and more to get it back; these
-#: tries take about 30 µs, and what a mutex guards takes 2.
+#: tries take about 30 µs, and what a mutex guards mostly takes one.
 PAUSE = 50e-6
 EAGER = 100
 
@@ -88,7 +88,7 @@ class Mutexes:
             raise StoreError(f"no robust mutexes: {errno.errorcode.get(max(codes))}")
 
     def take(self, index: int) -> None:
-        """Take one; follow with ``try … finally``, on the same thread.
+        """Take one; follow with ``try … finally`` and what :meth:`freeing` gave before, on this thread.
 
         :raises StoreBusy: it was held for :data:`PATIENCE`; it is not held by us.
         """

@@ -201,7 +201,8 @@ class SharedStore:
         memory, words = self._slots.memory, self._slots.words
         freeing = self._mutexes.freeing(place.bucket)
         self._mutexes.take(place.bucket)
-        # From here to the release nothing is called: see mutex.py.
+        # From here to the release nothing is called, and nothing made that could start a garbage
+        # collection: see mutex.py.
         try:
             # The index as well: after we found the digest there, the slot may have gone to another key.
             still = words[word] == sequence and memory[entry] == digest

@@ -1,7 +1,7 @@
 """``mock://`` upstreams: answer every operation without a server, at a pace that the URL sets.
 
 ``mock://local?latency_ms=300&tokens=50&rate=20`` plays a slow provider on a laptop. What is answered
-is in ``mock_text.py`` and ``mock_scores.py``; here it is asked for, timed, and broken on request.
+is in ``mock_text.py`` and its neighbours; here it is asked for, timed, and broken on request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from ..core import Call, Operation
 from ..errors import UpstreamCut
 from ..reply import Reply
-from . import mock_scores, mock_text
+from . import mock_responses, mock_scores, mock_text
 from .mock_text import Frame, Speech
 from .status import error_for
 from .transcripts import transcript_for
@@ -153,12 +153,12 @@ Telling = dict[Operation, Callable[[Speech], Iterator[Frame]]]
 BODIES: Telling = {
     Operation.CHAT: mock_text.chat,
     Operation.COMPLETION: mock_text.completion,
-    Operation.RESPONSE: mock_text.response,
+    Operation.RESPONSE: mock_responses.response,
 }
 STREAMS: Telling = {
     Operation.CHAT: mock_text.chat_stream,
     Operation.COMPLETION: mock_text.completion_stream,
-    Operation.RESPONSE: mock_text.response_stream,
+    Operation.RESPONSE: mock_responses.response_stream,
 }
 SCORES: dict[Operation, Callable[[Call, str], Iterator[Frame]]] = {
     Operation.EMBEDDING: mock_scores.embedding,

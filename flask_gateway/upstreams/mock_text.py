@@ -1,4 +1,4 @@
-"""What a mock upstream writes: chat, completions and responses in the bytes of the OpenAI API.
+"""What a mock upstream writes: chat and text completions in the bytes of the OpenAI API.
 
 No clock beyond the ``created`` stamp, no pace: an answer is a sequence of :class:`Frame`, and
 ``mock.py`` plays it. Requests are read leniently, a field of the wrong type counts as missing.
@@ -10,7 +10,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -157,7 +156,7 @@ def chat(speech: Speech) -> Iterator[Frame]:
     if speech.tool:
         message |= {"content": None, "tool_calls": [_tool_call(speech)]}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": speech.finish_reason}
-    yield _body(speech, _completion(speech, "chat.completion", [choice]) | {"usage": speech.usage})
+    yield body(speech, _completion(speech, "chat.completion", [choice]) | {"usage": speech.usage})
 
 
 def chat_stream(speech: Speech) -> Iterator[Frame]:
@@ -190,7 +189,7 @@ def _tool_call(speech: Speech, arguments: str = "{}") -> dict[str, Any]:
 
 def completion(speech: Speech) -> Iterator[Frame]:
     choices = [_text_choice(speech.text, speech.finish_reason)]
-    yield _body(speech, _completion(speech, "text_completion", choices) | {"usage": speech.usage})
+    yield body(speech, _completion(speech, "text_completion", choices) | {"usage": speech.usage})
 
 
 def completion_stream(speech: Speech) -> Iterator[Frame]:
@@ -235,72 +234,6 @@ def _usage_wanted(call: Call) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _body(speech: Speech, answer: dict[str, Any]) -> Frame:
+def body(speech: Speech, answer: dict[str, Any]) -> Frame:
+    """An answer that is not streamed: all of its tokens in one go."""
     return Frame(msgspec.json.encode(answer), speech.completion_tokens)
-
-
-# ---------------------------------------------------------------- responses
-
-
-def response(speech: Speech) -> Iterator[Frame]:
-    yield _body(speech, _response(speech, done=True))
-
-
-def response_stream(speech: Speech) -> Iterator[Frame]:
-    number = count()
-
-    def event(kind: str, tokens: int = 0, **fields: Any) -> Frame:
-        data = msgspec.json.encode({"type": kind, "sequence_number": next(number), **fields})
-        return Frame(b"event: %b\ndata: %b\n\n" % (kind.encode(), data), tokens)
-
-    part: dict[str, Any] = {"item_id": f"msg_{speech.key}", "output_index": 0, "content_index": 0}
-    opening = _response(speech, done=False)
-    yield event("response.created", response=opening)
-    yield event("response.in_progress", response=opening)
-    yield event("response.output_item.added", output_index=0, item=_message(speech, []))
-    yield event("response.content_part.added", **part, part=_output_text(""))
-    for piece in speech.pieces:
-        yield event("response.output_text.delta", 1, **part, delta=piece, logprobs=[])
-    content = _output_text(speech.text)
-    yield event("response.output_text.done", **part, text=speech.text, logprobs=[])
-    yield event("response.content_part.done", **part, part=content)
-    yield event("response.output_item.done", output_index=0, item=_message(speech, [content]))
-    closing = _response(speech, done=True)
-    yield event(f"response.{closing['status']}", response=closing)
-
-
-def _response(speech: Speech, done: bool) -> dict[str, Any]:
-    ended = "incomplete" if speech.cut_short else "completed"
-    usage = {
-        "input_tokens": speech.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": speech.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": speech.prompt_tokens + speech.completion_tokens,
-    }
-    return {
-        "id": f"resp_{speech.key}",
-        "object": "response",
-        "created_at": speech.created,
-        "status": ended if done else "in_progress",
-        "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if done and speech.cut_short else None,
-        "instructions": None,
-        "metadata": {},
-        "model": speech.call.model,
-        "output": [_message(speech, [_output_text(speech.text)])] if done else [],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "usage": usage if done else None,
-    }
-
-
-def _message(speech: Speech, content: list[dict[str, Any]]) -> dict[str, Any]:
-    status = "completed" if content else "in_progress"
-    message = {"id": f"msg_{speech.key}", "type": "message", "status": status}
-    return message | {"role": "assistant", "content": content}
-
-
-def _output_text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -47,6 +47,8 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
 
     yield start
     for gateway in started:
+        gateway.terminate()
+    for gateway in started:
         gateway.stop()
 
 

@@ -146,9 +146,13 @@ class Gateway:
         self._process.send_signal(signal.SIGHUP)
         assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
 
-    def stop(self) -> None:
-        """End it as systemd would, and see that it ends well."""
+    def terminate(self) -> None:
+        """Ask it to end, as systemd would."""
         self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it, and see that it ends well."""
+        self.terminate()
         try:
             assert self._process.wait(PATIENCE) == 0, self.stderr[-2000:]
         finally:

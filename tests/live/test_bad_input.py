@@ -206,3 +206,22 @@ def test_an_unknown_path(gateway: Gateway, method, path):
 @pytest.mark.parametrize("path", ["/v1//models", "/v1/chat//completions"])
 def test_a_path_with_two_slashes_is_unknown_too(gateway: Gateway, path):
     refused(gateway.ask("POST" if "chat" in path else "GET", path), 404, "unknown_url")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"NONSENSE", 400),
+        (b"GET / HTTP/9.9", 400),
+        (b"GET /" + b"x" * 5000 + b" HTTP/1.1", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nLong: " + b"x" * 9000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3,3x", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip", 501),
+    ],
+)
+def test_what_is_not_http_is_refused_in_the_envelope_too(gateway: Gateway, request_line: bytes, status: int):
+    answer = send_raw(gateway.port, request_line + b"\r\n\r\n")
+    assert (answer.status, answer.error["code"]) == (status, "bad_request")
+    assert answer.headers["x-request-id"]
+    assert answer.headers["x-gateway-error-origin"] == "gateway"

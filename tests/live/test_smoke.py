@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from .conftest import KEY
-from .servers import ROOT, Gateway, Upstream, free_port
+from .servers import ROOT, Gateway, Upstream, free_port, until
 
 pytestmark = pytest.mark.live
 
@@ -38,6 +42,57 @@ def test_a_key_without_a_limit_is_fine(strict: Gateway):
     assert code == 0, lines
 
 
+NGINX = """
+daemon off; pid nginx.pid; error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {url}; }} }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(gateway: Gateway, tmp_path: Path) -> Iterator[str]:
+    """The gateway's address behind an nginx that is set to nothing but its defaults."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed")
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(NGINX.format(port=port, url=gateway.url))
+    with (tmp_path / "errors").open("wb") as errors:
+        process = subprocess.Popen(["nginx", "-p", tmp_path, "-c", "nginx.conf"], stderr=errors)
+    try:
+        assert until(lambda: is_open(port), 10), (tmp_path / "errors").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_through_nginx(nginx: str):
+    code, lines, _ = smoke(nginx + "/", KEY, "scripted")
+    assert code == 0, lines
+    assert len(lines) == len(CHECKS)
+
+
+def test_the_key_is_on_no_command_line(gateway: Gateway, tmp_path: Path, monkeypatch):
+    curl = tmp_path / "curl"
+    curl.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/seen\nexec {shutil.which("curl")} "$@"\n')
+    curl.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert smoke(gateway.url, KEY, "mock")[0] == 0
+    seen = (tmp_path / "seen").read_text()
+    assert "/v1/chat/completions" in seen
+    assert KEY not in seen
+
+
 def test_a_wrong_key(gateway: Gateway):
     code, lines, _ = smoke(gateway.url, "wrong-key")
     assert code == 1
@@ -46,7 +101,7 @@ def test_a_wrong_key(gateway: Gateway):
     assert "wrong-key" not in "\n".join(lines)
 
 
-def test_nobody_there(tmp_path):
+def test_nobody_there():
     code, lines, _ = smoke(f"http://127.0.0.1:{free_port()}", KEY)
     assert code == 1
     assert lines[0] == "FAIL health"
