@@ -31,7 +31,7 @@ from flask_gateway.guards.breaker import Breaker, Policy
 from flask_gateway.guards.bulkhead import UpstreamBulkhead
 from flask_gateway.guards.limiter import Limiter
 from flask_gateway.guards.slots import Slots
-from flask_gateway.stores import open_store
+from flask_gateway.stores import REMEMBER, open_store
 from flask_gateway.stores.memory import MemoryStore
 from flask_gateway.stores.redis import RedisStore
 
@@ -116,7 +116,7 @@ def redis() -> Iterator[Counting | None]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         time.sleep(0.5)
-        yield Counting(f"redis://127.0.0.1:{port}/0")
+        yield Counting(f"redis://127.0.0.1:{port}/0", REMEMBER)
     finally:
         server.kill()
         server.wait()

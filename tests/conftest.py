@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from stores_support import HandClock
 
 from flask_gateway import create_app
 from flask_gateway.config import KeySettings, ModelSettings, Secret, Settings, UpstreamSettings
@@ -19,19 +20,6 @@ from flask_gateway.stores.memory import MemoryStore
 KEY = "planted-caller-key-3f9a"
 UPSTREAM_KEY = "planted-upstream-key-77c1"
 AUTH = {"Authorization": f"Bearer {KEY}"}
-
-
-class HandClock:
-    """Microseconds that pass only when told to."""
-
-    def __init__(self) -> None:
-        self.micros = 10_000_000_000
-
-    def __call__(self) -> int:
-        return self.micros
-
-    def advance(self, seconds: float) -> None:
-        self.micros += round(seconds * 1_000_000)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import HandClock, make_call
+from conftest import make_call
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from stores_support import HandClock
 
 from flask_gateway.core import SECOND, Outcome
 from flask_gateway.errors import (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import HandClock, make_call
+from conftest import make_call
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from stores_support import HandClock
 
 from flask_gateway.core import SECOND, Caller, Outcome
 from flask_gateway.errors import TooManyConcurrent, UpstreamFull, Verdict
@@ -59,10 +60,13 @@ def test_without_a_limit_nothing_is_kept(slots: Slots, store: MemoryStore) -> No
     assert list(store.scan("")) == []
 
 
-def test_when_all_are_given_back_nothing_is_left(slots: Slots, store: MemoryStore) -> None:
+def test_when_all_are_given_back_nothing_is_left(slots: Slots, store: MemoryStore, clock: HandClock) -> None:
     guard = UpstreamBulkhead("llama", 5, slots)
     for permit in [guard.admit(make_call()) for _ in range(5)]:
         permit.settle(DONE)
+    assert slots.taken(KEY) == 0
+    clock.advance(LEASE)
+    slots.keep()
     assert list(store.scan("")) == []
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import HandClock, make_call
+from conftest import make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores_support import HandClock
 
 from flask_gateway.core import SECOND, Caller
 from flask_gateway.errors import RateLimited

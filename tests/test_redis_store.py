@@ -298,6 +298,19 @@ def test_a_redis_that_refuses_writes_is_not_taken_back_for_answering_reads(
 # ---------------------------------------------------------------- the twin
 
 
+def test_reads_may_be_remembered_and_own_updates_are_seen_at_once(
+    server: RedisServer, store: RedisStore
+) -> None:
+    forgetful = RedisStore(server.url, remember=60)
+    forgetful.update("key", put((1,)), 60)
+    assert forgetful.read("key") == (1,)
+    store.update("key", put((2,)), 60)
+    assert forgetful.read("key") == (1,)
+    forgetful.update("key", increment, 60)
+    assert forgetful.read("key") == (3,)
+    forgetful.close()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8), st.booleans()), min_size=1, max_size=10)

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import responses
-from conftest import AUTH, KEY, ROLE, UPSTREAM_KEY, HandClock, chat, chunk, sse
+from conftest import AUTH, KEY, ROLE, UPSTREAM_KEY, chat, chunk, make_settings, sse
 from flask import Flask
 from flask.testing import FlaskClient
 from gunicorn.http.errors import InvalidChunkSize
+from stores_support import HandClock
 from werkzeug.test import TestResponse
+
+from flask_gateway import create_app
+from flask_gateway.stores.fallback import Absent, FallbackStore
+from flask_gateway.stores.memory import MemoryStore
 
 URL = "http://llama.test/v1/chat/completions"
 PATH = "/v1/chat/completions"
@@ -446,6 +451,17 @@ def test_a_429_upstream_is_kept_and_cools_down(
     clock.advance(8)
     post(client, chat())
     assert len(upstream.calls) == 2
+
+
+def test_the_status_says_how_the_state_fares(make_client: Callable[..., FlaskClient]) -> None:
+    primary, local = Absent("it is gone"), MemoryStore()
+    broken = create_app(make_settings(), FallbackStore(primary, local)).test_client()
+    assert post(broken, chat("mock")).headers["x-ratelimit-remaining-requests"] == "59"
+    for client, expected in (
+        (make_client(), {"store": "shared", "degraded": False}),
+        (broken, {"store": "shared", "degraded": True, "reason": "it is gone"}),
+    ):
+        assert client.get("/v1/circuit-breakers", headers=AUTH).json["state"] == expected  # type: ignore[index]
 
 
 # ------------------------------------------------------------------ the limit

@@ -61,8 +61,8 @@ class Limiter:
         """What a caller is told of its quota when nothing was taken from it."""
         if not caller.rate_limit:
             return {}
-        log = self._store.read(_key(caller))
-        return quota_headers(self._take(caller).peek(log, self._store.now()))
+        peek = self._take(caller).peek
+        return quota_headers(self._store.update(_key(caller), peek, ttl=self._window * 2))
 
     def _take(self, caller: Caller) -> Take:
         return Take(caller.rate_limit, int(self._window * SECOND))

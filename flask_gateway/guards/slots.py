@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ..core import SECOND, Store, Value
 
@@ -29,6 +29,56 @@ RENEWAL = 3.0
 MAX_ROWS = 75
 
 _LEASE = int(LEASE * SECOND)
+
+
+#: The beginning of both twins for Redis (``stores.redis.Scripted``): the live rows, as ``_live``.
+_ROWS = """
+local holder, lease = arguments[1], arguments[2]
+local value, rows, used, mine = load() or {}, {}, 0, nil
+for at = 1, #value - 3, 4 do
+  if value[at + 3] > now then
+    local row = {value[at], value[at + 1], value[at + 2], math.min(value[at + 3], now + lease)}
+    rows[#rows + 1] = row
+    used = used + row[3]
+    if row[1] == holder then mine = row end
+  end
+end
+local function keep()
+  local flat = {}
+  for _, row in ipairs(rows) do
+    for _, number in ipairs(row) do flat[#flat + 1] = number end
+  end
+  save(flat)
+end
+"""
+
+_ACQUIRE = (
+    _ROWS
+    + """
+local limit, most = arguments[3], arguments[4]
+if used >= limit then return {0} end
+if mine then
+  mine[3], mine[4] = mine[3] + 1, now + lease
+elseif #rows >= most then
+  return {0}
+else
+  mine = {holder, now, 1, now + lease}
+  rows[#rows + 1] = mine
+end
+keep()
+return {mine[2]}
+"""
+)
+
+_RELEASE = (
+    _ROWS
+    + """
+if not mine or mine[2] ~= arguments[3] then return {0} end
+mine[3] = math.max(0, mine[3] - arguments[4])
+keep()
+return {1}
+"""
+)
 
 
 class Row(NamedTuple):
@@ -57,22 +107,34 @@ def _value(rows: list[Row]) -> Value | None:
 class Acquire:
     """Take one slot of ``limit`` (``core.Change``). Answers the row's epoch, or 0 when all are taken."""
 
+    script: ClassVar[str] = _ACQUIRE
+
     def __init__(self, limit: int, holder: int) -> None:
         self.limit = limit
         self.holder = holder
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, int]:
-        rows = _live(value, now)
-        if sum(row.taken for row in rows) >= self.limit:
-            return value, 0
+        rows, used, mine = _live(value, now), 0, -1
         for place, row in enumerate(rows):
+            used += row.taken
             if row.holder == self.holder:
-                rows[place] = Row(row.holder, row.epoch, row.taken + 1, now + _LEASE)
-                return _value(rows), row.epoch
-        if len(rows) >= MAX_ROWS:
+                mine = place
+        if used >= self.limit or (mine < 0 and len(rows) >= MAX_ROWS):
             return value, 0
-        rows.append(Row(self.holder, now, 1, now + _LEASE))
-        return _value(rows), now
+        if mine < 0:
+            rows.append(Row(self.holder, now, 1, now + _LEASE))
+        else:
+            rows[mine] = Row(self.holder, rows[mine].epoch, rows[mine].taken + 1, now + _LEASE)
+        return _value(rows), rows[mine].epoch
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """What the twin is told."""
+        return self.holder, _LEASE, self.limit, MAX_ROWS
+
+    def answer(self, ints: tuple[int, ...]) -> int:
+        """What the twin's number means."""
+        return ints[0]
 
     def divided(self, among: int) -> Acquire:
         """The share of one of so many, when each has to keep to the limit alone."""
@@ -82,6 +144,8 @@ class Acquire:
 class Release:
     """Give slots back (``core.Change``). The answer is whether the row was there."""
 
+    script: ClassVar[str] = _RELEASE
+
     def __init__(self, holder: int, epoch: int, count: int = 1) -> None:
         self.holder = holder
         self.epoch = epoch
@@ -90,10 +154,21 @@ class Release:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
         rows = _live(value, now)
         for place, row in enumerate(rows):
-            if (row.holder, row.epoch) == (self.holder, self.epoch):
-                rows[place] = row._replace(taken=row.taken - self.count)
-                return _value([row for row in rows if row.taken > 0]), True
+            if row.holder == self.holder and row.epoch == self.epoch:
+                # An empty row is left to run out: the next call would only have to make it anew.
+                left = max(0, row.taken - self.count)
+                rows[place] = Row(row.holder, row.epoch, left, row.expires)
+                return _value(rows), True
         return value, False
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """What the twin is told."""
+        return self.holder, _LEASE, self.epoch, self.count
+
+    def answer(self, ints: tuple[int, ...]) -> bool:
+        """What the twin's number means."""
+        return bool(ints[0])
 
 
 class Renew:
@@ -119,7 +194,7 @@ class Slots:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._holder = secrets.randbits(62) + 1
+        self._holder = secrets.randbits(52) + 1  # exact in Lua, too
         self._lock = threading.Lock()
         self._held: Counter[tuple[str, int]] = Counter()
         self._owed: Counter[tuple[str, int]] = Counter()
@@ -136,8 +211,10 @@ class Slots:
 
     def release(self, key: str, epoch: int) -> None:
         with self._lock:
-            self._held[key, epoch] -= 1
-            if self._held[key, epoch] <= 0:
+            left = self._held[key, epoch] - 1
+            if left > 0:
+                self._held[key, epoch] = left
+            else:
                 del self._held[key, epoch]
         if not self._store.update(key, Release(self._holder, epoch), LEASE):
             with self._lock:

@@ -107,10 +107,10 @@ class Take:
         admitted, remaining, reset, wait = ints
         return bool(admitted), Quota(self.limit, remaining, reset, wait)
 
-    def peek(self, log: Value | None, now: int) -> Quota:
-        """What is left, without taking any of it."""
+    def peek(self, log: Value | None, now: int) -> tuple[Value | None, Quota]:
+        """What is left, without taking any of it (``core.Change``)."""
         live = self._live(self._believable(log, now), now)
-        return self._quota(live, sum(live[1::2]), now)
+        return log, self._quota(live, sum(live[1::2]), now)
 
     def divided(self, among: int) -> Take:
         """The share of one of so many, when each has to keep to the limit alone."""

@@ -17,6 +17,11 @@ from .contract import StoreBusy, StoreError, StoreFull
 __all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store"]
 
 
+#: A healthy breaker is read with every call. Over the network, ten times a second will do: an open
+#: circuit, or its closing, is noticed so much later by the other workers. Seconds.
+REMEMBER = 0.1
+
+
 def open_store(url: str, machines: int = 1) -> Store:
     """Open the store that ``url`` names. Call it after fork. What it returns raises no ``StoreError``.
 
@@ -61,4 +66,4 @@ def _redis(url: str, machines: int) -> Store:
     from .fallback import FallbackStore
     from .redis import RedisStore
 
-    return FallbackStore(RedisStore(url), _shared(), machines)
+    return FallbackStore(RedisStore(url, REMEMBER), _shared(), machines)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis
+from cachetools import TTLCache
 from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.retry import Retry
@@ -131,12 +133,16 @@ class RedisStore:
     Every method but ``close`` raises :class:`StoreError` for whatever is wrong with Redis: away, slow,
     loading, read-only, out of memory, refusing us.
 
+    :param remember: for how long a read may be answered from what this process read last, seconds. It
+        hides what others have written since; its own updates are seen at once.
     :param url: ``redis://…`` or ``rediss://…``. A name in it is looked up at each new connection, and
         no timeout bounds that: an address is better.
     :raises ValueError: the URL cannot be parsed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, remember: float = 0.0) -> None:
+        self._read_lately: TTLCache[bytes, Value | None] = TTLCache(1024, remember)
+        self._lock = threading.Lock()  # of what was read lately
         self._client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **_OPTIONS))
         self._sync: _Sync | None = None
 
@@ -154,12 +160,26 @@ class RedisStore:
         return monotonic() + sync.offset
 
     def read(self, key: str) -> Value | None:
-        raw = self._call("GET", PREFIX + name_of(key))
-        return None if raw is None else decode(raw)
+        name = PREFIX + name_of(key)
+        with self._lock:
+            if name in self._read_lately:
+                return self._read_lately[name]
+        raw = self._call("GET", name)
+        value = None if raw is None else decode(raw)
+        with self._lock:
+            self._read_lately[name] = value
+        return value
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """:raises StoreBusy: others changed this key all the time; it was not changed by us."""
         name = PREFIX + name_of(key)
+        try:
+            return self._update(name, change, ttl)
+        finally:
+            with self._lock:
+                self._read_lately.pop(name, None)
+
+    def _update(self, name: bytes, change: Change[Answer], ttl: float) -> Answer:
         script = getattr(change, "script", None)
         if script is None:
             return self._swap(name, change, lifetime(ttl) // 1000)

@@ -1,9 +1,15 @@
-"""``GET /v1/circuit-breakers``: which upstreams are asked, which are not, and until when."""
+"""``GET /v1/circuit-breakers``: which upstreams are asked, which are not, and until when.
+
+Beside them stands how the state fares of which they are a part.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
+from ..stores.fallback import FallbackStore
 from .door import gateway
 from .json import json_response
 
@@ -12,4 +18,15 @@ blueprint = Blueprint("breakers", __name__)
 
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
-    return json_response({"object": "list", "data": [breaker.status() for breaker in gateway().breakers]})
+    data = [breaker.status() for breaker in gateway().breakers]
+    return json_response({"object": "list", "data": data, "state": _state()})
+
+
+def _state() -> dict[str, Any]:
+    """What keeps the state; ``degraded`` while other state answers for it, with the reason."""
+    store = gateway().store
+    kind = gateway().settings.state.partition(":")[0]
+    status = store.status() if isinstance(store, FallbackStore) else None
+    if status is None or not status.degraded:
+        return {"store": kind, "degraded": False}
+    return {"store": kind, "degraded": True, "reason": status.reason}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,11 +46,11 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
         started.append(Gateway(folder, key, {**keys, **env}))
         return started[-1]
 
-    yield start
-    for gateway in started:
-        gateway.terminate()
-    for gateway in started:
-        gateway.stop()
+    with ExitStack() as stack:  # all of them are stopped, even if one of them does not end well
+        yield start
+        for gateway in started:
+            gateway.terminate()
+            stack.callback(gateway.stop)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .wire import Answer, ask
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +100,11 @@ class Gateway:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
-        until(lambda: self._process.poll() is not None or self._answers())
-        assert self._process.poll() is None, f"the gateway did not start:\n{self.stderr}"
+        ended_or_up = until(lambda: self._process.poll() is not None or self._answers())
+        if not ended_or_up or self._process.poll() is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            pytest.fail(f"the gateway did not start:\n{self.stderr}")
 
     def _answers(self) -> bool:
         try:
@@ -157,4 +162,5 @@ class Gateway:
             assert self._process.wait(PATIENCE) == 0, self.stderr[-2000:]
         finally:
             self._process.kill()
+            self._process.wait(PATIENCE)
         assert "Traceback" not in self.stderr, self.stderr[-4000:]

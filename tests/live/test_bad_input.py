@@ -217,7 +217,6 @@ def test_a_path_with_two_slashes_is_unknown_too(gateway: Gateway, path):
         (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nLong: " + b"x" * 9000, 431),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3,3x", 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip", 501),
     ],
 )
 def test_what_is_not_http_is_refused_in_the_envelope_too(gateway: Gateway, request_line: bytes, status: int):
