@@ -554,7 +554,15 @@ def test_keys_of_the_environment_are_kept_as_digests() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["memory://", "shared://", f"redis://:{SECRET}@h:6379/0", f"rediss://u:{SECRET}@[::1]"]
+    "state",
+    [
+        "memory://",
+        "shared://",
+        f"redis://:{SECRET}@h:6379/0",
+        f"rediss://u:{SECRET}@[::1]",
+        "redis://127.0.0.1:6379/0",
+        "rediss://cache",
+    ],
 )
 def test_the_state_is_kept_and_never_shown(state: str) -> None:
     settings = load({**BASE, "GATEWAY_STATE": state})

@@ -188,7 +188,7 @@ class StateUrl(Base, frozen=True):
         if scheme not in {"redis", "rediss"} or not separator:
             schemes = ("memory://", "shared://", "redis://", "rediss://")
             raise Unfit(self.expected, nearest(f"{scheme}://", schemes) if separator else None)
-        if not text.isprintable() or " " in text or text.partition("@")[2] != text.rpartition("@")[2]:
+        if not text.isprintable() or " " in text or text.count("@") > 1:
             raise Unfit(self.expected, "percent-encode what is special in the password")
         # Anything but one "@" before the first "/", "?" or "#" would make the password part of the path.
         authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
