@@ -12,6 +12,9 @@ from .settings import ConfigError, describe, refuse_exposed_dev_key, refuse_spli
 from .settings.refusal import one_line
 from .upstreams.mock import read_options
 
+#: Where a command finds the key of a caller. A command line can be read by everybody on the machine.
+CALLER_KEY = "FLASK_GATEWAY_KEY"
+
 #: sysexits.h: something is wrong in the configuration.
 EX_CONFIG = 78
 
@@ -42,6 +45,23 @@ def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             print(line)
     for warning in resolved.settings.warnings:
         print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
+    return 0
+
+
+def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Show the candidates of a model, in order, with the reason for each."""
+    from .explain import NotExplained, explained_here, explained_there
+
+    try:
+        if arguments.url:
+            lines = list(explained_there(arguments.url, environ.get(CALLER_KEY, ""), arguments.model))
+        else:
+            lines = list(explained_here(resolve(environ).settings, arguments.model))
+    except NotExplained as error:
+        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
+        return 1
+    for line in lines:
+        print(one_line(line))
     return 0
 
 
@@ -77,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         help="how many processes the server will have: refuse state that they could not share",
     )
     checking.set_defaults(run=check)
+    explaining = commands.add_parser(
+        "explain", help="show where a call of a model would go, and why", allow_abbrev=False
+    )
+    explaining.add_argument("model", metavar="MODEL")
+    explaining.add_argument(
+        "--url", help=f"ask the gateway that runs there, as the caller whose key is in ${CALLER_KEY}"
+    )
+    explaining.set_defaults(run=explain)
     return parser
 
 

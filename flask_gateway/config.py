@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
@@ -39,30 +41,80 @@ class Secret:
         return f"Secret({MASK!r})"
 
 
+class Clocks(msgspec.Struct, frozen=True):
+    """How long an upstream may take, seconds. ``docs/time.md`` says what each of them bounds.
+
+    :param connect: until there is a connection.
+    :param first_byte: until the head of the answer is complete.
+    :param first_token: until a stream's first content.
+    :param idle: from one part of the answer's body to the next.
+    :param total: until the end of the answer.
+    """
+
+    connect: float = 5.0
+    first_byte: float = 10.0
+    first_token: float = 15.0
+    idle: float = 10.0
+    total: float = 600.0
+
+
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
 
     :param url: ``mock://…``, or an ``http(s)`` base to which ``/chat/completions`` is appended.
     :param api_key: sent upstream as Bearer.
     :param max_in_flight: calls under way at once over all workers; 0 means without limit.
+    :param clocks: ``None`` derives them from ``request_timeout_seconds``.
     """
 
     name: str
     url: str
     api_key: Secret | None = None
     max_in_flight: int = 0
+    clocks: Clocks | None = None
+
+
+class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where a model can be asked.
+
+    :param model: the name the upstream knows it by.
+    :param weight: its share within its tier, against the others' weights.
+    """
+
+    upstream: str
+    model: str
+    weight: int = 1
+
+
+class Balance(StrEnum):
+    """Which candidate of a tier is asked first; the others follow when it cannot answer."""
+
+    IN_ORDER = "in_order"
+    IN_TURN = "in_turn"
+    LEAST_BUSY = "least_busy"
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A model by the name that callers use.
 
-    :param upstream: the name of the upstream that serves it.
-    :param model: the name the upstream knows it by.
+    :param tiers: candidates in groups: a later group is asked when an earlier one cannot answer.
+    :param whole: whether its streams are held back until they are complete.
     """
 
     name: str
-    upstream: str
-    model: str
+    tiers: tuple[tuple[CandidateSettings, ...], ...]
+    balance: Balance = Balance.IN_TURN
+    whole: bool = False
+
+    @property
+    def upstream(self) -> str:
+        """Of its first candidate."""
+        return self.tiers[0][0].upstream
+
+    @property
+    def model(self) -> str:
+        """What its first candidate calls it."""
+        return self.tiers[0][0].model
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +141,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[KeySettings, ...]
     upstreams: tuple[UpstreamSettings, ...]
     models: tuple[ModelSettings, ...] = ()
+    #: By the name that callers use: where to ask when the model's own route cannot answer.
+    fallbacks: Mapping[str, tuple[CandidateSettings, ...]] = {}
     default_upstream: str | None = None
     rate_limit_per_minute: int = 60
     max_concurrent_per_key: int = 0

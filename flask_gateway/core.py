@@ -6,12 +6,15 @@ answers a call, a **guard** may refuse one, a **store** keeps what the workers s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from .cancellation import Cancellation
 from .errors import GatewayError, Verdict
 
 if TYPE_CHECKING:
@@ -61,9 +64,12 @@ class Ids(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, frozen=True):
     """One admitted-for-consideration request to a model.
 
+    :param fallbacks: the caller's own chain of models; ``None`` leaves it to the route, ``()`` forbids any.
     :param fields: the body's top level, each value still as the caller wrote it, so that whatever
         we do not know passes through untouched.
     :param started: ``time.monotonic()`` at the door, seconds.
+    :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
+    :param cancellation: how it is called off before that.
     """
 
     ids: Ids
@@ -73,6 +79,9 @@ class Call(msgspec.Struct, frozen=True):
     fields: Mapping[str, msgspec.Raw]
     stream: bool
     started: float
+    fallbacks: tuple[str, ...] | None = None
+    deadline: float = math.inf
+    cancellation: Cancellation = msgspec.field(default_factory=Cancellation)
 
     def asking(self, model: str) -> Call:
         """The same call under the name the upstream knows the model by."""
@@ -129,8 +138,35 @@ class Guard(Protocol):
         ...
 
 
+class Handle(Protocol):
+    """Something that was asked for and can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off. When this returns it neither begins nor is in progress. May be called again."""
+        ...
+
+
+class Timekeeper(Protocol):
+    """Who is told of a moment and rings then."""
+
+    def at(self, when: float, ring: Callable[[], None]) -> Handle:
+        """Have ``ring`` called, on another thread and soon after ``when``, seconds of ``time.monotonic()``.
+
+        ``ring`` must be quick, and must not wait for whoever may cancel it.
+        """
+        ...
+
+
 #: A store's clock ticks in microseconds; so many make a second.
 SECOND = 1_000_000
+
+
+def state_key(kind: str, name: str) -> str:
+    """The key of some kind of state. A long name is known by its digest: a store's keys are short."""
+    if len(name.encode()) <= 80:
+        return f"{kind}:{name}"
+    return f"{kind}:{blake2b(name.encode(), digest_size=16).hexdigest()}"
+
 
 #: What a store keeps under a key: a short tuple of 64-bit integers. Times are microseconds of the
 #: store's own clock, exact in Python, in shared memory and in Redis's doubles alike.

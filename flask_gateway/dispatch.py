@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+from .attempts import Budget, Ledger
 from .core import Call, Guard, Outcome, Permit, Service
 from .errors import GatewayError, Verdict
 from .reply import Reply
 
-Candidate = tuple[Service, str]
+
+class Candidate(NamedTuple):
+    """A service that may answer a call, and the name by which it knows the model."""
+
+    service: Service
+    model: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.service.name}/{self.model}"
 
 
 class Guarded:
@@ -47,24 +59,61 @@ class Guarded:
 
 
 class Dispatcher:
-    """Asks the candidates of a model one after another, until one has committed to an answer.
+    """Asks the candidates of a call one after another, until one has committed to an answer.
 
-    :param candidates: the services for a model name, each with the name it knows the model by.
+    Only walks: ``attempts.py`` says whether to go on, ``candidates`` where to.
+
+    :param candidates: where a call can be answered, in order; asked for as it is needed.
+    :param clock: seconds. :param sleep: for the short pauses before the same candidate is asked again.
     """
 
     name = "dispatcher"
 
-    def __init__(self, candidates: Callable[[str], Iterable[Candidate]]) -> None:
+    def __init__(
+        self,
+        candidates: Callable[[Call], Iterable[Candidate]],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._candidates = candidates
+        self._clock = clock
+        self._sleep = sleep
+        #: By the upstream that is asked first; there are as many as there are upstreams.
+        self._budgets: dict[str, Budget] = {}
 
     def send(self, call: Call) -> Reply:
-        first: GatewayError | None = None
-        for service, model in self._candidates(call.model):
+        ledger: Ledger | None = None
+        for candidate in self._candidates(call):
+            if ledger is None:
+                ledger = Ledger(call, self._budget(candidate.service.name), self._clock)
+            if not ledger.may_try(candidate.model):
+                continue
+            if not ledger.may_go_on():
+                break
+            reply = self._ask(candidate, call, ledger)
+            if reply is not None:
+                reply.headers.update(ledger.headers())
+                return reply
+        assert ledger is not None, "a route has at least one candidate"
+        raise ledger.last_word()
+
+    def _budget(self, upstream: str) -> Budget:
+        if upstream not in self._budgets:
+            self._budgets[upstream] = Budget(self._clock)
+        return self._budgets[upstream]
+
+    def _ask(self, candidate: Candidate, call: Call, ledger: Ledger) -> Reply | None:
+        """An answer, or ``None`` if the next candidate is to be asked."""
+        while True:
+            began = self._clock()
             try:
-                return service.send(call.asking(model)).prime()
+                reply = candidate.service.send(call.asking(candidate.model)).prime()
             except GatewayError as error:
-                if not error.another_may_help:
-                    raise
-                first = first or error
-        assert first is not None, "a route has at least one candidate"
-        raise first
+                ledger.failed(candidate.service.name, candidate.model, error, self._clock() - began)
+                pause = ledger.pause(candidate.name, error)
+                if pause is None:
+                    return None
+                self._sleep(pause)
+            else:
+                ledger.succeeded(candidate.service.name, self._clock() - began)
+                return reply

@@ -147,6 +147,14 @@ class InvalidField(CallerError):
     """A field is missing, of the wrong type, or ambiguous; ``param`` names it."""
 
 
+class CallerLeft(GatewayError):
+    """The caller hung up before its answer was over. Nobody is left to be told; the log is."""
+
+    status = 499  # nginx's word for it
+    code = "client_closed_request"
+    type = "invalid_request_error"
+
+
 class RateLimited(CallerError):
     """The caller has used up its requests of the last minute."""
 
@@ -203,6 +211,8 @@ class UpstreamError(GatewayError):
     origin = "upstream"
     another_may_help = True
     verdict = Verdict.FAILURE
+    #: The status that the upstream answered with, if it was not 200.
+    answered: int | None = None
 
 
 class UpstreamUnreachable(UpstreamError):
@@ -212,10 +222,32 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """Silence beyond the limit."""
+    """It took too long: one of our clocks rang, or it says so itself.
+
+    :param clock: the name of the clock (see ``config.Clocks``); ``None`` when it was not ours.
+    """
 
     status = 504
     code = "upstream_timeout"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        clock: str | None = None,
+        retry_after: float | None = None,
+        upstream: str | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, upstream=upstream)
+        self.clock = clock
+
+
+class DeadlineExceeded(UpstreamTimeout):
+    """The time for the whole call is over, which says nothing of the upstream that was at work then."""
+
+    origin = "gateway"
+    another_may_help = False
+    verdict = Verdict.IGNORED
 
 
 class UpstreamMalformed(UpstreamError):
@@ -264,7 +296,7 @@ class UpstreamRefusal(UpstreamError):
         upstream: str | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after, upstream=upstream)
-        self.status = status
+        self.status = self.answered = status
         self.said = said
         code = said.get("code")
         self.code = None if code is None else str(code)
@@ -272,6 +304,10 @@ class UpstreamRefusal(UpstreamError):
     def envelope(self) -> dict[str, Any]:
         missing = {"message": self.message, "type": "invalid_request_error", "param": None}
         return {"error": {**missing, **self.said, "code": self.code}}
+
+
+class UpstreamTooLong(UpstreamRefusal):
+    """The request does not fit into the model's context. Another model may have a larger one."""
 
 
 class UpstreamThrottled(UpstreamRefusal):

@@ -1,9 +1,11 @@
-"""Which upstream answers for a model name. Pure: names in, a route out."""
+"""Where a model can be asked, and in which order. Pure: names in, a route out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from .errors import UnknownModel
 
@@ -12,10 +14,28 @@ BOUNDARIES = frozenset("-:./_")
 
 
 class Target(NamedTuple):
-    """Where a call goes: an upstream, and the name by which that upstream knows the model."""
+    """Where a call can go: an upstream, and the name by which that upstream knows the model."""
 
     upstream: str
     model: str
+    weight: int = 1
+
+
+Tier = tuple[Target, ...]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """All the places where a model can be asked.
+
+    :param tiers: a later one is asked when an earlier one cannot answer.
+    :param balance: how to choose within a tier: ``in_order``, ``in_turn`` or ``least_busy``.
+    :param whole: whether its streams are held back until they are complete.
+    """
+
+    name: str
+    tiers: tuple[Tier, ...]
+    balance: str = "in_order"
+    whole: bool = False
 
 
 class Routes:
@@ -24,28 +44,45 @@ class Routes:
     :param upstreams: the names of all upstreams.
     :param models: models configured by name.
     :param default: the upstream for every other model.
+    :param fallbacks: by model name, further targets, each a tier of its own.
     """
 
-    def __init__(self, upstreams: tuple[str, ...], models: Mapping[str, Target], default: str | None) -> None:
+    def __init__(
+        self,
+        upstreams: tuple[str, ...],
+        models: Mapping[str, Route],
+        default: str | None,
+        fallbacks: Mapping[str, Tier] | None = None,
+    ) -> None:
         self._upstreams = frozenset(upstreams)
         # The longest name first, so that the first one that fits is the most telling one.
         self._by_length = sorted(upstreams, key=len, reverse=True)
         self._models = dict(models)
         self._default = default
+        self._fallbacks = dict(fallbacks or {})
 
-    def targets(self, model: str) -> tuple[Target, ...]:
-        """The candidates for a model, in the order in which to ask them.
+    def route(self, model: str) -> Route:
+        """The route of a model, its fallbacks behind it.
 
         A configured model; else the upstream of that exact name; else ``upstream/model``; else the
         longest upstream name that the model begins with, at a boundary; else the default.
 
         :raises UnknownModel: there is none.
         """
-        return (self._target(model),)
+        route = self._models.get(model) or Route(model, ((self._target(model),),))
+        behind = tuple((target,) for target in self._fallbacks.get(model, ()))
+        return msgspec.structs.replace(route, tiers=route.tiers + behind) if behind else route
+
+    def with_chain(self, model: str, chain: tuple[str, ...]) -> Route:
+        """The first tier of a model, and behind it those of the models that the caller names.
+
+        :raises UnknownModel: for one of them there is no route.
+        """
+        route = self.route(model)
+        behind = tuple(self.route(name).tiers[0] for name in chain)
+        return msgspec.structs.replace(route, tiers=route.tiers[:1] + behind)
 
     def _target(self, model: str) -> Target:
-        if model in self._models:
-            return self._models[model]
         if model in self._upstreams:
             return Target(model, model)
         upstream, slash, name = model.partition("/")
@@ -62,7 +99,15 @@ class Routes:
         )
 
     def listed(self) -> dict[str, str]:
-        """The model names that can be listed, each with the upstream that answers for it."""
+        """The model names that can be listed, each with the upstream that is asked first."""
         return {name: name for name in sorted(self._upstreams)} | {
-            name: target.upstream for name, target in sorted(self._models.items())
+            name: route.tiers[0][0].upstream for name, route in sorted(self._models.items())
         }
+
+    def configured(self) -> Iterator[Target]:
+        """Every target that stands in the configuration, once."""
+        tiers = [tier for route in self._models.values() for tier in route.tiers] + [
+            *self._fallbacks.values()
+        ]
+        seen = {(target.upstream, target.model): target for tier in tiers for target in tier}
+        yield from seen.values()

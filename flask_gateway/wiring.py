@@ -6,17 +6,19 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .balance import Balancer
 from .callers import Callers
-from .config import Settings, UpstreamSettings
+from .candidates import Candidates, Place
+from .config import CandidateSettings, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
-from .dispatch import Candidate, Dispatcher, Guarded
+from .dispatch import Dispatcher, Guarded
 from .guards.breaker import Breaker, Policy
-from .guards.bulkhead import CallerBulkhead, UpstreamBulkhead
+from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
 from .guards.limiter import Limiter
 from .guards.slots import Slots
 from .observers.log import log_to
 from .record import Recorded
-from .routing import Routes, Target
+from .routing import Route, Routes, Target, Tier
 from .stores import open_store
 from .upstreams import open_upstream
 from .upstreams.http import Http
@@ -31,6 +33,7 @@ class Gateway(msgspec.Struct, frozen=True):
     settings: Settings
     callers: Callers
     routes: Routes
+    candidates: Candidates
     limiter: Limiter
     breakers: tuple[Breaker, ...]
     store: Store
@@ -49,54 +52,92 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    limiter, slots = Limiter(store), Slots(store)
-    breakers = {upstream.name: _breaker(upstream.name, settings, store) for upstream in settings.upstreams}
-    http = Http(settings.request_timeout_seconds, upstreams=len(settings.upstreams))
-    services = {
-        upstream.name: Guarded(
-            open_upstream(upstream, http), _guards(upstream, breakers[upstream.name], slots)
-        )
-        for upstream in settings.upstreams
-    }
-    routes = _routes(settings)
-
-    def candidates(model: str) -> Iterator[Candidate]:
-        for target in routes.targets(model):
-            yield services[target.upstream], target.model
-
-    recorded = Recorded(
-        Guarded(Dispatcher(candidates), [CallerBulkhead(slots), limiter]), [log_to(settings.log)]
-    )
+    limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
+    places = {(place.upstream, place.model): place for place in _places(settings, routes, store, slots)}
+    balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
+    candidates = Candidates(routes, balancer, slots, places)
+    guarded = Guarded(Dispatcher(candidates), [CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
         callers=_callers(settings),
         routes=routes,
+        candidates=candidates,
         limiter=limiter,
-        breakers=tuple(breakers.values()),
+        breakers=tuple(place.breaker for place in places.values()),
         store=store,
-        recorded=recorded,
+        recorded=Recorded(guarded, [log_to(settings.log)]),
     )
 
 
-def _guards(upstream: UpstreamSettings, breaker: Breaker, slots: Slots) -> list[Guard]:
-    """What stands before an upstream. The breaker first: while it is open, that costs but a read."""
-    limit = upstream.max_in_flight
-    return [breaker, UpstreamBulkhead(upstream.name, limit, slots)] if limit else [breaker]
+def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> Iterator[Place]:
+    """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
+    http = Http(WATCHER, upstreams=len(settings.upstreams))
+    balanced = _balanced(settings)
+    configured = list(routes.configured())
+    for upstream in settings.upstreams:
+        service = open_upstream(upstream, http, _clocks(settings))
+        slot = _slot(upstream, upstream.name in balanced, slots)
+        for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
+            breaker = _breaker(upstream.name, model, settings, store)
+            # The breaker first: while it is open, a call costs but a read.
+            guards: list[Guard] = [breaker, *slot]
+            yield Place(
+                upstream=upstream.name,
+                model=model,
+                service=Guarded(service, guards),
+                breaker=breaker,
+                limit=upstream.max_in_flight,
+            )
 
 
-def _breaker(upstream: str, settings: Settings, store: Store) -> Breaker:
+def _clocks(settings: Settings) -> Clocks:
+    """The clocks of an upstream that has none of its own: one silence for all of them."""
+    silence, usual = settings.request_timeout_seconds, Clocks()
+    return Clocks(
+        connect=min(usual.connect, silence),
+        first_byte=silence,
+        first_token=max(usual.first_token, silence),
+        idle=silence,
+        total=max(usual.total, silence),
+    )
+
+
+def _balanced(settings: Settings) -> frozenset[str]:
+    """The upstreams whose calls under way are counted even without a limit, to find the least busy."""
+    routes = [model for model in settings.models if model.balance == "least_busy"]
+    return frozenset(one.upstream for model in routes for tier in model.tiers for one in tier)
+
+
+def _slot(upstream: UpstreamSettings, counted: bool, slots: Slots) -> list[Guard]:
+    limit = upstream.max_in_flight or (UNLIMITED if counted else 0)
+    return [UpstreamBulkhead(upstream.name, limit, slots)] if limit else []
+
+
+def _breaker(upstream: str, model: str | None, settings: Settings, store: Store) -> Breaker:
     policy = Policy(
         max_failures=settings.circuit_breaker_max_failures,
         reset=int(settings.circuit_breaker_reset_seconds * SECOND),
         lease=int((settings.request_timeout_seconds + PROBE_GRACE) * SECOND),
     )
-    return Breaker(upstream, store, policy)
+    return Breaker(upstream, store, policy, model)
 
 
 def _routes(settings: Settings) -> Routes:
-    models = {model.name: Target(model.upstream, model.model) for model in settings.models}
-    names = tuple(upstream.name for upstream in settings.upstreams)
-    return Routes(names, models, settings.default_upstream)
+    return Routes(
+        upstreams=tuple(upstream.name for upstream in settings.upstreams),
+        models={model.name: _route(model) for model in settings.models},
+        default=settings.default_upstream,
+        fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
+    )
+
+
+def _route(model: ModelSettings) -> Route:
+    tiers = tuple(_tier(tier) for tier in model.tiers)
+    return Route(model.name, tiers, str(model.balance), model.whole)
+
+
+def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
+    return tuple(Target(one.upstream, one.model, one.weight) for one in candidates)
 
 
 def _callers(settings: Settings) -> Callers:

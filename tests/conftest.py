@@ -13,7 +13,14 @@ from flask.testing import FlaskClient
 from stores_support import HandClock
 
 from flask_gateway import create_app
-from flask_gateway.config import KeySettings, ModelSettings, Secret, Settings, UpstreamSettings
+from flask_gateway.config import (
+    CandidateSettings,
+    KeySettings,
+    ModelSettings,
+    Secret,
+    Settings,
+    UpstreamSettings,
+)
 from flask_gateway.core import Call, Caller, Ids, Operation
 from flask_gateway.stores.memory import MemoryStore
 
@@ -44,7 +51,11 @@ def make_settings(**changes: Any) -> Settings:
             UpstreamSettings(name="bare", url="http://bare.test/v1"),
             UpstreamSettings(name="mock", url="mock://local"),
         ),
-        models=(ModelSettings(name="fast", upstream="llama", model="llama-3-8b-instruct"),),
+        models=(
+            ModelSettings(
+                name="fast", tiers=((CandidateSettings(upstream="llama", model="llama-3-8b-instruct"),),)
+            ),
+        ),
     )
     return msgspec.structs.replace(settings, **changes)
 

@@ -92,12 +92,29 @@ def test_a_reply_settles_when_it_ends_and_not_before() -> None:
     assert guard.verdicts == [Verdict.SUCCESS]
 
 
-def dispatcher(*services: FakeUpstream | Guarded) -> Dispatcher:
-    def candidates(model: str) -> Iterator[Candidate]:
-        for service in services:
-            yield service, f"{model}@{service.name}"
+class SecondsClock:
+    """Seconds that pass only in sleep."""
 
-    return Dispatcher(candidates)
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def dispatcher(*services: FakeUpstream | Guarded, clock: SecondsClock | None = None) -> Dispatcher:
+    clock = clock or SecondsClock()
+
+    def candidates(call: Call) -> Iterator[Candidate]:
+        for service in services:
+            yield Candidate(service, f"{call.model}@{service.name}")
+
+    return Dispatcher(candidates, clock, clock.sleep)
 
 
 def test_what_no_other_can_better_is_raised_at_once() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from flask_gateway.errors import UnknownModel
-from flask_gateway.routing import Routes, Target
+from flask_gateway.routing import Route, Routes, Target
 
-MODELS = {"fast": Target("llama", "llama-3-8b"), "mock": Target("llama", "shadowing")}
+MODELS = {
+    "fast": Route("fast", ((Target("llama", "llama-3-8b"),),)),
+    "mock": Route("mock", ((Target("llama", "shadowing"),),)),
+}
 ROUTES = Routes(("llama", "llama-3", "open.ai"), MODELS, None)
 
 
@@ -16,7 +19,7 @@ ROUTES = Routes(("llama", "llama-3", "open.ai"), MODELS, None)
 )
 def test_no_route(model: str) -> None:
     with pytest.raises(UnknownModel) as caught:
-        ROUTES.targets(model)
+        ROUTES.route(model)
     assert caught.value.status == 404
     assert caught.value.param == "model"
 
@@ -40,13 +43,13 @@ def test_no_route(model: str) -> None:
     ],
 )
 def test_route(model: str, target: Target) -> None:
-    assert ROUTES.targets(model) == (target,)
+    assert ROUTES.route(model).tiers == ((target,),)
 
 
 def test_the_default_takes_every_other_model() -> None:
     routes = Routes(("a", "b"), {}, "b")
-    assert routes.targets("gpt-4o") == (Target("b", "gpt-4o"),)
-    assert routes.targets("a-1") == (Target("a", "a-1"),)
+    assert routes.route("gpt-4o").tiers == ((Target("b", "gpt-4o"),),)
+    assert routes.route("a-1").tiers == ((Target("a", "a-1"),),)
 
 
 def test_listed_are_the_models_and_the_upstreams() -> None:
@@ -57,3 +60,26 @@ def test_listed_are_the_models_and_the_upstreams() -> None:
         "llama-3": "llama-3",
         "open.ai": "open.ai",
     }
+
+
+def test_fallbacks_stand_behind_the_models_own_route() -> None:
+    behind = (Target("b", "x"), Target("b", "y"))
+    routes = Routes(
+        ("a", "b"), {"fast": Route("fast", ((Target("a", "f"),),))}, None, {"fast": behind, "a": behind}
+    )
+    assert routes.route("fast").tiers == ((Target("a", "f"),), *((one,) for one in behind))
+    assert routes.route("a").tiers == ((Target("a", "a"),), *((one,) for one in behind))
+    assert routes.route("a/other").tiers == ((Target("a", "other"),),)
+    assert list(routes.configured()) == [Target("a", "f"), *behind]
+
+
+def test_a_callers_own_chain_takes_their_place() -> None:
+    routes = Routes(("a", "b"), {}, None, {"a": (Target("b", "x"),)})
+    assert routes.with_chain("a", ()).tiers == ((Target("a", "a"),),)
+    assert routes.with_chain("a", ("b/y", "b")).tiers == (
+        (Target("a", "a"),),
+        (Target("b", "y"),),
+        (Target("b", "b"),),
+    )
+    with pytest.raises(UnknownModel):
+        routes.with_chain("a", ("nope",))

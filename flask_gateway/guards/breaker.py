@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core import SECOND, Call, Outcome, Store, Value
+from ..core import SECOND, Call, Outcome, Store, Value, state_key
 from ..errors import CircuitOpen, UpstreamCooling, Verdict
 
 #: A 429 without a word about when to come back cools down for this long, seconds ...
@@ -148,23 +148,32 @@ def _believable(state: State, now: int, policy: Policy) -> State:
     return state
 
 
-class Status(msgspec.Struct, frozen=True):
-    """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried."""
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
+
+    :param model: the one model of the upstream that it is about, if it is not about all of it.
+    """
 
     upstream: str
     state: str
     failures: int
     retry_after: float | None
+    model: str | None = None
+    cooling: bool = False
 
 
 class Breaker:
-    """The breaker of one upstream (``core.Guard``). Shared by all threads; the store guards it."""
+    """The breaker of an upstream (``core.Guard``). Shared by all threads; the store guards it.
 
-    def __init__(self, upstream: str, store: Store, policy: Policy) -> None:
+    :param model: watch only this one of its models, so that a sick model closes no healthy host.
+    """
+
+    def __init__(self, upstream: str, store: Store, policy: Policy, model: str | None = None) -> None:
         self.upstream = upstream
+        self.model = model
         self._store = store
         self._policy = policy
-        self._key = f"breaker:{upstream}"
+        self._key = state_key("breaker", upstream if model is None else f"{upstream}/{model}")
         self._ttl = policy.reset / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
@@ -212,6 +221,8 @@ class Breaker:
             state=Phase(state.phase).name,
             failures=state.failures,
             retry_after=round(wait / SECOND, 3) if wait > 0 else None,
+            model=self.model,
+            cooling=now < state.cool_until,
         )
 
     def _admit(self, value: Value | None, now: int) -> tuple[Value | None, Ticket | Refusal]:

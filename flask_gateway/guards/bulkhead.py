@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core import Call, Outcome
+from ..core import Call, Outcome, state_key
 from ..errors import TooManyConcurrent, UpstreamFull
 from .slots import Slots
 
+#: For an upstream whose calls are to be counted and not limited.
+UNLIMITED = 1 << 40
+
 #: When to ask again, seconds: nobody knows when a call will end.
 RETRY_AFTER = 1.0
+
+
+def upstream_key(upstream: str) -> str:
+    """Under which key the slots of an upstream are taken."""
+    return state_key("slots:upstream", upstream)
 
 
 class SlotPermit:
@@ -39,7 +47,7 @@ class CallerBulkhead:
 
     def admit(self, call: Call) -> SlotPermit:
         """:raises TooManyConcurrent: the caller has as many calls under way as its key allows."""
-        limit, key = call.caller.max_concurrent, f"slots:key:{call.caller.id}"
+        limit, key = call.caller.max_concurrent, state_key("slots:key", call.caller.id)
         epoch = self._slots.acquire(key, limit) if limit else 0
         if limit and not epoch:
             raise TooManyConcurrent(
@@ -56,7 +64,7 @@ class UpstreamBulkhead:
         self.upstream = upstream
         self._limit = limit
         self._slots = slots
-        self._key = f"slots:upstream:{upstream}"
+        self._key = upstream_key(upstream)
 
     def admit(self, call: Call) -> SlotPermit:
         """:raises UpstreamFull: it has as many calls under way as we allow it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core import SECOND, Call, Caller, Outcome, Store
+from ..core import SECOND, Call, Caller, Outcome, Store, state_key
 from ..errors import RateLimited
 from .window import Quota, Take
 
@@ -69,7 +69,7 @@ class Limiter:
 
 
 def _key(caller: Caller) -> str:
-    return f"limit:{caller.id}"
+    return state_key("limit", caller.id)
 
 
 class LimitPermit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..config import MASK, KeySettings, UpstreamSettings, mask_url
+from ..config import MASK, CandidateSettings, KeySettings, ModelSettings, UpstreamSettings, mask_url
 from .refusal import dotted, one_line
 from .resolve import Origin, Resolved
 from .table import SCALARS
@@ -33,11 +33,27 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
     for model in settings.models:
-        yield dotted("models", model.name), f"{model.model} at {model.upstream}", Origin.FILE
+        yield dotted("models", model.name), _tiers(model), Origin.FILE
+    for name, chain in settings.fallbacks.items():
+        yield dotted("fallbacks", name), _tier(chain), origins["fallbacks"]
     for key in settings.keys:
         path = dotted("keys", key.id)
         yield path, MASK, origins[path]
         yield from ((f"{path}.{name}", value, origins[path]) for name, value in _limits(key))
+
+
+def _tiers(model: ModelSettings) -> str:
+    """Its candidates in the order of their tiers, and what else it has of its own."""
+    said = ", then ".join(_tier(tier) for tier in model.tiers)
+    said += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
+    return said + (", streams whole" if model.whole else "")
+
+
+def _tier(tier: tuple[CandidateSettings, ...]) -> str:
+    return " or ".join(
+        f"{one.model} at {one.upstream}" + (f" (weight {one.weight})" if one.weight != 1 else "")
+        for one in tier
+    )
 
 
 def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:

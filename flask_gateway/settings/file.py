@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from ..config import MASK, ModelSettings
+from ..config import MASK, Balance, CandidateSettings, ModelSettings
 from .keys import USABLE_KEY, Digest, Forbidden, SecretRef
-from .kinds import UPSTREAM_NAME, Kind, Line, Lines, Name, UpstreamUrl, WholeNumber
+from .kinds import UPSTREAM_NAME, Kind, Line, Lines, Name, OneOf, UpstreamUrl, WholeNumber
 from .refusal import ConfigError, Unfit, dotted, nearest
+from .routes import BALANCE, CHAIN, TIERS, candidates_of
 from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 
 _TABLES = ("upstreams", "models", "keys")
@@ -26,7 +27,14 @@ _UPSTREAM: Mapping[str, Kind] = {
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
 }
-_MODEL: Mapping[str, Kind] = {"upstream": _NAME, "model": _MODEL_NAME}
+_MODEL: Mapping[str, Kind] = {
+    "upstream": _NAME,
+    "model": _MODEL_NAME,
+    "fallbacks": CHAIN,
+    "tiers": TIERS,
+    "balance": BALANCE,
+    "stream": OneOf("live or whole", ("live", "whole")),
+}
 _KEY: Mapping[str, Kind] = {
     "key_env": VARIABLE,
     "key_file": SECRET_PATH,
@@ -161,12 +169,23 @@ def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
 
 
 def _model(name: str, table: object) -> ModelSettings:
-    fields = _fields(("models", name), table, _MODEL)
-    if "upstream" not in fields:
-        raise ConfigError(
-            dotted("models", name, "upstream"), None, "the name of an upstream", "it is missing"
-        )
-    return ModelSettings(name=name, upstream=fields["upstream"], model=fields.get("model", name))
+    path = ("models", name)
+    fields = _fields(path, table, _MODEL)
+    if "tiers" in fields:
+        _only_one(path, fields, ("tiers", "upstream"))
+        _only_one(path, fields, ("tiers", "model"))
+        tiers = tuple(candidates_of(tier, name) for tier in fields["tiers"])
+    elif "upstream" in fields:
+        tiers = ((CandidateSettings(upstream=fields["upstream"], model=fields.get("model", name)),),)
+    else:
+        raise ConfigError(dotted(*path, "upstream"), None, "the name of an upstream", "it is missing")
+    fallbacks = candidates_of(fields.get("fallbacks", ()), name)
+    return ModelSettings(
+        name=name,
+        tiers=(*tiers, *((one,) for one in fallbacks)),
+        balance=Balance(fields.get("balance", Balance.IN_TURN)),
+        whole=fields.get("stream") == "whole",
+    )
 
 
 def _key(name: str, table: object, folder: Path) -> FileKey:

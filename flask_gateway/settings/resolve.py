@@ -16,6 +16,7 @@ from .refusal import ConfigError, Unfit, dotted, nearest
 from .table import (
     API_KEYS,
     CONFIG,
+    FALLBACKS,
     OPTIONS,
     PER_UPSTREAM,
     PREFIX,
@@ -66,7 +67,13 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
-    settings = Settings(keys=keys, upstreams=upstreams, models=layers.file.models, **scalars)
+    settings = Settings(
+        keys=keys,
+        upstreams=upstreams,
+        models=layers.file.models,
+        fallbacks=layers.scalar(FALLBACKS) or {},
+        **scalars,
+    )
     _refuse_missing_upstreams(settings, layers.origins)
     _refuse_equal_keys(keys)
     return Resolved(
@@ -205,8 +212,12 @@ def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin])
             "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM", default, names
         )
     for model in settings.models:
-        if model.upstream not in names:
-            raise _missing_upstream(dotted("models", model.name, "upstream"), model.upstream, names)
+        for candidate in (one for tier in model.tiers for one in tier):
+            if candidate.upstream not in names:
+                raise _missing_upstream(dotted("models", model.name, "upstream"), candidate.upstream, names)
+    for candidate in (one for chain in settings.fallbacks.values() for one in chain):
+        if candidate.upstream not in names:
+            raise _missing_upstream(FALLBACKS.variable, candidate.upstream, names)
 
 
 def _missing_upstream(setting: str, upstream: str, names: set[str]) -> ConfigError:

@@ -19,6 +19,7 @@ from .kinds import (
     UpstreamList,
     WholeNumber,
 )
+from .routes import Fallbacks
 
 PREFIX = "GATEWAY_"
 
@@ -79,6 +80,12 @@ UPSTREAMS = Option(
     "mock=mock://local",
     in_file=False,
 )
+FALLBACKS = Option(
+    "fallbacks",
+    Fallbacks("model=upstream/model,upstream2;model2=upstream3, for example gpt-4o=spare,openai/gpt-4o"),
+    None,
+    in_file=False,
+)
 CONFIG = Option("config", Line("the path of a TOML file"), None, in_file=False)
 
 #: Read by ``gunicorn.conf.py``, before there are settings; checked here all the same. Without
@@ -91,7 +98,7 @@ SERVER = (
     Option("server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", in_file=False),
 )
 
-OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, CONFIG, *SERVER)
+OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, CONFIG, *SERVER)
 
 #: Per upstream: ``GATEWAY_UPSTREAM_<NAME>_API_KEY`` and so on.
 UPSTREAM_API_KEY = Option("api_key", Key(USABLE_KEY), None, in_file=False)
@@ -112,6 +119,7 @@ FILE_SCALARS: Mapping[str, Kind] = {
     **{option.name: option.kind for option in SCALARS},
     "state_env": VARIABLE,
     "api_keys": Forbidden("callers' keys as tables", "write [keys.NAME] with key_env, key_file or sha256"),
+    "fallbacks": Forbidden("fallbacks with their model", "write fallbacks = [...] in [models.NAME]"),
     **{
         option.name: Forbidden("this in the environment only", f"set {option.variable}")
         for option in (CONFIG, *SERVER)

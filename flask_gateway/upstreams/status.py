@@ -17,6 +17,7 @@ from ..errors import (
     UpstreamRefusal,
     UpstreamThrottled,
     UpstreamTimeout,
+    UpstreamTooLong,
 )
 
 #: The most that is read of an error's body, bytes.
@@ -26,13 +27,21 @@ MAX_RETRY_AFTER = 24 * 3600.0
 #: 4xx that speak of our own standing with the upstream, not of the request.
 _OUR_CREDENTIAL = frozenset({401, 402, 403, 407})
 
+#: How servers without OpenAI's code say it: vLLM and llama.cpp, Anthropic, Mistral.
+_TOO_LONG = ("maximum context length", "context size", "context window", "prompt is too long")
+
 
 def error_for(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> UpstreamError:
     """The error for an answer with that status.
 
     :param body: what was read of the answer's body, at most ``MAX_ERROR_BODY``.
     """
-    wait = retry_after(headers, time.time())
+    error = _error_for(status, retry_after(headers, time.time()), body, upstream)
+    error.answered = status
+    return error
+
+
+def _error_for(status: int, wait: float | None, body: bytes, upstream: str) -> UpstreamError:
     said = f"Upstream '{upstream}' answered {status}"
     if status in _OUR_CREDENTIAL:
         return UpstreamAuthFailed(
@@ -51,16 +60,18 @@ def error_for(status: int, headers: Mapping[str, str], body: bytes, upstream: st
             upstream=upstream,
         )
     if 400 <= status < 500 and status != 425:
-        message = said + "."
-        return UpstreamRefusal(
-            message,
-            status=status,
-            said=_error_object(body, message, "invalid_request_error"),
-            upstream=upstream,
-        )
+        told = _error_object(body, said + ".", "invalid_request_error")
+        kind = UpstreamTooLong if status in (400, 413) and _is_too_long(told) else UpstreamRefusal
+        return kind(said + ".", status=status, said=told, upstream=upstream)
     if status < 400 or status in (501, 505):
         return UpstreamMisconfigured(f"{said}, which no OpenAI API does: check its URL.", upstream=upstream)
     return UpstreamError(said + ".", retry_after=wait, upstream=upstream)
+
+
+def _is_too_long(said: Mapping[str, Any]) -> bool:
+    """Whether it is the context that is too short. OpenAI has a code for it, others have words."""
+    words = str(said["message"]).lower()
+    return said.get("code") == "context_length_exceeded" or any(phrase in words for phrase in _TOO_LONG)
 
 
 def _error_object(body: bytes, message: str, kind: str) -> dict[str, Any]:

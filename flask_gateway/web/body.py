@@ -29,6 +29,9 @@ DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, 65536
 #: ... and for how long, in all and while nothing comes, seconds.
 DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
+#: More models than this are not tried for one call, so no more can be named.
+MAX_CHAIN = 8
+
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
 
@@ -140,6 +143,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "model": msgspec.json.Decoder(str),
     "stream": msgspec.json.Decoder(bool | None),
     "messages": msgspec.json.Decoder(list[_Message]),
+    "fallbacks": msgspec.json.Decoder(list[str] | bool | None),
 }
 
 
@@ -158,6 +162,22 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
         raise InvalidField("'messages' must have at least one message in it.", param="messages")
     stream = operation in _STREAMED and "stream" in fields and bool(_field(fields, "stream"))
     return model, stream
+
+
+def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:
+    """The caller's own chain of models, and the fields without it: it is for us, not for an upstream.
+
+    ``false`` and ``[]`` forbid any fallback; without the field the route has its own.
+
+    :raises InvalidField: it is no chain.
+    """
+    if "fallbacks" not in fields:
+        return fields, None
+    chain = _field(fields, "fallbacks")
+    if isinstance(chain, list) and len(chain) > MAX_CHAIN:
+        raise InvalidField(f"'fallbacks' may name {MAX_CHAIN} models at most.", param="fallbacks")
+    rest = {name: value for name, value in fields.items() if name != "fallbacks"}
+    return rest, (tuple(chain) if isinstance(chain, list) else () if chain is False else None)
 
 
 def _field(fields: Fields, name: str) -> Any:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g, request
 from ..core import Call, Operation
 from ..errors import ModelNotAllowed
 from ..reply import Reply
-from .body import check, parse_fields, read_body
+from .body import check, parse_fields, read_body, take_fallbacks
 from .door import gateway
 
 blueprint = Blueprint("chat", __name__)
@@ -29,10 +29,12 @@ def answer(operation: Operation) -> Response:
 def _call(operation: Operation) -> Call:
     fields = parse_fields(read_body(request, gateway().settings.max_body_bytes))
     model, stream = check(operation, fields)
-    if not g.caller.may_call(model):
-        raise ModelNotAllowed(
-            f"This key may not call the model '{model}'. GET /v1/models lists those it may.", param="model"
-        )
+    fields, fallbacks = take_fallbacks(fields)
+    for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
+        if not g.caller.may_call(name):
+            raise ModelNotAllowed(
+                f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
+            )
     return Call(
         ids=g.ids,
         caller=g.caller,
@@ -41,6 +43,7 @@ def _call(operation: Operation) -> Call:
         fields=fields,
         stream=stream,
         started=g.started,
+        fallbacks=fallbacks,
     )
 
 

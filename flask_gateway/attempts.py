@@ -1,0 +1,190 @@
+"""What has been tried for one call, and whether, and where, it may be tried again. Pure but for its clock.
+
+The rules, which every candidate of every route meets alike:
+
+- at most three attempts, however long the route is, and none for which the deadline leaves no room;
+- the same upstream is asked once more after its first 500, or after a 429 or 503 that asks for a short pause;
+- otherwise the next one is asked, at once; an upstream that was silent is not asked again;
+- a refusal of the request is final, but one of its length leaves models of another name to ask;
+- what goes beyond first attempts is paid from a budget, so that an outage is not answered with a storm.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from .core import Call
+from .errors import (
+    CircuitOpen,
+    GatewayError,
+    UpstreamCooling,
+    UpstreamError,
+    UpstreamRefusal,
+    UpstreamThrottled,
+    UpstreamTooLong,
+    UpstreamUnavailable,
+)
+
+MAX_ATTEMPTS = 3
+#: No attempt is begun that has less time than this, seconds.
+MIN_ATTEMPT = 0.25
+#: The longest pause that is waited out at the same upstream, seconds.
+MAX_PAUSE = 5.0
+#: The longest pause before a 500 is asked again, seconds; it is drawn from 0 up.
+JITTER = 0.1
+#: A pause that an upstream asks for is kept with up to a tenth more (guards/breaker.py).
+PAUSE_MARGIN = 1.12
+
+#: Statuses that the SDKs try again by themselves.
+_RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One upstream, asked once. ``said``: its status, or our code when it gave none."""
+
+    upstream: str
+    said: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.upstream}:{self.said}:{self.seconds:.2f}s"
+
+
+class Budget:
+    """Attempts beyond the first, paid for. Shared by the threads of a process, guarded by its lock.
+
+    Each call pays in a fifth of an attempt, and time one a second; so an outage is met with 1.2 times the
+    calls at most, and a little more. What is saved up is bounded, and so is its worth.
+    """
+
+    PER_CALL, PER_SECOND, MOST = 0.2, 1.0, 20.0
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._saved = self.MOST / 2
+        self._at = clock()
+
+    def pay_in(self) -> None:
+        with self._lock:
+            self._saved = min(self.MOST, self._saved + self.PER_CALL)
+
+    def affords(self) -> bool:
+        """Whether there is enough for one more attempt."""
+        with self._lock:
+            now = self._clock()
+            self._saved = min(self.MOST, self._saved + (now - self._at) * self.PER_SECOND)
+            self._at = now
+            return self._saved >= 1.0
+
+    def pay(self) -> None:
+        with self._lock:
+            self._saved -= 1.0
+
+
+class Ledger:
+    """The attempts of one call, in order. Belongs to the thread that serves it."""
+
+    def __init__(self, call: Call, budget: Budget, clock: Callable[[], float]) -> None:
+        self.attempts: list[Attempt] = []
+        self._call = call
+        self._budget = budget
+        self._clock = clock
+        self._errors: list[GatewayError] = []
+        self._repeated: set[str] = set()
+        self._too_long: set[str] = set()
+        budget.pay_in()
+
+    def may_try(self, model: str) -> bool:
+        """Whether this model is still worth asking."""
+        return model not in self._too_long
+
+    def may_go_on(self) -> bool:
+        """Whether there may be one more attempt."""
+        if not self.attempts:
+            return True
+        return len(self.attempts) < MAX_ATTEMPTS and self._has_time(MIN_ATTEMPT) and self._budget.affords()
+
+    def succeeded(self, upstream: str, seconds: float) -> None:
+        self._note(Attempt(upstream, "200", seconds))
+
+    def _note(self, attempt: Attempt) -> None:
+        if self.attempts:
+            self._budget.pay()
+        self.attempts.append(attempt)
+
+    def failed(self, upstream: str, model: str, error: GatewayError, seconds: float) -> None:
+        """Take note of a failure.
+
+        :raises GatewayError: nobody else could do better; it is this error.
+        """
+        self._errors.append(error)
+        if not isinstance(error, UpstreamUnavailable):
+            self._note(Attempt(upstream, _said(error), seconds))
+        if isinstance(error, UpstreamTooLong):
+            self._too_long.add(model)
+        elif not error.another_may_help:
+            raise self.closed(error)
+
+    def pause(self, candidate: str, error: GatewayError) -> float | None:
+        """After how many seconds the same candidate is to be asked once more; ``None``: not at all."""
+        if candidate in self._repeated or not isinstance(error, UpstreamError):
+            return None
+        if error.answered == 500:
+            pause = random.uniform(0.0, JITTER)  # noqa: S311 - spreads load, guards nothing
+        elif (
+            error.answered in (429, 503) and error.retry_after is not None and error.retry_after <= MAX_PAUSE
+        ):
+            pause = error.retry_after * PAUSE_MARGIN
+        else:
+            return None
+        self._repeated.add(candidate)
+        return pause if self._has_time(pause + MIN_ATTEMPT) and self.may_go_on() else None
+
+    def last_word(self) -> GatewayError:
+        """The error that tells the caller most, when all is tried."""
+        asked = [error for error in self._errors if not isinstance(error, UpstreamUnavailable)]
+        refused = [error for error in asked if isinstance(error, UpstreamTooLong)]
+        paused = [error for error in self._errors if isinstance(error, UpstreamThrottled | UpstreamCooling)]
+        if refused:
+            return self.closed(refused[0])
+        if len(paused) == len(self._errors):
+            telling: GatewayError = asked[0] if asked else paused[0]
+        elif asked:
+            telling = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
+        else:
+            telling = next(
+                (error for error in self._errors if isinstance(error, CircuitOpen)), self._errors[0]
+            )
+        waits = [error.retry_after for error in self._errors if error.retry_after is not None]
+        if not isinstance(telling, UpstreamRefusal) or isinstance(telling, UpstreamThrottled):
+            telling.retry_after = min(waits, default=None)
+        return self.closed(telling)
+
+    def closed(self, error: GatewayError) -> GatewayError:
+        """The error, with what was tried, and a word to the SDKs not to try on what we have tried again."""
+        error.headers.update(self.headers())
+        retriable = error.status >= 500 or error.status in _RETRIED_BY_CLIENTS
+        if retriable and len(self.attempts) > 1:
+            error.headers["x-should-retry"] = "false"
+        return error
+
+    def headers(self) -> dict[str, str]:
+        if not self.attempts:
+            return {}
+        return {
+            "x-gateway-attempts": ", ".join(map(str, self.attempts)),
+            "x-gateway-retries": str(len(self.attempts) - 1),
+        }
+
+    def _has_time(self, seconds: float) -> bool:
+        return self._clock() + seconds <= self._call.deadline
+
+
+def _said(error: GatewayError) -> str:
+    answered = getattr(error, "answered", None)
+    return str(answered) if answered else error.code or str(error.status)

@@ -1,0 +1,96 @@
+"""Where a call can be answered right now: the routes, balanced, with what stands before each target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from .balance import Balancer
+from .core import Call, Caller, Service
+from .dispatch import Candidate
+from .guards.breaker import Breaker
+from .guards.bulkhead import upstream_key
+from .guards.slots import Slots
+from .routing import Route, Routes, Target
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A target with what guards it.
+
+    :param model: the one model it is for; ``None``: whatever the upstream is asked for.
+    :param limit: calls under way at once at the upstream; 0 means without limit.
+    """
+
+    upstream: str
+    model: str | None
+    service: Service
+    breaker: Breaker
+    limit: int
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """A candidate of a route, and why it is asked or not: ``chosen``, ``next``, ``open``, ``cooling``,
+    ``full`` or ``not allowed``. ``retry_after``: seconds until that may change, if that is known."""
+
+    tier: int
+    upstream: str
+    model: str
+    reason: str
+    retry_after: float | None = None
+
+
+class Candidates:
+    """The candidates of a call, in order. Immutable but for the state behind its guards.
+
+    :param places: by upstream and model; under ``None`` for models that are not configured.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        balancer: Balancer,
+        slots: Slots,
+        places: Mapping[tuple[str, str | None], Place],
+    ) -> None:
+        self._routes = routes
+        self._balancer = balancer
+        self._slots = slots
+        self._places = dict(places)
+
+    def __call__(self, call: Call) -> Iterator[Candidate]:
+        """:raises UnknownModel: there is no route for the model, or for one of the caller's own chain."""
+        route = self._route(call.model, call.fallbacks)
+        for tier in self._balancer.ordered(route):
+            for target in tier:
+                yield Candidate(self._place(target).service, target.model)
+
+    def explain(self, caller: Caller, model: str) -> list[Explained]:
+        """What a call of that caller would meet now, target by target. Asks nobody, takes no turn."""
+        allowed, found, chosen = caller.may_call(model), [], False
+        for number, tier in enumerate(self._routes.route(model).tiers, 1):
+            for target in tier:
+                reason, wait = self._reason(self._place(target)) if allowed else ("not allowed", None)
+                if not reason:
+                    reason, chosen = ("next" if chosen else "chosen"), True
+                found.append(Explained(number, target.upstream, target.model, reason, wait))
+        return found
+
+    def whole(self, model: str) -> bool:
+        """Whether the model's streams are held back until they are complete."""
+        return self._routes.route(model).whole
+
+    def _route(self, model: str, chain: tuple[str, ...] | None) -> Route:
+        return self._routes.route(model) if chain is None else self._routes.with_chain(model, chain)
+
+    def _place(self, target: Target) -> Place:
+        return self._places.get((target.upstream, target.model)) or self._places[target.upstream, None]
+
+    def _reason(self, place: Place) -> tuple[str, float | None]:
+        """Why a place would refuse a call; empty when it would not."""
+        status = place.breaker.status()
+        if status.retry_after is not None:
+            return ("cooling" if status.cooling else "open"), status.retry_after
+        if place.limit and self._slots.taken(upstream_key(place.upstream)) >= place.limit:
+            return "full", None
+        return "", None

@@ -1,0 +1,102 @@
+"""How a route is written: a candidate as ``upstream[/model]``, tiers of them, and fallbacks by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..config import Balance, CandidateSettings
+from .kinds import UPSTREAM_NAME, Base, Kind, Line, Name, OneOf, WholeNumber
+from .refusal import Unfit, nearest
+
+CANDIDATE = "upstream or upstream/model"
+_UPSTREAM = Name(UPSTREAM_NAME)
+_MODEL = Line("the name of a model")
+
+#: The fields of a candidate that is written as a table.
+_FIELDS: Mapping[str, Kind] = {
+    "upstream": _UPSTREAM,
+    "model": _MODEL,
+    "weight": WholeNumber("a whole number, at least 1", 1, 1000),
+}
+
+
+def read_candidate(text: str, asked: str) -> CandidateSettings:
+    """A candidate as one word.
+
+    :param asked: the name that callers use, which the upstream is asked for unless another is given.
+    :raises Unfit: it is none.
+    """
+    upstream, slash, model = text.strip().partition("/")
+    if slash and not model:
+        raise Unfit(f"{CANDIDATE}, such as openai/gpt-4o")
+    return CandidateSettings(upstream=_UPSTREAM.parse(upstream), model=_MODEL.parse(model or asked))
+
+
+class Fallbacks(Base, frozen=True):
+    """``model=upstream[/model],upstream2;model2=…``, of the environment."""
+
+    def parse(self, text: str) -> Mapping[str, tuple[CandidateSettings, ...]]:
+        found: dict[str, tuple[CandidateSettings, ...]] = {}
+        for entry in (entry.strip() for entry in text.split(";")):
+            if not entry:
+                continue
+            model, equals, chain = entry.partition("=")
+            model = model.strip()
+            if not equals or model in found:
+                raise Unfit(self.expected, f"{model} stands there twice" if equals else None)
+            found[_MODEL.parse(model)] = tuple(read_candidate(one, model) for one in chain.split(","))
+        return found
+
+
+class Tiers(Base, frozen=True):
+    """A list of tiers, each a list of candidates, each a word or a table; of the file."""
+
+    def check(self, value: object) -> tuple[tuple[Any, ...], ...]:
+        if not isinstance(value, list) or not value:
+            raise Unfit(self.expected)
+        return tuple(self._tier(tier) for tier in value)
+
+    def _tier(self, tier: object) -> tuple[str | dict[str, Any], ...]:
+        if not isinstance(tier, list) or not tier:
+            raise Unfit(self.expected)
+        return tuple(self._candidate(one) for one in tier)
+
+    def _candidate(self, one: object) -> str | dict[str, Any]:
+        if isinstance(one, str):
+            read_candidate(one, "a")
+            return one
+        if not isinstance(one, dict) or "upstream" not in one:
+            raise Unfit(self.expected)
+        for name in one:
+            if name not in _FIELDS:
+                raise Unfit("fields of a candidate: upstream, model, weight", nearest(name, _FIELDS))
+        return {name: _FIELDS[name].check(value) for name, value in one.items()}
+
+
+class Chain(Base, frozen=True):
+    """A list of candidates, each a word; of the file."""
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+            raise Unfit(self.expected)
+        for one in value:
+            read_candidate(one, "a")
+        return tuple(value)
+
+
+def candidates_of(written: tuple[Any, ...], asked: str) -> tuple[CandidateSettings, ...]:
+    """The candidates of a tier or a chain that a kind above has found fit."""
+    return tuple(
+        read_candidate(one, asked)
+        if isinstance(one, str)
+        else msgspec.convert({"model": asked, **one}, CandidateSettings)
+        for one in written
+    )
+
+
+BALANCE = OneOf("in_order, in_turn or least_busy", tuple(Balance))
+TIERS = Tiers('a list of tiers, such as [["llama/llama-3-8b", "spare"], ["openai/gpt-4o-mini"]]')
+CHAIN = Chain('a list such as ["spare", "openai/gpt-4o-mini"]')

@@ -1,0 +1,97 @@
+"""Routes as they are written in the environment and in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flask_gateway.config import Balance, CandidateSettings
+from flask_gateway.settings import ConfigError, load
+
+UPSTREAMS = "[upstreams.a]\nurl = 'mock://a'\n[upstreams.b]\nurl = 'mock://b'\n"
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[..., str]:
+    def refuse(toml: str = "", **environ: str) -> str:
+        file = tmp_path / "gateway.toml"
+        file.write_text(UPSTREAMS + toml)
+        with pytest.raises(ConfigError) as caught:
+            load({"GATEWAY_CONFIG": str(file), **environ})
+        return str(caught.value)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a", "expected model=upstream/model"),
+        ("a=", "a name of up to 64"),
+        ("a=b/", "upstream or upstream/model"),
+        ("=b", "expected the name of a model"),
+        ("a=b;a=b", "a stands there twice"),
+        ("a=c", "'c': expected the name of an upstream that is set"),
+        ("a=b,", "a name of up to 64"),
+    ],
+)
+def test_fallbacks_that_are_none(refusal: Callable[..., str], text: str, said: str) -> None:
+    refused = refusal(GATEWAY_FALLBACKS=text)
+    assert refused.startswith("GATEWAY_FALLBACKS=")
+    assert said in refused
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[models.m]\ntiers = []", "models.m.tiers='a list': expected a list of tiers"),
+        ("[models.m]\ntiers = ['a']", "models.m.tiers='a list': expected a list of tiers"),
+        ("[models.m]\ntiers = [[]]", "models.m.tiers='a list': expected a list of tiers"),
+        ("[models.m]\ntiers = [[1]]", "models.m.tiers='a list': expected a list of tiers"),
+        ("[models.m]\ntiers = [['a/']]", "models.m.tiers='a list': expected upstream or upstream/model"),
+        ("[models.m]\ntiers = [[{upstream = 'a', wait = 1}]]", "expected fields of a candidate"),
+        ("[models.m]\ntiers = [[{upstream = 'a', weight = 0}]]", "expected a whole number, at least 1"),
+        (
+            "[models.m]\ntiers = [['a']]\nupstream = 'a'",
+            "models.m.upstream: expected only one of tiers and upstream",
+        ),
+        ("[models.m]\ntiers = [['a'], ['c']]", "models.m.upstream='c': expected the name of an upstream"),
+        ("[models.m]\nupstream = 'a'\nfallbacks = 'b'", "models.m.fallbacks='b': expected a list such as"),
+        ("[models.m]\nupstream = 'a'\nbalance = 'in_turns'", "did you mean in_turn?"),
+        ("[models.m]\nupstream = 'a'\nstream = 'hole'", "did you mean whole?"),
+        ("[fallbacks]\na = ['b']", "fallbacks='****': expected fallbacks with their model"),
+    ],
+)
+def test_routes_that_are_none(refusal: Callable[..., str], toml: str, said: str) -> None:
+    assert said in refusal(toml)
+
+
+def test_a_route_in_full(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        UPSTREAMS
+        + """
+[models.fast]
+balance = "least_busy"
+stream = "whole"
+tiers = [["a/one", {upstream = "b", model = "two", weight = 3}], ["a"]]
+fallbacks = ["b/three"]
+"""
+    )
+    settings = load({"GATEWAY_CONFIG": str(file), "GATEWAY_FALLBACKS": "x = a/y , b; ;z=b"})
+    (fast,) = settings.models
+    assert (fast.balance, fast.whole) == (Balance.LEAST_BUSY, True)
+    assert fast.tiers == (
+        (
+            CandidateSettings(upstream="a", model="one"),
+            CandidateSettings(upstream="b", model="two", weight=3),
+        ),
+        (CandidateSettings(upstream="a", model="fast"),),
+        (CandidateSettings(upstream="b", model="three"),),
+    )
+    assert settings.fallbacks == {
+        "x": (CandidateSettings(upstream="a", model="y"), CandidateSettings(upstream="b", model="x")),
+        "z": (CandidateSettings(upstream="b", model="z"),),
+    }
