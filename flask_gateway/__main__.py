@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from .config import Settings
-from .settings import ConfigError, describe, refuse_exposed_dev_key, refuse_split_state, resolve
+from .settings import ConfigError, describe, load, refuse_exposed_dev_key, refuse_split_state, resolve
 from .settings.refusal import one_line
 from .upstreams.mock import read_options
 
@@ -65,6 +65,18 @@ def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Play faults between the gateway, as it is set, and upstreams that are not its own."""
+    from .selftest.command import choose, run
+
+    try:
+        play, scenarios = choose(arguments, load(environ))
+    except ValueError as error:
+        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
+        return 2
+    return run(play, scenarios)
+
+
 def _check_mocks(settings: Settings) -> None:
     """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
     for upstream in settings.upstreams:
@@ -105,6 +117,18 @@ def _parser() -> argparse.ArgumentParser:
         "--url", help=f"ask the gateway that runs there, as the caller whose key is in ${CALLER_KEY}"
     )
     explaining.set_defaults(run=explain)
+    testing = commands.add_parser(
+        "selftest", help="show what callers meet when upstreams fail", allow_abbrev=False
+    )
+    testing.add_argument(
+        "--fast", action="store_true", help="in a fifteenth of the time: seconds, not minutes"
+    )
+    testing.add_argument(
+        "--whole", action="store_true", help="ask for streams in one piece; all must pass then"
+    )
+    testing.add_argument("--only", metavar="S08,S13", default="", help="these scenarios and no other")
+    testing.add_argument("--model", metavar="NAME", help="the route to play; the first one unless given")
+    testing.set_defaults(run=selftest)
     return parser
 
 

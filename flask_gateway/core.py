@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -32,6 +32,17 @@ class Operation(StrEnum):
     RESPONSE = "responses"
     MODERATION = "moderations"
     RERANK = "rerank"
+
+
+class Continues(StrEnum):
+    """How an upstream is told to go on with an answer that others have begun (``continuation.py``)."""
+
+    #: ``continue_final_message`` and no ``add_generation_prompt``: vLLM, SGLang.
+    VLLM = "vllm"
+    #: ``prefix`` in the last message: DeepSeek (its ``/beta``), Mistral.
+    PREFIX = "prefix"
+    #: Nothing: it goes on by itself when the last message is the assistant's.
+    PLAIN = "plain"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -68,6 +79,7 @@ class Call(msgspec.Struct, frozen=True):
     :param fields: the body's top level, each value still as the caller wrote it, so that whatever
         we do not know passes through untouched.
     :param started: ``time.monotonic()`` at the door, seconds.
+    :param whole: a stream that is to be held back until it is complete (``whole.py``).
     :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
     :param cancellation: how it is called off before that.
     """
@@ -82,6 +94,7 @@ class Call(msgspec.Struct, frozen=True):
     fallbacks: tuple[str, ...] | None = None
     deadline: float = math.inf
     cancellation: Cancellation = msgspec.field(default_factory=Cancellation)
+    whole: bool = False
 
     def asking(self, model: str) -> Call:
         """The same call under the name the upstream knows the model by."""
@@ -93,11 +106,12 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer, as the upstream reported them."""
+    """Tokens of one answer: as the upstream reported them, or else counted by us, roughly."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    source: Literal["reported", "estimated"] = "reported"
 
 
 class Outcome(msgspec.Struct, frozen=True):

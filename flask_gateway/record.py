@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from .core import Call, Ids, Outcome, Service, Usage
-from .errors import GatewayError, Verdict
+from .errors import CallerLeft, GatewayError, Verdict
 from .reply import Reply
 
 log = logging.getLogger(__name__)
-
-#: nginx's word for "the caller closed the connection"; never sent to anybody.
-CALLER_LEFT = 499
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +56,10 @@ class Recorded:
         first_byte = time.monotonic() - call.started
 
         def closed(outcome: Outcome) -> None:
-            left = outcome.verdict is Verdict.IGNORED and outcome.error is None
-            status = CALLER_LEFT if left else reply.status
-            record = self._record(call, status, reply.upstream, outcome)
+            # Found out by the watcher, or by the server that could not write to the caller.
+            unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
+            left = unheard or isinstance(outcome.error, CallerLeft)
+            record = self._record(call, CallerLeft.status if left else reply.status, reply.upstream, outcome)
             self.tell(msgspec.structs.replace(record, first_byte=first_byte))
 
         reply.on_close(closed)
@@ -76,7 +74,7 @@ class Recorded:
             status=status,
             seconds=time.monotonic() - call.started,
             model=call.model,
-            upstream=upstream,
+            upstream=upstream or None,
             outcome=outcome.verdict.value,
             code=outcome.error.code if outcome.error else None,
             usage=outcome.usage,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .core import Outcome, Usage
-from .errors import GatewayError, InternalError, Verdict
+from .errors import GatewayError, InternalError, UpstreamError, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,11 @@ class Transcript(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the answer has come to its own end: nothing that follows belongs to it."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that makes it an answer has come, although more may follow."""
         ...
 
     @property
@@ -107,10 +112,18 @@ class Reply:
         return self
 
     def _step(self) -> bytes:
-        data = self._source.read()
+        data = self._read()
         out = self.transcript.feed(data) if data else self.transcript.end()
         self._over = not data or self.transcript.finished
         return out
+
+    def _read(self) -> bytes:
+        try:
+            return self._source.read()
+        except UpstreamError:
+            if not self.transcript.complete:
+                raise
+            return b""  # a connection that breaks behind a complete answer takes nothing from it
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -9,7 +9,7 @@ import msgspec
 from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
-from .config import CandidateSettings, ModelSettings, Settings, UpstreamSettings
+from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
 from .guards.breaker import Breaker, Policy
@@ -22,9 +22,13 @@ from .routing import Route, Routes, Target, Tier
 from .stores import open_store
 from .upstreams import open_upstream
 from .upstreams.http import Http
+from .watcher import Watcher
 
 #: A probe that has not ended this long after the longest accepted silence no longer blocks the next.
 PROBE_GRACE = 2.0
+
+#: The background thread of this process. It begins when it is first needed, so not before the fork.
+WATCHER = Watcher()
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -38,6 +42,9 @@ class Gateway(msgspec.Struct, frozen=True):
     breakers: tuple[Breaker, ...]
     store: Store
     recorded: Recorded
+    watcher: Watcher
+    #: The longest that a call may take, seconds, however many upstreams it is tried on.
+    longest: float
 
     @property
     def service(self) -> Service:
@@ -66,6 +73,8 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         breakers=tuple(place.breaker for place in places.values()),
         store=store,
         recorded=Recorded(guarded, [log_to(settings.log)]),
+        watcher=WATCHER,
+        longest=max((upstream.clocks or _clocks(settings)).total for upstream in settings.upstreams),
     )
 
 

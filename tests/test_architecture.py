@@ -21,11 +21,15 @@ FLOORS = {
     "__main__": 6,
     "web": 6,
     "worker": 6,
+    "selftest": 6,
     "explain": 6,
     "wiring": 5,
     "candidates": 5,
     "dispatch": 4,
     "attempts": 4,
+    "whole": 4,
+    "continuation": 4,
+    "seam": 4,
     "record": 4,
     "observers": 4,
     "upstreams": 3,
@@ -56,7 +60,13 @@ OUTSIDE = {
 }
 
 #: Rooms that are one story told in two, so that each fits on a screen or two.
-NEIGHBOURS = {("observers", "record"), ("balance", "routing"), ("dispatch", "attempts")}
+NEIGHBOURS = {
+    ("observers", "record"),
+    ("balance", "routing"),
+    ("dispatch", "attempts"),
+    ("dispatch", "continuation"),
+    ("continuation", "seam"),
+}
 
 STDLIB_ONLY = {
     "settings": {"msgspec"},

@@ -11,6 +11,7 @@ import responses
 from conftest import UPSTREAM_KEY, chunk, make_call, sse
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from flask_gateway.config import Clocks
 from flask_gateway.core import Call
 from flask_gateway.errors import (
     GatewayError,
@@ -27,6 +28,7 @@ from flask_gateway.errors import (
 from flask_gateway.upstreams.http import Http
 from flask_gateway.upstreams.openai import OpenAIUpstream
 from flask_gateway.upstreams.status import retry_after
+from flask_gateway.watcher import Watcher
 
 URL = "http://llama.test/v1/chat/completions"
 OK = {"id": "1", "object": "chat.completion", "model": "m", "choices": [], "usage": {"prompt_tokens": 1}}
@@ -40,9 +42,12 @@ def server() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def upstream() -> Iterator[OpenAIUpstream]:
-    http = Http(silence=10)
-    yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http)
+    watcher = Watcher()
+    http = Http(watcher)
+    yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http, Clocks())
     http.close()
+    assert len(watcher) == 0
+    watcher.close()
 
 
 def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
@@ -195,7 +200,7 @@ def test_what_goes_out_is_built_and_not_copied(
 
 def test_no_key_no_credential(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
     server.post(URL, json=OK)
-    ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http))
+    ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Clocks()))
     assert "Authorization" not in server.calls[0].request.headers
 
 

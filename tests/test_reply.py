@@ -36,6 +36,7 @@ class PlainTranscript:
 
     content_type = "text/plain"
     usage = Usage(1, 2)
+    complete = False
 
     def __init__(self) -> None:
         self.ready = self.finished = False

@@ -518,6 +518,21 @@ def test_health_needs_no_key_and_touches_nothing(
     assert response.headers["x-request-id"]
 
 
+def test_strangers_and_their_model_names_leave_no_trace(
+    make_client: Callable[..., FlaskClient], store: MemoryStore
+) -> None:
+    client = make_client(default_upstream="mock")
+    post(client, chat("mock"))
+    post(client, chat("mock"), Authorization="Bearer other-key")
+    before = sorted(key for key, _ in store.scan(""))
+    for number in range(300):
+        client.get(f"/v1/models/{number}", headers={"x-api-key": f"stranger-{number}"})
+        client.get(f"/{number}")
+        if number < 50:
+            post(client, chat(f"random-model-{number}"))
+    assert sorted(key for key, _ in store.scan("")) == before == ["limit:team-a", "limit:team-b"]
+
+
 # ------------------------------------------------------------------ the log
 
 

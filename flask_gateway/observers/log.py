@@ -44,6 +44,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "first_byte_seconds": None if record.first_byte is None else round(record.first_byte, 6),
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
+        "usage_source": usage.source if usage else None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 from ..core import Service
 
 if TYPE_CHECKING:
-    from ..config import UpstreamSettings
+    from ..config import Clocks, UpstreamSettings
     from .http import Http
 
 
-def open_upstream(settings: UpstreamSettings, http: Http) -> Service:
+def open_upstream(settings: UpstreamSettings, http: Http, clocks: Clocks) -> Service:
     """The service for one configured upstream.
 
+    :param clocks: those for an upstream that has none of its own.
     :raises ValueError: the URL is not one that its kind of upstream understands.
     """
+    clocks = settings.clocks or clocks
     if settings.url.startswith("mock://"):
         from .mock import MockUpstream
 
-        return MockUpstream(settings.name, settings.url)
+        return MockUpstream(settings.name, settings.url, clocks)
     from .openai import OpenAIUpstream
 
     key = settings.api_key.reveal() if settings.api_key else None
-    return OpenAIUpstream(settings.name, settings.url, key, http)
+    return OpenAIUpstream(settings.name, settings.url, key, http, clocks)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
 from ..core import Operation, Usage
 from ..errors import GatewayError
+from .usage import Tally
 
 
 class Reader(Protocol):
-    """Reads the events of one stream, in order."""
+    """Reads the events of one stream, in order.
+
+    ``usage_only`` and ``usage_null`` are about the event that was read last: it tells the usage and
+    nothing else, or it has a ``usage`` field with nothing in it.
+    """
 
     complete: bool
     usage: Usage | None
     error: object
+    #: Counts what the model says.
+    tally: Tally
+    usage_only: bool
+    usage_null: bool
 
     def read(self, data: bytes) -> bool:
         """Whether this event carries content. ``ValueError`` when it is no JSON object."""
@@ -31,24 +40,29 @@ class Dialect(NamedTuple):
     error_event: Callable[[GatewayError], bytes]
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Usage(msgspec.Struct):
     """Chat and responses name the same two numbers differently."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
     prompt_tokens_details: dict[str, Any] | None = None
     input_tokens_details: dict[str, Any] | None = None
 
 
 def read_usage(said: object) -> Usage | None:
-    """The upstream's ``usage`` object; ``None`` when it has none that can be read."""
+    """The upstream's ``usage`` object; ``None`` when it has none that can be read, or that counts nothing."""
     if said is None:
         return None
     try:
         usage = msgspec.convert(said, _Usage)
     except msgspec.ValidationError:
+        return None
+    if not (usage.prompt_tokens or usage.completion_tokens or usage.input_tokens or usage.output_tokens):
         return None
     details = usage.prompt_tokens_details or usage.input_tokens_details or {}
     cached = details.get("cached_tokens")
@@ -68,7 +82,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: Any = None
+    usage: Any = msgspec.UNSET
     error: Any = None
 
 
@@ -83,6 +97,8 @@ class ChoiceReader:
         self.complete = False
         self.usage: Usage | None = None
         self.error: object = None
+        self.tally = Tally()
+        self.usage_only = self.usage_null = False
         self._open: set[int] = set()
 
     def read(self, data: bytes) -> bool:
@@ -90,29 +106,42 @@ class ChoiceReader:
             chunk = _decode_chunk(data)
         except msgspec.ValidationError:
             _decode_any(data)  # JSON, though not of the usual shape: not ours to judge, it passes
+            self.usage_only = self.usage_null = False
             return True
         self.error = chunk.error or None
-        if chunk.usage is not None:
-            self.usage = read_usage(chunk.usage)
+        self.usage_null = chunk.usage is None
+        if chunk.usage is not None and chunk.usage is not msgspec.UNSET:
+            self.usage_only = not chunk.choices
+            self.usage = read_usage(chunk.usage) or self.usage
+        else:
+            self.usage_only = False
         content = False
         for choice in chunk.choices or ():
             content = self._read_choice(choice) or content
         return content
 
     def _read_choice(self, choice: _Choice) -> bool:
+        content = False
+        if choice.text:
+            self.tally.add(choice.text)
+            content = True
+        if choice.delta:
+            for name, value in choice.delta.items():
+                if value and name != "role":
+                    content = True
+                    self.tally.add_all(value)
         if choice.finish_reason is not None:
             self._open.discard(choice.index)
             self.complete = not self._open
             return True
         self._open.add(choice.index)
         self.complete = False
-        if choice.text:
-            return True
-        return any(value for name, value in (choice.delta or {}).items() if name != "role")
+        return content
 
 
 class _Event(msgspec.Struct):
     type: str = ""
+    delta: Any = None
     response: dict[str, Any] | None = None
     error: Any = None
 
@@ -126,10 +155,13 @@ _RESPONSE_END = frozenset({"response.completed", "response.incomplete", "respons
 class ResponseReader:
     """The Responses API: typed events, the last of them with the whole response in it."""
 
+    usage_only = usage_null = False  # it tells the usage in its last event, unasked
+
     def __init__(self) -> None:
         self.complete = False
         self.usage: Usage | None = None
         self.error: object = None
+        self.tally = Tally()
 
     def read(self, data: bytes) -> bool:
         try:
@@ -142,6 +174,8 @@ class ResponseReader:
         elif event.type in _RESPONSE_END:
             self.complete = True
             self.usage = read_usage((event.response or {}).get("usage"))
+        elif isinstance(event.delta, str):
+            self.tally.add(event.delta)
         return event.type not in _RESPONSE_OPENING
 
 
@@ -163,3 +197,8 @@ _CHOICES = Dialect(ChoiceReader, ends_in_done=True, error_event=chat_error_event
 DIALECTS = dict.fromkeys(Operation, _CHOICES) | {
     Operation.RESPONSE: Dialect(ResponseReader, ends_in_done=False, error_event=response_error_event)
 }
+
+
+def error_event(operation: Operation, error: GatewayError) -> bytes:
+    """The last event of a stream of that operation, when it ends with an error."""
+    return DIALECTS[operation].error_event(error)

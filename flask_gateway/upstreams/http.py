@@ -7,123 +7,97 @@ and no environment variable can change where a key is sent.
 
 from __future__ import annotations
 
-import socket
-import threading
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, ClassVar
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
-    ConnectTimeoutError,
     HTTPError,
     InvalidHeader,
     NameResolutionError,
     NewConnectionError,
-    ReadTimeoutError,
     SSLError,
 )
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
-from ..errors import UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from ..core import Timekeeper
+from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamUnreachable
+from .connections import Adapter, sending
+from .exchange import Exchange
 
-#: The longest wait for a connection, seconds: no host that is up takes longer.
-CONNECT_TIMEOUT = 5.0
 #: The most bytes taken from an answer in one read.
 READ_SIZE = 65536
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
 LINGER = 0.02
 
-_this_thread = threading.local()
-
-
-class _Reuse:
-    """Notes, for the thread that sends, whether its connection lay idle in the pool before."""
-
-    sock: socket.socket | None
-    _used = False
-
-    def connect(self) -> None:
-        self._used = False
-        super().connect()  # type: ignore[misc]  # of the connection class this is mixed into
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if _this_thread.fresh and self._used:
-            self.close()  # type: ignore[attr-defined]  # http.client connects anew by itself
-        _this_thread.reused = self._used and self.sock is not None
-        super().request(*args, **kwargs)  # type: ignore[misc]
-        self._used = True
-
-
-class _Connection(_Reuse, HTTPConnection):
-    default_socket_options: ClassVar = [
-        *HTTPConnection.default_socket_options,
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    ]
-
-
-class _TLSConnection(_Reuse, HTTPSConnection):
-    default_socket_options: ClassVar = _Connection.default_socket_options
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-
 
 class Http:
     """Posts to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
 
-    :param silence: the longest silence accepted from an upstream, seconds.
+    :param timekeeper: rings the clocks of the exchanges.
     :param pool_size: connections kept per upstream; the process's threads, at least.
     :param upstreams: how many upstreams there are, so that no pool evicts another.
+    :param verify: whether TLS certificates are checked, or the path of the CAs to check them by.
     """
 
-    def __init__(self, silence: float, pool_size: int = 64, upstreams: int = 10) -> None:
-        self._timeout = (min(CONNECT_TIMEOUT, silence), silence)
+    def __init__(
+        self, timekeeper: Timekeeper, pool_size: int = 64, upstreams: int = 10, verify: bool | str = True
+    ) -> None:
+        self._timekeeper = timekeeper
+        self._verify = verify
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
+        adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], upstream: str) -> requests.Response:
-        """The head of the answer; its body is unread.
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange) -> ResponseSource:
+        """The head of the answer; its body is unread. The exchange is the source's from now on.
 
         A pooled connection may have been closed by the other side while it lay idle. When it turns
         out so before any byte of an answer, the request is sent once more on a fresh one.
 
-        :raises UpstreamError: there is no answer, and why.
+        :raises GatewayError: there is no answer, and why.
         """
         try:
-            return self._send(url, body, headers)
-        except (requests.RequestException, HTTPError) as error:
-            if not (_this_thread.reused and _was_closed(error)):
-                raise unanswered(error, upstream) from None
+            exchange.watch(self._timekeeper)
+            exchange.check()
+            source = ResponseSource(self._send(url, body, headers, exchange), exchange)
+        except BaseException:
+            exchange.close()
+            raise
         try:
-            return self._send(url, body, headers, fresh=True)
-        except (requests.RequestException, HTTPError) as error:
-            raise unanswered(error, upstream) from None
+            exchange.check()  # the head of a line that was cut looks like a short one
+        except BaseException:
+            source.close()
+            raise
+        if source.response.status_code == 200:  # the body of another, long as it may be, counts as head
+            exchange.answered()
+        return source
 
     def _send(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, fresh: bool = False
+        self, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange
+    ) -> requests.Response:
+        sending.exchange = exchange
+        try:
+            return self._send_once(url, body, headers, fresh=False)
+        except (requests.RequestException, HTTPError) as error:
+            if exchange.error is not None or not (sending.reused and _was_closed(error)):
+                raise unanswered(error, exchange) from None
+        try:
+            return self._send_once(url, body, headers, fresh=True)
+        except (requests.RequestException, HTTPError) as error:
+            raise unanswered(error, exchange) from None
+
+    def _send_once(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, fresh: bool
     ) -> requests.Response:
         request = requests.PreparedRequest()
         request.method = "POST"
@@ -132,9 +106,12 @@ class Http:
         request.headers["Content-Length"] = str(len(body))
         request.body = body
         request.hooks = default_hooks()
-        _this_thread.reused = False
-        _this_thread.fresh = fresh
-        return self.session.get_adapter(url).send(request, stream=True, timeout=self._timeout, proxies={})
+        sending.fresh = fresh
+        sending.reused = False
+        # The connection sets its timeouts itself, phase by phase.
+        timeout = sending.exchange.patience
+        adapter = self.session.get_adapter(url)
+        return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies={})
 
     def close(self) -> None:
         self.session.close()
@@ -143,25 +120,32 @@ class Http:
 class ResponseSource:
     """The body of an answer, as its bytes arrive (``reply.Source``)."""
 
-    def __init__(self, response: requests.Response, upstream: str) -> None:
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self.response = response
         self._raw: urllib3.BaseHTTPResponse = response.raw
-        self._upstream = upstream
+        self._exchange = exchange
 
     def read(self) -> bytes:
         # read1 gives what is there; iter_content would wait for a full chunk of a close-delimited
         # body, and loses what came before a break.
         try:
-            return self._raw.read1(READ_SIZE, decode_content=False)
-        except ReadTimeoutError:
-            raise UpstreamTimeout(
-                f"Upstream '{self._upstream}' was silent for too long in the middle of its answer.",
-                upstream=self._upstream,
-            ) from None
-        except (HTTPError, HTTPException, OSError, ValueError):
-            raise UpstreamCut(
-                f"Upstream '{self._upstream}' broke off in the middle of its answer.",
-                upstream=self._upstream,
-            ) from None
+            data = self._raw.read1(READ_SIZE, decode_content=False)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            raise self._broken(error) from None
+        # A line that was cut may look like a clean end.
+        self._exchange.check()
+        return data
+
+    def _broken(self, error: Exception) -> GatewayError:
+        exchange = self._exchange
+        if exchange.error is not None:
+            return exchange.error
+        if isinstance(error, HTTPTimeoutError):
+            return exchange.timed_out()
+        return UpstreamCut(
+            f"Upstream '{exchange.upstream}' broke off in the middle of its answer.",
+            upstream=exchange.upstream,
+        )
 
     def release(self) -> None:
         """Back to the pool, once the framing's end has been seen; it mostly came with the last bytes."""
@@ -175,7 +159,11 @@ class ResponseSource:
 
     def close(self) -> None:
         """Closes the connection, unless all of the answer has been read and it went back already."""
-        self._raw.close()
+        # In this order: what goes back must find its line still held, or it would be taken for cut.
+        try:
+            self._raw.close()
+        finally:
+            self._exchange.close()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -189,27 +177,40 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _was_closed(error: BaseException) -> bool:
     """Whether the other side closed the connection, rather than kept silent or sent nonsense."""
-    return any(isinstance(cause, ConnectionError) for cause in _causes(error))
+    closed = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return any(isinstance(cause, closed) for cause in _causes(error))
+
+
+def _timed_out(causes: list[BaseException]) -> bool:
+    # A refused connection is a kind of timeout, in urllib3's eyes.
+    return not any(isinstance(cause, NewConnectionError) for cause in causes) and any(
+        isinstance(cause, requests.Timeout | HTTPTimeoutError | TimeoutError) for cause in causes
+    )
 
 
 #: What went wrong before the head of an answer, the most specific class first.
 _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
     (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
     (NewConnectionError, UpstreamUnreachable, "could not be connected to"),
-    (ConnectTimeoutError, UpstreamTimeout, "could not be connected to in time"),
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
-    (ReadTimeoutError, UpstreamTimeout, "was silent for too long before its answer began"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
-    (requests.ConnectTimeout, UpstreamTimeout, "could not be connected to in time"),
-    (requests.Timeout, UpstreamTimeout, "was silent for too long before its answer began"),
     (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
     (InvalidHeader, UpstreamMalformed, "answered with something that is not HTTP"),
 )
 
 
-def unanswered(error: BaseException, upstream: str) -> UpstreamError:
+def unanswered(error: BaseException, exchange: Exchange) -> GatewayError:
     """A transport error before the head of an answer, as ours."""
+    if exchange.error is not None:
+        return exchange.error
+    upstream = exchange.upstream
     causes = list(_causes(error))
+    if _timed_out(causes):
+        return exchange.timed_out()
+    if exchange.is_connected and _was_closed(error):
+        return UpstreamUnreachable(
+            f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
+        )
     for kind, ours, what in _UNANSWERED:
         if any(isinstance(cause, kind) for cause in causes):
             return ours(f"Upstream '{upstream}' {what}.", upstream=upstream)

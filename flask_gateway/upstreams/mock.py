@@ -12,20 +12,26 @@ import time
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from math import isfinite
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from ..config import Clocks
 from ..core import Call, Operation
 from ..errors import UpstreamCut
 from ..reply import Reply
 from . import mock_responses, mock_scores, mock_text
+from .exchange import Exchange
 from .mock_text import Frame, Speech
 from .status import error_for
 from .transcripts import transcript_for
+from .usage import asking_for_usage
 
 #: The body of an answer with a ``status``.
 REFUSAL = b'{"error":{"message":"The mock is set to refuse.","type":null,"param":null,"code":"mock_refusal"}}'
+
+DEFAULT_CLOCKS = Clocks()
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -93,15 +99,20 @@ def read_options(url: str) -> Options:
 
 
 class MockSource:
-    """Plays frames at a pace. Read by one thread, closed by any."""
+    """Plays frames at a pace. Read by one thread, closed and cut (``exchange.Line``) by any.
 
-    def __init__(self, frames: Iterator[Frame], options: Options, upstream: str) -> None:
+    There is no socket to shut down: it waits on an event, and keeps the clocks by not waiting for longer.
+    """
+
+    def __init__(self, frames: Iterator[Frame], options: Options, exchange: Exchange) -> None:
         self._frames = frames
         self._rate = options.rate
         self._left = options.cut_after
-        self._upstream = upstream
+        self._exchange = exchange
         self._due = time.monotonic() + options.latency_ms / 1000
-        self._closed = threading.Event()
+        self._given_up = threading.Event()
+        exchange.connected()
+        exchange.hold(_Wait(self._given_up))
 
     def read(self) -> bytes:
         frame = next(self._frames, None)
@@ -110,41 +121,77 @@ class MockSource:
         if self._left is not None and frame.tokens:
             self._left -= frame.tokens
         if self._left is not None and self._left < 0:
-            raise UpstreamCut(f"Upstream '{self._upstream}' broke off its answer.", upstream=self._upstream)
+            raise self._cut("broke off its answer")
         # Counted from the start and not from the last frame, so that late wake-ups do not add up.
         self._due += frame.tokens / self._rate if self._rate else 0
-        if self._closed.wait(max(0.0, self._due - time.monotonic())):
-            raise UpstreamCut(f"The answer of '{self._upstream}' was given up.", upstream=self._upstream)
+        self.wait()
+        self._exchange.answered()
         return frame.data
 
+    def wait(self) -> None:
+        """Sleep until it is time for the next bytes.
+
+        :raises GatewayError: there will be none: it was given up, or a clock rings before.
+        """
+        self._exchange.check()
+        pause, patience = max(0.0, self._due - time.monotonic()), self._exchange.patience
+        given_up = self._given_up.wait(min(pause, patience))
+        self._exchange.check()
+        if given_up:
+            raise self._cut("was given up in the middle of its answer")
+        if pause > patience:
+            raise self._exchange.timed_out()
+
+    def _cut(self, how: str) -> UpstreamCut:
+        upstream = self._exchange.upstream
+        return UpstreamCut(f"Upstream '{upstream}' {how}.", upstream=upstream)
+
     def release(self) -> None:
-        """Nothing is held."""
+        self.close()
 
     def close(self) -> None:
-        self._closed.set()
+        self._given_up.set()
+        self._exchange.close()
+
+
+class _Wait(NamedTuple):
+    """The event that a reader waits on, as an ``exchange.Line``."""
+
+    event: threading.Event
+
+    def cut(self) -> None:
+        self.event.set()
+
+    def close(self) -> bool:
+        return True
 
 
 class MockUpstream:
     """A service that makes its answers up. Shared by all threads; holds no state."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, clocks: Clocks = DEFAULT_CLOCKS) -> None:
         self.name = name
         self._options = read_options(url)
+        self._clocks = clocks
 
     def send(self, call: Call) -> Reply:
-        options = self._options
-        if options.status is not None:
-            time.sleep(options.latency_ms / 1000)
-            raise error_for(options.status, {}, REFUSAL, self.name)
-        stream = call.stream and call.operation in STREAMS
-        source = MockSource(self._frames(call, stream), options, self.name)
-        return Reply(source, transcript_for(call.operation, stream, upstream=self.name), upstream=self.name)
+        asking = asking_for_usage(call)
+        transcript = transcript_for(call, self.name, hides_usage=asking is not call)
+        exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
+        source = MockSource(self._frames(asking), self._options, exchange)
+        if self._options.status is not None:
+            try:
+                source.wait()
+            finally:
+                source.close()
+            raise error_for(self._options.status, {}, REFUSAL, self.name)
+        return Reply(source, transcript, self.name)
 
-    def _frames(self, call: Call, stream: bool) -> Iterator[Frame]:
+    def _frames(self, call: Call) -> Iterator[Frame]:
         compute = SCORES.get(call.operation)
         if compute:
             return compute(call, secrets.token_hex(12))
-        tell = STREAMS[call.operation] if stream else BODIES[call.operation]
+        tell = STREAMS[call.operation] if call.stream else BODIES[call.operation]
         return tell(mock_text.compose(call, self.name, self._options.tokens))
 
 

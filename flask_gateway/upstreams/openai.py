@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import requests
-
 from .. import __version__
+from ..config import Clocks
 from ..core import Call
-from ..errors import GatewayError, UpstreamMalformed
+from ..errors import UpstreamError, UpstreamMalformed
 from ..reply import Reply
+from .exchange import Exchange
 from .http import Http, ResponseSource
 from .status import MAX_ERROR_BODY, error_for
 from .transcripts import transcript_for
+from .usage import asking_for_usage
 
 
 class OpenAIUpstream:
@@ -20,12 +21,24 @@ class OpenAIUpstream:
 
     :param url: the base to which ``/chat/completions`` is appended.
     :param api_key: sent as Bearer; ``None`` sends no credential.
+    :param stream_usage: whether it understands ``stream_options``, so that usage can be asked for.
     """
 
-    def __init__(self, name: str, url: str, api_key: str | None, http: Http) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        api_key: str | None,
+        http: Http,
+        clocks: Clocks,
+        *,
+        stream_usage: bool = True,
+    ) -> None:
         self.name = name
         self._url = url
         self._http = http
+        self._clocks = clocks
+        self._stream_usage = stream_usage
         self._headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
@@ -35,16 +48,17 @@ class OpenAIUpstream:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
     def send(self, call: Call) -> Reply:
-        response = self._http.post(
-            f"{self._url}/{call.operation}", call.payload(), self._head(call), self.name
-        )
+        asking = asking_for_usage(call) if self._stream_usage else call
+        transcript = transcript_for(call, self.name, hides_usage=asking is not call)
+        url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
+        exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
+        source = self._http.post(url, body, head, exchange)
         try:
-            self._check(response, call)
+            self._check(source, call)
         except BaseException:
-            response.raw.close()
+            source.close()
             raise
-        transcript = transcript_for(call.operation, call.stream, self.name)
-        return Reply(ResponseSource(response, self.name), transcript, self.name)
+        return Reply(source, transcript, self.name)
 
     def _head(self, call: Call) -> dict[str, str]:
         """The request's headers: built from what we know, so that nothing of the caller's slips by."""
@@ -60,9 +74,10 @@ class OpenAIUpstream:
             head["tracestate"] = ids.tracestate
         return head
 
-    def _check(self, response: requests.Response, call: Call) -> None:
+    def _check(self, source: ResponseSource, call: Call) -> None:
+        response = source.response
         if response.status_code != 200:
-            body = self._error_body(response)
+            body = self._error_body(source)
             raise error_for(response.status_code, response.headers, body, self.name)
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
@@ -73,11 +88,11 @@ class OpenAIUpstream:
         if not call.stream and kind == "text/event-stream":
             raise self._malformed("an event stream although none was asked for")
 
-    def _error_body(self, response: requests.Response) -> bytes:
+    @staticmethod
+    def _error_body(source: ResponseSource) -> bytes:
         """As much of an error's body as arrives; what is missing of it does not matter."""
-        source = ResponseSource(response, self.name)
         body = b""
-        with suppress(GatewayError):
+        with suppress(UpstreamError):
             while len(body) < MAX_ERROR_BODY and (data := source.read()):
                 body += data
         return body[:MAX_ERROR_BODY]

@@ -1,97 +1,42 @@
 """What an upstream's answer says, read as its bytes pass: is it good, is it complete, what did it cost.
 
-Two transcripts, one for a body that is one JSON document and one for a stream of events, both sans-IO
-(``reply.Transcript``), so that any driver may feed them: a thread, a test, a selector loop.
+Three transcripts: for a body that is one JSON document, for a stream of events, and for a stream that is
+to be held back until it is complete. All are sans-IO (``reply.Transcript``), so that any driver may feed
+them: a thread, a test, a selector loop.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
-from ..core import Operation, Usage
-from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
-from ..reply import Transcript
-from .dialects import DIALECTS, Dialect, read_usage
+from ..core import Call, Usage
+from ..errors import GatewayError, UpstreamCut, UpstreamMalformed
+from .body import BodyTranscript, reported_error
+from .dialects import DIALECTS
 from .sse import EventSplitter, data_of
+from .usage import estimate, without_null_usage
 
-#: The largest answer that is collected before it is passed on, bytes.
-MAX_BODY = 32 * 1024 * 1024
 #: Events without content are held back until content follows, at most this many ...
 MAX_HELD_EVENTS = 64
 #: ... and at most this many bytes.
 MAX_HELD_BYTES = 256 * 1024
+#: A stream that is longer than this, bytes, has run wild.
+MAX_STREAM = 256 * 1024 * 1024
+#: The largest stream that is held back until it is complete, bytes.
+MAX_WHOLE = 8 * 1024 * 1024
 
 DONE = b"data: [DONE]\n\n"
 
 
-def transcript_for(operation: Operation, stream: bool, upstream: str) -> Transcript:
-    """The transcript of an answer to ``operation`` from the upstream of that name."""
-    if stream:
-        return EventTranscript(DIALECTS[operation], upstream)
-    return BodyTranscript(operation, upstream)
+def transcript_for(
+    call: Call, upstream: str, *, hides_usage: bool = False
+) -> BodyTranscript | EventTranscript | WholeTranscript:
+    """The transcript of an answer to ``call`` from the upstream of that name.
 
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _Body(msgspec.Struct):
-    choices: msgspec.Raw = _NULL
-    data: msgspec.Raw = _NULL
-    error: Any = None
-    usage: Any = None
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
-
-#: Without this field the answer is none.
-_REQUIRED = {Operation.CHAT: "choices", Operation.COMPLETION: "choices", Operation.EMBEDDING: "data"}
-
-
-class BodyTranscript:
-    """An answer in one JSON document: nothing passes before all of it has been seen to be one."""
-
-    content_type = "application/json"
-    finished = False
-
-    def __init__(self, operation: Operation, upstream: str) -> None:
-        self.ready = False
-        self.usage: Usage | None = None
-        self._required = _REQUIRED.get(operation)
-        self._upstream = upstream
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> bytes:
-        self._size += len(data)
-        if self._size > MAX_BODY:
-            raise self._malformed(f"more than {MAX_BODY} bytes")
-        self._parts.append(data)
-        return b""
-
-    def end(self) -> bytes:
-        body = b"".join(self._parts)
-        try:
-            body.decode()  # the fields we skip are not checked by the decoder
-            seen = _decode_body(body)
-        except (ValueError, RecursionError):
-            raise self._malformed("a body that is not a JSON object in UTF-8") from None
-        if seen.error is not None and seen.choices == seen.data == _NULL:
-            raise reported_error(seen.error, self._upstream)
-        if self._required and getattr(seen, self._required) == _NULL:
-            raise self._malformed(f"no '{self._required}'")
-        self.usage = read_usage(seen.usage)
-        self.ready = True
-        return body
-
-    def cut(self, error: GatewayError) -> bytes:
-        """Nothing: this kind of answer is passed on whole or not at all."""
-        return b""
-
-    def _malformed(self, what: str) -> UpstreamMalformed:
-        message = f"Upstream '{self._upstream}' answered 200 with {what}, which is no answer to this request."
-        return UpstreamMalformed(message, upstream=self._upstream)
+    :param hides_usage: the caller did not ask for its stream's usage, we did.
+    """
+    if not call.stream:
+        return BodyTranscript(call, upstream)
+    events = EventTranscript(call, upstream, hides_usage=hides_usage)
+    return WholeTranscript(events, upstream) if call.whole else events
 
 
 class EventTranscript:
@@ -104,41 +49,80 @@ class EventTranscript:
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, dialect: Dialect, upstream: str) -> None:
+    def __init__(self, call: Call, upstream: str, *, hides_usage: bool = False) -> None:
         self.ready = False
         self.finished = False
-        self.usage: Usage | None = None
         #: Events that were no JSON and were left out.
         self.dropped = 0
-        self._events = 0
-        self._bytes = 0
-        self._reader = dialect.reader()
-        self._dialect = dialect
+        self._bytes = self._held_events = self._held_bytes = 0
+        self._dialect = DIALECTS[call.operation]
+        self._reader = self._dialect.reader()
+        self._call = call
         self._upstream = upstream
+        self._hides_usage = hides_usage
         self._splitter = EventSplitter()
+        #: What came with a fault, before it, and can be passed on yet.
+        self._unsent = b""
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.complete
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model has said something."""
+        return self.ready
+
+    @property
+    def usage(self) -> Usage | None:
+        """As reported, else estimated from what was passed on; ``None`` while nothing was."""
+        if self._reader.usage is not None or not self.ready:
+            return self._reader.usage
+        return estimate(self._call.fields, self._reader.tally)
 
     def feed(self, data: bytes) -> bytes:
+        self._bytes += len(data)
+        if self._bytes > MAX_STREAM:
+            raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
         try:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
             raise self._malformed(error.message) from None
-        return b"".join([self._pass(event) for event in events])
+        return self._pass_all(events)
 
     def end(self) -> bytes:
-        rest = self._splitter.rest()
-        out = self._pass(rest) if rest else b""
+        rest = self._splitter.rest().rstrip(b"\r\n")
+        # Data without its blank line is worth a look; half a comment, or half a field's name, is not.
+        return self._pass_all([rest] if rest and data_of(rest) else [], over=True)
+
+    def cut(self, error: GatewayError) -> bytes:
+        unsent, self._unsent = self._unsent, b""
+        return unsent + self._dialect.error_event(error)
+
+    def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
+        committed, out = self.ready, b""
+        try:
+            for event in events:
+                out += self._pass(event)
+            return out + self._close() if over else out
+        except GatewayError:
+            # A caller who is to see the fault is to see all before it, however the bytes were cut. One
+            # who has seen nothing can still be given another answer, as if this one had never begun.
+            self._unsent = out if committed else b""
+            self.ready = committed
+            raise
+
+    def _close(self) -> bytes:
+        """The bytes are over."""
         if self.finished:
-            return out
+            return b""
         if not self._reader.complete:
             raise UpstreamCut(
                 f"Upstream '{self._upstream}' closed the stream before the answer was complete.",
                 upstream=self._upstream,
             )
         self.ready = self.finished = True
-        return out + DONE if self._dialect.ends_in_done else out
-
-    def cut(self, error: GatewayError) -> bytes:
-        return self._dialect.error_event(error)
+        return DONE if self._dialect.ends_in_done else b""
 
     def _pass(self, event: bytes) -> bytes:
         """What of this event the caller gets to see."""
@@ -149,21 +133,25 @@ class EventTranscript:
             return event + b"\n\n" if self.ready else b""
         if data.strip() == b"[DONE]":
             return self._done()
+        reader = self._reader
         try:
             data.decode()
-            content = self._reader.read(data)
+            content = reader.read(data)
         except (ValueError, RecursionError):
             self.dropped += 1
             return b""
-        if self._reader.error is not None:
-            raise reported_error(self._reader.error, self._upstream)
-        self.usage = self._reader.usage or self.usage
-        self._events += 1
-        self._bytes += len(event)
-        if content or self._events > MAX_HELD_EVENTS or self._bytes > MAX_HELD_BYTES:
-            self.ready = True
-        if self._reader.complete and not self._dialect.ends_in_done:
+        if reader.error is not None:
+            raise reported_error(reader.error, self._upstream)
+        if not self.ready:
+            self._held_events += 1
+            self._held_bytes += len(event)
+            self.ready = content or self._held_events > MAX_HELD_EVENTS or self._held_bytes > MAX_HELD_BYTES
+        if reader.complete and not self._dialect.ends_in_done:
             self.finished = True
+        if self._hides_usage and reader.usage_only:
+            return b""
+        if self._hides_usage and reader.usage_null:
+            return without_null_usage(event, data) + b"\n\n"
         return event + b"\n\n"
 
     def _done(self) -> bytes:
@@ -182,12 +170,52 @@ class EventTranscript:
         )
 
 
-def reported_error(said: object, upstream: str) -> UpstreamError:
-    """An upstream that answers 200 and an error object has failed, whatever the status says.
+class WholeTranscript:
+    """A stream of which nothing passes before all of it has come, so that any fault can be made good."""
 
-    Its own words stay out of the message: they are not about the caller's request, and may tell of
-    the upstream's insides. Its code is worth having.
-    """
-    code = said.get("code") or said.get("type") if isinstance(said, dict) else None
-    named = f" ({str(code)[:64]})" if code else ""
-    return UpstreamError(f"Upstream '{upstream}' reported an error{named} in its answer.", upstream=upstream)
+    content_type = EventTranscript.content_type
+
+    def __init__(self, events: EventTranscript, upstream: str) -> None:
+        self.ready = False
+        self._events = events
+        self._upstream = upstream
+        self._held: list[bytes] = []
+        self._size = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._events.finished
+
+    @property
+    def complete(self) -> bool:
+        return self._events.complete
+
+    @property
+    def begun(self) -> bool:
+        return self._events.begun
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._events.usage if self.ready else None
+
+    def feed(self, data: bytes) -> bytes:
+        return self._hold(self._events.feed(data))
+
+    def end(self) -> bytes:
+        return self._hold(self._events.end())
+
+    def cut(self, error: GatewayError) -> bytes:
+        """The error alone: what was held is not for a caller whose answer was lost."""
+        self._held.clear()
+        return self._events.cut(error)
+
+    def _hold(self, data: bytes) -> bytes:
+        self._size += len(data)
+        if self._size > MAX_WHOLE:
+            raise UpstreamMalformed(
+                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are held back.",
+                upstream=self._upstream,
+            )
+        self._held.append(data)
+        self.ready = self.finished
+        return b"".join(self._held) if self.ready else b""

@@ -7,10 +7,11 @@ from functools import partial
 from flask import Blueprint, Response, g, request
 
 from ..core import Call, Operation
-from ..errors import ModelNotAllowed
+from ..errors import InvalidField, ModelNotAllowed
 from ..reply import Reply
 from .body import check, parse_fields, read_body, take_fallbacks
 from .door import gateway
+from .patience import patience, watch_caller
 
 blueprint = Blueprint("chat", __name__)
 
@@ -19,9 +20,16 @@ def answer(operation: Operation) -> Response:
     """Ask the gateway's service, and give back what it says."""
     call = _call(operation)
     g.recorded = True
-    reply = gateway().service.send(call)
+    unwatch = watch_caller(call, request.environ.get("gunicorn.socket"), gateway().watcher)
+    try:
+        reply = gateway().service.send(call)
+    except BaseException:
+        unwatch()
+        raise
+    reply.on_close(lambda _: unwatch())
     response = _streamed(reply) if call.stream else _whole(reply)
-    response.headers["x-gateway-upstream"] = reply.upstream
+    if reply.upstream:  # a whole answer that is still to come has none yet
+        response.headers["x-gateway-upstream"] = reply.upstream
     response.headers.update(reply.headers)
     return response
 
@@ -43,8 +51,25 @@ def _call(operation: Operation) -> Call:
         fields=fields,
         stream=stream,
         started=g.started,
+        deadline=g.started + min(gateway().longest, patience(request.headers.get, stream=stream)),
         fallbacks=fallbacks,
+        whole=wants_whole(request.headers.get("x-gateway-stream"), default=False) and stream,
     )
+
+
+def wants_whole(asked: str | None, *, default: bool) -> bool:
+    """Whether a stream is to be held back until it is complete.
+
+    :param asked: the header's value. :param default: what the route says.
+    :raises InvalidField: it asks for something else.
+    """
+    if asked is None:
+        return default
+    if asked not in ("whole", "live"):
+        raise InvalidField(
+            "The header 'x-gateway-stream' must be 'whole' or 'live'.", param="x-gateway-stream"
+        )
+    return asked == "whole"
 
 
 def _whole(reply: Reply) -> Response:

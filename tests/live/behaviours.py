@@ -191,6 +191,32 @@ def head_only(exchange: Exchange, options: Options) -> None:
     exchange.wait(FOR_EVER)
 
 
+def head_drip(exchange: Exchange, options: Options) -> None:
+    """Headers without an end, byte by byte, ``pause`` seconds apart."""
+    exchange.send(b"HTTP/1.1 200 Scripted\r\nContent-Type: text/event-stream\r\nX-Drip: ")
+    while True:
+        exchange.send(b"x")
+        exchange.wait(options.number("pause", 0.05))
+
+
+def error_drip(exchange: Exchange, options: Options) -> None:
+    """A 503 whose body comes byte by byte."""
+    exchange.begin(503, JSON, "close")
+    while True:
+        exchange.send(b"x")
+        exchange.wait(options.number("pause", 0.05))
+
+
+def murmur(exchange: Exchange, options: Options) -> None:
+    """Signs of life, ``pause`` seconds apart, and never an answer."""
+    begin(exchange, [], Options(options, framing="chunked"))
+    opening = chunk({"role": "assistant", "content": ""})
+    while True:
+        for part in (opening, b": still here\n\n") if exchange.stream else (b" ",):
+            exchange.write(part)
+            exchange.wait(options.number("pause", 0.05))
+
+
 def stall(exchange: Exchange, options: Options) -> None:
     """Fall silent after ``after`` tokens."""
     parts = parts_of(exchange, options)
@@ -213,7 +239,8 @@ def cut(exchange: Exchange, options: Options) -> None:
 
 def no_end(exchange: Exchange, options: Options) -> None:
     """A stream that stops in an orderly manner before the model has said that it is done."""
-    play(exchange, chat_events(exchange, options.count("tokens", 3))[:-2], options)
+    tokens = options.count("tokens", 3)
+    play(exchange, chat_events(exchange, tokens)[: 1 + tokens], options)
 
 
 # ---------------------------------------------------------------- odd streams
@@ -272,6 +299,9 @@ BEHAVIOURS: dict[str, Callable[[Exchange, Options], None]] = {
     "hang-up": hang_up_first,
     "never": never,
     "head-only": head_only,
+    "head-drip": head_drip,
+    "error-drip": error_drip,
+    "murmur": murmur,
     "stall": stall,
     "cut": cut,
     "no-end": no_end,

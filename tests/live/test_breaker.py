@@ -12,7 +12,7 @@ from .wire import Answer, open_stream
 
 pytestmark = pytest.mark.live
 
-FAILING = "status,code=500"
+FAILING = "status,code=502"
 
 
 def status(gateway: Gateway, name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_nothing_opens_closes_frees_or_locks_when_the_clock_is_set(
     for _ in range(4):
         assert gateway.chat("mock", headers={"x_api_key": KEY}).status == 200
     for _ in range(2):
-        assert gateway.chat("scripted/status,code=500", headers={"x_api_key": "free"}).status == 502
+        assert gateway.chat("scripted/status,code=502", headers={"x_api_key": "free"}).status == 502
     for hours in (1, -1):
         offset.write_text(str(hours * HOUR))
         refused = gateway.chat("mock", headers={"x_api_key": KEY})

@@ -109,7 +109,7 @@ def test_nobody_there():
 
 
 @pytest.mark.parametrize(
-    ("model", "check"), [("status,code=500", "completion"), ("once,code=500", "completion")]
+    ("model", "check"), [("status,code=500", "completion"), ("once,code=502", "completion")]
 )
 def test_a_model_that_fails(gateway: Gateway, upstream: Upstream, model, check):
     code, lines, _ = smoke(gateway.url, KEY, model)

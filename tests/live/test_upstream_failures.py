@@ -87,10 +87,23 @@ def test_a_redirect_is_not_followed(gateway: Gateway, upstream: Upstream):
     assert [entry["path"] for entry in upstream.requests()] == ["/v1/chat/completions"]
 
 
-@pytest.mark.parametrize("behaviour", ["status,code=500", "never", "cut", "status,code=400"])
+@pytest.mark.parametrize(
+    "behaviour", ["status,code=502", "status,code=503", "never", "cut", "status,code=400"]
+)
 def test_a_failed_call_is_not_sent_again(gateway: Gateway, upstream: Upstream, behaviour):
     gateway.chat(behaviour)
     assert len(upstream.requests()) == 1
+
+
+def test_a_500_is_asked_once_more_and_the_caller_may_never_know(gateway: Gateway, upstream: Upstream):
+    answer = gateway.chat("once,code=500")
+    assert (answer.status, len(upstream.requests())) == (200, 2)
+    assert answer.headers["x-gateway-retries"] == "1"
+    assert answer.headers["x-gateway-attempts"].startswith("scripted:500:")
+    upstream.reset()
+    answer = gateway.chat("status,code=500")
+    assert (answer.status, len(upstream.requests())) == (502, 2)
+    assert answer.headers["x-should-retry"] == "false"
 
 
 # ---------------------------------------------------------------- the upstream's own refusals

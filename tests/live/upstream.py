@@ -152,6 +152,7 @@ class State:
             "connection": connection,
             "at": time.monotonic(),
             "ended": None,
+            "ended_at": None,
         }
         with self.lock:
             self.requests.append(entry)
@@ -191,9 +192,9 @@ class Connection(socketserver.BaseRequestHandler):
         try:
             perform(exchange, self.server.state.behaviour(request))
         except PeerGone:
-            entry["ended"] = "peer left"
+            entry.update(ended="peer left", ended_at=time.monotonic())
             return False
-        entry["ended"] = "complete" if exchange.keep_alive else "hung up"
+        entry.update(ended="complete" if exchange.keep_alive else "hung up", ended_at=time.monotonic())
         return exchange.keep_alive
 
 

@@ -1,0 +1,164 @@
+"""A stream that breaks in the middle goes on at an upstream that can continue an answer.
+
+The caller sees one seamless answer: one id, one role, one finish reason, one count of tokens, one end.
+If it cannot go on, the caller sees why it broke, and nothing of what was tried then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from .core import Call, Continues, Outcome, Service, Usage
+from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout
+from .reply import Reply
+from .seam import Beginning, Opening, Seam, may_continue, resumed
+
+log = logging.getLogger(__name__)
+
+#: As many upstreams are asked to go on with an answer.
+MAX_RESUMPTIONS = 2
+
+#: Has an answer continued; its reply is primed. Raises a ``GatewayError`` when nobody does.
+Resume = Callable[[Beginning], Reply]
+
+
+def continuing(reply: Reply, call: Call, resume: Resume | None) -> Reply:
+    """The primed reply, or one that goes on where it breaks, if that is possible for such a call."""
+    return Continued(reply, call, resume) if resume and may_continue(call) else reply
+
+
+def resume_at(
+    candidates: Iterable[tuple[Service, str, Continues]], call: Call, beginning: Beginning
+) -> Reply:
+    """Ask one candidate after another to go on: services, their name of the model, how they are told to.
+
+    :raises GatewayError: none of them does.
+    """
+    refusal: GatewayError | None = None
+    for _, (service, model, how) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
+        try:
+            return service.send(resumed(call.asking(model), beginning, how)).prime()
+        except GatewayError as error:
+            refusal = error
+    raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
+
+
+class Continued(Reply):
+    """A committed stream of chat that may go on elsewhere, once.
+
+    :param reply: primed. :param resume: asked on the caller's thread when the reply has broken.
+    """
+
+    def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
+        parts = _Parts(reply, call, resume)
+        super().__init__(parts, _Seamless(parts, reply), reply.upstream)
+        self.headers = reply.headers
+
+
+class _Parts:
+    """One reply, and after it perhaps another (``reply.Source``). Owned by the caller's thread."""
+
+    def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
+        self._call = call
+        self._resume = resume
+        self._opening = Opening()
+        self._first = self._reply = reply
+        self._seam: Seam | None = None
+        #: What broke the reply that is being read, and what broke the first one.
+        self._error: GatewayError | None = None
+        self._original: GatewayError | None = None
+        reply.on_close(self._closed)
+
+    def _closed(self, outcome: Outcome) -> None:
+        self._error = outcome.error
+
+    def read(self) -> bytes:
+        while True:
+            if self._error is not None:
+                self._go_on(self._error)
+            data = next(self._reply, b"")
+            if not data:
+                return b""
+            if self._error is not None:
+                data = _without_last_event(data)  # which tells of the error
+            if out := self._take(data):
+                return out
+
+    def _take(self, data: bytes) -> bytes:
+        if self._seam is not None:
+            return self._seam.rewrite(data)
+        self._opening.take(data)
+        return data
+
+    def _go_on(self, error: GatewayError) -> None:
+        """Have the next part follow.
+
+        :raises GatewayError: there is none; it is what broke the first part.
+        """
+        self._error = None
+        if self._original is not None:
+            raise self._original
+        self._original = error
+        if not (self._opening.resumable and _may_go_on(error)) or self._call.cancellation.error:
+            raise error
+        before = self._first.usage or Usage()
+        try:
+            reply = self._resume(Beginning(self._opening.text, before.completion_tokens))
+        except Exception as refusal:
+            if not isinstance(refusal, GatewayError):
+                log.exception("an answer could not be continued")
+            raise self._call.cancellation.error or error from None
+        self._seam = Seam(self._opening.names, before)
+        self._reply = reply
+        reply.on_close(self._closed)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What all parts have cost; of prompts, only the caller's own."""
+        if self._seam is None:
+            return self._first.usage
+        return self._seam.total(self._reply.usage)
+
+    def release(self) -> None:
+        """The last part is drained, and has settled by itself."""
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+def _may_go_on(error: GatewayError) -> bool:
+    return isinstance(error, UpstreamCut | UpstreamTimeout) and not isinstance(error, DeadlineExceeded)
+
+
+def _without_last_event(data: bytes) -> bytes:
+    head, end, _ = data.removesuffix(b"\n\n").rpartition(b"\n\n")
+    return head + end
+
+
+class _Seamless:
+    """Passes what its source gives (``reply.Transcript``)."""
+
+    ready = True
+    finished = complete = False
+
+    def __init__(self, parts: _Parts, first: Reply) -> None:
+        self._parts = parts
+        self._first = first.transcript
+
+    @property
+    def content_type(self) -> str:
+        return self._first.content_type
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._parts.usage
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def end(self) -> bytes:
+        return b""
+
+    def cut(self, error: GatewayError) -> bytes:
+        return self._first.cut(error)

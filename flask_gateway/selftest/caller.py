@@ -1,0 +1,69 @@
+"""A caller as the gateway meets it: one request over a real socket, and a record of what came back."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+
+class End(Enum):
+    """How an answer ended, as far as HTTP can tell."""
+
+    WHOLE = "whole"
+    #: The connection was closed before what was framed had come.
+    BROKEN = "broken"
+    #: The caller has stopped waiting.
+    NEVER = "never"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back.
+
+    :param stream: whether a stream was asked for. :param status: 0 for nothing that is HTTP.
+    """
+
+    stream: bool
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    end: End
+    seconds: float
+
+    @property
+    def streamed(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/event-stream")
+
+
+def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience: float) -> Answer:
+    """One chat request to the gateway on this port.
+
+    :param patience: how long the caller waits for the end of the answer, seconds.
+    """
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    status, seen, received = 0, {}, bytearray()
+    try:
+        connection.connect()
+        sock = connection.sock
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), dict(headers))
+        response = connection.getresponse()
+        status = response.status
+        seen = {name.lower(): value for name, value in response.getheaders()}
+        while data := response.read1(65536):
+            received += data
+            # Each read may take what is left, so that no answer outlives its caller by dripping.
+            sock.settimeout(max(0.001, began + patience - time.monotonic()))
+        end = End.BROKEN if response.length else End.WHOLE
+    except TimeoutError:
+        end = End.NEVER
+    except (OSError, http.client.HTTPException):
+        end = End.BROKEN
+    finally:
+        connection.close()
+    return Answer(bool(body.get("stream")), status, seen, bytes(received), end, time.monotonic() - began)

@@ -1,0 +1,182 @@
+"""The connections of one process to its upstreams: pooled, each usable by one thread and cut by any.
+
+urllib3's, with three things added. A connection knows whether it lay idle in the pool before. Its
+connecting has one clock, however many addresses a name has. And while it carries an exchange, the
+exchange holds its :class:`Line`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from .exchange import Exchange
+
+
+class Line:
+    """A second descriptor of a connection's socket, by which any thread can cut it (``exchange.Line``).
+
+    The socket object itself is its reader's. Over TLS to shut that down would take the reader's SSL
+    state away under it; and its descriptor may be closed at any time, and its number be another's.
+    Whoever takes the second descriptor, to use it or to close it, is the only one to do so.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._fd = os.dup(sock.fileno())
+        self._taken = threading.Lock()
+
+    def cut(self) -> None:
+        if self._taken.acquire(blocking=False):
+            with suppress(OSError), socket.socket(fileno=self._fd) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> bool:
+        mine = self._taken.acquire(blocking=False)
+        if mine:
+            os.close(self._fd)
+        return mine
+
+
+class _Sending(threading.local):
+    """What the thread is about to send, for the connection that urllib3 will choose for it."""
+
+    exchange: Exchange
+    #: Whether it has to be a new connection.
+    fresh = False
+    #: Whether it was one from the pool.
+    reused = False
+
+
+sending = _Sending()
+
+
+class _Lined:
+    """The additions to urllib3's connection classes, which this is mixed into."""
+
+    sock: socket.socket | None
+    timeout: Any  # a number, here
+    _line: Line | None = None
+    _used = False
+
+    def connect(self) -> None:
+        self._used = False
+        sending.exchange.connecting()
+        self.timeout = sending.exchange.patience
+        super().connect()  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        """What urllib3 does here takes the connect timeout once for every address."""
+        until = time.monotonic() + self.timeout
+        host: str = self._dns_host  # type: ignore[attr-defined]
+        port: int = self.port  # type: ignore[attr-defined]
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
+        failure: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in found:
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, until)
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, "timed out") from failure
+        raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
+
+    def _connected(self, sock: socket.socket, address: Any, until: float) -> socket.socket:
+        try:
+            for option in self.socket_options or ():  # type: ignore[attr-defined]
+                sock.setsockopt(*option)
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            sock.settimeout(left)
+            self._hold(sock)
+            sock.connect(address)
+            sock.settimeout(self.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _hold(self, sock: socket.socket) -> None:
+        self._line = Line(sock)
+        sending.exchange.hold(self._line)
+        sending.exchange.check()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if sending.fresh and self._used:
+            self.close()  # type: ignore[attr-defined]
+        sending.reused = self._used and self.sock is not None
+        if self.sock is None:
+            self.connect()
+        elif sending.reused:
+            self._hold(self.sock)
+        sending.exchange.connected()
+        # Or else the time for connecting would be that for sending, too.
+        self.timeout = sending.exchange.patience
+        assert self.sock is not None
+        self.sock.settimeout(self.timeout)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+        self._used = True
+
+    def getresponse(self) -> Any:
+        sock, exchange = self.sock, sending.exchange
+        self.timeout = exchange.patience
+        response = super().getresponse()  # type: ignore[misc]
+        # The connection may have parted from its socket by now: what is delimited by its end owns it.
+        if sock is not None:
+            with suppress(OSError):
+                sock.settimeout(exchange.clocks.idle)
+        return response
+
+    def let_go(self) -> None:
+        """Before it goes to the pool: from now on it cannot be cut. One that was cut is closed."""
+        line, self._line = self._line, None
+        if line is not None and not line.close():
+            self.close()  # type: ignore[attr-defined]
+
+
+class _Connection(_Lined, HTTPConnection):
+    default_socket_options: ClassVar = [
+        *HTTPConnection.default_socket_options,
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ]
+
+
+class _TLSConnection(_Lined, HTTPSConnection):
+    default_socket_options: ClassVar = _Connection.default_socket_options
+
+
+class _Pooled:
+    """The addition to urllib3's pools, which this is mixed into."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.let_go()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _Pool(_Pooled, HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(_Pooled, HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class Adapter(HTTPAdapter):
+    """requests' way to the pools."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}

@@ -1,0 +1,204 @@
+"""One attempt at one upstream: what may end it before its own end, and what it is then said to have died of.
+
+Three things end it early: a clock, the call's cancellation, and whoever reads the answer. A clock or a
+cancellation does so from another thread, by cutting the **line** that the reader waits on, and leaves
+the reason behind; the reader finds its line cut, and looks here for why.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from ..config import Clocks
+from ..core import Call, Handle, Timekeeper
+from ..errors import DeadlineExceeded, GatewayError, UpstreamTimeout
+
+#: How much too early a wait may end, seconds.
+SLACK = 0.005
+
+
+class Clock(StrEnum):
+    """The clocks by their names in ``config.Clocks``."""
+
+    CONNECT = "connect"
+    FIRST_BYTE = "first_byte"
+    FIRST_TOKEN = "first_token"  # noqa: S105  # not that kind of token
+    IDLE = "idle"
+    TOTAL = "total"
+
+
+#: What an upstream has not done when a clock rings.
+_FAILED_TO = {
+    Clock.CONNECT: "could not be connected to within",
+    Clock.FIRST_BYTE: "did not begin its answer within",
+    Clock.FIRST_TOKEN: "gave no first token within",
+    Clock.IDLE: "fell silent in the middle of its answer, for",
+    Clock.TOTAL: "did not finish its answer within",
+}
+
+
+class Line(Protocol):
+    """What the reader of an answer waits on."""
+
+    def cut(self) -> None:
+        """Have the reader wait no longer. From any thread, at any time, more than once."""
+        ...
+
+    def close(self) -> bool:
+        """Whoever cuts it from now on finds nothing. Whether it is whole, and this closed it."""
+        ...
+
+
+class Exchange:
+    """One attempt. Owned by the thread that serves the call; ended by any, guarded by the lock.
+
+    :param ready: whether the first content has come; always true where that means nothing.
+    """
+
+    def __init__(self, call: Call, upstream: str, clocks: Clocks, ready: Callable[[], bool]) -> None:
+        self.upstream = upstream
+        self.clocks = clocks
+        #: Why it was ended from outside.
+        self.error: GatewayError | None = None
+        self._call = call
+        self._ready = ready
+        self._started = time.monotonic()
+        self._over_at = min(call.deadline, self._started + clocks.total)
+        self._waits_for = Clock.CONNECT
+        self._lock = threading.Lock()
+        self._line: Line | None = None
+        self._handle: Handle | None = None
+        self._over = False
+        self._detach = call.cancellation.attach(self._call_is_off)
+
+    # ---------------------------------------------------------------- for the owner
+
+    def watch(self, timekeeper: Timekeeper) -> None:
+        """Have the clocks rung, and the line cut, by another thread."""
+
+        def ring() -> None:
+            when, clock = self._next()
+            if when <= time.monotonic():
+                self.end(self._rung(clock))
+            else:
+                arm(when)
+
+        def arm(when: float) -> None:
+            handle = timekeeper.at(when, ring)
+            with self._lock:
+                wanted = not self._over
+                if wanted:
+                    self._handle = handle
+            if not wanted:
+                handle.cancel()
+
+        # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
+        arm(self._next()[0])
+
+    def hold(self, line: Line) -> None:
+        """From now on this is what the owner waits on. If all is over already, it is cut at once."""
+        with self._lock:
+            old, self._line = self._line, line
+            cut = self.error is not None
+        if old is not None:
+            old.close()
+        if cut:
+            line.cut()
+
+    def connecting(self) -> None:
+        self._waits_for = Clock.CONNECT
+
+    def connected(self) -> None:
+        self._waits_for = Clock.FIRST_BYTE
+
+    def answered(self) -> None:
+        """The head of an answer is there, and it is a good one."""
+        self._waits_for = Clock.IDLE
+
+    @property
+    def is_connected(self) -> bool:
+        return self._waits_for is not Clock.CONNECT
+
+    @property
+    def patience(self) -> float:
+        """How long the owner may wait for what comes next, seconds."""
+        left = self._next()[0] - time.monotonic()
+        if self._waits_for is not Clock.FIRST_BYTE:
+            left = min(left, getattr(self.clocks, self._waits_for))
+        return max(left, 0.001)
+
+    def check(self) -> None:
+        """:raises GatewayError: it was ended from outside, or its time is up."""
+        if self.error is None and time.monotonic() >= self._over_at:
+            self.end(self._rung(Clock.TOTAL))
+        if self.error is not None:
+            raise self.error
+
+    def timed_out(self) -> GatewayError:
+        """Why it ends now that the owner has waited for all of its :attr:`patience`."""
+        when, clock = self._next()
+        if self._waits_for is Clock.FIRST_BYTE or when <= time.monotonic() + SLACK:
+            self.end(self._rung(clock))
+        else:
+            self.end(self._rung(self._waits_for))
+        assert self.error is not None
+        return self.error
+
+    def close(self) -> None:
+        """Nothing rings any more, and nothing can be cut. May be called again."""
+        with self._lock:
+            self._over = True
+            line, self._line = self._line, None
+            handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.cancel()
+        self._detach()
+        if line is not None:
+            line.close()
+
+    # ---------------------------------------------------------------- for anybody
+
+    def end(self, error: GatewayError) -> None:
+        """End it for this reason, unless it has ended already."""
+        with self._lock:
+            if self._over or self.error is not None:
+                return
+            self.error = error
+            line = self._line
+        if line is not None:
+            line.cut()
+
+    def _call_is_off(self) -> None:
+        error = self._call.cancellation.error
+        assert error is not None
+        error.upstream = error.upstream or self.upstream
+        self.end(error)
+
+    def _next(self) -> tuple[float, Clock]:
+        """The clock that rings next, and when. ``connect`` and ``idle`` are kept by the owner's waiting."""
+        rings = [(self._over_at, Clock.TOTAL)]
+        if self._waits_for is not Clock.IDLE:
+            rings.append((self._started + self.clocks.first_byte, Clock.FIRST_BYTE))
+        if not self._ready():
+            rings.append((self._started + self.clocks.first_token, Clock.FIRST_TOKEN))
+        return min(rings)
+
+    def _rung(self, clock: Clock) -> UpstreamTimeout:
+        if clock is Clock.TOTAL and self._over_at == self._call.deadline:
+            length = self._call.deadline - self._call.started
+            return DeadlineExceeded(
+                f"The {length:.4g} s for this call were over before upstream '{self.upstream}' had finished "
+                "its answer (clock 'total').",
+                clock=clock,
+                upstream=self.upstream,
+            )
+        length = getattr(self.clocks, clock)
+        return UpstreamTimeout(
+            f"Upstream '{self.upstream}' {_FAILED_TO[clock]} {length:.4g} s (clock '{clock}').",
+            clock=clock,
+            upstream=self.upstream,
+        )

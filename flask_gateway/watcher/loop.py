@@ -1,0 +1,231 @@
+"""The watcher and its thread."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+from .sockets import is_gone, open_sockets
+
+log = logging.getLogger(__name__)
+
+#: The longest sleep, seconds; nothing is known to need it to be finite.
+LONGEST_SLEEP = 60.0
+#: The cancelled entries that the heap may hold, beside as many as are alive.
+SPARE = 64
+
+
+class Handle:
+    """Something asked of a watcher (``core.Handle``)."""
+
+    __slots__ = ("_loop", "call", "fd", "period")
+
+    def __init__(self, loop: _Loop, call: Callable[[], None], period: float = 0.0, fd: int = -1) -> None:
+        self._loop = loop
+        #: What is to be called; ``None`` when that is over. Guarded by the loop's lock.
+        self.call: Callable[[], None] | None = call
+        self.period = period
+        self.fd = fd
+
+    def cancel(self) -> None:
+        """Call it off. Waits if it is being called right now, unless by the one who calls this."""
+        self._loop.cancel(self)
+
+
+class Watcher:
+    """Shared by all threads of a process, one per process.
+
+    Its thread is started by the first who needs it. A fork leaves it behind, and the child gets its own.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._loop: _Loop | None = None
+
+    def at(self, when: float, ring: Callable[[], None]) -> Handle:
+        """Have ``ring`` called once, soon after ``when``, seconds of ``time.monotonic()``."""
+        loop = self._running()
+        return loop.ring(when, Handle(loop, ring))
+
+    def every(self, seconds: float, ring: Callable[[], None]) -> Handle:
+        """Have ``ring`` called again and again, the first time in so many seconds."""
+        loop = self._running()
+        return loop.ring(time.monotonic() + seconds, Handle(loop, ring, seconds))
+
+    def watch(self, sock: socket.socket, left: Callable[[], None]) -> Handle:
+        """Have ``left`` called once when the peer has hung up, be it only its sending half.
+
+        Nothing is read, and what waits to be read makes no difference. A socket has one handle at a
+        time, which is to be cancelled before the socket is closed; one that is closed is left alone.
+        """
+        loop = self._running()
+        return loop.watch(Handle(loop, left, fd=sock.fileno()))
+
+    def __len__(self) -> int:
+        """How many handles are not over."""
+        loop = self._loop
+        return loop.alive if loop is not None and loop.pid == os.getpid() else 0
+
+    def close(self) -> None:
+        """End the thread, once nobody asks for anything any more; what was asked for is forgotten."""
+        with self._starting:
+            loop, self._loop = self._loop, None
+        if loop is not None and loop.pid == os.getpid():
+            loop.stop()
+
+    def _running(self) -> _Loop:
+        loop = self._loop
+        if loop is not None and loop.pid == os.getpid():
+            return loop
+        with self._starting:
+            loop = self._loop
+            if loop is None or loop.pid != os.getpid():
+                loop = self._loop = _Loop()
+                loop.thread.start()
+        return loop
+
+
+class _Loop:
+    """What the thread does, and what the others ask of it, guarded by the lock.
+
+    The heap holds ``(when, number, handle)``. A handle that is cancelled stays in it until it comes up,
+    or until there are too many of its kind.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self.alive = 0
+        self._lock = threading.Lock()
+        self._called = threading.Condition(self._lock)
+        self._heap: list[tuple[float, int, Handle]] = []
+        self._number = self._rings = 0  # the rings are those that are alive
+        self._peers: dict[int, Handle] = {}
+        self._calling: Handle | None = None
+        self._wakes = math.inf  # when the thread wakes by itself
+        self._stopped = False
+        self._sockets = open_sockets()
+
+    def ring(self, when: float, handle: Handle) -> Handle:
+        with self._lock:
+            self.alive += 1
+            self._rings += 1
+            self._push(when, handle)
+            early = when < self._wakes
+            if early:
+                self._wakes = when
+        if early:
+            self._sockets.wake()
+        return handle
+
+    def watch(self, handle: Handle) -> Handle:
+        if handle.fd < 0:
+            handle.call = None
+            return handle
+        with self._lock:
+            self._end(self._peers.get(handle.fd))  # of a socket that was closed without a word
+            self.alive += 1
+            self._peers[handle.fd] = handle
+        try:
+            self._sockets.add(handle.fd)
+        except (OSError, ValueError):
+            self.cancel(handle)
+        return handle
+
+    def cancel(self, handle: Handle) -> None:
+        if self.pid != os.getpid():
+            return  # all of it is our parent's, the lock and the epoll set too
+        with self._lock:
+            watched = self._end(handle) and handle.fd >= 0
+            while self._calling is handle and threading.current_thread() is not self.thread:
+                self._called.wait()
+        if watched:
+            self._sockets.remove(handle.fd)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._sockets.wake()
+        self.thread.join()
+        self._sockets.close()
+
+    def _push(self, when: float, handle: Handle) -> None:
+        if len(self._heap) > 2 * self._rings + SPARE:
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapify(self._heap)
+        self._number += 1
+        heappush(self._heap, (when, self._number, handle))
+
+    def _end(self, handle: Handle | None) -> bool:
+        """Whether it was this that ended the handle."""
+        if handle is None or handle.call is None:
+            return False
+        handle.call = None
+        self.alive -= 1
+        if handle.fd < 0:
+            self._rings -= 1
+        else:
+            del self._peers[handle.fd]
+        return True
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                self._turn()
+            except Exception:  # without this thread no clock rings
+                log.exception("the watcher stumbled")
+                time.sleep(0.1)
+
+    def _turn(self) -> None:
+        while due := self._next_due():
+            self._call(*due)
+        for fd in self._sockets.wait(max(0.0, min(self._wakes - time.monotonic(), LONGEST_SLEEP))):
+            self._hung_up(fd)
+
+    def _next_due(self) -> tuple[Handle, Callable[[], None]] | None:
+        now = time.monotonic()
+        with self._lock:
+            while self._heap and (self._heap[0][2].call is None or self._heap[0][0] <= now):
+                handle = heappop(self._heap)[2]
+                if handle.call is not None:
+                    return handle, self._begin(handle)
+            self._wakes = self._heap[0][0] if self._heap else math.inf
+            return None
+
+    def _hung_up(self, fd: int) -> None:
+        """The descriptor may by now be another socket's than the one that was told of, so it is asked
+        again. While its handle is alive, which is seen after that, its socket is not closed."""
+        with self._lock:
+            handle = self._peers.get(fd)
+        if handle is None or not is_gone(fd):
+            return
+        with self._lock:
+            if handle.call is None:
+                return
+            call = self._begin(handle)
+        self._sockets.remove(fd)
+        self._call(handle, call)
+
+    def _begin(self, handle: Handle) -> Callable[[], None]:
+        call = handle.call
+        assert call is not None
+        self._calling = handle
+        if not handle.period:
+            self._end(handle)
+        return call
+
+    def _call(self, handle: Handle, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            log.exception("a callback of the watcher failed")
+        with self._lock:
+            self._calling = None
+            if handle.call is not None:
+                self._push(time.monotonic() + handle.period, handle)
+            self._called.notify_all()

@@ -1,0 +1,43 @@
+"""How long a caller waits: what it says of it, and that it has stopped waiting."""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+from collections.abc import Callable
+
+from ..core import Call
+from ..errors import CallerLeft
+from ..watcher import Watcher
+
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII).fullmatch
+
+
+def patience(header: Callable[[str], str | None], *, stream: bool) -> float:
+    """How long the caller is going to wait for the whole answer, seconds; infinite if it does not say.
+
+    The SDKs tell of their read timeout. For an answer in one piece that is all the time there is, but
+    in a stream it only bounds each silence; an SDK that has had enough of one hangs up, which is seen.
+
+    :param header: gives a header of the request by its name.
+    """
+    names = ("x-request-timeout",) if stream else ("x-request-timeout", "x-stainless-read-timeout")
+    told = [_seconds(header(name)) for name in names]
+    return min((seconds for seconds in told if seconds), default=math.inf)
+
+
+def _seconds(value: str | None) -> float | None:
+    return float(value) if value and _SECONDS(value) else None
+
+
+def watch_caller(call: Call, sock: socket.socket | None, watcher: Watcher) -> Callable[[], None]:
+    """Have the call called off when the caller hangs up.
+
+    :param sock: the caller's; ``None`` where the server does not give it away.
+    :return: what is to be called when its answer is over, and before the socket is closed.
+    """
+    if sock is None:
+        return lambda: None
+    left = CallerLeft("The caller closed the connection before the answer was over.")
+    return watcher.watch(sock, lambda: call.cancellation.cancel(left)).cancel
