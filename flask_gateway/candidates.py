@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from .balance import Balancer
-from .core import Call, Caller, Service
+from .core import Call, Caller, Continues, Service
 from .dispatch import Candidate
+from .errors import UnknownModel
 from .guards.breaker import Breaker
 from .guards.bulkhead import upstream_key
 from .guards.slots import Slots
@@ -20,6 +21,7 @@ class Place(msgspec.Struct, frozen=True):
 
     :param model: the one model it is for; ``None``: whatever the upstream is asked for.
     :param limit: calls under way at once at the upstream; 0 means without limit.
+    :param continues: how it goes on with an answer that another has begun; ``None``: it cannot.
     """
 
     upstream: str
@@ -27,6 +29,7 @@ class Place(msgspec.Struct, frozen=True):
     service: Service
     breaker: Breaker
     limit: int
+    continues: Continues | None = None
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -76,9 +79,22 @@ class Candidates:
                 found.append(Explained(number, target.upstream, target.model, reason, wait))
         return found
 
+    def continuers(self, call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
+        """Who could go on with an answer, and how it is told to; ``broken``, who has begun it, comes last."""
+        found = []
+        for tier in self._route(call.model, call.fallbacks).tiers:
+            for target in tier:
+                place = self._place(target)
+                if place.continues is not None:
+                    found.append((place.service, target.model, place.continues))
+        return sorted(found, key=lambda one: one[0].name == broken)
+
     def whole(self, model: str) -> bool:
         """Whether the model's streams are held back until they are complete."""
-        return self._routes.route(model).whole
+        try:
+            return self._routes.route(model).whole
+        except UnknownModel:  # which is said later, and counted
+            return False
 
     def _route(self, model: str, chain: tuple[str, ...] | None) -> Route:
         return self._routes.route(model) if chain is None else self._routes.with_chain(model, chain)

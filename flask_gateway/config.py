@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
+from .core import Continues
+
 #: What stands in any output where a secret would.
 MASK = "****"
 
@@ -57,6 +59,18 @@ class Clocks(msgspec.Struct, frozen=True):
     idle: float = 10.0
     total: float = 600.0
 
+    @classmethod
+    def within(cls, silence: float) -> Clocks:
+        """Those of an upstream that has none of its own: one longest silence for all of them."""
+        usual = cls()
+        return cls(
+            connect=min(usual.connect, silence),
+            first_byte=silence,
+            first_token=max(usual.first_token, silence),
+            idle=silence,
+            total=max(usual.total, silence),
+        )
+
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
@@ -64,6 +78,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param url: ``mock://…``, or an ``http(s)`` base to which ``/chat/completions`` is appended.
     :param api_key: sent upstream as Bearer.
     :param max_in_flight: calls under way at once over all workers; 0 means without limit.
+    :param stream_usage: whether it can be asked for the usage of a stream.
+    :param continues: how it is told to go on with an answer that another has begun; ``None``: it cannot.
     :param clocks: ``None`` derives them from ``request_timeout_seconds``.
     """
 
@@ -71,6 +87,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     api_key: Secret | None = None
     max_in_flight: int = 0
+    stream_usage: bool = True
+    continues: Continues | None = None
     clocks: Clocks | None = None
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from .attempts import Budget, Ledger
-from .core import Call, Guard, Outcome, Permit, Service
+from .continuation import continuing, resume_at
+from .core import Call, Continues, Guard, Outcome, Permit, Service
 from .errors import GatewayError, Verdict
 from .reply import Reply
 
@@ -58,12 +59,21 @@ class Guarded:
                 known.headers.update(permit.headers)
 
 
+#: Services that can go on with an answer, their names of the model, and how they are told to.
+Continuers = Callable[[Call, str], list[tuple[Service, str, Continues]]]
+
+
+def _nobody(call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
+    return []
+
+
 class Dispatcher:
     """Asks the candidates of a call one after another, until one has committed to an answer.
 
     Only walks: ``attempts.py`` says whether to go on, ``candidates`` where to.
 
     :param candidates: where a call can be answered, in order; asked for as it is needed.
+    :param continuers: who could go on with an answer that breaks, given who has begun it.
     :param clock: seconds. :param sleep: for the short pauses before the same candidate is asked again.
     """
 
@@ -72,10 +82,12 @@ class Dispatcher:
     def __init__(
         self,
         candidates: Callable[[Call], Iterable[Candidate]],
+        continuers: Continuers = _nobody,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._candidates = candidates
+        self._continuers = continuers
         self._clock = clock
         self._sleep = sleep
         #: By the upstream that is asked first; there are as many as there are upstreams.
@@ -93,9 +105,13 @@ class Dispatcher:
             reply = self._ask(candidate, call, ledger)
             if reply is not None:
                 reply.headers.update(ledger.headers())
-                return reply
+                return self._continuing(reply, call)
         assert ledger is not None, "a route has at least one candidate"
         raise ledger.last_word()
+
+    def _continuing(self, reply: Reply, call: Call) -> Reply:
+        others = self._continuers(call, reply.upstream) if call.stream and not call.whole else []
+        return continuing(reply, call, (lambda begun: resume_at(others, call, begun)) if others else None)
 
     def _budget(self, upstream: str) -> Budget:
         if upstream not in self._budgets:

@@ -21,8 +21,10 @@ from .record import Recorded
 from .routing import Route, Routes, Target, Tier
 from .stores import open_store
 from .upstreams import open_upstream
+from .upstreams.dialects import error_event
 from .upstreams.http import Http
 from .watcher import Watcher
+from .whole import Whole
 
 #: A probe that has not ended this long after the longest accepted silence no longer blocks the next.
 PROBE_GRACE = 2.0
@@ -59,11 +61,13 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
+    clocks = Clocks.within(settings.request_timeout_seconds)
     limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
     places = {(place.upstream, place.model): place for place in _places(settings, routes, store, slots)}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
-    guarded = Guarded(Dispatcher(candidates), [CallerBulkhead(slots), limiter])
+    dispatcher = Dispatcher(candidates, candidates.continuers)
+    guarded = Guarded(Whole(dispatcher, error_event), [CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
         callers=_callers(settings),
@@ -74,17 +78,18 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         store=store,
         recorded=Recorded(guarded, [log_to(settings.log)]),
         watcher=WATCHER,
-        longest=max((upstream.clocks or _clocks(settings)).total for upstream in settings.upstreams),
+        longest=max((upstream.clocks or clocks).total for upstream in settings.upstreams),
     )
 
 
 def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
     http = Http(WATCHER, upstreams=len(settings.upstreams))
+    clocks = Clocks.within(settings.request_timeout_seconds)
     balanced = _balanced(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
-        service = open_upstream(upstream, http, _clocks(settings))
+        service = open_upstream(upstream, http, clocks)
         slot = _slot(upstream, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             breaker = _breaker(upstream.name, model, settings, store)
@@ -96,19 +101,8 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
                 service=Guarded(service, guards),
                 breaker=breaker,
                 limit=upstream.max_in_flight,
+                continues=upstream.continues,
             )
-
-
-def _clocks(settings: Settings) -> Clocks:
-    """The clocks of an upstream that has none of its own: one silence for all of them."""
-    silence, usual = settings.request_timeout_seconds, Clocks()
-    return Clocks(
-        connect=min(usual.connect, silence),
-        first_byte=silence,
-        first_token=max(usual.first_token, silence),
-        idle=silence,
-        total=max(usual.total, silence),
-    )
 
 
 def _balanced(settings: Settings) -> frozenset[str]:

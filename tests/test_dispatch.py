@@ -114,7 +114,7 @@ def dispatcher(*services: FakeUpstream | Guarded, clock: SecondsClock | None = N
         for service in services:
             yield Candidate(service, f"{call.model}@{service.name}")
 
-    return Dispatcher(candidates, clock, clock.sleep)
+    return Dispatcher(candidates, clock=clock, sleep=clock.sleep)
 
 
 def test_what_no_other_can_better_is_raised_at_once() -> None:

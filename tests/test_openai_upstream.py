@@ -198,6 +198,20 @@ def test_what_goes_out_is_built_and_not_copied(
     }
 
 
+@pytest.mark.parametrize("stream_usage", [True, False])
+def test_usage_is_asked_for_where_that_is_understood(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, stream_usage: bool
+) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": {"prompt_tokens": 1}})
+    server.post(URL, body=said, content_type="text/event-stream")
+    asked = OpenAIUpstream(
+        "llama", "http://llama.test/v1", None, upstream._http, Clocks(), stream_usage=stream_usage
+    )
+    seen = ask(asked, make_call(stream=True))
+    assert (b"stream_options" in (server.calls[0].request.body or b"")) is stream_usage
+    assert (seen == said) is not stream_usage
+
+
 def test_no_key_no_credential(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
     server.post(URL, json=OK)
     ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Clocks()))

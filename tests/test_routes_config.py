@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_gateway.config import Balance, CandidateSettings
+from flask_gateway.config import Balance, CandidateSettings, Clocks
 from flask_gateway.settings import ConfigError, load
 
 UPSTREAMS = "[upstreams.a]\nurl = 'mock://a'\n[upstreams.b]\nurl = 'mock://b'\n"
@@ -95,3 +95,39 @@ fallbacks = ["b/three"]
         "x": (CandidateSettings(upstream="a", model="y"), CandidateSettings(upstream="b", model="x")),
         "z": (CandidateSettings(upstream="b", model="z"),),
     }
+
+
+def test_an_upstreams_own_clocks_and_habits(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        """
+request_timeout_seconds = 30
+[upstreams.a]
+url = "mock://a"
+stream_usage = false
+continues = true
+idle_seconds = 90
+total_seconds = 1200
+[upstreams.b]
+url = "mock://b"
+continues = "prefix"
+"""
+    )
+    a, b = load({"GATEWAY_CONFIG": str(file)}).upstreams
+    assert (a.stream_usage, a.continues, b.stream_usage, b.continues) == (False, "vllm", True, "prefix")
+    assert a.clocks == Clocks(connect=5, first_byte=30, first_token=30, idle=90, total=1200)
+    assert b.clocks is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("idle_seconds = 0", "upstreams.c.idle_seconds=0: expected a number of seconds above 0"),
+        ("idel_seconds = 1", "did you mean idle_seconds?"),
+        ("stream_usage = 'no'", "upstreams.c.stream_usage='no': expected true or false"),
+        ("continues = 'vlm'", "did you mean vllm?"),
+        ("continues = 1", "upstreams.c.continues=1: expected true, false, vllm, prefix or plain"),
+    ],
+)
+def test_clocks_and_habits_that_are_none(refusal: Callable[..., str], line: str, said: str) -> None:
+    assert said in refusal(f"[upstreams.c]\nurl = 'mock://c'\n{line}")

@@ -16,7 +16,6 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .. import create_app
 from ..config import CandidateSettings, Clocks, KeySettings, ModelSettings, Settings, UpstreamSettings
-from ..wiring import _clocks as derived_clocks
 from ..wiring import build
 from .caller import Answer, ask
 from .judge import GRACE, Asked
@@ -170,5 +169,5 @@ def route_of(settings: Settings, model: str) -> tuple[str, ...]:
 
 def _clocks(upstream: UpstreamSettings, play: Play) -> Clocks:
     """Those of the upstream in the run's seconds: all of them, also where none were set."""
-    clocks = upstream.clocks or derived_clocks(play.settings)
+    clocks = upstream.clocks or Clocks.within(play.settings.request_timeout_seconds)
     return Clocks(**{name: getattr(clocks, name) * play.scale for name in clocks.__struct_fields__})

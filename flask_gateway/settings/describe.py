@@ -32,6 +32,7 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         if upstream.api_key is not None:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
+        yield from ((f"{path}.{name}", value, Origin.FILE) for name, value in _habits(upstream))
     for model in settings.models:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
     for name, chain in settings.fallbacks.items():
@@ -62,6 +63,17 @@ def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
         yield "rate_limit_per_minute", str(key.rate_limit_per_minute)
     if key.models is not None:
         yield "models", ", ".join(sorted(key.models))
+
+
+def _habits(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
+    """What the file says of an upstream, where it is not the usual."""
+    if not upstream.stream_usage:
+        yield "stream_usage", "false"
+    if upstream.continues is not None:
+        yield "continues", str(upstream.continues)
+    if upstream.clocks is not None:
+        for clock in upstream.clocks.__struct_fields__:
+            yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))
 
 
 def _called(upstream: UpstreamSettings) -> str:

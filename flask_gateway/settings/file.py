@@ -9,9 +9,22 @@ from typing import Any
 
 import msgspec
 
-from ..config import MASK, Balance, CandidateSettings, ModelSettings
+from ..config import MASK, Balance, CandidateSettings, Clocks, ModelSettings
+from ..core import Continues
 from .keys import USABLE_KEY, Digest, Forbidden, SecretRef
-from .kinds import UPSTREAM_NAME, Kind, Line, Lines, Name, OneOf, UpstreamUrl, WholeNumber
+from .kinds import (
+    UPSTREAM_NAME,
+    Continuing,
+    Flag,
+    Kind,
+    Line,
+    Lines,
+    Name,
+    OneOf,
+    Seconds,
+    UpstreamUrl,
+    WholeNumber,
+)
 from .refusal import ConfigError, Unfit, dotted, nearest
 from .routes import BALANCE, CHAIN, TIERS, candidates_of
 from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
@@ -25,6 +38,9 @@ _UPSTREAM: Mapping[str, Kind] = {
     "api_key_env": VARIABLE,
     "api_key_file": SECRET_PATH,
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
+    "stream_usage": Flag("true or false"),
+    "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
+    **{f"{clock}_seconds": Seconds("a number of seconds above 0") for clock in Clocks.__struct_fields__},
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
 }
 _MODEL: Mapping[str, Kind] = {
@@ -50,6 +66,9 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     api_key: SecretRef | None = None
     max_in_flight: int | None = None
+    stream_usage: bool = True
+    continues: Continues | None = None
+    clocks: Mapping[str, float] = {}
 
 
 class FileKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +184,13 @@ def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
         url=fields["url"],
         api_key=_ref(path, place, fields[place], folder) if place else None,
         max_in_flight=fields.get("max_in_flight"),
+        stream_usage=fields.get("stream_usage", True),
+        continues=Continues(fields["continues"]) if fields.get("continues") else None,
+        clocks={
+            clock: fields[f"{clock}_seconds"]
+            for clock in Clocks.__struct_fields__
+            if f"{clock}_seconds" in fields
+        },
     )
 
 

@@ -112,6 +112,24 @@ class OneOf(Base, frozen=True):
         return text
 
 
+class Flag(Base, frozen=True):
+    """Yes or no; in the file only."""
+
+    def check(self, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise Unfit(self.expected)
+        return value
+
+
+class Continuing(OneOf, frozen=True):
+    """One of the ways to go on with an answer, or plainly yes or no; in the file only."""
+
+    def check(self, value: object) -> str | None:
+        if isinstance(value, bool):
+            return self.choices[0] if value else None
+        return str(super().check(value))
+
+
 class Name(Base, frozen=True):
     def parse(self, text: str) -> str:
         if not _NAME.fullmatch(text):

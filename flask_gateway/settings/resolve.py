@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..config import MASK, KeySettings, Secret, Settings, UpstreamSettings
+from ..config import MASK, Clocks, KeySettings, Secret, Settings, UpstreamSettings
 from .file import FileKey, FileSettings, FileUpstream, read_file
 from .keys import DEV_KEY, DEV_KEY_DIGEST, SecretRef, digest
 from .refusal import ConfigError, Unfit, dotted, nearest
@@ -119,6 +119,9 @@ class _Layers:
                 url=upstream.url,
                 api_key=self._upstream_key(upstream),
                 max_in_flight=self._max_in_flight(upstream),
+                stream_usage=upstream.stream_usage,
+                continues=upstream.continues,
+                clocks=self._clocks(upstream),
             )
 
     def _listed_upstreams(self) -> tuple[FileUpstream, ...]:
@@ -141,6 +144,13 @@ class _Layers:
             self.origins[path] = Origin.FILE
             return Secret(upstream.api_key.follow(self.environ, UPSTREAM_API_KEY.kind))
         return None
+
+    def _clocks(self, upstream: FileUpstream) -> Clocks | None:
+        """Those the file sets, over those that follow from the longest silence."""
+        if not upstream.clocks:
+            return None
+        silence = self.scalar(next(option for option in SCALARS if option.name == "request_timeout_seconds"))
+        return msgspec.structs.replace(Clocks.within(silence), **upstream.clocks)
 
     def _max_in_flight(self, upstream: FileUpstream) -> int:
         path = dotted("upstreams", upstream.name, "max_in_flight")

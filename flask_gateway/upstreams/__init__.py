@@ -25,4 +25,4 @@ def open_upstream(settings: UpstreamSettings, http: Http, clocks: Clocks) -> Ser
     from .openai import OpenAIUpstream
 
     key = settings.api_key.reveal() if settings.api_key else None
-    return OpenAIUpstream(settings.name, settings.url, key, http, clocks)
+    return OpenAIUpstream(settings.name, settings.url, key, http, clocks, stream_usage=settings.stream_usage)

@@ -43,6 +43,7 @@ def _call(operation: Operation) -> Call:
             raise ModelNotAllowed(
                 f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
             )
+    whole = wants_whole(request.headers.get("x-gateway-stream"), default=gateway().candidates.whole(model))
     return Call(
         ids=g.ids,
         caller=g.caller,
@@ -53,7 +54,7 @@ def _call(operation: Operation) -> Call:
         started=g.started,
         deadline=g.started + min(gateway().longest, patience(request.headers.get, stream=stream)),
         fallbacks=fallbacks,
-        whole=wants_whole(request.headers.get("x-gateway-stream"), default=False) and stream,
+        whole=stream and whole,
     )
 
 

@@ -85,6 +85,7 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._errors = folder / f"gateway-{self.port}.err"
+        self._asked_to_end = False
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
             "GATEWAY_WORKERS": "2",
@@ -152,8 +153,10 @@ class Gateway:
         assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
 
     def terminate(self) -> None:
-        """Ask it to end, as systemd would."""
-        self._process.send_signal(signal.SIGTERM)
+        """Ask it to end, as systemd would: once. A second time, at its very end, would kill it."""
+        if not self._asked_to_end:
+            self._process.send_signal(signal.SIGTERM)
+        self._asked_to_end = True
 
     def stop(self) -> None:
         """End it, and see that it ends well."""

@@ -103,7 +103,9 @@ def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream,
 
 
 def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream):
-    reply = bench.upstream(upstream.url).send(call("ok,tokens=500,pause=0.01", seconds=0.4, stream=True)).prime()
+    reply = (
+        bench.upstream(upstream.url).send(call("ok,tokens=500,pause=0.01", seconds=0.4, stream=True)).prime()
+    )
     began = time.monotonic()
     said = b"".join(reply).decode()
     assert time.monotonic() - began < 0.4 + OVERSHOOT
