@@ -20,7 +20,7 @@ class Place(msgspec.Struct, frozen=True):
     """A target with what guards it.
 
     :param model: the one model it is for; ``None``: whatever the upstream is asked for.
-    :param limit: calls under way at once at the upstream; 0 means without limit.
+    :param limits: calls under way at once, by what they are counted under; 0 means without limit.
     :param continues: how it goes on with an answer that another has begun; ``None``: it cannot.
     """
 
@@ -28,7 +28,7 @@ class Place(msgspec.Struct, frozen=True):
     model: str | None
     service: Service
     breaker: Breaker
-    limit: int
+    limits: Mapping[str, int]
     continues: Continues | None = None
 
 
@@ -107,6 +107,7 @@ class Candidates:
         status = place.breaker.status()
         if status.retry_after is not None:
             return ("cooling" if status.cooling else "open"), status.retry_after
-        if place.limit and self._slots.taken(upstream_key(place.upstream)) >= place.limit:
-            return "full", None
+        for name, limit in place.limits.items():
+            if limit and self._slots.taken(upstream_key(name)) >= limit:
+                return "full", None
         return "", None

@@ -97,11 +97,15 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     :param model: the name the upstream knows it by.
     :param weight: its share within its tier, against the others' weights.
+    :param max_in_flight: calls of this model under way there at once; 0 means without limit.
+    :param clocks: in seconds by their names in :class:`Clocks`, where they are not the upstream's.
     """
 
     upstream: str
     model: str
     weight: int = 1
+    max_in_flight: int = 0
+    clocks: Mapping[str, float] = {}
 
 
 class Balance(StrEnum):

@@ -9,7 +9,7 @@ import msgspec
 from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
-from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
+from .config import CandidateSettings, Clocks, ModelSettings, Settings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
 from .guards.breaker import Breaker, Policy
@@ -85,24 +85,33 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
 def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
     http = Http(WATCHER, upstreams=len(settings.upstreams))
-    clocks = Clocks.within(settings.request_timeout_seconds)
-    balanced = _balanced(settings)
+    balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
-        service = open_upstream(upstream, http, clocks)
-        slot = _slot(upstream, upstream.name in balanced, slots)
+        clocks = upstream.clocks or Clocks.within(settings.request_timeout_seconds)
+        slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
+            mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
+            service = open_upstream(upstream, http, msgspec.structs.replace(clocks, **mine.clocks))
             breaker = _breaker(upstream.name, model, settings, store)
+            pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
-            guards: list[Guard] = [breaker, *slot]
+            guards: list[Guard] = [breaker, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
             yield Place(
                 upstream=upstream.name,
                 model=model,
                 service=Guarded(service, guards),
                 breaker=breaker,
-                limit=upstream.max_in_flight,
+                limits={upstream.name: upstream.max_in_flight, pair: mine.max_in_flight},
                 continues=upstream.continues,
             )
+
+
+def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:
+    """What candidates have of their own, by upstream and model. Where two routes differ, the first counts."""
+    tiers = [tier for model in settings.models for tier in model.tiers]
+    own = [one for tier in tiers for one in tier if one.clocks or one.max_in_flight]
+    return {(one.upstream, one.model): one for one in reversed(own)}
 
 
 def _balanced(settings: Settings) -> frozenset[str]:
@@ -111,9 +120,9 @@ def _balanced(settings: Settings) -> frozenset[str]:
     return frozenset(one.upstream for model in routes for tier in model.tiers for one in tier)
 
 
-def _slot(upstream: UpstreamSettings, counted: bool, slots: Slots) -> list[Guard]:
-    limit = upstream.max_in_flight or (UNLIMITED if counted else 0)
-    return [UpstreamBulkhead(upstream.name, limit, slots)] if limit else []
+def _slot(name: str, limit: int, counted: bool, slots: Slots) -> list[Guard]:
+    limit = limit or (UNLIMITED if counted else 0)
+    return [UpstreamBulkhead(name, limit, slots)] if limit else []
 
 
 def _breaker(upstream: str, model: str | None, settings: Settings, store: Store) -> Breaker:

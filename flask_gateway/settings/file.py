@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..config import MASK, Balance, CandidateSettings, Clocks, ModelSettings
+from ..config import MASK, Balance, CandidateSettings, ModelSettings
 from ..core import Continues
 from .keys import USABLE_KEY, Digest, Forbidden, SecretRef
 from .kinds import (
@@ -21,12 +21,11 @@ from .kinds import (
     Lines,
     Name,
     OneOf,
-    Seconds,
     UpstreamUrl,
     WholeNumber,
 )
 from .refusal import ConfigError, Unfit, dotted, nearest
-from .routes import BALANCE, CHAIN, TIERS, candidates_of
+from .routes import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
 from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 
 _TABLES = ("upstreams", "models", "keys")
@@ -40,7 +39,7 @@ _UPSTREAM: Mapping[str, Kind] = {
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
     "stream_usage": Flag("true or false"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
-    **{f"{clock}_seconds": Seconds("a number of seconds above 0") for clock in Clocks.__struct_fields__},
+    **CLOCKS,
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
 }
 _MODEL: Mapping[str, Kind] = {
@@ -186,11 +185,7 @@ def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
-        clocks={
-            clock: fields[f"{clock}_seconds"]
-            for clock in Clocks.__struct_fields__
-            if f"{clock}_seconds" in fields
-        },
+        clocks=clocks_of(fields),
     )
 
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from ..config import Balance, CandidateSettings
-from .kinds import UPSTREAM_NAME, Base, Kind, Line, Name, OneOf, WholeNumber
+from ..config import Balance, CandidateSettings, Clocks
+from .kinds import UPSTREAM_NAME, Base, Kind, Line, Name, OneOf, Seconds, WholeNumber
 from .refusal import Unfit, nearest
 
 CANDIDATE = "upstream or upstream/model"
 _UPSTREAM = Name(UPSTREAM_NAME)
 _MODEL = Line("the name of a model")
 
+#: The clocks of an upstream, or of a candidate, by their names in the file.
+CLOCKS: Mapping[str, Kind] = {
+    f"{clock}_seconds": Seconds("a number of seconds above 0") for clock in Clocks.__struct_fields__
+}
+
+
+def clocks_of(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Those that are set, by their names in ``Clocks``."""
+    return {name.removesuffix("_seconds"): value for name, value in fields.items() if name in CLOCKS}
+
+
 #: The fields of a candidate that is written as a table.
 _FIELDS: Mapping[str, Kind] = {
     "upstream": _UPSTREAM,
     "model": _MODEL,
     "weight": WholeNumber("a whole number, at least 1", 1, 1000),
+    "max_in_flight": WholeNumber("a whole number of calls at once, 0 for unlimited"),
+    **CLOCKS,
 }
 
 
@@ -72,7 +83,7 @@ class Tiers(Base, frozen=True):
             raise Unfit(self.expected)
         for name in one:
             if name not in _FIELDS:
-                raise Unfit("fields of a candidate: upstream, model, weight", nearest(name, _FIELDS))
+                raise Unfit(f"fields of a candidate: {', '.join(_FIELDS)}", nearest(name, _FIELDS))
         return {name: _FIELDS[name].check(value) for name, value in one.items()}
 
 
@@ -90,10 +101,17 @@ class Chain(Base, frozen=True):
 def candidates_of(written: tuple[Any, ...], asked: str) -> tuple[CandidateSettings, ...]:
     """The candidates of a tier or a chain that a kind above has found fit."""
     return tuple(
-        read_candidate(one, asked)
-        if isinstance(one, str)
-        else msgspec.convert({"model": asked, **one}, CandidateSettings)
-        for one in written
+        read_candidate(one, asked) if isinstance(one, str) else _from_table(one, asked) for one in written
+    )
+
+
+def _from_table(fields: Mapping[str, Any], asked: str) -> CandidateSettings:
+    return CandidateSettings(
+        upstream=fields["upstream"],
+        model=fields.get("model", asked),
+        weight=fields.get("weight", 1),
+        max_in_flight=fields.get("max_in_flight", 0),
+        clocks=clocks_of(fields),
     )
 
 

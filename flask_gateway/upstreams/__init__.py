@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 def open_upstream(settings: UpstreamSettings, http: Http, clocks: Clocks) -> Service:
     """The service for one configured upstream.
 
-    :param clocks: those for an upstream that has none of its own.
     :raises ValueError: the URL is not one that its kind of upstream understands.
     """
-    clocks = settings.clocks or clocks
     if settings.url.startswith("mock://"):
         from .mock import MockUpstream
 

@@ -180,3 +180,11 @@ class Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def close(self) -> None:
+        """Close what lies idle in the pools now; urllib3 leaves that to the garbage collector."""
+        pools = self.poolmanager.pools
+        for key in pools.keys():  # noqa: SIM118 - it cannot be iterated, lest threads get in each other's way
+            if (pool := pools.get(key)) is not None:
+                pool.close()
+        super().close()

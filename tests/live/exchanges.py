@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +54,14 @@ def call(model: str, *, seconds: float | None = None, stream: bool = False, **fi
         started=now,
         deadline=now + seconds if seconds is not None else made.deadline,
     )
+
+
+def collect() -> None:
+    """Have the garbage collected. Where a peer resets a connection in the very moment of its TLS
+    handshake, Python's own ``SSLSocket._create`` leaves a socket to that, and would warn of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def open_files() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import socket
 import threading
@@ -18,7 +17,7 @@ from flask_gateway.core import Call, Outcome
 from flask_gateway.errors import CallerLeft, GatewayError, UpstreamCut, UpstreamUnreachable, Verdict
 from flask_gateway.upstreams.openai import OpenAIUpstream
 
-from .exchanges import OVERSHOOT, Bench, call, open_files, unreachable
+from .exchanges import OVERSHOOT, Bench, call, collect, open_files, unreachable
 from .servers import Upstream, until
 from .tls import TLSRelay, make_certificate
 
@@ -35,6 +34,7 @@ def bench(certificate: Path) -> Iterator[Bench]:
     made = Bench(verify=str(certificate))
     yield made
     made.close()
+    collect()
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -223,7 +223,7 @@ def test_cut_at_the_very_end_it_harms_no_neighbour(one: OpenAIUpstream):
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(ask, range(240)))
-    gc.collect()
+    collect()
     assert wrong == []
 
 
@@ -289,6 +289,7 @@ def test_a_thousand_calls_of_all_endings_leave_nothing(bench: Bench, upstream: U
     one = bench.upstream(upstream.url)
     whole(one, 0)
     bench.http.close()
+    collect()
     before = open_files()
 
     def ask(number: int) -> str | None:
@@ -303,7 +304,10 @@ def test_a_thousand_calls_of_all_endings_leave_nothing(bench: Bench, upstream: U
     assert {"UpstreamRefusal", "UpstreamMalformed", "UpstreamUnreachable", "DeadlineExceeded"} <= set(ended)  # type: ignore[arg-type]
     assert len(bench.watcher) == 0
     bench.http.close()
-    assert until(lambda: len(open_files()) == len(before), 2), (before, open_files())
+    # Fewer may be open: those that tests before this one have left to the garbage collector.
+    assert until(lambda: len(open_files()) <= len(before), 2), set(open_files().values()) - set(
+        before.values()
+    )
 
 
 def test_a_source_may_be_closed_again_and_by_others(one: OpenAIUpstream):
