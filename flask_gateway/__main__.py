@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
-from .config import Settings
+from .config import MASK, Settings
 from .settings import ConfigError, describe, load, refuse_exposed_dev_key, refuse_split_state, resolve
 from .settings.refusal import one_line
 from .upstreams.mock import read_options
@@ -37,6 +38,7 @@ def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Validate the settings and show the effective ones. Raises :class:`ConfigError`."""
     resolved = resolve(environ)
     _check_mocks(resolved.settings)
+    _check_redis(resolved.settings)
     refuse_exposed_dev_key(resolved.settings, arguments.bind or [str(resolved.server["bind"])])
     workers = arguments.workers or resolved.server["workers"] or os.cpu_count() or 1
     refuse_split_state(resolved.settings, int(str(workers)))
@@ -87,6 +89,12 @@ def _check_mocks(settings: Settings) -> None:
         except ValueError as error:
             expected = "a mock URL with options that exist"
             raise ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)) from None
+
+
+def _check_redis(settings: Settings) -> None:
+    if settings.state.startswith("redis") and find_spec("redis") is None:
+        hint = "in a clone: .venv/bin/pip install '.[redis]'"
+        raise ConfigError("GATEWAY_STATE", MASK, "the redis package, which is not installed", hint)
 
 
 def _parser() -> argparse.ArgumentParser:
