@@ -11,14 +11,17 @@ import time
 import msgspec
 import pytest
 
+from flask_gateway.config import Clocks
 from flask_gateway.core import Call, Caller, Ids, Operation, Usage
 from flask_gateway.errors import (
+    CallerLeft,
     GatewayError,
     UpstreamAuthFailed,
     UpstreamCut,
     UpstreamError,
     UpstreamRefusal,
     UpstreamThrottled,
+    UpstreamTimeout,
 )
 from flask_gateway.upstreams.mock import MockUpstream
 
@@ -313,6 +316,48 @@ def test_closing_ends_the_wait_of_another_thread():
     waiting.join(timeout=5)
     assert not waiting.is_alive()
     assert isinstance(caught[0], UpstreamCut)
+
+
+@pytest.mark.parametrize("query", ["latency_ms=60000", "latency_ms=60000&status=500", "tokens=9&rate=0.01"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_that_is_called_off_ends_its_wait(query, stream):
+    asked = call(stream=stream, messages=HELLO)
+    cancel = threading.Timer(0.05, asked.cancellation.cancel, (CallerLeft("gone"),))
+    cancel.start()
+    started = time.monotonic()
+    with pytest.raises(CallerLeft):
+        MockUpstream("mock", f"mock://local?{query}").send(asked).prime()
+    assert time.monotonic() - started < 1
+    cancel.join()
+
+
+@pytest.mark.parametrize(
+    ("query", "stream", "clock"),
+    [
+        ("latency_ms=60000", True, "first_byte"),
+        ("latency_ms=60000", False, "first_byte"),
+        ("latency_ms=60000&status=500", False, "first_byte"),
+        ("tokens=9&rate=0.01", False, "first_byte"),
+        ("tokens=9&rate=0.01", True, "idle"),
+    ],
+)
+def test_its_clocks_ring(query, stream, clock):
+    clocks = Clocks(first_byte=0.1, idle=0.1)
+    with pytest.raises(UpstreamTimeout, match=f"0.1 s .clock '{clock}'.") as caught:
+        MockUpstream("mock", f"mock://local?{query}", clocks).send(
+            call(stream=stream, messages=HELLO)
+        ).prime()
+    assert caught.value.clock == clock
+
+
+def test_a_slow_stream_is_not_over_before_its_deadline():
+    asked = call(stream=True, messages=HELLO)
+    asked = msgspec.structs.replace(asked, deadline=asked.started + 0.2)
+    reply = MockUpstream("mock", "mock://local?tokens=90&rate=50").send(asked).prime()
+    text = b"".join(reply).decode()
+    assert 0.2 <= time.monotonic() - asked.started < 0.45
+    assert "clock 'total'" in text
+    assert "[DONE]" not in text
 
 
 # ---------------------------------------------------------------- failures

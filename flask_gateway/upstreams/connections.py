@@ -124,8 +124,6 @@ class _Lined:
         sending.exchange.connected()
         # Or else the time for connecting would be that for sending, too.
         self.timeout = sending.exchange.patience
-        assert self.sock is not None
-        self.sock.settimeout(self.timeout)
         super().request(*args, **kwargs)  # type: ignore[misc]
         self._used = True
 

@@ -40,27 +40,27 @@ def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
     [
         ("never", "first_byte"),
         ("head-drip", "first_byte"),
-        ("head-drip,pause=0.1", "first_byte"),
+        ("head-drip,pause=0.07", "first_byte"),
         ("head-only", "idle"),
         ("stall,after=-1", "idle"),
     ],
 )
 def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour, clock, stream):
-    one = bench.upstream(upstream.url, first_byte=0.15, idle=0.15)
+    one = bench.upstream(upstream.url, first_byte=0.1, idle=0.1)
     error, seconds = ended(one, call(behaviour, stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.code, error.status) == (clock, "upstream_timeout", 504)
     assert (error.verdict, error.another_may_help, error.upstream) == (Verdict.FAILURE, True, "one")
-    assert f"0.15 s (clock '{clock}')" in error.message
-    assert 0.15 <= seconds < 0.15 + OVERSHOOT
+    assert f"0.1 s (clock '{clock}')" in error.message
+    assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
 def test_signs_of_life_are_no_first_token(bench: Bench, upstream: Upstream):
-    one = bench.upstream(upstream.url, first_token=0.15, first_byte=0.1, idle=0.1)
+    one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.09, idle=0.09)
     error, seconds = ended(one, call("murmur", stream=True))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.verdict, error.another_may_help) == ("first_token", Verdict.FAILURE, True)
-    assert 0.15 <= seconds < 0.15 + OVERSHOOT
+    assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
 def test_a_whole_answer_has_no_first_token(bench: Bench, upstream: Upstream):
@@ -79,27 +79,27 @@ def test_after_the_first_token_that_clock_is_still(bench: Bench, upstream: Upstr
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_upstreams_own_total(bench: Bench, upstream: Upstream, stream):
     """What never falls silent, and never ends."""
-    one = bench.upstream(upstream.url, total=0.15)
+    one = bench.upstream(upstream.url, total=0.1)
     error, seconds = ended(one, call("murmur", stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert not isinstance(error, DeadlineExceeded)
     assert (error.clock, error.verdict, error.another_may_help) == ("total", Verdict.FAILURE, True)
-    assert "0.15 s (clock 'total')" in error.message
-    assert 0.15 <= seconds < 0.15 + OVERSHOOT
+    assert "0.1 s (clock 'total')" in error.message
+    assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
-EVERYWHERE = ["never", "head-only", "head-drip", "murmur", "stall,after=-1", "drip,pause=0.05"]
+EVERYWHERE = ["never", "head-drip", "murmur", "drip,pause=0.05"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("behaviour", EVERYWHERE)
 def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream, behaviour, stream):
-    error, seconds = ended(bench.upstream(upstream.url), call(behaviour, seconds=0.15, stream=stream))
+    error, seconds = ended(bench.upstream(upstream.url), call(behaviour, seconds=0.1, stream=stream))
     assert isinstance(error, DeadlineExceeded)
     assert (error.clock, error.code, error.status) == ("total", "upstream_timeout", 504)
     assert (error.verdict, error.another_may_help) == (Verdict.IGNORED, False)
-    assert "0.15 s" in error.message
-    assert 0.14 <= seconds < 0.15 + OVERSHOOT
+    assert "0.1 s" in error.message
+    assert 0.09 <= seconds < 0.1 + OVERSHOOT
 
 
 def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream):
@@ -116,30 +116,30 @@ def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_silence_in_the_middle_names_its_clock(bench: Bench, upstream: Upstream, stream):
-    one = bench.upstream(upstream.url, idle=0.15)
+    one = bench.upstream(upstream.url, idle=0.1)
     began = time.monotonic()
     if stream:
         said = b"".join(one.send(call("stall,after=2", stream=True)).prime()).decode()
         error = json.loads(said.strip().rpartition("data: ")[2])["error"]["message"]
     else:
         error = ended(one, call("stall,after=2"))[0].message
-    assert 0.15 <= time.monotonic() - began < 0.15 + OVERSHOOT
-    assert "0.15 s (clock 'idle')" in error
+    assert 0.1 <= time.monotonic() - began < 0.1 + OVERSHOOT
+    assert "0.1 s (clock 'idle')" in error
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_the_silence_is_measured_in_every_framing(bench: Bench, upstream: Upstream, framing):
-    one = bench.upstream(upstream.url, first_byte=3, idle=0.15)
+    one = bench.upstream(upstream.url, first_byte=3, idle=0.1)
     error, seconds = ended(one, call(f"stall,after=1,framing={framing}"))
     assert getattr(error, "clock", None) == "idle"
-    assert seconds < 0.15 + OVERSHOOT
+    assert seconds < 0.1 + OVERSHOOT
 
 
 def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstream):
-    error, seconds = ended(bench.upstream(upstream.url, first_byte=0.15), call("error-drip"))
+    error, seconds = ended(bench.upstream(upstream.url, first_byte=0.1), call("error-drip"))
     assert isinstance(error, UpstreamError)
     assert error.answered == 503
-    assert seconds < 0.15 + OVERSHOOT
+    assert seconds < 0.1 + OVERSHOOT
 
 
 # ---------------------------------------------------------------- connecting
@@ -147,11 +147,11 @@ def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstrea
 
 def test_no_connection(bench: Bench):
     with unreachable() as url:
-        error, seconds = ended(bench.upstream(url, connect=0.15), call("ok"))
+        error, seconds = ended(bench.upstream(url, connect=0.1), call("ok"))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.verdict) == ("connect", Verdict.FAILURE)
-    assert "0.15 s (clock 'connect')" in error.message
-    assert 0.15 <= seconds < 0.15 + OVERSHOOT
+    assert "0.1 s (clock 'connect')" in error.message
+    assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
 def test_many_addresses_have_one_connect_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -159,9 +159,9 @@ def test_many_addresses_have_one_connect_clock(bench: Bench, monkeypatch: pytest
         port = int(url.rpartition(":")[2])
         one = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [one] * 4)
-        error, seconds = ended(bench.upstream("http://many.test", connect=0.15), call("ok"))
+        error, seconds = ended(bench.upstream("http://many.test", connect=0.1), call("ok"))
     assert getattr(error, "clock", None) == "connect"
-    assert seconds < 0.15 + OVERSHOOT
+    assert seconds < 0.1 + OVERSHOOT
 
 
 def test_the_first_address_that_answers_is_taken(bench: Bench, upstream: Upstream, monkeypatch):
@@ -175,17 +175,17 @@ def test_the_first_address_that_answers_is_taken(bench: Bench, upstream: Upstrea
 def test_a_tls_handshake_that_stalls_is_a_connection_not_made(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}"
-        error, seconds = ended(bench.upstream(url, connect=0.15), call("ok"))
+        error, seconds = ended(bench.upstream(url, connect=0.1), call("ok"))
     assert getattr(error, "clock", None) == "connect"
-    assert seconds < 0.15 + OVERSHOOT
+    assert seconds < 0.1 + OVERSHOOT
 
 
 @pytest.mark.parametrize("clock", ["first_byte", "total"])
 def test_other_clocks_bound_the_connecting_too(bench: Bench, clock):
     with unreachable() as url:
-        error, seconds = ended(bench.upstream(url, **{clock: 0.15}), call("ok"))
+        error, seconds = ended(bench.upstream(url, **{clock: 0.1}), call("ok"))
     assert getattr(error, "clock", None) == clock
-    assert seconds < 0.15 + OVERSHOOT
+    assert seconds < 0.1 + OVERSHOOT
 
 
 def test_an_upstream_that_does_not_take_the_request(bench: Bench):
@@ -193,9 +193,9 @@ def test_an_upstream_that_does_not_take_the_request(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         asked = call("ok", filler="x" * 16_000_000)
-        error, seconds = ended(bench.upstream(url, connect=0.05, first_byte=0.15), asked)
+        error, seconds = ended(bench.upstream(url, connect=0.03, first_byte=0.1), asked)
     assert getattr(error, "clock", None) == "first_byte"
-    assert 0.15 <= seconds < 0.15 + 2 * OVERSHOOT
+    assert 0.1 <= seconds < 0.1 + 2 * OVERSHOOT
 
 
 def test_no_time_left_no_connection(bench: Bench, upstream: Upstream):
