@@ -67,6 +67,11 @@ def _nobody(call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
     return []
 
 
+def _pause(call: Call, seconds: float) -> None:
+    """For so long, or until nobody wants the answer any more."""
+    call.cancellation.wait(seconds)
+
+
 class Dispatcher:
     """Asks the candidates of a call one after another, until one has committed to an answer.
 
@@ -74,7 +79,7 @@ class Dispatcher:
 
     :param candidates: where a call can be answered, in order; asked for as it is needed.
     :param continuers: who could go on with an answer that breaks, given who has begun it.
-    :param clock: seconds. :param sleep: for the short pauses before the same candidate is asked again.
+    :param clock: seconds. :param pause: how the time is spent before the same candidate is asked again.
     """
 
     name = "dispatcher"
@@ -84,12 +89,12 @@ class Dispatcher:
         candidates: Callable[[Call], Iterable[Candidate]],
         continuers: Continuers = _nobody,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        pause: Callable[[Call, float], object] = _pause,
     ) -> None:
         self._candidates = candidates
         self._continuers = continuers
         self._clock = clock
-        self._sleep = sleep
+        self._pause = pause
         #: By the upstream that is asked first; there are as many as there are upstreams.
         self._budgets: dict[str, Budget] = {}
 
@@ -129,7 +134,9 @@ class Dispatcher:
                 pause = ledger.pause(candidate.name, error)
                 if pause is None:
                     return None
-                self._sleep(pause)
+                self._pause(call, pause)
+                if call.cancellation.error is not None:
+                    raise ledger.closed(call.cancellation.error) from None
             else:
                 ledger.succeeded(candidate.service.name, self._clock() - began)
                 return reply

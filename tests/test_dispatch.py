@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,7 @@ from test_reply import PlainTranscript, ScriptedSource
 from flask_gateway.core import Call, Outcome
 from flask_gateway.dispatch import Candidate, Dispatcher, Guarded
 from flask_gateway.errors import (
+    CallerLeft,
     CircuitOpen,
     GatewayError,
     RateLimited,
@@ -21,6 +24,7 @@ from flask_gateway.errors import (
 )
 from flask_gateway.record import Record, Recorded
 from flask_gateway.reply import Reply
+from flask_gateway.upstreams.status import error_for
 
 
 class FakeUpstream:
@@ -114,7 +118,7 @@ def dispatcher(*services: FakeUpstream | Guarded, clock: SecondsClock | None = N
         for service in services:
             yield Candidate(service, f"{call.model}@{service.name}")
 
-    return Dispatcher(candidates, clock=clock, sleep=clock.sleep)
+    return Dispatcher(candidates, clock=clock, pause=lambda call, seconds: clock.sleep(seconds))
 
 
 def test_what_no_other_can_better_is_raised_at_once() -> None:
@@ -142,6 +146,21 @@ def test_when_all_fail_the_first_says_why() -> None:
     services = FakeUpstream("a", UpstreamUnreachable("first")), FakeUpstream("b", CircuitOpen("second"))
     with pytest.raises(UpstreamUnreachable, match="first"):
         dispatcher(*services).send(make_call())
+
+
+def test_a_caller_who_leaves_in_a_pause_is_not_waited_for() -> None:
+    busy = error_for(429, {"retry-after": "5"}, b"", "a")
+    first, second = FakeUpstream("a", busy), FakeUpstream("b", b"x")
+    call = make_call()
+    leaving = threading.Timer(0.05, call.cancellation.cancel, [CallerLeft("gone")])
+    leaving.start()
+    began = time.monotonic()
+    with pytest.raises(CallerLeft) as caught:
+        Dispatcher(lambda _: [Candidate(first, "m"), Candidate(second, "m")]).send(call)
+    leaving.join()
+    assert time.monotonic() - began < 1
+    assert (len(first.asked), second.asked) == (1, [])
+    assert caught.value.headers["x-gateway-attempts"].startswith("a:429:")
 
 
 # ------------------------------------------------------------------ the record
