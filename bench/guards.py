@@ -31,31 +31,34 @@ from flask_gateway.guards.breaker import Breaker, Policy
 from flask_gateway.guards.bulkhead import UpstreamBulkhead
 from flask_gateway.guards.limiter import Limiter
 from flask_gateway.guards.slots import Slots
+from flask_gateway.guards.window import GRAINS
 from flask_gateway.stores import REMEMBER, open_store
 from flask_gateway.stores.memory import MemoryStore
 from flask_gateway.stores.redis import RedisStore
 
 #: Requests a minute: one kept exactly, one in grains.
-LIMITS = {"limit 20 (exact)": 20, "limit 1000000 (grains)": 1_000_000}
+LIMITS = {f"limit {GRAINS} (exact)": GRAINS, "limit 1000000 (grains)": 1_000_000}
 DONE = Outcome(Verdict.SUCCESS)
 
 
-CALL = Call(
-    ids=Ids("r", "t", "00"),
-    caller=Caller("team-a", 0),
-    operation=Operation.CHAT,
-    model="m",
-    fields={"model": msgspec.Raw(b'"m"')},
-    stream=False,
-    started=0.0,
-)
+def call_of(limit: int) -> Call:
+    """A call of a caller with that limit."""
+    return Call(
+        ids=Ids("r", "t", "00"),
+        caller=Caller("team-a", limit),
+        operation=Operation.CHAT,
+        model="m",
+        fields={"model": msgspec.Raw(b'"m"')},
+        stream=False,
+        started=0.0,
+    )
 
 
 def guards(store: Store, limit: int) -> list[Guard]:
-    """What a request passes, in order. The window is as short as it takes to admit all of them."""
-    msgspec.structs.force_setattr(CALL, "caller", Caller("team-a", limit))
+    """What a request passes, in order. The windows are so short that all are admitted, and so long that
+    the log of the last one is half full, or full."""
     return [
-        Limiter(store, window=60.0 if limit > 1000 else 0.0001),
+        Limiter(store, window=2.0 if limit > GRAINS else 0.002),
         Breaker("llama", store, Policy(5, 30 * SECOND, 12 * SECOND)),
         UpstreamBulkhead("llama", 64, Slots(store)),
     ]
@@ -63,10 +66,10 @@ def guards(store: Store, limit: int) -> list[Guard]:
 
 def request(store: Store, limit: int) -> Callable[[], None]:
     """One request's way through its guards."""
-    passed = guards(store, limit)
+    call, passed = call_of(limit), guards(store, limit)
 
     def once() -> None:
-        permits = [guard.admit(CALL) for guard in passed]
+        permits = [guard.admit(call) for guard in passed]
         for permit in reversed(permits):
             permit.settle(DONE)
 
@@ -128,11 +131,12 @@ def print_round_trips(calls: int = 200) -> None:
             print("\nRedis: not measured, there is no redis-server here")
             return
         print("\nRound trips to Redis per request")
+        call = call_of(1_000_000)
         for guard in guards(store, 1_000_000):
-            guard.admit(CALL).settle(DONE)
+            guard.admit(call).settle(DONE)
             before = store.sent
             for _ in range(calls):
-                guard.admit(CALL).settle(DONE)
+                guard.admit(call).settle(DONE)
             print(f"{type(guard).__name__:24}{(store.sent - before) / calls:12.2f}")
 
 

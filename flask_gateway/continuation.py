@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from .core import Call, Continues, Outcome, Service, Usage
 from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout
-from .reply import Reply
+from .reply import Passing, Reply
 from .seam import Beginning, Opening, Seam, may_continue, resumed
 
 log = logging.getLogger(__name__)
@@ -136,11 +136,8 @@ def _without_last_event(data: bytes) -> bytes:
     return head + end
 
 
-class _Seamless:
-    """Passes what its source gives (``reply.Transcript``)."""
-
-    ready = True
-    finished = complete = False
+class _Seamless(Passing):
+    """Several parts as one (``reply.Transcript``)."""
 
     def __init__(self, parts: _Parts, first: Reply) -> None:
         self._parts = parts
@@ -153,12 +150,6 @@ class _Seamless:
     @property
     def usage(self) -> Usage | None:
         return self._parts.usage
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def end(self) -> bytes:
-        return b""
 
     def cut(self, error: GatewayError) -> bytes:
         return self._first.cut(error)

@@ -73,6 +73,20 @@ class Transcript(Protocol):
         ...
 
 
+class Passing:
+    """What is common to a transcript (:class:`Transcript`) whose source is itself a committed reply, or
+    several: it passes all, and its end is the source's."""
+
+    ready = True
+    finished = complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def end(self) -> bytes:
+        return b""
+
+
 class Reply:
     """A committed answer. Owned by one thread at a time; iterate it once, then close it."""
 

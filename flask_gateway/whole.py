@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from .core import Call, Operation, Service, Usage
 from .errors import CallerLeft, GatewayError
-from .reply import Reply
+from .reply import Passing, Reply
 
 #: What a comment is to every reader of server-sent events: nothing.
 PING_EVENT = b": ping\n\n"
@@ -61,7 +61,7 @@ class Late(Reply):
 
     def __init__(self, call: Call, answer: Future[Reply], error_event: ErrorEvent, ping: float) -> None:
         source = _Waiting(call, answer, ping)
-        super().__init__(source, _Passing(call.operation, error_event, source), upstream="")
+        super().__init__(source, _Awaited(call.operation, error_event, source), upstream="")
         source.named = self._name
 
     def _name(self, upstream: str) -> None:
@@ -112,12 +112,10 @@ def _close(answer: Future[Reply]) -> None:
         answer.result().close()
 
 
-class _Passing:
-    """Passes what its source gives (``reply.Transcript``)."""
+class _Awaited(Passing):
+    """What is still to come (``reply.Transcript``)."""
 
     content_type = "text/event-stream; charset=utf-8"
-    ready = True
-    finished = complete = False
 
     def __init__(self, operation: Operation, error_event: ErrorEvent, source: _Waiting) -> None:
         self._operation = operation
@@ -127,12 +125,6 @@ class _Passing:
     @property
     def usage(self) -> Usage | None:
         return self._source.reply.usage if self._source.reply else None
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def end(self) -> bytes:
-        return b""
 
     def cut(self, error: GatewayError) -> bytes:
         return self._error_event(self._operation, error)

@@ -9,7 +9,7 @@ import msgspec
 from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
-from .config import CandidateSettings, Clocks, ModelSettings, Settings
+from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
 from .guards.breaker import Breaker, Policy
@@ -61,7 +61,6 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    clocks = Clocks.within(settings.request_timeout_seconds)
     limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
     places = {(place.upstream, place.model): place for place in _places(settings, routes, store, slots)}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
@@ -78,7 +77,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         store=store,
         recorded=Recorded(guarded, [log_to(settings.log)]),
         watcher=WATCHER,
-        longest=max((upstream.clocks or clocks).total for upstream in settings.upstreams),
+        longest=max(_clocks(upstream, settings).total for upstream in settings.upstreams),
     )
 
 
@@ -88,7 +87,7 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
-        clocks = upstream.clocks or Clocks.within(settings.request_timeout_seconds)
+        clocks = _clocks(upstream, settings)
         slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
@@ -105,6 +104,10 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
                 limits={upstream.name: upstream.max_in_flight, pair: mine.max_in_flight},
                 continues=upstream.continues,
             )
+
+
+def _clocks(upstream: UpstreamSettings, settings: Settings) -> Clocks:
+    return upstream.clocks or Clocks.within(settings.request_timeout_seconds)
 
 
 def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:

@@ -42,6 +42,20 @@ def put(value: Value | None):
     return lambda old, now: (value, None)
 
 
+def overtaken(store, value: Value):
+    """An increment that finds, the first time it is worked out, that another has written ``value``; and
+    what it has seen."""
+    seen: list[Value | None] = []
+
+    def change(old: Value | None, now: int) -> tuple[Value, int]:
+        seen.append(old)
+        if len(seen) == 1:
+            store.update("key", put(value), 60)
+        return increment(old, now)
+
+    return change, seen
+
+
 def keep(old: Value | None, now: int) -> tuple[Value | None, Value | None]:
     """A change that writes nothing and answers what is there."""
     return old, old

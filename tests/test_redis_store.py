@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
-from stores_support import Child, RedisServer, Take, eventually, free_port, increment, keep, put
+from stores_support import Child, RedisServer, Take, eventually, free_port, increment, keep, overtaken, put
 
 from flask_gateway.stores import StoreBusy, StoreError
 from flask_gateway.stores import redis as redis_store
@@ -395,14 +395,7 @@ def test_a_twin_is_one_round_trip_and_now_is_none(store: RedisStore, server: Red
 
 
 def test_a_change_that_was_overtaken_runs_again(store: RedisStore) -> None:
-    seen = []
-
-    def change(old, now):
-        seen.append(old)
-        if len(seen) == 1:
-            store.update("key", put((10,)), 60)
-        return increment(old, now)
-
+    change, seen = overtaken(store, (10,))
     assert store.update("key", change, 60) == 11
     assert seen == [None, (10,)]
 

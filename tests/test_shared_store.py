@@ -20,7 +20,7 @@ from mmap import mmap
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stores_support import Child, HandClock, eventually, free_port, increment, keep, put
+from stores_support import Child, HandClock, eventually, free_port, increment, keep, overtaken, put
 
 from flask_gateway.stores import StoreBusy, StoreError, StoreFull, open_store, shared, slots
 from flask_gateway.stores.fallback import FallbackStore
@@ -562,14 +562,7 @@ def test_a_descriptor_that_is_none_is_refused_and_the_gateway_answers(
 
 
 def test_a_change_that_was_overtaken_runs_again(store: SharedStore) -> None:
-    seen = []
-
-    def change(old, now):
-        seen.append(old)
-        if len(seen) == 1:
-            store.update("key", put((10,)), 60)
-        return increment(old, now)
-
+    change, seen = overtaken(store, (10,))
     store.update("key", put((1,)), 60)
     assert store.update("key", change, 60) == 11
     assert seen == [(1,), (10,)]
@@ -577,14 +570,7 @@ def test_a_change_that_was_overtaken_runs_again(store: SharedStore) -> None:
 
 
 def test_a_new_key_that_was_overtaken_runs_again(store: SharedStore) -> None:
-    seen = []
-
-    def change(old, now):
-        seen.append(old)
-        if len(seen) == 1:
-            store.update("key", put((10,)), 60)
-        return increment(old, now)
-
+    change, seen = overtaken(store, (10,))
     assert store.update("key", change, 60) == 11
     assert seen == [None, (10,)]
 

@@ -236,6 +236,7 @@ class Slots:
         return sum(row.taken for row in _live(self._store.read(key), self._store.now()))
 
     def _start_keeper(self) -> None:
+        # A thread of its own and not the watcher's: a renewal may have to wait for Redis, a clock may not.
         if self._keeper is not None:
             return
         with self._lock:

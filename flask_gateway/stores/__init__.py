@@ -61,7 +61,7 @@ def _redis(url: str, machines: int) -> Store:
         import redis  # noqa: F401 - asked here, so that any other failing import is not mistaken for it
     except ImportError:
         raise ValueError(
-            "a redis:// state URL needs the redis package: pip install 'flask-gateway[redis]'"
+            "a redis:// state URL needs the redis package; in a clone: .venv/bin/pip install '.[redis]'"
         ) from None
     from .fallback import FallbackStore
     from .redis import RedisStore
