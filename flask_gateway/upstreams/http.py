@@ -14,12 +14,10 @@ from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
-import urllib3
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import (
     HTTPError,
-    InvalidHeader,
     NameResolutionError,
     NewConnectionError,
     SSLError,
@@ -30,9 +28,8 @@ from ..core import Timekeeper
 from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamUnreachable
 from .connections import Adapter, sending
 from .exchange import Exchange
+from .response import READ_SIZE, Response
 
-#: The most bytes taken from an answer in one read.
-READ_SIZE = 65536
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
 LINGER = 0.02
 
@@ -122,7 +119,8 @@ class ResponseSource:
 
     def __init__(self, response: requests.Response, exchange: Exchange) -> None:
         self.response = response
-        self._raw: urllib3.BaseHTTPResponse = response.raw
+        #: A :class:`Response`, unless a test has put another in its place.
+        self._raw: Response = response.raw  # type: ignore[assignment]
         self._exchange = exchange
 
     def read(self) -> bytes:
@@ -136,11 +134,42 @@ class ResponseSource:
         self._exchange.check()
         return data
 
+    @property
+    def channel(self) -> ResponseSource | None:
+        """This, as long as its answer can be read without waiting (``reply.Channel``)."""
+        raw = self._raw
+        return self if isinstance(raw, Response) and not raw.closed else None
+
+    @property
+    def holds(self) -> bool:
+        return self._raw.holds
+
+    @property
+    def patience(self) -> float:
+        return self._exchange.clocks.idle
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def unblock(self) -> None:
+        self._raw.settimeout(0)
+
+    def receive(self) -> bytes | None:
+        try:
+            data = self._raw.receive()
+        except (HTTPException, OSError, ValueError) as error:
+            raise self._broken(error) from None
+        self._exchange.check()
+        return data
+
+    def expire(self) -> None:
+        self._exchange.timed_out()
+
     def _broken(self, error: Exception) -> GatewayError:
         exchange = self._exchange
         if exchange.error is not None:
             return exchange.error
-        if isinstance(error, HTTPTimeoutError):
+        if isinstance(error, HTTPTimeoutError | TimeoutError):
             return exchange.timed_out()
         return UpstreamCut(
             f"Upstream '{exchange.upstream}' broke off in the middle of its answer.",
@@ -149,12 +178,10 @@ class ResponseSource:
 
     def release(self) -> None:
         """Back to the pool, once the framing's end has been seen; it mostly came with the last bytes."""
-        connection = self._raw.connection
-        sock = getattr(connection, "sock", None)
-        if sock is not None:
-            with suppress(HTTPError, HTTPException, OSError, ValueError):
-                sock.settimeout(LINGER)
-                self._raw.read1(READ_SIZE, decode_content=False)
+        if isinstance(self._raw, Response) and not self._raw.closed:
+            with suppress(HTTPException, OSError, ValueError):
+                self._raw.settimeout(LINGER)
+                self._raw.read1()
         self.close()
 
     def close(self) -> None:
@@ -195,7 +222,6 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
     (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
-    (InvalidHeader, UpstreamMalformed, "answered with something that is not HTTP"),
 )
 
 

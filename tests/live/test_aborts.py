@@ -194,7 +194,7 @@ def test_what_is_sent_again_can_be_cut(bench: Bench, upstream: Upstream):
 
 def read_to_the_end(source: ResponseSource) -> None:
     """All of the answer, so that its connection is back in the pool, although the source is not closed."""
-    while source._raw.connection is not None:
+    while source._raw._connection is not None:
         source.read()
 
 

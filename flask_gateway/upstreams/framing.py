@@ -1,0 +1,213 @@
+"""Where an HTTP/1 answer's head ends and where its body does (RFC 9112). Sans-IO: bytes in, bytes out.
+
+The server on the other side is one that the operator chose, so this reads what such servers send, and
+refuses what could be read in two ways.
+"""
+
+from __future__ import annotations
+
+import re
+from http.client import HTTPException
+from typing import NamedTuple, Protocol
+
+#: The largest head, bytes, and the most header lines in it.
+MAX_HEAD, MAX_HEADERS = 65536, 100
+#: The longest line that tells a chunk's size, and all that may follow the last chunk, bytes.
+MAX_SIZE_LINE, MAX_TRAILERS = 4096, 65536
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*").fullmatch
+_LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?").fullmatch
+
+
+class NotHttp(HTTPException):
+    """What came cannot be read as an answer."""
+
+
+class CutShort(HTTPException):
+    """The bytes were over before the answer was."""
+
+
+class Head(NamedTuple):
+    """The head of an answer. Names of headers are in lower case; one that came twice is joined by commas."""
+
+    minor: int
+    status: int
+    reason: str
+    headers: dict[str, str]
+
+
+def end_of_head(data: bytes | bytearray, scanned: int = 0) -> int:
+    """Where the head ends that ``data`` begins with; -1 while it has not.
+
+    :param scanned: how many bytes an earlier look has seen.
+    :raises NotHttp: it is too long.
+    """
+    match = _END_OF_HEAD.search(data, max(0, scanned - 3))
+    end = match.end() if match else -1
+    if max(end, len(data) if end < 0 else 0) > MAX_HEAD:
+        raise NotHttp(f"a head of more than {MAX_HEAD} bytes")
+    return end
+
+
+def read_head(data: bytes | bytearray) -> Head:
+    """A whole head, read.
+
+    :raises NotHttp: it is none.
+    """
+    lines = data.decode("latin-1").split("\n")
+    status = _STATUS_LINE(lines[0].rstrip("\r"))
+    if status is None:
+        raise NotHttp("no status line")
+    if len(lines) - 3 > MAX_HEADERS:
+        raise NotHttp(f"more than {MAX_HEADERS} headers")
+    headers: dict[str, str] = {}
+    for line in lines[1:-2]:
+        field = _FIELD(line.rstrip("\r"))
+        if field is None:
+            raise NotHttp("a line that is no header")
+        name, value = field[1].lower(), field[2]
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Head(int(status[1]), int(status[2]), status[3] or "", headers)
+
+
+class Framing(Protocol):
+    """Finds the end of a body."""
+
+    #: Whether the end has come.
+    over: bool
+    #: Whether the connection is good for another request; known when it is over.
+    reusable: bool
+
+    def feed(self, data: bytes) -> bytes:
+        """What of these bytes belongs to the body. Raises ``NotHttp`` when they cannot be read."""
+        ...
+
+    def end(self) -> None:
+        """The connection has been closed. Raises ``CutShort`` when that was too early."""
+        ...
+
+
+def framing_of(head: Head) -> Framing:
+    """How the body behind this head ends (RFC 9112, section 6.3; the request was no HEAD or CONNECT).
+
+    :raises NotHttp: it says so in two ways that differ.
+    """
+    headers, stays = head.headers, _stays_open(head)
+    if head.status < 200 or head.status in (204, 304):
+        return Sized(0, stays)
+    encoding = headers.get("transfer-encoding")
+    if encoding is not None:
+        if encoding.lower() != "chunked":
+            raise NotHttp("a transfer encoding that nobody asked for")
+        # With a length beside it, who is right is anybody's guess: RFC 9112 has the connection closed.
+        return Chunked(stays and "content-length" not in headers)
+    if "content-length" not in headers:
+        return UntilClosed()
+    lengths = {value.strip() for value in headers["content-length"].split(",")}
+    length = lengths.pop()
+    if lengths or not _LENGTH(length):
+        raise NotHttp("no one length of the body")
+    return Sized(int(length), stays)
+
+
+def _stays_open(head: Head) -> bool:
+    said = {word.strip() for word in head.headers.get("connection", "").lower().split(",")}
+    return "close" not in said and (head.minor == 1 or "keep-alive" in said)
+
+
+class Sized:
+    """A body whose length was told."""
+
+    def __init__(self, length: int, stays: bool) -> None:
+        self._left = length
+        self.over = not length
+        self.reusable = stays
+
+    def feed(self, data: bytes) -> bytes:
+        if len(data) > self._left:
+            self.reusable = False  # an answer that nobody asked for follows
+            data = data[: self._left]
+        self._left -= len(data)
+        self.over = not self._left
+        return data
+
+    def end(self) -> None:
+        if not self.over:
+            raise CutShort(f"{self._left} bytes are missing")
+
+
+class UntilClosed:
+    """A body that ends when the connection does: whether it is whole, only what it says can tell."""
+
+    over = reusable = False
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def end(self) -> None:
+        self.over = True
+
+
+class Chunked:
+    """A body in chunks (RFC 9112, section 7.1)."""
+
+    def __init__(self, stays: bool) -> None:
+        self.over = False
+        self.reusable = stays
+        self._held = b""
+        #: Bytes to come of the chunk that is being read.
+        self._left = 0
+        #: What line comes next: a chunk's size, the empty one behind a chunk, or a trailer.
+        self._next = self._size
+        self._trailers = 0
+
+    def feed(self, data: bytes) -> bytes:
+        if self._held:
+            data, self._held = self._held + data, b""
+        parts, at = [], 0
+        while at < len(data) and not self.over:
+            if self._left:
+                part = data[at : at + self._left]
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
+                continue
+            end = data.find(b"\n", at)
+            if end < 0:
+                self._hold(data[at:])
+                break
+            self._next(data[at:end].removesuffix(b"\r"))
+            at = end + 1
+        if self.over and at < len(data):
+            self.reusable = False  # an answer that nobody asked for follows
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _hold(self, rest: bytes) -> None:
+        if len(rest) > MAX_SIZE_LINE:
+            raise NotHttp("a line between chunks that does not end")
+        self._held = rest
+
+    def _size(self, line: bytes) -> None:
+        size = _SIZE(line)
+        if size is None or len(line) > MAX_SIZE_LINE:
+            raise NotHttp("no size of a chunk")
+        self._left = int(size[1], 16)
+        self._next = self._gap if self._left else self._trailer
+
+    def _gap(self, line: bytes) -> None:
+        if line:
+            raise NotHttp("a chunk longer than it said")
+        self._next = self._size
+
+    def _trailer(self, line: bytes) -> None:
+        self._trailers += len(line)
+        if self._trailers > MAX_TRAILERS:
+            raise NotHttp("trailers without end")
+        self.over = not line
+
+    def end(self) -> None:
+        if not self.over:
+            raise CutShort("the last chunk is missing")

@@ -1,0 +1,143 @@
+"""An upstream's answer on its connection: read by a thread that waits, or by one that never does.
+
+It takes the place of urllib3's response class, of which only ``read1`` is needed here, and adds what that
+one cannot give: the bytes that have come, without waiting for more.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import RemoteDisconnected
+from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
+from typing import Any
+
+from .framing import Framing, Head, end_of_head, framing_of, read_head
+
+#: The most bytes taken from a connection in one read.
+READ_SIZE = 65536
+
+
+class Response:
+    """A head that has come, and a body that comes. Belongs to one thread at a time.
+
+    What urllib3's pool and requests' adapter want of a response is here under the names they use.
+    """
+
+    version_string = "HTTP/1.1"
+    length_remaining = None
+
+    def __init__(self, connection: Any, head: Head, first: bytes) -> None:
+        self.status = head.status
+        self.reason = head.reason
+        self.headers = head.headers
+        self.retries: Any = None
+        #: The connection while it is ours, and where it goes back to. Both are set by urllib3's pool.
+        self._connection: Any = None
+        self._pool: Any = None
+        self._sock: socket.socket = connection.sock
+        self._framing: Framing = framing_of(head)
+        #: What came behind the head, in the same read.
+        self._first = first
+        #: Whether nothing more is wanted of it.
+        self.closed = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the end of the body has been seen."""
+        return self._framing.over
+
+    @property
+    def holds(self) -> bool:
+        """Whether there are bytes at hand that the socket does not tell of."""
+        return bool(self._first) or (isinstance(self._sock, SSLSocket) and self._sock.pending() > 0)
+
+    def fileno(self) -> int:
+        """Of the connection's socket; -1 when that has been closed."""
+        return self._sock.fileno()
+
+    def settimeout(self, seconds: float) -> None:
+        """How long :meth:`read1` waits. With 0 it is :meth:`receive` that is to be called."""
+        if not self.closed:
+            self._sock.settimeout(seconds)
+
+    def read1(self, size: int = READ_SIZE, decode_content: bool = False) -> bytes:
+        """Bytes of the body as soon as there are some; ``b""`` at its end.
+
+        :param decode_content: must be false: what is encoded is passed on, or refused, as it is.
+        :raises HTTPException: it broke off, or is not HTTP. :raises OSError: the connection was lost.
+        """
+        while not (self.closed or self.over):
+            if data := self._take(self._sock.recv, size):
+                return data
+        self._finish()
+        return b""
+
+    def receive(self) -> bytes | None:
+        """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
+        if not (self.closed or self.over):
+            try:
+                data = self._take(self._sock.recv, READ_SIZE)
+            except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
+                # A renewal of keys may want to write; it finds room in the buffer, by the next read.
+                return None
+            if data or not self.over:
+                return data or None
+        self._finish()
+        return b""
+
+    def _take(self, recv: Callable[[int], bytes], size: int) -> bytes:
+        data, self._first = self._first, b""
+        data = data or recv(size)
+        if not data:
+            self._framing.end()
+            return b""
+        data = self._framing.feed(data)
+        if self.over:
+            self._finish()
+        return data
+
+    def _finish(self) -> None:
+        """The body is over: the next call may have the connection, if it is good for one."""
+        if self.closed:
+            return
+        self.closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if not self._framing.reusable:
+                connection.close()
+            self._pool._put_conn(connection)
+
+    def close(self) -> None:
+        """Nothing more is wanted: the connection is closed, unless it went back already."""
+        if self.closed:
+            return
+        self.closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        else:  # given up before urllib3 had taken note of it
+            with suppress(OSError):
+                self._sock.close()
+
+
+def read_response(connection: Any) -> Response:
+    """Wait for the head of an answer, and for nothing more.
+
+    :param connection: with the socket on which a request has been sent.
+    :raises RemoteDisconnected: it was closed before an answer began.
+    :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost.
+    """
+    sock, data, scanned = connection.sock, bytearray(), 0
+    while True:
+        while (end := end_of_head(data, scanned)) < 0:
+            scanned = len(data)
+            received = sock.recv(READ_SIZE)
+            if not received:
+                raise RemoteDisconnected("closed without an answer")
+            data += received
+        head, data, scanned = read_head(data[:end]), data[end:], 0
+        # 100 and 103 come before the answer; 101 would leave HTTP, which nobody asked for.
+        if head.status >= 200 or head.status == 101:
+            return Response(connection, head, bytes(data))
