@@ -30,7 +30,7 @@ threads = _number("GATEWAY_THREADS", 64)
 # Not more than there are threads for: what a worker has accepted it must serve, while a neighbour
 # with idle threads would have taken it from the kernel's queue.
 worker_connections = threads
-backlog = 128
+backlog = 2048
 
 # The accepting thread's heartbeat, not a limit on requests.
 timeout = 30

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from .core import Call, Continues, Outcome, Service, Usage
+from .core import Call, Continues, Service, Usage
 from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout
-from .reply import Passing, Reply
+from .reply import Channel, Passing, Reply, Run
 from .seam import Beginning, Opening, Seam, may_continue, resumed
 
 log = logging.getLogger(__name__)
@@ -65,13 +65,23 @@ class _Parts:
         self._opening = Opening()
         self._first = self._reply = reply
         self._seam: Seam | None = None
-        #: What broke the reply that is being read, and what broke the first one.
-        self._error: GatewayError | None = None
+        #: What broke the first part.
         self._original: GatewayError | None = None
-        reply.on_close(self._closed)
+        self._settles_with: Run | None = None
 
-    def _closed(self, outcome: Outcome) -> None:
-        self._error = outcome.error
+    @property
+    def _error(self) -> GatewayError | None:
+        """What broke the part that is being read."""
+        return self._reply.outcome.error if self._reply.outcome else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """To go on elsewhere takes a thread."""
+        return self._reply.channel if self._reply.outcome is None else None
+
+    def settle_with(self, run: Run) -> None:
+        self._settles_with = run
+        self._reply.settle_with(run)
 
     def read(self) -> bytes:
         while True:
@@ -80,10 +90,20 @@ class _Parts:
             data = next(self._reply, b"")
             if not data:
                 return b""
-            if self._error is not None:
-                data = _without_last_event(data)  # which tells of the error
-            if out := self._take(data):
+            if out := self._passed(data):
                 return out
+
+    def receive(self) -> bytes | None:
+        data = self._reply.receive()
+        if data:
+            return self._passed(data) or None
+        over = self._reply.outcome is not None and self._error is None
+        return b"" if over else None
+
+    def _passed(self, data: bytes) -> bytes:
+        if self._error is not None:
+            data = _without_last_event(data)  # which tells of the error
+        return self._take(data)
 
     def _take(self, data: bytes) -> bytes:
         if self._seam is not None:
@@ -96,7 +116,6 @@ class _Parts:
 
         :raises GatewayError: there is none; it is what broke the first part.
         """
-        self._error = None
         if self._original is not None:
             raise self._original
         self._original = error
@@ -111,7 +130,8 @@ class _Parts:
             raise self._call.cancellation.error or error from None
         self._seam = Seam(self._opening.names, before)
         self._reply = reply
-        reply.on_close(self._closed)
+        if self._settles_with is not None:
+            reply.settle_with(self._settles_with)
 
     @property
     def usage(self) -> Usage | None:

@@ -4,13 +4,17 @@ A :class:`Reply` joins a **source** (bytes as the upstream sends them) with a **
 logic that decides what the caller may see of them), and settles exactly once, at the first of:
 drained, failed, closed. It is a class with ``close`` and not a generator, because closing a generator
 that was never advanced skips its ``finally``.
+
+Two drivers move it, by the same steps: whoever iterates it waits for each part; the relay
+(``relay.py``), which never waits, asks for what has come.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from .core import Outcome, Usage
 from .errors import GatewayError, InternalError, UpstreamError, Verdict
@@ -18,6 +22,8 @@ from .errors import GatewayError, InternalError, UpstreamError, Verdict
 log = logging.getLogger(__name__)
 
 Closer = Callable[[Outcome], None]
+#: Has something done: at once, or by another thread.
+Run = Callable[[Callable[[], None]], Any]
 
 
 class Source(Protocol):
@@ -34,6 +40,41 @@ class Source(Protocol):
     def close(self) -> None:
         """Give the answer up: nothing more is wanted of it. May be called again."""
         ...
+
+
+class Channel(Protocol):
+    """What an answer comes through, for a driver that never waits. A source that has one gives it as
+    ``channel``, as long as it can be had, and then has ``receive`` beside ``read``: the same, but ``None``
+    where the other would wait."""
+
+    @property
+    def patience(self) -> float:
+        """How long it may be silent, seconds."""
+        ...
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has bytes that its descriptor does not tell of."""
+        ...
+
+    def fileno(self) -> int:
+        """The descriptor that turns readable when there is something to receive."""
+        ...
+
+    def unblock(self) -> None:
+        """From now on it is received from, and not read."""
+        ...
+
+    def expire(self) -> None:
+        """It has been silent for too long: what is received next is that error."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A source that is made of replies, which settle by themselves."""
+
+    def settle_with(self, run: Run) -> None: ...
 
 
 class Transcript(Protocol):
@@ -98,13 +139,22 @@ class Reply:
         self.transcript = transcript
         self._source = source
         self._pending = b""
-        self._over = False
         self._closers: list[Closer] = []
-        self._settled = False
+        self._tell: Run = _at_once
+        #: Whether the source has no more to give.
+        self.over = False
+        #: How it ended; ``None`` as long as it has not.
+        self.outcome: Outcome | None = None
 
     @property
     def usage(self) -> Usage | None:
         return self.transcript.usage
+
+    @property
+    def channel(self) -> Channel | None:
+        """What the answer comes through; ``None`` when only a thread can go on with it."""
+        channel: Channel | None = getattr(self._source, "channel", None)
+        return channel
 
     def on_close(self, closer: Closer) -> None:
         """Have ``closer`` told the outcome, before those that were added earlier."""
@@ -117,51 +167,67 @@ class Reply:
         """
         held = []
         try:
-            while not (self._over or self.transcript.ready):
-                held.append(self._step())
+            while not (self.over or self.transcript.ready):
+                held.append(self._take(self._read()))
         except BaseException as error:
             self.fail(error)
             raise
         self._pending = b"".join(held)
         return self
 
-    def _step(self) -> bytes:
-        data = self._read()
-        out = self.transcript.feed(data) if data else self.transcript.end()
-        self._over = not data or self.transcript.finished
-        return out
-
     def _read(self) -> bytes:
+        return self._excused(self._source.read) or b""
+
+    def _receive(self) -> bytes | None:
+        return self._excused(self._source.receive)  # type: ignore[attr-defined]  # it has a channel
+
+    def _excused(self, read: Callable[[], bytes | None]) -> bytes | None:
         try:
-            return self._source.read()
+            return read()
         except UpstreamError:
             if not self.transcript.complete:
                 raise
             return b""  # a connection that breaks behind a complete answer takes nothing from it
 
+    def _take(self, data: bytes) -> bytes:
+        out = self.transcript.feed(data) if data else self.transcript.end()
+        self.over = not data or self.transcript.finished
+        return out
+
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        # A chunk may complete no event. Nothing empty is passed on: an empty chunk is never written,
+        # so it would not notice that the caller has gone.
+        while self.outcome is None or self._pending:
+            if out := self._advance(self._read):
+                return out
+        raise StopIteration
+
+    def receive(self) -> bytes | None:
+        """The next part without waiting: ``None`` when nothing has come, ``b""`` when what has come is
+        nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`."""
+        return self._advance(self._receive)
+
+    def _advance(self, read: Callable[[], bytes | None]) -> bytes | None:
         if self._pending:
             out, self._pending = self._pending, b""
             return out
-        # A chunk may complete no event. Nothing empty is passed on: an empty chunk is never written,
-        # so it would not notice that the caller has gone.
-        while not (self._over or self._settled):
-            try:
-                out = self._step()
-            except GatewayError as error:
-                return self._break_off(error)
-            except Exception as error:
-                log.exception("a reply broke in our own hands")
-                return self._break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
-            if out:
-                return out
+        try:
+            if not self.over:
+                data = read()
+                return None if data is None else self._take(data)
+        except GatewayError as error:
+            return self.break_off(error)
+        except Exception as error:
+            log.exception("a reply broke in our own hands")
+            return self.break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
         self.settle(Outcome(Verdict.SUCCESS, self.usage))
-        raise StopIteration
+        return b""
 
-    def _break_off(self, error: GatewayError) -> bytes:
+    def break_off(self, error: GatewayError) -> bytes:
+        """End it with this error: what the caller is told, who has seen a part."""
         self.fail(error)
         return self.transcript.cut(error)
 
@@ -176,19 +242,32 @@ class Reply:
 
     @property
     def _drained(self) -> bool:
-        return self._over and not self._pending
+        return self.over and not self._pending
+
+    def settle_with(self, run: Run) -> None:
+        """Have ``run`` do what may wait when it settles, because its driver may not."""
+        self._tell = run
+        if isinstance(self._source, Settling):
+            self._source.settle_with(run)
 
     def settle(self, outcome: Outcome) -> None:
         """Tell every closer, once, last added first; none can keep another from being told."""
-        if self._settled:
+        if self.outcome is not None:
             return
-        self._settled = True
-        if self._drained:
-            self._source.release()
-        else:
+        self.outcome = outcome
+        if not self._drained:
             self._source.close()
+        self._tell(partial(self._settle, outcome, self._drained))
+
+    def _settle(self, outcome: Outcome, drained: bool) -> None:
+        if drained:
+            self._source.release()
         for closer in reversed(self._closers):
             try:
                 closer(outcome)
             except Exception:
                 log.exception("a closer failed")
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()

@@ -11,13 +11,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from concurrent import futures
 from contextlib import suppress
+from datetime import datetime
+from ssl import SSLSocket
+from typing import Any
 
 import msgspec
 from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .errors import CallerError
+from .relay import Relay
+from .reply import Reply
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
@@ -48,12 +55,107 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
             sock.close()
 
 
+#: What handling a request comes to when its stream is carried on without us.
+_CARRIED = object()
+
+
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """To be named as gunicorn's ``worker_class``."""
+    """To be named as gunicorn's ``worker_class``.
+
+    What is said of a connection by gunicorn's own main thread is: it counts until it is closed. One whose
+    stream is carried takes no thread, so as many more are accepted.
+    """
+
+    relay: Relay | None = None
 
     def init_process(self) -> None:
         self.log.error_log.addFilter(_is_no_timeout)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        gateway = getattr(self.wsgi, "extensions", {}).get("gateway")
+        if gateway is not None and Relay.is_possible():
+            self.relay = Relay(gateway.watcher)
+
+    # ---------------------------------------------------------------- on a thread of the pool
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """As gunicorn's, but that a stream is handed over as soon as its head is sent.
+
+        :return: whether the connection may be kept, or ``_CARRIED``.
+        """
+        resp = environ = None
+        try:
+            self.cfg.pre_request(self, req)
+            began = datetime.now()
+            resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg)
+            environ["wsgi.multithread"] = True
+            self.nr += 1
+            if not self._keeps(conn):
+                resp.force_close()
+            answer = self.wsgi(environ, resp.start_response)
+            if self._carry(answer, resp, conn):
+                return _CARRIED
+            try:
+                for part in answer:
+                    resp.write(part)
+                resp.close()
+            finally:
+                self.log.access(resp, req, environ, datetime.now() - began)
+                if hasattr(answer, "close"):
+                    answer.close()
+            return not resp.should_close()
+        except OSError:
+            raise
+        except Exception:
+            if resp is None or not resp.headers_sent:
+                raise
+            # Too late to say so: the answer stays without its end.
+            self.log.exception("Error handling request")
+            return False
+        finally:
+            self.cfg.post_request(self, req, environ, resp)
+
+    def _keeps(self, conn: Any) -> bool:
+        """Whether its connection may stay after this request."""
+        return self.alive and bool(self.cfg.keepalive) and len(self.keepalived_conns) < self.max_keepalived
+
+    def _carry(self, answer: Any, resp: Any, conn: Any) -> bool:
+        """Hand a stream over, if it is one that can be carried."""
+        if self.relay is None or not isinstance(answer, Reply) or answer.channel is None:
+            return False
+        if isinstance(conn.sock, SSLSocket):
+            return False
+        try:
+            resp.send_headers()
+        except BaseException:
+            answer.close()
+            raise
+
+        def done(clean: bool) -> None:
+            self.method_queue.defer(self._take_back, conn, clean and not resp.should_close())
+
+        self.relay.take(answer, conn.sock, chunked=resp.chunked, done=done)
+        return True
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
+        return keepalive if keepalive is _CARRIED else super()._keepalive_after(conn, keepalive)
+
+    # ---------------------------------------------------------------- on the main thread
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        if not fs.cancelled() and fs.exception() is None and fs.result() is _CARRIED:
+            self.worker_connections += 1
+        else:
+            super().finish_request(conn, fs)
+
+    def _take_back(self, conn: Any, keep: bool) -> None:
+        """A stream is over."""
+        self.worker_connections -= 1
+        ended: futures.Future[bool] = futures.Future()
+        ended.set_result(keep and self._keepalive_after(conn, keep))
+        super().finish_request(conn, ended)
 
 
 def _is_no_timeout(record: logging.LogRecord) -> bool:

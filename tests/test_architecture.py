@@ -34,6 +34,7 @@ FLOORS = {
     "observers": 4,
     "upstreams": 3,
     "watcher": 3,
+    "relay": 3,
     "guards": 2,
     "callers": 2,
     "routing": 2,

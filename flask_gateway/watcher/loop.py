@@ -67,6 +67,13 @@ class Watcher:
         loop = self._running()
         return loop.watch(Handle(loop, left, fd=sock.fileno()))
 
+    def attend(self, fd: int, ready: Callable[[], None]) -> None:
+        """Have ``ready`` called whenever the descriptor is readable, and as long as it is. There is no
+        end to that but the descriptor's.
+
+        :raises OSError: this platform cannot."""
+        self._running().attend(fd, ready)
+
     def __len__(self) -> int:
         """How many handles are not over."""
         loop = self._loop
@@ -107,6 +114,7 @@ class _Loop:
         self._heap: list[tuple[float, int, Handle]] = []
         self._number = self._rings = 0  # the rings are those that are alive
         self._peers: dict[int, Handle] = {}
+        self._attended: dict[int, Callable[[], None]] = {}
         self._calling: Handle | None = None
         self._wakes = math.inf  # when the thread wakes by itself
         self._stopped = False
@@ -137,6 +145,10 @@ class _Loop:
         except (OSError, ValueError):
             self.cancel(handle)
         return handle
+
+    def attend(self, fd: int, ready: Callable[[], None]) -> None:
+        self._attended[fd] = ready
+        self._sockets.attend(fd)
 
     def cancel(self, handle: Handle) -> None:
         if self.pid != os.getpid():
@@ -185,7 +197,11 @@ class _Loop:
         while due := self._next_due():
             self._call(*due)
         for fd in self._sockets.wait(max(0.0, min(self._wakes - time.monotonic(), LONGEST_SLEEP))):
-            self._hung_up(fd)
+            ready = self._attended.get(fd)
+            if ready is None:
+                self._hung_up(fd)
+            else:
+                ready()
 
     def _next_due(self) -> tuple[Handle, Callable[[], None]] | None:
         now = time.monotonic()

@@ -25,8 +25,13 @@ class Sockets(Protocol):
 
     def remove(self, fd: int) -> None: ...
 
+    def attend(self, fd: int) -> None:
+        """Have it told of whenever it is readable. ``OSError`` when that cannot be."""
+        ...
+
     def wait(self, seconds: float) -> list[int]:
-        """Sleep until woken; those that may have been hung up on, see :func:`is_gone`."""
+        """Sleep until woken; those that may have been hung up on, see :func:`is_gone`, and those that are
+        attended to and readable."""
         ...
 
     def wake(self) -> None: ...
@@ -78,6 +83,9 @@ class Epoll:
         with suppress(OSError, ValueError):
             self._epoll.unregister(fd)
 
+    def attend(self, fd: int) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+
     def wait(self, seconds: float) -> list[int]:
         return [fd for fd, _ in self._epoll.poll(seconds) if fd != self._bell]
 
@@ -108,6 +116,9 @@ class Sweep:
 
     def remove(self, fd: int) -> None:
         self._fds.discard(fd)
+
+    def attend(self, fd: int) -> None:
+        raise OSError("there is no epoll on this platform")
 
     def wait(self, seconds: float) -> list[int]:
         self._poll.poll(1000 * (min(seconds, SWEEP) if self._fds else seconds))

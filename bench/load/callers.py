@@ -1,0 +1,131 @@
+"""Many callers in one process: open streams, take all that comes, say what it was like.
+
+``python -m bench.load.callers URL STREAMS TOKENS RATE`` prints one line of JSON. Every stream is compared, byte
+by byte, with what the upstream sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import sys
+import time
+from urllib.parse import urlsplit
+
+from .upstream import stream
+
+_CHUNK = re.compile(rb"([0-9a-fA-F]+)\r\n")
+
+
+def request(host: str, path: str, model: str, key: str, *, streams: bool = True) -> bytes:
+    body = json.dumps(
+        {
+            "model": model,
+            "stream": streams,
+            "messages": [{"role": "user", "content": "Say a few words about the weather."}],
+            **({"stream_options": {"include_usage": True}} if streams else {}),
+        }
+    ).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def unchunked(data: bytes) -> bytes | None:
+    """The body; ``None`` when its end is missing."""
+    parts, at = [], 0
+    while match := _CHUNK.match(data, at):
+        size = int(match[1], 16)
+        if not size:
+            return b"".join(parts)
+        at = match.end() + size + 2
+        parts.append(data[match.end() : at - 2])
+    return None
+
+
+class Stream:
+    """One caller's."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.asked = time.monotonic()
+        self.first = 0.0
+        self.parts: list[bytes] = []
+        self.times: list[float] = []
+
+    def verdict(self, expected: bytes) -> str:
+        head, _, body = b"".join(self.parts).partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            return head[:40].decode("latin-1") or "nothing"
+        said = unchunked(body) if b"chunked" in head.lower() else body
+        if said is None:
+            return "cut"
+        return "ok" if said == expected else "different"
+
+
+def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", timeout: float = 300.0) -> dict:
+    """Open all streams at once, and take them to their end."""
+    parts = urlsplit(url)
+    address = (parts.hostname, parts.port)
+    asked = request(parts.netloc, parts.path, f"{tokens}-{rate}", key)
+    epoll, live = select.epoll(), {}
+    began = time.monotonic()
+    for _ in range(streams):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(address)
+        live[sock.fileno()] = Stream(sock)
+        epoll.register(sock.fileno(), select.EPOLLOUT)
+    done: list[Stream] = []
+    while live and time.monotonic() < began + timeout:
+        for fd, events in epoll.poll(1.0):
+            one = live[fd]
+            if events & select.EPOLLOUT:
+                epoll.modify(fd, select.EPOLLIN)
+                one.asked = time.monotonic()
+                one.sock.send(asked)
+                continue
+            try:
+                data = one.sock.recv(1 << 18)
+            except OSError:
+                data = b""
+            if data:
+                now = time.monotonic()
+                one.parts.append(data)
+                one.times.append(now)
+                one.first = one.first or now
+                if not data.endswith(b"\n\r\n0\r\n\r\n"):
+                    continue
+            epoll.unregister(fd)
+            one.sock.close()
+            done.append(live.pop(fd))
+    return summary(done, len(live), b"".join(stream(tokens)), time.monotonic() - began, tokens, rate)
+
+
+def summary(done: list[Stream], left: int, expected: bytes, seconds: float, tokens: int, rate: int) -> dict:
+    verdicts: dict[str, int] = {"unfinished": left} if left else {}
+    for one in done:
+        said = one.verdict(expected)
+        verdicts[said] = verdicts.get(said, 0) + 1
+    firsts = sorted(one.first - one.asked for one in done if one.first)
+    return {
+        "streams": len(done) + left,
+        "verdicts": verdicts,
+        "seconds": round(seconds, 2),
+        "events": len(done) * (tokens + 2),
+        "first_byte_p50": percentile(firsts, 0.5),
+        "first_byte_p99": percentile(firsts, 0.99),
+    }
+
+
+def percentile(values: list[float], share: float) -> float | None:
+    return round(values[min(len(values) - 1, int(len(values) * share))], 4) if values else None
+
+
+if __name__ == "__main__":
+    target, *numbers = sys.argv[1:]
+    print(json.dumps(run(target, *(int(number) for number in numbers))))

@@ -1,0 +1,357 @@
+"""Carries committed streams without a thread for each: threads decide, the relay carries.
+
+A thread that has brought a stream to its first content hands over the reply and the caller's socket, and
+is free. From then on the watcher's thread moves it: when the upstream has sent something, the reply says
+what of it is to be passed on. Nothing here waits for anybody:
+
+- what the caller does not take at once is kept, up to a bound; beyond it the upstream is not read;
+- a reply that cannot go on by itself, because it has to be continued elsewhere, is given to a thread
+  for that step, and comes back;
+- what is to be done at a stream's end (limits, circuits, the log) is done by a thread, for it may wait.
+
+The clocks of the exchange ring as ever, and a caller's leaving is seen as ever: both cut the upstream's
+line, and a line that is cut turns readable. Only the silence between two parts, which a waiting thread
+leaves to its socket's timeout, has a clock here.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+from .core import Handle, Timekeeper
+from .reply import Channel, Reply
+
+log = logging.getLogger(__name__)
+
+#: Bytes that may wait for a caller before its upstream is no longer read.
+BUFFER = 256 * 1024
+#: A caller that takes nothing for so long is dropped, seconds.
+SEND_TIMEOUT = 30.0
+#: The longest that a caller hears nothing, seconds, and the comment that breaks the silence.
+PING, PING_EVENT = 15.0, b": ping\n\n"
+#: Threads that tell of ends, and threads in which broken streams are continued.
+SETTLERS, RESUMERS = 4, 32
+#: The most descriptors that are looked after before the watcher rings its clocks again.
+TURN = 256
+
+_IN = getattr(select, "EPOLLIN", 0)
+#: A caller is waited for only when it has not taken all: then its leaving is told here, too.
+_OUT = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLRDHUP", 0)
+_GONE = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLHUP", 0) | getattr(select, "EPOLLERR", 0)
+
+#: Told, on any thread, when a stream is over and its socket is the giver's again; whether all was sent.
+Done = Callable[[bool], None]
+
+
+class Watcher(Timekeeper, Protocol):
+    """Whose thread does the carrying."""
+
+    def attend(self, fd: int, ready: Callable[[], None]) -> None:
+        """Have ``ready`` called whenever the descriptor is readable, and as long as it is."""
+        ...
+
+
+class Relay:
+    """All streams of a process that no thread carries. Made in the process that serves, one per process.
+
+    :param buffer: bytes that may wait for a caller. :param send_timeout: seconds for it to take any.
+    """
+
+    def __init__(self, watcher: Watcher, buffer: int = BUFFER, send_timeout: float = SEND_TIMEOUT) -> None:
+        self.watcher = watcher
+        self.buffer = buffer
+        self.send_timeout = send_timeout
+        self.settlers = ThreadPoolExecutor(SETTLERS, thread_name_prefix="settling")
+        self.resumers = ThreadPoolExecutor(RESUMERS, thread_name_prefix="resuming")
+        #: The longest that one look after all who were ready has taken, seconds.
+        self.longest_turn = 0.0
+        self._streams: set[_Stream] = set()
+        self._ready: dict[int, Callable[[int], None]] = {}
+        # Not the watcher's own set: what is taken out of this one was put in by the same thread, so a
+        # number that has meanwhile become another's descriptor cannot be confused.
+        self._epoll = select.epoll()
+        watcher.attend(self._epoll.fileno(), self._turn)
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether this platform has what it takes."""
+        return hasattr(select, "epoll")
+
+    def __len__(self) -> int:
+        """How many streams are being carried."""
+        return len(self._streams)
+
+    def take(self, reply: Reply, sock: socket.socket, *, chunked: bool, done: Done) -> None:
+        """Carry the reply to its end. From any thread, which has nothing more to do with either.
+
+        :param reply: iterated no further, and with a channel. :param sock: the caller's, its head sent.
+        :param chunked: whether the body is framed in chunks.
+        """
+        stream = _Stream(self, reply, sock, chunked, done)
+        self._streams.add(stream)
+        self.watcher.at(0.0, partial(stream.guarded, stream.begin))
+
+    def close(self) -> None:
+        """The threads end with what they are at. What is being carried is not."""
+        self.settlers.shutdown(wait=False)
+        self.resumers.shutdown(wait=False)
+
+    # ---------------------------------------------------------------- for streams, on the watcher's thread
+
+    def wait_for(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
+        if fd in self._ready:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._ready[fd] = ready
+
+    def forget(self, fd: int) -> None:
+        if self._ready.pop(fd, None) is not None:
+            with suppress(OSError, ValueError):  # closed, and with that forgotten
+                self._epoll.unregister(fd)
+
+    def over(self, stream: _Stream) -> None:
+        self._streams.discard(stream)
+
+    def _turn(self) -> None:
+        began = time.monotonic()
+        for fd, events in self._epoll.poll(0, TURN):
+            ready = self._ready.get(fd)
+            if ready is not None:
+                ready(events)
+        self.longest_turn = max(self.longest_turn, time.monotonic() - began)
+
+
+class _Stream:
+    """One stream. All of it on the watcher's thread, but for what says otherwise."""
+
+    def __init__(self, relay: Relay, reply: Reply, sock: socket.socket, chunked: bool, done: Done) -> None:
+        self._relay = relay
+        self._reply = reply
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._chunked = chunked
+        self._done = done
+        self._told: Future[None] | None = None
+        #: What the caller has not taken yet; since when it has taken nothing.
+        self._unsent = bytearray()
+        self._stuck = 0.0
+        #: What is waited for, and its descriptor. Not read while too much is unsent.
+        self._channel: Channel | None = None
+        self._upstream = -1
+        self._paused = False
+        #: When the upstream, and when we have last said something.
+        self._heard = self._spoke = time.monotonic()
+        #: A thread has the reply; the caller is not to be had any more; all but what is unsent is over;
+        #: all is.
+        self._away = self._lost = self._ending = self._ended = False
+        self._tick: Handle | None = None
+
+    def guarded(self, step: Callable[[], None]) -> None:
+        """Whatever goes wrong with one stream ends that stream."""
+        try:
+            step()
+        except Exception:
+            log.exception("a stream broke in the relay's hands")
+            self._drop()
+
+    def begin(self) -> None:
+        self._reply.settle_with(self._settle)
+        self._sock.setblocking(False)
+        self._pump()
+
+    def _settle(self, work: Callable[[], None]) -> None:
+        self._told = self._relay.settlers.submit(work)
+
+    # ---------------------------------------------------------------- from the upstream
+
+    def _arrived(self, events: int) -> None:
+        self.guarded(self._pump)
+
+    def _pump(self) -> None:
+        """Pass on what has come."""
+        reply = self._reply
+        self._heard = time.monotonic()
+        while True:
+            data = reply.receive()
+            if data:
+                self._send(data)
+            if self._ended:
+                return
+            if reply.outcome is not None:
+                self._finish()
+                return
+            if reply.over:
+                continue
+            channel = reply.channel
+            if channel is None:
+                self._step_aside()
+                return
+            if channel is not self._channel:
+                self._unlisten()
+                channel.unblock()
+            if len(self._unsent) > self._relay.buffer or data is None or not channel.holds:
+                self._listen(channel)
+                return
+
+    def _listen(self, channel: Channel) -> None:
+        paused = len(self._unsent) > self._relay.buffer
+        if channel is self._channel and paused == self._paused:
+            return
+        new, self._paused = channel is not self._channel, paused
+        if new:
+            self._channel, self._upstream = channel, channel.fileno()
+        # Without events a line that is cut, by us or by a reset, is told of all the same.
+        self._relay.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
+        if new:
+            self._ring()
+
+    def _unlisten(self) -> None:
+        if self._channel is not None:
+            self._relay.forget(self._upstream)
+            self._channel, self._paused = None, False
+
+    def _step_aside(self) -> None:
+        """Only a thread can go on with it. It gives back what comes next."""
+        self._unlisten()
+        self._away = True
+        self._relay.resumers.submit(self._step)
+        self._ring()
+
+    def _step(self) -> None:
+        """On a thread of its own."""
+        data = next(self._reply, b"")
+        self._relay.watcher.at(0.0, partial(self.guarded, partial(self._back, data)))
+
+    def _back(self, data: bytes) -> None:
+        self._away = False
+        if self._lost:
+            self._drop()
+            return
+        if data:
+            self._send(data)
+        if self._ended:
+            return
+        if self._reply.outcome is not None:
+            self._finish()
+        elif self._reply.channel is None and not self._reply.over:
+            self._step_aside()
+        else:
+            self._pump()
+
+    # ---------------------------------------------------------------- to the caller
+
+    def _send(self, data: bytes) -> None:
+        self._spoke = time.monotonic()
+        self._write(b"%X\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def _write(self, data: bytes) -> None:
+        if self._lost:
+            return
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._drop()
+                return
+            if sent == len(data):
+                return
+            self._stuck = time.monotonic()
+            self._relay.wait_for(self._fd, _OUT, self._may_send)
+            self._ring()
+        self._unsent += memoryview(data)[sent:]
+
+    def _may_send(self, events: int) -> None:
+        self.guarded(self._drop if events & _GONE else self._send_more)
+
+    def _send_more(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop()
+            return
+        del self._unsent[:sent]
+        self._stuck = time.monotonic()
+        if not self._unsent:
+            self._relay.forget(self._fd)
+            if self._ending:
+                self._end(clean=True)
+                return
+        if self._paused and len(self._unsent) <= self._relay.buffer // 2:
+            self._pump()
+
+    # ---------------------------------------------------------------- clocks
+
+    def _ring(self) -> None:
+        """Have the next clock rung. What it rings for is looked up then, and mostly by then passed."""
+        now = time.monotonic()
+        times = [self._spoke + PING]
+        if self._channel is None or not self._paused:
+            times.append(self._heard + (self._channel.patience if self._channel else PING))
+        if self._unsent:
+            times.append(self._stuck + self._relay.send_timeout)
+        if self._tick is not None:
+            self._tick.cancel()
+        when = max(now + 0.01, min(times))
+        self._tick = self._relay.watcher.at(when, partial(self.guarded, self._rung))
+
+    def _rung(self) -> None:
+        now = time.monotonic()
+        if self._ended:
+            return
+        if self._unsent and now >= self._stuck + self._relay.send_timeout:
+            self._drop()
+            return
+        if self._channel and not self._paused and now >= self._heard + self._channel.patience:
+            self._heard = now
+            self._channel.expire()
+        if now >= self._spoke + PING and not self._unsent and not self._ending:
+            self._send(PING_EVENT)
+        if not self._ended:
+            self._ring()
+
+    # ---------------------------------------------------------------- the end
+
+    def _finish(self) -> None:
+        """The answer is over, be it well or with the event that tells why not."""
+        self._unlisten()
+        self._ending = True
+        if self._chunked:
+            self._write(b"0\r\n\r\n")
+        if not self._unsent and not self._ended:
+            self._end(clean=True)
+
+    def _drop(self) -> None:
+        """The caller has left, or takes nothing."""
+        self._lost = True
+        if self._away:
+            return  # until the reply is back
+        self._unlisten()
+        self._reply.close()
+        self._end(clean=False)
+
+    def _end(self, *, clean: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._relay.forget(self._fd)
+        self._relay.over(self)
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._told is None:
+            self._done(clean)
+        else:  # only then is nothing of ours waiting on the socket any more
+            self._told.add_done_callback(lambda _: self._done(clean))
