@@ -1,7 +1,7 @@
 """Many callers in one process: open streams, take all that comes, say what it was like.
 
-``python -m bench.load.callers URL STREAMS TOKENS RATE`` prints one line of JSON. Every stream is compared, byte
-by byte, with what the upstream sent.
+``python -m bench.load.callers URL STREAMS TOKENS RATE`` prints one line of JSON. Every stream is compared,
+byte by byte, with what the upstream sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An upstream that costs as little as it can: one thread, one epoll set, answers made beforehand.
 
 The model's name says what it answers: ``tokens-rate``, as in ``200-50``, for a stream of 200 events, 50 of
-them a second; anything else gets a short answer in JSON. Run as ``python -m bench.load.upstream [PORT]``; it prints its port.
+them a second; anything else gets a short answer in JSON. ``python -m bench.load.upstream [PORT]`` prints
+its port.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def event(number: int) -> bytes:
     """One event of a stream, of the size that is usual."""
     return (
         b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1760000000,'
-        b'"model":"bench","system_fingerprint":"fp_bench","choices":[{"index":0,"delta":{"content":" token%d"},'
+        b'"model":"bench","system_fingerprint":"fp_bench",'
+        b'"choices":[{"index":0,"delta":{"content":" token%d"},'
         b'"logprobs":null,"finish_reason":null}]}\n\n' % number
     )
 
