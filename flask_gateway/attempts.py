@@ -96,8 +96,8 @@ class Ledger:
             return True
         return len(self.attempts) < MAX_ATTEMPTS and self._has_time(MIN_ATTEMPT) and self._budget.affords()
 
-    def succeeded(self, upstream: str, seconds: float) -> None:
-        self._note(Attempt(upstream, "200", seconds))
+    def succeeded(self, upstream: str, seconds: float, model: str | None = None) -> None:
+        self._note(Attempt(upstream, "200", seconds, model))
 
     def _note(self, attempt: Attempt) -> None:
         if self.attempts:
@@ -111,7 +111,7 @@ class Ledger:
         """
         self._errors.append(error)
         if not isinstance(error, UpstreamUnavailable):
-            self._note(Attempt.failed(upstream, error, seconds))
+            self._note(Attempt.failed(upstream, error, seconds, model))
         if isinstance(error, UpstreamTooLong):
             self._too_long.add(model)
         elif not error.another_may_help:

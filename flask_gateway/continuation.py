@@ -44,9 +44,9 @@ def resume_at(
         except GatewayError as error:
             refusal = error
             if not isinstance(error, UpstreamUnavailable):
-                call.attempts.append(Attempt.failed(service.name, error, time.monotonic() - began))
+                call.attempts.append(Attempt.failed(service.name, error, time.monotonic() - began, model))
         else:
-            call.attempts.append(Attempt(service.name, "200", time.monotonic() - began))
+            call.attempts.append(Attempt(service.name, "200", time.monotonic() - began, model))
             return reply
     raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
 

@@ -73,16 +73,21 @@ class Ids(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One upstream, asked once. ``said``: its status, or our code when it gave none."""
+    """One upstream, asked once. ``said``: its status, or our code when it gave none.
+
+    :param model: what it was asked for, by the name that it knows.
+    """
 
     upstream: str
     said: str
     seconds: float
+    model: str | None = None
 
     @classmethod
-    def failed(cls, upstream: str, error: GatewayError, seconds: float) -> Attempt:
+    def failed(cls, upstream: str, error: GatewayError, seconds: float, model: str | None = None) -> Attempt:
         answered = getattr(error, "answered", None)
-        return cls(upstream, str(answered) if answered else error.code or str(error.status), seconds)
+        said = str(answered) if answered else error.code or str(error.status)
+        return cls(upstream, said, seconds, model)
 
     def __str__(self) -> str:
         return f"{self.upstream}:{self.said}:{self.seconds:.2f}s"
