@@ -5,9 +5,14 @@ included. So it imports nothing of the gateway but the worker class, which gunic
 checking the settings is left to a process of its own.
 """
 
+import fcntl
+import glob
+import itertools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 
 def _number(name: str, otherwise: int) -> int:
@@ -78,6 +83,60 @@ def on_starting(server):
     # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
     # outlives every worker and every reload; what it looks like inside is the workers' affair.
     server.state_file = os.memfd_create("flask-gateway") if hasattr(os, "memfd_create") else None
+    server.metrics_dir = _metrics_dir(server.cfg)
+
+
+def _metrics_dir(cfg):
+    """A directory in memory for the figures that the workers keep, ours alone: two servers that shared one
+    would add up each other's. It is locked for as long as the master or one of its workers lives; one
+    that nobody holds was left by a server that was killed, and is removed."""
+    parent = worker_tmp_dir or tempfile.gettempdir()
+    for left in glob.glob(f"{parent}/flask-gateway-metrics-*"):
+        if (held := _lock(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(held)
+    made = tempfile.mkdtemp(prefix="flask-gateway-new-", dir=parent)
+    _lock(made)
+    os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
+    # Only what is locked has the name by which the next server finds it.
+    os.rename(made, named := made.replace("-new-", "-metrics-"))
+    return named
+
+
+def _lock(directory):
+    """Hold a directory; ``None`` when another does, or it is not ours. The kernel lets it go."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def pre_fork(server, worker):
+    """Name the new worker's figures after the lowest number that no living worker has. It goes on with the
+    files of the dead one before it, so that they stay few however many workers come and go."""
+    taken = {getattr(other, "slot", None) for other in server.WORKERS.values()}
+    worker.slot = next(slot for slot in itertools.count() if slot not in taken)
+    _forget(server, worker)
+
+
+def child_exit(server, worker):
+    _forget(server, worker)
+
+
+def _forget(server, worker):
+    """What a dead worker last said of itself is not true any more. What it has counted stays."""
+    for name in glob.glob(f"{server.metrics_dir}/gauge_live*_{getattr(worker, 'slot', None)}.db"):
+        os.unlink(name)
+
+
+def on_exit(server):
+    shutil.rmtree(server.metrics_dir, ignore_errors=True)
 
 
 def post_fork(server, worker):
@@ -86,3 +145,6 @@ def post_fork(server, worker):
         from flask_gateway.stores import shared
 
         shared.attach(server.state_file)
+    from flask_gateway.observers import families
+
+    families.attach(server.metrics_dir, worker.slot)

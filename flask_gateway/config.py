@@ -175,6 +175,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "shared://"
     machines: int = 1
     log: str = "json"
+    #: Whether log lines show the beginning of prompts: ``on`` or ``off``.
+    log_prompts: str = "off"
+    #: SHA-256 of the key that ``/metrics`` asks for; without one only this machine may read it.
+    metrics_digest: bytes | None = None
     #: Things to tell the operator at start-up that are no reason to refuse.
     warnings: tuple[str, ...] = ()
 

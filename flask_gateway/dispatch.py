@@ -138,5 +138,5 @@ class Dispatcher:
                 if call.cancellation.error is not None:
                     raise ledger.closed(call.cancellation.error) from None
             else:
-                ledger.succeeded(candidate.service.name, self._clock() - began)
+                ledger.succeeded(candidate.service.name, self._clock() - began, candidate.model)
                 return reply

@@ -71,6 +71,23 @@ class InternalError(GatewayError):
     """A fault of our own code. The details are in the log, never in the answer."""
 
 
+class ServerShutdown(GatewayError):
+    """This process is about to end. Another one answers the next try."""
+
+    status = 503
+    code = "server_shutdown"
+
+
+def known_codes() -> frozenset[str]:
+    """Every code that is ours. What an upstream says of its own is in its errors, and not among them."""
+    found, waiting = set(), [GatewayError]
+    while waiting:
+        kind = waiting.pop()
+        found.add(kind.code)
+        waiting += kind.__subclasses__()
+    return frozenset(code for code in found if code is not None)
+
+
 # ---------------------------------------------------------------- the caller's doing
 
 

@@ -8,15 +8,30 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from .core import Call, Ids, Outcome, Service, Usage
-from .errors import CallerLeft, GatewayError, Verdict
+from .core import Attempt, Call, Ids, Outcome, Service, Usage
+from .errors import CallerLeft, GatewayError, InternalError, RateLimited, TooManyConcurrent, Verdict
 from .reply import Reply
 
 log = logging.getLogger(__name__)
 
+#: So much of a prompt is kept at most, bytes, where prompts are kept at all.
+PROMPT_BYTES = 4096
+#: The fields that hold what a model is asked, in one operation or another.
+_PROMPTS = ("messages", "prompt", "input", "query")
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed."""
+    """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed.
+
+    :param route: the path's pattern as it is served; ``None`` where nothing is served.
+    :param served: what the upstream that answered calls the model.
+    :param outcome: the verdict on a call; ``None`` when no call was made of the request.
+    :param limited: which limit of its caller refused it, ``requests`` or ``concurrency``.
+    :param attempts: the upstreams that were asked, in order; none when the call was refused before.
+    :param overhead: until we committed, without what upstreams took; ``None`` where they cannot be told
+        apart, because the answer was still to come.
+    :param prompt: the beginning of it as it was sent, where prompts are to be kept.
+    """
 
     ids: Ids
     key: str | None
@@ -24,12 +39,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     status: int
     seconds: float
+    route: str | None = None
+    stream: bool = False
+    whole: bool = False
     model: str | None = None
+    served: str | None = None
     upstream: str | None = None
     outcome: str | None = None
     code: str | None = None
+    limited: str | None = None
     first_byte: float | None = None
+    overhead: float | None = None
     usage: Usage | None = None
+    attempts: tuple[Attempt, ...] = ()
+    prompt: str | None = None
 
 
 #: An observer sees and changes nothing.
@@ -40,44 +63,61 @@ class Recorded:
     """A service whose every call is recorded when it is over (``core.Service``).
 
     :param observers: told once a call; what they raise is logged and goes no further.
+    :param prompts: whether records keep the beginning of the prompt.
     """
 
-    def __init__(self, service: Service, observers: Sequence[Observer]) -> None:
+    def __init__(self, service: Service, observers: Sequence[Observer], *, prompts: bool = False) -> None:
         self.name = service.name
         self._service = service
         self._observers = tuple(observers)
+        self._prompts = prompts
 
     def send(self, call: Call) -> Reply:
         try:
             reply = self._service.send(call)
-        except GatewayError as error:
-            self.tell(self._record(call, error.status, error.upstream, Outcome(error.verdict, error=error)))
+        except Exception as error:
+            self._refused(call, error if isinstance(error, GatewayError) else InternalError(""))
             raise
         first_byte = time.monotonic() - call.started
+        overhead = first_byte - _waited(call) if call.attempts else None
 
         def closed(outcome: Outcome) -> None:
             # Found out by the watcher, or by the server that could not write to the caller.
             unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
             left = unheard or isinstance(outcome.error, CallerLeft)
             record = self._record(call, CallerLeft.status if left else reply.status, reply.upstream, outcome)
-            self.tell(msgspec.structs.replace(record, first_byte=first_byte))
+            record = msgspec.structs.replace(record, first_byte=first_byte, overhead=overhead)
+            self.tell(msgspec.structs.replace(record, code=CallerLeft.code) if left else record)
 
         reply.on_close(closed)
         return reply
 
+    def _refused(self, call: Call, error: GatewayError) -> None:
+        record = self._record(call, error.status, error.upstream, Outcome(error.verdict, error=error))
+        limited = error.type if isinstance(error, RateLimited | TooManyConcurrent) else None
+        overhead = record.seconds - _waited(call)
+        self.tell(msgspec.structs.replace(record, overhead=overhead, limited=limited))
+
     def _record(self, call: Call, status: int, upstream: str | None, outcome: Outcome) -> Record:
+        path = f"/v1/{call.operation}"
         return Record(
             ids=call.ids,
             key=call.caller.id,
             method="POST",
-            path=f"/v1/{call.operation}",
+            path=path,
+            route=path,
             status=status,
             seconds=time.monotonic() - call.started,
+            stream=call.stream,
+            whole=call.whole,
             model=call.model,
+            served=_served(call),
             upstream=upstream or None,
             outcome=outcome.verdict.value,
             code=outcome.error.code if outcome.error else None,
             usage=outcome.usage,
+            attempts=tuple(call.attempts),
+            prompt=_prompt(call) if self._prompts else None,
         )
 
     def tell(self, record: Record) -> None:
@@ -86,3 +126,18 @@ class Recorded:
                 observe(record)
             except Exception:
                 log.exception("an observer failed")
+
+
+def _waited(call: Call) -> float:
+    """How long upstreams have taken so far, seconds."""
+    return sum(attempt.seconds for attempt in call.attempts)
+
+
+def _served(call: Call) -> str | None:
+    """What the last upstream that began to answer was asked for."""
+    return next((attempt.model for attempt in reversed(call.attempts) if attempt.said == "200"), None)
+
+
+def _prompt(call: Call) -> str:
+    asked = next((call.fields[name] for name in _PROMPTS if name in call.fields), msgspec.Raw())
+    return bytes(memoryview(asked)[:PROMPT_BYTES]).decode("utf-8", "replace")

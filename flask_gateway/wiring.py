@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -12,11 +13,13 @@ from .candidates import Candidates, Place
 from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
-from .guards.breaker import Breaker, Policy
+from .guards.breaker import Breaker, Phase, Policy
 from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
 from .guards.limiter import Limiter
 from .guards.slots import Slots
+from .observers.families import families
 from .observers.log import log_to
+from .observers.metrics import Metrics
 from .record import Recorded
 from .routing import Route, Routes, Target, Tier
 from .stores import open_store
@@ -32,6 +35,9 @@ PROBE_GRACE = 2.0
 #: The background thread of this process. It begins when it is first needed, so not before the fork.
 WATCHER = Watcher()
 
+#: Set when this process is about to end, by whoever ends it: no new calls are taken from then on.
+DRAINING = threading.Event()
+
 
 class Gateway(msgspec.Struct, frozen=True):
     """All there is, in ``app.extensions["gateway"]``. Shared by all threads of a process."""
@@ -42,9 +48,14 @@ class Gateway(msgspec.Struct, frozen=True):
     candidates: Candidates
     limiter: Limiter
     breakers: tuple[Breaker, ...]
+    slots: Slots
     store: Store
     recorded: Recorded
+    metrics: Metrics
     watcher: Watcher
+    draining: threading.Event
+    #: The upstreams whose calls under way are counted.
+    counted: frozenset[str]
     #: The longest that a call may take, seconds, however many upstreams it is tried on.
     longest: float
 
@@ -62,7 +73,10 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     """
     store = store or open_store(settings.state, settings.machines)
     limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
-    places = {(place.upstream, place.model): place for place in _places(settings, routes, store, slots)}
+    metrics = _metrics(settings, routes)
+    places = {
+        (place.upstream, place.model): place for place in _places(settings, routes, store, slots, metrics)
+    }
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
     dispatcher = Dispatcher(candidates, candidates.continuers)
@@ -74,14 +88,25 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         candidates=candidates,
         limiter=limiter,
         breakers=tuple(place.breaker for place in places.values()),
+        slots=slots,
         store=store,
-        recorded=Recorded(guarded, [log_to(settings.log)]),
+        recorded=Recorded(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts == "on"),
+        metrics=metrics,
         watcher=WATCHER,
+        draining=DRAINING,
+        counted=_balanced(settings) | {one.name for one in settings.upstreams if one.max_in_flight},
         longest=max(_clocks(upstream, settings).total for upstream in settings.upstreams),
     )
 
 
-def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> Iterator[Place]:
+def _metrics(settings: Settings, routes: Routes) -> Metrics:
+    models = {*routes.listed(), *settings.fallbacks}
+    return Metrics(families(), models, [upstream.name for upstream in settings.upstreams])
+
+
+def _places(
+    settings: Settings, routes: Routes, store: Store, slots: Slots, metrics: Metrics
+) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
     http = Http(WATCHER, upstreams=len(settings.upstreams))
     balanced, own = _balanced(settings), _own_settings(settings)
@@ -92,7 +117,7 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             service = open_upstream(upstream, http, msgspec.structs.replace(clocks, **mine.clocks))
-            breaker = _breaker(upstream.name, model, settings, store)
+            breaker = _breaker(upstream.name, model, settings, store, metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
             guards: list[Guard] = [breaker, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
@@ -128,13 +153,16 @@ def _slot(name: str, limit: int, counted: bool, slots: Slots) -> list[Guard]:
     return [UpstreamBulkhead(name, limit, slots)] if limit else []
 
 
-def _breaker(upstream: str, model: str | None, settings: Settings, store: Store) -> Breaker:
+def _breaker(upstream: str, model: str | None, settings: Settings, store: Store, metrics: Metrics) -> Breaker:
+    def count(before: Phase, after: Phase) -> None:
+        metrics.breaker_changed(upstream, model, before.name.lower(), after.name.lower())
+
     policy = Policy(
         max_failures=settings.circuit_breaker_max_failures,
         reset=int(settings.circuit_breaker_reset_seconds * SECOND),
         lease=int((settings.request_timeout_seconds + PROBE_GRACE) * SECOND),
     )
-    return Breaker(upstream, store, policy, model)
+    return Breaker(upstream, store, policy, model, count)
 
 
 def _routes(settings: Settings) -> Routes:

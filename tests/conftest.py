@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from hashlib import sha256
 from typing import Any
 
@@ -24,9 +24,22 @@ from flask_gateway.config import (
 from flask_gateway.core import Call, Caller, Ids, Operation
 from flask_gateway.stores.memory import MemoryStore
 
+#: Secrets that no test may find printed: see ``pytest_runtest_makereport`` below.
 KEY = "planted-caller-key-3f9a"
 UPSTREAM_KEY = "planted-upstream-key-77c1"
 AUTH = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whatever a test or what it runs has printed or logged: a secret in it fails the test."""
+    report = yield
+    printed = "".join(text for _, text in report.sections)
+    if report.passed and (found := [secret for secret in (KEY, UPSTREAM_KEY) if secret in printed]):
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
+    return report
 
 
 @pytest.fixture

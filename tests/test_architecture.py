@@ -57,6 +57,7 @@ OUTSIDE = {
     "urllib3": {3},
     "cachetools": {1},
     "redis": {1},
+    "prometheus_client": {4},
     "msgspec": {0, 1, 2, 3, 4, 5, 6},
 }
 

@@ -107,6 +107,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "CI_KEY": f"{SECRET}3",
         "REDIS_URL": f"rediss://user:{SECRET}4@cache:6379/0?password={SECRET}5",
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "2.5",
+        "GATEWAY_METRICS_KEY": f"{SECRET}6",
     }
 
 
@@ -132,6 +133,8 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "state = rediss://****@cache:6379/0?****  (from file)",
         "machines = 2  (from file)",
         "log = json  (from default)",
+        "log_prompts = off  (from default)",
+        "metrics_key = ****  (from environment)",
         "upstreams.llama = http://llama:8001/v1/chat/completions  (from file)",
         "upstreams.llama.api_key = ****  (from file)",
         "upstreams.llama.max_in_flight = 8  (from file)",
@@ -150,8 +153,11 @@ def test_warnings_go_to_stderr_also_when_quiet(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.partition(": ")[2][:8] for line in err.splitlines()] == ["warning:", "warning:"]
-    assert main(["check", "--quiet"], {"GATEWAY_API_KEYS": "k", "GATEWAY_UPSTREAMS": "m=mock://local"}) == 0
+    quiet = {"GATEWAY_API_KEYS": "k", "GATEWAY_UPSTREAMS": "m=mock://local"}
+    assert main(["check", "--quiet"], quiet) == 0
     assert capsys.readouterr() == ("", "")
+    assert main(["check", "--quiet"], {**quiet, "GATEWAY_LOG_PROMPTS": "on"}) == 0
+    assert "warning: prompts are written to the log" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- never shown

@@ -233,9 +233,10 @@ def test_no_route_is_public_that_is_not_meant_to_be(app: Flask, client: FlaskCli
     for rule in app.url_map.iter_rules():
         for method in rule.methods or ():
             path = rule.rule.replace("<path:name>", "x").replace("<path:model>", "x")
-            if client.open(path, method=method).status_code != 401:
+            answer = client.open(path, method=method, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+            if answer.status_code != 401:
                 public.add(rule.rule)
-    assert public == {"/health"}
+    assert public == {"/health", "/health/liveliness", "/readyz", "/health/readiness"}
 
 
 def test_the_key_is_checked_before_the_body_is_read(client: FlaskClient) -> None:
@@ -561,8 +562,11 @@ def test_one_line_a_request(client: FlaskClient, capsys: pytest.CaptureFixture[s
         "mock",
     )
     assert first["outcome"] == "success"
+    assert (first["served"], first["attempts"]) == ("mock", "mock:200:0.00s")
     assert first["completion_tokens"] > 0
-    assert 0 <= first["first_byte_seconds"] <= first["seconds"]
+    assert 0 <= first["overhead_seconds"] <= first["first_byte_seconds"] <= first["seconds"]
+    assert [line.get("stream") for line in logged] == [None, True, None, None]
+    assert [line.get("code") for line in logged] == [None, None, "invalid_json", "invalid_api_key"]
 
 
 def test_no_secret_and_no_prompt_is_logged(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -573,6 +577,15 @@ def test_no_secret_and_no_prompt_is_logged(client: FlaskClient, capsys: pytest.C
     client.get("/v1/models?key=planted-query", headers=AUTH)
     said = capsys.readouterr()
     assert "planted" not in said.err + said.out
+
+
+def test_prompts_are_logged_where_they_are_wanted(
+    make_client: Callable[..., FlaskClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for switch, seen in (("on", '[{"role":"user","content":"Hello"}]'), ("off", None)):
+        post(make_client(log_prompts=switch), chat("mock"))
+        (line,) = lines(capsys)
+        assert (line.get("prompt") or "").replace(" ", "") == (seen or "")
 
 
 def test_text_for_people_stays_on_one_line(

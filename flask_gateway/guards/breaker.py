@@ -18,13 +18,13 @@ Beside the phase stands the **cool-down**: an upstream that answers 429 is well,
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
 
-from ..core import SECOND, Call, Outcome, Store, Value, state_key
+from ..core import SECOND, Answer, Call, Change, Outcome, Store, Value, state_key
 from ..errors import CircuitOpen, UpstreamCooling, Verdict
 
 #: A 429 without a word about when to come back cools down for this long, seconds ...
@@ -166,13 +166,22 @@ class Breaker:
     """The breaker of an upstream (``core.Guard``). Shared by all threads; the store guards it.
 
     :param model: watch only this one of its models, so that a sick model closes no healthy host.
+    :param on_change: told of each change of phase, with the old and the new one, by whose call made it.
     """
 
-    def __init__(self, upstream: str, store: Store, policy: Policy, model: str | None = None) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        store: Store,
+        policy: Policy,
+        model: str | None = None,
+        on_change: Callable[[Phase, Phase], None] = lambda before, after: None,
+    ) -> None:
         self.upstream = upstream
         self.model = model
         self._store = store
         self._policy = policy
+        self._on_change = on_change
         self._key = state_key("breaker", upstream if model is None else f"{upstream}/{model}")
         self._ttl = policy.reset / SECOND + FORGET_AFTER
 
@@ -181,7 +190,7 @@ class Breaker:
         seen = self._state(self._store.read(self._key))
         after, answer = admit(seen, self._store.now(), self._policy)
         if after is not seen:
-            answer = self._store.update(self._key, self._admit, self._ttl)
+            answer = self._update(self._admit)
         if isinstance(answer, Ticket):
             return BreakerPermit(self, answer)
         wait = answer.wait / SECOND
@@ -209,7 +218,22 @@ class Breaker:
         # Mostly there is nothing to write, and a read tells that for less than an update does.
         seen = self._store.read(self._key)
         if change(seen, self._store.now())[0] is not seen:
-            self._store.update(self._key, change, self._ttl)
+            self._update(change)
+
+    def _update(self, change: Change[Answer]) -> Answer:
+        """Change the state, and tell of it if that changed the phase."""
+        phases = (Phase.CLOSED, Phase.CLOSED)
+
+        def watched(value: Value | None, now: int) -> tuple[Value | None, Answer]:
+            nonlocal phases
+            after, answer = change(value, now)
+            phases = (Phase(self._state(value).phase), Phase(self._state(after).phase))
+            return after, answer
+
+        answer = self._store.update(self._key, watched, self._ttl)
+        if phases[0] is not phases[1]:
+            self._on_change(*phases)
+        return answer
 
     def status(self) -> Status:
         now = self._store.now()

@@ -1,4 +1,8 @@
-"""One line per request on standard error: JSON for machines, text for people. Never a key or a prompt."""
+"""One line per request on standard error: JSON for machines, text for people.
+
+Never a key, and a prompt only where the record has one (``GATEWAY_LOG_PROMPTS``). What each field means
+is in docs/observability.md.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +39,28 @@ def _fields(record: Record) -> dict[str, Any]:
         "key": record.key,
         "method": record.method,
         "path": record.path,
+        "stream": record.stream or None,
         "model": record.model,
+        "served": record.served,
         "upstream": record.upstream,
+        "attempts": ", ".join(map(str, record.attempts)) or None,
         "status": record.status,
         "outcome": record.outcome,
         "code": record.code,
-        "seconds": round(record.seconds, 6),
-        "first_byte_seconds": None if record.first_byte is None else round(record.first_byte, 6),
+        "seconds": _rounded(record.seconds),
+        "first_byte_seconds": _rounded(record.first_byte),
+        "overhead_seconds": _rounded(record.overhead),
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens": (usage.cached_tokens or None) if usage else None,
         "usage_source": usage.source if usage else None,
+        "prompt": record.prompt,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 def _json(record: Record, now: float) -> str:

@@ -26,6 +26,8 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         value = getattr(settings, option.name)
         shown = mask_url(value) if option.name == "state" else _plain(value)
         yield option.name, shown, origins[option.name]
+    if settings.metrics_digest is not None:
+        yield "metrics_key", MASK, origins["metrics_key"]
     for upstream in settings.upstreams:
         path = dotted("upstreams", upstream.name)
         yield path, _called(upstream), origins[path]

@@ -17,6 +17,7 @@ from .table import (
     API_KEYS,
     CONFIG,
     FALLBACKS,
+    METRICS_KEY,
     OPTIONS,
     PER_UPSTREAM,
     PREFIX,
@@ -67,11 +68,13 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
+    metrics_key = layers.scalar(METRICS_KEY)
     settings = Settings(
         keys=keys,
         upstreams=upstreams,
         models=layers.file.models,
         fallbacks=layers.scalar(FALLBACKS) or {},
+        metrics_digest=None if metrics_key is None else digest(metrics_key),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins)
@@ -253,5 +256,7 @@ def _warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str
         )
     if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in settings.upstreams):
         yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
+    if settings.log_prompts == "on":
+        yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
     if settings.machines > 1 and not settings.state.startswith("redis"):
         yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"

@@ -66,6 +66,7 @@ SCALARS = (
     ),
     Option("machines", WholeNumber("a whole number of machines, at least 1", 1, 10_000), "1"),
     Option("log", OneOf("json or text", ("json", "text")), "json"),
+    Option("log_prompts", OneOf("on or off", ("on", "off")), "off"),
 )
 
 API_KEYS = Option(
@@ -86,6 +87,7 @@ FALLBACKS = Option(
     None,
     in_file=False,
 )
+METRICS_KEY = Option("metrics_key", Key(USABLE_KEY), None, in_file=False)
 CONFIG = Option("config", Line("the path of a TOML file"), None, in_file=False)
 
 #: Read by ``gunicorn.conf.py``, before there are settings; checked here all the same. Without
@@ -98,7 +100,7 @@ SERVER = (
     Option("server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", in_file=False),
 )
 
-OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, CONFIG, *SERVER)
+OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, METRICS_KEY, CONFIG, *SERVER)
 
 #: Per upstream: ``GATEWAY_UPSTREAM_<NAME>_API_KEY`` and so on.
 UPSTREAM_API_KEY = Option("api_key", Key(USABLE_KEY), None, in_file=False)
@@ -122,6 +124,6 @@ FILE_SCALARS: Mapping[str, Kind] = {
     "fallbacks": Forbidden("fallbacks with their model", "write fallbacks = [...] in [models.NAME]"),
     **{
         option.name: Forbidden("this in the environment only", f"set {option.variable}")
-        for option in (CONFIG, *SERVER)
+        for option in (METRICS_KEY, CONFIG, *SERVER)
     },
 }

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
 from collections.abc import Callable
+from hashlib import sha256
 
 from ..callers import Callers
 from ..core import Caller
-from ..errors import AmbiguousCredentials, Unauthorized
+from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
+
+#: What proxies add to the requests of others.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via", "X-Request-Start")
 
 
 def authenticate(header: Callable[[str], str | None], callers: Callers) -> Caller:
@@ -15,18 +21,46 @@ def authenticate(header: Callable[[str], str | None], callers: Callers) -> Calle
     :param header: gives a header of the request by its name.
     :raises Unauthorized: no key, or nobody's. :raises AmbiguousCredentials: two keys that differ.
     """
+    given = _given(header)
+    if given is None:
+        raise Unauthorized(
+            "No API key was given. Send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."
+        )
+    return callers.identify(given)
+
+
+def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_digest: bytes | None) -> bool:
+    """Whether a request may be told everybody's figures.
+
+    :param peer: the address it comes from.
+    :param key_digest: SHA-256 of the key that is needed; without one, whoever is on this machine may,
+        unless a proxy speaks for somebody else.
+    """
+    if key_digest is None:
+        return _is_loopback(peer) and not any(header(name) for name in FORWARDED)
+    try:
+        given = _given(header) or ""
+    except GatewayError:
+        return False
+    return hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), key_digest)
+
+
+def _is_loopback(peer: str | None) -> bool:
+    try:
+        address = ipaddress.ip_address(peer or "")
+    except ValueError:  # a socket in the file system has no address, and mostly a proxy at its end
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _given(header: Callable[[str], str | None]) -> str | None:
     key = header("X-API-Key")
     bearer = _bearer(header("Authorization"))
     if key is not None and bearer is not None and key != bearer:
         raise AmbiguousCredentials(
             "X-API-Key and Authorization carry different keys. Send one of them, or the same key in both."
         )
-    given = bearer if key is None else key
-    if given is None:
-        raise Unauthorized(
-            "No API key was given. Send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."
-        )
-    return callers.identify(given)
+    return bearer if key is None else key
 
 
 def _bearer(authorization: str | None) -> str | None:

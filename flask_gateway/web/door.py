@@ -1,7 +1,7 @@
 """What every request passes on its way in and out, whatever it asks for.
 
 In: it gets its ids, and unless what it asks for is public, a caller. So a route that does not exist,
-and one that is added tomorrow, are as closed as any other.
+and one that is added tomorrow, are as closed as any other. A process that is about to end takes no calls.
 Out: its ids, its caller's quota, and a line in the log if no call was made of it.
 """
 
@@ -11,13 +11,15 @@ import time
 
 from flask import Flask, Response, current_app, g, request
 
+from ..errors import ServerShutdown
 from ..record import Record
 from ..wiring import Gateway
-from .auth import authenticate
+from .auth import authenticate, may_read_metrics
 from .ids import read_ids
 
 #: The endpoints that need no key.
-PUBLIC = frozenset({"health.health"})
+PUBLIC = frozenset({"health.health", "health.ready"})
+METRICS = "metrics.metrics"
 
 
 def gateway() -> Gateway:
@@ -36,8 +38,18 @@ def _enter() -> None:
     g.caller = None
     g.recorded = False
     g.ids = read_ids(request.headers.get)
-    if request.endpoint not in PUBLIC:
+    if request.method == "POST" and gateway().draining.is_set():
+        gateway().metrics.shed("draining")
+        raise ServerShutdown("This server is about to end. Send the request again.", retry_after=1.0)
+    if request.endpoint not in PUBLIC and not _is_scrape():
         g.caller = authenticate(request.headers.get, gateway().callers)
+
+
+def _is_scrape() -> bool:
+    """Whether this asks for the figures, and may."""
+    if request.endpoint != METRICS:
+        return False
+    return may_read_metrics(request.headers.get, request.remote_addr, gateway().settings.metrics_digest)
 
 
 def _leave(response: Response) -> Response:
@@ -45,9 +57,14 @@ def _leave(response: Response) -> Response:
     response.headers["x-trace-id"] = g.ids.trace
     if g.caller is not None and "x-ratelimit-limit-requests" not in response.headers:
         response.headers.update(gateway().limiter.headers(g.caller))
-    if not g.recorded and request.endpoint not in PUBLIC:
+    # What is asked every few seconds, and found well, is worth no line.
+    if not (g.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
         _record(response)
     return response
+
+
+def _was_scraped(response: Response) -> bool:
+    return request.endpoint == METRICS and response.status_code == 200
 
 
 def _record(response: Response) -> None:
@@ -58,6 +75,8 @@ def _record(response: Response) -> None:
             key=g.caller.id if g.caller else None,
             method=request.method,
             path=request.path[:200],
+            route=request.url_rule.rule if request.url_rule else None,
+            code=g.get("code"),
             status=response.status_code,
             seconds=time.monotonic() - g.started,
         )

@@ -6,7 +6,7 @@ import logging
 import math
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .. import errors
@@ -20,6 +20,7 @@ LONGEST_WAIT = 120.0
 
 def render(error: GatewayError) -> Response:
     """The response that tells a caller of ``error``."""
+    g.code = error.code  # for the record
     response = Response(msgspec.json.encode(error.envelope()), error.status, content_type="application/json")
     response.headers.update(error.headers)
     response.headers["x-gateway-error-origin"] = error.origin

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .wire import Answer, ask
+from .wire import PROMPT, Answer, ask
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -85,6 +85,9 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._errors = folder / f"gateway-{self.port}.err"
+        keys = {value for name, value in env.items() if name.endswith(("_API_KEY", "_API_KEYS"))}
+        #: What it must never print.
+        self.secrets = {key, PROMPT, *keys}
         self._asked_to_end = False
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
@@ -98,7 +101,7 @@ class Gateway:
                 [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
                 cwd=ROOT,
                 env={**kept, **settings, **env},
-                stdout=subprocess.DEVNULL,
+                stdout=stderr,
                 stderr=stderr,
             )
         ended_or_up = until(lambda: self._process.poll() is not None or self._answers())
@@ -137,7 +140,7 @@ class Gateway:
     def chat(self, model: str, **more: Any) -> Answer:
         """A chat completion of the model, without streaming."""
         headers = more.pop("headers", {})
-        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **more}
+        body = {"model": model, "messages": [{"role": "user", "content": PROMPT}], **more}
         return self.ask("POST", "/v1/chat/completions", body, **headers)
 
     @property
@@ -167,3 +170,4 @@ class Gateway:
             self._process.kill()
             self._process.wait(PATIENCE)
         assert "Traceback" not in self.stderr, self.stderr[-4000:]
+        assert not [secret for secret in self.secrets if secret in self.stderr], "it has printed a secret"

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 TIMEOUT = 15.0
+#: What the tests ask a model. No server may print it.
+PROMPT = "Hello, planted prompt 5d1e"
 
 
 class Answer(NamedTuple):
@@ -107,7 +109,7 @@ def open_stream(
     """Ask for a stream of the model. Leaving the block hangs up, read or not."""
     body: dict[str, Any] = {"model": model, "stream": True, **more}
     if path.endswith("/chat/completions"):
-        body["messages"] = [{"role": "user", "content": "Hello"}]
+        body["messages"] = [{"role": "user", "content": PROMPT}]
     encoded = json.dumps(body).encode()
     sock = socket.create_connection(("127.0.0.1", port), TIMEOUT)
     try:

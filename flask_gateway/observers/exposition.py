@@ -1,0 +1,59 @@
+"""What ``/metrics`` says: what all workers have counted, and how things stand at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from .families import Families, directory
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How things stand, read once when somebody asks, from the state that the workers share.
+
+    :param breakers: 0 closed, 1 open, 2 half open; by upstream and model, the model empty when it is about
+        all of the upstream.
+    :param inflight: calls under way, of the upstreams where they are counted.
+    :param degraded: whether other state answers for the store, as the worker sees it that is asked.
+    """
+
+    breakers: Mapping[tuple[str, str], int]
+    inflight: Mapping[str, int]
+    degraded: bool
+
+
+def exposition(families: Families, standing: Standing) -> bytes:
+    """The text format of Prometheus, version 0.0.4."""
+    counted, now = families.registry, CollectorRegistry()
+    if (where := directory()) is not None:
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted, where)  # type: ignore[no-untyped-call]
+    now.register(_Now(standing))
+    return generate_latest(counted) + generate_latest(now)
+
+
+class _Now(Collector):
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+
+    def collect(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "gateway_breaker_state", "0 closed, 1 open, 2 half open.", labels=["upstream", "model"]
+        )
+        for names, phase in self._standing.breakers.items():
+            state.add_metric(names, phase)
+        inflight = GaugeMetricFamily(
+            "gateway_inflight",
+            "Calls under way at an upstream, where they are counted.",
+            labels=["upstream"],
+        )
+        for upstream, calls in self._standing.inflight.items():
+            inflight.add_metric([upstream], calls)
+        degraded = GaugeMetricFamily("gateway_store_degraded", "Whether other state answers for the store.")
+        degraded.add_metric([], self._standing.degraded)
+        yield from (state, inflight, degraded)

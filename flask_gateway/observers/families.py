@@ -1,0 +1,138 @@
+"""What is counted and measured, by its name at ``/metrics``, and where the workers keep the figures.
+
+Under gunicorn every worker writes to files of its own, in a directory in memory that the master has made,
+and whichever worker is asked adds all of them up. A figure is in its file before the answer it counts is
+out, so a worker that is killed takes none along. ``docs/observability.md`` explains each name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+
+#: Seconds. A long answer of a reasoning model takes many minutes.
+DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
+FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
+OVERHEADS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+#: What a file has room for at first, bytes; the library doubles it as it needs.
+FILE_SIZE = 1 << 16
+
+#: Where all workers' files lie; ``None`` while the figures are this process's own.
+_directory: str | None = None
+
+
+def attach(directory: str, slot: int) -> None:
+    """Have this process's figures kept in the directory, in files named by the slot.
+
+    To be called before the first :func:`families`. The slot is no other living process's; whoever has it
+    next goes on with the same files, so there are never more of them than workers at once.
+    """
+    global _directory
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        _make(Path(directory) / f"{kind}_{slot}.db")
+    _directory = os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
+def _make(file: Path) -> None:
+    """An empty file of figures. It has its size before it has its name: a scrape fails on one without."""
+    if not file.exists():
+        unseen = file.with_suffix(".new")
+        with unseen.open("wb") as made:
+            made.truncate(FILE_SIZE)
+        unseen.rename(file)
+
+
+def directory() -> str | None:
+    return _directory
+
+
+Family = TypeVar("Family", Counter, Histogram)
+
+
+class Series(Generic[Family]):
+    """The series of a family by the values of its labels, found faster than the family finds them.
+
+    There are as many as there are values, so whoever asks bounds those first.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self.family: Family = family
+        self._found: dict[tuple[str, ...], Family] = {}
+
+    def __call__(self, *labels: str) -> Family:
+        found = self._found.get(labels)
+        if found is None:
+            found = self._found[labels] = self.family.labels(*labels) if labels else self.family
+        return found
+
+
+class Families:
+    """All of them. One per process: two would each write their own idea of a figure to the same file."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "requests", "Requests that are over.", "route", "model", "upstream", "status", "code"
+        )
+        self.durations = self._histogram(
+            "request_duration_seconds",
+            "Calls, from the door to the end of the answer.",
+            DURATIONS,
+            "model",
+            "upstream",
+            "stream",
+        )
+        self.overheads = self._histogram(
+            "overhead_seconds", "Calls, until the answer began, without what upstreams took.", OVERHEADS
+        )
+        self.first_tokens = self._histogram(
+            "ttft_seconds", "Streams, until their first content.", FIRST_TOKENS, "model", "upstream"
+        )
+        self.streams = self._counter(
+            "stream_outcomes", "Streams that had begun, by how they ended.", "upstream", "outcome"
+        )
+        self.attempts = self._counter(
+            "attempts", "Times an upstream was asked, by what it said.", "upstream", "result"
+        )
+        self.failovers = self._counter(
+            "failovers", "Times another upstream was asked after one had failed.", "from", "to", "reason"
+        )
+        self.transitions = self._counter(
+            "breaker_transitions", "Changes of a breaker's state.", "upstream", "model", "from", "to"
+        )
+        self.limits = self._counter(
+            "ratelimit_decisions", "What a key's limits said to its calls.", "key", "dimension", "decision"
+        )
+        self.tokens = self._counter("tokens", "Tokens, by what they were.", "key", "model", "type")
+        self.shed = self._counter("shed", "Requests refused to protect the others.", "reason")
+        self.reloads = self._counter("config_reload", "Settings read anew.", "result")
+        for result in ("success", "failure"):  # so that the first failure is a rise, and not a beginning
+            self.reloads(result)
+        self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
+        self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
+        self.streams_live = self._gauge("streams_live", "Streams under way now.")
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Series[Counter]:
+        return Series(Counter(f"gateway_{name}", help_text, labels, registry=self.registry))
+
+    def _histogram(
+        self, name: str, help_text: str, buckets: Sequence[float], *labels: str
+    ) -> Series[Histogram]:
+        return Series(
+            Histogram(f"gateway_{name}", help_text, labels, buckets=buckets, registry=self.registry)
+        )
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        # Of the living workers: what a dead one last said of itself is removed by the master.
+        return Gauge(f"gateway_{name}", help_text, multiprocess_mode="livesum", registry=self.registry)
+
+
+families = cache(Families)

@@ -1,0 +1,35 @@
+"""``GET /metrics``: all figures, for Prometheus. Who may read them is decided at the door."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, request
+
+from ..errors import UnknownUrl
+from ..guards.breaker import Phase
+from ..guards.bulkhead import upstream_key
+from ..observers.exposition import Standing, exposition
+from ..stores.fallback import FallbackStore
+from .door import gateway
+
+blueprint = Blueprint("metrics", __name__)
+
+#: Of the text format; without it Prometheus 3 refuses to guess.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@blueprint.get("/metrics", provide_automatic_options=False)
+def metrics() -> Response:
+    if g.caller is not None:
+        # A key for models is none for everybody's figures, so to its owner there is nothing here.
+        raise UnknownUrl(f"There is nothing at {request.method} {request.path}.")
+    return Response(exposition(gateway().metrics.families, _standing()), content_type=CONTENT_TYPE)
+
+
+def _standing() -> Standing:
+    found, store = gateway(), gateway().store
+    breakers = [breaker.status() for breaker in found.breakers]
+    return Standing(
+        breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
+        inflight={name: found.slots.taken(upstream_key(name)) for name in found.counted},
+        degraded=store.degraded if isinstance(store, FallbackStore) else False,
+    )

@@ -1,0 +1,185 @@
+"""``/metrics`` over several workers: what it says is what the client counted, whoever has died meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from .conftest import MANY, StartGateway
+from .servers import Gateway, Upstream, until
+from .wire import PROMPT, ask, open_stream
+
+pytestmark = pytest.mark.live
+
+_SAMPLE = re.compile(r"^(gateway_\w+)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def figures(gateway: Gateway, family: str, *labels: str) -> Counter[str]:
+    """What a scrape says of a family, summed by the values of some of its labels."""
+    scrape = ask(gateway.port, "GET", "/metrics")
+    assert scrape.status == 200
+    found: Counter[str] = Counter()
+    for name, said, figure in _SAMPLE.findall(scrape.body.decode()):
+        if name == f"gateway_{family}":
+            values = dict(_LABEL.findall(said))
+            found[" ".join(values[label] for label in labels)] += float(figure)
+    return found
+
+
+def directory(gateway: Gateway) -> Path:
+    """Where its figures lie: its workers hold the directory open."""
+    links = [link.readlink() for link in Path(f"/proc/{gateway.workers[0]}/fd").iterdir()]
+    (found,) = [link for link in links if link.name.startswith("flask-gateway-metrics-")]
+    return found
+
+
+@pytest.fixture
+def counted(start_gateway: StartGateway, upstream: Upstream) -> Gateway:
+    return start_gateway(
+        GATEWAY_UPSTREAMS=f"scripted={upstream.url};mock=mock://local",
+        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+    )
+
+
+def test_counters_are_what_the_client_counted_also_after_a_worker_was_killed(counted: Gateway) -> None:
+    seen: Counter[str] = Counter()
+
+    def ask_once(number: int) -> str:
+        kind = number % 4
+        if kind == 0:
+            with open_stream(counted.port, counted.key, "scripted/ok,tokens=3") as stream:
+                assert stream.data()[-1] == "[DONE]"
+                return "scripted 200 stream"
+        if kind == 1:
+            return f" {counted.ask('GET', '/nothing').status}"
+        model = ("mock", "scripted/status,code=400")[kind - 2]
+        return f"{model.partition('/')[0]} {counted.chat(model).status}"
+
+    with ThreadPoolExecutor(8) as pool:
+        for between in (killed, reloaded, None):
+            answers = Counter(pool.map(ask_once, range(80)))
+            complete = answers.pop("scripted 200 stream")
+            seen.update(answers, **{"scripted 200": complete})
+            calls = {kind: count for kind, count in seen.items() if not kind.startswith(" ")}
+            assert figures(counted, "requests_total", "upstream", "status") == seen
+            assert figures(counted, "request_duration_seconds_count", "upstream") == {
+                upstream: sum(count for kind, count in calls.items() if kind.startswith(upstream))
+                for upstream in ("mock", "scripted")
+            }
+            assert figures(counted, "stream_outcomes_total", "outcome")["complete"] == seen["scripted 200"]
+            assert figures(counted, "ratelimit_decisions_total", "decision") == {
+                "admitted": sum(calls.values())
+            }
+            if between is not None:
+                seen["scripted 499"] += between(counted)
+                assert until(
+                    lambda: figures(counted, "requests_total", "status")["499"] == seen["scripted 499"], 5
+                )
+    # Workers come and go, their files stay: two workers, and two more while the old ones went.
+    places = {file.stem.rpartition("_")[2] for file in directory(counted).glob("counter_*.db")}
+    assert places <= {"0", "1", "2", "3"}
+
+
+def killed(gateway: Gateway) -> int:
+    """Kill a worker with streams on it. How many of its neighbour's went on, until their caller left."""
+    before = gateway.workers
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(
+                open_stream(gateway.port, gateway.key, "scripted/ok,tokens=1000,pause=0.02")
+            ).events()
+            for _ in range(6)
+        ]
+        for stream in streams:
+            next(stream)
+        os.kill(before[0], signal.SIGKILL)
+        left = sum(goes_on(stream) for stream in streams)
+    assert until(lambda: len(gateway.workers) == 2 and before[0] not in gateway.workers)
+    return left
+
+
+def goes_on(stream: Iterator[tuple[float, str]]) -> bool:
+    try:
+        return len(list(islice(stream, 50))) == 50
+    except (http.client.HTTPException, OSError):
+        return False
+
+
+def reloaded(gateway: Gateway) -> int:
+    gateway.reload()
+    return 0
+
+
+def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:
+    where = directory(counted)
+
+    def live() -> list[str]:
+        return sorted(file.name for file in where.glob("gauge_livesum_*.db"))
+
+    both = ["gauge_livesum_0.db", "gauge_livesum_1.db"]
+    assert until(lambda: live() == both)
+    inodes = {file: (where / file).stat().st_ino for file in live()}
+    victim = counted.workers[0]
+    os.kill(victim, signal.SIGKILL)
+    assert until(lambda: len(counted.workers) == 2 and victim not in counted.workers)
+    assert until(lambda: live() == both)
+    assert sum((where / file).stat().st_ino != inode for file, inode in inodes.items()) == 1
+
+
+def test_the_directory_is_its_own_and_goes_with_it(
+    counted: Gateway, gateway: Gateway, start_gateway: StartGateway
+) -> None:
+    mine, other = directory(counted), directory(gateway)
+    assert mine != other
+    assert mine.stat().st_mode & 0o777 == 0o700
+    left = Path(
+        tempfile.mkdtemp(prefix="flask-gateway-metrics-", dir=mine.parent)
+    )  # as by one that was killed
+    (left / "counter_0.db").write_bytes(b"")
+    third = start_gateway()
+    assert not left.exists()
+    assert mine.is_dir()
+    assert other.is_dir()
+    gone = directory(third)
+    third.stop()
+    assert not gone.exists()
+
+
+def test_metrics_are_for_this_machine(gateway: Gateway) -> None:
+    assert ask(gateway.port, "GET", "/metrics").status == 200
+    for header in ("x-forwarded-for", "x-real-ip", "forwarded"):
+        assert ask(gateway.port, "GET", "/metrics", headers={header: "192.0.2.1"}).status == 401
+        assert gateway.ask("GET", "/metrics", **{header: "192.0.2.1"}).status == 404
+
+
+def test_metrics_show_no_secret(gateway: Gateway) -> None:
+    gateway.chat(PROMPT.partition(" ")[2])
+    text = ask(gateway.port, "GET", "/metrics").body.decode()
+    assert not [secret for secret in gateway.secrets if secret in text]
+
+
+def test_ready(gateway: Gateway) -> None:
+    for path, body in (("/readyz", b'{"status":"ready"}'), ("/health/liveliness", b'{"status":"ok"}')):
+        answer = ask(gateway.port, "GET", path)
+        assert (answer.status, answer.body) == (200, body)
+
+
+def test_prompts_are_logged_where_they_are_wanted(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(GATEWAY_LOG_PROMPTS="on")
+    gateway.secrets.remove(PROMPT)
+    answer = gateway.chat("mock")
+    assert PROMPT in gateway.logged(answer.headers["x-request-id"])["prompt"]
+    assert "warning: prompts are written to the log" in gateway.stderr
