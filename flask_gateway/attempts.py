@@ -15,9 +15,7 @@ import random
 import threading
 from collections.abc import Callable
 
-import msgspec
-
-from .core import Call
+from .core import Attempt, Call
 from .errors import (
     CircuitOpen,
     GatewayError,
@@ -41,17 +39,6 @@ PAUSE_MARGIN = 1.12
 
 #: Statuses that the SDKs try again by themselves.
 _RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One upstream, asked once. ``said``: its status, or our code when it gave none."""
-
-    upstream: str
-    said: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.upstream}:{self.said}:{self.seconds:.2f}s"
 
 
 class Budget:
@@ -90,7 +77,7 @@ class Ledger:
     """The attempts of one call, in order. Belongs to the thread that serves it."""
 
     def __init__(self, call: Call, budget: Budget, clock: Callable[[], float]) -> None:
-        self.attempts: list[Attempt] = []
+        self.attempts = call.attempts
         self._call = call
         self._budget = budget
         self._clock = clock
@@ -124,7 +111,7 @@ class Ledger:
         """
         self._errors.append(error)
         if not isinstance(error, UpstreamUnavailable):
-            self._note(Attempt(upstream, _said(error), seconds))
+            self._note(Attempt.failed(upstream, error, seconds))
         if isinstance(error, UpstreamTooLong):
             self._too_long.add(model)
         elif not error.another_may_help:
@@ -183,8 +170,3 @@ class Ledger:
 
     def _has_time(self, seconds: float) -> bool:
         return self._clock() + seconds <= self._call.deadline
-
-
-def _said(error: GatewayError) -> str:
-    answered = getattr(error, "answered", None)
-    return str(answered) if answered else error.code or str(error.status)

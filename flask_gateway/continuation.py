@@ -7,10 +7,11 @@ If it cannot go on, the caller sees why it broke, and nothing of what was tried 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 
-from .core import Call, Continues, Outcome, Service, Usage
-from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout
+from .core import Attempt, Call, Continues, Outcome, Service, Usage
+from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout, UpstreamUnavailable
 from .reply import Passing, Reply
 from .seam import Beginning, Opening, Seam, may_continue, resumed
 
@@ -37,10 +38,16 @@ def resume_at(
     """
     refusal: GatewayError | None = None
     for _, (service, model, how) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
+        began = time.monotonic()
         try:
-            return service.send(resumed(call.asking(model), beginning, how)).prime()
+            reply = service.send(resumed(call.asking(model), beginning, how)).prime()
         except GatewayError as error:
             refusal = error
+            if not isinstance(error, UpstreamUnavailable):
+                call.attempts.append(Attempt.failed(service.name, error, time.monotonic() - began))
+        else:
+            call.attempts.append(Attempt(service.name, "200", time.monotonic() - began))
+            return reply
     raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
 
 

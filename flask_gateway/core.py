@@ -72,6 +72,22 @@ class Ids(msgspec.Struct, frozen=True):
     tracestate: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """One upstream, asked once. ``said``: its status, or our code when it gave none."""
+
+    upstream: str
+    said: str
+    seconds: float
+
+    @classmethod
+    def failed(cls, upstream: str, error: GatewayError, seconds: float) -> Attempt:
+        answered = getattr(error, "answered", None)
+        return cls(upstream, str(answered) if answered else error.code or str(error.status), seconds)
+
+    def __str__(self) -> str:
+        return f"{self.upstream}:{self.said}:{self.seconds:.2f}s"
+
+
 class Call(msgspec.Struct, frozen=True):
     """One admitted-for-consideration request to a model.
 
@@ -82,6 +98,7 @@ class Call(msgspec.Struct, frozen=True):
     :param whole: a stream that is to be held back until it is complete (``whole.py``).
     :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
     :param cancellation: how it is called off before that.
+    :param attempts: who has been asked so far; what answers the call adds to it.
     """
 
     ids: Ids
@@ -95,6 +112,7 @@ class Call(msgspec.Struct, frozen=True):
     deadline: float = math.inf
     cancellation: Cancellation = msgspec.field(default_factory=Cancellation)
     whole: bool = False
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
 
     def asking(self, model: str) -> Call:
         """The same call under the name the upstream knows the model by."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from .core import Call, Ids, Outcome, Service, Usage
+from .core import Attempt, Call, Ids, Outcome, Service, Usage
 from .errors import CallerLeft, GatewayError, Verdict
 from .reply import Reply
 
@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed."""
+    """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed.
+
+    :param attempts: the upstreams that were asked, in order; none when the call was refused before.
+    """
 
     ids: Ids
     key: str | None
@@ -30,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     first_byte: float | None = None
     usage: Usage | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 #: An observer sees and changes nothing.
@@ -78,6 +82,7 @@ class Recorded:
             outcome=outcome.verdict.value,
             code=outcome.error.code if outcome.error else None,
             usage=outcome.usage,
+            attempts=tuple(call.attempts),
         )
 
     def tell(self, record: Record) -> None:

@@ -123,6 +123,17 @@ def test_what_the_caller_sees_is_the_cut_and_never_the_refusal(refusal: Exceptio
     assert outcome.usage == Usage(2, 1, source="estimated")
 
 
+def test_those_who_were_asked_to_go_on_are_attempts() -> None:
+    call = make_call(stream=True)
+    services = [Continuer("Hello", script=UpstreamUnreachable("x")), Continuer("Hello")]
+    first = reply_of("llama", call, sse(chunk("Hel"), done=False), CUT).prime()
+    list(continuing(first, call, resume_with(*services, call=call)))
+    assert [(one.upstream, one.said) for one in call.attempts] == [
+        ("spare", "upstream_unreachable"),
+        ("spare", "200"),
+    ]
+
+
 def test_a_continuation_that_breaks_too_ends_with_the_first_cut() -> None:
     script = [sse(OTHER_ROLE, other("lo wor"), done=False), UpstreamTimeout("the second one")]
     seen, outcome = play(sse(chunk("Hel"), done=False), CUT, to=Continuer("Hello world", script=script))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from conftest import make_call
@@ -18,6 +19,7 @@ from flask_gateway.errors import (
     GatewayError,
     RateLimited,
     UpstreamCut,
+    UpstreamError,
     UpstreamRefusal,
     UpstreamUnreachable,
     Verdict,
@@ -166,7 +168,7 @@ def test_a_caller_who_leaves_in_a_pause_is_not_waited_for() -> None:
 # ------------------------------------------------------------------ the record
 
 
-def recorded(service: FakeUpstream) -> tuple[Recorded, list[Record]]:
+def recorded(service: FakeUpstream | Dispatcher) -> tuple[Recorded, list[Record]]:
     told: list[Record] = []
 
     def broken(record: Record) -> None:
@@ -202,3 +204,18 @@ def test_a_stream_that_broke_is_recorded_with_its_reason() -> None:
     service, told = recorded(FakeUpstream("a", b"x", UpstreamCut("gone")))
     list(service.send(make_call()).prime())
     assert [(r.status, r.outcome, r.code) for r in told] == [(200, "failure", "upstream_stream_cut")]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [((b"x",), ["a:502", "b:200"]), ((UpstreamUnreachable("x"),), ["a:502", "b:upstream_unreachable"])],
+)
+def test_the_record_has_the_attempts_whatever_came_of_them(
+    second: tuple[bytes | Exception], said: list[str]
+) -> None:
+    full, first = FakeUpstream("full", CircuitOpen("x")), FakeUpstream("a", error_for(502, {}, b"", "a"))
+    service, told = recorded(dispatcher(full, first, FakeUpstream("b", *second)))
+    with suppress(UpstreamError):
+        list(service.send(make_call()))
+    (record,) = told
+    assert [f"{one.upstream}:{one.said}" for one in record.attempts] == said
