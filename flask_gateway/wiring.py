@@ -12,8 +12,9 @@ from .candidates import Candidates, Place
 from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
-from .guards.breaker import Breaker, Policy
+from .guards.breaker import Breaker
 from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
+from .guards.circuit import Policy
 from .guards.limiter import Limiter
 from .guards.slots import Slots
 from .observers.log import log_to

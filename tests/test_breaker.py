@@ -18,7 +18,8 @@ from flask_gateway.errors import (
     UpstreamThrottled,
     Verdict,
 )
-from flask_gateway.guards.breaker import Breaker, BreakerPermit, Policy
+from flask_gateway.guards.breaker import Breaker, BreakerPermit
+from flask_gateway.guards.circuit import Policy
 from flask_gateway.stores.memory import MemoryStore
 
 POLICY = Policy(max_failures=3, reset=30 * SECOND, lease=12 * SECOND)
