@@ -96,6 +96,8 @@ class Reply:
         self.upstream = upstream
         self.headers: dict[str, str] = {}
         self.transcript = transcript
+        #: Seconds until it had shown itself good, noted by whoever asked for it.
+        self.first: float | None = None
         self._source = source
         self._pending = b""
         self._over = False
@@ -183,6 +185,7 @@ class Reply:
         if self._settled:
             return
         self._settled = True
+        outcome = Outcome(outcome.verdict, outcome.usage, outcome.error, self.first)
         if self._drained:
             self._source.release()
         else:

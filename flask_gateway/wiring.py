@@ -27,7 +27,8 @@ from .upstreams.http import Http
 from .watcher import Watcher
 from .whole import Whole
 
-#: A probe that has not ended this long after the longest accepted silence no longer blocks the next.
+#: A probe that has not ended this long after its upstream must have begun to answer no longer blocks the
+#: next. One that is a long stream goes on beside it, and still counts at its end.
 PROBE_GRACE = 2.0
 
 #: The background thread of this process. It begins when it is first needed, so not before the fork.
@@ -78,7 +79,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         store=store,
         recorded=Recorded(guarded, [log_to(settings.log)]),
         watcher=WATCHER,
-        longest=max(_clocks(upstream, settings).total for upstream in settings.upstreams),
+        longest=max(place.clocks.total for place in places.values()),
     )
 
 
@@ -92,8 +93,9 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
         slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
-            service = open_upstream(upstream, http, msgspec.structs.replace(clocks, **mine.clocks))
-            breaker = _breaker(upstream.name, model, settings, store)
+            its_clocks = msgspec.structs.replace(clocks, **mine.clocks)
+            service = open_upstream(upstream, http, its_clocks)
+            breaker = Breaker(upstream.name, store, _policy(its_clocks, settings), model)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
             guards: list[Guard] = [breaker, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
@@ -102,6 +104,7 @@ def _places(settings: Settings, routes: Routes, store: Store, slots: Slots) -> I
                 model=model,
                 service=Guarded(service, guards),
                 breaker=breaker,
+                clocks=its_clocks,
                 limits={upstream.name: upstream.max_in_flight, pair: mine.max_in_flight},
                 continues=upstream.continues,
             )
@@ -129,13 +132,14 @@ def _slot(name: str, limit: int, counted: bool, slots: Slots) -> list[Guard]:
     return [UpstreamBulkhead(name, limit, slots)] if limit else []
 
 
-def _breaker(upstream: str, model: str | None, settings: Settings, store: Store) -> Breaker:
-    policy = Policy(
+def _policy(clocks: Clocks, settings: Settings) -> Policy:
+    return Policy(
         max_failures=settings.circuit_breaker_max_failures,
         reset=int(settings.circuit_breaker_reset_seconds * SECOND),
-        lease=int((settings.request_timeout_seconds + PROBE_GRACE) * SECOND),
+        lease=int((max(clocks.first_byte, clocks.first_token) + PROBE_GRACE) * SECOND),
+        successes=settings.circuit_breaker_successes,
+        slow=int(settings.circuit_breaker_slow_seconds * SECOND),
     )
-    return Breaker(upstream, store, policy, model)
 
 
 def _routes(settings: Settings) -> Routes:

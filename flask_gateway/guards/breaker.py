@@ -5,16 +5,20 @@ What it decides is in ``circuit.py``; here it is kept in a store, asked, and tol
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 
 import msgspec
 
 from ..core import SECOND, Call, Outcome, Store, Value, state_key
-from ..errors import CircuitOpen, UpstreamCooling
+from ..errors import CircuitOpen, UpstreamCooling, Verdict
 from .circuit import (
     DEFAULT_COOL_DOWN,
+    DENIAL,
+    JITTER,
     MAX_COOL_DOWN,
+    End,
     Phase,
     Policy,
     Refusal,
@@ -22,8 +26,11 @@ from .circuit import (
     Ticket,
     admit,
     believable,
+    denied,
     settle,
 )
+
+log = logging.getLogger(__name__)
 
 #: Nothing is remembered of an upstream that nobody has called for so long, seconds.
 FORGET_AFTER = 3600.0
@@ -33,6 +40,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
 
     :param model: the one model of the upstream that it is about, if it is not about all of it.
+    :param credential_refused: others are asked first, because it did not take our credential of late.
     """
 
     upstream: str
@@ -41,6 +49,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: float | None
     model: str | None = None
     cooling: bool = False
+    credential_refused: bool = False
 
 
 class Breaker:
@@ -55,7 +64,7 @@ class Breaker:
         self._store = store
         self._policy = policy
         self._key = state_key("breaker", upstream if model is None else f"{upstream}/{model}")
-        self._ttl = policy.reset / SECOND + FORGET_AFTER
+        self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
         """:raises CircuitOpen: it has failed too often. :raises UpstreamCooling: it wants a pause."""
@@ -80,17 +89,23 @@ class Breaker:
         )
 
     def settle(self, ticket: Ticket, outcome: Outcome) -> None:
-        ended = (outcome.verdict, _pause(outcome))
+        end = self._end(outcome)
 
-        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+        def change(value: Value | None, now: int) -> tuple[Value | None, bool]:
             state = self._state(value)
-            after = settle(state, now, self._policy, ticket, ended)
-            return (value if after is state else after), None
+            after = settle(state, now, self._policy, ticket, end)
+            return (value if after is state else after), after.denied_until > state.denied_until
 
         # Mostly there is nothing to write, and a read tells that for less than an update does.
         seen = self._store.read(self._key)
-        if change(seen, self._store.now())[0] is not seen:
-            self._store.update(self._key, change, self._ttl)
+        anything = change(seen, self._store.now())[0] is not seen
+        if anything and self._store.update(self._key, change, self._ttl):
+            self._warn(outcome)
+
+    @property
+    def denied(self) -> bool:
+        """Whether it has refused our credential of late, so that others should be asked before it."""
+        return denied(self._state(self._store.read(self._key)), self._store.now())
 
     def status(self) -> Status:
         now = self._store.now()
@@ -104,12 +119,30 @@ class Breaker:
             retry_after=round(wait / SECOND, 3) if wait > 0 else None,
             model=self.model,
             cooling=now < state.cool_until,
+            credential_refused=denied(state, now),
         )
 
     def _admit(self, value: Value | None, now: int) -> tuple[Value | None, Ticket | Refusal]:
         state = self._state(value)
         after, answer = admit(state, now, self._policy)
         return (value if after is state else after), answer
+
+    def _end(self, outcome: Outcome) -> End:
+        verdict, first, slow = outcome.verdict, outcome.first, self._policy.slow
+        return End(
+            verdict,
+            _pause(outcome) if verdict is Verdict.THROTTLED else 0,
+            slow > 0 and first is not None and first * SECOND > slow,
+            random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
+        )
+
+    def _warn(self, outcome: Outcome) -> None:
+        log.warning(
+            "upstream '%s' does not serve the gateway's credential (status %s): for %.0f s it is asked last",
+            self.upstream,
+            getattr(outcome.error, "answered", None),
+            DENIAL,
+        )
 
     @staticmethod
     def _state(value: Value | None) -> State:
