@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from flask_gateway.core import SECOND, Call, Caller, Guard, Ids, Operation, Outcome, Store
 from flask_gateway.errors import Verdict
-from flask_gateway.guards.breaker import Breaker, Policy
+from flask_gateway.guards.breaker import Breaker
 from flask_gateway.guards.bulkhead import UpstreamBulkhead
+from flask_gateway.guards.circuit import Policy
 from flask_gateway.guards.limiter import Limiter
 from flask_gateway.guards.slots import Slots
 from flask_gateway.guards.window import GRAINS

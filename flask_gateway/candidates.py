@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from .balance import Balancer
+from .config import Clocks
 from .core import Call, Caller, Continues, Service
 from .dispatch import Candidate
 from .errors import UnknownModel
@@ -20,6 +21,7 @@ class Place(msgspec.Struct, frozen=True):
     """A target with what guards it.
 
     :param model: the one model it is for; ``None``: whatever the upstream is asked for.
+    :param clocks: how long it may take.
     :param limits: calls under way at once, by what they are counted under; 0 means without limit.
     :param continues: how it goes on with an answer that another has begun; ``None``: it cannot.
     """
@@ -28,13 +30,15 @@ class Place(msgspec.Struct, frozen=True):
     model: str | None
     service: Service
     breaker: Breaker
+    clocks: Clocks
     limits: Mapping[str, int]
     continues: Continues | None = None
 
 
 class Explained(msgspec.Struct, frozen=True):
     """A candidate of a route, and why it is asked or not: ``chosen``, ``next``, ``open``, ``cooling``,
-    ``full`` or ``not allowed``. ``retry_after``: seconds until that may change, if that is known."""
+    ``full``, ``credential refused`` (asked after all others) or ``not allowed``. ``retry_after``: seconds
+    until that may change, if that is known."""
 
     tier: int
     upstream: str
@@ -64,9 +68,18 @@ class Candidates:
     def __call__(self, call: Call) -> Iterator[Candidate]:
         """:raises UnknownModel: there is no route for the model, or for one of the caller's own chain."""
         route = self._route(call.model, call.fallbacks)
+        # Whom nobody could be asked before need not be looked at.
+        alone = len(route.tiers) == len(route.tiers[0]) == 1
+        denied = []
         for tier in self._balancer.ordered(route):
             for target in tier:
-                yield Candidate(self._place(target).service, target.model)
+                place = self._place(target)
+                candidate = Candidate(place.service, target.model)
+                if alone or not place.breaker.denied:
+                    yield candidate
+                else:
+                    denied.append(candidate)
+        yield from denied
 
     def explain(self, caller: Caller, model: str) -> list[Explained]:
         """What a call of that caller would meet now, target by target. Asks nobody, takes no turn."""
@@ -110,4 +123,6 @@ class Candidates:
         for name, limit in place.limits.items():
             if limit and self._slots.taken(upstream_key(name)) >= limit:
                 return "full", None
+        if status.credential_refused:
+            return "credential refused", None
         return "", None

@@ -170,6 +170,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_per_key: int = 0
     circuit_breaker_max_failures: int = 5
     circuit_breaker_reset_seconds: float = 30.0
+    circuit_breaker_successes: int = 1
+    circuit_breaker_slow_seconds: float = 0.0
     request_timeout_seconds: float = 10.0
     max_body_bytes: int = 16 * 1024 * 1024
     state: str = "shared://"

@@ -138,11 +138,15 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How what was admitted ended. Exactly one per permit and per reply."""
+    """How what was admitted ended. Exactly one per permit and per reply.
+
+    :param first: seconds until the answer had shown itself good; ``None``: it never did, or nobody looked.
+    """
 
     verdict: Verdict
     usage: Usage | None = None
     error: GatewayError | None = None
+    first: float | None = None
 
 
 class Service(Protocol):

@@ -138,5 +138,6 @@ class Dispatcher:
                 if call.cancellation.error is not None:
                     raise ledger.closed(call.cancellation.error) from None
             else:
-                ledger.succeeded(candidate.service.name, self._clock() - began, candidate.model)
+                reply.first = self._clock() - began
+                ledger.succeeded(candidate.service.name, reply.first, candidate.model)
                 return reply

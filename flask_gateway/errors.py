@@ -24,6 +24,8 @@ class Verdict(Enum):
     IGNORED = "ignored"
     #: The upstream is well, the request was wrong: heals a probe, clears no count.
     ANSWERED = "answered"
+    #: The upstream is well and does not take our credential: others are asked first for a while.
+    DENIED = "denied"
     #: The upstream is well and wants a pause.
     THROTTLED = "throttled"
 
@@ -283,7 +285,7 @@ class UpstreamAuthFailed(UpstreamError):
     """The upstream refused *our* credential. The caller's own key was fine, so never a 401."""
 
     code = "upstream_auth_failed"
-    verdict = Verdict.IGNORED
+    verdict = Verdict.DENIED
 
 
 class UpstreamMisconfigured(UpstreamError):
@@ -332,3 +334,9 @@ class UpstreamThrottled(UpstreamRefusal):
 
     another_may_help = True
     verdict = Verdict.THROTTLED
+
+
+class UpstreamQuotaExhausted(UpstreamThrottled):
+    """A 429 that no pause mends: what our credential may spend is spent."""
+
+    verdict = Verdict.DENIED

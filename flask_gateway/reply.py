@@ -137,6 +137,8 @@ class Reply:
         self.upstream = upstream
         self.headers: dict[str, str] = {}
         self.transcript = transcript
+        #: Seconds until it had shown itself good, noted by whoever asked for it.
+        self.first: float | None = None
         self._source = source
         self._pending = b""
         self._closers: list[Closer] = []
@@ -254,7 +256,7 @@ class Reply:
         """Tell every closer, once, last added first; none can keep another from being told."""
         if self.outcome is not None:
             return
-        self.outcome = outcome
+        self.outcome = outcome = Outcome(outcome.verdict, outcome.usage, outcome.error, self.first)
         if not self._drained:
             self._source.close()
         self._tell(partial(self._settle, outcome, self._drained))

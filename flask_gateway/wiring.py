@@ -13,8 +13,9 @@ from .candidates import Candidates, Place
 from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
-from .guards.breaker import Breaker, Phase, Policy
+from .guards.breaker import Breaker
 from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
+from .guards.circuit import Phase, Policy
 from .guards.limiter import Limiter
 from .guards.slots import Slots
 from .observers.families import families
@@ -29,7 +30,8 @@ from .upstreams.http import Http
 from .watcher import Watcher
 from .whole import Whole
 
-#: A probe that has not ended this long after the longest accepted silence no longer blocks the next.
+#: A probe that has not ended this long after its upstream must have begun to answer no longer blocks the
+#: next. One that is a long stream goes on beside it, and still counts at its end.
 PROBE_GRACE = 2.0
 
 #: The background thread of this process. It begins when it is first needed, so not before the fork.
@@ -95,7 +97,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         watcher=WATCHER,
         draining=DRAINING,
         counted=_balanced(settings) | {one.name for one in settings.upstreams if one.max_in_flight},
-        longest=max(_clocks(upstream, settings).total for upstream in settings.upstreams),
+        longest=max(place.clocks.total for place in places.values()),
     )
 
 
@@ -116,8 +118,9 @@ def _places(
         slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
-            service = open_upstream(upstream, http, msgspec.structs.replace(clocks, **mine.clocks))
-            breaker = _breaker(upstream.name, model, settings, store, metrics)
+            its_clocks = msgspec.structs.replace(clocks, **mine.clocks)
+            service = open_upstream(upstream, http, its_clocks)
+            breaker = _breaker(upstream.name, model, store, _policy(its_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
             guards: list[Guard] = [breaker, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
@@ -126,6 +129,7 @@ def _places(
                 model=model,
                 service=Guarded(service, guards),
                 breaker=breaker,
+                clocks=its_clocks,
                 limits={upstream.name: upstream.max_in_flight, pair: mine.max_in_flight},
                 continues=upstream.continues,
             )
@@ -153,16 +157,21 @@ def _slot(name: str, limit: int, counted: bool, slots: Slots) -> list[Guard]:
     return [UpstreamBulkhead(name, limit, slots)] if limit else []
 
 
-def _breaker(upstream: str, model: str | None, settings: Settings, store: Store, metrics: Metrics) -> Breaker:
+def _breaker(upstream: str, model: str | None, store: Store, policy: Policy, metrics: Metrics) -> Breaker:
     def count(before: Phase, after: Phase) -> None:
         metrics.breaker_changed(upstream, model, before.name.lower(), after.name.lower())
 
-    policy = Policy(
+    return Breaker(upstream, store, policy, model, count)
+
+
+def _policy(clocks: Clocks, settings: Settings) -> Policy:
+    return Policy(
         max_failures=settings.circuit_breaker_max_failures,
         reset=int(settings.circuit_breaker_reset_seconds * SECOND),
-        lease=int((settings.request_timeout_seconds + PROBE_GRACE) * SECOND),
+        lease=int((max(clocks.first_byte, clocks.first_token) + PROBE_GRACE) * SECOND),
+        successes=settings.circuit_breaker_successes,
+        slow=int(settings.circuit_breaker_slow_seconds * SECOND),
     )
-    return Breaker(upstream, store, policy, model, count)
 
 
 def _routes(settings: Settings) -> Routes:

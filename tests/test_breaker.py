@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import msgspec
 import pytest
 from conftest import make_call
 from hypothesis import settings
@@ -18,13 +21,20 @@ from flask_gateway.errors import (
     UpstreamThrottled,
     Verdict,
 )
-from flask_gateway.guards.breaker import Breaker, BreakerPermit, Policy
+from flask_gateway.guards.breaker import Breaker, BreakerPermit
+from flask_gateway.guards.circuit import Policy, State
 from flask_gateway.stores.memory import MemoryStore
+from flask_gateway.upstreams.status import error_for
 
-POLICY = Policy(max_failures=3, reset=30 * SECOND, lease=12 * SECOND)
+POLICY = Policy(max_failures=3, reset=30 * SECOND, lease=12 * SECOND, slow=2 * SECOND)
+#: One that a few failures in a row do not open, but their share does.
+BY_RATE = msgspec.structs.replace(POLICY, max_failures=20)
+TWICE = msgspec.structs.replace(POLICY, successes=2)
 
 SUCCESS = Outcome(Verdict.SUCCESS)
 FAILURE = Outcome(Verdict.FAILURE)
+SLOW = Outcome(Verdict.SUCCESS, first=2.5)
+DENIED = Outcome(Verdict.DENIED, error=error_for(401, {}, b"", "llama"))
 IGNORED = Outcome(Verdict.IGNORED)
 ANSWERED = Outcome(Verdict.ANSWERED)
 
@@ -91,17 +101,78 @@ def test_one_probe_goes_when_the_time_has_come(breaker: Breaker, clock: HandCloc
     go(breaker)
 
 
-def test_a_probe_that_fails_opens_again_for_the_whole_time(breaker: Breaker, clock: HandClock) -> None:
+def openings(breaker: Breaker, clock: HandClock, count: int) -> list[float]:
+    """Open it, let so many probes fail, and say for how long it was open each time, seconds."""
+    trip(breaker)
+    waits = []
+    for _ in range(count):
+        wait = refused(breaker).retry_after
+        assert wait is not None
+        waits.append(wait)
+        clock.advance(wait - 0.01)
+        refused(breaker)
+        clock.advance(0.01 + 1e-6)
+        go(breaker).settle(FAILURE)
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("reset", "expected"),
+    [
+        (5.0, [5, 10, 20, 40, 60, 60]),
+        (30.0, [30, 60, 60]),
+        (100.0, [100, 100, 100]),
+    ],
+)
+def test_a_probe_that_fails_opens_again_for_twice_as_long(
+    store: MemoryStore, clock: HandClock, reset: float, expected: list[float]
+) -> None:
+    breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, reset=int(reset * SECOND)))
+    first, *repeated = openings(breaker, clock, len(expected))
+    assert first == reset
+    assert repeated == [pytest.approx(wait, rel=0.2) for wait in expected[1:]]
+
+
+def test_repeated_openings_differ_from_one_breaker_to_the_next(store: MemoryStore, clock: HandClock) -> None:
+    waits = {openings(Breaker(f"u{number}", store, POLICY), clock, 2)[1] for number in range(8)}
+    assert len(waits) == 8
+    assert max(waits) - min(waits) > 1
+
+
+def test_a_close_forgets_how_often_it_has_opened(breaker: Breaker, clock: HandClock) -> None:
+    openings(breaker, clock, 2)
+    clock.advance(72)
+    go(breaker).settle(SUCCESS)
+    trip(breaker)
+    assert refused(breaker).retry_after == 30
+
+
+def test_several_successes_close_if_it_is_set_so(store: MemoryStore, clock: HandClock) -> None:
+    breaker = Breaker("llama", store, TWICE)
     trip(breaker)
     clock.advance(30)
-    go(breaker).settle(FAILURE)
-    clock.advance(29.9)
+    first = go(breaker)
     refused(breaker)
-    clock.advance(0.1)
-    go(breaker)
+    first.settle(SUCCESS)
+    assert breaker.status().state == "HALF_OPEN"
+    second = go(breaker)
+    refused(breaker)
+    second.settle(SUCCESS)
+    assert breaker.status().state == "CLOSED"
 
 
-@pytest.mark.parametrize("outcome", [ANSWERED, throttled(None)])
+def test_successes_that_are_not_in_a_row_do_not_close(store: MemoryStore, clock: HandClock) -> None:
+    breaker = Breaker("llama", store, TWICE)
+    trip(breaker)
+    clock.advance(30)
+    for outcome in (SUCCESS, FAILURE):
+        go(breaker).settle(outcome)
+    clock.advance(72)
+    go(breaker).settle(SUCCESS)
+    assert breaker.status().state == "HALF_OPEN"
+
+
+@pytest.mark.parametrize("outcome", [ANSWERED, DENIED, throttled(None)])
 def test_a_probe_that_got_any_answer_closes(breaker: Breaker, clock: HandClock, outcome: Outcome) -> None:
     trip(breaker)
     clock.advance(30)
@@ -191,6 +262,137 @@ def test_a_429_cools_down_and_does_not_count(
         go(breaker)
 
 
+# ------------------------------------------------------------------ how many of the last ten seconds
+
+
+@pytest.fixture
+def by_rate(store: MemoryStore) -> Breaker:
+    return Breaker("llama", store, BY_RATE)
+
+
+def state_after(breaker: Breaker, outcomes: list[Outcome]) -> str:
+    for outcome in outcomes:
+        go(breaker).settle(outcome)
+    return breaker.status().state
+
+
+@pytest.mark.parametrize("bad", [10, 20])
+def test_it_opens_when_half_of_enough_calls_failed(by_rate: Breaker, bad: int) -> None:
+    mixed = [FAILURE, SUCCESS] * (20 - bad) + [FAILURE] * (2 * bad - 20)
+    assert state_after(by_rate, mixed[:-1]) == "CLOSED"
+    assert state_after(by_rate, mixed[-1:]) == "OPEN"
+
+
+def test_less_than_half_is_not_enough(by_rate: Breaker) -> None:
+    assert state_after(by_rate, [FAILURE] * 9 + [SUCCESS] * 11 + [FAILURE, SUCCESS] * 30) == "CLOSED"
+
+
+def test_who_allows_more_in_a_row_is_not_overruled_by_a_share(store: MemoryStore) -> None:
+    breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, max_failures=100))
+    assert state_after(breaker, [SUCCESS, FAILURE] * 50) == "CLOSED"
+    assert state_after(breaker, [FAILURE]) == "OPEN"
+
+
+def test_what_says_nothing_of_the_upstream_is_not_in_the_share(by_rate: Breaker) -> None:
+    quiet = [IGNORED, ANSWERED, throttled(0), DENIED] * 10
+    assert state_after(by_rate, [FAILURE, *quiet, SUCCESS, *[FAILURE] * 17]) == "CLOSED"
+    assert state_after(by_rate, [FAILURE]) == "OPEN"
+
+
+def test_the_window_begins_with_the_first_failure(by_rate: Breaker, clock: HandClock) -> None:
+    assert state_after(by_rate, [SUCCESS] * 100 + [FAILURE] * 10) == "CLOSED"
+    clock.advance(9.9)
+    assert state_after(by_rate, [SUCCESS] * 9) == "CLOSED"
+    assert state_after(by_rate, [SUCCESS]) == "OPEN"
+
+
+def test_the_window_is_over_after_ten_seconds(by_rate: Breaker, clock: HandClock) -> None:
+    assert state_after(by_rate, [FAILURE] * 19) == "CLOSED"
+    clock.advance(10)
+    assert state_after(by_rate, [SUCCESS] * 5 + [FAILURE] * 19) == "CLOSED"
+    assert state_after(by_rate, [FAILURE]) == "OPEN"
+
+
+def test_what_was_counted_before_it_opened_is_not_counted_again(by_rate: Breaker, clock: HandClock) -> None:
+    assert state_after(by_rate, [FAILURE] * 20) == "OPEN"
+    clock.advance(30)
+    assert state_after(by_rate, [SUCCESS, SUCCESS, FAILURE]) == "CLOSED"
+
+
+def test_a_clock_set_back_ends_the_window(by_rate: Breaker, clock: HandClock) -> None:
+    assert state_after(by_rate, [FAILURE] * 19) == "CLOSED"
+    clock.advance(-900)
+    assert state_after(by_rate, [SUCCESS] + [FAILURE] * 19) == "CLOSED"
+
+
+def test_it_opens_when_four_fifths_were_slow(by_rate: Breaker) -> None:
+    assert state_after(by_rate, [SLOW] * 15 + [SUCCESS] * 4) == "CLOSED"
+    assert state_after(by_rate, [SLOW]) == "OPEN"
+
+
+def test_less_than_four_fifths_of_slow_calls_is_not_enough(by_rate: Breaker) -> None:
+    assert state_after(by_rate, [SLOW] * 15 + [SUCCESS] * 5 + [SLOW, SUCCESS] * 20) == "CLOSED"
+
+
+def test_nothing_is_slow_unless_it_is_set(store: MemoryStore) -> None:
+    breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, slow=0))
+    assert state_after(breaker, [Outcome(Verdict.SUCCESS, first=1e6)] * 30) == "CLOSED"
+    assert list(store.scan("")) == []
+
+
+def test_a_probe_that_is_slow_opens_again(breaker: Breaker, clock: HandClock) -> None:
+    trip(breaker)
+    clock.advance(30)
+    assert state_after(breaker, [SLOW]) == "OPEN"
+    assert breaker.status().failures == POLICY.max_failures
+
+
+# ------------------------------------------------------------------ our credential
+
+
+def test_a_refused_credential_is_noted_for_a_minute(breaker: Breaker, clock: HandClock) -> None:
+    assert not breaker.denied
+    go(breaker).settle(DENIED)
+    assert (breaker.denied, breaker.status().credential_refused) == (True, True)
+    assert (breaker.status().state, breaker.status().retry_after) == ("CLOSED", None)
+    clock.advance(59.9)
+    assert breaker.denied
+    clock.advance(0.1)
+    assert not breaker.denied
+
+
+def test_a_success_clears_it(breaker: Breaker) -> None:
+    for outcome in (DENIED, ANSWERED, FAILURE):
+        go(breaker).settle(outcome)
+    assert breaker.denied
+    go(breaker).settle(SUCCESS)
+    assert not breaker.denied
+
+
+def test_it_is_logged_once_in_that_minute(
+    breaker: Breaker, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(7):
+        go(breaker).settle(DENIED)
+        clock.advance(10)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (
+            logging.WARNING,
+            "upstream 'llama' does not serve the gateway's credential (status 401): "
+            "for 60 s it is asked last",
+        )
+    ] * 2
+
+
+def test_a_clock_set_back_forgets_it(breaker: Breaker, clock: HandClock) -> None:
+    go(breaker).settle(DENIED)
+    clock.advance(-3600)
+    assert not breaker.denied
+
+
+# ------------------------------------------------------------------ its clock, its store
+
+
 def test_a_clock_set_back_by_an_hour_does_not_hold_for_an_hour(breaker: Breaker, clock: HandClock) -> None:
     trip(breaker)
     clock.advance(-3600)
@@ -214,19 +416,27 @@ def test_an_upstream_error_counts_with_its_own_verdict(breaker: Breaker) -> None
     assert breaker.status().failures == 1
 
 
+#: Everything at once: a share of calls opens it as well as a few failures in a row, and two successes close.
+ALL = msgspec.structs.replace(TWICE, max_failures=15)
+
+
 class BreakerMachine(RuleBasedStateMachine):
     """Calls begin and end in any order, with any verdict, while time passes. The model keeps whole
-    seconds and plain variables."""
+    seconds, plain variables, and of the window a list of all that ended in it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = HandClock()
-        self.breaker = Breaker("m", MemoryStore(self.clock), POLICY)
-        self.now = 0
-        self.phase, self.failures, self.until, self.era, self.cool = "CLOSED", 0, 0, 0, 0
-        self.open: list[tuple[BreakerPermit, int, int]] = []
+        self.store = MemoryStore(self.clock)
+        self.breaker = Breaker("m", self.store, ALL)
+        self.now = self.denied = 0
+        self.phase, self.failures, self.until, self.era = "CLOSED", 0, 0.0, 0
+        self.reopened = self.successes = 0
+        self.began: int | None = None
+        self.ended: list[tuple[bool, bool]] = []
+        self.open: list[tuple[BreakerPermit, int, float]] = []
 
-    @rule(seconds=st.sampled_from([1, 5, 11, 12, 29, 30, 31, 100]))
+    @rule(seconds=st.sampled_from([1, 5, 9, 11, 12, 29, 30, 31, 100]))
     def pass_time(self, seconds: int) -> None:
         self.now += seconds
         self.clock.advance(seconds)
@@ -235,15 +445,11 @@ class BreakerMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         try:
             permit = go(self.breaker)
-        except UpstreamCooling:
-            assert self.now < self.cool
         except CircuitOpen:
-            assert self.now >= self.cool
             assert self.phase != "CLOSED"
             assert self.now < self.until
         else:
-            assert self.now >= self.cool
-            lease = 0
+            lease = 0.0
             if self.phase != "CLOSED":
                 assert self.now >= self.until
                 self.era += self.phase == "OPEN"
@@ -252,29 +458,81 @@ class BreakerMachine(RuleBasedStateMachine):
             self.open.append((permit, self.era, lease))
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), verdict=st.sampled_from(Verdict))
-    def end(self, data: st.DataObject, verdict: Verdict) -> None:
+    @rule(data=st.data(), verdict=st.sampled_from(Verdict), slow=st.booleans())
+    def end(self, data: st.DataObject, verdict: Verdict, slow: bool) -> None:
         permit, era, lease = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        slow = slow and verdict is Verdict.SUCCESS
+        self.settle(permit, verdict, slow)
+        if era == self.era:
+            self.count(verdict, slow, lease)
+
+    @precondition(lambda self: self.phase == "CLOSED")
+    @rule(
+        count=st.integers(5, 15),
+        verdict=st.sampled_from([Verdict.SUCCESS, Verdict.FAILURE]),
+        slow=st.booleans(),
+    )
+    def many(self, count: int, verdict: Verdict, slow: bool) -> None:
+        permits = [(go(self.breaker), self.era) for _ in range(count)]
+        for permit, era in permits:
+            self.settle(permit, verdict, slow)
+            if era == self.era:
+                self.count(verdict, slow, 0)
+
+    def settle(self, permit: BreakerPermit, verdict: Verdict, slow: bool) -> None:
         # A pause of 0 s keeps the jitter out of the model; that pauses work is tested above.
-        permit.settle(throttled(0) if verdict is Verdict.THROTTLED else Outcome(verdict))
-        if era != self.era:
-            return
-        if verdict is Verdict.FAILURE:
-            self.failures += 1
-            if self.phase == "HALF_OPEN" or self.failures >= 3:
-                self.phase, self.until, self.era = "OPEN", self.now + 30, self.era + 1
-        elif self.phase == "HALF_OPEN":
-            if verdict is Verdict.IGNORED:
-                self.until = self.now if self.until == lease else self.until
-            else:
-                self.phase, self.failures, self.era = "CLOSED", 0, self.era + 1
-        elif verdict is Verdict.SUCCESS:
+        zero = throttled(0) if verdict is Verdict.THROTTLED else Outcome(verdict, first=2.5 if slow else 1.5)
+        permit.settle(zero)
+
+    def count(self, verdict: Verdict, slow: bool, lease: float) -> None:
+        """What the end of a call of this era does to the model."""
+        failed = verdict is Verdict.FAILURE
+        if verdict is Verdict.DENIED and self.now >= self.denied:
+            self.denied = self.now + 60
+        if verdict is Verdict.SUCCESS:
+            self.denied = 0
+        self.failures += failed
+        if self.phase == "HALF_OPEN":
+            return self.probed(verdict, failed or slow, lease)
+        if verdict is Verdict.SUCCESS:
             self.failures = 0
+        if verdict not in (Verdict.SUCCESS, Verdict.FAILURE):
+            return None
+        if self.began is None or self.now >= self.began + 10:
+            self.began, self.ended = (self.now, []) if failed or slow else (None, [])
+        if self.began is not None:
+            self.ended.append((failed, slow))
+        shares = [sum(ended) / len(self.ended) for ended in zip(*self.ended, strict=True)] or [0, 0]
+        by_share = len(self.ended) >= 20 and (shares[0] >= 0.5 or shares[1] >= 0.8)
+        if self.failures >= 15 or by_share:
+            self.change("OPEN", self.now + 30)
+        return None
+
+    def probed(self, verdict: Verdict, bad: bool, lease: float) -> None:
+        if bad:
+            self.reopened += 1
+            self.change("OPEN", self.now)
+            # Only how long, within its bounds, is taken from what is tested.
+            wait = (State(*self.store.read("breaker:m") or ()).until - self.store.now()) / SECOND
+            assert 48 <= wait <= 72
+            self.until = self.now + wait
+            return
+        self.successes += verdict is not Verdict.IGNORED
+        if self.successes == 2:
+            self.reopened = self.failures = 0
+            self.change("CLOSED", 0)
+        elif self.until == lease:
+            self.until = self.now
+
+    def change(self, phase: str, until: float) -> None:
+        self.phase, self.until, self.era = phase, until, self.era + 1
+        self.successes, self.began, self.ended = 0, None, []
 
     @invariant()
     def the_status_is_the_models(self) -> None:
         status = self.breaker.status()
         assert (status.state, status.failures) == (self.phase, self.failures)
+        assert status.credential_refused == (self.now < self.denied)
 
 
 TestBreakerMachine = BreakerMachine.TestCase

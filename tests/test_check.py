@@ -127,6 +127,8 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "max_concurrent_per_key = 0  (from default)",
         "circuit_breaker_max_failures = 5  (from default)",
         "circuit_breaker_reset_seconds = 30  (from default)",
+        "circuit_breaker_successes = 1  (from default)",
+        "circuit_breaker_slow_seconds = 0  (from default)",
         "request_timeout_seconds = 2.5  (from environment)",
         "default_upstream = none  (from default)",
         "max_body_bytes = 16777216  (from default)",

@@ -64,6 +64,16 @@ FAILURES = "expected a whole number of failures, at least 1"
         ("CIRCUIT_BREAKER_RESET_SECONDS", "nan", f"='nan': {SECONDS}"),
         ("CIRCUIT_BREAKER_RESET_SECONDS", "inf", f"='inf': {SECONDS}"),
         ("CIRCUIT_BREAKER_RESET_SECONDS", "1e999", f"='1e999': {SECONDS}, from 0.001 to 10000000"),
+        (
+            "CIRCUIT_BREAKER_SUCCESSES",
+            "0",
+            "='0': expected a whole number of successes, at least 1",
+        ),
+        (
+            "CIRCUIT_BREAKER_SLOW_SECONDS",
+            "-1",
+            "='-1': expected a number of seconds, 0 for never",
+        ),
         ("REQUEST_TIMEOUT_SECONDS", "0", f"='0': {SECONDS}, from 0.001 to 10000000"),
         ("REQUEST_TIMEOUT_SECONDS", "10s", f"='10s': {SECONDS}"),
         ("MAX_BODY_BYTES", "16MB", "='16MB': expected a whole number of bytes, at least 1"),

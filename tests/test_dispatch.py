@@ -98,6 +98,20 @@ def test_a_reply_settles_when_it_ends_and_not_before() -> None:
     assert guard.verdicts == [Verdict.SUCCESS]
 
 
+def test_a_guard_is_told_how_long_the_answer_took_to_show_itself_good() -> None:
+    clock, guard = SecondsClock(), FakeGuard()
+
+    class Slow(FakeUpstream):
+        def send(self, call: Call) -> Reply:
+            clock.now += 2.5
+            return super().send(call)
+
+    reply = dispatcher(Guarded(Slow("u", b"a", b"b"), [guard]), clock=clock).send(make_call())
+    clock.now += 60
+    list(reply)
+    assert [outcome.first for outcome in guard.settled] == [2.5]
+
+
 class SecondsClock:
     """Seconds that pass only in sleep."""
 

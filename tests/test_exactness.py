@@ -21,7 +21,8 @@ from stores_support import Child
 from flask_gateway.core import SECOND, Outcome, Value
 from flask_gateway.errors import CircuitOpen, Verdict
 from flask_gateway.guards import slots as slots_module
-from flask_gateway.guards.breaker import Breaker, Phase, Policy, State
+from flask_gateway.guards.breaker import Breaker
+from flask_gateway.guards.circuit import Phase, Policy, State
 from flask_gateway.guards.slots import Slots
 from flask_gateway.guards.window import Take
 from flask_gateway.stores.shared import SharedStore

@@ -24,7 +24,7 @@ def one(upstream: str, model: str = "m") -> tuple[CandidateSettings, ...]:
 def routed(store: MemoryStore) -> Any:
     upstreams = tuple(
         UpstreamSettings(name=name, url="mock://local", max_in_flight=1 if name == "full" else 0)
-        for name in ("sick", "paused", "full", "well", "spare")
+        for name in ("sick", "paused", "full", "denied", "well", "spare")
     )
     tiers = tuple(one(upstream.name) for upstream in upstreams)
     settings = make_settings(upstreams=upstreams, models=(ModelSettings(name="fast", tiers=tiers),))
@@ -38,6 +38,7 @@ def test_every_candidate_has_its_reason(routed: Any) -> None:
         breakers["sick", "m"].admit(make_call()).settle(Outcome(Verdict.FAILURE))
     pause = UpstreamThrottled("slow", status=429, said={}, retry_after=9)
     breakers["paused", "m"].admit(make_call()).settle(Outcome(Verdict.THROTTLED, error=pause))
+    breakers["denied", "m"].admit(make_call()).settle(Outcome(Verdict.DENIED))
     gateway.candidates._slots.acquire("slots:upstream:full", 1)
     client: FlaskClient = routed.test_client()
     shown = client.get("/v1/routes/fast", headers=AUTH).json
@@ -45,6 +46,7 @@ def test_every_candidate_has_its_reason(routed: Any) -> None:
         ("sick", "open"),
         ("paused", "cooling"),
         ("full", "full"),
+        ("denied", "credential refused"),
         ("well", "chosen"),
         ("spare", "next"),
     ]

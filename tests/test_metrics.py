@@ -25,7 +25,8 @@ from flask_gateway.errors import (
     UpstreamCut,
     Verdict,
 )
-from flask_gateway.guards.breaker import Breaker, Phase, Policy
+from flask_gateway.guards.breaker import Breaker
+from flask_gateway.guards.circuit import Phase, Policy
 from flask_gateway.observers.exposition import Standing, exposition
 from flask_gateway.observers.families import DURATIONS, Families
 from flask_gateway.observers.metrics import Metrics

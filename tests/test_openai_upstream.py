@@ -73,9 +73,9 @@ def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
         (408, UpstreamTimeout, 504, Verdict.FAILURE, True),
         (425, UpstreamError, 502, Verdict.FAILURE, True),
         (429, UpstreamThrottled, 429, Verdict.THROTTLED, True),
-        (401, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
-        (402, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
-        (403, UpstreamAuthFailed, 502, Verdict.IGNORED, True),
+        (401, UpstreamAuthFailed, 502, Verdict.DENIED, True),
+        (402, UpstreamAuthFailed, 502, Verdict.DENIED, True),
+        (403, UpstreamAuthFailed, 502, Verdict.DENIED, True),
         (400, UpstreamRefusal, 400, Verdict.ANSWERED, False),
         (404, UpstreamRefusal, 404, Verdict.ANSWERED, False),
         (413, UpstreamRefusal, 413, Verdict.ANSWERED, False),
@@ -104,6 +104,18 @@ def test_every_status_has_its_meaning(
     assert type(error) is kind
     assert (error.status, error.verdict, error.another_may_help) == (ours, verdict, another)
     assert len(server.calls) == 1  # no redirect was followed, nothing was tried again
+
+
+@pytest.mark.parametrize("field", ["code", "type"])
+def test_a_429_without_quota_is_about_our_credential(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, field: str
+) -> None:
+    told = {"message": "You exceeded your current quota.", "type": "t", "param": None, "code": "c"}
+    told[field] = "insufficient_quota"
+    server.post(URL, status=429, json={"error": told})
+    error = failure(upstream)
+    assert (error.status, error.verdict, error.another_may_help) == (429, Verdict.DENIED, True)
+    assert error.envelope() == {"error": told}
 
 
 def said(message: str, type: str = "invalid_request_error", **more: object) -> dict[str, object]:

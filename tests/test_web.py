@@ -440,6 +440,27 @@ def test_our_credential_refused_is_not_the_callers_fault(
     assert UPSTREAM_KEY.encode() not in response.data
 
 
+def test_a_refused_credential_is_shown_and_logged_without_it(
+    client: FlaskClient, upstream: responses.RequestsMock, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.post(URL, status=401, json={"error": {"message": f"bad key {UPSTREAM_KEY}"}})
+    assert [post(client, chat()).status_code for _ in range(3)] == [502] * 3
+    assert breakers(client)["llama"] == {
+        "upstream": "llama",
+        "state": "CLOSED",
+        "failures": 0,
+        "retry_after": None,
+        "credential_refused": True,
+    }
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert "'llama'" in warning
+    assert "401" in warning
+    assert UPSTREAM_KEY not in warning
+    upstream.replace(responses.POST, URL, json=OK)
+    assert post(client, chat()).status_code == 200
+    assert "credential_refused" not in breakers(client)["llama"]
+
+
 def test_a_429_upstream_is_kept_and_cools_down(
     client: FlaskClient, upstream: responses.RequestsMock, clock: HandClock
 ) -> None:

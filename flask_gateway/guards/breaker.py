@@ -1,157 +1,46 @@
 """The circuit breaker: stops asking an upstream that keeps failing, and finds out when it is back.
 
-Rule 1: every transition is in the pure functions ``admit`` and ``settle``.
-Rule 2: nothing here knows what is protected, or where the state is kept.
-
-CLOSED    every call goes through; so many failures in a row open the circuit.
-OPEN      no call goes through, until the reset time has passed; the next one is then the probe.
-HALF_OPEN one probe is under way, and no other call goes through. It holds a lease that ends by itself,
-          so a worker that dies with it blocks nobody. Success closes, failure opens again, and an end
-          that says nothing gives the lease back.
-
-Each change of phase increments the **generation**. A call's end counts only in the generation that
-admitted it: a slow failure from before the trip cannot re-open a circuit that has healed since.
-
-Beside the phase stands the **cool-down**: an upstream that answers 429 is well, and wants a pause.
+What it decides is in ``circuit.py``; here it is kept in a store, asked, and told.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping
-from enum import IntEnum
-from typing import NamedTuple
 
 import msgspec
 
 from ..core import SECOND, Answer, Call, Change, Outcome, Store, Value, state_key
 from ..errors import CircuitOpen, UpstreamCooling, Verdict
+from .circuit import (
+    DEFAULT_COOL_DOWN,
+    DENIAL,
+    JITTER,
+    MAX_COOL_DOWN,
+    End,
+    Phase,
+    Policy,
+    Refusal,
+    State,
+    Ticket,
+    admit,
+    believable,
+    denied,
+    settle,
+)
 
-#: A 429 without a word about when to come back cools down for this long, seconds ...
-DEFAULT_COOL_DOWN = 5.0
-#: ... and one with such a word for at most this long.
-MAX_COOL_DOWN = 60.0
+log = logging.getLogger(__name__)
+
 #: Nothing is remembered of an upstream that nobody has called for so long, seconds.
 FORGET_AFTER = 3600.0
-
-
-class Phase(IntEnum):
-    CLOSED = 0
-    OPEN = 1
-    HALF_OPEN = 2
-
-
-class State(NamedTuple):
-    """The whole state, as a store keeps it. Times in microseconds of the store's clock.
-
-    :param until: OPEN: when a probe may go. HALF_OPEN: when the probe's lease ends.
-    :param cool_until: when the pause that a 429 asked for is over.
-    """
-
-    phase: int = Phase.CLOSED
-    failures: int = 0
-    generation: int = 0
-    until: int = 0
-    cool_until: int = 0
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """When to open, and for how long.
-
-    :param max_failures: failures in a row that open the circuit.
-    :param reset: microseconds from opening to the probe.
-    :param lease: microseconds after which a probe that has not ended no longer blocks the next.
-    """
-
-    max_failures: int
-    reset: int
-    lease: int
-
-
-class Ticket(NamedTuple):
-    """What an admitted call has to show at its end. ``lease`` is 0 for all but a probe."""
-
-    generation: int
-    lease: int = 0
-
-
-class Refusal(NamedTuple):
-    """Why a call may not go through, and for how many microseconds more."""
-
-    cooling: bool
-    wait: int
-
-
-def admit(state: State, now: int, policy: Policy) -> tuple[State, Ticket | Refusal]:
-    """May a call go through? The state is returned unchanged unless this call becomes the probe."""
-    state = _believable(state, now, policy)
-    if now < state.cool_until:
-        return state, Refusal(True, state.cool_until - now)
-    if state.phase == Phase.CLOSED:
-        return state, Ticket(state.generation)
-    if now < state.until:
-        return state, Refusal(False, state.until - now)
-    lease = now + policy.lease
-    if state.phase == Phase.HALF_OPEN:
-        # The last probe's lease is over. It may still end well, so its generation stays.
-        return state._replace(until=lease), Ticket(state.generation, lease)
-    generation = state.generation + 1
-    probing = state._replace(phase=Phase.HALF_OPEN, generation=generation, until=lease)
-    return probing, Ticket(generation, lease)
-
-
-def settle(state: State, now: int, policy: Policy, ticket: Ticket, ended: tuple[Verdict, int]) -> State:
-    """The state after a call has ended.
-
-    :param ended: the verdict, and for ``THROTTLED`` the pause asked for, microseconds.
-    """
-    verdict, pause = ended
-    if state.generation != ticket.generation:
-        return state
-    if verdict is Verdict.THROTTLED:
-        state = state._replace(cool_until=max(state.cool_until, now + pause))
-    if state.phase == Phase.HALF_OPEN:
-        return _settle_probe(state, now, policy, ticket, verdict)
-    if verdict is Verdict.SUCCESS and state.failures:
-        return state._replace(failures=0)
-    if verdict is Verdict.FAILURE:
-        failures = state.failures + 1
-        if failures >= policy.max_failures:
-            return _opened(state, now, policy, failures)
-        return state._replace(failures=failures)
-    return state
-
-
-def _settle_probe(state: State, now: int, policy: Policy, ticket: Ticket, verdict: Verdict) -> State:
-    if verdict is Verdict.FAILURE:
-        return _opened(state, now, policy, state.failures + 1)
-    if verdict is Verdict.IGNORED:
-        # Only one's own lease is given back: a later probe may hold it by now.
-        return state._replace(until=now) if state.until == ticket.lease else state
-    return state._replace(phase=Phase.CLOSED, failures=0, generation=state.generation + 1, until=0)
-
-
-def _opened(state: State, now: int, policy: Policy, failures: int) -> State:
-    return state._replace(
-        phase=Phase.OPEN, failures=failures, generation=state.generation + 1, until=now + policy.reset
-    )
-
-
-def _believable(state: State, now: int, policy: Policy) -> State:
-    """A time further ahead than it can have been set to means that the clock was set back, or that a
-    reload shortened it. It then begins anew, rather than hold for as long as the clock was set back."""
-    longest = policy.lease if state.phase == Phase.HALF_OPEN else policy.reset
-    if state.phase != Phase.CLOSED and state.until > now + longest:
-        state = state._replace(until=now + longest)
-    if state.cool_until > now + int(MAX_COOL_DOWN * SECOND * 1.2):
-        state = state._replace(cool_until=now + int(DEFAULT_COOL_DOWN * SECOND))
-    return state
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
 
     :param model: the one model of the upstream that it is about, if it is not about all of it.
+    :param credential_refused: others are asked first, because it did not take our credential of late.
     """
 
     upstream: str
@@ -160,6 +49,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: float | None
     model: str | None = None
     cooling: bool = False
+    credential_refused: bool = False
 
 
 class Breaker:
@@ -183,7 +73,7 @@ class Breaker:
         self._policy = policy
         self._on_change = on_change
         self._key = state_key("breaker", upstream if model is None else f"{upstream}/{model}")
-        self._ttl = policy.reset / SECOND + FORGET_AFTER
+        self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
         """:raises CircuitOpen: it has failed too often. :raises UpstreamCooling: it wants a pause."""
@@ -208,17 +98,18 @@ class Breaker:
         )
 
     def settle(self, ticket: Ticket, outcome: Outcome) -> None:
-        ended = (outcome.verdict, _pause(outcome))
+        end = self._end(outcome)
 
-        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+        def change(value: Value | None, now: int) -> tuple[Value | None, bool]:
             state = self._state(value)
-            after = settle(state, now, self._policy, ticket, ended)
-            return (value if after is state else after), None
+            after = settle(state, now, self._policy, ticket, end)
+            return (value if after is state else after), after.denied_until > state.denied_until
 
         # Mostly there is nothing to write, and a read tells that for less than an update does.
         seen = self._store.read(self._key)
-        if change(seen, self._store.now())[0] is not seen:
-            self._update(change)
+        anything = change(seen, self._store.now())[0] is not seen
+        if anything and self._update(change):
+            self._warn(outcome)
 
     def _update(self, change: Change[Answer]) -> Answer:
         """Change the state, and tell of it if that changed the phase."""
@@ -235,9 +126,14 @@ class Breaker:
             self._on_change(*phases)
         return answer
 
+    @property
+    def denied(self) -> bool:
+        """Whether it has refused our credential of late, so that others should be asked before it."""
+        return denied(self._state(self._store.read(self._key)), self._store.now())
+
     def status(self) -> Status:
         now = self._store.now()
-        state = _believable(self._state(self._store.read(self._key)), now, self._policy)
+        state = believable(self._state(self._store.read(self._key)), now, self._policy)
         open_until = state.until if state.phase != Phase.CLOSED else 0
         wait = max(open_until, state.cool_until) - now
         return Status(
@@ -247,12 +143,30 @@ class Breaker:
             retry_after=round(wait / SECOND, 3) if wait > 0 else None,
             model=self.model,
             cooling=now < state.cool_until,
+            credential_refused=denied(state, now),
         )
 
     def _admit(self, value: Value | None, now: int) -> tuple[Value | None, Ticket | Refusal]:
         state = self._state(value)
         after, answer = admit(state, now, self._policy)
         return (value if after is state else after), answer
+
+    def _end(self, outcome: Outcome) -> End:
+        verdict, first, slow = outcome.verdict, outcome.first, self._policy.slow
+        return End(
+            verdict,
+            _pause(outcome) if verdict is Verdict.THROTTLED else 0,
+            slow > 0 and first is not None and first * SECOND > slow,
+            random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
+        )
+
+    def _warn(self, outcome: Outcome) -> None:
+        log.warning(
+            "upstream '%s' does not serve the gateway's credential (status %s): for %.0f s it is asked last",
+            self.upstream,
+            getattr(outcome.error, "answered", None),
+            DENIAL,
+        )
 
     @staticmethod
     def _state(value: Value | None) -> State:

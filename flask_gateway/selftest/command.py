@@ -48,15 +48,15 @@ def _chosen(ids: Sequence[str]) -> tuple[Scenario, ...]:
 def run(play: Play, scenarios: Iterable[Scenario]) -> int:
     """Play them, tell of each as it ends, and return the exit status."""
     print(heading(play), flush=True)
-    findings = []
+    results = []
     # An interrupt need not wait for what is being played: nothing of it outlives the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with redirect_stderr(_Quiet(sys.stderr)):
         for result in _played(play, scenarios):
-            findings.append(result.finding)
+            results.append(result)
             print(line(result), flush=True)
-    print(scorecard(findings))
-    return exit_status(findings, whole=play.whole)
+    print(scorecard([result.finding for result in results]))
+    return exit_status(results)
 
 
 def _played(play: Play, scenarios: Iterable[Scenario]) -> Iterator[Result]:
@@ -88,10 +88,9 @@ def scorecard(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
 
 
-def exit_status(findings: Sequence[Finding], *, whole: bool) -> int:
-    """0 when nothing is wrong; with whole streams nothing less than a pass will do."""
-    worst = max(finding.verdict for finding in findings)
-    return int(worst is Verdict.FAIL or (whole and worst is not Verdict.PASS))
+def exit_status(results: Iterable[Result]) -> int:
+    """0 when every scenario is as it should be."""
+    return int(any(result.enough < result.finding.verdict for result in results))
 
 
 class _Quiet(io.TextIOBase):

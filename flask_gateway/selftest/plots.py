@@ -14,6 +14,9 @@ OUTAGE, APART, REQUESTS = 60.0, 4.0, 20
 MOST_IN_OUTAGE = 6
 #: How soon it must be used again once it may be tried, in the run's seconds.
 BACK_WITHIN = 5.0
+#: An opening that follows a failed probe is twice as long as the one before, up to so many seconds unless
+#: the first was longer; and with jitter by so much longer still.
+LONGEST, JITTER = 60.0, 1.2
 
 
 def ask_once(stage: Stage, expected: Expected) -> tuple[Finding, str]:
@@ -27,19 +30,29 @@ def ask_once(stage: Stage, expected: Expected) -> tuple[Finding, str]:
 def sit_out(stage: Stage, expected: Expected) -> tuple[Finding, str]:
     """Ask through the outage, and go on until the primary is back, or ought to be."""
     scale, primary = stage.play.scale, stage.primary
-    reset = stage.play.settings.circuit_breaker_reset_seconds
+    settings = stage.play.settings
+    breaker = settings.circuit_breaker_max_failures, settings.circuit_breaker_reset_seconds * scale
     up_at = primary.started + OUTAGE * scale
-    findings = []
+    findings, told = [], [(0.0, up_at)]
+
+    def ask() -> None:
+        findings.append(judge(expected, *stage.ask(), scale))
+        told.append((time.monotonic(), time.monotonic() + stage.primary_left_alone()))
+
     for number in range(REQUESTS):
         _sleep_until(primary.started + number * APART * scale)
-        findings.append(judge(expected, *stage.ask(), scale))
+        ask()
     while not (back := [at for at in primary.asked if at >= up_at]):
-        if time.monotonic() > _allowed_at(primary.asked, up_at, reset * scale) + BACK_WITHIN * scale + GRACE:
+        if time.monotonic() > allowed_at(primary.asked, up_at, *breaker) + BACK_WITHIN * scale + GRACE:
             break
         time.sleep(scale)
-        findings.append(judge(expected, *stage.ask(), scale))
+        ask()
     tries = sum(at < up_at for at in primary.asked)
-    late = back[0] - _allowed_at(primary.asked, up_at, reset * scale) if back else None
+    late = None
+    if back:
+        # What the gateway itself said last, but no later than is right.
+        said_at = [until for at, until in told if at < back[0]][-1]
+        late = back[0] - max(up_at, min(said_at, allowed_at(primary.asked, up_at, *breaker)))
     finding = judge_outage(findings, tries, None if late is None else late - GRACE, scale)
     said = "never back" if late is None else f"back {max(0.0, late):.1f} s after it might be"
     return finding, f"primary: {tries} in the outage, {said}; {len(findings)} requests"
@@ -63,10 +76,14 @@ def judge_outage(findings: Sequence[Finding], tries: int, late: float | None, sc
     return worst
 
 
-def _allowed_at(asked: Sequence[float], up_at: float, reset: float) -> float:
-    """When the primary may be tried, and be found well: at the latest one reset after the last failure."""
+def allowed_at(asked: Sequence[float], up_at: float, max_failures: int, reset: float) -> float:
+    """When the primary must be tried, and be found well: at the latest one opening after the last failure."""
     failed = [at for at in asked if at < up_at]
-    return max(up_at, failed[-1] + reset if failed else up_at)
+    probes = len(failed) - max_failures
+    if probes < 0:
+        return up_at
+    opening = min(reset * 2**probes, max(reset, LONGEST)) * JITTER if probes else reset
+    return max(up_at, failed[-1] + opening)
 
 
 def _sleep_until(when: float) -> None:

@@ -25,7 +25,7 @@ from .faults import (
     well,
     without_prefix,
 )
-from .judge import Expected, Finding
+from .judge import Expected, Finding, Verdict
 from .plots import OUTAGE, ask_once, sit_out
 from .provider import Behaviour
 from .stage import Play, Stage
@@ -35,17 +35,25 @@ TOO_LONG, REFUSED = "context_length_exceeded", "content_policy_violation"
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What has become of a scenario. ``ledger``: the attempts, as the gateway told of them."""
+    """What has become of a scenario. ``ledger``: the attempts, as the gateway told of them.
+
+    :param enough: the worst verdict that is still as it should be.
+    """
 
     id: str
     title: str
     finding: Finding
     seconds: float
     ledger: str
+    enough: Verdict = Verdict.PASS
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """One fault, and what is right in the face of it."""
+    """One fault, and what is right in the face of it.
+
+    :param breaks: whether a stream breaks after it has begun. Unless it was held back until it was whole,
+        an honest error is all that can be asked for then.
+    """
 
     id: str
     title: str
@@ -53,6 +61,7 @@ class Scenario(msgspec.Struct, frozen=True):
     expected: Expected
     fallback: Behaviour = well
     stream: bool = False
+    breaks: bool = False
     plot: Callable[[Stage, Expected], tuple[Finding, str]] = ask_once
 
     def play(self, play: Play) -> Result:
@@ -60,7 +69,8 @@ class Scenario(msgspec.Struct, frozen=True):
             began = time.monotonic()
             finding, ledger = self.plot(stage, self.expected)
             seconds = time.monotonic() - began
-        return Result(self.id, self.title, finding, seconds, ledger)
+        enough = Verdict.SAFE if self.breaks and not play.whole else Verdict.PASS
+        return Result(self.id, self.title, finding, seconds, ledger, enough)
 
 
 SCENARIOS = (
@@ -71,8 +81,10 @@ SCENARIOS = (
     Scenario("S05", "reset before the head, once", once(reset), Expected(primary=2), stream=True),
     Scenario("S06", "accepts and never answers", silent, Expected(models=FALLBACK)),
     Scenario("S07", "first token after 20 s", late(20), Expected(within=15, slow=PRIMARY), stream=True),
-    Scenario("S08", "cut after 40 of 60 tokens", breaks_off(40), Expected(primary=2), stream=True),
-    Scenario("S09", "stalls after 20 tokens", breaks_off(20, FOR_EVER), Expected(), stream=True),
+    Scenario(
+        "S08", "cut after 40 of 60 tokens", breaks_off(40), Expected(primary=2), stream=True, breaks=True
+    ),
+    Scenario("S09", "stalls after 20 tokens", breaks_off(20, FOR_EVER), Expected(), stream=True, breaks=True),
     Scenario("S10", "the tenth event is broken JSON", babbles(10), Expected(), stream=True),
     Scenario("S11", "no [DONE]", no_done, Expected(), stream=True),
     Scenario(
@@ -91,6 +103,7 @@ SCENARIOS = (
         Expected(primary=2, fallback=2, hidden=PREFIX_REFUSED),
         fallback=without_prefix,
         stream=True,
+        breaks=True,
     ),
     Scenario("S15", "down for 60 s", down(OUTAGE), Expected(primary=2), plot=sit_out),
     Scenario("S16", "503 for ever: who answered", status(503), Expected(models=FALLBACK, primary=2)),

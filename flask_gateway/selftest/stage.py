@@ -16,7 +16,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .. import create_app
 from ..config import CandidateSettings, Clocks, KeySettings, ModelSettings, Settings, UpstreamSettings
-from ..wiring import build
+from ..wiring import Gateway, build
 from .caller import Answer, ask
 from .judge import GRACE, Asked
 from .provider import POLL, Behaviour, Provider
@@ -75,6 +75,7 @@ class Stage:
         key = sha256(self._key.encode()).digest()
         with _BUILDING:
             app = create_app(rehearsed(self.play, urls, key))
+        self._gateway: Gateway = app.extensions["gateway"]
         self._port = self._serve(app, stack)
 
     def __exit__(self, *_: object) -> None:
@@ -95,6 +96,11 @@ class Stage:
         answer = ask(self._port, body, headers, PATIENCE * scale + GRACE)
         primary, fallback = tuple(self.primary.asked[before[0] :]), tuple(self.fallback.asked[before[1] :])
         return answer, Asked(primary, fallback)
+
+    def primary_left_alone(self) -> float:
+        """For how much longer the gateway means not to ask the primary, seconds."""
+        statuses = [breaker.status() for breaker in self._gateway.breakers]
+        return max(one.retry_after or 0.0 for one in statuses if one.upstream == "primary")
 
     def _serve(self, app: Flask, stack: ExitStack) -> int:
         server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Door)
@@ -143,6 +149,7 @@ def rehearsed(play: Play, urls: tuple[str, str], key: bytes) -> Settings:
         rate_limit_per_minute=0,
         max_concurrent_per_key=0,
         circuit_breaker_reset_seconds=settings.circuit_breaker_reset_seconds * play.scale,
+        circuit_breaker_slow_seconds=settings.circuit_breaker_slow_seconds * play.scale,
         request_timeout_seconds=settings.request_timeout_seconds * play.scale,
         state="memory://",
         log="json",

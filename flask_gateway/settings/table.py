@@ -56,6 +56,8 @@ SCALARS = (
     Option("max_concurrent_per_key", WholeNumber(_AT_ONCE), "0"),
     Option("circuit_breaker_max_failures", WholeNumber("a whole number of failures, at least 1", 1), "5"),
     Option("circuit_breaker_reset_seconds", Seconds(_SECONDS), "30"),
+    Option("circuit_breaker_successes", WholeNumber("a whole number of successes, at least 1", 1), "1"),
+    Option("circuit_breaker_slow_seconds", Seconds("a number of seconds, 0 for never", 0.0), "0"),
     Option("request_timeout_seconds", Seconds(_SECONDS), "10"),
     Option("default_upstream", Name(UPSTREAM_NAME), None),
     Option("max_body_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "16777216"),

@@ -14,6 +14,7 @@ from ..errors import (
     UpstreamAuthFailed,
     UpstreamError,
     UpstreamMisconfigured,
+    UpstreamQuotaExhausted,
     UpstreamRefusal,
     UpstreamThrottled,
     UpstreamTimeout,
@@ -52,10 +53,12 @@ def _error_for(status: int, wait: float | None, body: bytes, upstream: str) -> U
     if status == 408:
         return UpstreamTimeout(f"{said}: it gave up waiting.", retry_after=wait, upstream=upstream)
     if status == 429:
-        return UpstreamThrottled(
+        told = _error_object(body, said + ": too many requests.", "requests")
+        throttled = UpstreamQuotaExhausted if _is_quota(told) else UpstreamThrottled
+        return throttled(
             said + ": too many requests.",
             status=429,
-            said=_error_object(body, said + ": too many requests.", "requests"),
+            said=told,
             retry_after=wait,
             upstream=upstream,
         )
@@ -72,6 +75,11 @@ def _is_too_long(said: Mapping[str, Any]) -> bool:
     """Whether it is the context that is too short. OpenAI has a code for it, others have words."""
     words = str(said["message"]).lower()
     return said.get("code") == "context_length_exceeded" or any(phrase in words for phrase in _TOO_LONG)
+
+
+def _is_quota(said: Mapping[str, Any]) -> bool:
+    """Whether it is the month's money that is used up, and not the minute's requests. OpenAI's word."""
+    return "insufficient_quota" in (said.get("code"), said.get("type"))
 
 
 def _error_object(body: bytes, message: str, kind: str) -> dict[str, Any]:

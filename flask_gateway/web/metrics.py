@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 
 from ..errors import UnknownUrl
-from ..guards.breaker import Phase
 from ..guards.bulkhead import upstream_key
+from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
 from ..stores.fallback import FallbackStore
 from .door import gateway
