@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 #: Nothing is remembered of an upstream that nobody has called for so long, seconds.
 FORGET_AFTER = 3600.0
 
+#: What is true of nearly every call, made once: nothing is known of its upstream, and it ends well.
+FRESH, WELL = State(), End(Verdict.SUCCESS)
+
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
@@ -152,13 +155,13 @@ class Breaker:
         return (value if after is state else after), answer
 
     def _end(self, outcome: Outcome) -> End:
-        verdict, first, slow = outcome.verdict, outcome.first, self._policy.slow
-        return End(
-            verdict,
-            _pause(outcome) if verdict is Verdict.THROTTLED else 0,
-            slow > 0 and first is not None and first * SECOND > slow,
-            random.uniform(1 - JITTER, 1 + JITTER),  # noqa: S311 - spreads load, guards nothing
-        )
+        limit = self._policy.slow
+        slow = limit > 0 and outcome.first is not None and outcome.first * SECOND > limit
+        if outcome.verdict is Verdict.SUCCESS and not slow:
+            return WELL
+        pause = _pause(outcome) if outcome.verdict is Verdict.THROTTLED else 0
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
+        return End(outcome.verdict, pause, slow, jitter)
 
     def _warn(self, outcome: Outcome) -> None:
         log.warning(
@@ -171,7 +174,7 @@ class Breaker:
     @staticmethod
     def _state(value: Value | None) -> State:
         # A layout that is not ours, from before an upgrade, is as good as nothing.
-        return State(*value) if value and len(value) == len(State._fields) else State()
+        return State(*value) if value and len(value) == len(State._fields) else FRESH
 
 
 def _pause(outcome: Outcome) -> int:

@@ -167,13 +167,13 @@ def denied(state: State, now: int) -> bool:
 
 def _noted(state: State, now: int, end: End) -> State:
     """What a call's end says beside the phase."""
+    if end.verdict is Verdict.SUCCESS:
+        return state._replace(denied_until=0) if denied(state, now) else state
     if end.verdict is Verdict.THROTTLED:
         return state._replace(cool_until=max(state.cool_until, now + end.pause))
     # What is denied again and again gets its turn, and a line in the log, once in so long all the same.
     if end.verdict is Verdict.DENIED and not denied(state, now):
         return state._replace(denied_until=now + int(DENIAL * SECOND))
-    if end.verdict is Verdict.SUCCESS and denied(state, now):
-        return state._replace(denied_until=0)
     return state
 
 

@@ -109,6 +109,23 @@ def test_refusals_are_no_failures(strict: Gateway, name, behaviour):
     assert (status(strict, name)["state"], status(strict, name)["failures"]) == ("CLOSED", 0)
 
 
+def test_a_refused_credential_is_logged_once_by_all_workers(strict: Gateway, name):
+    assert [answer.status for answer in at_once(strict, f"{name}/status,code=401", 12)] == [502] * 12
+    assert status(strict, name)["credential_refused"] is True
+    lines = [line for line in strict.stderr.splitlines() if f"'{name}' does not serve" in line]
+    assert ["(status 401)" in line for line in lines] == [True]
+    assert strict.chat(f"{name}/ok").status == 200
+    assert "credential_refused" not in status(strict, name)
+
+
+def test_half_of_many_calls_open_it_although_others_succeed(strict: Gateway, name):
+    mixed = [f"{name}/{FAILING}", f"{name}/ok"] * 10
+    assert {strict.chat(model).status for model in mixed[:19]} == {502, 200}
+    assert status(strict, name)["state"] == "CLOSED"
+    strict.chat(mixed[19])
+    assert status(strict, name)["state"] == "OPEN"
+
+
 @pytest.mark.parametrize("behaviour", ["hang-up", "broken-json", "error-200", "html", "cut"])
 def test_whatever_is_no_answer_is_a_failure(strict: Gateway, name, behaviour):
     for _ in range(3):
