@@ -80,6 +80,13 @@ class ServerShutdown(GatewayError):
     code = "server_shutdown"
 
 
+class Overloaded(GatewayError):
+    """This process has as much under way as it can carry."""
+
+    status = 503
+    code = "overloaded"
+
+
 def known_codes() -> frozenset[str]:
     """Every code that is ours. What an upstream says of its own is in its errors, and not among them."""
     found, waiting = set(), [GatewayError]

@@ -18,6 +18,7 @@ from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstre
 from .guards.circuit import Phase, Policy
 from .guards.limiter import Limiter
 from .guards.slots import Slots
+from .guards.underway import UnderWay, UpstreamShare
 from .observers.families import families
 from .observers.log import log_to
 from .observers.metrics import Metrics
@@ -55,6 +56,7 @@ class Gateway(msgspec.Struct, frozen=True):
     recorded: Recorded
     metrics: Metrics
     watcher: Watcher
+    underway: UnderWay
     draining: threading.Event
     #: The upstreams whose calls under way are counted.
     counted: frozenset[str]
@@ -76,13 +78,13 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     store = store or open_store(settings.state, settings.machines)
     limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
     metrics = _metrics(settings, routes)
-    places = {
-        (place.upstream, place.model): place for place in _places(settings, routes, store, slots, metrics)
-    }
+    underway = UnderWay(settings.max_streams, len(settings.keys), len(settings.upstreams), metrics.shed)
+    found = _places(settings, routes, store, slots, metrics, underway)
+    places = {(place.upstream, place.model): place for place in found}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
     dispatcher = Dispatcher(candidates, candidates.continuers)
-    guarded = Guarded(Whole(dispatcher, error_event), [CallerBulkhead(slots), limiter])
+    guarded = Guarded(Whole(dispatcher, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
         callers=_callers(settings),
@@ -95,6 +97,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         recorded=Recorded(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts == "on"),
         metrics=metrics,
         watcher=WATCHER,
+        underway=underway,
         draining=DRAINING,
         counted=_balanced(settings) | {one.name for one in settings.upstreams if one.max_in_flight},
         longest=max(place.clocks.total for place in places.values()),
@@ -107,7 +110,7 @@ def _metrics(settings: Settings, routes: Routes) -> Metrics:
 
 
 def _places(
-    settings: Settings, routes: Routes, store: Store, slots: Slots, metrics: Metrics
+    settings: Settings, routes: Routes, store: Store, slots: Slots, metrics: Metrics, underway: UnderWay
 ) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
     http = Http(WATCHER, upstreams=len(settings.upstreams))
@@ -123,7 +126,8 @@ def _places(
             breaker = _breaker(upstream.name, model, store, _policy(its_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
-            guards: list[Guard] = [breaker, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
+            share = UpstreamShare(upstream.name, underway)
+            guards: list[Guard] = [breaker, share, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
             yield Place(
                 upstream=upstream.name,
                 model=model,

@@ -11,20 +11,25 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from concurrent import futures
 from contextlib import suppress
 from datetime import datetime
 from ssl import SSLSocket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
-from .errors import CallerError
+from .errors import CallerError, ServerShutdown
+from .gate import Crowd, Gate
 from .relay import Relay
 from .reply import Reply
+
+if TYPE_CHECKING:
+    from .wiring import Gateway
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
@@ -55,6 +60,18 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
             sock.close()
 
 
+#: How long before the server's patience is over the calls still under way are ended, seconds.
+LAST_WORDS = 5.0
+_ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
+#: How often the gauges of a worker are brought up to date, seconds.
+REPORT = 1.0
+
+
+def spare(threads: int) -> int:
+    """How many of so many threads calls leave to those who ask for health, figures and status."""
+    return min(4, threads // 4)
+
+
 #: What handling a request comes to when its stream is carried on without us.
 _CARRIED = object()
 
@@ -66,7 +83,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     stream is carried takes no thread, so as many more are accepted.
     """
 
+    gateway: Gateway | None = None
     relay: Relay | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._gate = Gate()
+        #: Until when no connection is taken.
+        self._shut_until = 0.0
 
     def init_process(self) -> None:
         self.log.error_log.addFilter(_is_no_timeout)
@@ -74,9 +98,21 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        gateway = getattr(self.wsgi, "extensions", {}).get("gateway")
-        if gateway is not None and Relay.is_possible():
-            self.relay = Relay(gateway.watcher)
+        gateway: Gateway | None = getattr(self.wsgi, "extensions", {}).get("gateway")
+        if gateway is None:
+            return
+        self.gateway = gateway
+        gateway.underway.limit_threads(self.cfg.threads - spare(self.cfg.threads))
+        gateway.watcher.every(REPORT, self._report)
+        if Relay.is_possible():
+            told = gateway.settings
+            self.relay = Relay(gateway.watcher, told.stream_buffer_bytes, told.send_timeout_seconds)
+
+    def _report(self) -> None:
+        """On the watcher's thread."""
+        assert self.gateway is not None
+        self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
+        self.gateway.metrics.streams(self.gateway.underway.streams)
 
     # ---------------------------------------------------------------- on a thread of the pool
 
@@ -85,6 +121,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
         :return: whether the connection may be kept, or ``_CARRIED``.
         """
+        try:
+            return self._answer(req, conn)
+        finally:
+            if self.gateway is not None:
+                self.gateway.underway.let_go()
+
+    def _answer(self, req: Any, conn: Any) -> Any:
         resp = environ = None
         try:
             self.cfg.pre_request(self, req)
@@ -143,6 +186,49 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         return keepalive if keepalive is _CARRIED else super()._keepalive_after(conn, keepalive)
 
     # ---------------------------------------------------------------- on the main thread
+
+    def accept(self, listener: Any) -> None:
+        now = time.monotonic()
+        pause = self._gate.hold_back(self._crowd(self.gateway), now) if self.gateway else 0.0
+        if pause:
+            self._shut_until = now + pause
+            self.set_accept_enabled(False)
+        else:
+            super().accept(listener)
+
+    def _crowd(self, gateway: Gateway) -> Crowd:
+        """How the threads stand, those included whose requests have yet to be read."""
+        crowd = gateway.underway.crowd()
+        carried = self.worker_connections - self.cfg.worker_connections
+        return crowd._replace(held=max(crowd.held, self.nr_conns - carried))
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and time.monotonic() >= self._shut_until)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        shut_for = self._shut_until - time.monotonic()
+        super().wait_for_and_dispatch_events(min(timeout, shut_for) if shut_for > 0 else timeout)
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """Asked to end: what is under way goes on, nothing new is begun, and shortly before the server's
+        patience is over the rest is told."""
+        if self.alive:
+            self.method_queue.defer(self._drain)
+        super().handle_exit(sig, frame)
+
+    def _drain(self) -> None:
+        if self.gateway is None:
+            return
+        self.gateway.draining.set()
+        grace = self.cfg.graceful_timeout
+        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._end_calls)
+
+    def _end_calls(self) -> None:
+        """On the watcher's thread."""
+        assert self.gateway is not None
+        ended = self.gateway.underway.end(lambda: ServerShutdown(_ENDED))
+        if ended:
+            self.log.warning("ended %d calls that were still under way: this process stops", ended)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         if not fs.cancelled() and fs.exception() is None and fs.result() is _CARRIED:

@@ -43,6 +43,7 @@ FLOORS = {
     "core": 0,
     "errors": 0,
     "cancellation": 0,
+    "gate": 0,
     "config": 0,
     "settings": 0,
     "reply": 0,

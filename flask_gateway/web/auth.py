@@ -37,7 +37,7 @@ def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_
         unless a proxy speaks for somebody else.
     """
     if key_digest is None:
-        return _is_loopback(peer) and not any(header(name) for name in FORWARDED)
+        return is_loopback(peer) and not any(header(name) for name in FORWARDED)
     try:
         given = _given(header) or ""
     except GatewayError:
@@ -45,7 +45,8 @@ def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_
     return hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), key_digest)
 
 
-def _is_loopback(peer: str | None) -> bool:
+def is_loopback(peer: str | None) -> bool:
+    """Whether an address is this machine's own."""
     try:
         address = ipaddress.ip_address(peer or "")
     except ValueError:  # a socket in the file system has no address, and mostly a proxy at its end
