@@ -1,0 +1,213 @@
+"""What this process has under way: how much of it there may be, and how all of it is ended.
+
+Calls are never queued behind other people's long ones. A thread that a call holds is nobody else's until
+the answer is over, or carried (``relay.py``); so the last few threads are kept for those who only ask how
+things are, and where several callers or upstreams share a process none of them gets all the others. The
+rest is refused at once, and told when to come back.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from ..core import Call, Outcome
+from ..errors import GatewayError, Overloaded, UpstreamFull
+from ..gate import Crowd
+
+#: The most of a process's threads that one caller, or one upstream, is given beside others.
+SHARE = 0.75
+#: When to ask again, seconds: nobody knows when a call will end.
+RETRY_AFTER = 1.0
+
+
+class _Entry:
+    """One call that is under way."""
+
+    __slots__ = ("call", "thread", "upstream")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        #: The thread it holds; ``None`` when it holds none any more.
+        self.thread: int | None = threading.get_ident()
+        #: The upstream that is at work on it.
+        self.upstream: str | None = None
+
+
+class UnderWay:
+    """The calls of a process (``core.Guard``). Shared by its threads, guarded by its lock.
+
+    :param max_streams: the most streams at once.
+    :param callers: how many there may be, and :param upstreams: likewise; of one alone there is no sharing.
+    :param shed: told the reason of each refusal.
+    """
+
+    def __init__(
+        self,
+        max_streams: int,
+        callers: int = 1,
+        upstreams: int = 1,
+        shed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._max_streams = max_streams
+        self._several = (callers > 1, upstreams > 1)
+        self._shed = shed
+        self._lock = threading.Lock()
+        self._calls: dict[int, _Entry] = {}
+        self._holders: dict[int, _Entry] = {}
+        self._by_caller: Counter[str] = Counter()
+        self._by_upstream: Counter[str] = Counter()
+        self._streams = self._starting = 0
+        self._moved = 0.0
+        #: The most threads that calls may hold: of one caller, of one upstream, and of all.
+        self._most: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+
+    def limit_threads(self, threads: int) -> None:
+        """Have calls hold no more than these, so that some are left for other requests."""
+        share = max(1, math.floor(threads * SHARE))
+        of_caller, of_upstream = (share if several else threads for several in self._several)
+        self._most = (of_caller, of_upstream, threads)
+
+    @property
+    def streams(self) -> int:
+        return self._streams
+
+    def crowd(self) -> Crowd:
+        """How the threads stand now."""
+        return Crowd(len(self._holders), self._most[2], self._starting, self._moved)
+
+    @property
+    def threads(self) -> int:
+        """How many threads are held."""
+        return len(self._holders)
+
+    def admit(self, call: Call) -> UnderWayPermit:
+        """:raises Overloaded: there is as much under way as there may be."""
+        refusal = self._enter(call)
+        if refusal:
+            self._shed(refusal)
+            raise Overloaded(f"{_TOLD[refusal]} Try again in a moment.", retry_after=RETRY_AFTER)
+        return UnderWayPermit(lambda: self._leave(call))
+
+    def _enter(self, call: Call) -> str:
+        """Why the call may not be under way; empty when it is."""
+        of_caller, _, of_all = self._most
+        with self._lock:
+            if call.stream and self._streams >= self._max_streams:
+                return "streams"
+            if len(self._holders) >= of_all:
+                return "threads"
+            if self._by_caller[call.caller.id] >= of_caller:
+                return "share"
+            entry = _Entry(call)
+            self._calls[id(call.cancellation)] = self._holders[threading.get_ident()] = entry
+            self._by_caller[call.caller.id] += 1
+            self._streams += call.stream
+            self._starting += call.stream
+        return ""
+
+    def _leave(self, call: Call) -> None:
+        with self._lock:
+            entry = self._calls.pop(id(call.cancellation))
+            self._streams -= call.stream
+            self._let_go(entry)
+
+    def let_go(self) -> None:
+        """This thread is free again, whatever becomes of the call it held."""
+        with self._lock:
+            entry = self._holders.get(threading.get_ident())
+            if entry is not None:
+                self._let_go(entry)
+
+    def _let_go(self, entry: _Entry) -> None:
+        if entry.thread is None:
+            return
+        if self._holders.get(entry.thread) is entry:
+            del self._holders[entry.thread]
+        entry.thread = None
+        self._starting -= entry.call.stream
+        self._moved = time.monotonic()
+        _take_one(self._by_caller, entry.call.caller.id)
+        if entry.upstream is not None:
+            _take_one(self._by_upstream, entry.upstream)
+
+    # ---------------------------------------------------------------- one upstream's part
+
+    def enter(self, call: Call, upstream: str) -> bool:
+        """Whether an upstream may be put to work on the call."""
+        with self._lock:
+            entry = self._calls.get(id(call.cancellation))
+            if entry is None or entry.thread is None:
+                return True
+            if self._by_upstream[upstream] >= self._most[1]:
+                return False
+            entry.upstream = upstream
+            self._by_upstream[upstream] += 1
+            return True
+
+    def leave(self, call: Call) -> None:
+        """It is at work on it no more."""
+        with self._lock:
+            entry = self._calls.get(id(call.cancellation))
+            if entry is not None and entry.upstream is not None:
+                if entry.thread is not None:
+                    _take_one(self._by_upstream, entry.upstream)
+                entry.upstream = None
+
+    # ---------------------------------------------------------------- the end
+
+    def end(self, error: Callable[[], GatewayError]) -> int:
+        """Call all of it off. How much that was."""
+        with self._lock:
+            calls = [entry.call for entry in self._calls.values()]
+        for call in calls:
+            call.cancellation.cancel(error())
+        return len(calls)
+
+
+_TOLD = {
+    "streams": "This server carries as many streams as it can.",
+    "threads": "This server has as many calls under way as it can serve.",
+    "share": "This key has as many calls under way here as one key is given.",
+}
+
+
+def _take_one(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
+
+
+class UnderWayPermit:
+    """Settling it twice does nothing."""
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave: Callable[[], None] | None = leave
+
+    def settle(self, outcome: Outcome) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
+class UpstreamShare:
+    """Keeps one slow upstream from holding all threads of the process (``core.Guard``)."""
+
+    def __init__(self, upstream: str, underway: UnderWay) -> None:
+        self._upstream = upstream
+        self._underway = underway
+
+    def admit(self, call: Call) -> UnderWayPermit:
+        """:raises UpstreamFull: it holds as many threads here as one upstream is given."""
+        if not self._underway.enter(call, self._upstream):
+            raise UpstreamFull(
+                f"Upstream '{self._upstream}' has as many calls under way here as one upstream is given.",
+                retry_after=RETRY_AFTER,
+                upstream=self._upstream,
+            )
+        return UnderWayPermit(lambda: self._underway.leave(call))

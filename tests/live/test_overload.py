@@ -1,0 +1,120 @@
+"""More than there is room for: the rest is refused at once, and told so; nobody waits behind the others."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .conftest import KEY, MANY, StartGateway
+from .servers import Gateway, Upstream, until
+from .wire import open_stream
+
+OTHER = "live-other-key"
+
+
+@pytest.fixture(scope="module")
+def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """Two workers of eight threads, of which calls may hold six each."""
+    return start_gateway(
+        GATEWAY_API_KEYS=f"{KEY},{OTHER}",
+        GATEWAY_UPSTREAMS=f"one={scripted.url};two={scripted.url}",
+        GATEWAY_DEFAULT_UPSTREAM="one",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
+        GATEWAY_MAX_STREAMS="20",
+    )
+
+
+def ask(gateway: Gateway, model: str, key: str = KEY):
+    began = time.monotonic()
+    answer = gateway.chat(model, headers={"authorization": f"Bearer {key}"})
+    return answer, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """The same with one key and one upstream, which may have all."""
+    return start_gateway(
+        GATEWAY_UPSTREAMS=f"one={scripted.url}",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
+    )
+
+
+@pytest.fixture
+def full(alone: Gateway, upstream: Upstream):
+    """All that calls may hold is held for some seconds."""
+    with ThreadPoolExecutor(24) as pool:
+        held = [pool.submit(ask, alone, "one/ok,first=2.5") for _ in range(24)]
+        until(lambda: len(upstream.requests()) >= 12)
+        yield alone
+    answers = [one.result() for one in held]
+    served = [taken for answer, taken in answers if answer.status == 200]
+    refused = [taken for answer, taken in answers if answer.status == 503]
+    assert len(served) == 12
+    assert len(served) + len(refused) == 24
+    assert max(refused) < 1.0  # all came at once, on two busy cores; a refusal alone is timed below
+
+
+def test_what_is_too_much_is_refused_at_once_and_told_why(full: Gateway):
+    times = []
+    for _ in range(10):
+        answer, seconds = ask(full, "one/ok")
+        assert answer.status == 503
+        assert answer.error["code"] == "overloaded"
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["x-gateway-error-origin"] == "gateway"
+        times.append(seconds)
+    assert sorted(times)[5] < 0.1
+
+
+def test_who_asks_how_things_are_is_answered_meanwhile(full: Gateway):
+    for path in ("/health", "/readyz", "/v1/circuit-breakers", "/v1/models"):
+        began = time.monotonic()
+        assert full.ask("GET", path).status == 200
+        assert time.monotonic() - began < 0.25
+
+
+def test_one_key_leaves_room_for_another(small: Gateway, upstream: Upstream):
+    with ThreadPoolExecutor(24) as pool:
+        models = [f"{name}/ok,first=1.5" for name in ("one", "two")] * 10
+        greedy = [pool.submit(ask, small, model) for model in models]
+        until(lambda: len(upstream.requests()) >= 8)
+        assert ask(small, "one/ok", OTHER)[0].status == 200
+    assert sum(one.result()[0].status == 200 for one in greedy) == 8
+
+
+def test_streams_have_a_ceiling_of_their_own(start_gateway: StartGateway, scripted: Upstream):
+    gateway = start_gateway(
+        GATEWAY_UPSTREAMS=f"one={scripted.url}", GATEWAY_WORKERS="1", GATEWAY_MAX_STREAMS="3"
+    )
+    model = "ok,tokens=200,pause=0.02"
+    streams = [open_stream(gateway.port, KEY, model) for _ in range(3)]
+    opened = [stream.__enter__() for stream in streams]
+    for stream in opened:
+        next(stream.events())
+    with open_stream(gateway.port, KEY, model) as one_more:
+        assert one_more.status == 503
+    assert gateway.chat("ok").status == 200
+    for stream in streams:
+        stream.__exit__(None, None, None)
+
+    def has_room() -> bool:
+        with open_stream(gateway.port, KEY, "ok") as stream:
+            return stream.status == 200
+
+    assert until(has_room, 5)
+
+
+def test_what_has_waited_in_front_for_too_long_is_not_begun(small: Gateway, upstream: Upstream):
+    body = {"model": "ok", "messages": [{"role": "user", "content": "Hi"}]}
+    path = "/v1/chat/completions"
+    late = small.ask("POST", path, body, x_request_start=f"{time.time() - 3:.3f}")
+    assert (late.status, late.error["code"]) == (503, "overloaded")
+    assert not upstream.requests()
+    assert small.ask("POST", path, body, x_request_start=f"t={time.time() - 0.1:.3f}").status == 200
+    assert small.ask("POST", path, body, x_request_start="yesterday").status == 200
