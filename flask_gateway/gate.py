@@ -16,7 +16,7 @@ SHY = 0.02
 #: How long connections are taken, or refused, before the others are given a chance again, seconds.
 OPEN = 0.02
 #: A crowd that has not moved for so long is a jam, and one that has moved for so long will not end, seconds.
-JAM, LONGEST = 0.3, 2.0
+JAM, LONGEST = 1.0, 4.0
 #: How often a crowd is looked at again, seconds.
 STEP = 0.005
 

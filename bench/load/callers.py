@@ -1,7 +1,7 @@
 """Many callers in one process: open streams, take all that comes, say what it was like.
 
-``python -m bench.load.callers URL STREAMS TOKENS RATE`` prints one line of JSON. Every stream is compared,
-byte by byte, with what the upstream sent.
+``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY]`` prints one line of JSON. Every stream is
+compared, byte by byte, with what the upstream sent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-from .upstream import stream
+from .upstream import SENT, stream
 
 _CHUNK = re.compile(rb"([0-9a-fA-F]+)\r\n")
+_SENT = re.compile(rb'"sent":"(\d{19})"')
 
 
 def request(host: str, path: str, model: str, key: str, *, streams: bool = True) -> bytes:
@@ -55,7 +56,8 @@ class Stream:
         self.asked = time.monotonic()
         self.first = 0.0
         self.parts: list[bytes] = []
-        self.times: list[float] = []
+        #: How long each event was on its way, seconds.
+        self.delays: list[float] = []
 
     def verdict(self, expected: bytes) -> str:
         head, _, body = b"".join(self.parts).partition(b"\r\n\r\n")
@@ -64,7 +66,7 @@ class Stream:
         said = unchunked(body) if b"chunked" in head.lower() else body
         if said is None:
             return "cut"
-        return "ok" if said == expected else "different"
+        return "ok" if _SENT.sub(b'"sent":"%b"' % SENT, said) == expected else "different"
 
 
 def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", timeout: float = 300.0) -> dict:
@@ -96,7 +98,7 @@ def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", ti
             if data:
                 now = time.monotonic()
                 one.parts.append(data)
-                one.times.append(now)
+                one.delays += [now - int(sent) / 1e9 for sent in _SENT.findall(data)]
                 one.first = one.first or now
                 if not data.endswith(b"\n\r\n0\r\n\r\n"):
                     continue
@@ -111,6 +113,7 @@ def summary(done: list[Stream], left: int, expected: bytes, seconds: float, toke
     for one in done:
         said = one.verdict(expected)
         verdicts[said] = verdicts.get(said, 0) + 1
+    delays = sorted(delay for one in done for delay in one.delays)
     firsts = sorted(one.first - one.asked for one in done if one.first)
     return {
         "streams": len(done) + left,
@@ -119,6 +122,8 @@ def summary(done: list[Stream], left: int, expected: bytes, seconds: float, toke
         "events": len(done) * (tokens + 2),
         "first_byte_p50": percentile(firsts, 0.5),
         "first_byte_p99": percentile(firsts, 0.99),
+        "delay_p50": percentile(delays, 0.5),
+        "delay_p99": percentile(delays, 0.99),
     }
 
 
@@ -127,5 +132,5 @@ def percentile(values: list[float], share: float) -> float | None:
 
 
 if __name__ == "__main__":
-    target, *numbers = sys.argv[1:]
-    print(json.dumps(run(target, *(int(number) for number in numbers))))
+    target, *numbers = sys.argv[1:5]
+    print(json.dumps(run(target, *(int(number) for number in numbers), *sys.argv[5:6])))

@@ -1,8 +1,9 @@
 """An upstream that costs as little as it can: one thread, one epoll set, answers made beforehand.
 
 The model's name says what it answers: ``tokens-rate``, as in ``200-50``, for a stream of 200 events, 50 of
-them a second; anything else gets a short answer in JSON. ``python -m bench.load.upstream [PORT]`` prints
-its port.
+them a second; anything else gets a short answer in JSON. Each event tells when it was sent.
+
+``python -m bench.load.upstream [PORT]`` prints its port.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from contextlib import suppress
 from heapq import heappop, heappush
 
 _STREAM = re.compile(rb'"model":\s*"(\d+)-(\d+)"')
+#: In place of it stands when the event was sent, in nanoseconds of the monotonic clock.
+SENT = b"0000000000000000000"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -26,7 +29,7 @@ def event(number: int) -> bytes:
     """One event of a stream, of the size that is usual."""
     return (
         b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1760000000,'
-        b'"model":"bench","system_fingerprint":"fp_bench",'
+        b'"model":"bench","sent":"0000000000000000000",'
         b'"choices":[{"index":0,"delta":{"content":" token%d"},'
         b'"logprobs":null,"finish_reason":null}]}\n\n' % number
     )
@@ -142,7 +145,7 @@ class Upstream:
             if at == len(chunks) - 2:
                 self._send(fd, b"".join(chunks[at:]) + LAST_CHUNK)
             else:
-                self._send(fd, chunks[at])
+                self._send(fd, chunks[at].replace(SENT, b"%019d" % time.monotonic_ns()))
                 heappush(due, (when + step, number, sock, chunks, at + 1, step))
 
     def _send(self, fd: int, data: bytes) -> None:

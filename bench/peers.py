@@ -1,0 +1,68 @@
+"""Other gateways to be measured beside ours, each in an environment of its own: ``make bench PEERS=1``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from . import servers
+
+#: Where the environments are, and what is in them.
+HOME = Path(os.environ.get("BENCH_PEERS", servers.ROOT / ".peers"))
+PACKAGES = {"litellm": "litellm[proxy]==1.109.1", "sglang-router": "sglang-router==0.3.2"}
+
+
+def wanted() -> list[str]:
+    return list(PACKAGES) if os.environ.get("PEERS") == "1" else []
+
+
+def _environment(name: str) -> Path:
+    """Its ``bin`` folder, made if need be.
+
+    :raises servers.Missing: the package cannot be had.
+    """
+    folder = HOME / name
+    if not (folder / "ready").exists():
+        print(f"installing {PACKAGES[name]} (once)", file=sys.stderr, flush=True)
+        for command in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(folder / "bin/pip"), "install", "--quiet", PACKAGES[name]],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise servers.Missing(f"{PACKAGES[name]} cannot be installed: {done.stderr[-300:]}")
+        (folder / "ready").touch()
+    return folder / "bin"
+
+
+@contextmanager
+def litellm(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+    where = _environment("litellm")
+    config = HOME / "litellm.yaml"
+    config.write_text(
+        "model_list:\n  - model_name: '*'\n    litellm_params:\n"
+        f"      model: openai/*\n      api_base: {upstream}/v1\n      api_key: bench\n"
+        f"general_settings:\n  master_key: {servers.KEY}\n"
+    )
+    command = [str(where / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    with servers.running([*command, "--num_workers", "2"], port) as process:
+        yield process
+
+
+@contextmanager
+def sglang_router(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+    where = _environment("sglang-router")
+    command = [str(where / "python"), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--worker-urls", upstream, "--policy", "round_robin"]
+    with servers.running(command, port) as process:
+        yield process
+
+
+WAYS: dict[str, Callable[[str, int], AbstractContextManager[subprocess.Popen]]] = {
+    "litellm": litellm,
+    "sglang-router": sglang_router,
+}

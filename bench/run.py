@@ -1,0 +1,268 @@
+"""What the gateway costs beside others, in one run: ``make bench``, or ``python -m bench.run [NAME …]``.
+
+CPU is that of each server's whole tree of processes, per request or event, as the kernel counts it: on a busy
+machine that is steadier than any time. The servers take turns, round by round, and the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from . import servers
+from .load import cost
+from .table import plot, show
+
+Numbers = dict[str, float]
+
+
+def say(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+class Bench:
+    """The servers under test, by name, and what has been found out."""
+
+    def __init__(self, rounds: int, seconds: int) -> None:
+        self.rounds = rounds
+        self.seconds = seconds
+        self.found: dict[str, dict[str, Numbers]] = {}
+        self.skipped: list[str] = []
+
+    def measure(self, what: str, ways: dict[str, Callable[[], Numbers]]) -> None:
+        """Every way, round by round in turn; the median of each number."""
+        rounds: dict[str, list[Numbers]] = {name: [] for name in ways}
+        for number in range(1, self.rounds + 1):
+            for name, way in ways.items():
+                rounds[name].append(way())
+                first, value = next(iter(rounds[name][-1].items()))
+                say(f"{what}, round {number}/{self.rounds}, {name}: {first} {value:.1f}")
+        self.found[what] = {
+            name: {key: statistics.median(one[key] for one in seen) for key in seen[0]}
+            for name, seen in rounds.items()
+        }
+
+
+# ---------------------------------------------------------------- answers in one piece
+
+
+def chat_body(prompt_bytes: int) -> bytes:
+    text = "All work and no play makes a dull benchmark. " * (prompt_bytes // 45 + 1)
+    return json.dumps(
+        {"model": "bench", "temperature": 0.2, "messages": [{"role": "user", "content": text[:prompt_bytes]}]}
+    ).encode()
+
+
+def wrk(url: str, connections: int, seconds: int, body: bytes) -> Numbers:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        done = subprocess.run(
+            [servers.tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+            + ["-s", "bench/chat.lua", f"{url}/v1/chat/completions"],
+            env={**os.environ, "BODY_FILE": file.name, "KEY": servers.KEY},
+            cwd=servers.ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    requests, wrong, lost, p50, p99 = map(float, line.split()[1:])
+    if wrong or lost > connections:
+        raise RuntimeError(f"{url}: {wrong:.0f} wrong answers, {lost:.0f} lost ones")
+    return {"requests": requests, "p50_ms": p50 / 1000, "p99_ms": p99 / 1000}
+
+
+def chat(process: subprocess.Popen, url: str, connections: int, seconds: int, body: bytes) -> Numbers:
+    wrk(url, connections, 1, body)
+    before = cost.cpu(process.pid)
+    seen = wrk(url, connections, seconds, body)
+    cpu = cost.cpu(process.pid) - before
+    return {
+        "cpu_us": cpu / seen["requests"] * 1e6,
+        "per_second": seen["requests"] / seconds,
+        "p50_ms": seen["p50_ms"],
+        "p99_ms": seen["p99_ms"],
+    }
+
+
+def run_chat(bench: Bench, sizes: dict[str, int], connections: tuple[int, ...]) -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.json_upstream())
+        up = {name: begin(stack, bench, name, upstream) for name in servers_of(bench)}
+        up = {name: one for name, one in up.items() if one is not None}
+        for label, size in sizes.items():
+            body = chat_body(size)
+            for count in connections:
+                ways = {
+                    name: lambda one=one, count=count, body=body: chat(*one, count, bench.seconds, body)
+                    for name, one in up.items()
+                }
+                bench.measure(f"chat, {label}, {count} connections", ways)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def streams(process: subprocess.Popen, url: str, count: int, tokens: int, rate: int) -> Numbers:
+    before = cost.cpu(process.pid)
+    seen = call(f"{url}/v1/chat/completions", count, tokens, rate)
+    cpu = cost.cpu(process.pid) - before
+    if seen["verdicts"] != {"ok": count}:
+        say(f"  {url}: {seen['verdicts']}")
+    return {
+        "cpu_us": cpu / seen["events"] * 1e6,
+        "whole": seen["verdicts"].get("ok", 0),
+        "first_p50_ms": (seen["first_byte_p50"] or 0) * 1000,
+        "first_p99_ms": (seen["first_byte_p99"] or 0) * 1000,
+        "delay_p50_ms": (seen["delay_p50"] or 0) * 1000,
+        "delay_p99_ms": (seen["delay_p99"] or 0) * 1000,
+        "memory_mb": cost.memory(process.pid),
+    }
+
+
+def call(url: str, count: int, tokens: int, rate: int) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "bench.load.callers",
+        url,
+        str(count),
+        str(tokens),
+        str(rate),
+        servers.KEY,
+    ]
+    done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def run_streams(bench: Bench, counts: tuple[tuple[int, int, int], ...]) -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.stream_upstream())
+        up = {name: begin(stack, bench, name, upstream) for name in servers_of(bench)}
+        for count, tokens, rate in counts:
+            ways = {
+                name: lambda one=one, shape=(count, tokens, rate): streams(*one, *shape)
+                for name, one in up.items()
+                if one is not None
+            }
+            bench.measure(f"streams, {count} at {rate}/s", ways)
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def run_memory(bench: Bench) -> None:
+    def idle() -> Numbers:
+        with servers.json_upstream() as upstream, ExitStack() as stack:
+            process, url = begin(stack, bench, "gateway", upstream) or (None, "")
+            assert process is not None
+            wrk(url, 8, 1, chat_body(200))
+            time.sleep(1)
+            return {"memory_mb": cost.memory(process.pid)}
+
+    def starts() -> Numbers:
+        with servers.json_upstream() as upstream:
+            port = servers.free_port()
+            began = time.monotonic()
+            with servers.gateway(upstream, port):
+                return {"seconds": time.monotonic() - began}
+
+    bench.measure("memory, idle", {"gateway": idle})
+    bench.measure("start to first answer", {"gateway": starts})
+
+
+def run_flat(bench: Bench, requests: int) -> None:
+    """Memory while it answers: is it flat?"""
+    with servers.json_upstream() as upstream, ExitStack() as stack:
+        process, url = begin(stack, bench, "gateway", upstream) or (None, "")
+        assert process is not None
+        points: dict[str, Numbers] = {}
+        seen = 0.0
+        while seen < requests:
+            seen += wrk(url, 32, 10, chat_body(200))["requests"]
+            points[f"{seen:.0f}"] = {"memory_mb": cost.memory(process.pid)}
+            say(f"flat: {seen:.0f} requests, {points[f'{seen:.0f}']['memory_mb']:.1f} MB")
+        bench.found["memory over requests"] = points
+
+
+def servers_of(bench: Bench) -> Iterator[str]:
+    yield from ("nginx", "passthrough", "gateway", *peers())
+
+
+def peers() -> list[str]:
+    from . import peers as others
+
+    return others.wanted()
+
+
+def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[subprocess.Popen, str] | None:
+    """Start one of them; ``None``, and a word about it, when that cannot be."""
+    from . import peers as others
+
+    ways = {
+        "nginx": servers.nginx_proxy,
+        "passthrough": servers.passthrough,
+        "gateway": servers.gateway,
+        **others.WAYS,
+    }
+    port = servers.free_port()
+    try:
+        process = stack.enter_context(ways[name](upstream, port))
+    except (servers.Missing, RuntimeError) as error:
+        say(f"not run: {name}: {error}")
+        bench.skipped.append(f"{name}: {str(error).splitlines()[0]}")
+        return None
+    return process, f"http://127.0.0.1:{port}"
+
+
+ALL = ("chat", "prompts", "streams", "memory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, crowd, flat")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
+    parser.add_argument("--out", type=Path, default=Path("bench/results"))
+    told = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
+    bench = Bench(told.rounds, told.seconds)
+    for name in told.names:
+        {
+            "chat": lambda: run_chat(bench, {"short": 200}, (8, 32)),
+            "prompts": lambda: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
+            "streams": lambda: run_streams(bench, ((200, 200, 50),)),
+            "crowd": lambda: run_streams(bench, ((1000, 200, 50), (4000, 40, 2))),
+            "memory": lambda: run_memory(bench),
+            "flat": lambda: run_flat(bench, 200_000),
+        }[name]()
+    told.out.mkdir(parents=True, exist_ok=True)
+    found = {
+        "when": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "rounds": told.rounds,
+        "not_run": bench.skipped,
+        "found": bench.found,
+    }
+    name = "-".join(told.names) if tuple(told.names) != ALL else "all"
+    (told.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (told.out / f"{name}.svg").write_text(plot(bench.found))
+    print(show(found))
+
+
+if __name__ == "__main__":
+    main()

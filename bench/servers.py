@@ -1,0 +1,146 @@
+"""The servers of a benchmark: started on free ports, waited for, and ended whatever happens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KEY = "bench-key-0123456789"
+
+
+class Missing(Exception):
+    """Something that the benchmark needs is not on this machine."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def tool(name: str) -> str:
+    """:raises Missing: it is not there."""
+    found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if found is None:
+        raise Missing(f"{name} is not installed (on Debian: apt install {name})")
+    return found
+
+
+@contextmanager
+def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
+    """A server, once it answers on the port."""
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_for(process, port, log.name)
+            yield process
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen, port: int, log: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2) as sock:
+            sock.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            sock.settimeout(5)
+            if sock.recv(1):
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"{process.args} did not start:\n{Path(log).read_text()[-2000:]}")
+
+
+@contextmanager
+def stream_upstream() -> Iterator[str]:
+    """The upstream for streams (``load/upstream.py``)."""
+    port = free_port()
+    with running([sys.executable, "-m", "bench.load.upstream", str(port)], port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def nginx(port: int, locations: str, workers: int, more: str = "") -> Iterator[subprocess.Popen]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "nginx.conf"
+        config.write_text(
+            f"daemon off; worker_processes {workers}; pid {folder}/pid; error_log {folder}/error.log;\n"
+            "events { worker_connections 8192; }\n"
+            "http { access_log off; keepalive_requests 1000000; client_max_body_size 8m;\n"
+            f"client_body_buffer_size 4m; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;\n"
+            f"fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
+            f"{more}\nserver {{ listen 127.0.0.1:{port} backlog=4096; {locations} }} }}\n"
+        )
+        with running([tool("nginx"), "-p", folder, "-c", str(config)], port) as process:
+            yield process
+
+
+@contextmanager
+def json_upstream() -> Iterator[str]:
+    """The upstream for answers in one piece: nginx, which says the same to everybody."""
+    from .load.upstream import BODY
+
+    port, said = free_port(), BODY.decode().replace("'", "\\'")
+    answer = f"default_type application/json; return 200 '{said}';"
+    # The body has to be read first, or nginx closes the connection.
+    location = f"location / {{ {answer} }}"
+    with nginx(port, location, 1):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def nginx_proxy(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+    """nginx between the callers and the upstream: what passing on costs at the least."""
+    pool = f"upstream there {{ server {upstream.removeprefix('http://')}; keepalive 512; }}"
+    location = (
+        "location / { proxy_pass http://there; proxy_http_version 1.1; proxy_buffering off; "
+        'proxy_set_header Connection ""; proxy_request_buffering off; } location /health { return 200 "ok"; }'
+    )
+    with nginx(port, location, 2, pool) as process:
+        yield process
+
+
+@contextmanager
+def passthrough(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+    """The ten lines of ``passthrough.py`` under the same server."""
+    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread"]
+    command += ["--threads", "256", "--backlog", "4096", "bench.passthrough:app"]
+    with running(command, port, {"UPSTREAM": upstream}) as process:
+        yield process
+
+
+@contextmanager
+def gateway(upstream: str, port: int, **env: str) -> Iterator[subprocess.Popen]:
+    """The gateway with all that it does switched on: limits that never bite, log to a file."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+    settings = {
+        "GATEWAY_API_KEYS": KEY,
+        "GATEWAY_UPSTREAMS": f"up={upstream}",
+        "GATEWAY_UPSTREAM_UP_API_KEY": "bench-upstream-key",
+        "GATEWAY_UPSTREAM_UP_MAX_IN_FLIGHT": "100000",
+        "GATEWAY_MAX_CONCURRENT_PER_KEY": "100000",
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": "10000000",
+        "GATEWAY_REQUEST_TIMEOUT_SECONDS": "120",
+        "GATEWAY_MAX_STREAMS": "4000",
+        "GATEWAY_BIND": f"127.0.0.1:{port}",
+        "GATEWAY_WORKERS": "2",
+        **env,
+    }
+    with running(command, port, settings) as process:
+        yield process
