@@ -66,12 +66,12 @@ def chat_body(prompt_bytes: int) -> bytes:
 
 
 def wrk(url: str, connections: int, seconds: int, body: bytes) -> Numbers:
+    command = [servers.tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
         done = subprocess.run(
-            [servers.tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
-            + ["-s", "bench/chat.lua", f"{url}/v1/chat/completions"],
+            [*command, "-s", "bench/chat.lua", f"{url}/v1/chat/completions"],
             env={**os.environ, "BODY_FILE": file.name, "KEY": servers.KEY},
             cwd=servers.ROOT,
             capture_output=True,

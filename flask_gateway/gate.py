@@ -1,10 +1,11 @@
 """When a worker whose threads are all held takes the next connection (pure; time is an argument).
 
 A connection that is not taken waits in the kernel, where another worker may have a thread for it. One that
-is taken by a full worker is refused. So a full worker waits a moment for the others, and then refuses at
-once: nobody is to wait behind other people's long calls. But a crowd of streams that have only to begin
-moves on by itself, for each holds its thread only until its first token; that is waited for, as long as
-it does move.
+is taken by a full worker is refused. So a full worker first waits a moment for the others. Then it reckons
+how long the last in the queue would wait, by the pace at which threads are let go: a burst of quick calls is
+waited for, a queue behind other people's long ones is not, and the oldest of it is taken and refused until
+the rest is short enough. Streams that have only to begin hold a thread until their first token, so a crowd
+of them moves on by itself, and is given more time.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 #: How long the other workers are given to take a connection, seconds.
-SHY = 0.02
-#: How long connections are taken, or refused, before the others are given a chance again, seconds.
-OPEN = 0.02
-#: A crowd that has not moved for so long is a jam, and one that has moved for so long will not end, seconds.
-JAM, LONGEST = 1.0, 4.0
-#: How often a crowd is looked at again, seconds.
-STEP = 0.005
+SHY = 0.01
+#: The longest wait that anybody is left to, seconds: behind calls, and behind streams that begin.
+PATIENCE, PATIENCE_WITH_STREAMS = 0.08, 2.0
+#: How often a queue that is waited for is looked at again, seconds.
+STEP = 0.004
+#: The most that are taken in a row to be refused.
+LARGEST_BATCH = 64
 
 
 class Crowd(NamedTuple):
@@ -26,37 +27,53 @@ class Crowd(NamedTuple):
 
     :param held: by calls; :param most: of so many that calls may hold.
     :param starting: those of them that are held by streams, which will let go of them soon.
-    :param moved: when a thread was last let go, seconds.
+    :param pace: seconds from one thread that is let go to the next, lately.
+    :param moved: when the last one was let go, seconds.
     """
 
     held: int
     most: float
     starting: int
+    pace: float
     moved: float
+
+
+def expected_wait(crowd: Crowd, queue: int, workers: int, still_for: float) -> float:
+    """How long the last of the queue would wait for a thread, seconds.
+
+    :param queue: connections that wait. :param workers: who share it, each at this one's pace.
+    :param still_for: for how long none has been let go.
+    """
+    return queue * max(crowd.pace, still_for) / workers
 
 
 class Gate:
     """Decides for one worker. Asked by its main thread alone, when a connection is waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
         self._full_since: float | None = None
-        self._open_until = 0.0
+        #: When the others have had their chance, how many are taken until they get the next one, and how
+        #: many of these are left. They grow, lest a long queue is refused more slowly than it grows.
+        self._chance_until = 0.0
+        self._batch = self._left = 1
 
-    def hold_back(self, crowd: Crowd, now: float) -> float:
+    def hold_back(self, crowd: Crowd, queue: int, now: float) -> float:
         """For how many seconds the connection is to be left in the kernel; 0: take it."""
         if crowd.held < crowd.most:
             self._full_since = None
             return 0.0
-        if now < self._open_until:
-            return 0.0
         if self._full_since is None:
-            self._full_since = now
-        full_for = now - self._full_since
-        if full_for < SHY:
-            return SHY - full_for
-        crowded_by_streams = crowd.starting >= crowd.most / 2
-        if crowded_by_streams and now - crowd.moved < JAM and full_for < LONGEST:
+            self._full_since, self._chance_until = now, now + SHY
+            self._batch = self._left = 1
+        if now < self._chance_until:
+            return self._chance_until - now
+        patience = PATIENCE_WITH_STREAMS if crowd.starting >= crowd.most / 2 else PATIENCE
+        still_for = now - max(crowd.moved, self._full_since)
+        if expected_wait(crowd, queue, self._workers, still_for) <= patience:
             return STEP
-        self._open_until = now + OPEN
-        self._full_since = None
+        self._left -= 1
+        if not self._left:
+            self._chance_until = now + SHY
+            self._batch = self._left = min(2 * self._batch, LARGEST_BATCH)
         return 0.0

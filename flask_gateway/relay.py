@@ -89,13 +89,14 @@ class Relay:
         """How many streams are being carried."""
         return len(self._streams)
 
-    def take(self, reply: Reply, sock: socket.socket, *, chunked: bool, done: Done) -> None:
+    def take(self, reply: Reply, sock: socket.socket, head: bytes, *, chunked: bool, done: Done) -> None:
         """Carry the reply to its end. From any thread, which has nothing more to do with either.
 
-        :param reply: iterated no further, and with a channel. :param sock: the caller's, its head sent.
+        :param reply: iterated no further, and with a channel. :param sock: the caller's.
+        :param head: what is to be sent before it.
         :param chunked: whether the body is framed in chunks.
         """
-        stream = _Stream(self, reply, sock, chunked, done)
+        stream = _Stream(self, reply, sock, head, chunked, done)
         self._streams.add(stream)
         self.watcher.at(0.0, partial(stream.guarded, stream.begin))
 
@@ -133,11 +134,14 @@ class Relay:
 class _Stream:
     """One stream. All of it on the watcher's thread, but for what says otherwise."""
 
-    def __init__(self, relay: Relay, reply: Reply, sock: socket.socket, chunked: bool, done: Done) -> None:
+    def __init__(
+        self, relay: Relay, reply: Reply, sock: socket.socket, head: bytes, chunked: bool, done: Done
+    ) -> None:
         self._relay = relay
         self._reply = reply
         self._sock = sock
         self._fd = sock.fileno()
+        self._head = head
         self._chunked = chunked
         self._done = done
         self._told: Future[None] | None = None
@@ -256,6 +260,8 @@ class _Stream:
     def _write(self, data: bytes) -> None:
         if self._lost:
             return
+        if self._head:
+            data, self._head = self._head + data, b""
         sent = 0
         if not self._unsent:
             try:

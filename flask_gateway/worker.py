@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
+import ssl
+import struct
 import time
+from collections import deque
 from concurrent import futures
 from contextlib import suppress
 from datetime import datetime
-from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from gunicorn import util
+from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
@@ -39,25 +42,79 @@ LEFTOVER_READS, LEFTOVER_SIZE = 16, 65536
 
 
 class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
-    """A caller's connection."""
+    """A caller's connection. What gunicorn's own does beside, it does in system calls: each of them
+    gives the interpreter away, and on a busy machine waits to get it back."""
+
+    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
+        self.cfg = cfg
+        self.sock = sock
+        self.client = client
+        self.server = server
+        self.timeout: float | None = None
+        self.parser: Any = None
+        self.initialized = False
+        self.is_http2 = False
+        self.data_ready = False
 
     def init(self) -> None:
         """Called before every request, when the socket has just been made blocking."""
-        super().init()
+        if self.cfg.is_ssl:
+            super().init()
+        elif not self.initialized:
+            self.initialized = True
+            self.parser = http.get_parser(self.cfg, self.sock, self.client)
         self.sock.settimeout(CALLER_SILENCE)
 
+    def wait_for_data(self, timeout: float) -> bool:
+        """Whether there is something to read within so many seconds."""
+        if not self.data_ready:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            self.data_ready = bool(poll.poll(timeout * 1000))
+        return self.data_ready
+
     def close(self, graceful: bool = False) -> None:
-        """Called on the accepting thread, so it waits for nobody."""
+        """Waits for nobody."""
         sock: socket.socket = self.sock
         with suppress(OSError):
-            sock.setblocking(False)
-            if graceful:
-                sock.shutdown(socket.SHUT_WR)
-                for _ in range(LEFTOVER_READS):
-                    if not sock.recv(LEFTOVER_SIZE):
-                        break
+            if sock.gettimeout() is None or isinstance(sock, ssl.SSLSocket):
+                sock.setblocking(False)
+            # Not by the socket's own method, which would wait as long as its timeout says.
+            for _ in range(LEFTOVER_READS if graceful else 0):
+                if not os.read(sock.fileno(), LEFTOVER_SIZE):
+                    break
         with suppress(OSError):
             sock.close()
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """The head leaves together with what follows it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.headers_sent: bool = False
+        self._head = b""
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            ours = [f"{name}: {value}\r\n" for name, value in self.headers]
+            self._head = "".join([*self.default_headers(), *ours, "\r\n"]).encode("latin-1")
+            self.headers_sent = True
+
+    def take_head(self) -> bytes:
+        """The head, if it has not been sent; who takes it sends it."""
+        self.send_headers()
+        head, self._head = self._head, b""
+        return head
+
+    def _emit_body(self, data: bytes) -> None:
+        framed = b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data
+        self.sock.sendall(self.take_head() + framed)
+
+    def close(self) -> None:
+        rest = self.take_head() + (b"0\r\n\r\n" if self.chunked else b"")
+        if rest:
+            self.sock.sendall(rest)
 
 
 #: How long before the server's patience is over the calls still under way are ended, seconds.
@@ -65,6 +122,28 @@ LAST_WORDS = 5.0
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How often the gauges of a worker are brought up to date, seconds.
 REPORT = 1.0
+
+
+#: How often it is looked for room, where there was none, seconds.
+ROOM = 0.05
+#: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
+_QUEUE_AT = 24
+
+
+def queue_of(listener: socket.socket) -> int:
+    """How many connections wait to be taken; 1 where that cannot be known."""
+    try:
+        told = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_AT + 4)
+    except (OSError, AttributeError):
+        return 1
+    return max(1, int(struct.unpack_from("I", told, _QUEUE_AT)[0]))
+
+
+def _ended(result: Any) -> futures.Future[Any]:
+    """What gunicorn is told of a request by."""
+    ended: futures.Future[Any] = futures.Future()
+    ended.set_result(result)
+    return ended
 
 
 def spare(threads: int) -> int:
@@ -88,7 +167,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._gate = Gate()
+        self._gate = Gate(self.cfg.workers)
+        #: What the pool's threads have to say of gunicorn's counts, which are the main thread's:
+        #: connections that were closed, and such whose stream is carried.
+        self._closed: deque[None] = deque()
+        self._handed: deque[None] = deque()
+        #: The addresses of the listeners, by descriptor.
+        self._names: dict[int, Any] = {}
         #: Until when no connection is taken.
         self._shut_until = 0.0
 
@@ -116,6 +201,30 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- on a thread of the pool
 
+    def _serve(self, conn: Any) -> None:
+        """One request, and what becomes of its connection. gunicorn has its main thread close them."""
+        kept: Any = False
+        try:
+            kept = self.handle(conn)
+        finally:
+            if kept is _CARRIED:
+                self._handed.append(None)
+                self._wake()
+            elif kept:
+                self.method_queue.defer(self.finish_request, conn, _ended(kept))
+            else:
+                self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        conn.close(graceful=True)
+        self._closed.append(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the main thread look again, if it waits for room, or for the end."""
+        if not self._accepting or not self.alive:
+            self.method_queue.defer(int)
+
     def handle_request(self, req: Any, conn: Any) -> Any:
         """As gunicorn's, but that a stream is handed over as soon as its head is sent.
 
@@ -132,7 +241,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         try:
             self.cfg.pre_request(self, req)
             began = datetime.now()
-            resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg)
+            resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
             environ["wsgi.multithread"] = True
             self.nr += 1
             if not self._keeps(conn):
@@ -168,18 +277,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Hand a stream over, if it is one that can be carried."""
         if self.relay is None or not isinstance(answer, Reply) or answer.channel is None:
             return False
-        if isinstance(conn.sock, SSLSocket):
+        if isinstance(conn.sock, ssl.SSLSocket):
             return False
-        try:
-            resp.send_headers()
-        except BaseException:
-            answer.close()
-            raise
 
         def done(clean: bool) -> None:
             self.method_queue.defer(self._take_back, conn, clean and not resp.should_close())
 
-        self.relay.take(answer, conn.sock, chunked=resp.chunked, done=done)
+        self.relay.take(answer, conn.sock, resp.take_head(), chunked=resp.chunked, done=done)
         return True
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
@@ -187,14 +291,40 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- on the main thread
 
+    def _count(self) -> None:
+        while self._closed:
+            self._closed.pop()
+            self.nr_conns -= 1
+        while self._handed:
+            self._handed.pop()
+            self.worker_connections += 1
+
     def accept(self, listener: Any) -> None:
-        now = time.monotonic()
-        pause = self._gate.hold_back(self._crowd(self.gateway), now) if self.gateway else 0.0
-        if pause:
-            self._shut_until = now + pause
-            self.set_accept_enabled(False)
-        else:
-            super().accept(listener)
+        self._count()
+        if self.gateway is not None:
+            now = time.monotonic()
+            pause = self._gate.hold_back(self._crowd(self.gateway), queue_of(listener), now)
+            if pause:
+                self._shut_until = now + pause
+                self.set_accept_enabled(False)
+                return
+        try:
+            sock, client = listener.accept()
+        except BlockingIOError:
+            return  # another worker has it
+        except ConnectionAbortedError:
+            return
+        self.nr_conns += 1
+        self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
+
+    def _name_of(self, listener: Any) -> Any:
+        fd = listener.fileno()
+        if fd not in self._names:
+            self._names[fd] = listener.getsockname()
+        return self._names[fd]
+
+    def enqueue_req(self, conn: Any) -> None:
+        self.tpool.submit(self._serve, conn)
 
     def _crowd(self, gateway: Gateway) -> Crowd:
         """How the threads stand, those included whose requests have yet to be read."""
@@ -206,8 +336,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         super().set_accept_enabled(enabled and time.monotonic() >= self._shut_until)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        shut_for = self._shut_until - time.monotonic()
-        super().wait_for_and_dispatch_events(min(timeout, shut_for) if shut_for > 0 else timeout)
+        self._count()
+        if not self._accepting:
+            timeout = min(timeout, max(self._shut_until - time.monotonic(), 0.001), ROOM)
+        super().wait_for_and_dispatch_events(timeout)
+        self._count()
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """Asked to end: what is under way goes on, nothing new is begun, and shortly before the server's
@@ -230,18 +363,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if ended:
             self.log.warning("ended %d calls that were still under way: this process stops", ended)
 
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        if not fs.cancelled() and fs.exception() is None and fs.result() is _CARRIED:
-            self.worker_connections += 1
-        else:
-            super().finish_request(conn, fs)
-
     def _take_back(self, conn: Any, keep: bool) -> None:
         """A stream is over."""
         self.worker_connections -= 1
-        ended: futures.Future[bool] = futures.Future()
-        ended.set_result(keep and self._keepalive_after(conn, keep))
-        super().finish_request(conn, ended)
+        if keep:
+            self.finish_request(conn, _ended(self._keepalive_after(conn, keep)))
+        else:
+            self._close(conn)
 
 
 def _is_no_timeout(record: logging.LogRecord) -> bool:

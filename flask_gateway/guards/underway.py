@@ -20,6 +20,8 @@ from ..gate import Crowd
 
 #: The most of a process's threads that one caller, or one upstream, is given beside others.
 SHARE = 0.75
+#: How much one interval counts for the pace, and the longest that is counted, seconds.
+PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
 #: When to ask again, seconds: nobody knows when a call will end.
 RETRY_AFTER = 1.0
 
@@ -61,7 +63,8 @@ class UnderWay:
         self._by_caller: Counter[str] = Counter()
         self._by_upstream: Counter[str] = Counter()
         self._streams = self._starting = 0
-        self._moved = 0.0
+        #: When a thread was last let go, and how long it takes from one to the next, lately. Seconds.
+        self._moved, self._pace = 0.0, 0.0
         #: The most threads that calls may hold: of one caller, of one upstream, and of all.
         self._most: tuple[float, float, float] = (math.inf, math.inf, math.inf)
 
@@ -77,7 +80,7 @@ class UnderWay:
 
     def crowd(self) -> Crowd:
         """How the threads stand now."""
-        return Crowd(len(self._holders), self._most[2], self._starting, self._moved)
+        return Crowd(len(self._holders), self._most[2], self._starting, self._pace, self._moved)
 
     @property
     def threads(self) -> int:
@@ -129,7 +132,9 @@ class UnderWay:
             del self._holders[entry.thread]
         entry.thread = None
         self._starting -= entry.call.stream
-        self._moved = time.monotonic()
+        now = time.monotonic()
+        self._pace += (min(now - self._moved, PACE_LIMIT) - self._pace) * PACE_WEIGHT
+        self._moved = now
         _take_one(self._by_caller, entry.call.caller.id)
         if entry.upstream is not None:
             _take_one(self._by_upstream, entry.upstream)

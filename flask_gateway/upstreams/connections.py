@@ -30,27 +30,60 @@ ONE_SEND = 128 * 1024
 
 
 class Line:
-    """A second descriptor of a connection's socket, by which any thread can cut it (``exchange.Line``).
+    """A second descriptor of a connection's socket, by which any thread can cut it.
 
     The socket object itself is its reader's. Over TLS to shut that down would take the reader's SSL
     state away under it; and its descriptor may be closed at any time, and its number be another's.
-    Whoever takes the second descriptor, to use it or to close it, is the only one to do so.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._fd = os.dup(sock.fileno())
-        self._taken = threading.Lock()
+        self._lock = threading.Lock()
+        self._holder: Hold | None = None
+        self._cut = False
+
+    def lend(self) -> Hold:
+        """To the exchange that has the connection now; who had it before can do nothing any more."""
+        hold = Hold(self)
+        with self._lock:
+            self._holder = hold
+        return hold
+
+    def cut(self, hold: Hold) -> None:
+        with self._lock:
+            if self._holder is hold and self._fd >= 0:
+                self._cut = True
+                with suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as twin:
+                    twin.shutdown(socket.SHUT_RDWR)
+
+    def take_back(self, hold: Hold | None) -> bool:
+        """Whether it is whole. From now on nobody cuts it, if it was this one's, or whoever has it."""
+        with self._lock:
+            if hold is None or self._holder is hold:
+                self._holder = None
+            return not self._cut
+
+    def close(self) -> None:
+        with self._lock:
+            self._holder = None
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+class Hold:
+    """One exchange's hold on a line (``exchange.Line``)."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
 
     def cut(self) -> None:
-        if self._taken.acquire(blocking=False):
-            with suppress(OSError), socket.socket(fileno=self._fd) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+        self._line.cut(self)
 
     def close(self) -> bool:
-        mine = self._taken.acquire(blocking=False)
-        if mine:
-            os.close(self._fd)
-        return mine
+        return self._line.take_back(self)
 
 
 class _Sending(threading.local):
@@ -107,33 +140,35 @@ class _Lined:
             if left <= 0:
                 raise TimeoutError
             sock.settimeout(left)
-            self._hold(sock)
+            self._hold(Line(sock))
             sock.connect(address)
-            sock.settimeout(self.timeout)
         except BaseException:
+            self._drop_line()
             sock.close()
             raise
         return sock
 
-    def _hold(self, sock: socket.socket) -> None:
-        self._line = Line(sock)
-        sending.exchange.hold(self._line)
+    def _hold(self, line: Line) -> None:
+        self._line = line
+        sending.exchange.hold(line.lend())
         sending.exchange.check()
 
     def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
         """Head and body in one send, where http.client takes two and builds the head line by line."""
         if sending.fresh and self._used:
-            self.close()  # type: ignore[attr-defined]
+            self.close()
         sending.reused = self._used and self.sock is not None
         if self.sock is None:
             self.connect()
         elif sending.reused:
-            self._hold(self.sock)
+            assert self._line is not None
+            self._hold(self._line)
         sending.exchange.connected()
         sock = self.sock
         assert sock is not None
-        # Or else the time for connecting, or for the last answer's silences, would be that for sending.
-        sock.settimeout(sending.exchange.patience)
+        # The watcher rings the clocks, to the moment. This is for silence, and the same for most upstreams
+        # from request to request, for to change it takes a system call.
+        _set_timeout(sock, sending.exchange.clocks.first_byte)
         head = self._head(method, url, headers)
         self._used = True
         if len(body) <= ONE_SEND:
@@ -159,16 +194,28 @@ class _Lined:
     def getresponse(self) -> Response:
         sock, exchange = self.sock, sending.exchange
         assert sock is not None
-        sock.settimeout(exchange.patience)
         response = read_response(self)
-        sock.settimeout(exchange.clocks.idle)
+        _set_timeout(sock, exchange.clocks.idle)
         return response
 
     def let_go(self) -> None:
         """Before it goes to the pool: from now on it cannot be cut. One that was cut is closed."""
+        if self._line is not None and not self._line.take_back(None):
+            self.close()
+
+    def close(self) -> None:
+        self._drop_line()
+        super().close()  # type: ignore[misc]
+
+    def _drop_line(self) -> None:
         line, self._line = self._line, None
-        if line is not None and not line.close():
-            self.close()  # type: ignore[attr-defined]
+        if line is not None:
+            line.close()
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    if sock.gettimeout() != seconds:
+        sock.settimeout(seconds)
 
 
 class _Connection(_Lined, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower

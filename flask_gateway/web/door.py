@@ -23,6 +23,8 @@ PUBLIC = frozenset({"health.health", "health.ready"})
 METRICS = "metrics.metrics"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
+#: When this process began to serve, seconds since the epoch.
+BEGAN = time.time()
 #: nginx's ``$msec``; others write ``t=`` before it, or leave out the point.
 _START = re.compile(r"(?:t=)?([0-9]{10})(?:\.?([0-9]{1,6}))?", re.ASCII).fullmatch
 
@@ -33,17 +35,19 @@ def gateway() -> Gateway:
     return found
 
 
-def waited_in_front(start: str | None, peer: str | None, now: float) -> float:
+def waited_in_front(start: str | None, peer: str | None, now: float, began: float = 0.0) -> float:
     """How long a request waited between the proxy that took it and us, seconds; 0 if that is not known.
+
+    What it waited for while we were not there yet, at a restart, is not counted: that tells of no crowd.
 
     :param start: when the proxy took it, seconds since the epoch.
     :param peer: where it comes from. Only a proxy of this machine has our clock.
-    :param now: seconds since the epoch.
+    :param now: seconds since the epoch. :param began: when this process began to serve, likewise.
     """
     told = _START(start) if start else None
     if told is None or not (peer is None or peer == "" or is_loopback(peer)):
         return 0.0
-    return max(0.0, now - float(f"{told[1]}.{told[2] or 0}"))
+    return max(0.0, now - max(began, float(f"{told[1]}.{told[2] or 0}")))
 
 
 def register(app: Flask) -> None:
@@ -64,7 +68,7 @@ def _enter() -> None:
 
 def _shed() -> None:
     """Refuse what nobody can be expected to wait for, before any work is done on it."""
-    waited = waited_in_front(request.headers.get("X-Request-Start"), request.remote_addr, time.time())
+    waited = waited_in_front(request.headers.get("X-Request-Start"), request.remote_addr, time.time(), BEGAN)
     if waited > MAX_WAIT:
         gateway().metrics.shed("waited")
         raise Overloaded(

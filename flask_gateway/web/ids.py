@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # W3C Trace Context, section 3.2. A later version may append fields, which we do not pass on.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
+#: An id has to be nobody else's; to be guessed does it no harm. So it is worth no system call, at each of
+#: which a thread may have to wait for the interpreter.
+_random = random.Random(os.urandom(32))  # noqa: S311 - see above
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
 
 
@@ -26,19 +30,23 @@ def read_ids(header: Callable[[str], str | None]) -> Ids:
     request = _well_formed(header("x-request-id"))
     trace = _well_formed(header("x-trace-id"))
     parent = _TRACEPARENT(header("traceparent") or "")
-    span = os.urandom(8).hex()
+    span = _made(8)
     if parent and _continues(parent):
         trace_id, flags, state = parent[2], parent[4], header("tracestate") or ""
         state = state if _TRACESTATE(state) else ""
     else:
-        trace_id = trace if trace and _TRACE_ID(trace) else os.urandom(16).hex()
+        trace_id = trace if trace and _TRACE_ID(trace) else _made(16)
         flags, state = "00", ""
     return Ids(
-        request=request or os.urandom(16).hex(),
+        request=request or _made(16),
         trace=trace or trace_id,
         traceparent=f"00-{trace_id}-{span}-{flags}",
         tracestate=state,
     )
+
+
+def _made(size: int) -> str:
+    return _random.randbytes(size).hex()
 
 
 def _well_formed(value: str | None) -> str | None:

@@ -92,7 +92,7 @@ class Gateway:
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
             "GATEWAY_WORKERS": "2",
-            "GATEWAY_THREADS": "8",
+            "GATEWAY_THREADS": "32",
             "GATEWAY_GRACEFUL_SECONDS": "5",
         }
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -21,6 +21,7 @@ def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_API_KEYS=f"{KEY},{OTHER}",
         GATEWAY_UPSTREAMS=f"one={scripted.url};two={scripted.url}",
         GATEWAY_DEFAULT_UPSTREAM="one",
+        GATEWAY_THREADS="8",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
@@ -39,6 +40,7 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """The same with one key and one upstream, which may have all."""
     return start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
+        GATEWAY_THREADS="8",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
@@ -48,6 +50,10 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 @pytest.fixture
 def full(alone: Gateway, upstream: Upstream):
     """All that calls may hold is held for some seconds."""
+    # Both workers have begun, or one of them would be full alone.
+    assert until(
+        lambda: "\ngateway_threads_limit 16.0" in alone.ask("GET", "/metrics", x_api_key="").body.decode()
+    )
     with ThreadPoolExecutor(24) as pool:
         held = [pool.submit(ask, alone, "one/ok,first=2.5") for _ in range(24)]
         until(lambda: len(upstream.requests()) >= 12)
