@@ -119,9 +119,11 @@ def test_what_the_gateway_gets_to_see(behind: Behind, before: Nginx):
 
 
 def test_a_chunked_body_arrives_with_a_length(behind: Behind, before: Nginx):
-    chunked = head(before.port, "/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
-    assert send_raw(before.port, chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").status == 200
+    chunked = head(before.port, "/v1//chat/./completions?a=%62", KEY, "Transfer-Encoding: chunked")
+    answer = send_raw(before.port, chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
     (request,) = behind.seen
+    assert request.startswith(b"POST /v1//chat/./completions?a=%62 HTTP/1.1\r\n")
     assert request.endswith(b"\r\n\r\nabcde")
     assert headers_of(request)["content-length"] == "5"
     assert "transfer-encoding" not in headers_of(request)
@@ -241,6 +243,10 @@ def test_a_full_queue_is_refused_at_once(tmp_path):
 def test_too_large_for_nginx(nginx: Nginx):
     announced = head(nginx.port, "/v1/chat/completions", KEY, f"Content-Length: {(16 << 20) + 1}")
     refused(send_raw(nginx.port, announced), 413, "request_too_large")
+    chunked = head(nginx.port, "/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
+    refused(send_raw(nginx.port, chunked + b"1000001\r\nx"), 413, "request_too_large")
+    paths = {json.loads(line)["path"] for line in nginx.log.splitlines() if '"status":413' in line}
+    assert paths == {"/v1/chat/completions"}
 
 
 def test_too_large_for_the_gateway_alone(nginx: Nginx):
@@ -274,7 +280,15 @@ def test_the_plain_port_sends_nobody_on(nginx: Nginx):
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics", "/x/../metrics", "/./metrics?a=b"])
 def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str):
+    chunked = {"x-api-key": KEY, "transfer-encoding": "chunked"}
     refused(ask(before.port, "GET", path, headers={"x-api-key": KEY}), 404, "unknown_url")
+    refused(ask(before.port, "POST", path, b"0\r\n\r\n", headers=chunked), 404, "unknown_url")
+    assert behind.seen == []
+
+
+@pytest.mark.parametrize("path", ["/-/refused", "/-/chunked"])
+def test_what_is_nginx_own_is_not_for_others(behind: Behind, before: Nginx, path: str):
+    refused(ask(before.port, "GET", path), 404, "unknown_url")
     assert behind.seen == []
 
 
