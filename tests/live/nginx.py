@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .servers import PATIENCE, ROOT, free_port, until
+from .servers import PATIENCE, ROOT, free_port, need, until
 from .tls import make_certificate
 
 SHIPPED = ROOT / "deploy" / "nginx"
@@ -35,6 +35,7 @@ class Nginx:
     """
 
     def __init__(self, folder: Path, behind: str, edit: Callable[[str], str] = str) -> None:
+        need("nginx")
         self.folder = folder
         self.port, self.tls_port, self.plain_port = free_port(), free_port(), free_port()
         self.url, self.tls_url = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.tls_port}"
@@ -57,7 +58,7 @@ class Nginx:
         http = (SHIPPED / "conf.d" / "flask-gateway.conf").read_text()
         site = edit((SHIPPED / "sites-available" / "flask-gateway").read_text())
         (self.folder / "http.conf").write_text(
-            replaced(http, {"unix:/run/flask-gateway/http.sock": behind}),
+            replaced(http, {"unix:/run/flask-gateway.sock": behind}),
         )
         places = {
             "listen 443 ssl default_server": f"listen 127.0.0.1:{self.port} default_server",
