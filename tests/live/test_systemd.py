@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from flask_gateway.settings import load
+
 from .conftest import KEY
-from .nginx import Nginx
+from .nginx import Nginx, replaced
 from .servers import PATIENCE, ROOT, Gateway, free_port, need, until
 from .test_smoke import CHECKS, smoke
 from .wire import ask
@@ -71,6 +73,20 @@ def test_stopping_waits_for_as_long_as_the_gateway_may_take():
     environment = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "flask-gateway.env").read_text(), re.M))
     (stop,) = setting("flask-gateway.service", "TimeoutStopSec")
     assert int(stop) == int(environment["GATEWAY_GRACEFUL_SECONDS"]) + 15
+
+
+def test_the_settings_to_begin_with_can_be_used(tmp_path: Path):
+    """With their files where this test may put them."""
+    (tmp_path / "first").write_text("a" * 64 + "\n")
+    shipped = (ROOT / "deploy" / "gateway.toml").read_text()
+    secrets = "/run/credentials/flask-gateway.service/key_"
+    (tmp_path / "gateway.toml").write_text(replaced(shipped, {secrets: f"{tmp_path}/"}))
+    lines = (ROOT / "deploy" / "flask-gateway.env").read_text().replace("#GATEWAY_", "GATEWAY_")
+    environment = dict(re.findall(r"^(\w+)=(.*)$", lines, re.MULTILINE))
+    assert environment["GATEWAY_CONFIG"] == "/etc/flask-gateway/gateway.toml"
+    settings = load(environment | {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml")})
+    assert [key.id for key in settings.keys] == ["first"]
+    assert settings.warnings == ()
 
 
 def test_nginx_knows_the_socket():
