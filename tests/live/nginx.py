@@ -88,6 +88,13 @@ class Nginx:
     def log(self) -> str:
         return (self.folder / "access.log").read_text()
 
+    def connections(self) -> int:
+        """How many sockets its worker has."""
+        pid = self._process.pid
+        (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        links = [link.readlink() for link in Path(f"/proc/{worker}/fd").iterdir()]
+        return sum(str(link).startswith("socket:") for link in links)
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(PATIENCE)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from threading import Event
 from typing import Any
 
@@ -17,7 +18,7 @@ from flask_gateway.config import Clocks, Settings
 from flask_gateway.settings import resolve
 
 from .conftest import KEY
-from .nginx import SHIPPED, Behind, Nginx
+from .nginx import SHIPPED, Behind, Nginx, replaced
 from .servers import Gateway, Upstream, free_port, until
 from .wire import TIMEOUT, Answer, ask, content, head, open_stream, send_raw
 
@@ -313,6 +314,20 @@ def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
     assert set(statuses) == {b"200", b"429"}
     assert statuses.count(b"200") >= 200
     assert received.count(b"Retry-After: 1\r\n") == received.count(b'"code":"rate_limit_exceeded"') > 0
+
+
+def test_too_many_connections_from_one_address(tmp_path):
+    """Two hundred may wait for an answer; the next is told at once."""
+    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as silent, ExitStack() as stack:
+        behind = f"127.0.0.1:{silent.getsockname()[1]}"
+        nginx = Nginx(tmp_path, behind, lambda site: replaced(site, {rate: ""}))
+        stack.callback(nginx.stop)
+        for _ in range(200):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port)))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert until(lambda: nginx.connections() >= 400)  # to the callers and on to the gateway
+        refused(ask(nginx.port, "GET", "/"), 429, "rate_limit_exceeded")
 
 
 # ---------------------------------------------------------------- and besides
