@@ -115,7 +115,8 @@ def _metrics_dir(cfg):
             os.close(held)
     made = tempfile.mkdtemp(prefix="flask-gateway-new-", dir=parent)
     _lock(made)
-    os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
+    if cfg.uid != os.geteuid() or cfg.gid != os.getegid():
+        os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
     # Only what is locked has the name by which the next server finds it.
     os.rename(made, named := made.replace("-new-", "-metrics-"))
     return named

@@ -89,6 +89,11 @@ def test_the_settings_to_begin_with_can_be_used(tmp_path: Path):
     assert settings.warnings == ()
 
 
+def test_the_queue_is_as_long_as_without_systemd():
+    (backlog,) = re.findall(r"^backlog = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)
+    assert setting("flask-gateway.socket", "Backlog") == [backlog]
+
+
 def test_nginx_knows_the_socket():
     site = (ROOT / "deploy" / "nginx" / "conf.d" / "flask-gateway.conf").read_text()
     assert f"server unix:{setting('flask-gateway.socket', 'ListenStream')[0]} " in site
