@@ -10,6 +10,7 @@ import glob
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,23 @@ def _number(name: str, otherwise: int) -> int:
     """A setting that is a number. What is none is refused below, in one line, before anything starts."""
     value = os.environ.get(name, "")
     return int(value) if value.isdecimal() and int(value) else otherwise
+
+
+def _handed_over() -> list[str]:
+    """The addresses of the sockets that systemd has opened for us: sd_listen_fds(3). gunicorn takes them
+    instead of ``bind``."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    addresses = []
+    for number in range(3, 3 + int(os.environ["LISTEN_FDS"])):
+        with socket.socket(fileno=os.dup(number)) as listener:
+            name = listener.getsockname()
+        if isinstance(name, tuple):
+            host = f"[{name[0]}]" if ":" in name[0] else name[0]
+            addresses.append(f"{host}:{name[1]}")
+        else:
+            addresses.append(f"unix:{os.fsdecode(name)}")
+    return addresses
 
 
 # After a reload this file runs again: let the worker class, too, be the new one.
@@ -76,7 +94,7 @@ loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
 def on_starting(server):
     """Refuse to start on settings that are wrong, with the one line that says which and why."""
     command = [sys.executable, "-m", "flask_gateway", "check", "--quiet"]
-    command += ["--workers", str(server.cfg.workers), "--bind", *server.cfg.bind]
+    command += ["--workers", str(server.cfg.workers), "--bind", *(_handed_over() or server.cfg.bind)]
     refused = subprocess.run(command, check=False).returncode
     if refused:
         sys.exit(refused)
@@ -97,7 +115,8 @@ def _metrics_dir(cfg):
             os.close(held)
     made = tempfile.mkdtemp(prefix="flask-gateway-new-", dir=parent)
     _lock(made)
-    os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
+    if cfg.uid != os.geteuid() or cfg.gid != os.getegid():
+        os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
     # Only what is locked has the name by which the next server finds it.
     os.rename(made, named := made.replace("-new-", "-metrics-"))
     return named

@@ -79,6 +79,17 @@ def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return run(play, scenarios)
 
 
+def doctor(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Look at what is around a gateway that runs."""
+    from .doctor.command import run
+
+    if arguments.url and not arguments.url.startswith(("http://", "https://")):
+        said = f"flask-gateway: expected a URL that begins with http:// or https://, not {arguments.url!r}"
+        print(one_line(said), file=sys.stderr)
+        return 2
+    return run(arguments, environ, arguments.key or environ.get(CALLER_KEY, ""))
+
+
 def _check_mocks(settings: Settings) -> None:
     """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
     for upstream in settings.upstreams:
@@ -137,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     testing.add_argument("--only", metavar="S08,S13", default="", help="these scenarios and no other")
     testing.add_argument("--model", metavar="NAME", help="the route to play; the first one unless given")
     testing.set_defaults(run=selftest)
+    looking = commands.add_parser(
+        "doctor", help="show what is wrong around a gateway that runs", allow_abbrev=False
+    )
+    looking.add_argument("url", metavar="URL", nargs="?", help="where callers reach it; else its own address")
+    looking.add_argument("--model", metavar="NAME", help="a cheap one, to be asked for one stream")
+    looking.add_argument("--key", metavar="KEY", help=f"a caller's; better in ${CALLER_KEY}")
+    looking.set_defaults(run=doctor)
     return parser
 
 

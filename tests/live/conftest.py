@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .nginx import Nginx
 from .servers import Gateway, Upstream, free_port
 
 KEY = "live-caller-key"
@@ -67,6 +68,14 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
         GATEWAY_MAX_BODY_BYTES="262144",
     )
+
+
+@pytest.fixture(scope="session")
+def nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """The nginx site that is shipped, before that gateway."""
+    server = Nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{gateway.port}")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

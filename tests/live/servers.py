@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
+
+
+def need(program: str) -> None:
+    """Skip the test where the program is not installed. In CI it is, or else the test fails."""
+    if shutil.which(program) is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
 
 
 def free_port() -> int:
@@ -78,9 +85,10 @@ class Gateway:
     """A gunicorn with two workers on a free port.
 
     :param key: sent with every request that does not bring its own credentials.
+    :param wrap: a command that runs the server's.
     """
 
-    def __init__(self, folder: Path, key: str, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, key: str, env: dict[str, str], wrap: Sequence[str] = ()) -> None:
         self.key = key
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -98,7 +106,7 @@ class Gateway:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with self._errors.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+                [*wrap, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
                 cwd=ROOT,
                 env={**kept, **settings, **env},
                 stdout=stderr,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,8 @@ from threading import Thread
 import pytest
 
 from .conftest import KEY
-from .servers import ROOT, Gateway, Upstream, free_port, until
+from .nginx import Nginx
+from .servers import ROOT, Gateway, Upstream, free_port
 
 pytestmark = pytest.mark.live
 
@@ -42,42 +42,10 @@ def test_a_key_without_a_limit_is_fine(strict: Gateway):
     assert code == 0, lines
 
 
-NGINX = """
-daemon off; pid nginx.pid; error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {url}; }} }}
-}}
-"""
-
-
-@pytest.fixture
-def nginx(gateway: Gateway, tmp_path: Path) -> Iterator[str]:
-    """The gateway's address behind an nginx that is set to nothing but its defaults."""
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed")
-    port = free_port()
-    (tmp_path / "nginx.conf").write_text(NGINX.format(port=port, url=gateway.url))
-    with (tmp_path / "errors").open("wb") as errors:
-        process = subprocess.Popen(["nginx", "-p", tmp_path, "-c", "nginx.conf"], stderr=errors)
-    try:
-        assert until(lambda: is_open(port), 10), (tmp_path / "errors").read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_through_nginx(nginx: str):
-    code, lines, _ = smoke(nginx + "/", KEY, "scripted")
+@pytest.mark.parametrize("tls", [False, True])
+def test_through_nginx(nginx: Nginx, tls: bool, monkeypatch):
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(nginx.certificate))
+    code, lines, _ = smoke(f"{nginx.tls_url if tls else nginx.url}/", KEY, "scripted")
     assert code == 0, lines
     assert len(lines) == len(CHECKS)
 

@@ -1,0 +1,104 @@
+"""A thousand callers who send or read a byte now and then, at the nginx that is shipped: ``make soak``."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import KEY, MANY, StartGateway
+from .nginx import Nginx
+from .servers import need
+
+pytestmark = [pytest.mark.live, pytest.mark.soak]
+
+SECONDS = 40
+#: slowhttptest: heads, bodies and reads that take for ever, on 1000 connections, 200 new ones a second.
+COMMON = ["slowhttptest", "-c", "1000", "-r", "200", "-l", str(SECONDS), "-p", "3"]
+ATTACKS = {
+    "heads": ["-H", "-i", "5", "-x", "24"],
+    "bodies": ["-B", "-i", "5", "-s", "8192", "-x", "10", "-t", "POST"],
+    "reads": ["-X", "-w", "1", "-y", "8", "-n", "5", "-z", "8", "-k", "3"],
+}
+
+
+@pytest.fixture(scope="module")
+def site(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    gateway = start_gateway(GATEWAY_UPSTREAMS="mock=mock://local", GATEWAY_RATE_LIMIT_PER_MINUTE=MANY)
+    nginx = Nginx(tmp_path_factory.mktemp("slow"), f"127.0.0.1:{gateway.port}")
+    yield nginx
+    nginx.stop()
+
+
+class Customer:
+    """Asks for a completion forty times a second, from an address of its own, until told to stop."""
+
+    def __init__(self, port: int) -> None:
+        self.times: list[float] = []
+        self.failures: list[str] = []
+        self._port = port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Customer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.025):
+            began = time.monotonic()
+            try:
+                status = self._ask()
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+            else:
+                self.times.append(time.monotonic() - began)
+                if status != 200:
+                    self.failures.append(str(status))
+
+    def _ask(self) -> int:
+        # A connection each, so that getting one is part of what is measured.
+        source = ("127.0.0.5", 0)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5, source_address=source)
+        body = b'{"model":"mock","messages":[{"role":"user","content":"Hello"}]}'
+        try:
+            headers = {"x-api-key": KEY, "content-type": "application/json"}
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            response = connection.getresponse()
+            response.read()
+            return response.status
+        finally:
+            connection.close()
+
+    def p99(self) -> float:
+        return sorted(self.times)[int(len(self.times) * 0.99)]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_service_goes_on(site: Nginx, tmp_path: Path, attack: str):
+    need("slowhttptest")
+    command = [*COMMON, *ATTACKS[attack], "-u", f"{site.url}/v1/chat/completions"]
+    with Customer(site.port) as before:
+        time.sleep(5)
+    with Customer(site.port) as customer:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS + 30)
+    asked = len(customer.times) + len([one for one in customer.failures if not one.isdecimal()])
+    served = 1 - len(customer.failures) / asked
+    print(
+        f"\n{attack}: {asked} asked, {served:.3%} served, p99 {customer.p99() * 1000:.1f} ms, "
+        f"{before.p99() * 1000:.1f} ms before"
+    )
+    print(done.stdout[-700:])
+    assert "slow HTTP test status" in done.stdout
+    assert asked > 500
+    assert served >= 0.999, customer.failures
+    assert customer.p99() < 0.5

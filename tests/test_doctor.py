@@ -1,0 +1,229 @@
+"""The command ``doctor``: what it makes of what it sees. How it sees is in ``live/test_doctor.py``."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+
+from flask_gateway.__main__ import main
+from flask_gateway.config import Settings
+from flask_gateway.doctor import machine, way
+from flask_gateway.doctor.caller import Answer, Caller
+from flask_gateway.doctor.command import first_key, local_url
+from flask_gateway.doctor.finding import Finding, Level, fail, ok, warn
+from flask_gateway.doctor.upstreams import unreachable
+from flask_gateway.settings import load
+
+OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_line() -> None:
+    assert str(ok("files: enough")) == "ok    files: enough"
+    assert str(warn("a\nb", "c")) == "warn  a\\nb  -> c"
+    assert str(fail("a", "b")).startswith("fail  a")
+
+
+def answer(status: int = 200, body: bytes = b"", arrivals: tuple[float, ...] = ()) -> Answer:
+    return Answer(status, {}, body, arrivals)
+
+
+REFUSED = answer(413, b'{"error":{"message":"m","code":"request_too_large"}}')
+
+
+# ---------------------------------------------------------------- the way
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "level"),
+    [
+        pytest.param(tuple(0.1 + 0.05 * n for n in range(20)), OK, id="one by one"),
+        pytest.param(tuple(3 + 0.05 * n for n in range(20)), OK, id="one by one, after a while"),
+        pytest.param((0.1, 0.15, 0.4, 0.45, 0.5, 0.7, 0.71, 0.9), OK, id="irregular"),
+        pytest.param((1.05,) * 20, FAIL, id="at once, at the end"),
+        pytest.param((1.0,) * 10 + (1.05,) * 10, FAIL, id="almost at once"),
+        pytest.param((0.2,) * 8 + (0.6,) * 8 + (1.0,) * 8, WARN, id="in lumps"),
+        pytest.param(tuple(0.01 * n for n in range(20)), WARN, id="too quick"),
+        pytest.param((0.5, 1.0, 1.5), WARN, id="too few"),
+        pytest.param((), WARN, id="none"),
+    ],
+)
+def test_buffering(arrivals: tuple[float, ...], level: Level) -> None:
+    assert way.buffering(answer(arrivals=arrivals)).level is level
+
+
+def test_a_stream_that_is_refused_says_nothing_about_buffering() -> None:
+    assert way.buffering(answer(401, arrivals=(1.05,) * 20)).level is WARN
+
+
+def test_a_stream_that_is_compressed() -> None:
+    finding = way.buffering(Answer(200, {"content-encoding": "gzip"}, b"", ()))
+    assert (finding.level, finding.remedy) == (WARN, "gzip off;")
+
+
+@pytest.mark.parametrize(
+    ("fits", "over", "level", "said"),
+    [
+        (None, REFUSED, OK, "all agree on 1000 bytes"),
+        (REFUSED, REFUSED, FAIL, "1000 bytes are refused"),
+        (None, None, WARN, "takes more"),
+        (None, answer(400), WARN, "takes more"),
+        (answer(401), answer(401), WARN, "answered with 401"),
+        (None, answer(413, b"<html>"), WARN, "envelope"),
+        (None, answer(413, b'{"error":"large"}'), WARN, "envelope"),
+    ],
+)
+def test_body_size(fits: Answer | None, over: Answer | None, level: Level, said: str) -> None:
+    finding = way.body_size(fits, over, 1000)
+    assert (finding.level, said in finding.what) == (level, True), finding
+
+
+@pytest.mark.parametrize(
+    ("status", "local", "level"),
+    [(401, False, OK), (401, True, OK), (200, True, WARN), (200, False, FAIL), (404, False, WARN)],
+)
+def test_the_published_key(status: int, local: bool, level: Level) -> None:
+    assert way.published_key(status, local=local).level is level
+
+
+@pytest.mark.parametrize(
+    ("status", "local", "level"), [(404, False, OK), (401, False, OK), (200, True, OK), (200, False, FAIL)]
+)
+def test_metrics(status: int, local: bool, level: Level) -> None:
+    assert way.metrics(status, local=local).level is level
+
+
+@pytest.mark.parametrize(
+    ("date", "level"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", OK),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", OK),
+        ("Sun, 06 Nov 1994 08:49:30 GMT", WARN),
+        ("yesterday", WARN),
+        (None, WARN),
+    ],
+)
+def test_clocks(date: str | None, level: Level) -> None:
+    assert way.clocks(date, 784111777.0).level is level
+
+
+def test_connections() -> None:
+    assert way.connections(kept=True, secure=True).level is OK
+    assert way.connections(kept=False, secure=True).level is WARN
+    assert way.connections(kept=False, secure=False).level is OK
+    assert way.behind("close").level is OK
+    assert way.behind("keep-alive").level is WARN
+    assert way.behind(None).level is WARN
+
+
+def test_health() -> None:
+    assert way.health(answer(200, b'{"status":"ok"}')).level is OK
+    assert way.health(answer(200, b"<html>Welcome to nginx!")).level is FAIL
+    assert way.health(answer(503)).level is FAIL
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost", True),
+        ("http://[::1]:1", True),
+        ("https://gateway.example", False),
+        ("http://10.0.0.1", False),
+    ],
+)
+def test_what_is_local(url: str, local: bool) -> None:
+    assert Caller(url).local is local
+
+
+# ---------------------------------------------------------------- the machine
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max processes             63432                unlimited            processes
+Max open files            1024                 524288               files
+Max locked memory         unlimited            unlimited            bytes
+"""
+
+
+def test_limits() -> None:
+    assert machine.soft_limit(LIMITS, "Max open files") == 1024
+    assert machine.soft_limit(LIMITS, "Max processes") == 63432
+    assert machine.soft_limit(LIMITS, "Max locked memory") is None
+
+
+@pytest.mark.parametrize(("limit", "level"), [(191, FAIL), (192, OK), (None, OK)])
+def test_files(limit: int | None, level: Level) -> None:
+    assert machine.files(limit, 64, "here").level is level
+
+
+@pytest.mark.parametrize(("limit", "level"), [(143, FAIL), (144, OK), (None, OK)])
+def test_tasks(limit: int | None, level: Level) -> None:
+    assert machine.tasks(limit, 2, 64, "here").level is level
+
+
+def test_state() -> None:
+    assert machine.shared_memory(True).level is OK
+    assert machine.shared_memory(False).level is FAIL
+    assert machine.heartbeats(True, 1 << 20).level is OK
+    assert machine.heartbeats(True, 0).level is FAIL
+    assert machine.heartbeats(False, 1 << 30).level is FAIL
+
+
+def test_the_clock() -> None:
+    assert machine.steadiness(0.1001, 0.1).level is OK
+    assert machine.steadiness(3600.1, 0.1).level is WARN
+    assert machine.steadiness(-3600.1, 0.1).level is WARN
+    assert [machine.synchronised(said).level for said in ("yes", "no", None, "")] == [OK, WARN, OK, OK]
+
+
+# ---------------------------------------------------------------- settings and upstreams
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "no such name: h:1"),
+        (TimeoutError(), "within 5 s"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (ssl.SSLCertVerificationError(1, "x"), "certificate"),
+    ],
+)
+def test_why_an_upstream_is_not_reached(error: OSError, said: str) -> None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "self-signed certificate"
+    finding: Finding = unreachable("upstream a", "h:1", 5.0, error)
+    assert (finding.level, said in finding.what) == (FAIL, True), finding
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("0.0.0.0:80", "http://127.0.0.1:80"),
+        (":8000", "http://127.0.0.1:8000"),
+        ("[::]:8000", "http://[::1]:8000"),
+        ("unix:/run/g.sock,127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("tcp://localhost:8000", "http://localhost:8000"),
+        ("unix:/run/g.sock", None),
+        ("", None),
+    ],
+)
+def test_the_gateways_own_address(bind: str, url: str | None) -> None:
+    assert local_url(bind) == url
+
+
+def test_whose_key_it_uses() -> None:
+    default: Settings = load({})
+    assert first_key({}, default) == "dev-key"
+    assert first_key({"GATEWAY_API_KEYS": " a, b"}, None) == "a"
+    assert first_key({}, None) == ""
+    own = {"GATEWAY_API_KEYS": "own"}
+    assert first_key({}, load(own)) == ""
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "gateway.example", "http//x"])
+def test_what_is_no_url(url: str, capsys: Capture) -> None:
+    assert main(["doctor", url], {}) == 2
+    assert capsys.readouterr().err.startswith("flask-gateway: expected a URL")
