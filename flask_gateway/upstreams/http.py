@@ -14,8 +14,6 @@ from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
-from requests.hooks import default_hooks
-from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
@@ -32,6 +30,10 @@ from .response import READ_SIZE, Response
 
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
 LINGER = 0.02
+#: What requests is told as its timeout, seconds; the exchange's clocks count.
+LONG = 3600.0
+#: How it shows that there is no answer.
+_BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
 class Http:
@@ -52,6 +54,7 @@ class Http:
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
+        self._adapter = adapter
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
 
@@ -85,12 +88,12 @@ class Http:
         sending.exchange = exchange
         try:
             return self._send_once(url, body, headers, fresh=False)
-        except (requests.RequestException, HTTPError) as error:
+        except _BROKEN as error:
             if exchange.error is not None or not (sending.reused and _was_closed(error)):
                 raise unanswered(error, exchange) from None
         try:
             return self._send_once(url, body, headers, fresh=True)
-        except (requests.RequestException, HTTPError) as error:
+        except _BROKEN as error:
             raise unanswered(error, exchange) from None
 
     def _send_once(
@@ -99,16 +102,12 @@ class Http:
         request = requests.PreparedRequest()
         request.method = "POST"
         request.url = url
-        request.headers = CaseInsensitiveDict(headers)
-        request.headers["Content-Length"] = str(len(body))
+        request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
         request.body = body
-        request.hooks = default_hooks()
         sending.fresh = fresh
         sending.reused = False
         # The connection sets its timeouts itself, phase by phase.
-        timeout = sending.exchange.patience
-        adapter = self.session.get_adapter(url)
-        return adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies={})
+        return self._adapter.send(request, stream=True, timeout=LONG, verify=self._verify, proxies={})
 
     def close(self) -> None:
         self.session.close()
@@ -220,6 +219,7 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
     (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
     (NewConnectionError, UpstreamUnreachable, "could not be connected to"),
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
+    (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
     (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
 )

@@ -79,10 +79,10 @@ class OpenAIUpstream:
         if response.status_code != 200:
             body = self._error_body(source)
             raise error_for(response.status_code, response.headers, body, self.name)
-        encoding = response.headers.get("Content-Encoding", "identity")
+        encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise self._malformed("an encoded body although none was asked for")
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if call.stream and kind != "text/event-stream":
             raise self._malformed("no event stream although one was asked for")
         if not call.stream and kind == "text/event-stream":

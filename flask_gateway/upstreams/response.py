@@ -20,20 +20,13 @@ READ_SIZE = 65536
 
 
 class Response:
-    """A head that has come, and a body that comes. Belongs to one thread at a time.
-
-    What urllib3's pool and requests' adapter want of a response is here under the names they use.
-    """
-
-    version_string = "HTTP/1.1"
-    length_remaining = None
+    """A head that has come, and a body that comes. Belongs to one thread at a time."""
 
     def __init__(self, connection: Any, head: Head, first: bytes) -> None:
         self.status = head.status
         self.reason = head.reason
         self.headers = head.headers
-        self.retries: Any = None
-        #: The connection while it is ours, and where it goes back to. Both are set by urllib3's pool.
+        #: The connection while it is ours, and where it goes back to.
         self._connection: Any = None
         self._pool: Any = None
         self._sock: socket.socket = connection.sock
@@ -42,6 +35,12 @@ class Response:
         self._first = first
         #: Whether nothing more is wanted of it.
         self.closed = False
+
+    def lend(self, connection: Any, pool: Any) -> None:
+        """Give the connection back to the pool when the answer has been read."""
+        self._connection, self._pool = connection, pool
+        if self.over:  # there is no body
+            self._finish()
 
     @property
     def over(self) -> bool:
@@ -117,7 +116,7 @@ class Response:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        else:  # given up before urllib3 had taken note of it
+        else:  # given up before it was lent
             with suppress(OSError):
                 self._sock.close()
 
