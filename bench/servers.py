@@ -133,8 +133,6 @@ def gateway(upstream: str, port: int, **env: str) -> Iterator[subprocess.Popen]:
         "GATEWAY_API_KEYS": KEY,
         "GATEWAY_UPSTREAMS": f"up={upstream}",
         "GATEWAY_UPSTREAM_UP_API_KEY": "bench-upstream-key",
-        "GATEWAY_UPSTREAM_UP_MAX_IN_FLIGHT": "100000",
-        "GATEWAY_MAX_CONCURRENT_PER_KEY": "100000",
         "GATEWAY_RATE_LIMIT_PER_MINUTE": "10000000",
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "120",
         "GATEWAY_MAX_STREAMS": "4000",
