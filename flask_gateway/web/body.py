@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ from ..errors import (
     InvalidJson,
     UnsupportedMediaType,
 )
+from .shape import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
 
@@ -31,6 +33,17 @@ DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
 #: More models than this are not tried for one call, so no more can be named.
 MAX_CHAIN = 8
+
+#: More messages than this are not a conversation.
+MAX_MESSAGES = 4096
+
+#: Fields that set a limit or a number of answers. A reader that takes ``true`` for 1, or a number of 400
+#: digits for what it is, is to be asked neither.
+_COUNTS = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "top_logprobs", "top_n"}
+    | {"dimensions"}
+)
+_COUNT = re.compile(rb"0|-?[1-9][0-9]{0,17}|null").fullmatch
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
@@ -99,12 +112,12 @@ def parse_fields(body: bytes) -> Fields:
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
     try:
-        body.decode()
+        if not body.isascii():
+            body.decode()
+        check_shape(body)
         fields = _decode_fields(body)
     except UnicodeDecodeError as error:
         raise InvalidJson(f"The body is not UTF-8: see byte {error.start}.") from None
-    except RecursionError:
-        raise InvalidJson("The body is nested too deeply.") from None
     except msgspec.ValidationError:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
@@ -158,8 +171,11 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
     for name in _REQUIRED[operation]:
         if fields.get(name, _NULL) == _NULL:
             raise InvalidField(f"The field '{name}' is missing.", param=name)
-    if operation is Operation.CHAT and not _field(fields, "messages"):
-        raise InvalidField("'messages' must have at least one message in it.", param="messages")
+    if operation is Operation.CHAT and not 0 < len(_field(fields, "messages")) <= MAX_MESSAGES:
+        raise InvalidField(f"'messages' must be 1 to {MAX_MESSAGES} messages.", param="messages")
+    for name in _COUNTS & fields.keys():
+        if not _COUNT(bytes(fields[name])):
+            raise InvalidField(f"'{name}' must be a whole number.", param=name)
     stream = operation in _STREAMED and "stream" in fields and bool(_field(fields, "stream"))
     return model, stream
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 
 from flask import Flask, Response, current_app, g, request
 
+from ..core import Caller
 from ..errors import Overloaded
 from ..record import Record
 from ..wiring import Gateway
+from .address import address_of
 from .auth import authenticate, is_loopback, may_read_metrics
 from .ids import read_ids
 
@@ -63,7 +66,11 @@ def _enter() -> None:
     if request.method == "POST":
         _shed()
     if request.endpoint not in PUBLIC and not _is_scrape():
-        g.caller = authenticate(request.headers.get, gateway().callers)
+        g.caller = authenticate(request.headers.get, _identify)
+
+
+def _identify(key: str) -> Caller:
+    return gateway().strikes.identify(key, partial(address_of, request.environ), g.started)
 
 
 def _shed() -> None:
