@@ -45,6 +45,10 @@ _COUNTS = frozenset(
 )
 _COUNT = re.compile(rb"0|-?[1-9][0-9]{0,17}|null").fullmatch
 
+#: Other gateways take an address, or the key to go there with, from the body. Some were made to send
+#: their own keys to whoever asked.
+_NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
+
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
 
@@ -181,18 +185,21 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
 
 
 def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:
-    """The caller's own chain of models, and the fields without it: it is for us, not for an upstream.
+    """The caller's own chain of models, and the fields for an upstream: without those that are for us,
+    and without those that would have it ask elsewhere, if it is a gateway itself.
 
     ``false`` and ``[]`` forbid any fallback; without the field the route has its own.
 
     :raises InvalidField: it is no chain.
     """
+    rest = fields
+    if not _NOT_FORWARDED.isdisjoint(fields):
+        rest = {name: value for name, value in fields.items() if name not in _NOT_FORWARDED}
     if "fallbacks" not in fields:
-        return fields, None
+        return rest, None
     chain = _field(fields, "fallbacks")
     if isinstance(chain, list) and len(chain) > MAX_CHAIN:
         raise InvalidField(f"'fallbacks' may name {MAX_CHAIN} models at most.", param="fallbacks")
-    rest = {name: value for name, value in fields.items() if name != "fallbacks"}
     return rest, (tuple(chain) if isinstance(chain, list) else () if chain is False else None)
 
 
