@@ -46,16 +46,23 @@ class Strikes:
         :param now: ``time.monotonic()``, seconds.
         :raises Unauthorized: nobody's. :raises TooManyFailedKeys: it was not looked at.
         """
-        if self._barred:
-            left = self._barred.get(address(), now) - now
-            if left > 0:
-                raise _too_many(left)
+        self.check(address, now)
         try:
             return self._identify(key)
         except Unauthorized:
             if self._take.limit:
                 self._count(address(), now)
             raise
+
+    def check(self, address: Callable[[], bytes], now: float) -> None:
+        """To be asked before a key is looked at. Parameters as above.
+
+        :raises TooManyFailedKeys: it is not to be.
+        """
+        if self._barred:
+            left = self._barred.get(address(), now) - now
+            if left > 0:
+                raise _too_many(left)
 
     def _count(self, address: bytes, now: float) -> None:
         """:raises TooManyFailedKeys: this one was one too many."""

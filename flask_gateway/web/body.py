@@ -39,13 +39,13 @@ MAX_CHAIN = 8
 #: More messages than this are not a conversation.
 MAX_MESSAGES = 4096
 
-#: Fields that set a limit or a number of answers. A reader that takes ``true`` for 1, or a number of 400
-#: digits for what it is, is to be asked neither.
+#: Fields that set a limit or a number of answers. There are readers that take ``true`` for 1, and -0, or a
+#: number that no double holds, for who knows what.
 _COUNTS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "top_logprobs", "top_n"}
     | {"dimensions"}
 )
-_COUNT = re.compile(rb"0|-?[1-9][0-9]{0,17}|null").fullmatch
+_COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
 
 #: Other gateways take an address, or the key to go there with, from the body. Some were made to send
 #: their own keys to whoever asked.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Response, current_app, g, request
@@ -22,7 +23,7 @@ from .auth import authenticate, is_loopback, may_read_metrics
 from .ids import read_ids
 
 #: The endpoints that need no key.
-PUBLIC = frozenset({"health.health", "health.ready"})
+PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
 METRICS = "metrics.metrics"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
@@ -70,7 +71,12 @@ def _enter() -> None:
 
 
 def _identify(key: str) -> Caller:
-    return gateway().strikes.identify(key, partial(address_of, request.environ), g.started)
+    return gateway().strikes.identify(key, _address(), g.started)
+
+
+def _address() -> Callable[[], bytes]:
+    """Tells where the request comes from, for whom it is worth the reading."""
+    return partial(address_of, request.environ)
 
 
 def _shed() -> None:
@@ -89,6 +95,7 @@ def _is_scrape() -> bool:
     """Whether this asks for the figures, and may."""
     if request.endpoint != METRICS:
         return False
+    gateway().strikes.check(_address(), g.started)
     return may_read_metrics(request.headers.get, request.remote_addr, gateway().settings.metrics_digest)
 
 

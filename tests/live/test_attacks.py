@@ -254,7 +254,7 @@ def test_s9_bombs(target: Gateway, upstream: Upstream, body: bytes):
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n", "top_logprobs"])
 @pytest.mark.parametrize(
     "number",
-    ["NaN", "Infinity", "1e999", "9" * 5000, "-0", "true", '"5"', "1.5", "[]", "9" * 19, "\\u0031", "1e2"],
+    ["NaN", "Infinity", "1e999", "9" * 5000, "-0", "true", '"5"', "1.5", "[]", "9" * 16, "\\u0031", "1e2"],
 )
 def test_s10_numbers(gateway: Gateway, upstream: Upstream, name: str, number: str):
     body = f'{{"model":"ok","messages":{json.dumps(HELLO)},"{name}": {number} }}'
