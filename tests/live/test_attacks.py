@@ -49,18 +49,26 @@ def processes(gateway: Gateway) -> list[int]:
 def shared_memory(gateway: Gateway) -> list[str]:
     """The paths to the state that the workers share."""
     folder = Path(f"/proc/{processes(gateway)[0]}/fd")
-    return [str(file) for file in folder.iterdir() if "flask-gateway" in os.readlink(file)]
+    return [str(file) for file in folder.iterdir() if "memfd:flask-gateway" in os.readlink(file)]
+
+
+def metrics_files(gateway: Gateway) -> list[Path]:
+    """The files that the workers count in."""
+    links = [file.resolve() for pid in gateway.workers for file in Path(f"/proc/{pid}/map_files").iterdir()]
+    return sorted({file for file in links if "flask-gateway-metrics" in str(file)})
 
 
 def test_s1_no_key_is_kept_anywhere(target: Gateway, upstream: Upstream):
     assert target.chat("ok").status == 200
     target.ask("GET", "/v1/models", x_api_key="wrong-key-of-s1")
     places = [target.stderr.encode(), *(Path(path).read_bytes() for path in shared_memory(target))]
+    places += [file.read_bytes() for file in metrics_files(target)]
+    places += [raw(target.port, target=b"GET /metrics").body]
     places += [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes(target)]
     places += [
         target.ask("GET", path).body for path in ("/v1/models", "/v1/circuit-breakers", "/v1/routes/ok")
     ]
-    assert len(places) > 6
+    assert len(places) > 9
     for secret in (KEY, UPSTREAM_KEY, "wrong-key-of-s1"):
         assert not [place[:100] for place in places if secret.encode() in place]
 
@@ -116,7 +124,7 @@ def test_s3_no_key_in_the_target(gateway: Gateway):
 DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/models/ /v1/./models /V1/models
 /v1/%6dodels /v1%2fmodels /v1/models%00 /v1/models/%2e%2e/%2e%2e/health /health/../v1/models /healthx /health/
 /health%2f..%2fv1/models /v1/chat/completions /v1/completions /v1/embeddings /v1/responses /v1/rerank
-/v1/moderations /v1/circuit-breakers /v1/routes/ok /admin /metrics /debug /console /static/x /favicon.ico
+/v1/moderations /v1/circuit-breakers /v1/routes/ok /admin /debug /console /static/x /favicon.ico
 /v1/models;/health /v1/models?/health http://x/v1/models"""
 
 
@@ -454,6 +462,20 @@ def test_s19_health_says_one_thing(gateway: Gateway):
     }
 
 
+def test_s19_figures_are_for_this_machine(gateway: Gateway):
+    told = raw(gateway.port, target=b"GET /metrics")
+    assert told.status == 200
+    assert KEY not in told.body.decode()
+    for header in (
+        b"X-Forwarded-For: 198.51.100.1",
+        b"Forwarded: for=198.51.100.1",
+        b"X-Real-IP: 198.51.100.1",
+    ):
+        assert raw(gateway.port, header, target=b"GET /metrics").status == 401
+    assert gateway.ask("GET", "/metrics", x_forwarded_for="198.51.100.1").status == 404
+    assert raw(gateway.port, target=b"POST /metrics").status == 401
+
+
 @pytest.mark.parametrize(
     "path", ["/admin", "/debug", "/console", "/env", "/v1/keys", "/config", "/server-status"]
 )
@@ -474,12 +496,16 @@ def test_s21_no_other_site_may_ask(gateway: Gateway, path: str):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can try it as somebody else")
 def test_s24_nobody_else_reads_or_stops_the_state(target: Gateway):
-    """It has no name in any folder; the way to it through /proc is the owner's."""
-    (path,) = shared_memory(target)
-    command = ["/bin/dd", f"if={path}", "of=/dev/null", "count=1"]
-    somebody = subprocess.run(command, user=65534, group=65534, capture_output=True, check=False)
-    assert b"Permission denied" in somebody.stderr
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    """The state has no name in any folder, and the way to it through /proc is the owner's, as is the folder
+    of the figures."""
+    folders = {str(file.parent) for file in metrics_files(target)}
+    for path in (*shared_memory(target), *folders):
+        command = (
+            ["/bin/ls", path] if path in folders else ["/bin/dd", f"if={path}", "of=/dev/null", "count=1"]
+        )
+        somebody = subprocess.run(command, user=65534, group=65534, capture_output=True, check=False)
+        assert b"Permission denied" in somebody.stderr
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_s13_half_requests_harm_nobody(target: Gateway):
