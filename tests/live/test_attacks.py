@@ -364,6 +364,12 @@ def live_keys(gateway: Gateway) -> int:
     return sum(os.stat(path).st_blocks // 2 for path in shared_memory(gateway))
 
 
+def series(gateway: Gateway) -> set[str]:
+    """The names and labels of all figures."""
+    lines = raw(gateway.port, target=b"GET /metrics").body.decode().splitlines()
+    return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+
 def routed_nowhere(start_gateway: StartGateway) -> Gateway:
     """One where a model that nobody knows is a 404."""
     upstreams = {"GATEWAY_UPSTREAMS": "one=mock://local;two=mock://local"}
@@ -372,9 +378,10 @@ def routed_nowhere(start_gateway: StartGateway) -> Gateway:
 
 def strangers_leave_no_trace(gateway: Gateway, count: int) -> None:
     flood(gateway, 400)
-    before = live_keys(gateway)
+    before, known = live_keys(gateway), series(gateway)
     with cost_to(gateway) as cost:
         flood(gateway, count)
+    assert series(gateway) == known
     assert cost.memory < 10 * MIB
     # A failed key is counted in one of 1024 places of 5 KiB; nothing else of a stranger is kept.
     assert live_keys(gateway) - before <= 1024 * 12
