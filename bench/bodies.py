@@ -1,4 +1,4 @@
-"""What it costs to look a body over, before anything is asked of anybody: ``PYTHONPATH=. python bench/bodies.py``.
+"""What it costs to look a body over at the door: ``PYTHONPATH=. python bench/bodies.py``.
 
 Milliseconds of CPU for one mebibyte of each kind, at best of fifteen: the shape alone, and all that is
 done with a body at the door.
