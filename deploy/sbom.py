@@ -23,7 +23,9 @@ def components(requirements: str) -> list[dict[str, Any]]:
             "name": name,
             "version": version,
             "purl": f"pkg:pypi/{name.lower()}@{version}",
-            "hashes": [{"alg": "SHA-256", "content": digest} for digest in re.findall("[0-9a-f]{64}", hashes)],
+            "hashes": [
+                {"alg": "SHA-256", "content": digest} for digest in re.findall("[0-9a-f]{64}", hashes)
+            ],
         }
         for name, version, hashes in _PIN.findall(requirements)
     ]
