@@ -97,7 +97,6 @@ class Gateway:
         #: What it must never print.
         self.secrets = {key, PROMPT, *keys}
         self._asked_to_end = False
-        self._secrets = [key, *(value for name, value in env.items() if name.endswith("_API_KEY"))]
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
             "GATEWAY_WORKERS": "2",
@@ -179,5 +178,4 @@ class Gateway:
             self._process.kill()
             self._process.wait(PATIENCE)
         assert "Traceback" not in self.stderr, self.stderr[-4000:]
-        assert not [secret for secret in self._secrets if len(secret) > 12 and secret in self.stderr]
         assert not [secret for secret in self.secrets if secret in self.stderr], "it has printed a secret"
