@@ -3,8 +3,9 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+ATTACK := .venv-attack
 
-.PHONY: run test soak lint types smoke check requirements clean
+.PHONY: run test attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -15,8 +16,27 @@ check: $(VENV)/run
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
 
+# The interface as it is described, tried on a running server by schemathesis.
+attack: $(ATTACK)/made $(VENV)/dev
+	$(BIN)/python -m pytest -m attack
+
+# Coverage-guided, each target for so long: make fuzz SECONDS=600
+SECONDS ?= 60
+fuzz: $(ATTACK)/made
+	for target in body sse answer settings; do \
+		$(ATTACK)/bin/python tests/fuzz/run.py $$target -max_total_time=$(SECONDS) || exit 1; done
+
+# Known faults of what is installed at run time. Asks pypi.org, so it needs a way there.
+audit: $(ATTACK)/made
+	$(ATTACK)/bin/python -m pip install --quiet pip-audit
+	$(ATTACK)/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+# What is installed at run time, as CycloneDX.
+sbom:
+	@$(PYTHON) deploy/sbom.py
+
 # The long forms of the tests. Their last results are in docs/state.md.
-soak: $(VENV)/dev
+soak: $(ATTACK)/made $(VENV)/dev
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
 lint: $(VENV)/dev
@@ -44,6 +64,12 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# An environment of its own: what attacks is not to be among what is tested.
+$(ATTACK)/made: requirements-attack.txt
+	$(PYTHON) -m venv $(ATTACK)
+	$(ATTACK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-attack.txt
+	@touch $@
+
 # Pin anew, after a change of the dependencies in pyproject.toml.
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-header
@@ -51,6 +77,12 @@ requirements: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(COMPILE) -o requirements.txt pyproject.toml
 	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	$(COMPILE) --extra attack -c requirements-dev.txt -o requirements-attack.txt pyproject.toml
+
+# docs/openapi.yaml as it is served. A test sees that it was not forgotten.
+openapi: $(VENV)/dev
+	$(BIN)/python -c 'import json, yaml; print(json.dumps(yaml.safe_load(open("docs/openapi.yaml"))))' \
+		> flask_gateway/web/openapi.json
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ATTACK) .pytest_cache .mypy_cache .ruff_cache .hypothesis

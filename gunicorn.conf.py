@@ -160,6 +160,9 @@ def on_exit(server):
 
 def post_fork(server, worker):
     """In the new worker, which alone imports the gateway."""
+    from flask_gateway.quiet import unquoted
+
+    worker.log.error_log.addFilter(unquoted)
     if server.state_file is not None:
         from flask_gateway.stores import shared
 

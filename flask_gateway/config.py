@@ -168,6 +168,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_upstream: str | None = None
     rate_limit_per_minute: int = 60
     max_concurrent_per_key: int = 0
+    failed_keys_per_minute: int = 60
     circuit_breaker_max_failures: int = 5
     circuit_breaker_reset_seconds: float = 30.0
     circuit_breaker_successes: int = 1

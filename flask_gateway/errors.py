@@ -189,6 +189,14 @@ class RateLimited(CallerError):
     type = "requests"
 
 
+class TooManyFailedKeys(CallerError):
+    """So many keys from this address were nobody's that this one was not looked at."""
+
+    status = 429
+    code = "too_many_failed_keys"
+    type = "requests"
+
+
 class TooManyConcurrent(CallerError):
     """The caller has as many calls under way as its key allows."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 
 import msgspec
 
@@ -18,6 +19,7 @@ from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstre
 from .guards.circuit import Phase, Policy
 from .guards.limiter import Limiter
 from .guards.slots import Slots
+from .guards.strikes import Strikes
 from .guards.underway import UnderWay, UpstreamShare
 from .observers.families import families
 from .observers.log import log_to
@@ -46,7 +48,7 @@ class Gateway(msgspec.Struct, frozen=True):
     """All there is, in ``app.extensions["gateway"]``. Shared by all threads of a process."""
 
     settings: Settings
-    callers: Callers
+    strikes: Strikes
     routes: Routes
     candidates: Candidates
     limiter: Limiter
@@ -87,7 +89,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     guarded = Guarded(Whole(dispatcher, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
-        callers=_callers(settings),
+        strikes=_strikes(settings, store),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
@@ -194,6 +196,11 @@ def _route(model: ModelSettings) -> Route:
 
 def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
     return tuple(Target(one.upstream, one.model, one.weight) for one in candidates)
+
+
+def _strikes(settings: Settings, store: Store) -> Strikes:
+    secret = sha256(b"".join(key.digest for key in settings.keys)).digest()
+    return Strikes(_callers(settings).identify, store, settings.failed_keys_per_minute, secret)
 
 
 def _callers(settings: Settings) -> Callers:

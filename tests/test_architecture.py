@@ -21,6 +21,7 @@ FLOORS = {
     "__main__": 6,
     "web": 6,
     "worker": 6,
+    "quiet": 6,
     "selftest": 6,
     "doctor": 6,
     "explain": 6,

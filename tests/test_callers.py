@@ -15,7 +15,9 @@ CALLERS = Callers({sha256(b"right").digest(): Caller("a", 1), sha256(b"second").
 
 
 def who(**headers: str) -> str:
-    return authenticate({name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS).id
+    return authenticate(
+        {name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS.identify
+    ).id
 
 
 @pytest.mark.parametrize(

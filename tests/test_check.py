@@ -125,6 +125,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "server_log_level = info  (from default)",
         "rate_limit_per_minute = 60  (from default)",
         "max_concurrent_per_key = 0  (from default)",
+        "failed_keys_per_minute = 60  (from default)",
         "circuit_breaker_max_failures = 5  (from default)",
         "circuit_breaker_reset_seconds = 30  (from default)",
         "circuit_breaker_successes = 1  (from default)",

@@ -272,7 +272,7 @@ def test_prompts_are_kept_only_where_asked_for_and_not_all_of_them() -> None:
 def test_nothing_that_callers_make_up_becomes_a_series(
     make_client: Callable[..., FlaskClient], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    client = make_client(rate_limit_per_minute=0)
+    client = make_client(rate_limit_per_minute=0, failed_keys_per_minute=0)
     rng = random.Random(6)
 
     def word() -> str:

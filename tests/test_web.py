@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -237,7 +238,8 @@ def test_no_route_is_public_that_is_not_meant_to_be(app: Flask, client: FlaskCli
             answer = client.open(path, method=method, environ_base={"REMOTE_ADDR": "192.0.2.1"})
             if answer.status_code != 401:
                 public.add(rule.rule)
-    assert public == {"/health", "/health/liveliness", "/readyz", "/health/readiness"}
+    public_ones = {"/health", "/health/liveliness", "/readyz", "/health/readiness", "/openapi.json"}
+    assert public == public_ones
 
 
 def test_the_key_is_checked_before_the_body_is_read(client: FlaskClient) -> None:
@@ -553,7 +555,10 @@ def test_strangers_and_their_model_names_leave_no_trace(
         client.get(f"/{number}")
         if number < 50:
             post(client, chat(f"random-model-{number}"))
-    assert sorted(key for key, _ in store.scan("")) == before == ["limit:team-a", "limit:team-b"]
+    after = sorted(key for key, _ in store.scan(""))
+    assert after[:2] == before == ["limit:team-a", "limit:team-b"]
+    # Their failed keys are counted, all in one place.
+    assert [key.partition(":")[0] for key in after[2:]] == ["strikes"]
 
 
 # ------------------------------------------------------------------ the log
@@ -637,3 +642,21 @@ def test_text_for_people_stays_on_one_line(
 )
 def test_how_long_a_request_waited_in_front(start: str | None, peer: str | None, waited: float) -> None:
     assert waited_in_front(start, peer, now=1700000002.0, began=1699999998.0) == pytest.approx(waited)
+
+
+# ------------------------------------------------------------------ failed keys
+
+
+def test_who_has_guessed_too_often_is_not_listened_to_at_the_figures_either(
+    make_client: Callable[..., FlaskClient],
+) -> None:
+    client = make_client(metrics_digest=sha256(b"figures").digest(), failed_keys_per_minute=3)
+    figures = {"X-API-Key": "figures"}
+    assert client.get("/metrics", headers=figures).status_code == 200
+    statuses = [client.get("/metrics", headers={"X-API-Key": f"guess-{n}"}).status_code for n in range(5)]
+    assert statuses == [401] * 3 + [429] * 2
+    assert client.get("/metrics", headers=figures).status_code == 429
+    assert client.get("/v1/models", headers=AUTH).status_code == 429
+    # Who shows no key has none looked at.
+    assert client.get("/v1/models").status_code == 401
+    assert client.get("/health").status_code == 200

@@ -54,6 +54,11 @@ SCALARS = (
         "60",
     ),
     Option("max_concurrent_per_key", WholeNumber(_AT_ONCE), "0"),
+    Option(
+        "failed_keys_per_minute",
+        WholeNumber("a whole number of failed keys per minute, 0 for unlimited"),
+        "60",
+    ),
     Option("circuit_breaker_max_failures", WholeNumber("a whole number of failures, at least 1", 1), "5"),
     Option("circuit_breaker_reset_seconds", Seconds(_SECONDS), "30"),
     Option("circuit_breaker_successes", WholeNumber("a whole number of successes, at least 1", 1), "1"),

@@ -13,7 +13,7 @@ from http.client import RemoteDisconnected
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any
 
-from .framing import Framing, Head, end_of_head, framing_of, read_head
+from .framing import CutShort, Framing, Head, end_of_head, framing_of, read_head
 
 #: The most bytes taken from a connection in one read.
 READ_SIZE = 65536
@@ -133,6 +133,8 @@ def read_response(connection: Any) -> Response:
         while (end := end_of_head(data, scanned)) < 0:
             scanned = len(data)
             received = sock.recv(READ_SIZE)
+            if not received and data:
+                raise CutShort("closed in the middle of the head")
             if not received:
                 raise RemoteDisconnected("closed without an answer")
             data += received

@@ -10,7 +10,7 @@ from .. import wiring
 from ..config import Settings
 from ..core import Store
 from ..settings import load
-from . import breakers, chat, door, errors, health, metrics, models, routes
+from . import breakers, chat, door, errors, health, metrics, models, openapi, routes
 
 
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
@@ -20,6 +20,6 @@ def make_app(settings: Settings | None = None, store: Store | None = None) -> Fl
     app.extensions["gateway"] = wiring.build(settings or load(os.environ), store)
     errors.register(app)
     door.register(app)
-    for room in (health, chat, models, breakers, routes, metrics):
+    for room in (health, chat, models, breakers, routes, openapi, metrics):
         app.register_blueprint(room.blueprint)
     return app

@@ -7,7 +7,6 @@ import ipaddress
 from collections.abc import Callable
 from hashlib import sha256
 
-from ..callers import Callers
 from ..core import Caller
 from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
 
@@ -15,10 +14,11 @@ from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via", "X-Request-Start")
 
 
-def authenticate(header: Callable[[str], str | None], callers: Callers) -> Caller:
+def authenticate(header: Callable[[str], str | None], identify: Callable[[str], Caller]) -> Caller:
     """Who is asking, by ``X-API-Key`` or ``Authorization: Bearer``.
 
     :param header: gives a header of the request by its name.
+    :param identify: tells whose key one is.
     :raises Unauthorized: no key, or nobody's. :raises AmbiguousCredentials: two keys that differ.
     """
     given = _given(header)
@@ -26,7 +26,7 @@ def authenticate(header: Callable[[str], str | None], callers: Callers) -> Calle
         raise Unauthorized(
             "No API key was given. Send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."
         )
-    return callers.identify(given)
+    return identify(given)
 
 
 def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_digest: bytes | None) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from flask import Request
@@ -21,9 +22,12 @@ from ..errors import (
     InvalidJson,
     UnsupportedMediaType,
 )
+from .shape import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
 
+#: The most that is read of a body at once, bytes.
+READ_STEP = 1024 * 1024
 #: How much of a body that is too large is read and thrown away, bytes, and in what steps ...
 DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, 65536
 #: ... and for how long, in all and while nothing comes, seconds.
@@ -31,6 +35,21 @@ DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
 #: More models than this are not tried for one call, so no more can be named.
 MAX_CHAIN = 8
+
+#: More messages than this are not a conversation.
+MAX_MESSAGES = 4096
+
+#: Fields that set a limit or a number of answers. There are readers that take ``true`` for 1, and -0, or a
+#: number that no double holds, for who knows what.
+_COUNTS = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "top_logprobs", "top_n"}
+    | {"dimensions"}
+)
+_COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
+
+#: Other gateways take an address, or the key to go there with, from the body. Some were made to send
+#: their own keys to whoever asked.
+_NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
@@ -61,17 +80,28 @@ def read_body(request: Request, limit: int) -> bytes:
     announced = request.content_length
     stream = request.environ["wsgi.input"]
     try:
-        body: bytes = b"" if (announced or 0) > limit else stream.read(announced or limit + 1)
-        if (announced or len(body)) > limit:
+        parts = [] if (announced or 0) > limit else _read(stream, announced or limit + 1)
+        if (announced or sum(map(len, parts))) > limit:
+            parts.clear()
             _discard(request)
             raise BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
     except TimeoutError:
         raise BodyTooSlow("The body did not arrive in time.") from None
     except (OSError, ValueError, ParseException):
         raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
+    body = b"".join(parts)
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
     return body
+
+
+def _read(stream: IO[bytes], size: int) -> list[bytes]:
+    """Up to so many bytes, in pieces: of a chunked body read at once the server would hold two copies."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, READ_STEP))):
+        parts.append(part)
+        size -= len(part)
+    return parts
 
 
 def _discard(request: Request) -> None:
@@ -99,12 +129,12 @@ def parse_fields(body: bytes) -> Fields:
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
     try:
-        body.decode()
+        if not body.isascii():
+            body.decode()
+        check_shape(body)
         fields = _decode_fields(body)
     except UnicodeDecodeError as error:
         raise InvalidJson(f"The body is not UTF-8: see byte {error.start}.") from None
-    except RecursionError:
-        raise InvalidJson("The body is nested too deeply.") from None
     except msgspec.ValidationError:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
@@ -116,7 +146,7 @@ def parse_fields(body: bytes) -> Fields:
 
 def _may_repeat_model(body: bytes) -> bool:
     """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
-    return body.count(b'"model"') > 1 or b"\\u006" in body
+    return body.count(b'"model"') > 1 or (b"\\" in body and b"\\u006" in body)
 
 
 def _count_models(body: bytes) -> int:
@@ -158,25 +188,31 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
     for name in _REQUIRED[operation]:
         if fields.get(name, _NULL) == _NULL:
             raise InvalidField(f"The field '{name}' is missing.", param=name)
-    if operation is Operation.CHAT and not _field(fields, "messages"):
-        raise InvalidField("'messages' must have at least one message in it.", param="messages")
+    if operation is Operation.CHAT and not 0 < len(_field(fields, "messages")) <= MAX_MESSAGES:
+        raise InvalidField(f"'messages' must be 1 to {MAX_MESSAGES} messages.", param="messages")
+    for name in _COUNTS & fields.keys():
+        if not _COUNT(bytes(fields[name])):
+            raise InvalidField(f"'{name}' must be a whole number.", param=name)
     stream = operation in _STREAMED and "stream" in fields and bool(_field(fields, "stream"))
     return model, stream
 
 
 def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:
-    """The caller's own chain of models, and the fields without it: it is for us, not for an upstream.
+    """The caller's own chain of models, and the fields for an upstream: without those that are for us,
+    and without those that would have it ask elsewhere, if it is a gateway itself.
 
     ``false`` and ``[]`` forbid any fallback; without the field the route has its own.
 
     :raises InvalidField: it is no chain.
     """
+    rest = fields
+    if not _NOT_FORWARDED.isdisjoint(fields):
+        rest = {name: value for name, value in fields.items() if name not in _NOT_FORWARDED}
     if "fallbacks" not in fields:
-        return fields, None
+        return rest, None
     chain = _field(fields, "fallbacks")
     if isinstance(chain, list) and len(chain) > MAX_CHAIN:
         raise InvalidField(f"'fallbacks' may name {MAX_CHAIN} models at most.", param="fallbacks")
-    rest = {name: value for name, value in fields.items() if name != "fallbacks"}
     return rest, (tuple(chain) if isinstance(chain, list) else () if chain is False else None)
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 
 from flask import Flask, Response, current_app, g, request
 
+from ..core import Caller
 from ..errors import Overloaded
 from ..record import Record
 from ..wiring import Gateway
+from .address import address_of
 from .auth import authenticate, is_loopback, may_read_metrics
 from .ids import read_ids
 
 #: The endpoints that need no key.
-PUBLIC = frozenset({"health.health", "health.ready"})
+PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
 METRICS = "metrics.metrics"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
@@ -63,7 +67,16 @@ def _enter() -> None:
     if request.method == "POST":
         _shed()
     if request.endpoint not in PUBLIC and not _is_scrape():
-        g.caller = authenticate(request.headers.get, gateway().callers)
+        g.caller = authenticate(request.headers.get, _identify)
+
+
+def _identify(key: str) -> Caller:
+    return gateway().strikes.identify(key, _address(), g.started)
+
+
+def _address() -> Callable[[], bytes]:
+    """Tells where the request comes from, for whom it is worth the reading."""
+    return partial(address_of, request.environ)
 
 
 def _shed() -> None:
@@ -82,7 +95,10 @@ def _is_scrape() -> bool:
     """Whether this asks for the figures, and may."""
     if request.endpoint != METRICS:
         return False
-    return may_read_metrics(request.headers.get, request.remote_addr, gateway().settings.metrics_digest)
+    digest = gateway().settings.metrics_digest
+    if digest is not None:
+        gateway().strikes.check(_address(), g.started)
+    return may_read_metrics(request.headers.get, request.remote_addr, digest)
 
 
 def _leave(response: Response) -> Response:

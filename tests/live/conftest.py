@@ -64,6 +64,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_DEFAULT_UPSTREAM="scripted",
         GATEWAY_UPSTREAM_SCRIPTED_API_KEY=UPSTREAM_KEY,
         GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_FAILED_KEYS_PER_MINUTE=MANY,
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
         GATEWAY_MAX_BODY_BYTES="262144",
@@ -111,3 +112,26 @@ def strict(
     file.write_text("\n".join(lines))
     file.chmod(0o600)
     return start_gateway("key-free", GATEWAY_CONFIG=str(file))
+
+
+@pytest.fixture(scope="session")
+def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """The gateway that is attacked: as it is by default, but with a limit that lasts for all attacks.
+
+    Its upstreams ``one0``, ``one1``, … are all the scripted one.
+    """
+    upstreams = ";".join(f"one{number}={scripted.url}" for number in range(64))
+    return start_gateway(
+        GATEWAY_UPSTREAMS=upstreams,
+        GATEWAY_DEFAULT_UPSTREAM="one0",
+        GATEWAY_UPSTREAM_ONE0_API_KEY=UPSTREAM_KEY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="2",
+    )
+
+
+@pytest.fixture(scope="session")
+def victim() -> Callable[[], str]:
+    """A name of the scripted upstream at the target that no other test uses."""
+    return iter([f"one{number}" for number in range(1, 64)]).__next__

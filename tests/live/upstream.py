@@ -225,10 +225,11 @@ def control(exchange: Exchange) -> None:
 def perform(exchange: Exchange, behaviour: str) -> None:
     """Do what ``behaviour,option=value,…`` says."""
     from behaviours import BEHAVIOURS, Options, ok
+    from hostile import HOSTILE
 
     name, *settings = behaviour.split(",")
     options = Options(setting.split("=", 1) for setting in settings)
-    BEHAVIOURS.get(name, ok)(exchange, options)
+    (BEHAVIOURS | HOSTILE).get(name, ok)(exchange, options)
 
 
 def main() -> None:

@@ -1,0 +1,49 @@
+"""docs/openapi.yaml against the running server: schemathesis asks all it allows, and more.
+
+All its checks: nothing is answered that is not described, nothing described is refused, nothing else
+accepted, no key is ignored, and nothing is a server error.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import StartGateway
+from .servers import ROOT
+
+pytestmark = pytest.mark.live
+
+HERE = Path(__file__).parent
+KEY = "a-key-for-schemathesis"
+
+
+def run(start_gateway: StartGateway, examples: int, folder: Path) -> None:
+    gateway = start_gateway(
+        KEY,
+        GATEWAY_UPSTREAMS="mock=mock://local;other=mock://other",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="10000000",
+        GATEWAY_FAILED_KEYS_PER_MINUTE="0",
+    )
+    command = [ROOT / ".venv-attack/bin/st", "run", f"{gateway.url}/openapi.json", "--no-color"]
+    command += ["-H", f"Authorization: Bearer {KEY}", "-H", f"X-API-Key: {KEY}"]
+    command += ["-n", str(examples), "-w", "2", "--seed", "1", "--continue-on-failure"]
+    hooks = {"SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **hooks}, capture_output=True, text=True, check=False
+    )
+    print(done.stdout[-1000:])
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.attack
+def test_the_description_is_true(start_gateway: StartGateway, tmp_path: Path):
+    run(start_gateway, 20, tmp_path)
+
+
+@pytest.mark.soak
+def test_the_description_is_true_for_a_long_time(start_gateway: StartGateway, tmp_path: Path):
+    run(start_gateway, 2000, tmp_path)
