@@ -73,7 +73,7 @@ def read_body(request: Request, limit: int) -> bytes:
     :param limit: the most bytes accepted.
     :raises CallerError: it is of the wrong type, too large, broken, or does not arrive.
     """
-    if request.mimetype != "application/json":
+    if request.environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Request, Response, g, request
 
 from ..core import Call, Operation
 from ..errors import InvalidField, ModelNotAllowed
 from ..reply import Reply
+from ..wiring import Gateway
 from .body import check, parse_fields, read_body, take_fallbacks
 from .door import gateway
 from .patience import patience, watch_caller
@@ -18,41 +20,43 @@ blueprint = Blueprint("chat", __name__)
 
 def answer(operation: Operation) -> Response:
     """Ask the gateway's service, and give back what it says."""
-    call = _call(operation)
-    g.recorded = True
-    unwatch = watch_caller(call, request.environ.get("gunicorn.socket"), gateway().watcher)
+    ours, visit = gateway(), g._get_current_object()
+    asked = request._get_current_object()  # type: ignore[attr-defined]  # for it is a proxy
+    call = _call(operation, ours, visit, asked)
+    visit.recorded = True
+    unwatch = watch_caller(call, asked.environ.get("gunicorn.socket"), ours.watcher)
     try:
-        reply = gateway().service.send(call)
+        reply = ours.service.send(call)
     except BaseException:
         unwatch()
         raise
     reply.on_close(lambda _: unwatch())
     response = _streamed(reply) if call.stream else _whole(reply)
     if reply.upstream:  # a whole answer that is still to come has none yet
-        response.headers["x-gateway-upstream"] = reply.upstream
-    response.headers.update(reply.headers)
+        response.headers.add("x-gateway-upstream", reply.upstream)
+    response.headers.extend(reply.headers)
     return response
 
 
-def _call(operation: Operation) -> Call:
-    fields = parse_fields(read_body(request, gateway().settings.max_body_bytes))
+def _call(operation: Operation, ours: Gateway, visit: Any, asked: Request) -> Call:
+    fields = parse_fields(read_body(asked, ours.settings.max_body_bytes))
     model, stream = check(operation, fields)
     fields, fallbacks = take_fallbacks(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
-        if not g.caller.may_call(name):
+        if not visit.caller.may_call(name):
             raise ModelNotAllowed(
                 f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
             )
-    whole = wants_whole(request.headers.get("x-gateway-stream"), default=gateway().candidates.whole(model))
+    whole = wants_whole(visit.header("x-gateway-stream"), default=ours.candidates.whole(model))
     return Call(
-        ids=g.ids,
-        caller=g.caller,
+        ids=visit.ids,
+        caller=visit.caller,
         operation=operation,
         model=model,
         fields=fields,
         stream=stream,
-        started=g.started,
-        deadline=g.started + min(gateway().longest, patience(request.headers.get, stream=stream)),
+        started=visit.started,
+        deadline=visit.started + min(ours.longest, patience(visit.header, stream=stream)),
         fallbacks=fallbacks,
         whole=stream and whole,
     )
@@ -86,8 +90,8 @@ def _streamed(reply: Reply) -> Response:
     response = Response(
         reply, reply.status, content_type=reply.transcript.content_type, direct_passthrough=True
     )
-    response.headers["Cache-Control"] = "no-cache, no-transform"
-    response.headers["X-Accel-Buffering"] = "no"
+    response.headers.add("Cache-Control", "no-cache, no-transform")
+    response.headers.add("X-Accel-Buffering", "no")
     return response
 
 

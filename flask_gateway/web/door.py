@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Response, current_app, g, request
 
-from ..core import Caller
 from ..errors import Overloaded
 from ..record import Record
 from ..wiring import Gateway
 from .address import address_of
 from .auth import authenticate, is_loopback, may_read_metrics
+from .headers import header_of
 from .ids import read_ids
 
 #: The endpoints that need no key.
@@ -60,28 +59,23 @@ def register(app: Flask) -> None:
 
 
 def _enter() -> None:
-    g.started = time.monotonic()
-    g.caller = None
-    g.recorded = False
-    g.ids = read_ids(request.headers.get)
-    if request.method == "POST":
-        _shed()
-    if request.endpoint not in PUBLIC and not _is_scrape():
-        g.caller = authenticate(request.headers.get, _identify)
+    # The things themselves: each look through a proxy for them costs as much as what is done here.
+    visit, environ, endpoint = g._get_current_object(), request.environ, request.endpoint
+    visit.started = started = time.monotonic()
+    visit.caller = None
+    visit.recorded = False
+    visit.header = header = header_of(environ)
+    visit.ids = read_ids(header)
+    if environ["REQUEST_METHOD"] == "POST":
+        _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
+    if endpoint not in PUBLIC and not _is_scrape(endpoint):
+        strikes, address = gateway().strikes, partial(address_of, environ)
+        visit.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
 
 
-def _identify(key: str) -> Caller:
-    return gateway().strikes.identify(key, _address(), g.started)
-
-
-def _address() -> Callable[[], bytes]:
-    """Tells where the request comes from, for whom it is worth the reading."""
-    return partial(address_of, request.environ)
-
-
-def _shed() -> None:
+def _shed(start: str | None, peer: str | None) -> None:
     """Refuse what nobody can be expected to wait for, before any work is done on it."""
-    waited = waited_in_front(request.headers.get("X-Request-Start"), request.remote_addr, time.time(), BEGAN)
+    waited = waited_in_front(start, peer, time.time(), BEGAN) if start else 0.0
     if waited > MAX_WAIT:
         gateway().metrics.shed("waited")
         raise Overloaded(
@@ -91,23 +85,24 @@ def _shed() -> None:
         )
 
 
-def _is_scrape() -> bool:
+def _is_scrape(endpoint: str | None) -> bool:
     """Whether this asks for the figures, and may."""
-    if request.endpoint != METRICS:
+    if endpoint != METRICS:
         return False
     digest = gateway().settings.metrics_digest
     if digest is not None:
-        gateway().strikes.check(_address(), g.started)
-    return may_read_metrics(request.headers.get, request.remote_addr, digest)
+        gateway().strikes.check(partial(address_of, request.environ), g.started)
+    return may_read_metrics(g.header, request.remote_addr, digest)
 
 
 def _leave(response: Response) -> Response:
-    response.headers["x-request-id"] = g.ids.request
-    response.headers["x-trace-id"] = g.ids.trace
-    if g.caller is not None and "x-ratelimit-limit-requests" not in response.headers:
-        response.headers.update(gateway().limiter.headers(g.caller))
+    visit, headers = g._get_current_object(), response.headers
+    headers.add("x-request-id", visit.ids.request)
+    headers.add("x-trace-id", visit.ids.trace)
+    if visit.caller is not None and "x-ratelimit-limit-requests" not in headers:
+        headers.extend(gateway().limiter.headers(visit.caller))
     # What is asked every few seconds, and found well, is worth no line.
-    if not (g.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
+    if not (visit.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
         _record(response)
     return response
 
