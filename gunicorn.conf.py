@@ -77,6 +77,7 @@ limit_request_fields = 64
 limit_request_field_size = 8190
 # Nothing about a request is believed because a header of it says so.
 forwarder_headers = ""
+forwarded_allow_ips = ""
 secure_scheme_headers = {}
 
 umask = 0o077

@@ -10,6 +10,7 @@ of them moves on by itself, and is given more time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 #: How long the other workers are given to take a connection, seconds.
@@ -25,14 +26,16 @@ LARGEST_BATCH = 64
 class Crowd(NamedTuple):
     """The threads of a worker at a moment.
 
-    :param held: by calls; :param most: of so many that calls may hold.
+    :param busy: with a request, be it only to read it; :param most: of so many that calls may hold.
+    :param held: those of the busy ones that are held by calls.
     :param starting: those of them that are held by streams, which will let go of them soon.
     :param pace: seconds from one thread that is let go to the next, lately.
     :param moved: when the last one was let go, seconds.
     """
 
-    held: int
+    busy: int
     most: float
+    held: int
     starting: int
     pace: float
     moved: float
@@ -58,9 +61,12 @@ class Gate:
         self._chance_until = 0.0
         self._batch = self._left = 1
 
-    def hold_back(self, crowd: Crowd, queue: int, now: float) -> float:
-        """For how many seconds the connection is to be left in the kernel; 0: take it."""
-        if crowd.held < crowd.most:
+    def hold_back(self, crowd: Crowd, queue: Callable[[], int], now: float) -> float:
+        """For how many seconds the connection is to be left in the kernel; 0: take it.
+
+        :param queue: tells how many connections wait; asked when that matters.
+        """
+        if crowd.busy < crowd.most:
             self._full_since = None
             return 0.0
         if self._full_since is None:
@@ -68,9 +74,9 @@ class Gate:
             self._batch = self._left = 1
         if now < self._chance_until:
             return self._chance_until - now
-        patience = PATIENCE_WITH_STREAMS if crowd.starting >= crowd.most / 2 else PATIENCE
+        patience = PATIENCE_WITH_STREAMS if 2 * crowd.starting >= crowd.held else PATIENCE
         still_for = now - max(crowd.moved, self._full_since)
-        if expected_wait(crowd, queue, self._workers, still_for) <= patience:
+        if expected_wait(crowd, queue(), self._workers, still_for) <= patience:
             return STEP
         self._left -= 1
         if not self._left:

@@ -115,7 +115,7 @@ def _places(
     settings: Settings, routes: Routes, store: Store, slots: Slots, metrics: Metrics, underway: UnderWay
 ) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
-    http = Http(WATCHER, upstreams=len(settings.upstreams))
+    http = Http(WATCHER, pool_size=settings.max_streams, upstreams=len(settings.upstreams))
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:

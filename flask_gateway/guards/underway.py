@@ -80,7 +80,8 @@ class UnderWay:
 
     def crowd(self) -> Crowd:
         """How the threads stand now."""
-        return Crowd(len(self._holders), self._most[2], self._starting, self._pace, self._moved)
+        held = len(self._holders)
+        return Crowd(held, self._most[2], held, self._starting, self._pace, self._moved)
 
     @property
     def threads(self) -> int:

@@ -172,11 +172,12 @@ class _Lined:
         _set_timeout(sock, sending.exchange.clocks.first_byte)
         head = self._head(method, url, headers)
         self._used = True
-        if len(body) <= ONE_SEND:
-            sock.sendall(head + body)
-        else:
-            sock.sendall(head)
-            sock.sendall(body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered all the same
+            if len(body) <= ONE_SEND:
+                sock.sendall(head + body)
+            else:
+                sock.sendall(head)
+                sock.sendall(body)
 
     def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
         host: str = self.host  # type: ignore[attr-defined]
@@ -242,8 +243,7 @@ class _Pooled:
         """
         connection = self._get_conn()  # type: ignore[attr-defined]
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered all the same
-                connection.request(request.method, path, request.body or b"", request.headers)
+            connection.request(request.method, path, request.body or b"", request.headers)
             response: Response = connection.getresponse()
         except BaseException:
             connection.close()

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: The longest sleep, seconds; nothing is known to need it to be finite.
 LONGEST_SLEEP = 60.0
+#: After how long the kernel is told of a peer that is watched, seconds: it takes two calls to the kernel.
+YOUTH = 0.1
 #: The cancelled entries that the heap may hold, beside as many as are alive.
 SPARE = 64
 
@@ -24,7 +27,7 @@ SPARE = 64
 class Handle:
     """Something asked of a watcher (``core.Handle``)."""
 
-    __slots__ = ("_loop", "call", "fd", "period")
+    __slots__ = ("_loop", "call", "fd", "period", "told")
 
     def __init__(self, loop: _Loop, call: Callable[[], None], period: float = 0.0, fd: int = -1) -> None:
         self._loop = loop
@@ -32,6 +35,8 @@ class Handle:
         self.call: Callable[[], None] | None = call
         self.period = period
         self.fd = fd
+        #: Whether the kernel has been told of the descriptor. Guarded by the loop's lock.
+        self.told = False
 
     def cancel(self) -> None:
         """Call it off. Waits if it is being called right now, unless by the one who calls this."""
@@ -63,6 +68,7 @@ class Watcher:
 
         Nothing is read, and what waits to be read makes no difference. A socket has one handle at a
         time, which is to be cancelled before the socket is closed; one that is closed is left alone.
+        The kernel is told of it a little later, for most of them are over by then.
         """
         loop = self._running()
         return loop.watch(Handle(loop, left, fd=sock.fileno()))
@@ -114,6 +120,8 @@ class _Loop:
         self._heap: list[tuple[float, int, Handle]] = []
         self._number = self._rings = 0  # the rings are those that are alive
         self._peers: dict[int, Handle] = {}
+        #: Those that the kernel has yet to be told of, and when.
+        self._young: deque[tuple[float, Handle]] = deque()
         self._attended: dict[int, Callable[[], None]] = {}
         self._calling: Handle | None = None
         self._wakes = math.inf  # when the thread wakes by itself
@@ -140,11 +148,31 @@ class _Loop:
             self._end(self._peers.get(handle.fd))  # of a socket that was closed without a word
             self.alive += 1
             self._peers[handle.fd] = handle
-        try:
-            self._sockets.add(handle.fd)
-        except (OSError, ValueError):
-            self.cancel(handle)
+            when = time.monotonic() + YOUTH
+            self._young.append((when, handle))
+            early = when < self._wakes
+            if early:
+                self._wakes = when
+        if early:
+            self._sockets.wake()
         return handle
+
+    def _tell(self) -> None:
+        """Tell the kernel of the descriptors that are still watched after a while. On the thread."""
+        now, failed = time.monotonic(), []
+        with self._lock:
+            while self._young and (self._young[0][0] <= now or self._young[0][1].call is None):
+                handle = self._young.popleft()[1]
+                if handle.call is None:
+                    continue
+                try:
+                    # Under the lock: who cancels it afterwards finds it told, and takes it back.
+                    self._sockets.add(handle.fd)
+                    handle.told = True
+                except (OSError, ValueError):
+                    failed.append(handle)
+        for handle in failed:
+            self.cancel(handle)
 
     def attend(self, fd: int, ready: Callable[[], None]) -> None:
         self._attended[fd] = ready
@@ -154,7 +182,7 @@ class _Loop:
         if self.pid != os.getpid():
             return  # all of it is our parent's, the lock and the epoll set too
         with self._lock:
-            watched = self._end(handle) and handle.fd >= 0
+            watched = self._end(handle) and handle.told
             while self._calling is handle and threading.current_thread() is not self.thread:
                 self._called.wait()
         if watched:
@@ -194,6 +222,7 @@ class _Loop:
                 time.sleep(0.1)
 
     def _turn(self) -> None:
+        self._tell()
         while due := self._next_due():
             self._call(*due)
         for fd in self._sockets.wait(max(0.0, min(self._wakes - time.monotonic(), LONGEST_SLEEP))):
@@ -210,7 +239,7 @@ class _Loop:
                 handle = heappop(self._heap)[2]
                 if handle.call is not None:
                     return handle, self._begin(handle)
-            self._wakes = self._heap[0][0] if self._heap else math.inf
+            self._wakes = min(queue[0][0] if queue else math.inf for queue in (self._heap, self._young))
             return None
 
     def _hung_up(self, fd: int) -> None:
