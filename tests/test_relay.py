@@ -281,7 +281,7 @@ def test_a_slow_caller_costs_nothing_while_it_takes_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "PING", 0.02)
-    source = Piped(patience=0.02)
+    source = Piped()
     one = stage.carry(source, room=ROOM)
     flood(source, 1024 * 1024)
     assert stands_still(source)
