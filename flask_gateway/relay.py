@@ -21,7 +21,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -173,10 +173,18 @@ class _Stream:
         self._go_on()
 
     def _settle(self, work: Callable[[], None]) -> None:
-        try:
-            self._told = self._relay.settlers.submit(work)
-        except RuntimeError:  # the process is about to end
+        """Called again when one that was continued is over: one thing is told after the other."""
+        before = self._told
+
+        def in_turn() -> None:
+            if before is not None:
+                wait([before])
             work()
+
+        try:
+            self._told = self._relay.settlers.submit(in_turn)
+        except RuntimeError:  # the process is about to end
+            in_turn()
 
     def _go_on(self) -> None:
         """The reply is here, or here again, or wanted again."""
