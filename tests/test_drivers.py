@@ -226,7 +226,7 @@ def scripts(draw: st.DrawFn) -> tuple[list[str], bytes, Script, Script]:
     return fields, raw, behind, split + behind
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(scripts())
 def test_any_stream_in_any_framing_and_any_pieces(
     relayed: Relayed, said: tuple[list[str], bytes, Script, Script]

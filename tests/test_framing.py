@@ -209,6 +209,13 @@ def test_what_frames_a_body(status: str, fields: list[str], kind: type, reusable
         b"1\r\nab\r\n",
         b"1\r\na1\r\n",
         b"\xb2\r\n",
+        b"1\na",
+        b"1\r\r\na",
+        b"1;a\rb\r\na",
+        b"1\r\na\n",
+        b"1\r\na\r\r\n",
+        b"0\r\nT: x\n",
+        b"\n",
     ],
 )
 def test_what_is_no_chunk_is_refused(raw: bytes) -> None:
@@ -227,7 +234,7 @@ def test_a_line_between_chunks_ends_some_time(before: bytes) -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, MAX_LINE, MAX_LINE + 1, MAX_LINE + 2])
 def test_the_longest_line_is_as_long_in_one_piece_as_in_two(cut: int) -> None:
-    size = b"1;" + b"x" * (MAX_LINE - 2) + b"\r\na\r\n"
+    size = b"1;" + b"x" * (MAX_LINE - 3) + b"\r\na\r\n"
     framing = Chunked(True)
     assert fed(framing, size[:cut], size[cut:]) == b"a"
 
@@ -264,7 +271,7 @@ _TEXT = st.text("abc=\";, \t'0", max_size=12).map(str.encode)
 @st.composite
 def chunked(draw: st.DrawFn, body: bytes) -> Sent:
     raw, at = b"", 0
-    end = draw(st.sampled_from([b"\r\n", b"\n"]))
+    end = b"\r\n"
     while at < len(body):
         size = draw(st.integers(1, len(body) - at))
         digits = draw(st.sampled_from([b"%x", b"%X", b"%04x"])) % size
@@ -294,7 +301,7 @@ def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
 _BODIES = st.binary(max_size=80)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data(), _BODIES)
 def test_any_body_in_any_framing_split_anywhere_is_the_same(data: st.DataObject, body: bytes) -> None:
     said = data.draw(sent(body))
@@ -308,7 +315,7 @@ def test_any_body_in_any_framing_split_anywhere_is_the_same(data: st.DataObject,
     assert framing.over
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data(), _BODIES)
 def test_every_cut_before_the_end_is_told(data: st.DataObject, body: bytes) -> None:
     said = data.draw(sent(body).filter(lambda said: said.fields and said.raw))
@@ -322,7 +329,7 @@ def test_every_cut_before_the_end_is_told(data: st.DataObject, body: bytes) -> N
     assert not framing.over
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data(), _BODIES, st.binary(min_size=1, max_size=20))
 def test_what_follows_the_end_is_no_body_and_spoils_the_connection(
     data: st.DataObject, body: bytes, surplus: bytes
@@ -335,7 +342,7 @@ def test_what_follows_the_end_is_no_body_and_spoils_the_connection(
     assert not framing.reusable
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data(), st.binary(max_size=60))
 def test_any_bytes_at_all_are_taken_alike_however_they_are_cut(data: st.DataObject, noise: bytes) -> None:
     raw = data.draw(st.sampled_from([b"", b"3\r\nabc\r\n", b"5\r\nab", b"0\r\n", b"2\r"])) + noise

@@ -194,13 +194,15 @@ class Chunked:
                 self._left -= len(part)
                 continue
             end = data.find(b"\n", at)
-            line = data[at : end if end >= 0 else len(data)].removesuffix(b"\r")
+            line = data[at : end if end >= 0 else len(data)]
             if len(line) > MAX_LINE:
                 raise NotHttp("a line between chunks that does not end")
             if end < 0:
-                self._held = data[at:]
+                self._held = line
                 return
-            self._next(line)
+            if not line.endswith(b"\r") or line.count(b"\r") > 1:
+                raise NotHttp("a line between chunks that ends in two ways")
+            self._next(line[:-1])
             at = end + 1
         if at < len(data):
             self.reusable = False  # an answer that nobody asked for follows
