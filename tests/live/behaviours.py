@@ -263,7 +263,7 @@ def drip(exchange: Exchange, options: Options) -> None:
 def huge_event(exchange: Exchange, options: Options) -> None:
     events = chat_events(exchange, 1)
     filler = chunk({"content": "x" * options.count("size", 2 * 1024 * 1024)})
-    play(exchange, [*events[:2], filler, *events[2:]], options)
+    play(exchange, [*events[:2], *[filler] * options.count("times", 1), *events[2:]], options)
 
 
 def tools(exchange: Exchange, options: Options) -> None:
