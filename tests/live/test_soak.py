@@ -228,7 +228,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
 
     verdicts = Counter(one.verdict for one in storm.told)
     lines = Counter(re.findall(r'"request_id":"([0-9a-f]+)"', gateway.stderr))
-    turns = [float(turn) for turn in re.findall(r"longest turn of \d+: ([0-9.]+) ms", gateway.stderr)]
+    turns = re.findall(r"longest turn of \d+: (.*)", gateway.stderr)
     summary = {
         "seconds": round(stopped - began),
         "streams": len(storm.told),
@@ -238,7 +238,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
         "threads": threads,
         "late through the gateway, s": through,
         "late without it, s": straight,
-        "longest turns, ms": turns,
+        "longest turns": turns,
     }
     print(json.dumps(summary, indent=1))
 
