@@ -361,8 +361,8 @@ class _Stream:
         """The answer is over, be it well or with the event that tells why not."""
         self._unlisten()
         self._ending = True
-        if self._chunked:
-            self._write(b"0\r\n\r\n")
+        if self._chunked or self._head:
+            self._write(b"0\r\n\r\n" if self._chunked else b"")
         if not self._unsent and not self._ended:
             self._end(clean=True)
 

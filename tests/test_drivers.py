@@ -132,7 +132,7 @@ class Relayed:
 
         with caller:
             caller.settimeout(10)
-            self.relay.take(reply, ours, chunked=False, done=done)
+            self.relay.take(reply, ours, b"", chunked=False, done=done)
             body = b""
             while data := caller.recv(65536):
                 body += data

@@ -116,7 +116,9 @@ class Piped:
 class Carried:
     """One stream in the relay's hands: the caller's end of it, and what has been told."""
 
-    def __init__(self, relay: Relay, reply: Reply, *, chunked: bool = False, room: int = 0) -> None:
+    def __init__(
+        self, relay: Relay, reply: Reply, *, chunked: bool = False, room: int = 0, head: bytes = b""
+    ) -> None:
         self.reply = reply
         self.sock, self.caller = pair(room)
         self.told: list[Outcome] = []
@@ -124,7 +126,7 @@ class Carried:
         self.threads: set[str] = set()
         reply.on_close(self._closed)
         self._finish = lambda clean: self.done.append((clean, len(self.told)))
-        relay.take(reply, self.sock, chunked=chunked, done=self._finish)
+        relay.take(reply, self.sock, head, chunked=chunked, done=self._finish)
 
     def _closed(self, outcome: Outcome) -> None:
         self.threads.add(threading.current_thread().name.rpartition("_")[0])
@@ -167,9 +169,9 @@ class Stage:
         self.relay = Relay(self.watcher, buffer=BUFFER, send_timeout=SOON)
         self.carried: list[Carried] = []
 
-    def carry(self, source: Any, *, room: int = 0, chunked: bool = False, transcript: Any = None) -> Carried:
+    def carry(self, source: Any, *, transcript: Any = None, **options: Any) -> Carried:
         reply = Reply(source, transcript or PlainTranscript(), "llama")
-        self.carried.append(Carried(self.relay, reply, chunked=chunked, room=room))
+        self.carried.append(Carried(self.relay, reply, **options))
         return self.carried[-1]
 
     def close(self) -> None:
@@ -640,6 +642,21 @@ def test_bytes_pass_as_they_come(stage: Stage, chunked: bool) -> None:
     assert one.rest() == (b"1\r\n!\r\n0\r\n\r\n" if chunked else b"!")
     assert one.told[0].verdict is Verdict.SUCCESS
     assert (source.closed, source.released) == (0, 1)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_the_head_leaves_with_the_first_part_or_alone(stage: Stage, chunked: bool) -> None:
+    source = Piped()
+    one = stage.carry(source, chunked=chunked, head=b"HEAD")
+    source.upstream.sendall(b"a!")
+    assert one.over()
+    assert one.rest() == b"HEAD" + (b"2\r\na!\r\n0\r\n\r\n" if chunked else b"a!")
+    transcript = PlainTranscript()
+    transcript.end = lambda: b""  # type: ignore[method-assign]
+    one = stage.carry(source := Piped(), chunked=chunked, head=b"HEAD", transcript=transcript)
+    source.upstream.close()
+    assert one.over()
+    assert one.rest() == b"HEAD" + (b"0\r\n\r\n" if chunked else b"")
 
 
 def test_it_ends_when_its_upstream_does(stage: Stage) -> None:
