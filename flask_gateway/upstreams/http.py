@@ -26,7 +26,6 @@ from ..core import Timekeeper
 from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamUnreachable
 from .connections import Adapter, sending
 from .exchange import Exchange
-from .framing import CutShort
 from .response import READ_SIZE, Response
 
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
@@ -222,7 +221,6 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
-    (CutShort, UpstreamUnreachable, "closed the connection within the head of its answer"),
     (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
 )
 
