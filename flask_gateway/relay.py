@@ -21,7 +21,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -170,10 +170,34 @@ class _Stream:
     def begin(self) -> None:
         self._reply.settle_with(self._settle)
         self._sock.setblocking(False)
-        self._pump()
+        self._go_on()
 
     def _settle(self, work: Callable[[], None]) -> None:
-        self._told = self._relay.settlers.submit(work)
+        """Called again when one that was continued is over: one thing is told after the other."""
+        before = self._told
+
+        def in_turn() -> None:
+            if before is not None:
+                wait([before])
+            work()
+
+        try:
+            self._told = self._relay.settlers.submit(in_turn)
+        except RuntimeError:  # the process is about to end
+            in_turn()
+
+    def _go_on(self) -> None:
+        """The reply is here, or here again, or wanted again."""
+        if self._reply.outcome is not None:
+            self._finish()
+            return
+        channel = self._reply.channel
+        if channel is None and not self._reply.over:
+            self._step_aside()
+            return
+        if channel is not None and channel is not self._channel:
+            channel.unblock()
+        self._pump()
 
     # ---------------------------------------------------------------- from the upstream
 
@@ -202,7 +226,7 @@ class _Stream:
             if channel is not self._channel:
                 self._unlisten()
                 channel.unblock()
-            if len(self._unsent) > self._relay.buffer or data is None or not channel.holds:
+            if len(self._unsent) > self._relay.buffer or not channel.holds:
                 self._listen(channel)
                 return
 
@@ -215,24 +239,31 @@ class _Stream:
             self._channel, self._upstream = channel, channel.fileno()
         # Without events a line that is cut, by us or by a reset, is told of all the same.
         self._relay.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
-        if new:
-            self._ring()
+        self._ring()
 
     def _unlisten(self) -> None:
         if self._channel is not None:
             self._relay.forget(self._upstream)
-            self._channel, self._paused = None, False
+        self._channel, self._paused = None, False
 
     def _step_aside(self) -> None:
         """Only a thread can go on with it. It gives back what comes next."""
         self._unlisten()
-        self._away = True
+        if len(self._unsent) > self._relay.buffer:
+            self._paused = True
+            return
         self._relay.resumers.submit(self._step)
+        self._away = True
         self._ring()
 
     def _step(self) -> None:
         """On a thread of its own."""
-        data = next(self._reply, b"")
+        data = b""
+        try:
+            data = next(self._reply, b"")
+        except Exception:
+            log.exception("a stream broke in a thread's hands")
+            self._lost = True
         self._relay.watcher.at(0.0, partial(self.guarded, partial(self._back, data)))
 
     def _back(self, data: bytes) -> None:
@@ -242,14 +273,8 @@ class _Stream:
             return
         if data:
             self._send(data)
-        if self._ended:
-            return
-        if self._reply.outcome is not None:
-            self._finish()
-        elif self._reply.channel is None and not self._reply.over:
-            self._step_aside()
-        else:
-            self._pump()
+        if not self._ended:
+            self._go_on()
 
     # ---------------------------------------------------------------- to the caller
 
@@ -274,9 +299,11 @@ class _Stream:
             if sent == len(data):
                 return
             self._stuck = time.monotonic()
+            self._unsent += memoryview(data)[sent:]
             self._relay.wait_for(self._fd, _OUT, self._may_send)
             self._ring()
-        self._unsent += memoryview(data)[sent:]
+        else:
+            self._unsent += data
 
     def _may_send(self, events: int) -> None:
         self.guarded(self._drop if events & _GONE else self._send_more)
@@ -290,28 +317,27 @@ class _Stream:
             self._drop()
             return
         del self._unsent[:sent]
-        self._stuck = time.monotonic()
+        self._stuck = self._spoke = time.monotonic()
         if not self._unsent:
             self._relay.forget(self._fd)
             if self._ending:
                 self._end(clean=True)
                 return
+            self._ring()
         if self._paused and len(self._unsent) <= self._relay.buffer // 2:
-            self._pump()
+            self._go_on()
 
     # ---------------------------------------------------------------- clocks
 
     def _ring(self) -> None:
         """Have the next clock rung. What it rings for is looked up then, and mostly by then passed."""
         now = time.monotonic()
-        times = [self._spoke + PING]
-        if self._channel is None or not self._paused:
-            times.append(self._heard + (self._channel.patience if self._channel else PING))
-        if self._unsent:
-            times.append(self._stuck + self._relay.send_timeout)
+        when = self._stuck + self._relay.send_timeout if self._unsent else self._spoke + PING
+        if self._channel is not None and not self._paused:
+            when = min(when, self._heard + self._channel.patience)
         if self._tick is not None:
             self._tick.cancel()
-        when = max(now + 0.01, min(times))
+        when = max(now + 0.01, when)
         self._tick = self._relay.watcher.at(when, partial(self.guarded, self._rung))
 
     def _rung(self) -> None:
@@ -335,14 +361,15 @@ class _Stream:
         """The answer is over, be it well or with the event that tells why not."""
         self._unlisten()
         self._ending = True
-        if self._chunked:
-            self._write(b"0\r\n\r\n")
+        if self._chunked or self._head:
+            self._write(b"0\r\n\r\n" if self._chunked else b"")
         if not self._unsent and not self._ended:
             self._end(clean=True)
 
     def _drop(self) -> None:
         """The caller has left, or takes nothing."""
         self._lost = True
+        self._relay.forget(self._fd)
         if self._away:
             return  # until the reply is back
         self._unlisten()

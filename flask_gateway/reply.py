@@ -258,18 +258,23 @@ class Reply:
             return
         self.outcome = outcome = Outcome(outcome.verdict, outcome.usage, outcome.error, self.first)
         if not self._drained:
-            self._source.close()
+            _shielded(self._source.close)
         self._tell(partial(self._settle, outcome, self._drained))
 
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
-            self._source.release()
+            _shielded(self._source.release)
         for closer in reversed(self._closers):
-            try:
-                closer(outcome)
-            except Exception:
-                log.exception("a closer failed")
+            _shielded(partial(closer, outcome))
 
 
 def _at_once(work: Callable[[], None]) -> None:
     work()
+
+
+def _shielded(work: Callable[[], None]) -> None:
+    """What fails here must keep nobody else from being told."""
+    try:
+        work()
+    except Exception:
+        log.exception("a closer failed")

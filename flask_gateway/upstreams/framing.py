@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 #: The largest head, bytes, and the most header lines in it.
 MAX_HEAD, MAX_HEADERS = 65536, 100
-#: The longest line that tells a chunk's size, and all that may follow the last chunk, bytes.
-MAX_SIZE_LINE, MAX_TRAILERS = 4096, 65536
+#: The longest line around chunks, and all the lines that may follow the last one, bytes.
+MAX_LINE, MAX_TRAILERS = 4096, 65536
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
@@ -57,15 +57,18 @@ def read_head(data: bytes | bytearray) -> Head:
 
     :raises NotHttp: it is none.
     """
-    lines = data.decode("latin-1").split("\n")
-    status = _STATUS_LINE(lines[0].rstrip("\r"))
+    text = data.decode("latin-1").replace("\r\n", "\n")
+    if "\r" in text or "\0" in text:  # some take the one for the end of a line, some the other
+        raise NotHttp("a control character in the head")
+    lines = text.split("\n")
+    status = _STATUS_LINE(lines[0])
     if status is None:
         raise NotHttp("no status line")
     if len(lines) - 3 > MAX_HEADERS:
         raise NotHttp(f"more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines[1:-2]:
-        field = _FIELD(line.rstrip("\r"))
+        field = _FIELD(line)
         if field is None:
             raise NotHttp("a line that is no header")
         name, value = field[1].lower(), field[2]
@@ -80,9 +83,11 @@ class Framing(Protocol):
     over: bool
     #: Whether the connection is good for another request; known when it is over.
     reusable: bool
+    #: Why what came behind the bytes that were given last cannot be read.
+    fault: NotHttp | None
 
     def feed(self, data: bytes) -> bytes:
-        """What of these bytes belongs to the body. Raises ``NotHttp`` when they cannot be read."""
+        """What of these bytes belongs to the body."""
         ...
 
     def end(self) -> None:
@@ -97,13 +102,14 @@ def framing_of(head: Head) -> Framing:
     """
     headers, stays = head.headers, _stays_open(head)
     if head.status < 200 or head.status in (204, 304):
-        return Sized(0, stays)
+        return Sized(0, stays and head.status != 101)
     encoding = headers.get("transfer-encoding")
     if encoding is not None:
         if encoding.lower() != "chunked":
             raise NotHttp("a transfer encoding that nobody asked for")
-        # With a length beside it, who is right is anybody's guess: RFC 9112 has the connection closed.
-        return Chunked(stays and "content-length" not in headers)
+        # With a length beside it, or in HTTP/1.0, who is right is anybody's guess: RFC 9112 has the
+        # connection closed.
+        return Chunked(stays and head.minor == 1 and "content-length" not in headers)
     if "content-length" not in headers:
         return UntilClosed()
     lengths = {value.strip() for value in headers["content-length"].split(",")}
@@ -120,6 +126,8 @@ def _stays_open(head: Head) -> bool:
 
 class Sized:
     """A body whose length was told."""
+
+    fault: NotHttp | None = None
 
     def __init__(self, length: int, stays: bool) -> None:
         self._left = length
@@ -143,6 +151,7 @@ class UntilClosed:
     """A body that ends when the connection does: whether it is whole, only what it says can tell."""
 
     over = reusable = False
+    fault: NotHttp | None = None
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -157,6 +166,7 @@ class Chunked:
     def __init__(self, stays: bool) -> None:
         self.over = False
         self.reusable = stays
+        self.fault: NotHttp | None = None
         self._held = b""
         #: Bytes to come of the chunk that is being read.
         self._left = 0
@@ -167,7 +177,15 @@ class Chunked:
     def feed(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
-        parts, at = [], 0
+        parts: list[bytes] = []
+        try:
+            self._cut(data, parts)
+        except NotHttp as fault:  # what came before it is none the worse, however the bytes were cut
+            self.fault = fault
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _cut(self, data: bytes, parts: list[bytes]) -> None:
+        at = 0
         while at < len(data) and not self.over:
             if self._left:
                 part = data[at : at + self._left]
@@ -176,23 +194,22 @@ class Chunked:
                 self._left -= len(part)
                 continue
             end = data.find(b"\n", at)
+            line = data[at : end if end >= 0 else len(data)]
+            if len(line) > MAX_LINE:
+                raise NotHttp("a line between chunks that does not end")
             if end < 0:
-                self._hold(data[at:])
-                break
-            self._next(data[at:end].removesuffix(b"\r"))
+                self._held = line
+                return
+            if not line.endswith(b"\r") or line.count(b"\r") > 1:
+                raise NotHttp("a line between chunks that ends in two ways")
+            self._next(line[:-1])
             at = end + 1
-        if self.over and at < len(data):
+        if at < len(data):
             self.reusable = False  # an answer that nobody asked for follows
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _hold(self, rest: bytes) -> None:
-        if len(rest) > MAX_SIZE_LINE:
-            raise NotHttp("a line between chunks that does not end")
-        self._held = rest
 
     def _size(self, line: bytes) -> None:
         size = _SIZE(line)
-        if size is None or len(line) > MAX_SIZE_LINE:
+        if size is None:
             raise NotHttp("no size of a chunk")
         self._left = int(size[1], 16)
         self._next = self._gap if self._left else self._trailer

@@ -49,8 +49,10 @@ class Response:
 
     @property
     def holds(self) -> bool:
-        """Whether there are bytes at hand that the socket does not tell of."""
-        return bool(self._first) or (isinstance(self._sock, SSLSocket) and self._sock.pending() > 0)
+        """Whether there are bytes at hand that the socket does not tell of, or a fault."""
+        if self._first or self._framing.fault is not None:
+            return True
+        return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
 
     def fileno(self) -> int:
         """Of the connection's socket; -1 when that has been closed."""
@@ -87,15 +89,22 @@ class Response:
         return b""
 
     def _take(self, recv: Callable[[int], bytes], size: int) -> bytes:
+        self._check()
         data, self._first = self._first, b""
         data = data or recv(size)
         if not data:
             self._framing.end()
             return b""
         data = self._framing.feed(data)
+        if not data:
+            self._check()
         if self.over:
             self._finish()
         return data
+
+    def _check(self) -> None:
+        if self._framing.fault is not None:
+            raise self._framing.fault
 
     def _finish(self) -> None:
         """The body is over: the next call may have the connection, if it is good for one."""
@@ -104,7 +113,7 @@ class Response:
         self.closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
-            if not self._framing.reusable:
+            if self._first or not self._framing.reusable:
                 connection.close()
             self._pool._put_conn(connection)
 
@@ -125,18 +134,19 @@ def read_response(connection: Any) -> Response:
     """Wait for the head of an answer, and for nothing more.
 
     :param connection: with the socket on which a request has been sent.
-    :raises RemoteDisconnected: it was closed before an answer began.
+    :raises RemoteDisconnected: it was closed before a byte of an answer had come.
     :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost.
     """
-    sock, data, scanned = connection.sock, bytearray(), 0
+    sock, data, scanned, begun = connection.sock, bytearray(), 0, False
     while True:
         while (end := end_of_head(data, scanned)) < 0:
             scanned = len(data)
             received = sock.recv(READ_SIZE)
-            if not received and data:
+            if not received and begun:
                 raise CutShort("closed in the middle of the head")
             if not received:
                 raise RemoteDisconnected("closed without an answer")
+            begun = True
             data += received
         head, data, scanned = read_head(data[:end]), data[end:], 0
         # 100 and 103 come before the answer; 101 would leave HTTP, which nobody asked for.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +264,17 @@ def drip(exchange: Exchange, options: Options) -> None:
 def huge_event(exchange: Exchange, options: Options) -> None:
     events = chat_events(exchange, 1)
     filler = chunk({"content": "x" * options.count("size", 2 * 1024 * 1024)})
-    play(exchange, [*events[:2], filler, *events[2:]], options)
+    play(exchange, [*events[:2], *[filler] * options.count("times", 1), *events[2:]], options)
+
+
+def clock(exchange: Exchange, options: Options) -> None:
+    """Tokens that tell when they were sent, ``pause`` seconds apart."""
+    begin(exchange, [], options)
+    for _ in range(options.count("tokens", 3)):
+        exchange.write(chunk({"content": f"at {time.monotonic():.6f}"}))
+        exchange.wait(options.number("pause"))
+    exchange.write(chunk({}, "stop") + event("[DONE]"))
+    exchange.end()
 
 
 def tools(exchange: Exchange, options: Options) -> None:
@@ -309,5 +320,6 @@ BEHAVIOURS: dict[str, Callable[[Exchange, Options], None]] = {
     "bad-event": bad_event,
     "drip": drip,
     "huge-event": huge_event,
+    "clock": clock,
     "tools": tools,
 }

@@ -42,9 +42,9 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
     folder = tmp_path_factory.mktemp("gateways")
     started: list[Gateway] = []
 
-    def start(key: str = KEY, **env: str) -> Gateway:
+    def start(key: str = KEY, options: tuple[str, ...] = (), **env: str) -> Gateway:
         keys = {} if "GATEWAY_CONFIG" in env else {"GATEWAY_API_KEYS": key}
-        started.append(Gateway(folder, key, {**keys, **env}))
+        started.append(Gateway(folder, key, {**keys, **env}, options=options))
         return started[-1]
 
     with ExitStack() as stack:  # all of them are stopped, even if one of them does not end well
@@ -57,18 +57,28 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
 @pytest.fixture(scope="session")
 def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """The gateway for whatever needs no settings of its own: nothing is limited, no breaker opens."""
+    return start_gateway(**ordinary(scripted))
+
+
+@pytest.fixture(scope="session")
+def plain_gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """The same under gunicorn's own worker, which knows of no relay: a thread for every stream."""
+    return start_gateway(options=("--worker-class", "gthread"), **ordinary(scripted))
+
+
+def ordinary(scripted: Upstream) -> dict[str, str]:
     aliases = ";".join(f"{name}={scripted.url}" for name in ALIASES)
     dead = f"http://127.0.0.1:{free_port()}"
-    return start_gateway(
-        GATEWAY_UPSTREAMS=f"scripted={scripted.url};mock=mock://local;dead={dead};{aliases}",
-        GATEWAY_DEFAULT_UPSTREAM="scripted",
-        GATEWAY_UPSTREAM_SCRIPTED_API_KEY=UPSTREAM_KEY,
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
-        GATEWAY_FAILED_KEYS_PER_MINUTE=MANY,
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
-        GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
-        GATEWAY_MAX_BODY_BYTES="262144",
-    )
+    return {
+        "GATEWAY_UPSTREAMS": f"scripted={scripted.url};mock=mock://local;dead={dead};{aliases}",
+        "GATEWAY_DEFAULT_UPSTREAM": "scripted",
+        "GATEWAY_UPSTREAM_SCRIPTED_API_KEY": UPSTREAM_KEY,
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": MANY,
+        "GATEWAY_FAILED_KEYS_PER_MINUTE": MANY,
+        "GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": MANY,
+        "GATEWAY_REQUEST_TIMEOUT_SECONDS": "1",
+        "GATEWAY_MAX_BODY_BYTES": "262144",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -85,10 +85,17 @@ class Gateway:
     """A gunicorn with two workers on a free port.
 
     :param key: sent with every request that does not bring its own credentials.
-    :param wrap: a command that runs the server's.
+    :param wrap: a command that runs the server's. :param options: for gunicorn, on its command line.
     """
 
-    def __init__(self, folder: Path, key: str, env: dict[str, str], wrap: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        env: dict[str, str],
+        wrap: Sequence[str] = (),
+        options: Sequence[str] = (),
+    ) -> None:
         self.key = key
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -106,7 +113,7 @@ class Gateway:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with self._errors.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [*wrap, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+                [*wrap, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *options, "wsgi:app"],
                 cwd=ROOT,
                 env={**kept, **settings, **env},
                 stdout=stderr,

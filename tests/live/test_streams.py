@@ -16,6 +16,14 @@ from .wire import content, open_stream
 pytestmark = pytest.mark.live
 
 
+@pytest.fixture(params=["relay", "threads"], scope="module")
+def gateway(request: pytest.FixtureRequest) -> Gateway:
+    """All of this is the same for the caller, whoever carries its stream."""
+    name = {"relay": "gateway", "threads": "plain_gateway"}[request.param]
+    found: Gateway = request.getfixturevalue(name)
+    return found
+
+
 def test_a_stream_in_full(gateway: Gateway):
     with open_stream(gateway.port, KEY, "ok,tokens=4", stream_options={"include_usage": True}) as stream:
         data = stream.data()

@@ -93,6 +93,10 @@ class Stream:
                 lines = event.decode().split("\n")
                 yield time.monotonic(), "".join(line[6:] for line in lines if line.startswith("data: "))
 
+    def read(self) -> bytes:
+        """The body, as it is."""
+        return self._response.read()
+
     def data(self) -> list[str]:
         """The data of all events that are still to come."""
         return [data for _, data in self.events()]

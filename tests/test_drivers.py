@@ -1,0 +1,287 @@
+"""Whoever moves an answer, a thread that waits or the relay that never does: the caller gets the same bytes.
+
+Everything is real but the upstream's socket, which gives its bytes in exactly the pieces it is told to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from conftest import ROLE, chunk, make_call
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_framing import pieces, sent
+
+from flask_gateway.config import Clocks
+from flask_gateway.continuation import continuing
+from flask_gateway.core import Outcome
+from flask_gateway.errors import GatewayError
+from flask_gateway.relay import Relay
+from flask_gateway.reply import Reply
+from flask_gateway.seam import Beginning
+from flask_gateway.upstreams.exchange import Exchange
+from flask_gateway.upstreams.framing import read_head
+from flask_gateway.upstreams.http import ResponseSource
+from flask_gateway.upstreams.response import Response
+from flask_gateway.upstreams.transcripts import transcript_for
+from flask_gateway.watcher import Watcher
+
+NOTHING = None
+"""In a script: there is nothing to be had right now."""
+
+Script = list[bytes | Exception | None]
+
+
+class Wire:
+    """A connection whose socket gives what the script says. It is always said to be readable."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = list(script)
+        self.sock: Any = self
+        self.fate = "lost"
+        self._fd = os.eventfd(1)
+        self._waits = True
+
+    def recv(self, size: int) -> bytes:
+        while self.script:
+            step = self.script.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if step is not NOTHING:
+                assert len(step) <= size
+                return step
+            if not self._waits:
+                raise BlockingIOError
+        return b""
+
+    def settimeout(self, seconds: float) -> None:
+        self._waits = bool(seconds)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self.fate = -1, "closed"
+
+    def _put_conn(self, connection: Wire) -> None:
+        """It is its own pool, too."""
+        if self._fd >= 0:
+            self.close()
+            self.fate = "kept"
+
+
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+
+def reply_over(fields: list[str], script: Script) -> tuple[Reply, Wire]:
+    """A reply to a stream of chat whose bytes come like that."""
+    call, wire = make_call(stream=True), Wire(script)
+    head = read_head((HEAD + "".join(f"{field}\r\n" for field in fields) + "\r\n").encode())
+    response = Response(wire, head, b"")
+    response._connection, response._pool = wire, wire
+    transcript = transcript_for(call, "llama")
+    exchange = Exchange(call, "llama", Clocks(), lambda: transcript.begun)
+    exchange.answered()
+    return Reply(ResponseSource(SimpleNamespace(raw=response), exchange), transcript, "llama"), wire  # type: ignore[arg-type]
+
+
+class Seen(NamedTuple):
+    """All that anybody learns of an answer."""
+
+    body: bytes
+    outcome: Outcome
+    fate: str
+
+
+def comparable(seen: Seen) -> tuple[Any, ...]:
+    error = seen.outcome.error
+    return (
+        seen.body,
+        seen.outcome.verdict,
+        seen.outcome.usage,
+        error and (error.code, error.message),
+        seen.fate,
+    )
+
+
+class Relayed:
+    """A relay, for one answer after another."""
+
+    def __init__(self) -> None:
+        self.watcher = Watcher()
+        self.relay = Relay(self.watcher)
+
+    def drive(self, reply: Reply) -> bytes:
+        ours, caller = socket.socketpair()
+        over = threading.Event()
+        clean: list[bool] = []
+
+        def done(well: bool) -> None:
+            clean.append(well)
+            ours.close()
+            over.set()
+
+        with caller:
+            caller.settimeout(10)
+            self.relay.take(reply, ours, b"", chunked=False, done=done)
+            body = b""
+            while data := caller.recv(65536):
+                body += data
+            assert over.wait(10)
+        assert clean == [True]
+        return body
+
+    def close(self) -> None:
+        assert len(self.relay) == 0
+        self.relay.close()
+        self.watcher.close()
+        self.relay._epoll.close()
+
+
+@pytest.fixture(scope="module")
+def relayed() -> Iterator[Relayed]:
+    relayed = Relayed()
+    yield relayed
+    relayed.close()
+
+
+def iterated(reply: Reply) -> bytes:
+    body = b"".join(reply)
+    reply.close()
+    return body
+
+
+def see(drive: Any, fields: list[str], script: Script) -> Seen | str:
+    """What comes of it; the error's code if it never begins."""
+    reply, wire = reply_over(fields, script)
+    told: list[Outcome] = []
+    reply.on_close(told.append)
+    try:
+        reply.prime()
+    except GatewayError as error:
+        assert len(told) == 1
+        return error.code
+    body = drive(reply)
+    (outcome,) = told
+    return Seen(body, outcome, wire.fate)
+
+
+def event(data: Any, end: bytes = b"\n\n") -> bytes:
+    return b"data: " + (data if isinstance(data, bytes) else msgspec.json.encode(data)) + end
+
+
+USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+_EVENTS = st.one_of(
+    st.text(max_size=8).map(lambda text: event(chunk(text))),
+    st.sampled_from(
+        [
+            event(ROLE),
+            event(chunk("a", finish="stop")),
+            event(chunk(finish="stop")),
+            event(chunk("b"), b"\r\n\r\n"),
+            event(chunk("c"), b"\r\r"),
+            event(USAGE),
+            event(b"[DONE]"),
+            event(b'{"id": tru'),
+            event({"error": {"message": "oom", "code": "oom"}}),
+            b": a comment\n\n",
+            b"\n",
+            b"data",
+            b"event: x\n",
+            b"",
+        ]
+    ),
+)
+#: Most end well.
+_ENDS = st.sampled_from([event(chunk(finish="stop")) + event(b"[DONE]")] * 3 + [event(b"[DONE]"), b""])
+_STREAMS = st.tuples(st.lists(_EVENTS, max_size=6).map(b"".join), _ENDS).map(b"".join)
+_FAULTS = st.sampled_from([None] * 4 + ["cut", "reset", "surplus", "garbage"])
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> tuple[list[str], bytes, Script, Script]:
+    """How it is framed; all the bytes; what is behind them; and both as they come, in pieces."""
+    fields, raw = draw(sent(draw(_STREAMS)))
+    fault = draw(_FAULTS)
+    at = draw(st.integers(0, len(raw)))
+    if fault in ("cut", "reset"):
+        raw = raw[:at]
+    elif fault == "surplus":
+        raw += b"HTTP/1.1 200 OK\r\n"
+    elif fault == "garbage":
+        raw = raw[:at] + b"\xff\r\ngarbage" + raw[at:]
+    behind: Script = [ConnectionResetError()] if fault == "reset" else []
+    split: Script = []
+    for piece in draw(pieces(raw)):
+        split += [NOTHING] * draw(st.integers(0, 1)) + [piece]
+    return fields, raw, behind, split + behind
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts())
+def test_any_stream_in_any_framing_and_any_pieces(
+    relayed: Relayed, said: tuple[list[str], bytes, Script, Script]
+) -> None:
+    fields, raw, behind, split = said
+    by_thread = see(iterated, fields, split)
+    by_relay = see(relayed.drive, fields, split)
+    whole = see(iterated, fields, [raw, *behind] if raw else behind)
+    if isinstance(by_thread, str):
+        assert by_relay == by_thread
+        return
+    assert isinstance(by_relay, Seen)
+    assert comparable(by_relay) == comparable(by_thread)
+    # What comes in one piece with a fault is not begun with at all: another upstream may be asked.
+    if isinstance(whole, Seen):
+        # Whether the connection may be kept depends on what has come by the end.
+        assert comparable(whole)[:-1] == comparable(by_thread)[:-1]
+
+
+# ---------------------------------------------------------------- streams that are continued
+
+
+REST = [event(chunk(word)) for word in ("lo", " wor", "ld")]
+TAIL = b"".join(REST) + event(chunk(finish="stop")) + event(b"[DONE]")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(0, 3), st.booleans(), st.booleans())
+def test_a_stream_that_goes_on_elsewhere(
+    relayed: Relayed, data: st.DataObject, words: int, resets: bool, breaks_again: bool
+) -> None:
+    """The first part breaks after so many words; the second is cut too, or not."""
+    first = event(ROLE) + event(chunk("Hel")) + b"".join(REST[:words])
+    second = event(ROLE) + (b"".join(REST[words:]) or event(chunk("!"))) + event(chunk(finish="stop"))
+    second = (
+        second[: data.draw(st.integers(len(second) // 2, len(second)))] if breaks_again else second + TAIL
+    )
+    split = [data.draw(pieces(part)) for part in (first, second)]
+    call = make_call(stream=True)
+
+    def ask(drive: Any) -> tuple[bytes, Any, list[str]]:
+        reply, wire = reply_over([], [*split[0], *([ConnectionResetError()] if resets else [])])
+        wires = [wire]
+
+        def resume(beginning: Beginning) -> Reply:
+            other, wire = reply_over([], [NOTHING, *split[1]])
+            wires.append(wire)
+            return other.prime()
+
+        told: list[Outcome] = []
+        continued = continuing(reply.prime(), call, resume)
+        continued.on_close(told.append)
+        body = drive(continued)
+        (outcome,) = told
+        said = (outcome.verdict, outcome.usage, outcome.error and outcome.error.code)
+        return body, said, [wire.fate for wire in wires]
+
+    assert ask(relayed.drive) == ask(iterated)
