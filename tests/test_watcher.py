@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
+from stores_support import eventually
 
 from flask_gateway.watcher import Watcher, loop, sockets
 
