@@ -23,6 +23,8 @@ FLOORS = {
     "worker": 6,
     "selftest": 6,
     "explain": 6,
+    "to_serve": 6,
+    "reload": 6,
     "wiring": 5,
     "candidates": 5,
     "dispatch": 4,

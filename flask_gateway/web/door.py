@@ -28,8 +28,9 @@ _START = re.compile(r"(?:t=)?([0-9]{10})(?:\.?([0-9]{1,6}))?", re.ASCII).fullmat
 
 
 def gateway() -> Gateway:
-    """The gateway of the application that serves this request."""
-    found: Gateway = current_app.extensions["gateway"]
+    """The gateway that serves this request, the same from beginning to end: another may take its place
+    meanwhile, and serves the next."""
+    found: Gateway = g.gateway
     return found
 
 
@@ -53,6 +54,7 @@ def register(app: Flask) -> None:
 
 def _enter() -> None:
     g.started = time.monotonic()
+    g.gateway = current_app.extensions["gateway"]
     g.caller = None
     g.recorded = False
     g.ids = read_ids(request.headers.get)
