@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 
-from .config import Settings
-from .settings import ConfigError, Origin, Resolved, changed, files
-from .settings.refusal import dotted, one_line
+from .settings import ConfigError, Resolved, changed, files, proven
+from .settings.refusal import one_line
+from .to_serve import refuse_emptied
 from .wiring import Gateway, rebuild
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class Reloader:
         if names:
             self._gateway = rebuild(after, self._gateway)
             self._swap(self._gateway)
+        proven.keep(after)
         if names or self._refused:
             self._gateway.metrics.reloaded("success")
             self._log.info("settings read anew; changed: %s", names or "nothing")
@@ -114,20 +115,6 @@ class Reloader:
             self._refused = refused
             self._gateway.metrics.reloaded("failure")
             self._log.error("flask-gateway: %s (the change is refused, the old settings stay)", line)
-
-
-def refuse_emptied(before: Settings, resolved: Resolved) -> None:
-    """Raise :class:`ConfigError` when keys or upstreams are gone, so that the defaults would come in.
-
-    A file that was cut short may well be a proper one. The published key and the mock are something to
-    begin with, and nothing to put in the place of what was there.
-    """
-    now = resolved.settings
-    keys = [dotted("keys", key.id) for key in now.keys if key not in before.keys]
-    upstreams = [dotted("upstreams", one.name) for one in now.upstreams if one not in before.upstreams]
-    for section, new in (("keys", keys), ("upstreams", upstreams)):
-        if any(resolved.origins[path] is Origin.DEFAULT for path in new):
-            raise ConfigError(section, None, "some, as there were before", "the file has none left")
 
 
 def _marks(paths: Iterable[Path]) -> dict[Path, Mark]:

@@ -116,7 +116,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         from .reload import Reloader
         from .to_serve import resolve_to_serve
 
-        load = partial(resolve_to_serve, os.environ, self.cfg.bind, self.cfg.workers)
+        load = partial(resolve_to_serve, os.environ, binds=self.cfg.bind, workers=self.cfg.workers)
         Reloader(gateway, load, self._take_over, self.log.error_log).start()
 
     def _take_over(self, gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 from .. import wiring
 from ..config import Settings
 from ..core import Store
-from ..settings import load
+from ..to_serve import load_to_serve
 from . import breakers, chat, door, errors, health, metrics, models, routes
 
 
@@ -17,7 +17,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None) -> Fl
     """See :func:`flask_gateway.create_app`."""
     app = Flask("flask_gateway", static_folder=None)
     app.url_map.merge_slashes = False  # it would answer with a redirect, to wherever Host says
-    app.extensions["gateway"] = wiring.build(settings or load(os.environ), store)
+    app.extensions["gateway"] = wiring.build(settings or load_to_serve(os.environ), store)
     errors.register(app)
     door.register(app)
     for room in (health, chat, models, breakers, routes, metrics):
