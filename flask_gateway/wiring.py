@@ -84,8 +84,8 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
     """The gateway for other settings in the same process: with the same store, and with what is held and
-    what is under way. The connections are kept if the upstreams are where they were; else they are closed
-    with the last call that uses the old gateway, when nothing refers to them any more.
+    what is under way. The connections are kept if the upstreams are where they were; else the old
+    ones are closed by the garbage collector, some time after the last call that uses the old gateway.
 
     :raises ValueError: an upstream cannot be opened as it is set.
     """
