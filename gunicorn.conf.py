@@ -102,6 +102,8 @@ def on_starting(server):
     # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
     # outlives every worker and every reload; what it looks like inside is the workers' affair.
     server.state_file = os.memfd_create("flask-gateway") if hasattr(os, "memfd_create") else None
+    # And one for the settings in force, should a worker to come find a file that it cannot begin with.
+    server.settings_file = os.memfd_create("flask-gateway-settings") if hasattr(os, "memfd_create") else None
     server.metrics_dir = _metrics_dir(server.cfg)
 
 
@@ -168,6 +170,10 @@ def post_fork(server, worker):
         from flask_gateway.stores import shared
 
         shared.attach(server.state_file)
+    if server.settings_file is not None:
+        from flask_gateway.settings import proven
+
+        proven.attach(server.settings_file, server.cfg.bind, server.cfg.workers)
     from flask_gateway.observers import families
 
     families.attach(server.metrics_dir, worker.slot)

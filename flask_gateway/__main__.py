@@ -6,12 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
-from .config import MASK, Settings
-from .settings import ConfigError, describe, load, refuse_exposed_dev_key, refuse_split_state, resolve
+from .settings import ConfigError, describe, load, resolve
 from .settings.refusal import one_line
-from .upstreams.mock import read_options
+from .to_serve import resolve_to_serve
 
 #: Where a command finds the key of a caller. A command line can be read by everybody on the machine.
 CALLER_KEY = "FLASK_GATEWAY_KEY"
@@ -36,12 +34,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Validate the settings and show the effective ones. Raises :class:`ConfigError`."""
-    resolved = resolve(environ)
-    _check_mocks(resolved.settings)
-    _check_redis(resolved.settings)
-    refuse_exposed_dev_key(resolved.settings, arguments.bind or [str(resolved.server["bind"])])
-    workers = arguments.workers or resolved.server["workers"] or os.cpu_count() or 1
-    refuse_split_state(resolved.settings, int(str(workers)))
+    resolved = resolve_to_serve(environ, arguments.bind, arguments.workers)
     if not arguments.quiet:
         for line in describe(resolved):
             print(line)
@@ -88,24 +81,6 @@ def doctor(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(one_line(said), file=sys.stderr)
         return 2
     return run(arguments, environ, arguments.key or environ.get(CALLER_KEY, ""))
-
-
-def _check_mocks(settings: Settings) -> None:
-    """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
-    for upstream in settings.upstreams:
-        if not upstream.url.startswith("mock://"):
-            continue
-        try:
-            read_options(upstream.url)
-        except ValueError as error:
-            expected = "a mock URL with options that exist"
-            raise ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)) from None
-
-
-def _check_redis(settings: Settings) -> None:
-    if settings.state.startswith("redis") and find_spec("redis") is None:
-        hint = "in a clone: .venv/bin/pip install '.[redis]'"
-        raise ConfigError("GATEWAY_STATE", MASK, "the redis package, which is not installed", hint)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,6 +39,12 @@ class Secret:
     def reveal(self) -> str:
         return self._value
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return f"Secret({MASK!r})"
 
@@ -158,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     :param state: may carry a password; show it through :func:`mask_url` only.
     :param machines: how many gateways share one Redis; each takes this share when Redis is down.
+    :param config: the path of the file that they come from; ``None``: they come from none.
     """
 
     keys: tuple[KeySettings, ...]
@@ -185,6 +192,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_prompts: str = "off"
     #: SHA-256 of the key that ``/metrics`` asks for; without one only this machine may read it.
     metrics_digest: bytes | None = None
+    config: str | None = None
     #: Things to tell the operator at start-up that are no reason to refuse.
     warnings: tuple[str, ...] = ()
 

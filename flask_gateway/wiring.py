@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,6 +56,7 @@ class Gateway(msgspec.Struct, frozen=True):
     breakers: tuple[Breaker, ...]
     slots: Slots
     store: Store
+    http: Http
     recorded: Recorded
     metrics: Metrics
     watcher: Watcher
@@ -78,13 +80,44 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    limiter, slots, routes = Limiter(store), Slots(store), _routes(settings)
+    underway = UnderWay(settings.max_streams, shed=Metrics(families(), (), ()).shed)
+    return _build(settings, _Lasting(store, Slots(store), underway, _http(settings)))
+
+
+def rebuild(settings: Settings, before: Gateway) -> Gateway:
+    """The gateway for other settings in the same process: with the same store, and with what is held and
+    what is under way. The connections are kept if the upstreams are where they were; else the
+    caller retires the old ones.
+
+    :raises ValueError: an upstream cannot be opened as it is set.
+    """
+    same = {one.url for one in settings.upstreams} == {one.url for one in before.settings.upstreams}
+    http = before.http if same else _http(settings)
+    return _build(settings, _Lasting(before.store, before.slots, before.underway, http))
+
+
+class _Lasting(NamedTuple):
+    """What is not made anew when settings change."""
+
+    store: Store
+    slots: Slots
+    underway: UnderWay
+    http: Http
+
+
+def _http(settings: Settings) -> Http:
+    return Http(WATCHER, pool_size=settings.max_streams, upstreams=len(settings.upstreams))
+
+
+def _build(settings: Settings, lasting: _Lasting) -> Gateway:
+    store, slots, underway, http = lasting
+    limiter, routes = Limiter(store), _routes(settings)
     metrics = _metrics(settings, routes)
-    underway = UnderWay(settings.max_streams, len(settings.keys), len(settings.upstreams), metrics.shed)
-    found = _places(settings, routes, store, slots, metrics, underway)
+    found = _places(settings, routes, lasting, metrics)
     places = {(place.upstream, place.model): place for place in found}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
+    underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     guarded = Guarded(Whole(dispatcher, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
@@ -96,6 +129,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         breakers=tuple(place.breaker for place in places.values()),
         slots=slots,
         store=store,
+        http=http,
         recorded=Recorded(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts == "on"),
         metrics=metrics,
         watcher=WATCHER,
@@ -111,11 +145,9 @@ def _metrics(settings: Settings, routes: Routes) -> Metrics:
     return Metrics(families(), models, [upstream.name for upstream in settings.upstreams])
 
 
-def _places(
-    settings: Settings, routes: Routes, store: Store, slots: Slots, metrics: Metrics, underway: UnderWay
-) -> Iterator[Place]:
+def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metrics) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
-    http = Http(WATCHER, pool_size=settings.max_streams, upstreams=len(settings.upstreams))
+    store, slots, underway, http = lasting
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:

@@ -205,6 +205,23 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if Relay.is_possible():
             told = gateway.settings
             self.relay = Relay(gateway.watcher, told.stream_buffer_bytes, told.send_timeout_seconds)
+        if gateway.settings.config is not None:
+            self._follow_file(gateway)
+
+    def _follow_file(self, gateway: Gateway) -> None:
+        # Not before: the master, which imports this file, is to import nothing more.
+        from .reload import Reloader
+        from .to_serve import resolve_to_serve
+
+        load = partial(resolve_to_serve, os.environ, binds=self.cfg.bind, workers=self.cfg.workers)
+        Reloader(gateway, load, self._take_over, self.log.error_log).start()
+
+    def _take_over(self, gateway: Gateway) -> None:
+        """From now on this gateway serves: settings have changed."""
+        self.gateway = self.wsgi.extensions["gateway"] = gateway
+        if self.relay is not None:
+            told = gateway.settings
+            self.relay.buffer, self.relay.send_timeout = told.stream_buffer_bytes, told.send_timeout_seconds
 
     def _report(self) -> None:
         """On the watcher's thread."""

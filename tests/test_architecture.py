@@ -25,6 +25,8 @@ FLOORS = {
     "selftest": 6,
     "doctor": 6,
     "explain": 6,
+    "to_serve": 6,
+    "reload": 6,
     "wiring": 5,
     "candidates": 5,
     "dispatch": 4,

@@ -236,6 +236,6 @@ def test_no_secret_is_printed_of_a_file_that_should_not_hold_it(
 def test_a_redis_without_its_package_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("flask_gateway.__main__.find_spec", lambda name: None)
+    monkeypatch.setattr("flask_gateway.to_serve.find_spec", lambda name: None)
     assert main(["check"], {"GATEWAY_STATE": "redis://127.0.0.1"}) == 78
     assert "the redis package, which is not installed" in capsys.readouterr().err

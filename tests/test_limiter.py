@@ -12,6 +12,7 @@ from flask_gateway.core import SECOND, Caller
 from flask_gateway.errors import RateLimited
 from flask_gateway.guards.limiter import Limiter, duration
 from flask_gateway.guards.window import GRAINS, Take
+from flask_gateway.stores.contract import encode
 from flask_gateway.stores.memory import MemoryStore
 
 WINDOW = 60 * SECOND
@@ -166,6 +167,24 @@ def test_under_admission_is_below_one_percent_at_full_load() -> None:
         log, (ok, _) = change(log, step * 10 * WINDOW // steps)
         admitted += ok
     assert 0.99 * 10_000 <= admitted <= 10_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    limits=st.lists(st.sampled_from([5, 128, 129, 1000]), min_size=1, max_size=6),
+    gaps=st.lists(st.integers(0, WINDOW // 100), min_size=200, max_size=400),
+)
+def test_a_limit_may_change_at_any_time(limits: list[int], gaps: list[int]) -> None:
+    """What was counted under the old one counts under the new, and the log stays small."""
+    log, now, admitted = None, 5 * WINDOW, []
+    for turn, gap in enumerate(gaps):
+        now += gap
+        limit = limits[turn * len(limits) // len(gaps)]
+        log, (ok, _) = Take(limit, WINDOW)(log, now)
+        if ok:
+            assert sum(at > now - WINDOW for at in admitted) < limit
+            admitted.append(now)
+        encode(log or ())
 
 
 def test_exact_below_the_grains() -> None:

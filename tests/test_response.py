@@ -554,3 +554,22 @@ def test_a_response_that_is_given_up_before_the_pool_knows_of_it_is_closed() -> 
         response.close()
         assert response.read1() == b""
         assert ours.fileno() == -1
+
+
+@pytest.mark.parametrize("server", ["plain"], indirect=True)
+def test_a_pool_that_is_retired_keeps_no_connection(server: Server) -> None:
+    """What is idle is closed at once, what is at work when its call is over; and it can still be asked."""
+    server.answer, server.closes = OK + CHUNKED + b"\r\n" + BODY, False
+    client = Lean()
+    busy = client.post(server.url, b"{}", {})
+    assert client(server.url).body == b"hello"
+    client.http.retire()
+    deadline = time.monotonic() + SECONDS
+    while server.opened - server.closed > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert server.opened - server.closed == 1
+    assert drained(busy.response, busy.read, busy.release, busy.close).body == b"hello"
+    assert client(server.url).body == b"hello"
+    server.all_closed()
+    assert server.opened == server.closed
+    client.close()

@@ -54,8 +54,6 @@ class UnderWay:
         upstreams: int = 1,
         shed: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self._max_streams = max_streams
-        self._several = (callers > 1, upstreams > 1)
         self._shed = shed
         self._lock = threading.Lock()
         self._calls: dict[int, _Entry] = {}
@@ -67,10 +65,17 @@ class UnderWay:
         self._moved, self._pace = 0.0, 0.0
         #: The most threads that calls may hold: of one caller, of one upstream, and of all.
         self._most: tuple[float, float, float] = (math.inf, math.inf, math.inf)
+        self.change(max_streams, callers, upstreams)
 
-    def limit_threads(self, threads: int) -> None:
+    def change(self, max_streams: int, callers: int, upstreams: int) -> None:
+        """Other ceilings from now on. What is under way counts as before, and none of it is ended."""
+        self._max_streams = max_streams
+        self._several = (callers > 1, upstreams > 1)
+        self.limit_threads(self._most[2])
+
+    def limit_threads(self, threads: float) -> None:
         """Have calls hold no more than these, so that some are left for other requests."""
-        share = max(1, math.floor(threads * SHARE))
+        share = max(1, math.floor(threads * SHARE)) if threads < math.inf else threads
         of_caller, of_upstream = (share if several else threads for several in self._several)
         self._most = (of_caller, of_upstream, threads)
 

@@ -4,7 +4,8 @@ The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``GRAINS`
 holds each request's own time, so the limit is exact. Above that, time is cut into ``GRAINS`` grains,
 and a request is stamped with the *end* of its grain. Stamped late it leaves the window late: so
 never too many are admitted, at most one grain's worth (under 0.8 %) too few, and the log of any limit
-fits into the same small space.
+fits into the same small space. A log of single times whose limit is raised above that is put into
+grains when it grows too long.
 
 Nothing here knows what is limited, or where the log is kept.
 """
@@ -16,6 +17,8 @@ from typing import ClassVar, NamedTuple
 from ..core import SECOND, Value
 
 GRAINS = 128
+#: No log of one kind has more numbers; one that began as the other kind may.
+_LONGEST = 2 * (GRAINS + 2)
 
 
 class Quota(NamedTuple):
@@ -34,7 +37,7 @@ class Quota(NamedTuple):
 #: ``Take.__call__`` for Redis, which runs it on its own side (``stores.redis.Scripted``). A test holds
 #: the two against each other.
 _TWIN = """
-local limit, window, grain = arguments[1], arguments[2], arguments[3]
+local limit, window, grain, longest = arguments[1], arguments[2], arguments[3], arguments[4]
 local log = load() or {}
 local first, used, live, set_back = 1, 0, {}, false
 if #log > 0 and log[#log - 1] > now + grain + 1000000 then
@@ -54,6 +57,18 @@ if admitted then
     live[#live] = live[#live] + 1
   else
     live[#live + 1], live[#live + 2] = stamp, 1
+  end
+  if grain > 1 and #live > longest then
+    local coarse = {}
+    for i = 1, #live, 2 do
+      local last = live[i] + math.fmod(grain - math.fmod(live[i], grain), grain)
+      if #coarse > 0 and coarse[#coarse - 1] >= last then
+        coarse[#coarse] = coarse[#coarse] + live[i + 1]
+      else
+        coarse[#coarse + 1], coarse[#coarse + 2] = last, live[i + 1]
+      end
+    end
+    live = coarse
   end
   used = used + 1
   save(live)
@@ -95,12 +110,14 @@ class Take:
             live = (*live[:-1], live[-1] + 1)
         else:
             live = (*live, stamp, 1)
+        if self.grain > 1 and len(live) > _LONGEST:
+            live = self._coarse(live)
         return live, (True, self._quota(live, used + 1, now))
 
     @property
     def arguments(self) -> tuple[int, ...]:
         """What the twin is told."""
-        return self.limit, self.window, self.grain
+        return self.limit, self.window, self.grain, _LONGEST
 
     def answer(self, ints: tuple[int, ...]) -> tuple[bool, Quota]:
         """What the twin's numbers mean."""
@@ -122,6 +139,17 @@ class Take:
         while log and first < len(log) and log[first] + self.window <= now:
             first += 2
         return log[first:] if log else ()
+
+    def _coarse(self, live: Value) -> Value:
+        """The log in grains, each request at the end of its own."""
+        coarse: list[int] = []
+        for at in range(0, len(live), 2):
+            end = -(-live[at] // self.grain) * self.grain
+            if coarse and coarse[-2] >= end:
+                coarse[-1] += live[at + 1]
+            else:
+                coarse += (end, live[at + 1])
+        return tuple(coarse)
 
     def _believable(self, log: Value | None, now: int) -> Value | None:
         """A stamp further ahead than the clock can have put it means that the clock was set back. It

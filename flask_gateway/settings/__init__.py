@@ -1,10 +1,11 @@
 """Reading the settings: environment, then file, then defaults; whatever is unknown or unfit is refused.
 
-Start-up only. Nothing here opens a connection, and nothing here prints or keeps a caller's key. The
-types of what comes out are in ``config.py``.
+At the start, and when a file has changed. Nothing here opens a connection, and nothing here prints or
+keeps a caller's key. The types of what comes out are in ``config.py``.
 """
 
-from .describe import describe
+from .describe import changed, describe
+from .file import files
 from .refusal import ConfigError
 from .resolve import Origin, Resolved, load, resolve
 from .serving import refuse_exposed_dev_key, refuse_split_state
@@ -13,7 +14,9 @@ __all__ = [
     "ConfigError",
     "Origin",
     "Resolved",
+    "changed",
     "describe",
+    "files",
     "load",
     "refuse_exposed_dev_key",
     "refuse_split_state",

@@ -1,20 +1,47 @@
-"""The effective settings in plain lines, with every secret masked."""
+"""The effective settings in plain lines, with every secret masked; and which of them differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..config import MASK, CandidateSettings, KeySettings, ModelSettings, UpstreamSettings, mask_url
+from ..config import (
+    MASK,
+    CandidateSettings,
+    KeySettings,
+    ModelSettings,
+    Settings,
+    UpstreamSettings,
+    mask_url,
+)
 from .refusal import dotted, one_line
 from .resolve import Origin, Resolved
 from .table import SCALARS
 from .url import CHAT_PATH
+
+#: The settings that are tables in the file, and what each table is called by.
+_TABLES = {"keys": "id", "upstreams": "name", "models": "name"}
 
 
 def describe(resolved: Resolved) -> Iterator[str]:
     """One line per setting: ``name = value  (from environment | file | default)``."""
     for path, value, origin in _rows(resolved):
         yield one_line(f"{path} = {value}  (from {origin})")
+
+
+def changed(before: Settings, after: Settings) -> Iterator[str]:
+    """The names of the settings that differ, as the file would have them; no values."""
+    for name in Settings.__struct_fields__:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or name == "warnings":
+            continue
+        if name not in _TABLES:
+            yield name
+            continue
+        olds, news = ({getattr(one, _TABLES[name]): one for one in ones} for ones in (old, new))
+        differ = [one for one in {**olds, **news} if olds.get(one) != news.get(one)]
+        yield from (one_line(dotted(name, one)) for one in differ)
+        if not differ:  # only their order, by which the first of two counts
+            yield name
 
 
 def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:

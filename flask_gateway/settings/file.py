@@ -90,14 +90,17 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def variables(self) -> Iterator[str]:
         """The environment variables the file names as places of secrets."""
-        refs = [
-            self.state,
-            *(upstream.api_key for upstream in self.upstreams),
-            *(key.held for key in self.keys),
-        ]
-        for ref in refs:
-            if isinstance(ref, SecretRef) and ref.folder is None:
-                yield ref.place
+        return (ref.place for ref in self._refs() if ref.folder is None)
+
+    def files(self) -> Iterator[Path]:
+        """The files that it names as places of secrets."""
+        return (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
+
+    def _refs(self) -> Iterator[SecretRef]:
+        keys = (key.held for key in self.keys)
+        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *keys):
+            if isinstance(ref, SecretRef):
+                yield ref
 
 
 def read_file(path: str) -> FileSettings:
@@ -115,6 +118,14 @@ def read_file(path: str) -> FileSettings:
         models=tuple(_model(name, table) for name, table in _entries(document, "models", _MODEL_NAME)),
         keys=tuple(_key(name, table, folder) for name, table in _entries(document, "keys", _NAME)),
     )
+
+
+def files(path: str) -> tuple[Path, ...]:
+    """The file itself, and as far as it can be read, those that it names as places of secrets."""
+    try:
+        return (Path(path), *read_file(path).files())
+    except ConfigError:
+        return (Path(path),)
 
 
 def _parse(path: str) -> dict[str, object]:

@@ -75,6 +75,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         models=layers.file.models,
         fallbacks=layers.scalar(FALLBACKS) or {},
         metrics_digest=None if metrics_key is None else digest(metrics_key),
+        config=layers.scalar(CONFIG),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins)

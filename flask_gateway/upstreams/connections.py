@@ -9,6 +9,7 @@ the time that http.client takes, and so that another than the thread that asked 
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 import time
@@ -231,7 +232,7 @@ class _TLSConnection(_Lined, HTTPSConnection):  # type: ignore[misc]
     default_socket_options: ClassVar = _Connection.default_socket_options
 
 
-class _Pooled:
+class Pooled:
     """The additions to urllib3's pools, which this is mixed into."""
 
     def ask(self, request: requests.PreparedRequest, path: str) -> Response:
@@ -252,17 +253,31 @@ class _Pooled:
         response.lend(connection, self)
         return response
 
+    #: Whether connections are closed that would lie idle here.
+    retired = False
+
+    def retire(self) -> None:
+        """It is needed no more, but by those who are at it."""
+        self.retired = True
+        with suppress(queue.Empty, AttributeError):  # which is what a closed pool has
+            while True:
+                idle = self.pool.get(block=False)  # type: ignore[attr-defined]
+                if idle is not None:
+                    idle.close()
+
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.let_go()
+            if self.retired:
+                conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 
-class _Pool(_Pooled, HTTPConnectionPool):
+class _Pool(Pooled, HTTPConnectionPool):
     ConnectionCls = _Connection  # type: ignore[assignment]
 
 
-class _TLSPool(_Pooled, HTTPSConnectionPool):
+class _TLSPool(Pooled, HTTPSConnectionPool):
     ConnectionCls = _TLSConnection  # type: ignore[assignment]
 
 
@@ -312,6 +327,11 @@ class Adapter(HTTPAdapter):
         self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
         self._known[url] = pool, self.request_url(request, {})
         return self._known[url]
+
+    def retire(self) -> None:
+        """See :meth:`Pooled.retire`."""
+        for pool, _ in list(self._known.values()):
+            pool.retire()
 
     def close(self) -> None:
         """Close what lies idle in the pools now; urllib3 leaves that to the garbage collector."""

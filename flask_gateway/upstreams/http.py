@@ -109,6 +109,10 @@ class Http:
         # The connection sets its timeouts itself, phase by phase.
         return self._adapter.send(request, stream=True, timeout=LONG, verify=self._verify, proxies={})
 
+    def retire(self) -> None:
+        """There will be no new calls: close what is idle now, and the rest when its call is over."""
+        self._adapter.retire()
+
     def close(self) -> None:
         self.session.close()
 

@@ -10,7 +10,7 @@ from werkzeug.routing import MapAdapter
 from .. import wiring
 from ..config import Settings
 from ..core import Store
-from ..settings import load
+from ..to_serve import load_to_serve
 from . import breakers, chat, door, errors, health, metrics, models, openapi, routes
 
 
@@ -27,7 +27,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None) -> Fl
     """See :func:`flask_gateway.create_app`."""
     app = App("flask_gateway", static_folder=None)
     app.url_map.merge_slashes = False  # it would answer with a redirect, to wherever Host says
-    app.extensions["gateway"] = wiring.build(settings or load(os.environ), store)
+    app.extensions["gateway"] = wiring.build(settings or load_to_serve(os.environ), store)
     errors.register(app)
     door.register(app)
     for room in (health, chat, models, breakers, routes, openapi, metrics):

@@ -33,8 +33,9 @@ _START = re.compile(r"(?:t=)?([0-9]{10})(?:\.?([0-9]{1,6}))?", re.ASCII).fullmat
 
 
 def gateway() -> Gateway:
-    """The gateway of the application that serves this request."""
-    found: Gateway = current_app.extensions["gateway"]
+    """The gateway that serves this request, the same from beginning to end: another may take its place
+    meanwhile, and serves the next."""
+    found: Gateway = g.gateway
     return found
 
 
@@ -62,6 +63,7 @@ def _enter() -> None:
     # The things themselves: each look through a proxy for them costs as much as what is done here.
     visit, environ, endpoint = g._get_current_object(), request.environ, request.endpoint
     visit.started = started = time.monotonic()
+    visit.gateway = ours = current_app.extensions["gateway"]
     visit.caller = None
     visit.recorded = False
     visit.header = header = header_of(environ)
@@ -69,7 +71,7 @@ def _enter() -> None:
     if environ["REQUEST_METHOD"] == "POST":
         _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
     if endpoint not in PUBLIC and not _is_scrape(endpoint):
-        strikes, address = gateway().strikes, partial(address_of, environ)
+        strikes, address = ours.strikes, partial(address_of, environ)
         visit.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
 
 

@@ -1,0 +1,99 @@
+"""Settings that are to be served: right by themselves, with this server, and on this machine.
+
+What the start asks before it begins, and a change of the file before it is taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+
+from .config import MASK, Settings
+from .settings import (
+    ConfigError,
+    Origin,
+    Resolved,
+    load,
+    proven,
+    refuse_exposed_dev_key,
+    refuse_split_state,
+    resolve,
+)
+from .settings.refusal import dotted
+from .upstreams.mock import read_options
+
+log = logging.getLogger(__name__)
+
+
+def resolve_to_serve(environ: Mapping[str, str], binds: Sequence[str], workers: int | None) -> Resolved:
+    """The settings with their origins.
+
+    :param binds: the addresses the server listens on; none: those that the settings name.
+    :param workers: how many processes it has; ``None`` likewise.
+    :raises ConfigError: they cannot be served.
+    """
+    resolved = resolve(environ)
+    _check_mocks(resolved.settings)
+    _check_redis(resolved.settings)
+    refuse_exposed_dev_key(resolved.settings, binds or [str(resolved.server["bind"])])
+    workers = workers or int(str(resolved.server["workers"] or os.cpu_count() or 1))
+    refuse_split_state(resolved.settings, workers)
+    return resolved
+
+
+def refuse_emptied(before: Settings, resolved: Resolved) -> None:
+    """Raise :class:`ConfigError` when keys or upstreams are gone, so that the defaults would come in.
+
+    A file that was cut short may well be a proper one. The published key and the mock are something to
+    begin with, and nothing to put in the place of what was there.
+    """
+    now = resolved.settings
+    keys = [dotted("keys", key.id) for key in now.keys if key not in before.keys]
+    upstreams = [dotted("upstreams", one.name) for one in now.upstreams if one not in before.upstreams]
+    for section, new in (("keys", keys), ("upstreams", upstreams)):
+        if any(resolved.origins[path] is Origin.DEFAULT for path in new):
+            raise ConfigError(section, None, "some, as there were before", "the file has none left")
+
+
+def load_to_serve(environ: Mapping[str, str]) -> Settings:
+    """The settings for a process that begins. If they cannot be served, and others of this server are in
+    force, it is those, and the log says so: a wrong file is no reason to be one worker less.
+
+    :raises ConfigError: they cannot be served, and there are no others.
+    """
+    before = proven.recall()
+    try:
+        settings = load(environ) if before is None else _load_after(before, environ)
+    except ConfigError as error:
+        if before is None:
+            raise
+        log.error("flask-gateway: %s (refused, this worker begins with the old settings)", error)
+        return before
+    proven.keep(settings)
+    return settings
+
+
+def _load_after(before: Settings, environ: Mapping[str, str]) -> Settings:
+    resolved = resolve_to_serve(environ, *proven.server())
+    refuse_emptied(before, resolved)
+    return resolved.settings
+
+
+def _check_mocks(settings: Settings) -> None:
+    """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
+    for upstream in settings.upstreams:
+        if not upstream.url.startswith("mock://"):
+            continue
+        try:
+            read_options(upstream.url)
+        except ValueError as error:
+            expected = "a mock URL with options that exist"
+            raise ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)) from None
+
+
+def _check_redis(settings: Settings) -> None:
+    if settings.state.startswith("redis") and find_spec("redis") is None:
+        hint = "in a clone: .venv/bin/pip install '.[redis]'"
+        raise ConfigError("GATEWAY_STATE", MASK, "the redis package, which is not installed", hint)
