@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -45,6 +45,13 @@ lint: $(VENV)/dev
 
 types: $(VENV)/dev
 	$(BIN)/mypy
+
+# What it costs beside others. Needs wrk and nginx (on Debian: apt install wrk nginx-light). With PEERS=1
+# others are installed, each into an environment of its own. ARGS: see python -m bench.run --help.
+PEERS ?= 0
+ARGS ?=
+bench: $(VENV)/dev
+	PEERS=$(PEERS) $(BIN)/python -m bench.run $(ARGS)
 
 # Against a gateway that runs already: make smoke URL=http://127.0.0.1:8000 KEY=dev-key
 URL ?= http://127.0.0.1:8000

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import Any
 
 from . import servers
 from .load import cost
+from .load.callers import percentile
 from .table import plot, show
 
 Numbers = dict[str, float]
@@ -161,6 +163,72 @@ def run_streams(bench: Bench, counts: tuple[tuple[int, int, int], ...]) -> None:
             bench.measure(f"streams, {count} at {rate}/s", ways)
 
 
+def run_beside(bench: Bench) -> None:
+    """What others notice of a thousand streams: calls in one piece, and who asks after the health."""
+
+    def beside(url: str, rate: int) -> Numbers:
+        shape = ["1000", str(20 * rate), str(rate)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.load.callers",
+            f"{url}/v1/chat/completions",
+            *shape,
+            servers.KEY,
+        ]
+        crowd = subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE, text=True)
+        time.sleep(6)  # all have begun
+        health, calls = [], []
+        while len(calls) < 300:
+            health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+            calls.append(one_request(url, CHAT % servers.KEY.encode()))
+            time.sleep(0.02)
+        told = json.loads(crowd.communicate()[0])
+        numbers = {"chat_p99_ms": calls, "chat_p50_ms": calls, "health_p99_ms": health}
+        found = {
+            name: percentile(sorted(seen), 0.99 if "99" in name else 0.5) for name, seen in numbers.items()
+        }
+        return {
+            **{name: (value or 0) * 1000 for name, value in found.items()},
+            "whole": told["verdicts"].get("ok", 0),
+        }
+
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.stream_upstream())
+        port = servers.free_port()
+        process = servers.gateway(
+            upstream,
+            port,
+            GATEWAY_UPSTREAMS=f"up={upstream};mock=mock://local",
+            GATEWAY_DEFAULT_UPSTREAM="up",
+        )
+        stack.enter_context(process)
+        url = f"http://127.0.0.1:{port}"
+        for rate in (5, 20):
+            ways = {"gateway": lambda rate=rate: beside(url, rate)}
+            bench.measure(f"beside 1000 streams at {rate}/s", ways)
+
+
+MESSAGE = b'{"model":"mock/m","messages":[{"role":"user","content":"Hello"}]}'
+CHAT = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+    b"Content-Type: application/json\r\nContent-Length: "
+) + b"%d\r\n\r\n%b" % (len(MESSAGE), MESSAGE)
+
+
+def one_request(url: str, request: bytes) -> float:
+    """Seconds from connecting to the end of a good answer."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 30) as sock:
+        sock.sendall(request)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"not a good answer: {answer[:300]!r}")
+    return time.monotonic() - began
+
+
 # ---------------------------------------------------------------- the rest
 
 
@@ -233,7 +301,7 @@ ALL = ("chat", "prompts", "streams", "memory")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, crowd, flat")
+    parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, crowd, beside, flat")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
@@ -247,6 +315,7 @@ def main() -> None:
             "prompts": lambda: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
             "streams": lambda: run_streams(bench, ((200, 200, 50),)),
             "crowd": lambda: run_streams(bench, ((1000, 200, 50), (4000, 40, 2))),
+            "beside": lambda: run_beside(bench),
             "memory": lambda: run_memory(bench),
             "flat": lambda: run_flat(bench, 200_000),
         }[name]()
