@@ -102,8 +102,10 @@ def on_starting(server):
     # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
     # outlives every worker and every reload; what it looks like inside is the workers' affair.
     server.state_file = os.memfd_create("flask-gateway") if hasattr(os, "memfd_create") else None
-    # And one for the settings in force, should a worker to come find a file that it cannot begin with.
-    server.settings_file = os.memfd_create("flask-gateway-settings") if hasattr(os, "memfd_create") else None
+    # And one for the settings in force, should a worker to come find a file that it cannot begin with. The
+    # upstreams' keys are in it; without a file there is nothing that could change, and so no need for it.
+    from_file = bool(os.environ.get("GATEWAY_CONFIG")) and hasattr(os, "memfd_create")
+    server.settings_file = os.memfd_create("flask-gateway-settings") if from_file else None
     server.metrics_dir = _metrics_dir(server.cfg)
 
 

@@ -14,6 +14,12 @@ from .wire import open_stream
 OTHER = "live-other-key"
 
 
+def both_have_begun(gateway: Gateway) -> None:
+    """Both workers serve; or else one of them would be full alone."""
+    figures = lambda: gateway.ask("GET", "/metrics", x_api_key="").body.decode()  # noqa: E731
+    assert until(lambda: "\ngateway_threads_limit 16.0" in figures())
+
+
 @pytest.fixture(scope="module")
 def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """Two workers of eight threads, of which calls may hold six each."""
@@ -50,10 +56,7 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 @pytest.fixture
 def full(alone: Gateway, upstream: Upstream):
     """All that calls may hold is held for some seconds."""
-    # Both workers have begun, or one of them would be full alone.
-    assert until(
-        lambda: "\ngateway_threads_limit 16.0" in alone.ask("GET", "/metrics", x_api_key="").body.decode()
-    )
+    both_have_begun(alone)
     with ThreadPoolExecutor(24) as pool:
         held = [pool.submit(ask, alone, "one/ok,first=2.5") for _ in range(24)]
         until(lambda: len(upstream.requests()) >= 12)
@@ -86,6 +89,7 @@ def test_who_asks_how_things_are_is_answered_meanwhile(full: Gateway):
 
 
 def test_one_key_leaves_room_for_another(small: Gateway, upstream: Upstream):
+    both_have_begun(small)
     with ThreadPoolExecutor(24) as pool:
         models = [f"{name}/ok,first=1.5" for name in ("one", "two")] * 10
         greedy = [pool.submit(ask, small, model) for model in models]
