@@ -13,8 +13,9 @@ run: $(VENV)/run
 check: $(VENV)/run
 	$(BIN)/python -m flask_gateway check
 
+# Two at a time, a file at a time: most tests wait for something.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The interface as it is described, tried on a running server by schemathesis.
 attack: $(ATTACK)/made $(VENV)/dev

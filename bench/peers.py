@@ -13,7 +13,7 @@ from . import servers
 
 #: Where the environments are, and what is in them.
 HOME = Path(os.environ.get("BENCH_PEERS", servers.ROOT / ".peers"))
-PACKAGES = {"litellm": "litellm[proxy]==1.109.1", "sglang-router": "sglang-router==0.3.2"}
+PACKAGES = {"litellm": "litellm[proxy]==1.105.0", "sglang-router": "sglang-router==0.3.2"}
 
 
 def wanted() -> list[str]:
