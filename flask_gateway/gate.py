@@ -16,7 +16,9 @@ from typing import NamedTuple
 #: How long the other workers are given to take a connection, seconds.
 SHY = 0.01
 #: The longest wait that anybody is left to, seconds: behind calls, and behind streams that begin.
-PATIENCE, PATIENCE_WITH_STREAMS = 0.08, 2.0
+PATIENCE, PATIENCE_WITH_STREAMS = 0.08, 20.0
+#: If no thread has been let go for so long, nobody knows when one will: by calls, and by streams that begin.
+JAM, JAM_OF_STREAMS = 0.08, 1.0
 #: How often a queue that is waited for is looked at again, seconds.
 STEP = 0.004
 #: The most that are taken in a row to be refused.
@@ -41,13 +43,12 @@ class Crowd(NamedTuple):
     moved: float
 
 
-def expected_wait(crowd: Crowd, queue: int, workers: int, still_for: float) -> float:
+def expected_wait(crowd: Crowd, queue: int, workers: int) -> float:
     """How long the last of the queue would wait for a thread, seconds.
 
     :param queue: connections that wait. :param workers: who share it, each at this one's pace.
-    :param still_for: for how long none has been let go.
     """
-    return queue * max(crowd.pace, still_for) / workers
+    return queue * crowd.pace / workers
 
 
 class Gate:
@@ -74,9 +75,10 @@ class Gate:
             self._batch = self._left = 1
         if now < self._chance_until:
             return self._chance_until - now
-        patience = PATIENCE_WITH_STREAMS if 2 * crowd.starting >= crowd.held else PATIENCE
+        streams = 2 * crowd.starting >= crowd.held
+        patience, jam = (PATIENCE_WITH_STREAMS, JAM_OF_STREAMS) if streams else (PATIENCE, JAM)
         still_for = now - max(crowd.moved, self._full_since)
-        if expected_wait(crowd, queue(), self._workers, still_for) <= patience:
+        if still_for <= jam and expected_wait(crowd, queue(), self._workers) <= patience:
             return STEP
         self._left -= 1
         if not self._left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_gateway.gate import PATIENCE, PATIENCE_WITH_STREAMS, SHY, STEP, Crowd, Gate, expected_wait
+from flask_gateway.gate import JAM, JAM_OF_STREAMS, SHY, STEP, Crowd, Gate, expected_wait
 
 NOW = 100.0
 
@@ -61,27 +61,27 @@ def test_the_oldest_of_a_long_queue_are_refused_until_the_rest_is_short_enough()
 
 
 def test_nobody_is_left_behind_calls_that_do_not_end() -> None:
-    assert full_for_long().hold_back(calls(pace=0.001, moved=NOW - PATIENCE * 1.01), lambda: 1, NOW) == 0.0
+    assert full_for_long().hold_back(calls(pace=0.001, moved=NOW - JAM * 1.01), lambda: 1, NOW) == 0.0
 
 
-@pytest.mark.parametrize(("queue", "pause"), [(100, STEP), (250, 0.0)])
+@pytest.mark.parametrize(("queue", "pause"), [(1900, STEP), (2100, 0.0)])
 def test_a_crowd_of_streams_that_begin_is_given_more_time(queue: int, pause: float) -> None:
     assert full_for_long().hold_back(streams(pace=0.01), lambda: queue, NOW) == pause
 
 
 def test_a_crowd_of_streams_that_stands_is_a_jam() -> None:
-    assert full_for_long().hold_back(streams(moved=NOW - PATIENCE_WITH_STREAMS * 1.01), lambda: 1, NOW) == 0.0
+    assert full_for_long().hold_back(streams(moved=NOW - JAM_OF_STREAMS * 1.01), lambda: 1, NOW) == 0.0
 
 
 def test_a_crowd_that_has_just_come_is_no_jam() -> None:
     gate = Gate()
     gate.hold_back(streams(moved=0.0), lambda: 3, NOW)
-    assert gate.hold_back(streams(moved=0.0), lambda: 3, NOW + 0.5) == STEP
-    assert gate.hold_back(streams(moved=0.0), lambda: 3, NOW + 0.7) == 0.0
+    assert gate.hold_back(streams(moved=0.0), lambda: 3, NOW + JAM_OF_STREAMS * 0.99) == STEP
+    assert gate.hold_back(streams(moved=0.0), lambda: 3, NOW + JAM_OF_STREAMS * 1.01) == 0.0
 
 
 def test_the_queue_is_everybodys() -> None:
-    assert expected_wait(calls(pace=0.01), 20, 4, 0.0) == pytest.approx(0.05)
+    assert expected_wait(calls(pace=0.01), 20, 4) == pytest.approx(0.05)
     assert full_for_long(workers=4).hold_back(calls(pace=0.01), lambda: 20, NOW) == STEP
 
 
