@@ -118,15 +118,18 @@ def run_chat(bench: Bench, sizes: dict[str, int], connections: tuple[int, ...]) 
 # ---------------------------------------------------------------- streams
 
 
-def streams(process: subprocess.Popen, url: str, count: int, tokens: int, rate: int) -> Numbers:
+def streams(
+    process: subprocess.Popen, url: str, count: int, tokens: int, rate: int, spread: float = 0.0
+) -> Numbers:
     before = cost.cpu(process.pid)
-    seen = call(f"{url}/v1/chat/completions", count, tokens, rate)
+    seen = call(f"{url}/v1/chat/completions", count, tokens, rate, spread)
     cpu = cost.cpu(process.pid) - before
     if seen["verdicts"] != {"ok": count}:
         say(f"  {url}: {seen['verdicts']}")
     return {
         "cpu_us": cpu / seen["events"] * 1e6,
         "whole": seen["verdicts"].get("ok", 0),
+        "at_once": seen["at_once"],
         "first_p50_ms": (seen["first_byte_p50"] or 0) * 1000,
         "first_p99_ms": (seen["first_byte_p99"] or 0) * 1000,
         "delay_p50_ms": (seen["delay_p50"] or 0) * 1000,
@@ -135,28 +138,21 @@ def streams(process: subprocess.Popen, url: str, count: int, tokens: int, rate: 
     }
 
 
-def call(url: str, count: int, tokens: int, rate: int) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "bench.load.callers",
-        url,
-        str(count),
-        str(tokens),
-        str(rate),
-        servers.KEY,
-    ]
+def call(url: str, count: int, tokens: int, rate: int, spread: float) -> dict[str, Any]:
+    shape = [str(count), str(tokens), str(rate)]
+    command = [sys.executable, "-m", "bench.load.callers", url, *shape, servers.KEY, str(spread)]
     done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 
 
-def run_streams(bench: Bench, counts: tuple[tuple[int, int, int], ...]) -> None:
+def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...]) -> None:
+    """:param counts: streams, events of each, events a second, and over how many seconds they begin."""
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.stream_upstream())
         up = {name: begin(stack, bench, name, upstream) for name in servers_of(bench)}
-        for count, tokens, rate in counts:
+        for count, tokens, rate, spread in counts:
             ways = {
-                name: lambda one=one, shape=(count, tokens, rate): streams(*one, *shape)
+                name: lambda one=one, shape=(count, tokens, rate, spread): streams(*one, *shape)
                 for name, one in up.items()
                 if one is not None
             }
@@ -313,8 +309,8 @@ def main() -> None:
         {
             "chat": lambda: run_chat(bench, {"short": 200}, (8, 32)),
             "prompts": lambda: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
-            "streams": lambda: run_streams(bench, ((200, 200, 50),)),
-            "crowd": lambda: run_streams(bench, ((1000, 200, 50), (4000, 40, 2))),
+            "streams": lambda: run_streams(bench, ((200, 200, 50, 0),)),
+            "crowd": lambda: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
             "beside": lambda: run_beside(bench),
             "memory": lambda: run_memory(bench),
             "flat": lambda: run_flat(bench, 200_000),

@@ -359,7 +359,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         return crowd._replace(busy=max(crowd.busy, self.nr_conns - carried))
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        super().set_accept_enabled(enabled and time.monotonic() >= self._shut_until)
+        super().set_accept_enabled(enabled and (time.monotonic() >= self._shut_until or self._has_room()))
+
+    def _has_room(self) -> bool:
+        """A thread that was let go meanwhile need not wait for the time that the gate was shut for."""
+        if self.gateway is None:
+            return True
+        crowd = self._crowd(self.gateway)
+        return crowd.busy < crowd.most
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self._count()

@@ -1,7 +1,7 @@
 """Many callers in one process: open streams, take all that comes, say what it was like.
 
-``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY]`` prints one line of JSON. Every stream is
-compared, byte by byte, with what the upstream sent.
+``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY [SPREAD]]`` prints one line of JSON.
+Every stream is compared, byte by byte, with what the upstream sent.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ def unchunked(data: bytes) -> bytes | None:
     return None
 
 
+#: Nothing is waited for longer than this, seconds.
+TIMEOUT = 120.0
+
+
 class Stream:
     """One caller's."""
 
@@ -69,22 +73,30 @@ class Stream:
         return "ok" if _SENT.sub(b'"sent":"%b"' % SENT, said) == expected else "different"
 
 
-def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", timeout: float = 300.0) -> dict:
-    """Open all streams at once, and take them to their end."""
+def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", spread: float = 0.0) -> dict:
+    """Open all streams, at once or spread over so many seconds, and take them to their end."""
     parts = urlsplit(url)
     address = (parts.hostname, parts.port)
     asked = request(parts.netloc, parts.path, f"{tokens}-{rate}", key)
     epoll, live = select.epoll(), {}
-    began = time.monotonic()
-    for _ in range(streams):
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.connect_ex(address)
-        live[sock.fileno()] = Stream(sock)
-        epoll.register(sock.fileno(), select.EPOLLOUT)
+    began, opened = time.monotonic(), 0
+
+    def open_more() -> int:
+        due = streams if not spread else int(min(1.0, (time.monotonic() - began) / spread) * streams)
+        for _ in range(opened, due):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(address)
+            live[sock.fileno()] = Stream(sock)
+            epoll.register(sock.fileno(), select.EPOLLOUT)
+        return due
+
     done: list[Stream] = []
-    while live and time.monotonic() < began + timeout:
-        for fd, events in epoll.poll(1.0):
+    most = 0
+    while (live or opened < streams) and time.monotonic() < began + TIMEOUT:
+        opened = open_more()
+        most = max(most, len(live))
+        for fd, events in epoll.poll(0.01 if opened < streams else 1.0):
             one = live[fd]
             if events & select.EPOLLOUT:
                 epoll.modify(fd, select.EPOLLIN)
@@ -105,10 +117,11 @@ def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", ti
             epoll.unregister(fd)
             one.sock.close()
             done.append(live.pop(fd))
-    return summary(done, len(live), b"".join(stream(tokens)), time.monotonic() - began, tokens, rate)
+    found = summary(done, len(live), b"".join(stream(tokens)), time.monotonic() - began, tokens)
+    return {**found, "at_once": most}
 
 
-def summary(done: list[Stream], left: int, expected: bytes, seconds: float, tokens: int, rate: int) -> dict:
+def summary(done: list[Stream], left: int, expected: bytes, seconds: float, tokens: int) -> dict:
     verdicts: dict[str, int] = {"unfinished": left} if left else {}
     for one in done:
         said = one.verdict(expected)
@@ -133,4 +146,5 @@ def percentile(values: list[float], share: float) -> float | None:
 
 if __name__ == "__main__":
     target, *numbers = sys.argv[1:5]
-    print(json.dumps(run(target, *(int(number) for number in numbers), *sys.argv[5:6])))
+    shape = [int(number) for number in numbers]
+    print(json.dumps(run(target, *shape, *sys.argv[5:6], *map(float, sys.argv[6:7]))))
