@@ -43,6 +43,17 @@ def test_depth_of_lists_and_objects_by_turns():
         assert refuses(json.dumps(value).encode()) == (depth > MAX_DEPTH)
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"a": ', b'{"a": 1, "b": [', b"[" * 9, b'{"a":' * MAX_DEPTH, b"]", b'{"a": [1, 2], "b": {']
+)
+def test_a_body_that_was_cut_is_not_deep(body: bytes):
+    """What it is, the parser says."""
+    check_shape(body)
+    with pytest.raises(InvalidJson) as caught:
+        parse_fields(body)
+    assert "nested" not in caught.value.message
+
+
 def test_what_stands_beside_is_not_deep():
     assert not refuses(b"[" + b",".join([deep(MAX_DEPTH - 1)] * 500) + b"]")
 

@@ -65,9 +65,12 @@ def _check_nesting(bones: bytes) -> None:
         # What is further inside is gone, so colons side by side are of one object.
         if many and _TOO_MANY_NAMES in bones:
             raise InvalidJson(f"An object in the body has more than {MAX_NAMES} names.")
-        bones = _INNERMOST.sub(b"", bones) if many else bones.replace(b"[]", b"")
-        if not bones:
+        left = _INNERMOST.sub(b"", bones) if many else bones.replace(b"[]", b"")
+        if not left:
             return
+        if len(left) == len(bones) and bones.count(b"[") <= MAX_DEPTH:
+            return  # brackets without their match are no JSON, of which nothing is said here
+        bones = left
     raise InvalidJson(f"The body is nested more than {MAX_DEPTH} deep.")
 
 
