@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import servers
+from . import peers, servers
 from .load import cost
 from .load.callers import percentile
 from .table import plot, show
@@ -263,24 +263,16 @@ def run_flat(bench: Bench, requests: int) -> None:
 
 
 def servers_of(bench: Bench) -> Iterator[str]:
-    yield from ("nginx", "passthrough", "gateway", *peers())
-
-
-def peers() -> list[str]:
-    from . import peers as others
-
-    return others.wanted()
+    yield from ("nginx", "passthrough", "gateway", *peers.wanted())
 
 
 def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[subprocess.Popen, str] | None:
     """Start one of them; ``None``, and a word about it, when that cannot be."""
-    from . import peers as others
-
     ways = {
         "nginx": servers.nginx_proxy,
         "passthrough": servers.passthrough,
         "gateway": servers.gateway,
-        **others.WAYS,
+        **peers.WAYS,
     }
     port = servers.free_port()
     try:

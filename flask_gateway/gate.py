@@ -42,6 +42,10 @@ class Crowd(NamedTuple):
     pace: float
     moved: float
 
+    @property
+    def is_full(self) -> bool:
+        return self.busy >= self.most
+
 
 def expected_wait(crowd: Crowd, queue: int, workers: int) -> float:
     """How long the last of the queue would wait for a thread, seconds.
@@ -67,7 +71,7 @@ class Gate:
 
         :param queue: tells how many connections wait; asked when that matters.
         """
-        if crowd.busy < crowd.most:
+        if not crowd.is_full:
             self._full_since = None
             return 0.0
         if self._full_since is None:

@@ -27,3 +27,8 @@ def unquoted(record: logging.LogRecord) -> bool:
         if isinstance(error, ParseException):
             record.exc_info = None  # its message is a quotation, too
     return True
+
+
+def is_no_timeout(record: logging.LogRecord) -> bool:
+    """A caller that fell silent is not worth a traceback in the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))

@@ -9,9 +9,7 @@ browsers. The gateway runs under any other worker too, with those weaknesses.
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import select
 import socket
 import ssl
 import struct
@@ -19,105 +17,22 @@ import sys
 import time
 from collections import deque
 from concurrent import futures
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from gunicorn import http, util
+from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
-from .errors import CallerError, ServerShutdown
+from .connection import Connection, Response, write_error
+from .errors import ServerShutdown
 from .gate import Crowd, Gate
+from .quiet import is_no_timeout
 from .relay import Relay
 from .reply import Reply
 
 if TYPE_CHECKING:
     from .wiring import Gateway
-
-#: The longest wait for a caller's next bytes, or for it to take ours, seconds.
-CALLER_SILENCE = 30.0
-#: What a caller has sent and we have not read would reset the connection when it is closed, and take
-#: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
-LEFTOVER_READS, LEFTOVER_SIZE = 16, 65536
-
-
-class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
-    """A caller's connection. What gunicorn's own does beside, it does in system calls: each of them
-    gives the interpreter away, and on a busy machine waits to get it back."""
-
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
-        self.cfg = cfg
-        self.sock = sock
-        self.client = client
-        self.server = server
-        self.timeout: float | None = None
-        self.parser: Any = None
-        self.initialized = False
-        self.is_http2 = False
-        self.data_ready = False
-
-    def init(self) -> None:
-        """Called before every request, when the socket has just been made blocking."""
-        if self.cfg.is_ssl:
-            super().init()
-        elif not self.initialized:
-            self.initialized = True
-            self.parser = http.get_parser(self.cfg, self.sock, self.client)
-        self.sock.settimeout(CALLER_SILENCE)
-
-    def wait_for_data(self, timeout: float) -> bool:
-        """Whether there is something to read within so many seconds."""
-        if not self.data_ready:
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN)
-            self.data_ready = bool(poll.poll(timeout * 1000))
-        return self.data_ready
-
-    def close(self, graceful: bool = False) -> None:
-        """Waits for nobody."""
-        sock: socket.socket = self.sock
-        with suppress(OSError):
-            if sock.gettimeout() is None or isinstance(sock, ssl.SSLSocket):
-                sock.setblocking(False)
-            # Not by the socket's own method, which would wait as long as its timeout says.
-            for _ in range(LEFTOVER_READS if graceful else 0):
-                if not os.read(sock.fileno(), LEFTOVER_SIZE):
-                    break
-        with suppress(OSError):
-            sock.close()
-
-
-class Response(wsgi.Response):  # type: ignore[misc]
-    """The head leaves together with what follows it."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.headers_sent: bool = False
-        self._head = b""
-
-    def send_headers(self) -> None:
-        if not self.headers_sent:
-            ours = [f"{name}: {value}\r\n" for name, value in self.headers]
-            self._head = "".join([*self.default_headers(), *ours, "\r\n"]).encode("latin-1")
-            self.headers_sent = True
-
-    def take_head(self) -> bytes:
-        """The head, if it has not been sent; who takes it sends it."""
-        self.send_headers()
-        head, self._head = self._head, b""
-        return head
-
-    def _emit_body(self, data: bytes) -> None:
-        framed = b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data
-        self.sock.sendall(self.take_head() + framed)
-
-    def close(self) -> None:
-        rest = self.take_head() + (b"0\r\n\r\n" if self.chunked else b"")
-        if rest:
-            self.sock.sendall(rest)
-
 
 #: How long before the server's patience is over the calls still under way are ended, seconds.
 LAST_WORDS = 5.0
@@ -130,8 +45,6 @@ GARBAGE = (20_000, 20, 20)
 SWITCH = 0.02
 #: How often the gauges of a worker are brought up to date, seconds.
 REPORT = 1.0
-
-
 #: How often it is looked for room, where there was none, seconds.
 ROOM = 0.05
 #: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
@@ -186,7 +99,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._shut_until = 0.0
 
     def init_process(self) -> None:
-        self.log.error_log.addFilter(_is_no_timeout)
+        self.log.error_log.addFilter(is_no_timeout)
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -336,10 +249,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 return
         try:
             sock, client = listener.accept()
-        except BlockingIOError:
-            return  # another worker has it
-        except ConnectionAbortedError:
-            return
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker has it, or nobody wants it any more
         self.nr_conns += 1
         self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
 
@@ -363,10 +274,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _has_room(self) -> bool:
         """A thread that was let go meanwhile need not wait for the time that the gate was shut for."""
-        if self.gateway is None:
-            return True
-        crowd = self._crowd(self.gateway)
-        return crowd.busy < crowd.most
+        return self.gateway is None or not self._crowd(self.gateway).is_full
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self._count()
@@ -403,32 +311,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self.finish_request(conn, _ended(self._keepalive_after(conn, keep)))
         else:
             self._close(conn)
-
-
-def _is_no_timeout(record: logging.LogRecord) -> bool:
-    """A caller that fell silent is not worth a traceback in the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
-
-
-class NotHttp(CallerError):
-    """The server could not read the request at all, so no view ever saw it."""
-
-    code = "bad_request"
-
-
-def write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answer what gunicorn refuses, in the envelope of all other refusals.
-
-    :param message: gunicorn's, which may quote the caller.
-    """
-    error = NotHttp(f"{reason}: {message[:200]}" if message else f"{reason}.")
-    body = msgspec.json.encode(error.envelope())
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nx-request-id: {os.urandom(16).hex()}\r\n"
-        f"x-gateway-error-origin: {error.origin}\r\n\r\n"
-    )
-    util.write_nonblock(sock, head.encode("ascii") + body)
 
 
 # gunicorn takes both by their names in its own modules.

@@ -22,6 +22,7 @@ FLOORS = {
     "web": 6,
     "worker": 6,
     "quiet": 6,
+    "connection": 6,
     "selftest": 6,
     "doctor": 6,
     "explain": 6,

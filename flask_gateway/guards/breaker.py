@@ -102,14 +102,16 @@ class Breaker:
 
     def settle(self, ticket: Ticket, outcome: Outcome) -> None:
         end = self._end(outcome)
+        # Mostly there is nothing to write, and a read tells that for less than an update does.
+        seen = self._store.read(self._key)
+        if seen is None and end is WELL:
+            return  # nothing is held against it, and this adds nothing
 
         def change(value: Value | None, now: int) -> tuple[Value | None, bool]:
             state = self._state(value)
             after = settle(state, now, self._policy, ticket, end)
             return (value if after is state else after), after.denied_until > state.denied_until
 
-        # Mostly there is nothing to write, and a read tells that for less than an update does.
-        seen = self._store.read(self._key)
         anything = change(seen, self._store.now())[0] is not seen
         if anything and self._update(change):
             self._warn(outcome)

@@ -33,6 +33,8 @@ from ..errors import Verdict
 DEFAULT_COOL_DOWN = 5.0
 #: ... and one with such a word for at most this long.
 MAX_COOL_DOWN = 60.0
+#: No cool-down is set further ahead than this, jitter included, microseconds.
+_LONGEST_COOL_DOWN = int(MAX_COOL_DOWN * SECOND * 1.2)
 #: How long others come before an upstream that has refused our credential, seconds.
 DENIAL = 60.0
 
@@ -224,10 +226,11 @@ def _changed(state: State, phase: Phase, until: int) -> State:
 def believable(state: State, now: int, policy: Policy) -> State:
     """A time further ahead than it can have been set to means that the clock was set back, or that a
     reload shortened it. It then begins anew, rather than hold for as long as the clock was set back."""
-    anew = policy.lease if state.phase == Phase.HALF_OPEN else policy.opening(state.reopened)
-    longest = anew if state.phase == Phase.HALF_OPEN or not state.reopened else int(anew * (1 + JITTER))
-    if state.phase != Phase.CLOSED and state.until > now + longest:
-        state = state._replace(until=now + anew)
-    if state.cool_until > now + int(MAX_COOL_DOWN * SECOND * 1.2):
+    if state.phase != Phase.CLOSED:
+        anew = policy.lease if state.phase == Phase.HALF_OPEN else policy.opening(state.reopened)
+        longest = anew if state.phase == Phase.HALF_OPEN or not state.reopened else int(anew * (1 + JITTER))
+        if state.until > now + longest:
+            state = state._replace(until=now + anew)
+    if state.cool_until > now + _LONGEST_COOL_DOWN:
         state = state._replace(cool_until=now + int(DEFAULT_COOL_DOWN * SECOND))
     return state

@@ -2,8 +2,8 @@
 
 urllib3's, with four things changed. A connection knows whether it lay idle in the pool before. Its
 connecting has one clock, however many addresses a name has. While it carries an exchange, the exchange
-holds its :class:`Line`. And it writes requests and reads answers itself (``response.py``), in a third of
-the time that http.client takes, and so that another than the thread that asked may read on.
+holds its :class:`Line`. And it writes requests and reads answers itself (``response.py``): in less time
+than http.client takes, and so that another than the thread that asked may read on.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Http:
     """Posts to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
 
     :param timekeeper: rings the clocks of the exchanges.
-    :param pool_size: connections kept per upstream; the process's threads, at least.
+    :param pool_size: connections kept per upstream; as many as streams may be under way.
     :param upstreams: how many upstreams there are, so that no pool evicts another.
     :param verify: whether TLS certificates are checked, or the path of the CAs to check them by.
     """
@@ -53,10 +53,9 @@ class Http:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
-        self._adapter = adapter
-        self.session.mount("http://", adapter)
-        self.session.mount("https://", adapter)
+        self._adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
+        self.session.mount("http://", self._adapter)
+        self.session.mount("https://", self._adapter)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange) -> ResponseSource:
         """The head of the answer; its body is unread. The exchange is the source's from now on.

@@ -21,6 +21,12 @@ def address_of(environ: Mapping[str, Any]) -> bytes:
     return b"" if address is None else address.packed[:8]
 
 
+def is_loopback(peer: str | None) -> bool:
+    """Whether an address is this machine's own. A Unix socket has none, and mostly a proxy at its end."""
+    address = _parse(peer or "")
+    return address is not None and address.is_loopback
+
+
 def _parse(text: str) -> Any:
     try:
         address = ip_address(text)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable
 from hashlib import sha256
 
 from ..core import Caller
 from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
+from .address import is_loopback
+from .headers import Header
 
 #: What proxies add to the requests of others.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via", "X-Request-Start")
 
 
-def authenticate(header: Callable[[str], str | None], identify: Callable[[str], Caller]) -> Caller:
+def authenticate(header: Header, identify: Callable[[str], Caller]) -> Caller:
     """Who is asking, by ``X-API-Key`` or ``Authorization: Bearer``.
 
     :param header: gives a header of the request by its name.
@@ -29,7 +30,7 @@ def authenticate(header: Callable[[str], str | None], identify: Callable[[str], 
     return identify(given)
 
 
-def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_digest: bytes | None) -> bool:
+def may_read_metrics(header: Header, peer: str | None, key_digest: bytes | None) -> bool:
     """Whether a request may be told everybody's figures.
 
     :param peer: the address it comes from.
@@ -45,16 +46,7 @@ def may_read_metrics(header: Callable[[str], str | None], peer: str | None, key_
     return hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), key_digest)
 
 
-def is_loopback(peer: str | None) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        address = ipaddress.ip_address(peer or "")
-    except ValueError:  # a socket in the file system has no address, and mostly a proxy at its end
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def _given(header: Callable[[str], str | None]) -> str | None:
+def _given(header: Header) -> str | None:
     key = header("X-API-Key")
     bearer = _bearer(header("Authorization"))
     if key is not None and bearer is not None and key != bearer:

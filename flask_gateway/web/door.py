@@ -16,8 +16,8 @@ from flask import Flask, Response, current_app, g, request
 from ..errors import Overloaded
 from ..record import Record
 from ..wiring import Gateway
-from .address import address_of
-from .auth import authenticate, is_loopback, may_read_metrics
+from .address import address_of, is_loopback
+from .auth import authenticate, may_read_metrics
 from .headers import header_of
 from .ids import read_ids
 
@@ -49,7 +49,7 @@ def waited_in_front(start: str | None, peer: str | None, now: float, began: floa
     :param now: seconds since the epoch. :param began: when this process began to serve, likewise.
     """
     told = _START(start) if start else None
-    if told is None or not (peer is None or peer == "" or is_loopback(peer)):
+    if told is None or (peer and not is_loopback(peer)):
         return 0.0
     return max(0.0, now - max(began, float(f"{told[1]}.{told[2] or 0}")))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable
 
 from ..core import Ids
+from .headers import Header
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # W3C Trace Context, section 3.2. A later version may append fields, which we do not pass on.
@@ -19,7 +19,7 @@ _random = random.Random(os.urandom(32))  # noqa: S311 - see above
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
 
 
-def read_ids(header: Callable[[str], str | None]) -> Ids:
+def read_ids(header: Header) -> Ids:
     """The ids of a request.
 
     A valid ``traceparent`` is continued under a new parent id; else one is begun, under the caller's

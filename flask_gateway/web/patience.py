@@ -10,11 +10,12 @@ from collections.abc import Callable
 from ..core import Call
 from ..errors import CallerLeft
 from ..watcher import Watcher
+from .headers import Header
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 
-def patience(header: Callable[[str], str | None], *, stream: bool) -> float:
+def patience(header: Header, *, stream: bool) -> float:
     """How long the caller is going to wait for the whole answer, seconds; infinite if it does not say.
 
     The SDKs tell of their read timeout. For an answer in one piece that is all the time there is, but
