@@ -1,7 +1,8 @@
 """A caller's connection, as gunicorn's worker has it: read with a clock, written at once, closed at once.
 
 What gunicorn's own classes do beside, they do in system calls: each of them gives the interpreter away, and
-on a busy machine waits to get it back.
+on a busy machine waits to get it back. A socket with a timeout makes two calls of each; so ours gets one
+only when it turns out that there is something to wait for.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .errors import CallerError
+from .sockets import has_unread, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
+#: How much of a request is read at first, bytes; gunicorn's own measure.
+FIRST_READ = 8192
 #: What a caller has sent and we have not read would reset the connection when it is closed, and take
 #: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
 LEFTOVER_READS, LEFTOVER_SIZE = 16, 65536
@@ -32,7 +36,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
         self.cfg = cfg
-        self.sock = sock
+        self.sock: socket.socket = sock
         self.client = client
         self.server = server
         self.timeout: float | None = None
@@ -40,36 +44,70 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
         self.initialized = False
         self.is_http2 = False
         self.data_ready = False
+        #: What has been read, and not yet been given to the parser.
+        self._first: bytes | None = None
 
     def init(self) -> None:
-        """Called before every request, when the socket has just been made blocking."""
+        """Called before every request. Over TLS the socket has just been made blocking."""
         if self.cfg.is_ssl:
             super().init()
+            self.sock.settimeout(CALLER_SILENCE)
         elif not self.initialized:
             self.initialized = True
-            self.parser = http.get_parser(self.cfg, self.sock, self.client)
-        self.sock.settimeout(CALLER_SILENCE)
+            self.parser = http.get_parser(self.cfg, self, self.client)
 
     def wait_for_data(self, timeout: float) -> bool:
         """Whether there is something to read within so many seconds."""
+        if not (self.data_ready or self.cfg.is_ssl):
+            # Mostly the request has come with the connection.
+            self._first = receive_at_once(self.sock, FIRST_READ)
+            self.data_ready = self._first is not None
         if not self.data_ready:
             poll = select.poll()
             poll.register(self.sock, select.POLLIN)
             self.data_ready = bool(poll.poll(timeout * 1000))
         return self.data_ready
 
+    # ------------------------------------------------------------ the parser's source, if there is no TLS
+
+    def recv(self, size: int) -> bytes:
+        """:raises TimeoutError: nothing has come for too long."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        came = receive_at_once(self.sock, size)
+        if came is None:
+            if not self.sock.gettimeout():
+                self.sock.settimeout(CALLER_SILENCE)
+            came = self.sock.recv(size)
+        return came
+
+    def gettimeout(self) -> float | None:
+        return self.sock.gettimeout()
+
+    def settimeout(self, seconds: float | None) -> None:
+        self.sock.settimeout(seconds)
+
+    # ------------------------------------------------------------
+
     def close(self, graceful: bool = False) -> None:
         """Waits for nobody."""
         sock: socket.socket = self.sock
         with suppress(OSError):
-            if sock.gettimeout() is None or isinstance(sock, ssl.SSLSocket):
+            if graceful and has_unread(sock):
+                _throw_away(sock)
+            if isinstance(sock, ssl.SSLSocket):
                 sock.setblocking(False)
-            # Not by the socket's own method, which would wait as long as its timeout says.
-            for _ in range(LEFTOVER_READS if graceful else 0):
-                if not os.read(sock.fileno(), LEFTOVER_SIZE):
-                    break
         with suppress(OSError):
             sock.close()
+
+
+def _throw_away(sock: socket.socket) -> None:
+    # By its descriptor: the socket's own method would wait as long as its timeout says.
+    os.set_blocking(sock.fileno(), False)
+    for _ in range(LEFTOVER_READS):
+        if not os.read(sock.fileno(), LEFTOVER_SIZE):
+            break
 
 
 class Response(wsgi.Response):  # type: ignore[misc]
@@ -94,12 +132,12 @@ class Response(wsgi.Response):  # type: ignore[misc]
 
     def _emit_body(self, data: bytes) -> None:
         framed = b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data
-        self.sock.sendall(self.take_head() + framed)
+        send_all(self.sock, self.take_head() + framed, CALLER_SILENCE)
 
     def close(self) -> None:
         rest = self.take_head() + (b"0\r\n\r\n" if self.chunked else b"")
         if rest:
-            self.sock.sendall(rest)
+            send_all(self.sock, rest, CALLER_SILENCE)
 
 
 class NotHttp(CallerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: So much of a prompt is kept at most, bytes, where prompts are kept at all.
 PROMPT_BYTES = 4096
+#: What is said of a call whose caller has left.
+_LEFT = {"code": CallerLeft.code}
 #: The fields that hold what a model is asked, in one operation or another.
 _PROMPTS = ("messages", "prompt", "input", "query")
 
@@ -85,20 +88,25 @@ class Recorded:
             # Found out by the watcher, or by the server that could not write to the caller.
             unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
             left = unheard or isinstance(outcome.error, CallerLeft)
-            record = self._record(call, CallerLeft.status if left else reply.status, reply.upstream, outcome)
-            record = msgspec.structs.replace(record, first_byte=first_byte, overhead=overhead)
-            self.tell(msgspec.structs.replace(record, code=CallerLeft.code) if left else record)
+            status, more = (CallerLeft.status, _LEFT) if left else (reply.status, {})
+            begun = {"first_byte": first_byte, "overhead": overhead}
+            self.tell(self._record(call, status, reply.upstream, outcome, **begun, **more))
 
         reply.on_close(closed)
         return reply
 
     def _refused(self, call: Call, error: GatewayError) -> None:
-        record = self._record(call, error.status, error.upstream, Outcome(error.verdict, error=error))
         limited = error.type if isinstance(error, RateLimited | TooManyConcurrent) else None
-        overhead = record.seconds - _waited(call)
-        self.tell(msgspec.structs.replace(record, overhead=overhead, limited=limited))
+        overhead = time.monotonic() - call.started - _waited(call)
+        outcome = Outcome(error.verdict, error=error)
+        self.tell(
+            self._record(call, error.status, error.upstream, outcome, overhead=overhead, limited=limited)
+        )
 
-    def _record(self, call: Call, status: int, upstream: str | None, outcome: Outcome) -> Record:
+    def _record(self, call: Call, status: int, upstream: str | None, outcome: Outcome, **more: Any) -> Record:
+        """:param more: fields that only some calls have."""
+        if outcome.error is not None:
+            more.setdefault("code", outcome.error.code)
         path = f"/v1/{call.operation}"
         return Record(
             ids=call.ids,
@@ -114,10 +122,10 @@ class Recorded:
             served=_served(call),
             upstream=upstream or None,
             outcome=outcome.verdict.value,
-            code=outcome.error.code if outcome.error else None,
             usage=outcome.usage,
             attempts=tuple(call.attempts),
             prompt=_prompt(call) if self._prompts else None,
+            **more,
         )
 
     def tell(self, record: Record) -> None:
@@ -135,7 +143,10 @@ def _waited(call: Call) -> float:
 
 def _served(call: Call) -> str | None:
     """What the last upstream that began to answer was asked for."""
-    return next((attempt.model for attempt in reversed(call.attempts) if attempt.said == "200"), None)
+    for attempt in reversed(call.attempts):
+        if attempt.said == "200":
+            return attempt.model
+    return None
 
 
 def _prompt(call: Call) -> str:

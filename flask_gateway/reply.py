@@ -264,8 +264,13 @@ class Reply:
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
             _shielded(self._source.release)
-        for closer in reversed(self._closers):
-            _shielded(partial(closer, outcome))
+        # Forgotten, for they know us: else an answer would lie in memory until somebody looks for garbage.
+        closers, self._closers = self._closers, []
+        for closer in reversed(closers):
+            try:
+                closer(outcome)
+            except Exception:
+                log.exception("a closer failed")
 
 
 def _at_once(work: Callable[[], None]) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import util
 from gunicorn.http import wsgi
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import gthread
 
 from .connection import Connection, Response, write_error
@@ -30,6 +31,7 @@ from .gate import Crowd, Gate
 from .quiet import is_no_timeout
 from .relay import Relay
 from .reply import Reply
+from .threads import Threads
 
 if TYPE_CHECKING:
     from .wiring import Gateway
@@ -45,6 +47,8 @@ GARBAGE = (20_000, 20, 20)
 SWITCH = 0.02
 #: How often the gauges of a worker are brought up to date, seconds.
 REPORT = 1.0
+#: How often the master is told that this worker lives, at most, seconds: each time is a system call.
+BEAT = 1.0
 #: How often it is looked for room, where there was none, seconds.
 ROOM = 0.05
 #: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
@@ -97,10 +101,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._names: dict[int, Any] = {}
         #: Until when no connection is taken.
         self._shut_until = 0.0
+        self._beat = 0.0
 
     def init_process(self) -> None:
         self.log.error_log.addFilter(is_no_timeout)
         super().init_process()
+
+    def get_thread_pool(self) -> Threads:
+        return Threads(self.cfg.threads)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -167,6 +175,28 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Have the main thread look again, if it waits for room, or for the end."""
         if not self._accepting or not self.alive:
             self.method_queue.defer(int)
+
+    def handle(self, conn: Any) -> Any:
+        """As gunicorn's, but that it does not change the socket's mode back and forth.
+
+        :return: as gunicorn's, or ``_CARRIED``.
+        """
+        if self.cfg.is_ssl:
+            return super().handle(conn)
+        req = None
+        try:
+            if not (conn.initialized or conn.wait_for_data(gthread.DEFAULT_WORKER_DATA_TIMEOUT)):
+                return gthread._DEFER
+            conn.init()
+            req = next(conn.parser)
+            return self._keepalive_after(conn, self.handle_request(req, conn))
+        except (NoMoreData, StopIteration, ConnectionError, TimeoutError) as error:
+            self.log.debug("Closing connection: %s", error)
+        except OSError:
+            self.log.exception("Socket error processing request.")
+        except Exception as error:  # noqa: BLE001  # gunicorn's, which logs it, and answers
+            self.handle_error(req, conn.sock, conn.client, error)
+        return False
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """As gunicorn's, but that a stream is handed over as soon as it has begun; and without gunicorn's
@@ -275,6 +305,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _has_room(self) -> bool:
         """A thread that was let go meanwhile need not wait for the time that the gate was shut for."""
         return self.gateway is None or not self._crowd(self.gateway).is_full
+
+    def notify(self) -> None:
+        now = time.monotonic()
+        if now >= self._beat + BEAT:
+            self._beat = now
+            super().notify()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self._count()

@@ -23,6 +23,7 @@ FLOORS = {
     "worker": 6,
     "quiet": 6,
     "connection": 6,
+    "threads": 6,
     "selftest": 6,
     "doctor": 6,
     "explain": 6,
@@ -52,6 +53,7 @@ FLOORS = {
     "config": 0,
     "settings": 0,
     "reply": 0,
+    "sockets": 0,
 }
 
 #: Who outside may be imported where; the standard library may be everywhere.

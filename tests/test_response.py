@@ -407,6 +407,10 @@ class Recording(socket.socket):
 
     sent: ClassVar[list[bytes]] = []
 
+    def send(self, data: bytes, *args: Any) -> int:  # type: ignore[override]
+        self.sent.append(data)
+        return super().send(data, *args)
+
     def sendall(self, data: bytes, *args: Any) -> None:  # type: ignore[override]
         self.sent.append(data)
         super().sendall(data, *args)
@@ -433,8 +437,8 @@ def test_a_request_leaves_in_one_piece_and_a_long_body_is_not_copied(
     body = b"x" * (ONE_SEND + 1)
     client(server.url, body)
     client.close()
-    head, rest = [data for data in sent if not data.startswith(b"HTTP")]
-    assert rest is body
+    head, first, *_ = [data for data in sent if not bytes(data[:4]) == b"HTTP"]
+    assert first is body  # of which there may be a rest, for want of room
     assert head.endswith(b"\r\n\r\n")
 
 

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from ..sockets import is_quiet, send_all, wait_at_most
 from .exchange import Exchange
 from .response import Response, read_response
 
@@ -108,9 +109,12 @@ class _Lined:
     timeout: Any  # a number, here
     _line: Line | None = None
     _used = False
+    #: How long its socket waits, seconds; ``None``: that has to be said anew.
+    patience: float | None = None
 
     def connect(self) -> None:
         self._used = False
+        self.patience = None
         sending.exchange.connecting()
         self.timeout = sending.exchange.patience
         super().connect()  # type: ignore[misc]
@@ -150,6 +154,12 @@ class _Lined:
             raise
         return sock
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is still good for a request: nobody has closed it, or sent what nobody asked for."""
+        sock = self.sock
+        return sock is not None and (is_quiet(sock) or bool(super().is_connected))  # type: ignore[misc]
+
     def _hold(self, line: Line) -> None:
         self._line = line
         sending.exchange.hold(line.lend())
@@ -168,17 +178,16 @@ class _Lined:
         sending.exchange.connected()
         sock = self.sock
         assert sock is not None
-        # The watcher rings the clocks, to the moment. This is for silence, and the same for most upstreams
-        # from request to request, for to change it takes a system call.
-        _set_timeout(sock, sending.exchange.clocks.first_byte)
+        # The watcher rings the clocks, to the moment. This is for silence.
+        self._wait_at_most(sending.exchange.clocks.first_byte)
         head = self._head(method, url, headers)
         self._used = True
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered all the same
             if len(body) <= ONE_SEND:
-                sock.sendall(head + body)
+                send_all(sock, head + body, sock.gettimeout())
             else:
-                sock.sendall(head)
-                sock.sendall(body)
+                send_all(sock, head, sock.gettimeout())
+                send_all(sock, body, sock.gettimeout())
 
     def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
         host: str = self.host  # type: ignore[attr-defined]
@@ -195,11 +204,17 @@ class _Lined:
         return head.encode("latin-1") + b"\r\n\r\n"
 
     def getresponse(self) -> Response:
-        sock, exchange = self.sock, sending.exchange
-        assert sock is not None
+        exchange = sending.exchange
         response = read_response(self)
-        _set_timeout(sock, exchange.clocks.idle)
+        self._wait_at_most(exchange.clocks.idle)
         return response
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """Mostly the same from clock to clock and request to request; to change it takes a system call."""
+        if self.patience != seconds:
+            assert self.sock is not None
+            wait_at_most(self.sock, seconds)
+            self.patience = seconds
 
     def let_go(self) -> None:
         """Before it goes to the pool: from now on it cannot be cut. One that was cut is closed."""
@@ -214,11 +229,6 @@ class _Lined:
         line, self._line = self._line, None
         if line is not None:
             line.close()
-
-
-def _set_timeout(sock: socket.socket, seconds: float) -> None:
-    if sock.gettimeout() != seconds:
-        sock.settimeout(seconds)
 
 
 class _Connection(_Lined, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from ..config import Clocks
@@ -53,6 +54,10 @@ class Line(Protocol):
         ...
 
 
+def _nothing() -> None:
+    pass
+
+
 class Exchange:
     """One attempt. Owned by the thread that serves the call; ended by any, guarded by the lock.
 
@@ -73,31 +78,30 @@ class Exchange:
         self._line: Line | None = None
         self._handle: Handle | None = None
         self._over = False
-        self._detach = call.cancellation.attach(self._call_is_off)
+        self._detach: Callable[[], None] = call.cancellation.attach(self._call_is_off)
 
     # ---------------------------------------------------------------- for the owner
 
     def watch(self, timekeeper: Timekeeper) -> None:
         """Have the clocks rung, and the line cut, by another thread."""
-
-        def ring() -> None:
-            when, clock = self._next()
-            if when <= time.monotonic():
-                self.end(self._rung(clock))
-            else:
-                arm(when)
-
-        def arm(when: float) -> None:
-            handle = timekeeper.at(when, ring)
-            with self._lock:
-                wanted = not self._over
-                if wanted:
-                    self._handle = handle
-            if not wanted:
-                handle.cancel()
-
         # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
-        arm(self._next()[0])
+        self._arm(timekeeper, self._next()[0])
+
+    def _arm(self, timekeeper: Timekeeper, when: float) -> None:
+        handle = timekeeper.at(when, partial(self._ring, timekeeper))
+        with self._lock:
+            wanted = not self._over
+            if wanted:
+                self._handle = handle
+        if not wanted:
+            handle.cancel()
+
+    def _ring(self, timekeeper: Timekeeper) -> None:
+        when, clock = self._next()
+        if when <= time.monotonic():
+            self.end(self._rung(clock))
+        else:
+            self._arm(timekeeper, when)
 
     def hold(self, line: Line) -> None:
         """From now on this is what the owner waits on. If all is over already, it is cut at once."""
@@ -156,7 +160,9 @@ class Exchange:
             handle, self._handle = self._handle, None
         if handle is not None:
             handle.cancel()
-        self._detach()
+        # It holds on to us: forgotten, lest a call lie in memory until somebody looks for garbage.
+        detach, self._detach = self._detach, _nothing
+        detach()
         if line is not None:
             line.close()
 

@@ -7,12 +7,12 @@ one cannot give: the bytes that have come, without waiting for more.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from http.client import RemoteDisconnected
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any
 
+from ..sockets import receive, wait_at_most
 from .framing import CutShort, Framing, Head, end_of_head, framing_of, read_head
 
 #: The most bytes taken from a connection in one read.
@@ -60,8 +60,14 @@ class Response:
 
     def settimeout(self, seconds: float) -> None:
         """How long :meth:`read1` waits. With 0 it is :meth:`receive` that is to be called."""
-        if not self.closed:
-            self._sock.settimeout(seconds)
+        if self.closed:
+            return
+        if self._connection is not None:
+            self._connection.patience = None
+        if seconds:
+            wait_at_most(self._sock, seconds)
+        else:
+            self._sock.settimeout(0)
 
     def read1(self, size: int = READ_SIZE, decode_content: bool = False) -> bytes:
         """Bytes of the body as soon as there are some; ``b""`` at its end.
@@ -70,7 +76,7 @@ class Response:
         :raises HTTPException: it broke off, or is not HTTP. :raises OSError: the connection was lost.
         """
         while not (self.closed or self.over):
-            if data := self._take(self._sock.recv, size):
+            if data := self._take(size):
                 return data
         self._finish()
         return b""
@@ -79,7 +85,7 @@ class Response:
         """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
         if not (self.closed or self.over):
             try:
-                data = self._take(self._sock.recv, READ_SIZE)
+                data = self._take(READ_SIZE)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                 # A renewal of keys may want to write; it finds room in the buffer, by the next read.
                 return None
@@ -88,10 +94,10 @@ class Response:
         self._finish()
         return b""
 
-    def _take(self, recv: Callable[[int], bytes], size: int) -> bytes:
+    def _take(self, size: int) -> bytes:
         self._check()
         data, self._first = self._first, b""
-        data = data or recv(size)
+        data = data or receive(self._sock, size)
         if not data:
             self._framing.end()
             return b""
@@ -141,7 +147,7 @@ def read_response(connection: Any) -> Response:
     while True:
         while (end := end_of_head(data, scanned)) < 0:
             scanned = len(data)
-            received = sock.recv(READ_SIZE)
+            received = receive(sock, READ_SIZE)
             if not received and begun:
                 raise CutShort("closed in the middle of the head")
             if not received:

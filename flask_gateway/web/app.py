@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import os
 
-from flask import Flask, Request
-from werkzeug.routing import MapAdapter
+from flask import Flask
 
 from .. import wiring
 from ..config import Settings
 from ..core import Store
 from ..to_serve import load_to_serve
 from . import breakers, chat, door, errors, health, metrics, models, openapi, routes
-
-
-class App(Flask):
-    """Flask, but for what it would believe of the Host header: nothing here depends on it."""
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        if request is None:
-            return None
-        return self.url_map.bind("gateway", path_info=request.path, default_method=request.method)
+from .lean import App
 
 
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """See :func:`flask_gateway.create_app`."""
     app = App("flask_gateway", static_folder=None)
-    app.url_map.merge_slashes = False  # it would answer with a redirect, to wherever Host says
     app.extensions["gateway"] = wiring.build(settings or load_to_serve(os.environ), store)
     errors.register(app)
     door.register(app)

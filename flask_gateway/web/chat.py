@@ -13,6 +13,7 @@ from ..reply import Reply
 from ..wiring import Gateway
 from .body import check, parse_fields, read_body, take_fallbacks
 from .door import gateway
+from .lean import Answer
 from .patience import patience, watch_caller
 
 blueprint = Blueprint("chat", __name__)
@@ -31,11 +32,7 @@ def answer(operation: Operation) -> Response:
         unwatch()
         raise
     reply.on_close(lambda _: unwatch())
-    response = _streamed(reply) if call.stream else _whole(reply)
-    if reply.upstream:  # a whole answer that is still to come has none yet
-        response.headers.add("x-gateway-upstream", reply.upstream)
-    response.headers.extend(reply.headers)
-    return response
+    return _streamed(reply) if call.stream else _whole(reply)
 
 
 def _call(operation: Operation, ours: Gateway, visit: Any, asked: Request) -> Call:
@@ -47,7 +44,8 @@ def _call(operation: Operation, ours: Gateway, visit: Any, asked: Request) -> Ca
             raise ModelNotAllowed(
                 f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
             )
-    whole = wants_whole(visit.header("x-gateway-stream"), default=ours.candidates.whole(model))
+    default = stream and ours.candidates.whole(model)
+    whole = wants_whole(visit.header("x-gateway-stream"), default=default)
     return Call(
         ids=visit.ids,
         caller=visit.caller,
@@ -82,17 +80,21 @@ def _whole(reply: Reply) -> Response:
         body = b"".join(reply)
     finally:
         reply.close()
-    return Response(body, reply.status, content_type=reply.transcript.content_type)
+    return Answer(body, reply.status, _headers(reply))
 
 
 def _streamed(reply: Reply) -> Response:
+    told = (("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no"))
     # Passed through as it is: the server iterates the reply itself, and closes it.
-    response = Response(
-        reply, reply.status, content_type=reply.transcript.content_type, direct_passthrough=True
-    )
-    response.headers.add("Cache-Control", "no-cache, no-transform")
-    response.headers.add("X-Accel-Buffering", "no")
-    return response
+    return Answer(reply, reply.status, _headers(reply, *told), direct_passthrough=True)
+
+
+def _headers(reply: Reply, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    headers = [("Content-Type", reply.transcript.content_type), *more]
+    if reply.upstream:  # a whole answer that is still to come has none yet
+        headers.append(("x-gateway-upstream", reply.upstream))
+    headers += reply.headers.items()
+    return headers
 
 
 for _operation in Operation:
