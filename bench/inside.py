@@ -10,12 +10,22 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
+from typing import Any
 
 import requests
+from flask import Flask, Response
+
+from flask_gateway import create_app
+from flask_gateway.config import Clocks
+from flask_gateway.core import Call, Caller, Ids, Operation
+from flask_gateway.upstreams.exchange import Exchange
+from flask_gateway.upstreams.http import Http
+from flask_gateway.watcher import Watcher
 
 from . import run, servers
+from .load.upstream import BODY
 
 
 def best(work: Callable[[], object], times: int = 400, rounds: int = 7) -> float:
@@ -53,6 +63,29 @@ def environ(body: bytes) -> dict[str, object]:
     }
 
 
+def empty() -> Callable[[dict[str, object], object], Iterable[bytes]]:
+    """Flask, with a view that says as much as the upstream does."""
+    app = Flask("empty")
+    app.post("/v1/chat/completions")(lambda: Response(BODY, content_type="application/json"))
+    return app
+
+
+def upstream_call(upstream: str, body: bytes) -> Callable[[], object]:
+    """What a call costs whoever makes it as the gateway does, clocks included."""
+    http, clocks = Http(Watcher()), Clocks()
+    url, headers = f"{upstream}/v1/chat/completions", {"Content-Type": "application/json"}
+    ids, caller = Ids("request", "trace", "traceparent"), Caller("bench", 0)
+
+    def call() -> bytes:
+        asked = Call(ids, caller, Operation.CHAT, "bench", {}, stream=False, started=time.monotonic())
+        source = http.post(url, body, headers, Exchange(asked, "up", clocks, lambda: True))
+        said = source.read()
+        source.release()
+        return said
+
+    return call
+
+
 def main() -> None:
     with servers.json_upstream() as upstream, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         os.environ |= {
@@ -60,11 +93,9 @@ def main() -> None:
             "GATEWAY_RATE_LIMIT_PER_MINUTE": "10000000",
             "GATEWAY_UPSTREAMS": f"up={upstream}",
         }
-        from flask_gateway import create_app
+        app, flask, body, session = create_app(), empty(), run.chat_body(200), requests.Session()
 
-        app, body, session = create_app(), run.chat_body(200), requests.Session()
-
-        def all_of_it() -> None:
+        def ask(app: Any) -> None:
             said: list[str] = []
             answer = app(environ(body), lambda status, headers, error=None: said.append(status))
             b"".join(answer)
@@ -75,11 +106,16 @@ def main() -> None:
             url = f"{upstream}/v1/chat/completions"
             assert session.post(url, body, headers={"Content-Type": "application/json"}).content
 
-        for name, work in (
-            ("the application, upstream call and Flask included", all_of_it),
-            ("requests.Session.post alone, for comparison", session_post),
-        ):
-            print(f"{best(work):7.0f} us  {name}")
+        whole = best(lambda: ask(app))
+        rest = {
+            "the upstream call in it": best(upstream_call(upstream, body)),
+            "Flask in it: an application that does nothing": best(lambda: ask(flask)),
+        }
+        print(f"{whole:7.0f} us  the application, upstream call and Flask included")
+        for name, value in rest.items():
+            print(f"{value:7.0f} us    {name}")
+        print(f"{whole - sum(rest.values()):7.0f} us    what is left: the gateway's own")
+        print(f"{best(session_post):7.0f} us  requests.Session.post alone, for comparison")
 
 
 if __name__ == "__main__":

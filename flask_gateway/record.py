@@ -90,20 +90,22 @@ class Recorded:
             left = unheard or isinstance(outcome.error, CallerLeft)
             status, more = (CallerLeft.status, _LEFT) if left else (reply.status, {})
             begun = {"first_byte": first_byte, "overhead": overhead}
-            self.tell(self._record(call, status, reply.upstream, outcome, **begun, **more))
+            seconds = time.monotonic() - call.started
+            self.tell(self._record(call, seconds, status, reply.upstream, outcome, **begun, **more))
 
         reply.on_close(closed)
         return reply
 
     def _refused(self, call: Call, error: GatewayError) -> None:
         limited = error.type if isinstance(error, RateLimited | TooManyConcurrent) else None
-        overhead = time.monotonic() - call.started - _waited(call)
+        seconds = time.monotonic() - call.started
+        more = {"limited": limited, "overhead": seconds - _waited(call)}
         outcome = Outcome(error.verdict, error=error)
-        self.tell(
-            self._record(call, error.status, error.upstream, outcome, overhead=overhead, limited=limited)
-        )
+        self.tell(self._record(call, seconds, error.status, error.upstream, outcome, **more))
 
-    def _record(self, call: Call, status: int, upstream: str | None, outcome: Outcome, **more: Any) -> Record:
+    def _record(
+        self, call: Call, seconds: float, status: int, upstream: str | None, outcome: Outcome, **more: Any
+    ) -> Record:
         """:param more: fields that only some calls have."""
         if outcome.error is not None:
             more.setdefault("code", outcome.error.code)
@@ -115,7 +117,7 @@ class Recorded:
             path=path,
             route=path,
             status=status,
-            seconds=time.monotonic() - call.started,
+            seconds=seconds,
             stream=call.stream,
             whole=call.whole,
             model=call.model,

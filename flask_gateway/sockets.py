@@ -65,14 +65,11 @@ def receive(sock: socket.socket, size: int) -> bytes:
     """Some bytes as soon as there are any; ``b""`` at the end.
 
     :raises TimeoutError: there were none for as long as :func:`wait_at_most` said.
-    :raises BlockingIOError: there are none yet, and the socket does not wait.
     """
     try:
         return sock.recv(size)
     except BlockingIOError:
-        if sock.gettimeout() is None:
-            raise TimeoutError("nothing came in time") from None
-        raise
+        raise TimeoutError("nothing came in time") from None
 
 
 def has_unread(sock: socket.socket) -> bool:

@@ -437,7 +437,7 @@ def test_a_request_leaves_in_one_piece_and_a_long_body_is_not_copied(
     body = b"x" * (ONE_SEND + 1)
     client(server.url, body)
     client.close()
-    head, first, *_ = [data for data in sent if not bytes(data[:4]) == b"HTTP"]
+    head, first, *_ = [data for data in sent if bytes(data[:4]) != b"HTTP"]
     assert first is body  # of which there may be a rest, for want of room
     assert head.endswith(b"\r\n\r\n")
 

@@ -7,6 +7,7 @@ one cannot give: the bytes that have come, without waiting for more.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import RemoteDisconnected
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
@@ -76,7 +77,7 @@ class Response:
         :raises HTTPException: it broke off, or is not HTTP. :raises OSError: the connection was lost.
         """
         while not (self.closed or self.over):
-            if data := self._take(size):
+            if data := self._take(self._receive, size):
                 return data
         self._finish()
         return b""
@@ -85,7 +86,7 @@ class Response:
         """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
         if not (self.closed or self.over):
             try:
-                data = self._take(READ_SIZE)
+                data = self._take(self._sock.recv, READ_SIZE)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                 # A renewal of keys may want to write; it finds room in the buffer, by the next read.
                 return None
@@ -94,10 +95,13 @@ class Response:
         self._finish()
         return b""
 
-    def _take(self, size: int) -> bytes:
+    def _receive(self, size: int) -> bytes:
+        return receive(self._sock, size)
+
+    def _take(self, recv: Callable[[int], bytes], size: int) -> bytes:
         self._check()
         data, self._first = self._first, b""
-        data = data or receive(self._sock, size)
+        data = data or recv(size)
         if not data:
             self._framing.end()
             return b""

@@ -1,0 +1,109 @@
+"""The threads that serve: no more than are needed, no more than are allowed, none lost to a fault."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+import pytest
+
+from flask_gateway.threads import Threads
+
+
+def names(threads: Threads, count: int) -> set[str]:
+    """Who serves so much work at the same time."""
+    meet, seen = threading.Barrier(count + 1, timeout=10), SimpleQueue[str]()
+
+    def work() -> None:
+        seen.put(threading.current_thread().name)
+        meet.wait()
+
+    for _ in range(count):
+        threads.submit(work)
+    meet.wait()
+    return {seen.get(timeout=10) for _ in range(count)}
+
+
+def run(threads: Threads, work: object, *args: object) -> None:
+    """And wait until the thread is idle again: it says so last."""
+    done: Future[None] = Future()
+
+    def then() -> None:
+        try:
+            work(*args)  # type: ignore[operator]
+        finally:
+            done.set_result(None)
+
+    threads.submit(then)
+    done.result(10)
+
+
+def idle(threads: Threads, count: int) -> None:
+    for _ in range(1000):
+        if len(threads._idle) == count:
+            return
+        threading.Event().wait(0.01)
+    pytest.fail(f"{len(threads._idle)} are idle")
+
+
+def test_a_thread_is_made_only_when_none_is_idle_and_up_to_so_many() -> None:
+    threads = Threads(3)
+    for _ in range(5):
+        run(threads, int)
+        idle(threads, 1)
+    assert threads._started == 1
+    assert len(names(threads, 3)) == 3
+    idle(threads, 3)
+    assert len(names(threads, 3)) == 3
+    assert threads._started == 3
+    threads.shutdown()
+
+
+def test_what_there_is_no_thread_for_waits_its_turn() -> None:
+    threads, free, seen = Threads(1), threading.Event(), SimpleQueue[int]()
+    threads.submit(free.wait, 10)
+    for number in range(5):
+        threads.submit(seen.put, number)
+    assert seen.empty()
+    free.set()
+    assert [seen.get(timeout=10) for _ in range(5)] == [0, 1, 2, 3, 4]
+    threads.shutdown()
+
+
+def test_a_fault_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    threads = Threads(1)
+    threads.submit(lambda: 1 / 0)
+    run(threads, int)
+    assert threads._started == 1
+    assert "ZeroDivisionError" in caplog.text
+    threads.shutdown()
+
+
+def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
+    class Request:
+        def serve(self) -> None:
+            pass
+
+    threads, request = Threads(1), Request()
+    gone = weakref.ref(request)
+    threads.submit(request.serve)
+    idle(threads, 1)
+    del request
+    assert gone() is None
+    threads.shutdown()
+
+
+def test_what_was_given_before_the_end_is_still_done_and_then_they_end() -> None:
+    threads, seen = Threads(2), SimpleQueue[int]()
+    before = threading.active_count()
+    for number in range(20):
+        threads.submit(seen.put, number)
+    threads.shutdown(wait=False)
+    assert sorted(seen.get(timeout=10) for _ in range(20)) == list(range(20))
+    for _ in range(1000):
+        if threading.active_count() <= before:
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("there are threads left")
