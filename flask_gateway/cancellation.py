@@ -31,7 +31,9 @@ class Cancellation:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        #: Made by the first who waits, which next to nobody does.
+        self._changed: threading.Condition | None = None
         self._error: GatewayError | None = None
         self._attached: list[_Attachment] = []
 
@@ -45,19 +47,19 @@ class Cancellation:
 
         Only the first error counts. What an ``abort`` raises is logged, and the next is called.
         """
-        with self._changed:
+        with self._lock:
             if self._error is not None:
                 return
             self._error = error
             waiting = list(self._attached)
-            self._changed.notify_all()
+            self._tell()
         for attachment in waiting:
             self._abort(attachment)
 
     def wait(self, seconds: float) -> bool:
         """Sleep for so long, but not beyond the call's end; whether that is what ended it."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._error is not None, seconds)
+        with self._lock:
+            return self._condition().wait_for(lambda: self._error is not None, seconds)
 
     def attach(self, abort: Abort) -> Callable[[], None]:
         """Have ``abort`` called when the call is called off; at once, on this thread, if it already is.
@@ -67,7 +69,7 @@ class Cancellation:
             ``abort`` it does not wait. So never detach while holding a lock that ``abort`` takes.
         """
         attachment = _Attachment(abort)
-        with self._changed:
+        with self._lock:
             cancelled = self._error is not None
             self._attached.append(attachment)
         if cancelled:
@@ -79,7 +81,7 @@ class Cancellation:
         return detach
 
     def _abort(self, attachment: _Attachment) -> None:
-        with self._changed:
+        with self._lock:
             if attachment not in self._attached or attachment.runner is not None:
                 return
             attachment.runner = threading.get_ident()
@@ -88,15 +90,26 @@ class Cancellation:
         except Exception:
             log.exception("an abort failed")
         finally:
-            with self._changed:
+            with self._lock:
                 attachment.runner = None
                 if attachment in self._attached:
                     self._attached.remove(attachment)
-                self._changed.notify_all()
+                self._tell()
 
     def _detach(self, attachment: _Attachment) -> None:
-        with self._changed:
+        with self._lock:
             if attachment in self._attached and attachment.runner is None:
                 self._attached.remove(attachment)
             while attachment.runner not in (None, threading.get_ident()):
-                self._changed.wait()
+                self._condition().wait()
+
+    def _condition(self) -> threading.Condition:
+        """With the lock held."""
+        if self._changed is None:
+            self._changed = threading.Condition(self._lock)
+        return self._changed
+
+    def _tell(self) -> None:
+        """Those who wait, with the lock held."""
+        if self._changed is not None:
+            self._changed.notify_all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -202,6 +203,7 @@ class Timekeeper(Protocol):
 SECOND = 1_000_000
 
 
+@lru_cache(maxsize=4096)
 def state_key(kind: str, name: str) -> str:
     """The key of some kind of state. A long name is known by its digest: a store's keys are short."""
     if len(name.encode()) <= 80:

@@ -73,12 +73,13 @@ def read_body(request: Request, limit: int) -> bytes:
     :param limit: the most bytes accepted.
     :raises CallerError: it is of the wrong type, too large, broken, or does not arrive.
     """
-    if request.environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
+    environ = request.environ
+    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     announced = request.content_length
-    stream = request.environ["wsgi.input"]
+    stream = environ["wsgi.input"]
     try:
         parts = [] if (announced or 0) > limit else _read(stream, announced or limit + 1)
         if (announced or sum(map(len, parts))) > limit:
