@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from concurrent import futures
@@ -141,6 +142,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
+        self.gateway.metrics.turn(self.gateway.watcher.longest_turn())
 
     # ---------------------------------------------------------------- on a thread of the pool
 
@@ -295,10 +297,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return
         self.gateway.draining.set()
         grace = self.cfg.graceful_timeout
-        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._end_calls)
+        # To call off a thousand takes a while, and the watcher carries them to their ends meanwhile.
+        ending = threading.Thread(target=self._end_calls, name="ending", daemon=True)
+        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), ending.start)
 
     def _end_calls(self) -> None:
-        """On the watcher's thread."""
         assert self.gateway is not None
         ended = self.gateway.underway.end(lambda: ServerShutdown(_ENDED))
         if ended:
