@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 CALLERS, LIMIT = 40, 64
+#: What of a turn of the relay's loop may be our own work, of whatever thread, milliseconds (``soak.conf.py``).
+LONGEST_TURN = 50
 #: Streams that come through, byte by byte, unless somebody leaves or dies.
 WHOLE = {
     "ok,tokens=40,pause=0.02": 6,
@@ -228,7 +230,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
 
     verdicts = Counter(one.verdict for one in storm.told)
     lines = Counter(re.findall(r'"request_id":"([0-9a-f]+)"', gateway.stderr))
-    turns = re.findall(r"longest turn of \d+: (.*)", gateway.stderr)
+    turns = [json.loads(told) for told in re.findall(r"turns: (.*)", gateway.stderr)]
     summary = {
         "seconds": round(stopped - began),
         "streams": len(storm.told),
@@ -238,11 +240,15 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
         "threads": threads,
         "late through the gateway, s": through,
         "late without it, s": straight,
-        "longest turns": turns,
+        "turns": [{**one, "longest": one["longest"][:5]} for one in turns],
     }
     print(json.dumps(summary, indent=1))
 
     judge(storm.told, last.told, lines, killed)
+    # Of the five workers that there were one was killed, and could say nothing.
+    assert len(turns) == 4 + 1
+    for turn in [turn for one in turns for turn in one["longest"]]:
+        assert min(turn["clock"], turn["process"]) < LONGEST_TURN, turn
     for one in left:
         assert one["upstream"] <= 2 * 64  # what is kept in the pools
     assert max(threads) <= 32 + 64
