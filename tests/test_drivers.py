@@ -29,7 +29,7 @@ from flask_gateway.seam import Beginning
 from flask_gateway.upstreams.exchange import Exchange
 from flask_gateway.upstreams.framing import read_head
 from flask_gateway.upstreams.http import ResponseSource
-from flask_gateway.upstreams.response import Response
+from flask_gateway.upstreams.response import PIECE, Response
 from flask_gateway.upstreams.transcripts import transcript_for
 from flask_gateway.watcher import Watcher
 
@@ -244,6 +244,23 @@ def test_any_stream_in_any_framing_and_any_pieces(
     if isinstance(whole, Seen):
         # Whether the connection may be kept depends on what has come by the end.
         assert comparable(whole)[:-1] == comparable(by_thread)[:-1]
+
+
+def test_the_relay_takes_little_at_a_time(relayed: Relayed) -> None:
+    """While it looks through what it took all other streams wait."""
+    reply, wire = reply_over([], [event(chunk("a")), event(chunk(finish="stop")), event(b"[DONE]")])
+    asked: list[int] = []
+    recv = wire.recv
+
+    def noted(size: int) -> bytes:
+        if threading.current_thread().name == "watcher":
+            asked.append(size)
+        return recv(size)
+
+    reply.prime()
+    wire.recv = noted  # type: ignore[method-assign]
+    relayed.drive(reply)
+    assert set(asked) == {PIECE}
 
 
 # ---------------------------------------------------------------- streams that are continued
