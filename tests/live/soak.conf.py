@@ -3,7 +3,8 @@
 A turn is from one look at who is ready to the next. Of the longest it is told, in milliseconds: by the
 clock; what of it the loop's own thread and the whole process had of a processor; and what of it the
 thread, ready to run, had none of (proc_pid_schedstat(5)). While the thread waits for the interpreter another
-of ours has it. So what the process did not work was not ours: it was the machine's, which had others to run.
+of ours has it. So what the process did not work was not ours: it was the machine's, which had others to run;
+and at most the lesser of the two, clock and process, is ours.
 """
 
 import gc
@@ -23,7 +24,7 @@ class Turns:
 
     def __init__(self):
         self.number, self.worst, self.longer = 0, [], dict.fromkeys((5, 10, 20, 50, 100), 0)
-        self.began = None
+        self.began, self.ours = None, 0.0
         self.collections = [0.0]
 
     def waited(self, wait):
@@ -45,6 +46,7 @@ class Turns:
     def over(self, *took):
         took = [round(1000 * seconds, 1) for seconds in took]
         self.number += 1
+        self.ours = max(self.ours, min(took[0], took[2]))
         for limit in self.longer:
             self.longer[limit] += took[0] > limit
         (heappush if len(self.worst) < WORST else heappushpop)(self.worst, took)
@@ -63,6 +65,7 @@ class Turns:
             "pid": os.getpid(),
             "turns": self.number,
             "longer, ms": self.longer,
+            "ours": self.ours,
             "longest": [dict(zip(names, one, strict=True)) for one in sorted(self.worst, reverse=True)],
             "collections": self.collections,
         }

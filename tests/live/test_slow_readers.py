@@ -23,7 +23,7 @@ from .wire import TIMEOUT, Stream, head, open_stream
 pytestmark = pytest.mark.live
 
 BUFFER = 64 * 1024
-#: What a stream may take beside its buffer, bytes: one read of 64 KiB that came on top, the event that it
+#: What a stream may take beside its buffer, bytes: the events that came on top of it at once, the one that it
 #: was in the middle of, and what it is itself.
 BESIDE = 256 * 1024
 #: Far more than the kernel keeps for a connection here and one there.
