@@ -359,7 +359,8 @@ class _Stream:
         self._relay.over(self)
         if self._tick is not None:
             self._tick.cancel()
-        if self._told is None:
-            self._done(clean)
+        told, self._told, done = self._told, None, self._done
+        if told is None:
+            done(clean)
         else:  # only then is nothing of ours waiting on the socket any more
-            self._told.add_done_callback(lambda _: self._done(clean))
+            told.add_done_callback(lambda _: done(clean))

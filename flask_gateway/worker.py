@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 LAST_WORDS = 5.0
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How many new objects there may be before they are looked through for garbage, and how seldom the older
-#: ones are. Requests leave next to no cycles behind; Python's own 700 has them looked at several times each.
-GARBAGE = (20_000, 20, 20)
+#: ones are. Calls leave next to no cycles behind; Python's own 700 has them looked at several times each.
+#: All threads stand still meanwhile, the one that carries the streams too: so not too many at a time.
+GARBAGE = (5_000, 20, 20)
 #: How long a thread may keep the interpreter while others want it, seconds. Each has to wait for something
 #: long before that; to be interrupted at Python's own 5 ms only costs the change.
 SWITCH = 0.02

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from ..config import Clocks
@@ -39,6 +40,10 @@ _FAILED_TO = {
     Clock.IDLE: "fell silent in the middle of its answer, for",
     Clock.TOTAL: "did not finish its answer within",
 }
+
+
+def _detached() -> None:
+    """There is nothing left to detach."""
 
 
 class Line(Protocol):
@@ -79,25 +84,24 @@ class Exchange:
 
     def watch(self, timekeeper: Timekeeper) -> None:
         """Have the clocks rung, and the line cut, by another thread."""
-
-        def ring() -> None:
-            when, clock = self._next()
-            if when <= time.monotonic():
-                self.end(self._rung(clock))
-            else:
-                arm(when)
-
-        def arm(when: float) -> None:
-            handle = timekeeper.at(when, ring)
-            with self._lock:
-                wanted = not self._over
-                if wanted:
-                    self._handle = handle
-            if not wanted:
-                handle.cancel()
-
         # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
-        arm(self._next()[0])
+        self._arm(timekeeper, self._next()[0])
+
+    def _arm(self, timekeeper: Timekeeper, when: float) -> None:
+        handle = timekeeper.at(when, partial(self._ring, timekeeper))
+        with self._lock:
+            wanted = not self._over
+            if wanted:
+                self._handle = handle
+        if not wanted:
+            handle.cancel()
+
+    def _ring(self, timekeeper: Timekeeper) -> None:
+        when, clock = self._next()
+        if when <= time.monotonic():
+            self.end(self._rung(clock))
+        else:
+            self._arm(timekeeper, when)
 
     def hold(self, line: Line) -> None:
         """From now on this is what the owner waits on. If all is over already, it is cut at once."""
@@ -157,6 +161,8 @@ class Exchange:
         if handle is not None:
             handle.cancel()
         self._detach()
+        # What knows itself is left to the collector of garbage, and all that it holds with it.
+        self._detach = _detached
         if line is not None:
             line.close()
 
