@@ -58,6 +58,7 @@ def sglang_router(upstream: str, port: int) -> Iterator[subprocess.Popen]:
     where = _environment("sglang-router")
     command = [str(where / "python"), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--worker-urls", upstream, "--policy", "round_robin"]
+    command += ["--prometheus-port", str(servers.free_port())]
     with servers.running(command, port) as process:
         yield process
 

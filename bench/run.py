@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ def say(text: str) -> None:
 class Bench:
     """The servers under test, by name, and what has been found out."""
 
-    def __init__(self, rounds: int, seconds: int) -> None:
+    def __init__(self, rounds: int, seconds: int, servers: list[str]) -> None:
+        self.servers = servers
         self.rounds = rounds
         self.seconds = seconds
         self.found: dict[str, dict[str, Numbers]] = {}
@@ -103,7 +104,7 @@ def chat(process: subprocess.Popen, url: str, connections: int, seconds: int, bo
 def run_chat(bench: Bench, sizes: dict[str, int], connections: tuple[int, ...]) -> None:
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.json_upstream())
-        up = {name: begin(stack, bench, name, upstream) for name in servers_of(bench)}
+        up = {name: begin(stack, bench, name, upstream) for name in bench.servers}
         up = {name: one for name, one in up.items() if one is not None}
         for label, size in sizes.items():
             body = chat_body(size)
@@ -118,6 +119,10 @@ def run_chat(bench: Bench, sizes: dict[str, int], connections: tuple[int, ...]) 
 # ---------------------------------------------------------------- streams
 
 
+#: How much longer than they last streams are waited for, seconds. The CPU counts for what came until then.
+GRACE = 30.0
+
+
 def streams(
     process: subprocess.Popen, url: str, count: int, tokens: int, rate: int, spread: float = 0.0
 ) -> Numbers:
@@ -127,8 +132,9 @@ def streams(
     if seen["verdicts"] != {"ok": count}:
         say(f"  {url}: {seen['verdicts']}")
     return {
-        "cpu_us": cpu / seen["events"] * 1e6,
+        "cpu_us": cpu / max(1, seen["events"]) * 1e6,
         "whole": seen["verdicts"].get("ok", 0),
+        "unfinished": seen["verdicts"].get("unfinished", 0),
         "at_once": seen["at_once"],
         "first_p50_ms": (seen["first_byte_p50"] or 0) * 1000,
         "first_p99_ms": (seen["first_byte_p99"] or 0) * 1000,
@@ -140,7 +146,8 @@ def streams(
 
 def call(url: str, count: int, tokens: int, rate: int, spread: float) -> dict[str, Any]:
     shape = [str(count), str(tokens), str(rate)]
-    command = [sys.executable, "-m", "bench.load.callers", url, *shape, servers.KEY, str(spread)]
+    limit = tokens / rate + spread + GRACE
+    command = [sys.executable, "-m", "bench.load.callers", url, *shape, servers.KEY, str(spread), str(limit)]
     done = subprocess.run(command, cwd=servers.ROOT, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 
@@ -149,7 +156,7 @@ def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...]) -
     """:param counts: streams, events of each, events a second, and over how many seconds they begin."""
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.stream_upstream())
-        up = {name: begin(stack, bench, name, upstream) for name in servers_of(bench)}
+        up = {name: begin(stack, bench, name, upstream) for name in bench.servers}
         for count, tokens, rate, spread in counts:
             ways = {
                 name: lambda one=one, shape=(count, tokens, rate, spread): streams(*one, *shape)
@@ -262,10 +269,6 @@ def run_flat(bench: Bench, requests: int) -> None:
         bench.found["memory over requests"] = points
 
 
-def servers_of(bench: Bench) -> Iterator[str]:
-    yield from ("nginx", "passthrough", "gateway", *peers.wanted())
-
-
 def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[subprocess.Popen, str] | None:
     """Start one of them; ``None``, and a word about it, when that cannot be."""
     ways = {
@@ -285,23 +288,29 @@ def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[sub
 
 
 ALL = ("chat", "prompts", "streams", "memory")
+MORE = ("thousand", "crowd", "beside", "flat")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, crowd, beside, flat")
+    parser.add_argument(
+        "names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, thousand, crowd, beside, flat"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
+    known = ("nginx", "passthrough", "gateway", *peers.wanted())
+    parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     told = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
-    bench = Bench(told.rounds, told.seconds)
+    bench = Bench(told.rounds, told.seconds, told.servers)
     for name in told.names:
         {
             "chat": lambda: run_chat(bench, {"short": 200}, (8, 32)),
             "prompts": lambda: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
             "streams": lambda: run_streams(bench, ((200, 200, 50, 0),)),
+            "thousand": lambda: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
             "crowd": lambda: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
             "beside": lambda: run_beside(bench),
             "memory": lambda: run_memory(bench),

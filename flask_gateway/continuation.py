@@ -150,8 +150,10 @@ class _Parts:
 
     def release(self) -> None:
         """The last part is drained, and has settled by itself."""
+        self._settles_with = None
 
     def close(self) -> None:
+        self._settles_with = None
         self._reply.close()
 
 

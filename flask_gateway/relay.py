@@ -22,12 +22,12 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
 from .core import Handle, Timekeeper
 from .reply import Channel, Reply
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ SEND_TIMEOUT = 30.0
 PING, PING_EVENT = 15.0, b": ping\n\n"
 #: Threads that tell of ends, and threads in which broken streams are continued.
 SETTLERS, RESUMERS = 4, 32
-#: The most descriptors that are looked after before the watcher rings its clocks again.
-TURN = 256
 
 _IN = getattr(select, "EPOLLIN", 0)
 #: A caller is waited for only when it has not taken all: then its leaving is told here, too.
@@ -71,14 +69,12 @@ class Relay:
         self.send_timeout = send_timeout
         self.settlers = ThreadPoolExecutor(SETTLERS, thread_name_prefix="settling")
         self.resumers = ThreadPoolExecutor(RESUMERS, thread_name_prefix="resuming")
-        #: The longest that one look after all who were ready has taken, seconds.
-        self.longest_turn = 0.0
         self._streams: set[_Stream] = set()
-        self._ready: dict[int, Callable[[int], None]] = {}
         # Not the watcher's own set: what is taken out of this one was put in by the same thread, so a
         # number that has meanwhile become another's descriptor cannot be confused.
         self._epoll = select.epoll()
-        watcher.attend(self._epoll.fileno(), self._turn)
+        self.turns = Turns(self._epoll)
+        watcher.attend(self._epoll.fileno(), self.turns.take)
 
     @staticmethod
     def is_possible() -> bool:
@@ -98,37 +94,16 @@ class Relay:
         """
         stream = _Stream(self, reply, sock, head, chunked, done)
         self._streams.add(stream)
-        self.watcher.at(0.0, partial(stream.guarded, stream.begin))
+        self.watcher.at(time.monotonic(), partial(stream.guarded, stream.begin))
 
     def close(self) -> None:
         """The threads end with what they are at. What is being carried is not."""
         self.settlers.shutdown(wait=False)
         self.resumers.shutdown(wait=False)
 
-    # ---------------------------------------------------------------- for streams, on the watcher's thread
-
-    def wait_for(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
-        if fd in self._ready:
-            self._epoll.modify(fd, events)
-        else:
-            self._epoll.register(fd, events)
-        self._ready[fd] = ready
-
-    def forget(self, fd: int) -> None:
-        if self._ready.pop(fd, None) is not None:
-            with suppress(OSError, ValueError):  # closed, and with that forgotten
-                self._epoll.unregister(fd)
-
     def over(self, stream: _Stream) -> None:
+        """On the watcher's thread."""
         self._streams.discard(stream)
-
-    def _turn(self) -> None:
-        began = time.monotonic()
-        for fd, events in self._epoll.poll(0, TURN):
-            ready = self._ready.get(fd)
-            if ready is not None:
-                ready(events)
-        self.longest_turn = max(self.longest_turn, time.monotonic() - began)
 
 
 class _Stream:
@@ -238,12 +213,12 @@ class _Stream:
         if new:
             self._channel, self._upstream = channel, channel.fileno()
         # Without events a line that is cut, by us or by a reset, is told of all the same.
-        self._relay.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
+        self._relay.turns.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
         self._ring()
 
     def _unlisten(self) -> None:
         if self._channel is not None:
-            self._relay.forget(self._upstream)
+            self._relay.turns.forget(self._upstream)
         self._channel, self._paused = None, False
 
     def _step_aside(self) -> None:
@@ -264,7 +239,7 @@ class _Stream:
         except Exception:
             log.exception("a stream broke in a thread's hands")
             self._lost = True
-        self._relay.watcher.at(0.0, partial(self.guarded, partial(self._back, data)))
+        self._relay.watcher.at(time.monotonic(), partial(self.guarded, partial(self._back, data)))
 
     def _back(self, data: bytes) -> None:
         self._away = False
@@ -300,7 +275,7 @@ class _Stream:
                 return
             self._stuck = time.monotonic()
             self._unsent += memoryview(data)[sent:]
-            self._relay.wait_for(self._fd, _OUT, self._may_send)
+            self._relay.turns.wait_for(self._fd, _OUT, self._may_send)
             self._ring()
         else:
             self._unsent += data
@@ -319,7 +294,7 @@ class _Stream:
         del self._unsent[:sent]
         self._stuck = self._spoke = time.monotonic()
         if not self._unsent:
-            self._relay.forget(self._fd)
+            self._relay.turns.forget(self._fd)
             if self._ending:
                 self._end(clean=True)
                 return
@@ -369,7 +344,7 @@ class _Stream:
     def _drop(self) -> None:
         """The caller has left, or takes nothing."""
         self._lost = True
-        self._relay.forget(self._fd)
+        self._relay.turns.forget(self._fd)
         if self._away:
             return  # until the reply is back
         self._unlisten()
@@ -380,11 +355,12 @@ class _Stream:
         if self._ended:
             return
         self._ended = True
-        self._relay.forget(self._fd)
+        self._relay.turns.forget(self._fd)
         self._relay.over(self)
         if self._tick is not None:
             self._tick.cancel()
-        if self._told is None:
-            self._done(clean)
+        told, self._told, done = self._told, None, self._done
+        if told is None:
+            done(clean)
         else:  # only then is nothing of ours waiting on the socket any more
-            self._told.add_done_callback(lambda _: self._done(clean))
+            told.add_done_callback(lambda _: done(clean))

@@ -230,6 +230,7 @@ class Reply:
 
     def break_off(self, error: GatewayError) -> bytes:
         """End it with this error: what the caller is told, who has seen a part."""
+        error.__traceback__ = error.__context__ = None  # they know our frames, and these know us
         self.fail(error)
         return self.transcript.cut(error)
 
@@ -264,8 +265,8 @@ class Reply:
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
             _shielded(self._source.release)
-        # Forgotten, for they know us: else an answer would lie in memory until somebody looks for garbage.
-        closers, self._closers = self._closers, []
+        # They know their reply; and what knows itself is left to the collector of garbage.
+        closers, self._closers, self._tell = self._closers, [], _at_once
         for closer in reversed(closers):
             try:
                 closer(outcome)

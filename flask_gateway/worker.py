@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from concurrent import futures
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 LAST_WORDS = 5.0
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How many new objects there may be before they are looked through for garbage, and how seldom the older
-#: ones are. Requests leave next to no cycles behind; Python's own 700 has them looked at several times each.
-GARBAGE = (20_000, 20, 20)
+#: ones are. Calls leave next to no cycles behind; Python's own 700 has them looked at several times each.
+#: All threads stand still meanwhile, the one that carries the streams too: so not too many at a time.
+GARBAGE = (5_000, 20, 20)
 #: How long a thread may keep the interpreter while others want it, seconds. Each has to wait for something
 #: long before that; to be interrupted at Python's own 5 ms only costs the change.
 SWITCH = 0.02
@@ -149,6 +151,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
+        self.gateway.metrics.turn(self.gateway.watcher.longest_turn())
 
     # ---------------------------------------------------------------- on a thread of the pool
 
@@ -331,10 +334,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return
         self.gateway.draining.set()
         grace = self.cfg.graceful_timeout
-        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._end_calls)
+        # To call off a thousand takes a while, and the watcher carries them to their ends meanwhile.
+        ending = threading.Thread(target=self._end_calls, name="ending", daemon=True)
+        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), ending.start)
 
     def _end_calls(self) -> None:
-        """On the watcher's thread."""
         assert self.gateway is not None
         ended = self.gateway.underway.end(lambda: ServerShutdown(_ENDED))
         if ended:

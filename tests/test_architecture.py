@@ -50,6 +50,7 @@ FLOORS = {
     "errors": 0,
     "cancellation": 0,
     "gate": 0,
+    "turns": 0,
     "config": 0,
     "settings": 0,
     "reply": 0,

@@ -5,9 +5,11 @@ Everything is real but the upstream's socket, which gives its bytes in exactly t
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ import pytest
 from conftest import ROLE, chunk, make_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores_support import eventually
 from test_framing import pieces, sent
 
 from flask_gateway.config import Clocks
@@ -29,7 +32,7 @@ from flask_gateway.seam import Beginning
 from flask_gateway.upstreams.exchange import Exchange
 from flask_gateway.upstreams.framing import read_head
 from flask_gateway.upstreams.http import ResponseSource
-from flask_gateway.upstreams.response import Response
+from flask_gateway.upstreams.response import PIECE, Response
 from flask_gateway.upstreams.transcripts import transcript_for
 from flask_gateway.watcher import Watcher
 
@@ -53,7 +56,7 @@ class Wire:
         while self.script:
             step = self.script.pop(0)
             if isinstance(step, Exception):
-                raise step
+                raise type(step)  # itself, it would be known by a frame that it knows
             if step is not NOTHING:
                 assert len(step) <= size
                 return step
@@ -244,6 +247,53 @@ def test_any_stream_in_any_framing_and_any_pieces(
     if isinstance(whole, Seen):
         # Whether the connection may be kept depends on what has come by the end.
         assert comparable(whole)[:-1] == comparable(by_thread)[:-1]
+
+
+@pytest.mark.parametrize("by", ["thread", "relay"])
+@pytest.mark.parametrize("ends", ["well", "cut short", "reset", "left alone"])
+def test_nothing_is_left_to_the_collector_of_garbage(relayed: Relayed, by: str, ends: str) -> None:
+    """Which stops all threads to find it. It would be all of the call: its body, too."""
+    behind: Script = [ConnectionResetError()] if ends == "reset" else []
+    tail = event(chunk(finish="stop")) + event(b"[DONE]") if ends == "well" else b""
+    said = event(chunk("a")) + tail
+    last = b"0\r\n\r\n" if ends == "well" else b""
+    raw = b"%x\r\n%b\r\n" % (len(said), said) + last
+    gc.collect()
+    gc.disable()
+    try:
+        reply, _ = reply_over(["Transfer-Encoding: chunked"], [raw, *behind])
+        reply.on_close(lambda outcome, known=reply: None)  # type: ignore[misc]
+        source: Any = reply._source
+        source._exchange.watch(relayed.watcher)
+        parts = (reply, source, source._raw, source._raw._framing, source._exchange, reply.transcript)
+        left = [weakref.ref(part) for part in parts]
+        del source, parts
+        reply.prime()
+        if ends == "left alone":
+            reply.close()
+        else:
+            assert (iterated if by == "thread" else relayed.drive)(reply)
+        del reply
+        eventually(lambda: not any(one() for one in left))
+    finally:
+        gc.enable()
+
+
+def test_the_relay_takes_little_at_a_time(relayed: Relayed) -> None:
+    """While it looks through what it took all other streams wait."""
+    reply, wire = reply_over([], [event(chunk("a")), event(chunk(finish="stop")), event(b"[DONE]")])
+    asked: list[int] = []
+    recv = wire.recv
+
+    def noted(size: int) -> bytes:
+        if threading.current_thread().name == "watcher":
+            asked.append(size)
+        return recv(size)
+
+    reply.prime()
+    wire.recv = noted  # type: ignore[method-assign]
+    relayed.drive(reply)
+    assert set(asked) == {PIECE}
 
 
 # ---------------------------------------------------------------- streams that are continued

@@ -179,11 +179,14 @@ def test_how_things_stand(counted: Counted) -> None:
 def test_what_others_report(counted: Counted) -> None:
     counted.metrics.threads(busy=3, limit=64)
     counted.metrics.streams(live=7)
+    counted.metrics.turn(longest=0.03)
     counted.metrics.shed("threads")
     counted.metrics.reloaded("failure")
     counted.metrics.breaker_changed("llama", None, "closed", "open")
     assert (counted.of("threads_busy"), counted.of("threads_limit")) == ({(): 3}, {(): 64})
     assert counted.of("streams_live") == {(): 7}
+    turns = {labels[0]: figure for labels, figure in counted.of("relay_turn_seconds_bucket").items()}
+    assert (turns["0.02"], turns["0.05"]) == (0, 1)
     assert counted.of("shed_total") == {("threads",): 1}
     assert counted.of("config_reload_total") == {("failure",): 1, ("success",): 0}
     assert counted.of("breaker_transitions_total") == {("closed", "", "open", "llama"): 1}

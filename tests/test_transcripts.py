@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -32,6 +33,21 @@ def run(transcript: Transcript, chunks: Iterable[bytes]) -> bytes:
     """All that a caller would get."""
     out = [transcript.feed(data) for data in chunks]
     return b"".join(out) + (b"" if transcript.finished else transcript.end())
+
+
+@pytest.mark.parametrize("event", [b"data: {}\n\n", b":\n\n", b"\n"])
+def test_many_events_in_one_piece_take_time_in_proportion(event: bytes) -> None:
+    def cost(size: int) -> float:
+        rounds = []
+        for _ in range(3):
+            transcript = stream()
+            transcript.feed(sse(chunk("a"), done=False))
+            began = time.thread_time()
+            transcript.feed(event * (size // len(event)))
+            rounds.append(time.thread_time() - began)
+        return min(rounds)
+
+    assert cost(1 << 18) < 40 * cost(1 << 14)
 
 
 # ------------------------------------------------------------------ streams that fail

@@ -200,6 +200,40 @@ def test_a_ring_may_ask_for_the_next_and_cancel_itself(watcher: Watcher) -> None
     assert done.wait(2)
 
 
+def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SPELL", 0.0)
+    order: list[str] = []
+    fd = os.eventfd(1)
+
+    def read() -> None:
+        os.eventfd_read(fd)
+        order.append("ready")
+
+    held = threading.Event()
+    watcher.at(time.monotonic(), held.wait)
+    for _ in range(50):
+        watcher.at(time.monotonic(), lambda: order.append("ring"))
+    watcher.attend(fd, read)
+    held.set()
+    assert soon(lambda: len(order) == 51)
+    assert order.index("ready") < 50
+    os.close(fd)
+
+
+def test_it_tells_how_long_it_was_away_at_most(watcher: Watcher) -> None:
+    assert watcher.longest_turn() == 0.0
+    watcher.at(time.monotonic(), lambda: None)
+    assert soon(lambda: len(watcher) == 0)
+    watcher.longest_turn()
+    watcher.at(time.monotonic(), lambda: time.sleep(0.06))
+    watcher.at(time.monotonic() + 0.1, lambda: None)
+    assert soon(lambda: len(watcher) == 0)
+    assert 0.06 <= watcher.longest_turn() < 0.1
+    assert watcher.longest_turn() < 0.06
+
+
 # ---------------------------------------------------------------- peers
 
 
@@ -226,6 +260,20 @@ def test_a_hang_up_is_told_once(
     time.sleep(0.05)
     assert len(left) == 1
     assert len(any_watcher) == 0
+
+
+def test_when_all_hang_up_at_once_each_is_told(watcher: Watcher) -> None:
+    """More than the kernel tells of at once."""
+    pairs = [socket.socketpair() for _ in range(10 * sockets._MOST)]
+    left: list[int] = []
+    for number, (ours, _) in enumerate(pairs):
+        watcher.watch(ours, partial(left.append, number))
+    for _, peer in pairs:
+        peer.close()
+    assert soon(lambda: len(left) == len(pairs))
+    assert sorted(left) == list(range(len(pairs)))
+    for ours, _ in pairs:
+        ours.close()
 
 
 def test_a_hang_up_from_before_is_told_too(

@@ -1,7 +1,8 @@
 """Many callers in one process: open streams, take all that comes, say what it was like.
 
-``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY [SPREAD]]`` prints one line of JSON.
-Every stream is compared, byte by byte, with what the upstream sent.
+``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY [SPREAD [LIMIT]]]`` prints one line of JSON.
+Every stream is compared, byte by byte, with what the upstream sent. After the limit, seconds, what has not
+come is waited for no more.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def unchunked(data: bytes) -> bytes | None:
 
 #: Nothing is waited for longer than this, seconds.
 TIMEOUT = 120.0
+#: How a body in chunks ends, which may come in pieces.
+_END = b"\n\r\n0\r\n\r\n"
 
 
 class Stream:
@@ -62,6 +65,21 @@ class Stream:
         self.parts: list[bytes] = []
         #: How long each event was on its way, seconds.
         self.delays: list[float] = []
+        self._tail = b""
+
+    def take(self, data: bytes) -> bool:
+        """Whether there is more to come."""
+        now = time.monotonic()
+        self.first = self.first or now
+        self.parts.append(data)
+        self.delays += [now - int(sent) / 1e9 for sent in _SENT.findall(data)]
+        self._tail = (self._tail + data)[-len(_END) :]
+        return self._tail != _END and self.parts[0].startswith(b"HTTP/1.1 200")
+
+    @property
+    def events(self) -> int:
+        """How many have come."""
+        return b"".join(self.parts).count(b"data: ")
 
     def verdict(self, expected: bytes) -> str:
         head, _, body = b"".join(self.parts).partition(b"\r\n\r\n")
@@ -73,7 +91,15 @@ class Stream:
         return "ok" if _SENT.sub(b'"sent":"%b"' % SENT, said) == expected else "different"
 
 
-def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", spread: float = 0.0) -> dict:
+def run(
+    url: str,
+    streams: int,
+    tokens: int,
+    rate: int,
+    key: str = "dev-key",
+    spread: float = 0.0,
+    limit: float = TIMEOUT,
+) -> dict:
     """Open all streams, at once or spread over so many seconds, and take them to their end."""
     parts = urlsplit(url)
     address = (parts.hostname, parts.port)
@@ -93,7 +119,7 @@ def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", sp
 
     done: list[Stream] = []
     most = 0
-    while (live or opened < streams) and time.monotonic() < began + TIMEOUT:
+    while (live or opened < streams) and time.monotonic() < began + limit:
         opened = open_more()
         most = max(most, len(live))
         for fd, events in epoll.poll(0.01 if opened < streams else 1.0):
@@ -107,32 +133,27 @@ def run(url: str, streams: int, tokens: int, rate: int, key: str = "dev-key", sp
                 data = one.sock.recv(1 << 18)
             except OSError:
                 data = b""
-            if data:
-                now = time.monotonic()
-                one.parts.append(data)
-                one.delays += [now - int(sent) / 1e9 for sent in _SENT.findall(data)]
-                one.first = one.first or now
-                if not data.endswith(b"\n\r\n0\r\n\r\n"):
-                    continue
+            if data and one.take(data):
+                continue
             epoll.unregister(fd)
             one.sock.close()
             done.append(live.pop(fd))
-    found = summary(done, len(live), b"".join(stream(tokens)), time.monotonic() - began, tokens)
+    found = summary(done, list(live.values()), b"".join(stream(tokens)), time.monotonic() - began)
     return {**found, "at_once": most}
 
 
-def summary(done: list[Stream], left: int, expected: bytes, seconds: float, tokens: int) -> dict:
-    verdicts: dict[str, int] = {"unfinished": left} if left else {}
+def summary(done: list[Stream], left: list[Stream], expected: bytes, seconds: float) -> dict:
+    verdicts: dict[str, int] = {"unfinished": len(left)} if left else {}
     for one in done:
         said = one.verdict(expected)
         verdicts[said] = verdicts.get(said, 0) + 1
     delays = sorted(delay for one in done for delay in one.delays)
     firsts = sorted(one.first - one.asked for one in done if one.first)
     return {
-        "streams": len(done) + left,
+        "streams": len(done) + len(left),
         "verdicts": verdicts,
         "seconds": round(seconds, 2),
-        "events": len(done) * (tokens + 2),
+        "events": sum(one.events for one in [*done, *left]),
         "first_byte_p50": percentile(firsts, 0.5),
         "first_byte_p99": percentile(firsts, 0.99),
         "delay_p50": percentile(delays, 0.5),
@@ -147,4 +168,4 @@ def percentile(values: list[float], share: float) -> float | None:
 if __name__ == "__main__":
     target, *numbers = sys.argv[1:5]
     shape = [int(number) for number in numbers]
-    print(json.dumps(run(target, *shape, *sys.argv[5:6], *map(float, sys.argv[6:7]))))
+    print(json.dumps(run(target, *shape, *sys.argv[5:6], *map(float, sys.argv[6:8]))))

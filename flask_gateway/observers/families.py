@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 OVERHEADS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+TURNS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
 #: What a file has room for at first, bytes; the library doubles it as it needs.
 FILE_SIZE = 1 << 16
@@ -119,6 +120,7 @@ class Families:
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
         self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
         self.streams_live = self._gauge("streams_live", "Streams under way now.")
+        self.turns = self._histogram("relay_turn_seconds", "The longest turn of each second.", TURNS)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Series[Counter]:
         return Series(Counter(f"gateway_{name}", help_text, labels, registry=self.registry))

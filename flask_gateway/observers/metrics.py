@@ -58,6 +58,10 @@ class Metrics:
         """Of this worker, now."""
         self.families.streams_live.set(live)
 
+    def turn(self, longest: float) -> None:
+        """Of the thread that carries streams, since the last time. Seconds."""
+        self.families.turns().observe(longest)
+
     def breaker_changed(self, upstream: str, model: str | None, before: str, after: str) -> None:
         self.families.transitions(upstream, model or "", before, after).inc()
 

@@ -42,6 +42,10 @@ _FAILED_TO = {
 }
 
 
+def _detached() -> None:
+    """There is nothing left to detach."""
+
+
 class Line(Protocol):
     """What the reader of an answer waits on."""
 
@@ -52,10 +56,6 @@ class Line(Protocol):
     def close(self) -> bool:
         """Whoever cuts it from now on finds nothing. Whether it is whole, and this closed it."""
         ...
-
-
-def _nothing() -> None:
-    pass
 
 
 class Exchange:
@@ -160,8 +160,8 @@ class Exchange:
             handle, self._handle = self._handle, None
         if handle is not None:
             handle.cancel()
-        # It holds on to us: forgotten, lest a call lie in memory until somebody looks for garbage.
-        detach, self._detach = self._detach, _nothing
+        # What knows itself is left to the collector of garbage, and all that it holds with it.
+        detach, self._detach = self._detach, _detached
         detach()
         if line is not None:
             line.close()

@@ -7,6 +7,7 @@ refuses what could be read in two ways.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http.client import HTTPException
 from typing import NamedTuple, Protocol
 
@@ -170,8 +171,9 @@ class Chunked:
         self._held = b""
         #: Bytes to come of the chunk that is being read.
         self._left = 0
-        #: What line comes next: a chunk's size, the empty one behind a chunk, or a trailer.
-        self._next = self._size
+        #: What line comes next: a chunk's size, the empty one behind a chunk, or a trailer. No bound method:
+        #: what knows itself is left to the collector of garbage.
+        self._next: Callable[[Chunked, bytes], None] = Chunked._size
         self._trailers = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -202,7 +204,7 @@ class Chunked:
                 return
             if not line.endswith(b"\r") or line.count(b"\r") > 1:
                 raise NotHttp("a line between chunks that ends in two ways")
-            self._next(line[:-1])
+            self._next(self, line[:-1])
             at = end + 1
         if at < len(data):
             self.reusable = False  # an answer that nobody asked for follows
@@ -212,12 +214,12 @@ class Chunked:
         if size is None:
             raise NotHttp("no size of a chunk")
         self._left = int(size[1], 16)
-        self._next = self._gap if self._left else self._trailer
+        self._next = Chunked._gap if self._left else Chunked._trailer
 
     def _gap(self, line: bytes) -> None:
         if line:
             raise NotHttp("a chunk longer than it said")
-        self._next = self._size
+        self._next = Chunked._size
 
     def _trailer(self, line: bytes) -> None:
         self._trailers += len(line)

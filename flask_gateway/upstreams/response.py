@@ -18,6 +18,9 @@ from .framing import CutShort, Framing, Head, end_of_head, framing_of, read_head
 
 #: The most bytes taken from a connection in one read.
 READ_SIZE = 65536
+#: And by a thread that carries many answers, for while it looks through what it took the others wait. Events
+#: of the usual size that come one by one never fill it.
+PIECE = 16384
 
 
 class Response:
@@ -86,7 +89,7 @@ class Response:
         """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
         if not (self.closed or self.over):
             try:
-                data = self._take(self._sock.recv, READ_SIZE)
+                data = self._take(self._sock.recv, PIECE)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                 # A renewal of keys may want to write; it finds room in the buffer, by the next read.
                 return None

@@ -100,17 +100,19 @@ class EventTranscript:
         return unsent + self._dialect.error_event(error)
 
     def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
-        committed, out = self.ready, b""
+        committed, parts = self.ready, []
         try:
             for event in events:
-                out += self._pass(event)
-            return out + self._close() if over else out
+                parts.append(self._pass(event))
+            if over:
+                parts.append(self._close())
         except GatewayError:
             # A caller who is to see the fault is to see all before it, however the bytes were cut. One
             # who has seen nothing can still be given another answer, as if this one had never begun.
-            self._unsent = out if committed else b""
+            self._unsent = b"".join(parts) if committed else b""
             self.ready = committed
             raise
+        return b"".join(parts)
 
     def _close(self) -> bytes:
         """The bytes are over."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
+from ..turns import SPELL
 from .sockets import is_gone, open_sockets
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,12 @@ class Watcher:
         :raises OSError: this platform cannot."""
         self._running().attend(fd, ready)
 
+    def longest_turn(self) -> float:
+        """How long at most, since this was last asked, the thread has been at work from one look at all
+        that it has to look after to the next. Seconds, by the clock."""
+        loop = self._loop
+        return loop.longest_turn() if loop is not None and loop.pid == os.getpid() else 0.0
+
     def __len__(self) -> int:
         """How many handles are not over."""
         loop = self._loop
@@ -125,6 +132,8 @@ class _Loop:
         self._attended: dict[int, Callable[[], None]] = {}
         self._calling: Handle | None = None
         self._wakes = math.inf  # when the thread wakes by itself
+        #: When it was last looked who is ready, and the longest from there to the next look. Seconds.
+        self._looked, self._longest = math.inf, 0.0
         self._stopped = False
         self._sockets = open_sockets()
 
@@ -221,11 +230,22 @@ class _Loop:
                 log.exception("the watcher stumbled")
                 time.sleep(0.1)
 
+    def longest_turn(self) -> float:
+        longest, self._longest = self._longest, 0.0
+        return longest
+
     def _turn(self) -> None:
         self._tell()
+        until = time.monotonic() + SPELL
         while due := self._next_due():
             self._call(*due)
-        for fd in self._sockets.wait(max(0.0, min(self._wakes - time.monotonic(), LONGEST_SLEEP))):
+            if time.monotonic() >= until:
+                break  # what is due is due yet: it is only looked who else is ready
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._looked)
+        ready_now = self._sockets.wait(max(0.0, min(self._wakes - now, LONGEST_SLEEP)))
+        self._looked = time.monotonic()
+        for fd in ready_now:
             ready = self._attended.get(fd)
             if ready is None:
                 self._hung_up(fd)

@@ -63,6 +63,8 @@ def is_gone(fd: int) -> bool:
 
 #: Nothing that merely waits to be read is told of, and each socket is told of once.
 _ONCE = _RDHUP | getattr(select, "EPOLLONESHOT", 0)
+#: The most that are told of at once. What is done about a hang-up takes several calls to the kernel.
+_MOST = 8
 
 
 class Epoll:
@@ -87,7 +89,7 @@ class Epoll:
         self._epoll.register(fd, select.EPOLLIN)
 
     def wait(self, seconds: float) -> list[int]:
-        return [fd for fd, _ in self._epoll.poll(seconds) if fd != self._bell]
+        return [fd for fd, _ in self._epoll.poll(seconds, _MOST) if fd != self._bell]
 
     def wake(self) -> None:
         os.eventfd_write(self._bell, 1)

@@ -35,6 +35,21 @@ def cost_to(gateway: Gateway) -> Iterator[Cost]:
     cost.cpu = sum(_cpu(pid) - before[pid][1] for pid in workers)
 
 
+def pss_of(gateway: Gateway) -> int:
+    """The memory of all workers now, what they share counted once, bytes."""
+    total = 0
+    for pid in gateway.workers:
+        found = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+        assert found
+        total += int(found[1]) * 1024
+    return total
+
+
+def cpu_of(gateway: Gateway) -> float:
+    """What all workers have had of the processor so far, seconds."""
+    return sum(_cpu(pid) for pid in gateway.workers)
+
+
 def _status(pid: int, name: str) -> int:
     found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found

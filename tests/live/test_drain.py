@@ -37,13 +37,13 @@ def read(gateway: Gateway, model: str, begun: threading.Semaphore) -> list[str]:
 def test_short_streams_end_well_and_long_ones_are_told(start_gateway, scripted: Upstream, how: str):
     gateway = draining(start_gateway, scripted)
     begun = threading.Semaphore(0)
-    models = ["one/ok,tokens=20,pause=0.05", "one/ok,tokens=900,pause=0.02", "mock/long"]
-    with ThreadPoolExecutor(8) as pool:
-        short, long, mocked = [pool.submit(read, gateway, model, begun) for model in models]
-        waiting = pool.submit(gateway.chat, "one/ok,first=15")
+    models = ["one/ok,tokens=20,pause=0.05", "mock/long", *["one/ok,tokens=900,pause=0.02"] * 20]
+    with ThreadPoolExecutor(32) as pool:
+        short, *long = [pool.submit(read, gateway, model, begun) for model in models]
         for _ in models:
             begun.acquire(timeout=10)
-        until(lambda: len(scripted.requests()) >= 3)
+        waiting = pool.submit(gateway.chat, "one/ok,first=15")
+        until(lambda: len(scripted.requests()) >= len(models))
         asked = time.monotonic()
         if how == "terminate":
             gateway.terminate()
@@ -51,7 +51,7 @@ def test_short_streams_end_well_and_long_ones_are_told(start_gateway, scripted: 
             pool.submit(gateway.reload)
             time.sleep(0.5)
         assert short.result()[-1] == "[DONE]"
-        for stream in (long, mocked):
+        for stream in long:
             said = stream.result()
             assert "[DONE]" not in said
             assert json.loads(said[-1])["error"]["code"] == "server_shutdown"

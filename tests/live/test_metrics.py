@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,22 @@ def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:
     assert until(lambda: len(counted.workers) == 2 and victim not in counted.workers)
     assert until(lambda: live() == both)
     assert sum((where / file).stat().st_ino != inode for file, inode in inodes.items()) == 1
+
+
+def test_how_many_streams_there_are_and_how_long_they_wait_for_each_other(counted: Gateway) -> None:
+    def figure(name: str) -> float:
+        return figures(counted, name)[""]
+
+    began, turns = time.monotonic(), figure("relay_turn_seconds_count")
+    with ExitStack() as stack:
+        for _ in range(5):
+            model = "scripted/ok,tokens=1000,pause=0.02"
+            stack.enter_context(open_stream(counted.port, counted.key, model))
+        assert until(lambda: figure("streams_live") == 5)
+    assert until(lambda: figure("streams_live") == 0)
+    # Each worker says so, once a second.
+    assert 1 <= figure("relay_turn_seconds_count") - turns <= 2 * (time.monotonic() - began) + 2
+    assert figure("relay_turn_seconds_sum") > 0
 
 
 def test_the_directory_is_its_own_and_goes_with_it(

@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.client import IncompleteRead
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection, IncompleteRead
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -274,13 +274,52 @@ def test_connections_are_used_again(
     assert len({entry["connection"] for entry in requests}) <= 4
 
 
+def test_a_callers_connection_is_kept_behind_a_stream_where_connections_are_kept(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
+    """As they are not by default."""
+    gateway = start_gateway(
+        options=("--keep-alive", "5", "--worker-connections", "100"),
+        GATEWAY_THREADS=str(THREADS),
+        GATEWAY_UPSTREAMS=f"one={upstream.url}",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+    )
+    whole, model = direct(upstream, "ok,pause=0.005"), "ok,pause=0.005"
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection.connect()
+    sock = connection.sock
+    with closing(connection):
+        for _ in range(3 * THREADS):
+            for body in (asked(model), {**asked(model), "stream": False, "stream_options": None}):
+                connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+                response = connection.getresponse()
+                said = response.read()
+                assert response.status == 200, said
+                assert said == whole or not body["stream"]
+                assert connection.sock is sock
+        connection.request("POST", "/v1/chat/completions", json.dumps(asked("cut,after=2")), headers)
+        assert b"upstream_stream_cut" in connection.getresponse().read()
+        assert connection.sock is sock
+    # None of them still counts as one that a thread or the relay has.
+    for _ in range(3 * THREADS):
+        with open_stream(gateway.port, KEY, model, stream_options={"include_usage": True}) as stream:
+            assert stream.read() == whole
+
+
 def test_over_tls(upstream: Upstream, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     tls, bench = TLSRelay(certificate, upstream.port), Bench(verify=str(certificate))
     relay = Relay(bench.watcher)
     one = bench.upstream(tls.url, idle=1.0)
     try:
-        for model in ("ok,tokens=9,pause=0.01", "huge-event,size=1000000", "drip", "ok,framing=close"):
+        for model in (
+            "ok,tokens=9,pause=0.01",
+            "huge-event,size=1000000",
+            "drip",
+            "ok,framing=length",
+            "ok,framing=close",
+        ):
             for _ in range(2):
                 assert carried(relay, one.send(tls_call(model))) == direct(upstream, model)
         assert b"upstream_stream_cut" in carried(relay, one.send(tls_call("cut,after=2")))
