@@ -24,10 +24,13 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
-from .connection import Connection, Response, write_error
-from .errors import ServerShutdown
+from .connection import Connection, NotHttp, Response, refusal, write_error
+from .core import Ids
+from .doorstep import NO_DESCRIPTOR, Spare, Unfinished
+from .errors import GatewayError, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .quiet import is_no_timeout
+from .record import Record
 from .relay import Relay
 from .reply import Reply
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 #: How long before the server's patience is over the calls still under way are ended, seconds.
 LAST_WORDS = 5.0
+_NO_DESCRIPTOR = "This server has as many connections open as it may have. Try again in a moment."
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How many new objects there may be before they are looked through for garbage, and how seldom the older
 #: ones are. Requests leave next to no cycles behind; Python's own 700 has them looked at several times each.
@@ -97,9 +101,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._names: dict[int, Any] = {}
         #: Until when no connection is taken.
         self._shut_until = 0.0
+        self._unfinished = Unfinished()
 
     def init_process(self) -> None:
         self.log.error_log.addFilter(is_no_timeout)
+        util.write_error = self._write_error  # gunicorn takes it by its name in this module
+        self._spare = Spare()
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -159,6 +166,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _close(self, conn: Any) -> None:
+        self._unfinished.remove(conn)
         conn.close(graceful=True)
         self._closed.append(None)
         self._wake()
@@ -181,6 +189,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self.gateway.underway.let_go()
 
     def _answer(self, req: Any, conn: Any) -> Any:
+        self._unfinished.remove(conn)
         resp = None
         try:
             resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
@@ -228,6 +237,20 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
         return keepalive if keepalive is _CARRIED else super()._keepalive_after(conn, keepalive)
 
+    def _write_error(self, sock: socket.socket, status: int, reason: str, message: str) -> None:
+        """What is no HTTP is a request, too: it has its line in the log, and is counted."""
+        request_id = write_error(sock, status, reason, message)
+        if status != InternalError.status:  # a failure of ours came after the request, which was recorded
+            self._record(NotHttp(""), status, request_id)
+
+    def _record(self, error: GatewayError, status: int, request_id: str) -> None:
+        """A request that no view saw. Nothing of it is known."""
+        if self.gateway is not None:
+            ids = Ids(request=request_id, trace=request_id, traceparent="")
+            self.gateway.recorded.tell(
+                Record(ids=ids, key=None, method=None, path=None, status=status, code=error.code, seconds=0.0)
+            )
+
     # ---------------------------------------------------------------- on the main thread
 
     def _count(self) -> None:
@@ -251,6 +274,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another worker has it, or nobody wants it any more
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            return self._refuse(listener)
         self.nr_conns += 1
         self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
 
@@ -260,7 +287,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._names[fd] = listener.getsockname()
         return self._names[fd]
 
+    def _refuse(self, listener: Any) -> None:
+        """There is no descriptor for the next connection: it is told so, or at least waited for."""
+        error = Overloaded(_NO_DESCRIPTOR, retry_after=1.0)
+        request_id = os.urandom(16).hex()
+        answer = b"" if self.cfg.is_ssl else refusal(error, "503 Service Unavailable", request_id)
+        if not self._spare.refuse(listener, answer):
+            time.sleep(ROOM)
+        elif self.gateway is not None:
+            self.gateway.metrics.shed("descriptors")
+            self._record(error, error.status, request_id)
+
     def enqueue_req(self, conn: Any) -> None:
+        self._unfinished.add(conn, time.monotonic())
         self.tpool.submit(self._serve, conn)
 
     def _crowd(self, gateway: Gateway) -> Crowd:
@@ -279,7 +318,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self._count()
         if not self._accepting:
-            timeout = min(timeout, max(self._shut_until - time.monotonic(), 0.001), ROOM)
+            now = time.monotonic()
+            timeout = min(timeout, max(self._shut_until - now, 0.001), ROOM)
+            for _ in range(self._unfinished.cut(now)):
+                if self.gateway is not None:
+                    self.gateway.metrics.shed("unfinished")
         super().wait_for_and_dispatch_events(timeout)
         self._count()
 
@@ -313,6 +356,5 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
 
-# gunicorn takes both by their names in its own modules.
+# gunicorn takes it by its name in its own module.
 gthread.TConn = Connection
-util.write_error = write_error

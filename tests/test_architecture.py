@@ -23,6 +23,7 @@ FLOORS = {
     "worker": 6,
     "quiet": 6,
     "connection": 6,
+    "doorstep": 6,
     "selftest": 6,
     "doctor": 6,
     "explain": 6,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from .conftest import KEY, MANY, StartGateway
+from .load import Health, Seen, arrivals, call, in_turns, p99
 from .servers import Gateway, Upstream, until
 from .wire import open_stream
 
@@ -128,3 +131,51 @@ def test_what_has_waited_in_front_for_too_long_is_not_begun(small: Gateway, upst
     assert not upstream.requests()
     assert small.ask("POST", path, body, x_request_start=f"t={time.time() - 0.1:.3f}").status == 200
     assert small.ask("POST", path, body, x_request_start="yesterday").status == 200
+
+
+#: Calls and streams that wait for their upstream and cost next to no CPU, of which those who ask need a part:
+#: so the ceilings are what fills up. Twelve threads of two workers, and twenty streams of each.
+MIXED = [("call", "one/ok,first=1.2"), ("stream", "one/ok,tokens=20,pause=0.1")]
+FULL = [MIXED[0]] * 24 + [MIXED[1]] * 40
+
+
+def served(seen: list[Seen], since: float, until: float) -> float:
+    """Whole answers a second."""
+    return sum(one.whole and since <= one.ended < until for one in seen) / (until - since)
+
+
+@pytest.mark.parametrize("seconds", [pytest.param(6, id="short"), pytest.param(120, id="long", marks=pytest.mark.soak)])
+def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, scripted: Upstream, seconds: int):
+    gateway = start_gateway(
+        GATEWAY_UPSTREAMS=f"one={scripted.url}",
+        GATEWAY_THREADS="16",
+        GATEWAY_MAX_STREAMS="20",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="10",
+    )
+    send = partial(call, gateway)
+    began, settled = time.monotonic(), min(seconds / 2, 15.0)
+    quiet = in_turns(send, FULL, 2 + settled)
+    capacity = served(quiet, began + 2, began + 2 + settled)
+
+    began = time.monotonic()
+    with Health(gateway) as health:
+        crowd = arrivals(send, MIXED, 3 * capacity, seconds)
+    goodput = served(crowd, began + 2, began + seconds)
+    refused = [one for one in crowd if not one.whole]
+
+    after = arrivals(send, MIXED, capacity / 2, 6)
+    late = [one.due - began - seconds for one in after if not one.whole or (one.kind == "call" and one.answered > 1.7)]
+    print(
+        f"\n{seconds} s: capacity {capacity:.1f}/s, came {len(crowd) / seconds:.1f}/s, goodput {goodput:.1f}/s "
+        f"({goodput / capacity:.1%}), refused {len(refused)}: p99 {1000 * p99(one.answered for one in refused):.1f} ms, "
+        f"{Counter((one.kind, one.status) for one in crowd)}; "
+        f"health {len(health.times)} times: p99 {1000 * p99(health.times):.1f} ms; normal after {max(late, default=0.0):.1f} s"
+    )
+    assert goodput >= 0.9 * capacity
+    assert {one.status for one in refused} == {503}
+    assert p99(one.answered for one in refused) < 0.1
+    assert not health.failures
+    assert p99(health.times) < 0.1
+    assert max(late, default=0.0) < 5
