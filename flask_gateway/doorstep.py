@@ -6,7 +6,6 @@ fails: gunicorn's worker ends then, and every stream with it.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from contextlib import suppress
@@ -15,8 +14,6 @@ from .connection import Connection
 
 #: For how long a head may be on its way when threads are wanted, seconds.
 PATIENCE = 1.0
-#: How accepting fails when there are no descriptors: of this process, of the machine.
-NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Unfinished:

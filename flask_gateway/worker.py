@@ -26,8 +26,8 @@ from gunicorn.workers import gthread
 
 from .connection import Connection, NotHttp, Response, refusal, write_error
 from .core import Ids
-from .doorstep import NO_DESCRIPTOR, Spare, Unfinished
-from .errors import GatewayError, InternalError, Overloaded, ServerShutdown
+from .doorstep import Spare, Unfinished
+from .errors import NO_DESCRIPTOR, GatewayError, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .quiet import is_no_timeout
 from .record import Record
@@ -277,7 +277,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         except OSError as error:
             if error.errno not in NO_DESCRIPTOR:
                 raise
-            return self._refuse(listener)
+            self._refuse(listener)
+            return
         self.nr_conns += 1
         self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
 

@@ -48,7 +48,9 @@ def test_two_hundred_who_do_not_hang_up(server: Gateway):
         for sock in made:
             assert sock.recv(65536).startswith(b"HTTP/1.1 200")
         waited = [waits(server) for _ in range(9)]
-        print(f"\nthe next caller waited {1000 * sorted(waited)[4]:.1f} ms, at most {1000 * max(waited):.1f} ms")
+        print(
+            f"\nthe next caller waited {1000 * sorted(waited)[4]:.1f} ms, at most {1000 * max(waited):.1f} ms"
+        )
         assert sorted(waited)[4] < 0.05
     assert "WORKER TIMEOUT" not in server.stderr
 

@@ -18,7 +18,7 @@ import pytest
 
 from .conftest import MANY, StartGateway
 from .servers import Gateway, Upstream, until
-from .wire import PROMPT, ask, open_stream
+from .wire import PROMPT, ask, open_stream, send_raw
 
 pytestmark = pytest.mark.live
 
@@ -121,6 +121,25 @@ def goes_on(stream: Iterator[tuple[float, str]]) -> bool:
 def reloaded(gateway: Gateway) -> int:
     gateway.reload()
     return 0
+
+
+def test_what_is_no_http_is_counted_and_logged_too(counted: Gateway) -> None:
+    refused = {
+        400: [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n"],
+        414: [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+        431: [b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100 + b"\r\n"],
+        501: [b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n"],
+    }
+    for status, requests in refused.items():
+        for request in requests:
+            answer = send_raw(counted.port, request)
+            assert (answer.status, answer.error["code"]) == (status, "bad_request")
+            line = counted.logged(answer.headers["x-request-id"])
+            assert (line["status"], line["code"]) == (status, "bad_request")
+            assert not {"method", "path", "key"} & set(line)
+    assert figures(counted, "requests_total", "route", "status", "code") == {
+        f"other {status} bad_request": len(requests) for status, requests in refused.items()
+    }
 
 
 def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:

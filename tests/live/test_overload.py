@@ -144,8 +144,12 @@ def served(seen: list[Seen], since: float, until: float) -> float:
     return sum(one.whole and since <= one.ended < until for one in seen) / (until - since)
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(6, id="short"), pytest.param(120, id="long", marks=pytest.mark.soak)])
-def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, scripted: Upstream, seconds: int):
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(6, id="short"), pytest.param(120, id="long", marks=pytest.mark.soak)]
+)
+def test_three_times_as_much_as_there_is_room_for(
+    start_gateway: StartGateway, scripted: Upstream, seconds: int
+):
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
         GATEWAY_THREADS="16",
@@ -166,7 +170,11 @@ def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, s
     refused = [one for one in crowd if not one.whole]
 
     after = arrivals(send, MIXED, capacity / 2, 6)
-    late = [one.due - began - seconds for one in after if not one.whole or (one.kind == "call" and one.answered > 1.7)]
+    late = [
+        one.due - began - seconds
+        for one in after
+        if not one.whole or (one.kind == "call" and one.answered > 1.7)
+    ]
     print(
         f"\n{seconds} s: capacity {capacity:.1f}/s, came {len(crowd) / seconds:.1f}/s, goodput {goodput:.1f}/s "
         f"({goodput / capacity:.1%}), refused {len(refused)}: p99 {1000 * p99(one.answered for one in refused):.1f} ms, "
