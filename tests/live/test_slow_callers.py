@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import http.client
+import os
+import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from .conftest import KEY, MANY, StartGateway
+from .load import p99
 from .nginx import Nginx
-from .servers import need
+from .servers import Gateway, Upstream, need
+from .wire import PROMPT, TIMEOUT, head
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
 
@@ -80,7 +86,7 @@ class Customer:
             connection.close()
 
     def p99(self) -> float:
-        return sorted(self.times)[int(len(self.times) * 0.99)]
+        return p99(self.times)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -102,3 +108,75 @@ def test_service_goes_on(site: Nginx, tmp_path: Path, attack: str):
     assert asked > 500
     assert served >= 0.999, customer.failures
     assert customer.p99() < 0.5
+
+
+# ---------------------------------------------------------------- slow readers of long streams
+
+READERS, STREAM = 100, 5_000_000
+
+
+class Readers:
+    """A hundred who have each asked for a stream of 5 MB, and read 20 kB a second of it until told to stop."""
+
+    def __init__(self, port: int, model: str) -> None:
+        body = f'{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"{PROMPT}"}}]}}'
+        asked = head(port, "/v1/chat/completions", KEY, f"Content-Length: {len(body)}") + body.encode()
+        self._stack = ExitStack()
+        self.sockets: list[socket.socket] = []
+        for _ in range(READERS):
+            sock = self._stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)  # or the kernel would read for us
+            sock.bind(("127.0.0.6", 0))
+            sock.settimeout(TIMEOUT)
+            sock.connect(("127.0.0.1", port))
+            sock.sendall(asked)
+            assert sock.recv(12) == b"HTTP/1.1 200"
+            self.sockets.append(sock)
+        self.read = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Readers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._stack.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.2):
+            for sock in self.sockets:
+                self.read += len(sock.recv(4000))
+
+
+@pytest.mark.parametrize("seconds", [30])
+def test_slow_readers_of_long_streams(
+    start_gateway: StartGateway, scripted: Upstream, tmp_path: Path, seconds: int
+):
+    gateway = start_gateway(
+        GATEWAY_UPSTREAMS=f"mock=mock://local;one={scripted.url}",
+        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="120",
+        GATEWAY_MAX_STREAMS="200",
+    )
+    nginx = Nginx(tmp_path, f"127.0.0.1:{gateway.port}")
+    model = f"one/huge-event,size=50000,times={STREAM // 50000}"
+    try:
+        with Customer(nginx.port) as before:
+            time.sleep(seconds / 2)
+        with Readers(nginx.port, model) as readers:
+            time.sleep(3)
+            with Customer(nginx.port) as customer:
+                time.sleep(seconds)
+            read = readers.read
+        print(
+            f"\n{READERS} readers took {read / 1e6:.1f} MB; others' p99 {customer.p99() * 1000:.1f} ms, "
+            f"{before.p99() * 1000:.1f} ms before"
+        )
+    finally:
+        nginx.stop()
+    assert read > READERS * seconds * 10_000
+    assert not customer.failures
+    assert customer.p99() - before.p99() < 0.02
