@@ -1,4 +1,4 @@
-"""Callers straight at the socket, without nginx, who do not do their part: the next one is served all the same."""
+"""Callers straight at the socket, without nginx, who do not do their part: the next one is served."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_two_hundred_who_do_not_hang_up(server: Gateway):
 
 @pytest.mark.parametrize("say", [b"G", b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"])
 def test_those_who_do_not_finish_make_room_for_others(server: Gateway, say: bytes):
-    """A head that does not go on holds a thread, of which there are half as many as such callers. It does so for
-    as long as nobody else wants it: not for the thirty seconds of the socket's timeout, twice."""
+    """A head that does not go on holds a thread, of which there are half as many as such callers, until
+    another wants it: not for the thirty seconds of the socket's timeout, twice."""
     with callers(server.port, 4 * THREADS, say) as made:
         time.sleep(0.2)
         waited = waits(server)
-        print(f"\nthe next caller waited {waited:.2f} s behind {len(made)} on {2 * THREADS} threads")
+        print(f"\nthe next waited {waited:.2f} s behind {len(made)} on {2 * THREADS} threads")
         assert waited < 4
     assert "WORKER TIMEOUT" not in server.stderr
 
