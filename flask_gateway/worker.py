@@ -148,6 +148,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
+        self.gateway.metrics.inflight(self.gateway.underway.standing(time.monotonic()))
 
     # ---------------------------------------------------------------- on a thread of the pool
 
