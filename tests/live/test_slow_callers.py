@@ -23,8 +23,9 @@ from .wire import PROMPT, TIMEOUT, head
 pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 SECONDS = 40
-#: slowhttptest: heads, bodies and reads that take for ever, on 1000 connections, 200 new ones a second.
-COMMON = ["slowhttptest", "-c", "1000", "-r", "200", "-l", str(SECONDS), "-p", "3"]
+#: slowhttptest: heads, bodies and reads that take for ever, on 1000 connections, 200 new ones a second. It
+#: takes a third of a core, which is not its own here: so it gets what others leave.
+COMMON = ["nice", "-n", "19", "slowhttptest", "-c", "1000", "-r", "200", "-l", str(SECONDS), "-p", "3"]
 ATTACKS = {
     "heads": ["-H", "-i", "5", "-x", "24"],
     "bodies": ["-B", "-i", "5", "-s", "8192", "-x", "10", "-t", "POST"],
@@ -93,7 +94,7 @@ def test_service_goes_on(site: Nginx, tmp_path: Path, attack: str):
     need("slowhttptest")
     command = [*COMMON, *ATTACKS[attack], "-u", f"{site.url}/v1/chat/completions"]
     with Customer(site.port) as before:
-        time.sleep(5)
+        time.sleep(10)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     with Customer(site.port) as customer:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS + 30)
@@ -109,7 +110,7 @@ def test_service_goes_on(site: Nginx, tmp_path: Path, attack: str):
     assert "slow HTTP test status" in done.stdout
     assert asked > 500
     assert served >= 0.999, customer.failures
-    assert customer.p99() < 0.5
+    assert customer.p99() < 2 * before.p99()
 
 
 # ---------------------------------------------------------------- slow readers of long streams
