@@ -158,6 +158,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         try:
             kept = self.handle(conn)
         finally:
+            self._unfinished.remove(conn)
             if kept is _CARRIED:
                 self._handed.append(None)
                 self._wake()
@@ -167,7 +168,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _close(self, conn: Any) -> None:
-        self._unfinished.remove(conn)
         conn.close(graceful=True)
         self._closed.append(None)
         self._wake()
