@@ -39,7 +39,7 @@ def test_there_are_no_descriptors_left(short: Gateway):
     (worker,) = short.workers
     with ExitStack() as stack:
         # Those who find none for the way to the upstream ...
-        model = "one/ok,tokens=100,pause=0.03"
+        model = "one/ok,tokens=100,pause=0.02"
         streams = [stack.enter_context(open_stream(short.port, KEY, model)) for _ in range(LIMIT // 2)]
         served = [stream for stream in streams if stream.status == 200]
         refused = [Answer(one.status, one.headers, one.read()) for one in streams if one.status != 200]

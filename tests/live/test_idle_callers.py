@@ -69,7 +69,7 @@ def test_those_who_do_not_finish_make_room_for_others(server: Gateway, say: byte
 
 def test_a_slow_head_is_waited_for_while_there_is_room(server: Gateway):
     with callers(server.port, 1, REQUEST[:10]) as (sock,):
-        time.sleep(2.5)
+        time.sleep(1.5)
         sock.sendall(REQUEST[10:])
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
     assert until(lambda: waits(server) < 1)
