@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -178,6 +179,8 @@ def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, s
         f"{len(refused)}: p99 {1000 * refusal:.1f} ms; /health {len(health.times)} times: "
         f"p99 {1000 * p99(health.times):.1f} ms; normal after {late:.1f} s"
     )
+    slow = Counter((one.kind, int(one.due - began)) for one in refused if one.answered > 0.1)
+    print(f"refused after more than 100 ms, by kind and second: {dict(slow)}")
     assert goodput >= 0.9 * capacity
     assert {one.status for one in refused} == {503}
     assert refusal < 0.1
