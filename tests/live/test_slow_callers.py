@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 SECONDS = 40
 #: slowhttptest: heads, bodies and reads that take for ever, on 1000 connections, 200 new ones a second. It
-#: takes a third of a core, which is not its own here: so it gets what others leave.
+#: takes most of a core, which it would not have of this machine: so it gets what others leave.
 COMMON = ["nice", "-n", "19", "slowhttptest", "-c", "1000", "-r", "200", "-l", str(SECONDS), "-p", "3"]
 ATTACKS = {
     "heads": ["-H", "-i", "5", "-x", "24"],
