@@ -1,4 +1,4 @@
-"""Two ways in which connections of some leave none for others, and what a worker does about them.
+"""Callers who do not get as far as a view: such as would leave no room for others, and their records.
 
 A head that does not go on holds the thread that reads it. And where there is no descriptor left, accepting
 fails: gunicorn's worker ends then, and every stream with it.
@@ -11,6 +11,9 @@ import socket
 from contextlib import suppress
 
 from .connection import Connection
+from .core import Ids
+from .errors import GatewayError
+from .record import Record
 
 #: For how long a head may be on its way when threads are wanted, seconds.
 PATIENCE = 1.0
@@ -69,3 +72,9 @@ class Spare:
     def _keep(self) -> None:
         with suppress(OSError):  # another thread was faster
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def unseen(error: GatewayError, status: int, request_id: str) -> Record:
+    """What is known of a request that no view has seen: next to nothing."""
+    ids = Ids(request=request_id, trace=request_id, traceparent="")
+    return Record(ids=ids, key=None, method=None, path=None, status=status, code=error.code, seconds=0.0)

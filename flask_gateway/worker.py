@@ -25,12 +25,10 @@ from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .connection import Connection, NotHttp, Response, refusal, write_error
-from .core import Ids
-from .doorstep import Spare, Unfinished
-from .errors import NO_DESCRIPTOR, GatewayError, InternalError, Overloaded, ServerShutdown
+from .doorstep import Spare, Unfinished, unseen
+from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .quiet import is_no_timeout
-from .record import Record
 from .relay import Relay
 from .reply import Reply
 
@@ -241,16 +239,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _write_error(self, sock: socket.socket, status: int, reason: str, message: str) -> None:
         """What is no HTTP is a request, too: it has its line in the log, and is counted."""
         request_id = write_error(sock, status, reason, message)
-        if status != InternalError.status:  # a failure of ours came after the request, which was recorded
-            self._record(NotHttp(""), status, request_id)
-
-    def _record(self, error: GatewayError, status: int, request_id: str) -> None:
-        """A request that no view saw. Nothing of it is known."""
-        if self.gateway is not None:
-            ids = Ids(request=request_id, trace=request_id, traceparent="")
-            self.gateway.recorded.tell(
-                Record(ids=ids, key=None, method=None, path=None, status=status, code=error.code, seconds=0.0)
-            )
+        # A failure of ours comes after the request was recorded.
+        if self.gateway is not None and status != InternalError.status:
+            self.gateway.recorded.tell(unseen(NotHttp(""), status, request_id))
 
     # ---------------------------------------------------------------- on the main thread
 
@@ -298,7 +289,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             time.sleep(ROOM)
         elif self.gateway is not None:
             self.gateway.metrics.shed("descriptors")
-            self._record(error, error.status, request_id)
+            self.gateway.recorded.tell(unseen(error, error.status, request_id))
 
     def enqueue_req(self, conn: Any) -> None:
         self._unfinished.add(conn, time.monotonic())

@@ -44,9 +44,15 @@ def test_there_are_no_descriptors_left(short: Gateway):
         served = [stream for stream in streams if stream.status == 200]
         refused = [Answer(one.status, one.headers, one.read()) for one in streams if one.status != 200]
         # ... and when silent ones have taken the last, those who find none for themselves.
-        for _ in range(8):
+        unaccepted: list[Answer] = []
+        for _ in range(LIMIT):
             stack.enter_context(socket.create_connection(("127.0.0.1", short.port))).sendall(b"G")
-        unaccepted = [ask(short.port, "GET", "/health") for _ in range(8)]
+            answer = ask(short.port, "GET", "/health")
+            if answer.status != 200:
+                unaccepted.append(answer)
+            if len(unaccepted) == 3:
+                break
+        assert len(unaccepted) == 3
         for answer in [*refused, *unaccepted]:
             assert (answer.status, answer.error["code"]) == (503, "overloaded")
             assert answer.headers["retry-after"] == "1"
@@ -58,7 +64,7 @@ def test_there_are_no_descriptors_left(short: Gateway):
     assert until(lambda: ask(short.port, "GET", "/health").status == 200)
     assert short.workers == [worker]
     assert short.chat("one/ok").status == 200
-    shed = figures(short, "shed_total", "reason")["descriptors"]
-    assert 8 <= shed <= 16  # some of the silent ones, too
-    assert figures(short, "requests_total", "status")["503"] == len(refused) + shed
-    assert short.stderr.count('"code":"overloaded"') == len(refused) + shed
+    counted = figures(short, "requests_total", "status")["503"]
+    assert counted >= len(refused) + len(unaccepted)  # and some of the silent ones
+    assert counted == short.stderr.count('"code":"overloaded"')
+    assert len(unaccepted) <= figures(short, "shed_total", "reason")["descriptors"] <= counted
