@@ -92,7 +92,7 @@ def main() -> None:
         for file in list(Path(folder).glob("*_0.db")):
             for slot in range(1, 4):
                 shutil.copy(file, file.with_name(file.name.replace("_0.db", f"_{slot}.db")))
-        now = Standing({("llama", ""): 0, ("openai", ""): 0}, {}, False)
+        now = Standing({("llama", ""): 0, ("openai", ""): 0}, False, time.time())
         figures = [cpu(lambda: exposition(metrics.families, now), 20) for _ in range(options.rounds)]
         print(f"{'a scrape, four workers':28}{statistics.median(figures):8.0f} µs")
     finally:

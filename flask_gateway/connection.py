@@ -19,7 +19,7 @@ from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
-from .errors import CallerError
+from .errors import CallerError, GatewayError
 from .sockets import has_unread, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
@@ -146,16 +146,28 @@ class NotHttp(CallerError):
     code = "bad_request"
 
 
-def write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
+def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
+    """A whole answer, for those whom no view answers. Its connection is not kept.
+
+    :param status: with its reason.
+    """
+    body = msgspec.json.encode(error.envelope())
+    wait = "" if error.retry_after is None else f"Retry-After: {error.retry_after:.0f}\r\n"
+    head = (
+        f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{wait}x-request-id: {request_id}\r\n"
+        f"x-gateway-error-origin: {error.origin}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def write_error(sock: socket.socket, status: int, reason: str, message: str) -> str:
     """Answer what gunicorn refuses, in the envelope of all other refusals.
 
     :param message: gunicorn's, which may quote the caller.
+    :return: the id that the request was given.
     """
     error = NotHttp(f"{reason}: {message[:200]}" if message else f"{reason}.")
-    body = msgspec.json.encode(error.envelope())
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nx-request-id: {os.urandom(16).hex()}\r\n"
-        f"x-gateway-error-origin: {error.origin}\r\n\r\n"
-    )
-    util.write_nonblock(sock, head.encode("ascii") + body)
+    request_id = os.urandom(16).hex()
+    util.write_nonblock(sock, refusal(error, f"{status} {reason}", request_id))
+    return request_id

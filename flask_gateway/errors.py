@@ -9,9 +9,13 @@ Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar
+
+#: How a system call fails for want of descriptors, of this process or of the machine: nobody else's fault.
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Verdict(Enum):

@@ -26,6 +26,7 @@ _PROMPTS = ("messages", "prompt", "input", "query")
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed.
 
+    :param method: and :param path: ``None`` of what could not be read.
     :param route: the path's pattern as it is served; ``None`` where nothing is served.
     :param served: what the upstream that answered calls the model.
     :param outcome: the verdict on a call; ``None`` when no call was made of the request.
@@ -38,8 +39,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     ids: Ids
     key: str | None
-    method: str
-    path: str
+    method: str | None
+    path: str | None
     status: int
     seconds: float
     route: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
@@ -62,10 +63,10 @@ class Gateway(msgspec.Struct, frozen=True):
     watcher: Watcher
     underway: UnderWay
     draining: threading.Event
-    #: The upstreams whose calls under way are counted.
-    counted: frozenset[str]
     #: The longest that a call may take, seconds, however many upstreams it is tried on.
     longest: float
+    #: When it was made of its settings, seconds since the epoch.
+    built: float
 
     @property
     def service(self) -> Service:
@@ -135,8 +136,8 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
         watcher=WATCHER,
         underway=underway,
         draining=DRAINING,
-        counted=_balanced(settings) | {one.name for one in settings.upstreams if one.max_in_flight},
         longest=max(place.clocks.total for place in places.values()),
+        built=time.time(),
     )
 
 

@@ -26,8 +26,9 @@ from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import gthread
 
-from .connection import Connection, Response, write_error
-from .errors import ServerShutdown
+from .connection import Connection, NotHttp, Response, refusal, write_error
+from .doorstep import Spare, Unfinished, unseen
+from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .quiet import is_no_timeout
 from .relay import Relay
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 #: How long before the server's patience is over the calls still under way are ended, seconds.
 LAST_WORDS = 5.0
+_NO_DESCRIPTOR = "This server has as many connections open as it may have. Try again in a moment."
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How many new objects there may be before they are looked through for garbage, and how seldom the older
 #: ones are. Calls leave next to no cycles behind; Python's own 700 has them looked at several times each.
@@ -104,9 +106,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         #: Until when no connection is taken.
         self._shut_until = 0.0
         self._beat = 0.0
+        self._unfinished = Unfinished()
 
     def init_process(self) -> None:
         self.log.error_log.addFilter(is_no_timeout)
+        util.write_error = self._write_error  # gunicorn takes it by its name in this module
+        self._spare = Spare()
         super().init_process()
 
     def get_thread_pool(self) -> Threads:
@@ -152,6 +157,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
         self.gateway.metrics.turn(self.gateway.watcher.longest_turn())
+        self.gateway.metrics.inflight(self.gateway.underway.standing(time.monotonic()))
 
     # ---------------------------------------------------------------- on a thread of the pool
 
@@ -161,6 +167,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         try:
             kept = self.handle(conn)
         finally:
+            self._unfinished.remove(conn)
             if kept is _CARRIED:
                 self._handed.append(None)
                 self._wake()
@@ -214,6 +221,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 self.gateway.underway.let_go()
 
     def _answer(self, req: Any, conn: Any) -> Any:
+        self._unfinished.remove(conn)
         resp = None
         try:
             resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
@@ -261,6 +269,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
         return keepalive if keepalive is _CARRIED else super()._keepalive_after(conn, keepalive)
 
+    def _write_error(self, sock: socket.socket, status: int, reason: str, message: str) -> None:
+        """What is no HTTP is a request, too: it has its line in the log, and is counted."""
+        request_id = write_error(sock, status, reason, message)
+        # A failure of ours comes after the request was recorded.
+        if self.gateway is not None and status != InternalError.status:
+            self.gateway.recorded.tell(unseen(NotHttp(""), status, request_id))
+
     # ---------------------------------------------------------------- on the main thread
 
     def _count(self) -> None:
@@ -284,6 +299,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another worker has it, or nobody wants it any more
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            self._refuse(listener)
+            return
         self.nr_conns += 1
         self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
 
@@ -293,7 +313,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._names[fd] = listener.getsockname()
         return self._names[fd]
 
+    def _refuse(self, listener: Any) -> None:
+        """There is no descriptor for the next connection: it is told so, or at least waited for."""
+        error = Overloaded(_NO_DESCRIPTOR, retry_after=1.0)
+        request_id = os.urandom(16).hex()
+        answer = b"" if self.cfg.is_ssl else refusal(error, "503 Service Unavailable", request_id)
+        if not self._spare.refuse(listener, answer):
+            time.sleep(ROOM)
+        elif self.gateway is not None:
+            self.gateway.metrics.shed("descriptors")
+            self.gateway.recorded.tell(unseen(error, error.status, request_id))
+
     def enqueue_req(self, conn: Any) -> None:
+        self._unfinished.add(conn, time.monotonic())
         self.tpool.submit(self._serve, conn)
 
     def _crowd(self, gateway: Gateway) -> Crowd:
@@ -318,7 +350,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         self._count()
         if not self._accepting:
-            timeout = min(timeout, max(self._shut_until - time.monotonic(), 0.001), ROOM)
+            now = time.monotonic()
+            timeout = min(timeout, max(self._shut_until - now, 0.001), ROOM)
+            for _ in range(self._unfinished.cut(now)):
+                if self.gateway is not None:
+                    self.gateway.metrics.shed("unfinished")
         super().wait_for_and_dispatch_events(timeout)
         self._count()
 
@@ -353,6 +389,5 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
 
-# gunicorn takes both by their names in its own modules.
+# gunicorn takes it by its name in its own module.
 gthread.TConn = Connection
-util.write_error = write_error

@@ -24,6 +24,7 @@ FLOORS = {
     "quiet": 6,
     "connection": 6,
     "threads": 6,
+    "doorstep": 6,
     "selftest": 6,
     "doctor": 6,
     "explain": 6,

@@ -35,7 +35,7 @@ from flask_gateway.reply import Reply
 from flask_gateway.stores.memory import MemoryStore
 
 ROOT = Path(__file__).parent.parent
-NOW = Standing({("llama", ""): 1, ("llama", "llama-3"): 2}, {"llama": 3}, True)
+NOW = Standing({("llama", ""): 1, ("llama", "llama-3"): 2}, True, 1e9)
 
 #: By the name of the series and its labels.
 Figures = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -172,8 +172,8 @@ def test_long_answers_have_buckets_of_their_own(counted: Counted) -> None:
 
 def test_how_things_stand(counted: Counted) -> None:
     assert counted.of("breaker_state") == {("", "llama"): 1, ("llama-3", "llama"): 2}
-    assert counted.of("inflight") == {("llama",): 3}
     assert counted.of("store_degraded") == {(): 1}
+    assert counted.of("config_timestamp_seconds") == {(): 1e9}
 
 
 def test_what_others_report(counted: Counted) -> None:
@@ -190,6 +190,18 @@ def test_what_others_report(counted: Counted) -> None:
     assert counted.of("shed_total") == {("threads",): 1}
     assert counted.of("config_reload_total") == {("failure",): 1, ("success",): 0}
     assert counted.of("breaker_transitions_total") == {("closed", "", "open", "llama"): 1}
+
+
+def test_what_is_under_way_and_since_when(counted: Counted) -> None:
+    counted.metrics.inflight([("llama", 0.5), ("llama", 700.0), ("openai", 60.0), ("", 4000.0)])
+    assert counted.of("inflight") == {("llama",): 2, ("openai",): 1}
+    ages = {age: figure for (age,), figure in counted.of("inflight_age_seconds_bucket").items()}
+    assert [ages[age] for age in ("1.0", "30.0", "60.0", "600.0", "1800.0", "3600.0", "+Inf")] == [
+        1, 1, 2, 2, 3, 3, 4
+    ]  # fmt: skip
+    counted.metrics.inflight([])
+    assert counted.of("inflight") == {("llama",): 0, ("openai",): 0}
+    assert set(counted.of("inflight_age_seconds_bucket").values()) == {0}
 
 
 def test_a_breaker_tells_of_each_change_of_phase_once(store: MemoryStore, clock: Any) -> None:
@@ -414,6 +426,7 @@ def touched() -> Figures:
     )
     counted.metrics.shed("threads")
     counted.metrics.breaker_changed("llama", None, "closed", "open")
+    counted.metrics.inflight([("llama", 1.0)])
     return counted.figures()
 
 

@@ -93,6 +93,12 @@ class UnderWay:
         """How many threads are held."""
         return len(self._holders)
 
+    def standing(self, now: float) -> list[tuple[str, float]]:
+        """Of each call the upstream that is at work on it, empty if none is, and its age in seconds."""
+        with self._lock:
+            entries = list(self._calls.values())
+        return [(one.upstream or "", now - one.call.started) for one in entries]
+
     def admit(self, call: Call) -> UnderWayPermit:
         """:raises Overloaded: there is as much under way as there may be."""
         refusal = self._enter(call)
@@ -151,12 +157,13 @@ class UnderWay:
         """Whether an upstream may be put to work on the call."""
         with self._lock:
             entry = self._calls.get(id(call.cancellation))
-            if entry is None or entry.thread is None:
+            if entry is None:
                 return True
-            if self._by_upstream[upstream] >= self._most[1]:
-                return False
+            if entry.thread is not None:
+                if self._by_upstream[upstream] >= self._most[1]:
+                    return False
+                self._by_upstream[upstream] += 1
             entry.upstream = upstream
-            self._by_upstream[upstream] += 1
             return True
 
     def leave(self, call: Call) -> None:

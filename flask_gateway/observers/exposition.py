@@ -18,13 +18,13 @@ class Standing(msgspec.Struct, frozen=True):
 
     :param breakers: 0 closed, 1 open, 2 half open; by upstream and model, the model empty when it is about
         all of the upstream.
-    :param inflight: calls under way, of the upstreams where they are counted.
     :param degraded: whether other state answers for the store, as the worker sees it that is asked.
+    :param configured: when that worker took the settings in force, seconds since the epoch.
     """
 
     breakers: Mapping[tuple[str, str], int]
-    inflight: Mapping[str, int]
     degraded: bool
+    configured: float
 
 
 def exposition(families: Families, standing: Standing) -> bytes:
@@ -47,13 +47,10 @@ class _Now(Collector):
         )
         for names, phase in self._standing.breakers.items():
             state.add_metric(names, phase)
-        inflight = GaugeMetricFamily(
-            "gateway_inflight",
-            "Calls under way at an upstream, where they are counted.",
-            labels=["upstream"],
-        )
-        for upstream, calls in self._standing.inflight.items():
-            inflight.add_metric([upstream], calls)
         degraded = GaugeMetricFamily("gateway_store_degraded", "Whether other state answers for the store.")
         degraded.add_metric([], self._standing.degraded)
-        yield from (state, inflight, degraded)
+        configured = GaugeMetricFamily(
+            "gateway_config_timestamp_seconds", "When the settings in force were taken."
+        )
+        configured.add_metric([], self._standing.configured)
+        yield from (state, degraded, configured)

@@ -7,6 +7,7 @@ out, so a worker that is killed takes none along. ``docs/observability.md`` expl
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -18,6 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 #: Seconds. A long answer of a reasoning model takes many minutes.
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
+#: Of calls under way.
+AGES = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, math.inf)
 OVERHEADS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 TURNS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
@@ -54,7 +57,7 @@ def directory() -> str | None:
     return _directory
 
 
-Family = TypeVar("Family", Counter, Histogram)
+Family = TypeVar("Family", Counter, Histogram, Gauge)
 
 
 class Series(Generic[Family]):
@@ -72,6 +75,10 @@ class Series(Generic[Family]):
         if found is None:
             found = self._found[labels] = self.family.labels(*labels) if labels else self.family
         return found
+
+    def known(self) -> list[tuple[str, ...]]:
+        """The values of the labels that there are series of."""
+        return list(self._found)
 
 
 class Families:
@@ -121,6 +128,10 @@ class Families:
         self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
         self.streams_live = self._gauge("streams_live", "Streams under way now.")
         self.turns = self._histogram("relay_turn_seconds", "The longest turn of each second.", TURNS)
+        self.inflight = Series(self._gauge("inflight", "Calls under way at an upstream now.", "upstream"))
+        self.ages = Series(
+            self._gauge("inflight_age_seconds_bucket", "Calls under way now, no older than le seconds.", "le")
+        )
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Series[Counter]:
         return Series(Counter(f"gateway_{name}", help_text, labels, registry=self.registry))
@@ -132,9 +143,11 @@ class Families:
             Histogram(f"gateway_{name}", help_text, labels, buckets=buckets, registry=self.registry)
         )
 
-    def _gauge(self, name: str, help_text: str) -> Gauge:
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         # Of the living workers: what a dead one last said of itself is removed by the master.
-        return Gauge(f"gateway_{name}", help_text, multiprocess_mode="livesum", registry=self.registry)
+        return Gauge(
+            f"gateway_{name}", help_text, labels, multiprocess_mode="livesum", registry=self.registry
+        )
 
 
 families = cache(Families)

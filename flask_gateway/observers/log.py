@@ -39,8 +39,8 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     request_id: str
     trace_id: str
     key: str | None = None
-    method: str
-    path: str
+    method: str | None = None
+    path: str | None = None
     stream: bool = False
     model: str | None = None
     served: str | None = None

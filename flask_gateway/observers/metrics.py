@@ -7,13 +7,15 @@ an event, and one that would add zero is not made.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection
 from itertools import pairwise
 
 from ..core import Attempt
 from ..errors import known_codes
 from ..record import Record
-from .families import Families
+from .families import AGES, Families
 
 #: What a label says of whatever is not configured, or not ours.
 OTHER = "other"
@@ -61,6 +63,16 @@ class Metrics:
     def turn(self, longest: float) -> None:
         """Of the thread that carries streams, since the last time. Seconds."""
         self.families.turns().observe(longest)
+
+    def inflight(self, calls: Collection[tuple[str, float]]) -> None:
+        """Of this worker, now: of each call its upstream and its age in seconds."""
+        asked = Counter(self._upstream(upstream) for upstream, _ in calls)
+        shown = self.families.inflight.known()  # such among them as settings do not name any more
+        for upstream in {*self._upstreams, *asked, *(name for (name,) in shown)} - {""}:
+            self.families.inflight(upstream).set(asked[upstream])
+        for age in AGES:
+            label = "+Inf" if age == math.inf else str(age)
+            self.families.ages(label).set(sum(old <= age for _, old in calls))
 
     def breaker_changed(self, upstream: str, model: str | None, before: str, after: str) -> None:
         self.families.transitions(upstream, model or "", before, after).inc()

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from ..errors import NO_DESCRIPTOR
 from ..sockets import is_quiet, send_all, wait_at_most
 from .exchange import Exchange
 from .response import Response, read_response
@@ -56,8 +57,12 @@ class Line:
         with self._lock:
             if self._holder is hold and self._fd >= 0:
                 self._cut = True
-                with suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as twin:
-                    twin.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):
+                    twin = socket.socket(fileno=self._fd)  # no further descriptor: there may be none left
+                    try:
+                        twin.shutdown(socket.SHUT_RDWR)
+                    finally:
+                        twin.detach()
 
     def take_back(self, hold: Hold | None) -> bool:
         """Whether it is whole. From now on nobody cuts it, if it was this one's, or whoever has it."""
@@ -136,6 +141,8 @@ class _Lined:
                 failure = error
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, "timed out") from failure
+        if failure.errno in NO_DESCRIPTOR:
+            raise failure  # which is not the upstream's fault
         raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
 
     def _connected(self, sock: socket.socket, address: Any, until: float) -> socket.socket:

@@ -23,7 +23,15 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from ..core import Timekeeper
-from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamUnreachable
+from ..errors import (
+    NO_DESCRIPTOR,
+    GatewayError,
+    Overloaded,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamUnreachable,
+)
 from .connections import Adapter, sending
 from .exchange import Exchange
 from .response import READ_SIZE, Response
@@ -233,6 +241,8 @@ def unanswered(error: BaseException, exchange: Exchange) -> GatewayError:
     if exchange.error is not None:
         return exchange.error
     upstream = exchange.upstream
+    if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
+        return Overloaded("This server has as many connections open as it may have.", retry_after=1.0)
     causes = list(_causes(error))
     if _timed_out(causes):
         return exchange.timed_out()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 
 from ..errors import UnknownUrl
-from ..guards.bulkhead import upstream_key
 from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
 from ..stores.fallback import FallbackStore
@@ -30,6 +29,6 @@ def _standing() -> Standing:
     breakers = [breaker.status() for breaker in found.breakers]
     return Standing(
         breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
-        inflight={name: found.slots.taken(upstream_key(name)) for name in found.counted},
         degraded=store.degraded if isinstance(store, FallbackStore) else False,
+        configured=found.built,
     )

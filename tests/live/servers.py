@@ -20,6 +20,13 @@ from .wire import PROMPT, Answer, ask
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+#: Runs a command with a descriptor as systemd hands over a socket: sd_listen_fds(3).
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
@@ -86,6 +93,7 @@ class Gateway:
 
     :param key: sent with every request that does not bring its own credentials.
     :param wrap: a command that runs the server's. :param options: for gunicorn, on its command line.
+    :param listener: a socket that listens already, and is handed over as by systemd.
     """
 
     def __init__(
@@ -95,9 +103,12 @@ class Gateway:
         env: dict[str, str],
         wrap: Sequence[str] = (),
         options: Sequence[str] = (),
+        listener: socket.socket | None = None,
     ) -> None:
         self.key = key
-        self.port = free_port()
+        self.port = listener.getsockname()[1] if listener else free_port()
+        if listener:
+            wrap = [sys.executable, "-c", HAND_OVER, str(listener.fileno()), *wrap]
         self.url = f"http://127.0.0.1:{self.port}"
         self._errors = folder / f"gateway-{self.port}.err"
         keys = {value for name, value in env.items() if name.endswith(("_API_KEY", "_API_KEYS"))}
@@ -111,13 +122,14 @@ class Gateway:
             "GATEWAY_GRACEFUL_SECONDS": "5",
         }
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with self._errors.open("wb") as stderr:
+        with self._errors.open("ab" if listener else "wb") as stderr:
             self._process = subprocess.Popen(
                 [*wrap, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *options, "wsgi:app"],
                 cwd=ROOT,
                 env={**kept, **settings, **env},
                 stdout=stderr,
                 stderr=stderr,
+                pass_fds=[listener.fileno()] if listener else [],
             )
         ended_or_up = until(lambda: self._process.poll() is not None or self._answers())
         if not ended_or_up or self._process.poll() is not None:

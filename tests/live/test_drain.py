@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +84,85 @@ def test_calls_keep_coming_through_a_reload(start_gateway, scripted: Upstream):
         statuses = [status for one in asking for status in one.result()]
     assert set(statuses) == {200}
     assert len(statuses) > 20
+
+
+# ---------------------------------------------------------------- again and again, under load
+
+#: Streams of 1.5 s, and such as outlast every process: calls are ended half way through this grace.
+GRACE, SHORT, LONG = 8, "one/ok,tokens=30,pause=0.05", "one/ok,tokens=1500,pause=0.05"
+
+
+class Crowd:
+    """Callers who ask again and again: 25 for each kind of stream, four for whole answers."""
+
+    def __init__(self, port: int) -> None:
+        self.ends: dict[str, Counter[str]] = {SHORT: Counter(), LONG: Counter(), "call": Counter()}
+        self.over = threading.Event()
+        self._port = port
+        kinds = [SHORT, LONG] * 25 + ["call"] * 4
+        self._threads = [threading.Thread(target=self._ask, args=(kind,)) for kind in kinds]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _ask(self, kind: str) -> None:
+        while not self.over.is_set():
+            self.ends[kind][self._call(kind)] += 1
+
+    def _call(self, kind: str) -> str:
+        begun = ""
+        try:
+            model = "one/ok,first=0.05" if kind == "call" else kind
+            with open_stream(self._port, KEY, model, stream=kind != "call") as stream:
+                if stream.status != 200:
+                    return f"{stream.status}: {stream.read()!r}"
+                begun = "begun, "
+                if kind == "call":
+                    return "well" if stream.read().endswith(b"}") else "cut"
+                for _, data in stream.events():
+                    if data == "[DONE]":
+                        return "well"
+                    if self.over.is_set() and kind == LONG:
+                        return "left"
+                    last = data
+                return str(json.loads(last).get("error", {}).get("code", "cut"))
+        except (OSError, HTTPException) as error:
+            return f"{begun}{error!r}"
+
+
+@pytest.mark.soak
+def test_twenty_reloads_and_five_restarts_with_fifty_streams(tmp_path: Path, scripted: Upstream):
+    env = {
+        "GATEWAY_API_KEYS": KEY,
+        "GATEWAY_UPSTREAMS": f"one={scripted.url}",
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": "0",
+        "GATEWAY_REQUEST_TIMEOUT_SECONDS": "60",
+        "GATEWAY_GRACEFUL_SECONDS": str(GRACE),
+    }
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        gateway = Gateway(tmp_path, KEY, env, listener=listener)
+        crowd = Crowd(gateway.port)
+        try:
+            for number in range(20):
+                time.sleep(1)
+                gateway.reload()
+                print(f"reload {number + 1}: {crowd.ends}")
+            for number in range(5):
+                time.sleep(2)
+                gateway.stop()
+                gateway = Gateway(tmp_path, KEY, env, listener=listener)
+                print(f"restart {number + 1}: {crowd.ends}")
+            time.sleep(2)
+        finally:
+            crowd.stop()
+            gateway.stop()
+    for kind, ends in crowd.ends.items():
+        allowed = {"well", "left", "server_shutdown"} if kind == LONG else {"well"}
+        assert set(ends) <= allowed, (kind, ends)
+    assert crowd.ends[LONG]["server_shutdown"] >= 25 * 20
+    assert crowd.ends[SHORT]["well"] > 25 * 20
+    assert crowd.ends["call"]["well"] > 200

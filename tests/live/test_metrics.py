@@ -19,7 +19,7 @@ import pytest
 
 from .conftest import MANY, StartGateway
 from .servers import Gateway, Upstream, until
-from .wire import PROMPT, ask, open_stream
+from .wire import PROMPT, ask, open_stream, send_raw
 
 pytestmark = pytest.mark.live
 
@@ -122,6 +122,77 @@ def goes_on(stream: Iterator[tuple[float, str]]) -> bool:
 def reloaded(gateway: Gateway) -> int:
     gateway.reload()
     return 0
+
+
+def test_what_a_killed_worker_had_answered_is_counted(counted: Gateway) -> None:
+    """Killed in the middle of many requests: each answer is counted once, and of those that were not
+    answered at most each."""
+
+    def ask_once(number: int) -> str:
+        try:
+            if number % 2:
+                return str(counted.chat("mock").status)
+            with open_stream(counted.port, counted.key, "mock") as stream:
+                return str(stream.status) if stream.data()[-1] == "[DONE]" else "cut"
+        except (OSError, http.client.HTTPException, IndexError):
+            return "cut"
+
+    for _ in range(2):
+        before = figures(counted, "requests_total", "status")["200"]
+        streams = figures(counted, "stream_outcomes_total", "outcome")["complete"]
+        victim = counted.workers[0]
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask_once, number) for number in range(300)]
+            assert until(lambda asked=asked: sum(one.done() for one in asked) > 100)
+            os.kill(victim, signal.SIGKILL)
+            said = [one.result() for one in asked]
+        assert until(lambda victim=victim: len(counted.workers) == 2 and victim not in counted.workers)
+        answered, cut = said.count("200"), said.count("cut")
+        assert answered + cut == 300
+        assert cut < 20  # what was under way or waited at the worker that was killed
+        after = figures(counted, "requests_total", "status")
+        assert answered <= after["200"] - before <= answered + cut
+        whole = said[::2].count("200")
+        assert (
+            whole
+            <= figures(counted, "stream_outcomes_total", "outcome")["complete"] - streams
+            <= whole + said[::2].count("cut")
+        )
+        assert set(after) == {"200"}
+
+
+def test_what_is_under_way_is_shown_and_then_no_more(counted: Gateway) -> None:
+    def shown() -> tuple[float, float, float]:
+        ages = figures(counted, "inflight_age_seconds_bucket", "le")
+        inflight = figures(counted, "inflight", "upstream")["scripted"]
+        return inflight, figures(counted, "streams_live")[""], ages["10.0"]
+
+    with ExitStack() as stack:
+        for _ in range(4):
+            model = "scripted/ok,tokens=1000,pause=0.02"
+            stream = stack.enter_context(open_stream(counted.port, counted.key, model))
+            next(stream.events())
+        assert until(lambda: shown() == (4, 4, 4), 5), shown()
+    assert until(lambda: shown() == (0, 0, 0), 5), shown()
+
+
+def test_what_is_no_http_is_counted_and_logged_too(counted: Gateway) -> None:
+    refused = {
+        400: [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n"],
+        414: [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+        431: [b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100 + b"\r\n"],
+        501: [b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n"],
+    }
+    for status, requests in refused.items():
+        for request in requests:
+            answer = send_raw(counted.port, request)
+            assert (answer.status, answer.error["code"]) == (status, "bad_request")
+            line = counted.logged(answer.headers["x-request-id"])
+            assert (line["status"], line["code"]) == (status, "bad_request")
+            assert not {"method", "path", "key"} & set(line)
+    assert figures(counted, "requests_total", "route", "status", "code") == {
+        f"other {status} bad_request": len(requests) for status, requests in refused.items()
+    }
 
 
 def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from .conftest import KEY, MANY, StartGateway
+from .load import Health, Seen, arrivals, call, in_turns, p99
 from .servers import Gateway, Upstream, until
 from .wire import open_stream
 
 OTHER = "live-other-key"
 
 
-def both_have_begun(gateway: Gateway) -> None:
+def both_have_begun(gateway: Gateway, threads: int = 16) -> None:
     """Both workers serve; or else one of them would be full alone."""
     figures = lambda: gateway.ask("GET", "/metrics", x_api_key="").body.decode()  # noqa: E731
-    assert until(lambda: "\ngateway_threads_limit 16.0" in figures())
+    assert until(lambda: f"\ngateway_threads_limit {threads}.0" in figures())
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,59 @@ def test_what_has_waited_in_front_for_too_long_is_not_begun(small: Gateway, upst
     assert not upstream.requests()
     assert small.ask("POST", path, body, x_request_start=f"t={time.time() - 0.1:.3f}").status == 200
     assert small.ask("POST", path, body, x_request_start="yesterday").status == 200
+
+
+# ---------------------------------------------------------------- three times the capacity
+
+#: Calls that wait for their upstream, and streams whose events are far apart. The load is made on the same
+#: two cores, so what fills up must be threads and places, not the processor: 24 calls and 40 streams at once.
+MIXED = [("call", "one/ok,first=1.2"), ("stream", "one/ok,tokens=20,pause=0.1")]
+FULL = [MIXED[0]] * 24 + [MIXED[1]] * 40
+#: What such a call takes when all is normal, and for how long the crowd comes, seconds.
+NORMAL, SECONDS = 1.7, 120
+
+
+def served(seen: list[Seen], since: float, until: float) -> float:
+    """Whole answers a second."""
+    return sum(one.whole and since <= one.ended < until for one in seen) / (until - since)
+
+
+@pytest.mark.soak
+def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, scripted: Upstream):
+    gateway = start_gateway(
+        GATEWAY_UPSTREAMS=f"one={scripted.url}",
+        GATEWAY_THREADS="16",
+        GATEWAY_MAX_STREAMS="20",
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="10",
+    )
+    both_have_begun(gateway, 32)
+    send = partial(call, gateway)
+    # The capacity: as many callers as there are places, each of whom asks again when it was answered.
+    began = time.monotonic()
+    capacity = served(in_turns(send, FULL, 22), began + 2, began + 22)
+    print(f"\ncapacity {capacity:.1f}/s")
+
+    began = time.monotonic()
+    with Health(gateway) as health:
+        crowd = arrivals(send, MIXED, 3 * capacity, SECONDS)
+    goodput = served(crowd, began + 2, began + SECONDS)
+    refused = [one for one in crowd if not one.whole]
+
+    over, after = began + SECONDS, arrivals(send, MIXED, capacity / 2, 6)
+    late = max((one.due - over for one in after if not one.whole or one.answered > NORMAL), default=0)
+    refusal = p99([one.answered for one in refused])
+    print(
+        f"came {len(crowd) / SECONDS:.1f}/s, served {goodput / capacity:.1%} of the capacity, refused "
+        f"{len(refused)}: p99 {1000 * refusal:.1f} ms; /health {len(health.times)} times: "
+        f"p99 {1000 * p99(health.times):.1f} ms; normal after {late:.1f} s"
+    )
+    slow = Counter((one.kind, int(one.due - began)) for one in refused if one.answered > 0.1)
+    print(f"refused after more than 100 ms, by kind and second: {dict(slow)}")
+    assert goodput >= 0.9 * capacity
+    assert {one.status for one in refused} == {503}
+    assert refusal < 0.1
+    assert not health.failures
+    assert p99(health.times) < 0.1
+    assert late < 5
