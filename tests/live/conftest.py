@@ -8,12 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from planted import LIVE_KEY, LIVE_UPSTREAM_KEY
 
 from .nginx import Nginx
 from .servers import Gateway, Upstream, free_port
 
-KEY = "live-caller-key"
-UPSTREAM_KEY = "live-upstream-key"
+KEY, UPSTREAM_KEY = LIVE_KEY, LIVE_UPSTREAM_KEY
 MANY = "1000000"
 #: Names under which the one scripted upstream is reached, so that what a test does to the state kept of
 #: an upstream (a pause that was asked for, a breaker that opened) touches no other test.
