@@ -112,13 +112,14 @@ def test_s2_the_time_of_a_refusal_tells_nothing_of_the_key(start_gateway: StartG
         ([f"X-API-Key: \xa0{KEY}".encode("latin-1")], 401),
     ],
 )
-def test_s3_no_two_ways_to_read_who_asks(gateway: Gateway, lines: list[bytes], status: int):
-    assert raw(gateway.port, *lines).status == status
+def test_s3_no_two_ways_to_read_who_asks(port: int, gateway: Gateway, lines: list[bytes], status: int):
+    # The proxy drops some of these headers, and refuses others.
+    assert raw(port, *lines).status in ((status,) if port == gateway.port else (400, 401))
 
 
-def test_s3_no_key_in_the_target(gateway: Gateway):
+def test_s3_no_key_in_the_target(port: int):
     for query in (f"api_key={KEY}", f"key={KEY}", f"access_token={KEY}"):
-        assert raw(gateway.port, target=f"GET /v1/models?{query}".encode()).status == 401
+        assert raw(port, target=f"GET /v1/models?{query}".encode()).status == 401
 
 
 DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/models/ /v1/./models /V1/models
@@ -129,19 +130,22 @@ DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/mod
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "HACK"])
-def test_s16_every_door_is_closed(gateway: Gateway, method: str):
+def test_s16_every_door_is_closed(port: int, gateway: Gateway, method: str):
     def status(path: str) -> int:
-        return raw(gateway.port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
+        return raw(port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
 
-    assert {path: status(path) for path in DOORS.split() if status(path) not in (400, 401)} == {}
-    assert status("/health") == (200 if method == "GET" else 401)
+    # TRACE ends at the proxy.
+    closed = (400, 405) if method == "TRACE" and port != gateway.port else (400, 401)
+    found = {path: status(path) for path in DOORS.split()}
+    assert {path: status for path, status in found.items() if status not in closed} == {}
+    assert status("/health") == (200 if method == "GET" else closed[-1])
 
 
 @pytest.mark.parametrize(
     "host", [b"evil.example", b"127.0.0.1", b"localhost", b"/health", b"", b"a/../health"]
 )
-def test_s16_no_host_opens_a_door(gateway: Gateway, host: bytes):
-    answer = send_raw(gateway.port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+def test_s16_no_host_opens_a_door(port: int, host: bytes):
+    answer = send_raw(port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     assert answer.status in (400, 401)
     assert b"evil.example" not in answer.body
 
@@ -180,8 +184,8 @@ def test_s20_an_address_that_guesses_is_not_listened_to(target: Gateway):
     "value",
     [b"a\xff\xfe", b"a\x7f", b"a%0d%0aSet-Cookie:x", b"x" * 8000, b"a\tb", "ü€".encode(), b'"};alert(1)'],
 )
-def test_s6_s26_no_header_comes_back_that_could_end_one(gateway: Gateway, upstream: Upstream, name, value):
-    answer = raw(gateway.port, bearer(KEY), name.encode() + b": " + value)
+def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Upstream, name, value):
+    answer = raw(port, bearer(KEY), name.encode() + b": " + value)
     assert answer.status in (200, 400)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
     assert answer.headers["x-request-id"].encode() != value
@@ -191,8 +195,8 @@ def test_s6_s26_no_header_comes_back_that_could_end_one(gateway: Gateway, upstre
 @pytest.mark.parametrize(
     "value", [b"a\r\nX-Injected: 1", b"a\nX-Injected: 1", b"a\rX-Injected: 1", b"a\0b", b"x" * MIB]
 )
-def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(gateway: Gateway, value: bytes):
-    answer = raw(gateway.port, bearer(KEY), b"x-request-id: " + value)
+def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(port: int, value: bytes):
+    answer = raw(port, bearer(KEY), b"x-request-id: " + value)
     assert answer.status in (200, 400, 431)
     assert "x-injected" not in answer.headers
     if answer.status == 200:
@@ -498,11 +502,11 @@ def test_s19_there_is_no_back_room(gateway: Gateway, path: str):
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/health", "/nothing"])
-def test_s21_no_other_site_may_ask(gateway: Gateway, path: str):
+def test_s21_no_other_site_may_ask(port: int, path: str):
     origin = [b"Origin: https://evil.example", b"Access-Control-Request-Method: POST"]
-    preflight = raw(gateway.port, *origin, target=f"OPTIONS {path}".encode())
+    preflight = raw(port, *origin, target=f"OPTIONS {path}".encode())
     assert preflight.status in (401, 404, 405)
-    asked = raw(gateway.port, *origin, bearer(KEY), target=f"GET {path}".encode())
+    asked = raw(port, *origin, bearer(KEY), target=f"GET {path}".encode())
     for answer in (preflight, asked):
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 
