@@ -44,9 +44,11 @@ def endless_head(exchange: Exchange, options: Options) -> None:
 
 
 def interim(exchange: Exchange, options: Options) -> None:
-    """Answers before the answer, without end."""
+    """Answers before the answer, without end: a thousand at once, or one and a ``pause``."""
+    pause = options.number("pause")
     while True:
-        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * (1 if pause else 1000))
+        exchange.wait(pause)
 
 
 def upgrade(exchange: Exchange, options: Options) -> None:
