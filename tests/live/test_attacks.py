@@ -362,6 +362,13 @@ def test_s11_a_forbidden_model_beside_an_allowed_one(strict: Gateway, upstream: 
     assert upstream.requests() == []
 
 
+@pytest.mark.parametrize("chain", [["forbidden"], ["mock", "forbidden"], ["scripted/ok", "mock/x"]])
+def test_s11_nor_one_in_the_callers_own_chain(strict: Gateway, upstream: Upstream, chain: list[str]):
+    answer = strict.chat("mock", fallbacks=chain, headers={"x_api_key": "key-narrow"})
+    assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")
+    assert upstream.requests() == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
