@@ -476,9 +476,10 @@ def strangers_leave_no_trace(gateway: Gateway, count: int) -> tuple[int, int]:
     )
     print(f"{live_keys(gateway) - before} KiB of shared state, which is in each of them")
     assert series(gateway) == known
-    assert first.memory + second.memory < 10_000_000
-    # A failed key is counted in one of 1024 places of 5 KiB; nothing else of a stranger is kept.
-    assert live_keys(gateway) - before <= 1024 * 5
+    assert first.memory + second.memory < 10 * MIB
+    # A failed key is counted in one of 1024 places of 5 KiB, which the store finds by pages of its own;
+    # nothing else of a stranger is kept.
+    assert live_keys(gateway) - before <= 1024 * 5 + 128
     return first.memory, second.memory
 
 
