@@ -49,10 +49,8 @@ def test_s15_nothing_that_is_named_is_gone_to():
     assert count == 0
 
 
-@pytest.mark.parametrize(
-    ("family", "address"), [("INET", "169.254.169.254"), ("INET", "192.0.2.1"), ("INET6", "2001:db8::1")]
-)
-def test_s15_what_is_gone_to_is_counted(family: str, address: str):
-    ask = f"import socket; socket.socket(socket.AF_{family}).connect_ex(('{address}', 80))"
-    count, _ = strays(f'{sys.executable} -c "{ask}"')
-    assert count == 1
+def test_s15_what_is_gone_to_is_counted():
+    places = [("INET", "169.254.169.254"), ("INET", "192.0.2.1"), ("INET6", "2001:db8::1")]
+    asks = [f"socket.socket(socket.AF_{family}).connect_ex(('{place}', 80))" for family, place in places]
+    count, _ = strays(f'{sys.executable} -c "import socket; {"; ".join(asks)}"')
+    assert count == len(places)
