@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from planted import KEY, UPSTREAM_KEY, Overheard, found_in, printed_by
 from stores_support import HandClock
 
 from flask_gateway import create_app
@@ -24,10 +25,8 @@ from flask_gateway.config import (
 from flask_gateway.core import Call, Caller, Ids, Operation
 from flask_gateway.stores.memory import MemoryStore
 
-#: Secrets that no test may find printed: see ``pytest_runtest_makereport`` below.
-KEY = "planted-caller-key-3f9a"
-UPSTREAM_KEY = "planted-upstream-key-77c1"
 AUTH = {"Authorization": f"Bearer {KEY}"}
+_overheard = Overheard()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,10 +35,18 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Whatever a test or what it runs has printed or logged: a secret in it fails the test."""
     report = yield
-    printed = "".join(text for _, text in report.sections)
-    if report.passed and (found := [secret for secret in (KEY, UPSTREAM_KEY) if secret in printed]):
+    found = found_in("".join(text for _, text in report.sections)) + _overheard.secrets()
+    if report.passed and found:
         report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_printed_has_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set up before all others, so that it ends when the last server has."""
+    with _overheard.listening():
+        yield
+    assert printed_by(tmp_path_factory.getbasetemp().rglob("*")) == []
 
 
 @pytest.fixture

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import builtins
+import http.client
 import io
 import json
+import logging
 import random
 import re
+import socket
+import ssl
 import string
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 import urllib3
+import werkzeug.exceptions
 from conftest import KEY, UPSTREAM_KEY, chat, make_settings
 from flask import Flask
+from hygiene_support import NAMES, TO_CALLER, TO_UPSTREAM
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -24,35 +32,11 @@ from hypothesis import strategies as st
 from flask_gateway import create_app
 from flask_gateway.config import CandidateSettings, KeySettings, ModelSettings
 from flask_gateway.upstreams.connections import Adapter
+from flask_gateway.web import chat as web_chat
 
 OTHER_KEY = "planted-other-key-51d2"
 NARROW_KEY = "planted-narrow-key-9e01"
 PATH = "/v1/chat/completions"
-
-#: All that an upstream ever learns of a request besides its body.
-TO_UPSTREAM = {
-    "content-type", "content-length", "accept", "accept-encoding", "user-agent", "authorization",
-    "x-request-id", "x-trace-id", "traceparent", "tracestate",
-}  # fmt: skip
-#: All that a caller ever learns of an answer besides its body.
-TO_CALLER = {
-    "content-type", "content-length", "cache-control", "x-accel-buffering", "x-request-id", "x-trace-id",
-    "x-gateway-upstream", "x-gateway-error-origin", "x-gateway-attempts", "x-gateway-retries",
-    "retry-after", "retry-after-ms",
-    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
-}  # fmt: skip
-
-#: What callers and upstreams might say in headers, to each other or to what stands between them.
-NAMES = re.findall(
-    r"\S+",
-    """Cookie Set-Cookie Server Via X-Powered-By X-Accel-Redirect X-Accel-Limit-Rate X-Sendfile Location
-openai-organization openai-project openai-version openai-processing-ms x-ratelimit-remaining-requests
-x-ratelimit-limit-tokens X-Forwarded-For X-Forwarded-Host X-Real-IP Forwarded Proxy-Authorization api-key
-X-Goog-Api-Key anthropic-version Connection Keep-Alive TE Trailer Upgrade Expect Origin Referer Date ETag
-Access-Control-Allow-Origin Strict-Transport-Security WWW-Authenticate Host Range If-None-Match
-x-request-id x-stainless-arch X-HTTP-Method-Override Content-Language x-envoy-upstream-service-time
-Accept-Language CF-Ray""",
-)
 
 
 class FakeUpstream:
@@ -253,3 +237,52 @@ def test_some_bodies_with_one_right_model_do_pass(read_by_upstream: Callable[...
     body = b'{"messages":[{"role":"user","content":"w"}],"m\\u006fdel":"fa\\u0073t","Model":"llama"}'
     assert ("model", "llama-3-8b-instruct") in read_by_upstream(body)
     assert read_by_upstream(body.replace(b'"Model":"llama"', b'"model":"llama"')) is None
+
+
+# ---------------------------------------------------------------- whatever fails, nobody learns how
+
+
+INSIDES = "http://10.0.0.7:8000/v1 /home/gateway/x.py line 7, in send; Bearer " + UPSTREAM_KEY
+
+
+def exceptions_of(*modules: Any) -> list[type[Exception]]:
+    """All that these modules define and that can be raised on the way to an upstream."""
+    found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
+    fitting = (Warning, StopIteration, StopAsyncIteration, werkzeug.exceptions.HTTPException)
+    kinds = {one for one in found if issubclass(one, Exception) and not issubclass(one, fitting)}
+    return sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
+
+
+KINDS = exceptions_of(builtins, requests.exceptions, urllib3.exceptions, http.client, ssl, socket, msgspec)
+
+
+def one_of(kind: type[Exception]) -> Exception:
+    """An exception of the kind that says all there is to say, however the kind is made otherwise."""
+    error = (
+        kind.__new__(kind, "utf-8", b"", 0, 1, INSIDES) if "Unicode" in kind.__name__ else kind.__new__(kind)
+    )
+    error.args = (INSIDES,)
+    return error
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["the way there", "the door"])
+def test_no_exception_of_any_kind_is_told_of(
+    place: str, stream: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    assert len(KINDS) > 100
+    app = unlimited(circuit_breaker_max_failures=10_000)
+    caplog.set_level(logging.CRITICAL)
+    for kind in KINDS:
+
+        def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> None:
+            raise one_of(kind)
+
+        where = Adapter if place == "the way there" else web_chat
+        monkeypatch.setattr(where, "send" if where is Adapter else "parse_fields", fail)
+        answer = app.test_client().post(PATH, json=chat("llama", stream=stream), headers={"X-API-Key": KEY})
+        told = f"{answer.headers}{answer.get_data(as_text=True)}"
+        assert answer.status_code in (500, 502, 503, 504), kind
+        assert set(answer.json or ()) == {"error"}, kind
+        for word in (UPSTREAM_KEY, "10.0.0.7", "x.py", "line 7", kind.__name__ + "("):
+            assert word not in told, kind

@@ -25,7 +25,7 @@ from flask_gateway.upstreams.connections import ONE_SEND
 from flask_gateway.upstreams.exchange import Exchange
 from flask_gateway.upstreams.framing import NotHttp
 from flask_gateway.upstreams.http import Http
-from flask_gateway.upstreams.response import read_response
+from flask_gateway.upstreams.response import MAX_INTERIM, read_response
 from flask_gateway.watcher import Watcher
 
 SECONDS = 5.0
@@ -545,6 +545,15 @@ def test_a_head_in_many_pieces_takes_time_in_proportion() -> None:
     with pytest.raises(NotHttp):
         read_response(Pieces(OK, *[b"a: b\r\n" for _ in range(20_000)]))
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_heads_before_the_answer_without_end_are_no_answer(at_once: bool) -> None:
+    head = b"HTTP/1.1 100 Continue\r\n\r\n"
+    some, many = head * MAX_INTERIM, head * (MAX_INTERIM + 1)
+    assert read_response(Pieces(some, OK + HELLO)).status == 200
+    with pytest.raises(NotHttp):
+        read_response(Pieces(*([many] if at_once else [head] * (MAX_INTERIM + 1)), OK + HELLO))
 
 
 def test_a_response_that_is_given_up_before_the_pool_knows_of_it_is_closed() -> None:

@@ -25,6 +25,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from ..errors import NO_DESCRIPTOR
 from ..sockets import is_quiet, send_all, wait_at_most
+from .addresses import allowed
 from .exchange import Exchange
 from .response import Response, read_response
 
@@ -130,7 +131,7 @@ class _Lined:
         host: str = self._dns_host  # type: ignore[attr-defined]
         port: int = self.port  # type: ignore[attr-defined]
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
         failure: OSError = OSError("the name has no address")

@@ -14,13 +14,15 @@ from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any
 
 from ..sockets import receive, wait_at_most
-from .framing import CutShort, Framing, Head, end_of_head, framing_of, read_head
+from .framing import CutShort, Framing, Head, NotHttp, end_of_head, framing_of, read_head
 
 #: The most bytes taken from a connection in one read.
 READ_SIZE = 65536
 #: And by a thread that carries many answers, for while it looks through what it took the others wait. Events
 #: of the usual size that come one by one never fill it.
 PIECE = 16384
+#: The most heads that may come before that of the answer. Each costs time, and they cost an upstream none.
+MAX_INTERIM = 100
 
 
 class Response:
@@ -151,7 +153,7 @@ def read_response(connection: Any) -> Response:
     :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost.
     """
     sock, data, scanned, begun = connection.sock, bytearray(), 0, False
-    while True:
+    for _ in range(MAX_INTERIM + 1):
         while (end := end_of_head(data, scanned)) < 0:
             scanned = len(data)
             received = receive(sock, READ_SIZE)
@@ -165,3 +167,4 @@ def read_response(connection: Any) -> Response:
         # 100 and 103 come before the answer; 101 would leave HTTP, which nobody asked for.
         if head.status >= 200 or head.status == 101:
             return Response(connection, head, bytes(data))
+    raise NotHttp(f"more than {MAX_INTERIM} heads before that of the answer")

@@ -8,12 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from planted import LIVE_KEY, LIVE_UPSTREAM_KEY
 
-from .nginx import Nginx
+from .nginx import Nginx, replaced
 from .servers import Gateway, Upstream, free_port
 
-KEY = "live-caller-key"
-UPSTREAM_KEY = "live-upstream-key"
+KEY, UPSTREAM_KEY = LIVE_KEY, LIVE_UPSTREAM_KEY
 MANY = "1000000"
 #: Names under which the one scripted upstream is reached, so that what a test does to the state kept of
 #: an upstream (a pause that was asked for, a breaker that opened) touches no other test.
@@ -90,6 +90,25 @@ def nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
+def unlimited_nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """The same, without its limit on requests a second, which would answer for the gateway."""
+    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
+    behind = f"127.0.0.1:{gateway.port}"
+    server = Nginx(tmp_path_factory.mktemp("nginx"), behind, lambda site: replaced(site, {rate: ""}))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["straight", "nginx"])
+def port(request: pytest.FixtureRequest, gateway: Gateway) -> int:
+    """Both ways to the gateway."""
+    if request.param == "straight":
+        return gateway.port
+    nginx: Nginx = request.getfixturevalue("unlimited_nginx")
+    return nginx.port
+
+
+@pytest.fixture(scope="session")
 def alias() -> Callable[[], str]:
     """A name of the scripted upstream that no other test uses."""
     return iter(ALIASES).__next__
@@ -130,7 +149,7 @@ def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
     Its upstreams ``one0``, ``one1``, … are all the scripted one.
     """
-    upstreams = ";".join(f"one{number}={scripted.url}" for number in range(64))
+    upstreams = ";".join(f"one{number}={scripted.url}" for number in range(128))
     return start_gateway(
         GATEWAY_UPSTREAMS=upstreams,
         GATEWAY_DEFAULT_UPSTREAM="one0",
@@ -144,4 +163,4 @@ def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 @pytest.fixture(scope="session")
 def victim() -> Callable[[], str]:
     """A name of the scripted upstream at the target that no other test uses."""
-    return iter([f"one{number}" for number in range(1, 64)]).__next__
+    return iter([f"one{number}" for number in range(1, 128)]).__next__

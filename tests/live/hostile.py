@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import time
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -44,9 +43,11 @@ def endless_head(exchange: Exchange, options: Options) -> None:
 
 
 def interim(exchange: Exchange, options: Options) -> None:
-    """Answers before the answer, without end."""
+    """Answers before the answer, without end: a thousand at once, or one and a ``pause``."""
+    pause = options.number("pause")
     while True:
-        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * (1 if pause else 1000))
+        exchange.wait(pause)
 
 
 def upgrade(exchange: Exchange, options: Options) -> None:
@@ -70,10 +71,7 @@ def two_lengths(exchange: Exchange, options: Options) -> None:
 
 def bomb(exchange: Exchange, options: Options) -> None:
     """``size`` MiB of zeros in a thousandth of that, as an answer or, with ``code``, as an error."""
-    squeezed = zlib.compressobj(9, zlib.DEFLATED, 31)
-    body = (
-        b"".join(squeezed.compress(bytes(MIB)) for _ in range(options.count("size", 64))) + squeezed.flush()
-    )
+    body = gzip.compress(bytes(MIB)) * options.count("size", 64)  # each is a member of its own, RFC 1952
     kind = EVENTS if exchange.stream else JSON
     exchange.answer(options.count("code", 200), body, kind, "Content-Encoding: gzip\r\n")
 

@@ -131,6 +131,10 @@ class Behind:
         self.then: Callable[[socket.socket], None] = lambda sock: None
         self.seen: list[bytes] = []
 
+    def reply(self, request: bytes) -> bytes:
+        """To be overridden where the answer is to depend on what is asked."""
+        return self.answer
+
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
@@ -138,7 +142,7 @@ class Behind:
                 with sock, suppress(OSError):
                     sock.settimeout(PATIENCE)
                     self.seen.append(read_request(sock))
-                    sock.sendall(self.answer)
+                    sock.sendall(self.reply(self.seen[-1]))
                     self.then(sock)
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import statistics
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 BODY = json.dumps({"model": "ok", "messages": HELLO}).encode()
 DEFAULT_LIMIT = 16 * MIB  # of a body
+STRANGERS = int(os.environ.get("STRANGERS", "1000000"))  # in the long run
 
 
 def raw(port: int, *lines: bytes, body: bytes = b"", target: bytes = b"GET /v1/models") -> Answer:
@@ -73,21 +75,42 @@ def test_s1_no_key_is_kept_anywhere(target: Gateway, upstream: Upstream):
         assert not [place[:100] for place in places if secret.encode() in place]
 
 
-@pytest.mark.soak
-def test_s2_the_time_of_a_refusal_tells_nothing_of_the_key(start_gateway: StartGateway):
-    """20 000 wrong keys that begin as a right one does, and 20 000 that do not, by turns: Welch's t < 4.5."""
-    gateway = start_gateway(GATEWAY_FAILED_KEYS_PER_MINUTE="0", GATEWAY_WORKERS="1")
+def timed_by_turns(gateway: Gateway, count: int) -> tuple[list[float], list[float]]:
+    """How long refusals take, of keys that begin as a right one does and of others, by turns: seconds,
+    sorted, without the slowest tenth of each, which tells of the machine."""
     keys = KEY[:-1] + "~", "~" * len(KEY)
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(20_000):
+    for _ in range(count):
         for key, taken in zip(keys, times, strict=True):
             begun = time.perf_counter()
-            ask(gateway.port, "GET", "/v1/models", headers={"x-api-key": key})
+            assert ask(gateway.port, "GET", "/v1/models", headers={"x-api-key": key}).status == 401
             taken.append(time.perf_counter() - begun)
-    near, far = (sorted(taken)[: len(taken) * 9 // 10] for taken in times)  # without what the machine did
-    spread = (statistics.variance(near) / len(near) + statistics.variance(far) / len(far)) ** 0.5
-    assert abs(statistics.mean(near) - statistics.mean(far)) / spread < 4.5
-    assert statistics.median(near) == pytest.approx(statistics.median(far), rel=0.01)
+    near, far = (sorted(taken)[: count * 9 // 10] for taken in times)
+    return near, far
+
+
+def welch_t(one: list[float], other: list[float]) -> float:
+    """How far two means are apart, in their standard error."""
+    spread = (statistics.variance(one) / len(one) + statistics.variance(other) / len(other)) ** 0.5
+    return (statistics.mean(one) - statistics.mean(other)) / spread
+
+
+def not_listening_for_strikes(start_gateway: StartGateway) -> Gateway:
+    return start_gateway(GATEWAY_FAILED_KEYS_PER_MINUTE="0", GATEWAY_WORKERS="1")
+
+
+def test_s2_the_time_of_a_refusal_tells_nothing_of_the_key(start_gateway: StartGateway):
+    near, far = timed_by_turns(not_listening_for_strikes(start_gateway), 300)
+    assert abs(welch_t(near, far)) < 4.5
+
+
+@pytest.mark.soak
+def test_s2_nor_do_the_times_of_20_000_of_each(start_gateway: StartGateway):
+    near, far = timed_by_turns(not_listening_for_strikes(start_gateway), 20_000)
+    apart = statistics.median(near) / statistics.median(far) - 1
+    print(f"2 x 20000 refusals: t = {welch_t(near, far):.2f}, medians {apart:+.3%} apart")
+    assert abs(welch_t(near, far)) < 4.5
+    assert abs(apart) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -112,13 +135,14 @@ def test_s2_the_time_of_a_refusal_tells_nothing_of_the_key(start_gateway: StartG
         ([f"X-API-Key: \xa0{KEY}".encode("latin-1")], 401),
     ],
 )
-def test_s3_no_two_ways_to_read_who_asks(gateway: Gateway, lines: list[bytes], status: int):
-    assert raw(gateway.port, *lines).status == status
+def test_s3_no_two_ways_to_read_who_asks(port: int, gateway: Gateway, lines: list[bytes], status: int):
+    # The proxy drops some of these headers, and refuses others.
+    assert raw(port, *lines).status in ((status,) if port == gateway.port else (400, 401))
 
 
-def test_s3_no_key_in_the_target(gateway: Gateway):
+def test_s3_no_key_in_the_target(port: int):
     for query in (f"api_key={KEY}", f"key={KEY}", f"access_token={KEY}"):
-        assert raw(gateway.port, target=f"GET /v1/models?{query}".encode()).status == 401
+        assert raw(port, target=f"GET /v1/models?{query}".encode()).status == 401
 
 
 DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/models/ /v1/./models /V1/models
@@ -129,19 +153,22 @@ DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/mod
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "HACK"])
-def test_s16_every_door_is_closed(gateway: Gateway, method: str):
+def test_s16_every_door_is_closed(port: int, gateway: Gateway, method: str):
     def status(path: str) -> int:
-        return raw(gateway.port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
+        return raw(port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
 
-    assert {path: status(path) for path in DOORS.split() if status(path) not in (400, 401)} == {}
-    assert status("/health") == (200 if method == "GET" else 401)
+    # TRACE ends at the proxy.
+    closed = (400, 405) if method == "TRACE" and port != gateway.port else (400, 401)
+    found = {path: status(path) for path in DOORS.split()}
+    assert {path: status for path, status in found.items() if status not in closed} == {}
+    assert status("/health") == (200 if method == "GET" else closed[-1])
 
 
 @pytest.mark.parametrize(
     "host", [b"evil.example", b"127.0.0.1", b"localhost", b"/health", b"", b"a/../health"]
 )
-def test_s16_no_host_opens_a_door(gateway: Gateway, host: bytes):
-    answer = send_raw(gateway.port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+def test_s16_no_host_opens_a_door(port: int, host: bytes):
+    answer = send_raw(port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     assert answer.status in (400, 401)
     assert b"evil.example" not in answer.body
 
@@ -170,6 +197,47 @@ def test_s20_an_address_that_guesses_is_not_listened_to(target: Gateway):
     assert target.ask("GET", "/v1/models", x_api_key="guess", x_forwarded_for=listed).status == 401
 
 
+@pytest.mark.soak
+def test_s20_ten_thousand_wrong_keys(start_gateway: StartGateway):
+    """At most sixty a minute are looked at, the others cost no more than one that is; somebody who asks from
+    elsewhere notices nothing."""
+    gateway = start_gateway(GATEWAY_RATE_LIMIT_PER_MINUTE="0")
+    guesser, caller = "203.0.113.5", "203.0.113.6"
+    others: list[tuple[int, float]] = []
+    over = threading.Event()
+
+    def guess(number: int) -> int:
+        return gateway.ask("GET", "/v1/models", x_api_key=f"guess-{number}", x_forwarded_for=guesser).status
+
+    def ask_on() -> None:
+        while not over.wait(0.02):
+            begun = time.monotonic()
+            answer = gateway.ask("GET", "/v1/models", x_forwarded_for=caller)
+            others.append((answer.status, time.monotonic() - begun))
+
+    with cost_to(gateway) as looked_at:
+        for number in range(2000):  # of 50 addresses, so that each is looked at
+            address = f"203.0.113.{100 + number % 50}"
+            ask(gateway.port, "GET", "/v1/models", headers={"x-api-key": "no", "x-forwarded-for": address})
+    begun = time.monotonic()
+    with cost_to(gateway) as refused, ThreadPoolExecutor(5) as pool:
+        asking = pool.submit(ask_on)
+        statuses = list(pool.map(guess, range(10_000)))
+        over.set()
+        asking.result()
+    minutes = (time.monotonic() - begun) / 60
+    each, once = refused.cpu / (10_000 + len(others)) * 1e3, looked_at.cpu / 2000 * 1e3
+    slowest = sorted(seconds for _, seconds in others)[len(others) * 99 // 100]
+    print(
+        f"10000 wrong keys in {minutes * 60:.0f} s: {statuses.count(401)} looked at; {each:.2f} ms of CPU a"
+    )
+    print(f"request, {once:.2f} for one that is looked at; {len(others)} others, p99 {slowest * 1e3:.0f} ms")
+    assert set(statuses) == {401, 429}
+    assert statuses.count(401) <= 60 * (int(minutes) + 1) + len(gateway.workers)
+    assert each <= once * 1.2
+    assert {status for status, _ in others} == {200}
+
+
 # ---------------------------------------------------------------- S6, S26: header injection, ids
 
 
@@ -180,8 +248,8 @@ def test_s20_an_address_that_guesses_is_not_listened_to(target: Gateway):
     "value",
     [b"a\xff\xfe", b"a\x7f", b"a%0d%0aSet-Cookie:x", b"x" * 8000, b"a\tb", "ü€".encode(), b'"};alert(1)'],
 )
-def test_s6_s26_no_header_comes_back_that_could_end_one(gateway: Gateway, upstream: Upstream, name, value):
-    answer = raw(gateway.port, bearer(KEY), name.encode() + b": " + value)
+def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Upstream, name, value):
+    answer = raw(port, bearer(KEY), name.encode() + b": " + value)
     assert answer.status in (200, 400)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
     assert answer.headers["x-request-id"].encode() != value
@@ -191,8 +259,8 @@ def test_s6_s26_no_header_comes_back_that_could_end_one(gateway: Gateway, upstre
 @pytest.mark.parametrize(
     "value", [b"a\r\nX-Injected: 1", b"a\nX-Injected: 1", b"a\rX-Injected: 1", b"a\0b", b"x" * MIB]
 )
-def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(gateway: Gateway, value: bytes):
-    answer = raw(gateway.port, bearer(KEY), b"x-request-id: " + value)
+def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(port: int, value: bytes):
+    answer = raw(port, bearer(KEY), b"x-request-id: " + value)
     assert answer.status in (200, 400, 431)
     assert "x-injected" not in answer.headers
     if answer.status == 200:
@@ -295,6 +363,13 @@ def test_s11_a_forbidden_model_beside_an_allowed_one(strict: Gateway, upstream: 
     assert upstream.requests() == []
 
 
+@pytest.mark.parametrize("chain", [["forbidden"], ["mock", "forbidden"], ["scripted/ok", "mock/x"]])
+def test_s11_nor_one_in_the_callers_own_chain(strict: Gateway, upstream: Upstream, chain: list[str]):
+    answer = strict.chat("mock", fallbacks=chain, headers={"x_api_key": "key-narrow"})
+    assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")
+    assert upstream.requests() == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -333,26 +408,31 @@ def test_s22_what_is_refused_is_refused_before_its_body_is_read(gateway: Gateway
 # ---------------------------------------------------------------- S14: strangers leave no trace
 
 
-def flood(gateway: Gateway, count: int) -> None:
+def stranger(port: int, number: int, name: str) -> tuple[bytes, bytes]:
+    """A request of somebody never seen before, and the status of its answer."""
+    address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    body = json.dumps({"model": f"nowhere/{name}", "messages": HELLO})
+    line, key, body, status = (
+        (f"GET /v1/{name}", name, "", b"401"),
+        (f"GET /{name}", KEY, "", b"404"),
+        (f"GET /v1/models/{name}", KEY, "", b"404"),
+        (f"POST {CHAT}", KEY, body, b"404"),
+    )[number % 4]
+    lines = [f"{line} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"x-request-id: {name}", f"x-trace-id: {name}"]
+    lines += [f"x-forwarded-for: {address}", f"x-api-key: {key}", "Content-Type: application/json"]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode(), status
+
+
+def flood(gateway: Gateway, count: int, seed: int) -> None:
     """Random models, keys, paths, ids and addresses."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
 
     def one(number: int) -> None:
-        name = chance.randbytes(8).hex()
-        headers = {
-            "x-request-id": name,
-            "x-trace-id": name,
-            "x-forwarded-for": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-        }
-        if number % 4 == 0:
-            ask(gateway.port, "GET", f"/v1/{name}", headers={**headers, "x-api-key": name})
-        elif number % 4 == 1:
-            ask(gateway.port, "GET", f"/{name}", headers={**headers, "x-api-key": KEY})
-        elif number % 4 == 2:
-            ask(gateway.port, "GET", f"/v1/models/{name}", headers={**headers, "x-api-key": KEY})
-        else:
-            body = {"model": f"nowhere/{name}", "messages": HELLO}
-            assert ask(gateway.port, "POST", CHAT, body, {**headers, "x-api-key": KEY}).status == 404
+        request, status = stranger(gateway.port, number, chance.randbytes(8).hex())
+        with socket.create_connection(("127.0.0.1", gateway.port), 30) as sock:
+            sock.sendall(request)
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 " + status), answer
 
     with ThreadPoolExecutor(8) as pool:
         for start in range(0, count, 1000):
@@ -376,15 +456,31 @@ def routed_nowhere(start_gateway: StartGateway) -> Gateway:
     return start_gateway(GATEWAY_RATE_LIMIT_PER_MINUTE="10000000", **upstreams)
 
 
-def strangers_leave_no_trace(gateway: Gateway, count: int) -> None:
-    flood(gateway, 400)
+def known_to(gateway: Gateway) -> None:
+    """A crowd of ordinary calls, so that what these make a worker keep is there already: threads, pages."""
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda _: gateway.chat("one/any").status, range(1000))) == {200}
+
+
+def strangers_leave_no_trace(gateway: Gateway, count: int) -> tuple[int, int]:
+    """How much a worker grows by half of them, and by the other half, bytes."""
+    known_to(gateway)
+    flood(gateway, 400, seed=1)
     before, known = live_keys(gateway), series(gateway)
-    with cost_to(gateway) as cost:
-        flood(gateway, count)
+    with cost_to(gateway) as first:
+        flood(gateway, count // 2, seed=2)
+    with cost_to(gateway) as second:
+        flood(gateway, count // 2, seed=3)
+    print(
+        f"{count} strangers: {first.memory / MIB:.1f} and {second.memory / MIB:.1f} MiB a worker, by halves;"
+    )
+    print(f"{live_keys(gateway) - before} KiB of shared state, which is in each of them")
     assert series(gateway) == known
-    assert cost.memory < 10 * MIB
-    # A failed key is counted in one of 1024 places of 5 KiB; nothing else of a stranger is kept.
-    assert live_keys(gateway) - before <= 1024 * 12
+    assert first.memory + second.memory < 10 * MIB
+    # A failed key is counted in one of 1024 places of 5 KiB, which the store finds by pages of its own;
+    # nothing else of a stranger is kept.
+    assert live_keys(gateway) - before <= 1024 * 5 + 128
+    return first.memory, second.memory
 
 
 def test_s14_strangers_leave_no_trace(start_gateway: StartGateway):
@@ -393,7 +489,8 @@ def test_s14_strangers_leave_no_trace(start_gateway: StartGateway):
 
 @pytest.mark.soak
 def test_s14_a_million_strangers_leave_no_trace(start_gateway: StartGateway):
-    strangers_leave_no_trace(routed_nowhere(start_gateway), 1_000_000)
+    _, second = strangers_leave_no_trace(routed_nowhere(start_gateway), STRANGERS)
+    assert second < MIB, "it goes on growing"
 
 
 # ---------------------------------------------------------------- S18: the log
@@ -492,11 +589,11 @@ def test_s19_there_is_no_back_room(gateway: Gateway, path: str):
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/health", "/nothing"])
-def test_s21_no_other_site_may_ask(gateway: Gateway, path: str):
+def test_s21_no_other_site_may_ask(port: int, path: str):
     origin = [b"Origin: https://evil.example", b"Access-Control-Request-Method: POST"]
-    preflight = raw(gateway.port, *origin, target=f"OPTIONS {path}".encode())
+    preflight = raw(port, *origin, target=f"OPTIONS {path}".encode())
     assert preflight.status in (401, 404, 405)
-    asked = raw(gateway.port, *origin, bearer(KEY), target=f"GET {path}".encode())
+    asked = raw(port, *origin, bearer(KEY), target=f"GET {path}".encode())
     for answer in (preflight, asked):
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 

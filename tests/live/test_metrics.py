@@ -267,7 +267,8 @@ def test_ready(gateway: Gateway) -> None:
 
 def test_prompts_are_logged_where_they_are_wanted(start_gateway: StartGateway) -> None:
     gateway = start_gateway(GATEWAY_LOG_PROMPTS="on")
-    gateway.secrets.remove(PROMPT)
-    answer = gateway.chat("mock")
-    assert PROMPT in gateway.logged(answer.headers["x-request-id"])["prompt"]
+    said = "Words that are meant to be in the log."
+    body = {"model": "mock", "messages": [{"role": "user", "content": said}]}
+    answer = gateway.ask("POST", "/v1/chat/completions", body)
+    assert said in gateway.logged(answer.headers["x-request-id"])["prompt"]
     assert "warning: prompts are written to the log" in gateway.stderr

@@ -94,6 +94,10 @@ def test_the_queue_is_as_long_as_without_systemd():
     assert setting("flask-gateway.socket", "Backlog") == [backlog]
 
 
+def test_a_crash_leaves_no_dump_with_keys_in_it():
+    assert setting("flask-gateway.service", "LimitCORE") == ["0"]
+
+
 def test_nginx_knows_the_socket():
     site = (ROOT / "deploy" / "nginx" / "conf.d" / "flask-gateway.conf").read_text()
     assert f"server unix:{setting('flask-gateway.socket', 'ListenStream')[0]} " in site

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from planted import PROMPT
+
 TIMEOUT = 15.0
-#: What the tests ask a model. No server may print it.
-PROMPT = "Hello, planted prompt 5d1e"
 
 
 class Answer(NamedTuple):
