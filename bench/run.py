@@ -287,15 +287,24 @@ def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[sub
     return process, f"http://127.0.0.1:{port}"
 
 
+RUNS: dict[str, Callable[[Bench], None]] = {
+    "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
+    "prompts": lambda bench: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
+    "streams": lambda bench: run_streams(bench, ((200, 200, 50, 0),)),
+    "thousand": lambda bench: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
+    "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
+    "beside": lambda bench: run_beside(bench),
+    "memory": lambda bench: run_memory(bench),
+    "flat": lambda bench: run_flat(bench, 200_000),
+    "curves": lambda bench: run_curves(bench),
+}
 ALL = ("chat", "prompts", "streams", "memory")
 MORE = ("thousand", "crowd", "beside", "flat")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", default=ALL, help=f"of {', '.join(ALL)}, thousand, crowd, beside, flat"
-    )
+    parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(RUNS)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
     known = ("nginx", "passthrough", "gateway", *peers.wanted())
@@ -306,16 +315,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
     bench = Bench(told.rounds, told.seconds, told.servers)
     for name in told.names:
-        {
-            "chat": lambda: run_chat(bench, {"short": 200}, (8, 32)),
-            "prompts": lambda: run_chat(bench, {"short": 200, "1 MB": 1_000_000}, (4,)),
-            "streams": lambda: run_streams(bench, ((200, 200, 50, 0),)),
-            "thousand": lambda: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
-            "crowd": lambda: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
-            "beside": lambda: run_beside(bench),
-            "memory": lambda: run_memory(bench),
-            "flat": lambda: run_flat(bench, 200_000),
-        }[name]()
+        RUNS[name](bench)
     told.out.mkdir(parents=True, exist_ok=True)
     found = {
         "when": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()),
