@@ -293,10 +293,10 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "streams": lambda bench: run_streams(bench, ((200, 200, 50, 0),)),
     "thousand": lambda bench: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
     "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
-    "beside": lambda bench: run_beside(bench),
-    "memory": lambda bench: run_memory(bench),
+    "beside": run_beside,
+    "memory": run_memory,
     "flat": lambda bench: run_flat(bench, 200_000),
-    "curves": lambda bench: run_curves(bench),
+    "curves": run_curves,
 }
 ALL = ("chat", "prompts", "streams", "memory")
 MORE = ("thousand", "crowd", "beside", "flat")
