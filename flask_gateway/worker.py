@@ -129,6 +129,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return
         self.gateway = gateway
         gateway.underway.limit_threads(self.cfg.threads - spare(self.cfg.threads))
+        gateway.metrics.inflight(())  # so that the series are there from the beginning
         gateway.watcher.every(REPORT, self._report)
         if Relay.is_possible():
             told = gateway.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from flask_gateway.config import Clocks
 from flask_gateway.core import Call
 from flask_gateway.errors import (
     GatewayError,
+    Overloaded,
     UpstreamAuthFailed,
     UpstreamError,
     UpstreamMalformed,
@@ -155,6 +157,7 @@ def test_a_refusal_is_given_back_as_it_is(
         (requests.ConnectionError(ConnectionResetError()), UpstreamUnreachable),
         (requests.exceptions.SSLError(), UpstreamUnreachable),
         (requests.exceptions.ChunkedEncodingError(), UpstreamUnreachable),
+        (OSError(errno.EMFILE, "Too many open files"), Overloaded),
     ],
 )
 def test_transport_errors_are_told_apart(

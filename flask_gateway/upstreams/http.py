@@ -242,7 +242,8 @@ def unanswered(error: BaseException, exchange: Exchange) -> GatewayError:
         return exchange.error
     upstream = exchange.upstream
     if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
-        return Overloaded("This server has as many connections open as it may have.", retry_after=1.0)
+        message = "This server has as many connections open as it may have. Try again in a moment."
+        return Overloaded(message, retry_after=1.0, upstream=upstream)
     causes = list(_causes(error))
     if _timed_out(causes):
         return exchange.timed_out()
