@@ -67,8 +67,9 @@ class Server:
                 sock = self._context.wrap_socket(sock, server_side=True)
             with sock, sock.makefile("rb") as stream:
                 while self._request(stream):
+                    closes = self.closes  # a test that has its answer may be about to change it
                     sock.sendall(self.answer)
-                    if self.closes:
+                    if closes:
                         break
                 if self.early:
                     time.sleep(0.05)
