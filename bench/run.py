@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,30 @@ def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[sub
         bench.skipped.append(f"{name}: {str(error).splitlines()[0]}")
         return None
     return process, f"http://127.0.0.1:{port}"
+
+
+def run_curves(bench: Bench) -> None:
+    """What workers and threads cost: answers in one piece at 32 connections, and 200 streams."""
+    shapes = [(workers, threads) for workers in (1, 2, 4) for threads in (16, 64, 128)]
+    body = chat_body(200)
+
+    def one(upstream: str, workers: int, threads: int, measure: Callable[..., Numbers]) -> Numbers:
+        shape = {"GATEWAY_WORKERS": str(workers), "GATEWAY_THREADS": str(threads)}
+        port = servers.free_port()
+        with servers.gateway(upstream, port, **shape) as process:
+            return measure(process, f"http://127.0.0.1:{port}")
+
+    kinds: list[tuple[str, Callable[[], Any], Callable[..., Numbers]]] = [
+        ("chat, 32 connections", servers.json_upstream, lambda *at: chat(*at, 32, bench.seconds, body)),
+        ("streams, 200 at 50/s", servers.stream_upstream, lambda *at: streams(*at, 200, 200, 50)),
+    ]
+    for label, upstream_of, measure in kinds:
+        with upstream_of() as upstream:
+            ways = {
+                f"{workers} x {threads}": partial(one, upstream, workers, threads, measure)
+                for workers, threads in shapes
+            }
+            bench.measure(f"workers x threads: {label}", ways)
 
 
 RUNS: dict[str, Callable[[Bench], None]] = {
