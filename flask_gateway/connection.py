@@ -11,7 +11,10 @@ import os
 import select
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -103,15 +106,53 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
 
 def _throw_away(sock: socket.socket) -> None:
-    # By its descriptor: the socket's own method would wait as long as its timeout says.
-    os.set_blocking(sock.fileno(), False)
+    read: Callable[[], bytes | None] = partial(receive_at_once, sock, LEFTOVER_SIZE)
+    if sock.gettimeout() is not None or isinstance(sock, ssl.SSLSocket):
+        # By its descriptor: the socket's own method would wait as long as its timeout says.
+        os.set_blocking(sock.fileno(), False)
+        read = partial(os.read, sock.fileno(), LEFTOVER_SIZE)
     for _ in range(LEFTOVER_READS):
-        if not os.read(sock.fileno(), LEFTOVER_SIZE):
+        if not read():
             break
+
+
+#: Names of headers that gunicorn has found good, and that mean nothing to it; and such as do.
+_good: set[str] = set()
+_MEANT = frozenset({"content-length", "upgrade"})
+#: More of them than this are not kept in mind. Ours are some twenty.
+MOST_NAMES = 64
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return str(util.http_date(second))
 
 
 class Response(wsgi.Response):  # type: ignore[misc]
     """The head leaves together with what follows it."""
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """As gunicorn's, which looks at every name anew."""
+        for name, value in headers:
+            if name in _good and value.isascii() and value.isprintable():
+                self.headers.append((name, value.strip(" ")))
+                continue
+            before = len(self.headers)
+            super().process_headers([(name, value)])
+            if len(self.headers) > before and name.lower() not in _MEANT and len(_good) < MOST_NAMES:
+                _good.add(name)
+
+    def default_headers(self) -> list[str]:
+        """As gunicorn's, but for whom there is no other protocol, and no upgrade."""
+        major, minor = self.req.version
+        headers = [
+            f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\n"
+            f"Date: {_date(int(time.time()))}\r\n"
+            f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n"
+        ]
+        if self.chunked:
+            headers.append("Transfer-Encoding: chunked\r\n")
+        return headers
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

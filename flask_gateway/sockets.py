@@ -41,7 +41,7 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
 
 
 def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
-    """What has come; ``None`` when nothing has. Not for TLS."""
+    """What has come; ``None`` when nothing has. Not for TLS; and one with a timeout waits all the same."""
     try:
         return sock.recv(size, _AT_ONCE)
     except BlockingIOError:
