@@ -18,7 +18,7 @@ MAX_LINE, MAX_TRAILERS = 4096, 65536
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*").fullmatch
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?").fullmatch
 
@@ -69,10 +69,10 @@ def read_head(data: bytes | bytearray) -> Head:
         raise NotHttp(f"more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines[1:-2]:
-        field = _FIELD(line)
-        if field is None:
+        name, colon, value = line.partition(":")
+        if not colon or not _NAME(name):
             raise NotHttp("a line that is no header")
-        name, value = field[1].lower(), field[2]
+        name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return Head(int(status[1]), int(status[2]), status[3] or "", headers)
 
