@@ -488,7 +488,9 @@ def test_the_status_says_how_the_state_fares(make_client: Callable[..., FlaskCli
         (make_client(), {"store": "shared", "degraded": False}),
         (broken, {"store": "shared", "degraded": True, "reason": "it is gone"}),
     ):
-        assert client.get("/v1/circuit-breakers", headers=AUTH).json["state"] == expected  # type: ignore[index]
+        told = client.get("/v1/circuit-breakers", headers=AUTH).json
+        assert told["state"] == expected  # type: ignore[index]
+        assert told["streams"] == {"live": 0}  # type: ignore[index]
 
 
 # ------------------------------------------------------------------ the limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -35,6 +36,21 @@ def exposition(families: Families, standing: Standing) -> bytes:
         MultiProcessCollector(counted, where)  # type: ignore[no-untyped-call]
     now.register(_Now(standing))
     return generate_latest(counted) + generate_latest(now)
+
+
+def live_streams() -> int | None:
+    """The streams under way in all workers, as each has said within the last second; ``None`` when they do
+    not keep their figures together."""
+    if (where := directory()) is None:
+        return None
+    files = [str(file) for file in Path(where).glob("gauge_livesum_*.db")]
+    families = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return sum(
+        int(sample.value)
+        for family in families
+        if family.name == "gateway_streams_live"
+        for sample in family.samples
+    )
 
 
 class _Now(Collector):

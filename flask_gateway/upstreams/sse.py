@@ -34,6 +34,8 @@ class EventSplitter:
 
         :raises UpstreamMalformed: an event grows beyond the limit.
         """
+        if not (self._buffer or self._at_start) and self._only_lf and self._is_whole(data):
+            return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
         self._buffer += data
         if self._at_start:
             if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
@@ -50,6 +52,15 @@ class EventSplitter:
         if len(self._buffer) > self._max_event:
             raise UpstreamMalformed(f"an event is larger than {self._max_event} bytes")
         return events
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether it is of whole events, as is usual. A third line end in a row might be the next one's."""
+        return (
+            data.endswith(b"\n\n")
+            and not data.endswith(b"\n\n\n")
+            and b"\r" not in data
+            and len(data) <= self._max_event
+        )
 
     def rest(self) -> bytes:
         """What is left when the bytes are over: an event whose blank line never came, or nothing."""

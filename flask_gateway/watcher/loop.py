@@ -235,13 +235,10 @@ class _Loop:
         return longest
 
     def _turn(self) -> None:
-        self._tell()
-        until = time.monotonic() + SPELL
-        while due := self._next_due():
-            self._call(*due)
-            if time.monotonic() >= until:
-                break  # what is due is due yet: it is only looked who else is ready
         now = time.monotonic()
+        if now >= self._wakes:
+            self._ring_due(now + SPELL)
+            now = time.monotonic()
         self._longest = max(self._longest, now - self._looked)
         ready_now = self._sockets.wait(max(0.0, min(self._wakes - now, LONGEST_SLEEP)))
         self._looked = time.monotonic()
@@ -251,6 +248,14 @@ class _Loop:
                 self._hung_up(fd)
             else:
                 ready()
+
+    def _ring_due(self, until: float) -> None:
+        """What is due. What is so yet when the time is over is due in the next turn, too."""
+        self._tell()
+        while due := self._next_due():
+            self._call(*due)
+            if time.monotonic() >= until:
+                break
 
     def _next_due(self) -> tuple[Handle, Callable[[], None]] | None:
         now = time.monotonic()

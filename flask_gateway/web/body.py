@@ -147,7 +147,8 @@ def parse_fields(body: bytes) -> Fields:
 
 def _may_repeat_model(body: bytes) -> bool:
     """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
-    return body.count(b'"model"') > 1 or (b"\\" in body and b"\\u006" in body)
+    named = b'"model"'
+    return body.find(named) != body.rfind(named) or (b"\\" in body and b"\\u006" in body)
 
 
 def _count_models(body: bytes) -> int:

@@ -1,6 +1,6 @@
 """``GET /v1/circuit-breakers``: which upstreams are asked, which are not, and until when.
 
-Beside them stands how the state fares of which they are a part.
+Beside them stands how the state fares of which they are a part, and how many streams are under way.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from ..observers.exposition import live_streams
 from ..stores.fallback import FallbackStore
 from .door import gateway
 from .json import json_response
@@ -19,7 +20,7 @@ blueprint = Blueprint("breakers", __name__)
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
     data = [breaker.status() for breaker in gateway().breakers]
-    return json_response({"object": "list", "data": data, "state": _state()})
+    return json_response({"object": "list", "data": data, "state": _state(), "streams": _streams()})
 
 
 def _state() -> dict[str, Any]:
@@ -30,3 +31,8 @@ def _state() -> dict[str, Any]:
     if status is None or not status.degraded:
         return {"store": kind, "degraded": False}
     return {"store": kind, "degraded": True, "reason": status.reason}
+
+
+def _streams() -> dict[str, int]:
+    live = live_streams()
+    return {"live": gateway().underway.streams if live is None else live}

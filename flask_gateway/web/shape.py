@@ -44,9 +44,10 @@ def check_shape(body: bytes) -> None:
 def _without_texts(body: bytes) -> bytes:
     # Backslashes stand in texts only, and a quote behind one ends no text, unless that backslash is
     # itself escaped. To replace by as many bytes is the fastest.
-    if rb'\\"' in body:
-        body = body.replace(rb"\\", b"--")
+    # A single byte is looked for many times faster than two or three.
     if b"\\" in body:
+        if rb'\\"' in body:
+            body = body.replace(rb"\\", b"--")
         body = body.replace(rb"\"", b"--")
     pieces = body.split(b'"', 2 * MAX_PARTS + 1)
     if len(pieces) > 2 * MAX_PARTS + 1:

@@ -221,6 +221,7 @@ def test_how_many_streams_there_are_and_how_long_they_wait_for_each_other(counte
             model = "scripted/ok,tokens=1000,pause=0.02"
             stack.enter_context(open_stream(counted.port, counted.key, model))
         assert until(lambda: figure("streams_live") == 5)
+        assert counted.ask("GET", "/v1/circuit-breakers").json["streams"] == {"live": 5}
     assert until(lambda: figure("streams_live") == 0)
     # Each worker says so, once a second.
     assert 1 <= figure("relay_turn_seconds_count") - turns <= 2 * (time.monotonic() - began) + 2
