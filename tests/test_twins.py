@@ -22,7 +22,8 @@ NAME = PREFIX + b"limit:team-a"
 @pytest.fixture(scope="module")
 def store() -> Iterator[RedisStore]:
     with RedisServer() as server:
-        store = RedisStore(server.url)
+        # What it decides is tried here, and not how fast: a busy machine must not spoil it.
+        store = RedisStore(f"{server.url}?socket_timeout=10&socket_connect_timeout=10")
         yield store
         store.close()
 
