@@ -323,12 +323,21 @@ class _Stream:
             self._drop()
             return
         if self._channel and not self._paused and now >= self._heard + self._channel.patience:
-            self._heard = now
-            self._channel.expire()
+            self._silent(self._channel, now)
         if now >= self._spoke + PING and not self._unsent and not self._ending:
             self._send(PING_EVENT)
         if not self._ended:
             self._ring()
+
+    def _silent(self, channel: Channel, now: float) -> None:
+        """It is silent, unless it is we who have not listened for so long."""
+        poll = select.poll()
+        poll.register(self._upstream, select.POLLIN)
+        if poll.poll(0):
+            self._pump()
+        else:
+            self._heard = now
+            channel.expire()
 
     # ---------------------------------------------------------------- the end
 

@@ -362,6 +362,31 @@ def test_an_upstream_that_falls_silent_is_told_of(stage: Stage) -> None:
     assert one.rest() == b"a<upstream_timeout>"
 
 
+def test_who_is_not_listened_to_is_not_silent(stage: Stage) -> None:
+    """The loop's own delay, on a machine that has better to do, is not the upstream's."""
+    source = Piped(patience=0.2)
+    one = stage.carry(source)
+    source.upstream.sendall(b"a")
+    assert one.read(1) == b"a"
+    began, other = threading.Event(), Piped()
+
+    class Dawdling(PlainTranscript):
+        def feed(self, data: bytes) -> bytes:
+            if b"!" in data:
+                began.set()
+                time.sleep(0.4)
+            return super().feed(data)
+
+    another = stage.carry(other, transcript=Dawdling())
+    other.upstream.sendall(b"x")
+    assert another.read(1) == b"x"  # so it is listened to, and what comes next comes by the way
+    other.upstream.sendall(b"y!")
+    assert began.wait(SOON)
+    source.upstream.sendall(b"b!")
+    assert one.over()
+    assert one.rest() == b"b!"
+
+
 def test_as_long_as_it_says_something_it_is_not_silent(stage: Stage) -> None:
     source = Piped(patience=0.25)
     one = stage.carry(source)
