@@ -8,7 +8,6 @@ only when it turns out that there is something to wait for.
 from __future__ import annotations
 
 import os
-import select
 import socket
 import ssl
 import time
@@ -23,7 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .errors import CallerError, GatewayError
-from .sockets import has_unread, receive_at_once, send_all
+from .sockets import has_unread, is_readable, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
@@ -66,9 +65,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
             self._first = receive_at_once(self.sock, FIRST_READ)
             self.data_ready = self._first is not None
         if not self.data_ready:
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN)
-            self.data_ready = bool(poll.poll(timeout * 1000))
+            self.data_ready = is_readable(self.sock.fileno(), timeout)
         return self.data_ready
 
     # ------------------------------------------------------------ the parser's source, if there is no TLS
@@ -131,6 +128,11 @@ def _date(second: int) -> str:
 class Response(wsgi.Response):  # type: ignore[misc]
     """The head leaves together with what follows it."""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.headers_sent: bool = False
+        self._head = b""
+
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """As gunicorn's, which looks at every name anew."""
         for name, value in headers:
@@ -153,11 +155,6 @@ class Response(wsgi.Response):  # type: ignore[misc]
         if self.chunked:
             headers.append("Transfer-Encoding: chunked\r\n")
         return headers
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.headers_sent: bool = False
-        self._head = b""
 
     def send_headers(self) -> None:
         if not self.headers_sent:

@@ -27,6 +27,7 @@ from typing import Protocol
 
 from .core import Handle, Timekeeper
 from .reply import Channel, Reply
+from .sockets import is_readable
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -331,9 +332,7 @@ class _Stream:
 
     def _silent(self, channel: Channel, now: float) -> None:
         """It is silent, unless it is we who have not listened for so long."""
-        poll = select.poll()
-        poll.register(self._upstream, select.POLLIN)
-        if poll.poll(0):
+        if is_readable(self._upstream):
             self._pump()
         else:
             self._heard = now

@@ -268,19 +268,16 @@ class Reply:
         # They know their reply; and what knows itself is left to the collector of garbage.
         closers, self._closers, self._tell = self._closers, [], _at_once
         for closer in reversed(closers):
-            try:
-                closer(outcome)
-            except Exception:
-                log.exception("a closer failed")
+            _shielded(closer, outcome)
 
 
 def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
-def _shielded(work: Callable[[], None]) -> None:
+def _shielded(work: Callable[..., None], *args: Outcome) -> None:
     """What fails here must keep nobody else from being told."""
     try:
-        work()
+        work(*args)
     except Exception:
         log.exception("a closer failed")

@@ -9,6 +9,7 @@ TLS needs Python's own way: its records are not the socket's bytes.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -70,6 +71,13 @@ def receive(sock: socket.socket, size: int) -> bytes:
         return sock.recv(size)
     except BlockingIOError:
         raise TimeoutError("nothing came in time") from None
+
+
+def is_readable(fd: int, seconds: float = 0.0) -> bool:
+    """Whether there is something to read, or an end to be noticed, within so many seconds."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def has_unread(sock: socket.socket) -> bool:

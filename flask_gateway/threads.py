@@ -45,7 +45,7 @@ class Threads:
             do, args = work
             try:
                 do(*args)
-            except Exception:
+            except BaseException:  # whatever it is, the thread is another request's next
                 log.exception("a request failed in the server")
             del work, do, args  # an idle thread is to keep nothing of a request
             self._idle.append(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from concurrent.futures import Future
@@ -75,6 +76,7 @@ def test_what_there_is_no_thread_for_waits_its_turn() -> None:
 def test_a_fault_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
     threads = Threads(1)
     threads.submit(lambda: 1 / 0)
+    threads.submit(sys.exit, "whatever it is")
     run(threads, int)
     assert threads._started == 1
     assert "ZeroDivisionError" in caplog.text

@@ -191,11 +191,8 @@ class _Lined:
         head = self._head(method, url, headers)
         self._used = True
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered all the same
-            if len(body) <= ONE_SEND:
-                send_all(sock, head + body, sock.gettimeout())
-            else:
-                send_all(sock, head, sock.gettimeout())
-                send_all(sock, body, sock.gettimeout())
+            for part in (head + body,) if len(body) <= ONE_SEND else (head, body):
+                send_all(sock, part, sock.gettimeout())
 
     def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
         host: str = self.host  # type: ignore[attr-defined]
