@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from .servers import Gateway
 from .wire import ask, open_stream
@@ -77,17 +77,21 @@ def in_turns(
         return [one for many in pool.map(lambda who: ask_again_and_again(*who), callers) for one in many]
 
 
-class Health:
-    """Asks for ``/health`` twenty times a second until told to stop."""
+class Asking:
+    """Asks again and again, on a thread of its own, until told to stop.
 
-    def __init__(self, gateway: Gateway) -> None:
+    :param once: one request; its status. :param pause: seconds between two.
+    """
+
+    def __init__(self, once: Callable[[], int], pause: float) -> None:
         self.times: list[float] = []
         self.failures: list[str] = []
-        self._port = gateway.port
+        self._once = once
+        self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Health:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -96,15 +100,25 @@ class Health:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(self._pause):
             began = time.monotonic()
             try:
-                status = ask(self._port, "GET", "/health").status
+                status = self._once()
             except (OSError, HTTPException) as error:
                 self.failures.append(repr(error))
             else:
                 self.times.append(time.monotonic() - began)
                 self.failures += [] if status == 200 else [str(status)]
+
+    def p99(self) -> float:
+        return p99(self.times)
+
+
+class Health(Asking):
+    """Asks for ``/health`` twenty times a second."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(lambda: ask(gateway.port, "GET", "/health").status, 0.05)
 
 
 def p99(times: Iterable[float]) -> float:

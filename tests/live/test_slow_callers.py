@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import KEY, MANY, StartGateway
-from .load import p99
+from .load import Asking
 from .nginx import Nginx
 from .servers import Upstream, need
 from .wire import PROMPT, TIMEOUT, head
@@ -41,35 +41,12 @@ def site(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) 
     nginx.stop()
 
 
-class Customer:
-    """Asks for a completion forty times a second, from an address of its own, until told to stop."""
+class Customer(Asking):
+    """Asks for a completion forty times a second, from an address of its own."""
 
     def __init__(self, port: int) -> None:
-        self.times: list[float] = []
-        self.failures: list[str] = []
+        super().__init__(self._ask, 0.025)
         self._port = port
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Customer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.025):
-            began = time.monotonic()
-            try:
-                status = self._ask()
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-            else:
-                self.times.append(time.monotonic() - began)
-                if status != 200:
-                    self.failures.append(str(status))
 
     def _ask(self) -> int:
         # A connection each, so that getting one is part of what is measured.
@@ -84,9 +61,6 @@ class Customer:
             return response.status
         finally:
             connection.close()
-
-    def p99(self) -> float:
-        return p99(self.times)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
