@@ -118,9 +118,9 @@ def nginx_proxy(upstream: str, port: int) -> Iterator[subprocess.Popen]:
 
 @contextmanager
 def passthrough(upstream: str, port: int) -> Iterator[subprocess.Popen]:
-    """The ten lines of ``passthrough.py`` under the same server."""
-    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread"]
-    command += ["--threads", "256", "--backlog", "4096", "bench.passthrough:app"]
+    """The ten lines of ``passthrough.py`` under the same server, as it is: our settings are not theirs."""
+    command = [sys.executable, "-m", "gunicorn", "-c", os.devnull, "-b", f"127.0.0.1:{port}"]
+    command += ["-w", "2", "-k", "gthread", "--threads", "256", "--backlog", "4096", "bench.passthrough:app"]
     with running(command, port, {"UPSTREAM": upstream}) as process:
         yield process
 

@@ -41,6 +41,8 @@ PING, PING_EVENT = 15.0, b": ping\n\n"
 #: Threads that tell of ends, and threads in which broken streams are continued.
 SETTLERS, RESUMERS = 4, 32
 
+BROKE = "a stream broke in the relay's hands"
+
 _IN = getattr(select, "EPOLLIN", 0)
 #: A caller is waited for only when it has not taken all: then its leaving is told here, too.
 _OUT = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLRDHUP", 0)
@@ -53,8 +55,9 @@ Done = Callable[[bool], None]
 class Watcher(Timekeeper, Protocol):
     """Whose thread does the carrying."""
 
-    def attend(self, fd: int, ready: Callable[[], None]) -> None:
-        """Have ``ready`` called whenever the descriptor is readable, and as long as it is."""
+    @property
+    def turns(self) -> Turns:
+        """The descriptors that its thread looks after."""
         ...
 
 
@@ -70,12 +73,8 @@ class Relay:
         self.send_timeout = send_timeout
         self.settlers = ThreadPoolExecutor(SETTLERS, thread_name_prefix="settling")
         self.resumers = ThreadPoolExecutor(RESUMERS, thread_name_prefix="resuming")
+        self.turns = watcher.turns
         self._streams: set[_Stream] = set()
-        # Not the watcher's own set: what is taken out of this one was put in by the same thread, so a
-        # number that has meanwhile become another's descriptor cannot be confused.
-        self._epoll = select.epoll()
-        self.turns = Turns(self._epoll)
-        watcher.attend(self._epoll.fileno(), self.turns.take)
 
     @staticmethod
     def is_possible() -> bool:
@@ -114,6 +113,7 @@ class _Stream:
         self, relay: Relay, reply: Reply, sock: socket.socket, head: bytes, chunked: bool, done: Done
     ) -> None:
         self._relay = relay
+        self._turns = relay.turns
         self._reply = reply
         self._sock = sock
         self._fd = sock.fileno()
@@ -137,10 +137,11 @@ class _Stream:
 
     def guarded(self, step: Callable[[], None]) -> None:
         """Whatever goes wrong with one stream ends that stream."""
+        self._turns.now = time.monotonic()
         try:
             step()
         except Exception:
-            log.exception("a stream broke in the relay's hands")
+            log.exception(BROKE)
             self._drop()
 
     def begin(self) -> None:
@@ -178,15 +179,18 @@ class _Stream:
     # ---------------------------------------------------------------- from the upstream
 
     def _arrived(self, events: int) -> None:
-        self.guarded(self._pump)
+        try:
+            self._pump()
+        except Exception:
+            log.exception(BROKE)
+            self._drop()
 
     def _pump(self) -> None:
         """Pass on what has come."""
         reply = self._reply
-        self._heard = time.monotonic()
+        self._heard = self._turns.now
         while True:
-            data = reply.receive()
-            if data:
+            if data := reply.receive():
                 self._send(data)
             if self._ended:
                 return
@@ -255,7 +259,7 @@ class _Stream:
     # ---------------------------------------------------------------- to the caller
 
     def _send(self, data: bytes) -> None:
-        self._spoke = time.monotonic()
+        self._spoke = self._turns.now
         self._write(b"%X\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def _write(self, data: bytes) -> None:
@@ -274,7 +278,7 @@ class _Stream:
                 return
             if sent == len(data):
                 return
-            self._stuck = time.monotonic()
+            self._stuck = self._turns.now
             self._unsent += memoryview(data)[sent:]
             self._relay.turns.wait_for(self._fd, _OUT, self._may_send)
             self._ring()
@@ -293,7 +297,7 @@ class _Stream:
             self._drop()
             return
         del self._unsent[:sent]
-        self._stuck = self._spoke = time.monotonic()
+        self._stuck = self._spoke = self._turns.now
         if not self._unsent:
             self._relay.turns.forget(self._fd)
             if self._ending:

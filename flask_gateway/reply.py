@@ -170,30 +170,29 @@ class Reply:
         held = []
         try:
             while not (self.over or self.transcript.ready):
-                held.append(self._take(self._read()))
+                held.append(self._part(self._source.read) or b"")
         except BaseException as error:
             self.fail(error)
             raise
         self._pending = b"".join(held)
         return self
 
-    def _read(self) -> bytes:
-        return self._excused(self._source.read) or b""
-
-    def _receive(self) -> bytes | None:
-        return self._excused(self._source.receive)  # type: ignore[attr-defined]  # it has a channel
-
-    def _excused(self, read: Callable[[], bytes | None]) -> bytes | None:
+    def _part(self, read: Callable[[], bytes | None]) -> bytes | None:
+        transcript = self.transcript
         try:
-            return read()
+            data = read()
         except UpstreamError:
-            if not self.transcript.complete:
+            if not transcript.complete:
                 raise
-            return b""  # a connection that breaks behind a complete answer takes nothing from it
-
-    def _take(self, data: bytes) -> bytes:
-        out = self.transcript.feed(data) if data else self.transcript.end()
-        self.over = not data or self.transcript.finished
+            data = b""  # a connection that breaks behind a complete answer takes nothing from it
+        if data:
+            out = transcript.feed(data)
+            self.over = transcript.finished
+            return out
+        if data is None:
+            return None
+        out = transcript.end()
+        self.over = True
         return out
 
     def __iter__(self) -> Iterator[bytes]:
@@ -203,14 +202,14 @@ class Reply:
         # A chunk may complete no event. Nothing empty is passed on: an empty chunk is never written,
         # so it would not notice that the caller has gone.
         while self.outcome is None or self._pending:
-            if out := self._advance(self._read):
+            if out := self._advance(self._source.read):
                 return out
         raise StopIteration
 
     def receive(self) -> bytes | None:
         """The next part without waiting: ``None`` when nothing has come, ``b""`` when what has come is
         nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`."""
-        return self._advance(self._receive)
+        return self._advance(self._source.receive)  # type: ignore[attr-defined]  # it has a channel
 
     def _advance(self, read: Callable[[], bytes | None]) -> bytes | None:
         if self._pending:
@@ -218,8 +217,7 @@ class Reply:
             return out
         try:
             if not self.over:
-                data = read()
-                return None if data is None else self._take(data)
+                return self._part(read)
         except GatewayError as error:
             return self.break_off(error)
         except Exception as error:

@@ -42,6 +42,8 @@ class Turns:
         self._ready: dict[int, Ready] = {}
         #: Those that were told of and have not had their turn, in reverse, and what of.
         self._due: dict[int, int] = {}
+        #: When it was looked who is ready, or when the one began whose turn it is, seconds.
+        self.now = clock()
 
     def __len__(self) -> int:
         """How many are waited for."""
@@ -63,15 +65,20 @@ class Turns:
             with suppress(OSError, ValueError):  # closed, and with that forgotten
                 self._poll.unregister(fd)
 
+    def look(self, seconds: float) -> None:
+        """Learn who is ready. The first is waited for so long, unless some have not had their turn."""
+        if not self._due:
+            self._due = dict(reversed(self._poll.poll(seconds, MOST)))
+        self.now = self._clock()
+
     def take(self) -> None:
         """Look after those who are ready, one at least, until that has taken its time."""
-        until = self._clock() + SPELL
-        if not self._due:
-            self._due = dict(reversed(self._poll.poll(0, MOST)))
-        while self._due:
-            fd, events = self._due.popitem()
+        until, due = self.now + SPELL, self._due
+        while due:
+            fd, events = due.popitem()
             ready = self._ready.get(fd)
             if ready is not None:  # else it was closed too early, and somebody has a duplicate
                 ready(events)
-            if self._clock() >= until:
+            self.now = self._clock()
+            if self.now >= until:
                 return

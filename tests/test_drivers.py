@@ -147,7 +147,6 @@ class Relayed:
         assert len(self.relay) == 0
         self.relay.close()
         self.watcher.close()
-        self.relay._epoll.close()
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,7 @@ def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
                         number += 1
                         comes(number, stays)
             began, before = clock.now, len(waits)
+            turns.look(0)
             turns.take()
             assert clock.now - began <= SPELL + takes
             assert len(waits) <= before
@@ -128,6 +129,7 @@ def test_the_kernel_tells_of_more_than_it_can_at_once_in_turn() -> None:
             stack.callback(os.close, fd)
             turns.wait_for(fd, select.EPOLLIN, partial(serve, fd))
         for _ in range(len(fds)):
+            turns.look(0)
             turns.take()
         assert set(served) == set(fds)
         assert max(served.values()) - min(served.values()) <= 1
@@ -154,6 +156,7 @@ def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
     turns.wait_for(1, IN, first)
     turns.wait_for(2, IN, lambda events: seen.append(("second", events)))
     kernel.ready = [1, 2]
+    turns.look(0)
     turns.take()
     kernel.ready = []
 
@@ -161,6 +164,7 @@ def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
 def test_who_was_told_of_has_his_turn_in_the_next_spell(stage: Stage) -> None:
     two_are_told_of(stage, lambda: None)
     assert stage[3] == [("first", IN)]
+    stage[2].look(0)
     stage[2].take()
     assert stage[3] == [("first", IN), ("second", IN)]
 
@@ -173,6 +177,7 @@ def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number
         turns.wait_for(2, OUT, lambda events: seen.append(("another", events)))
 
     two_are_told_of(stage, another)
+    turns.look(0)
     turns.take()
     assert seen == [("first", IN)]
     assert len(turns) == 2
@@ -181,9 +186,11 @@ def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number
 def test_who_waits_for_something_else_meanwhile_is_not_told_of_the_old(stage: Stage) -> None:
     kernel, _, turns, seen = stage
     two_are_told_of(stage, lambda: turns.wait_for(2, OUT, lambda events: seen.append(("other", events))))
+    turns.look(0)
     turns.take()
     assert seen == [("first", IN)]
     kernel.ready = [2]
+    turns.look(0)
     turns.take()
     assert seen == [("first", IN), ("other", OUT)]
 
@@ -195,6 +202,7 @@ def test_what_was_closed_too_early_disturbs_nobody(stage: Stage) -> None:
     kernel.known[2] = kernel.known.pop(1)
     turns.wait_for(3, IN, lambda events: seen.append(("well", events)))
     kernel.ready = [2, 3]
+    turns.look(0)
     turns.take()
     assert seen == [("well", IN)]
 
@@ -207,4 +215,5 @@ def test_to_forget_what_is_not_waited_for_does_nothing() -> None:
     turns.forget(7)
     turns.forget(7)
     assert kernel.known == {}
+    turns.look(0)
     turns.take()

@@ -109,12 +109,11 @@ class ChoiceReader:
             self.usage_only = self.usage_null = False
             return True
         self.error = chunk.error or None
-        self.usage_null = chunk.usage is None
-        if chunk.usage is not None and chunk.usage is not msgspec.UNSET:
+        usage = chunk.usage
+        self.usage_null, self.usage_only = usage is None, False
+        if usage is not None and usage is not msgspec.UNSET:
             self.usage_only = not chunk.choices
-            self.usage = read_usage(chunk.usage) or self.usage
-        else:
-            self.usage_only = False
+            self.usage = read_usage(usage) or self.usage
         content = False
         for choice in chunk.choices or ():
             content = self._read_choice(choice) or content
@@ -129,7 +128,10 @@ class ChoiceReader:
             for name, value in choice.delta.items():
                 if value and name != "role":
                     content = True
-                    self.tally.add_all(value)
+                    if type(value) is str:
+                        self.tally.add(value)
+                    else:
+                        self.tally.add_all(value)
         if choice.finish_reason is not None:
             self._open.discard(choice.index)
             self.complete = not self._open

@@ -161,15 +161,6 @@ class UntilClosed:
         self.over = True
 
 
-def _one_chunk(data: bytes) -> bytes:
-    """The chunk that this is all of, as events mostly come; else nothing."""
-    end = data.find(b"\r\n", 0, 18)
-    size = _SIZE(data[:end]) if end > 0 else None
-    if size is None or not data.endswith(b"\r\n") or len(data) != end + int(size[1], 16) + 4:
-        return b""
-    return data[end + 2 : -2]
-
-
 class Chunked:
     """A body in chunks (RFC 9112, section 7.1)."""
 
@@ -188,8 +179,12 @@ class Chunked:
     def feed(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
-        elif not self._left and self._next is Chunked._size and (whole := _one_chunk(data)):
-            return whole
+        elif not self._left and self._next is Chunked._size:
+            # One whole chunk, as events mostly come, its size written as it mostly is.
+            end = data.find(b"\r\n", 0, 18)
+            size = len(data) - end - 4
+            if size > 0 and data[:end].lower() == b"%x" % size and data.endswith(b"\r\n"):
+                return data[end + 2 : -2]
         parts: list[bytes] = []
         try:
             self._cut(data, parts)

@@ -169,7 +169,9 @@ class ResponseSource:
             data = self._raw.receive()
         except (HTTPException, OSError, ValueError) as error:
             raise self._broken(error) from None
-        self._exchange.check()
+        # A line that was cut may look like a clean end. Its clocks are rung by the thread that is here.
+        if self._exchange.error is not None:
+            raise self._exchange.error
         return data
 
     def expire(self) -> None:

@@ -55,8 +55,8 @@ class Response:
 
     @property
     def holds(self) -> bool:
-        """Whether there are bytes at hand that the socket does not tell of, or a fault."""
-        if self._first or self._framing.fault is not None:
+        """Whether there is more that the socket does not tell of: bytes at hand, a fault, or the end."""
+        if self._first or self.closed or self._framing.fault is not None:
             return True
         return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
 
@@ -89,13 +89,14 @@ class Response:
 
     def receive(self) -> bytes | None:
         """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
-        if not (self.closed or self.over):
+        framing = self._framing
+        if not (self.closed or framing.over):
             try:
                 data = self._take(self._sock.recv, PIECE)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                 # A renewal of keys may want to write; it finds room in the buffer, by the next read.
                 return None
-            if data or not self.over:
+            if data or not framing.over:
                 return data or None
         self._finish()
         return b""
@@ -104,22 +105,22 @@ class Response:
         return receive(self._sock, size)
 
     def _take(self, recv: Callable[[int], bytes], size: int) -> bytes:
-        self._check()
-        data, self._first = self._first, b""
-        data = data or recv(size)
+        framing = self._framing
+        if framing.fault is not None:
+            raise framing.fault
+        if self._first:
+            data, self._first = self._first, b""
+        else:
+            data = recv(size)
         if not data:
-            self._framing.end()
+            framing.end()
             return b""
-        data = self._framing.feed(data)
-        if not data:
-            self._check()
-        if self.over:
+        data = framing.feed(data)
+        if framing.over:
             self._finish()
+        elif not data and framing.fault is not None:
+            raise framing.fault
         return data
-
-    def _check(self) -> None:
-        if self._framing.fault is not None:
-            raise self._framing.fault
 
     def _finish(self) -> None:
         """The body is over: the next call may have the connection, if it is good for one."""

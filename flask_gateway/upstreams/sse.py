@@ -17,6 +17,7 @@ MAX_EVENT = 1024 * 1024
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_LF = 0x0A
 
 
 class EventSplitter:
@@ -34,8 +35,13 @@ class EventSplitter:
 
         :raises UpstreamMalformed: an event grows beyond the limit.
         """
-        if not (self._buffer or self._at_start) and self._only_lf and self._is_whole(data):
-            return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
+        if not self._buffer and self._only_lf and not self._at_start and b"\r" not in data:
+            # One whole event, as they mostly come. A third line end in a row might be the next one's.
+            end = len(data) - 2
+            if 0 < end <= self._max_event and data.find(b"\n\n") == end and data[0] != _LF:
+                return [data[:end]]
+            if self._is_whole(data):
+                return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
         self._buffer += data
         if self._at_start:
             if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
@@ -54,13 +60,8 @@ class EventSplitter:
         return events
 
     def _is_whole(self, data: bytes) -> bool:
-        """Whether it is of whole events, as is usual. A third line end in a row might be the next one's."""
-        return (
-            data.endswith(b"\n\n")
-            and not data.endswith(b"\n\n\n")
-            and b"\r" not in data
-            and len(data) <= self._max_event
-        )
+        """Whether it is of whole events."""
+        return data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and len(data) <= self._max_event
 
     def rest(self) -> bytes:
         """What is left when the bytes are over: an event whose blank line never came, or nothing."""
@@ -86,8 +87,8 @@ class EventSplitter:
 
 def data_of(event: bytes) -> bytes | None:
     """The joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
-    if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
-        return _value(event)
+    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
+        return event[6:]
     lines = [_value(line) for line in _LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(lines) if lines else None
 

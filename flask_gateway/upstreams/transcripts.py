@@ -88,7 +88,7 @@ class EventTranscript:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
             raise self._malformed(error.message) from None
-        return self._pass_all(events)
+        return self._pass(events[0]) if len(events) == 1 else self._pass_all(events)
 
     def end(self) -> bytes:
         rest = self._splitter.rest().rstrip(b"\r\n")
@@ -133,11 +133,11 @@ class EventTranscript:
         data = data_of(event)
         if data is None:
             return event + b"\n\n" if self.ready else b""
-        if data.strip() == b"[DONE]":
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._done()
         reader = self._reader
         try:
-            data.decode()
+            data.isascii() or data.decode()  # what the decoder of JSON skips it does not check
             content = reader.read(data)
         except (ValueError, RecursionError):
             self.dropped += 1
@@ -150,10 +150,8 @@ class EventTranscript:
             self.ready = content or self._held_events > MAX_HELD_EVENTS or self._held_bytes > MAX_HELD_BYTES
         if reader.complete and not self._dialect.ends_in_done:
             self.finished = True
-        if self._hides_usage and reader.usage_only:
-            return b""
-        if self._hides_usage and reader.usage_null:
-            return without_null_usage(event, data) + b"\n\n"
+        if self._hides_usage and (reader.usage_only or reader.usage_null):
+            return without_null_usage(event, data) + b"\n\n" if reader.usage_null else b""
         return event + b"\n\n"
 
     def _done(self) -> bytes:

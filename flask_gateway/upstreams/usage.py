@@ -57,7 +57,10 @@ class Tally:
         self._narrow = self._wide = 0
 
     def add(self, text: str) -> None:
-        wide = 0 if text.isascii() else len(_WIDE.findall(text))
+        if text.isascii():
+            self._narrow += len(text)
+            return
+        wide = len(_WIDE.findall(text))
         self._wide += wide
         self._narrow += len(text) - wide
 

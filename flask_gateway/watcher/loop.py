@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import select
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from ..turns import SPELL
+from ..turns import SPELL, Turns
 from .sockets import is_gone, open_sockets
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,16 @@ class Watcher:
         loop = self._running()
         return loop.watch(Handle(loop, left, fd=sock.fileno()))
 
-    def attend(self, fd: int, ready: Callable[[], None]) -> None:
-        """Have ``ready`` called whenever the descriptor is readable, and as long as it is. There is no
-        end to that but the descriptor's.
+    @property
+    def turns(self) -> Turns:
+        """The descriptors that its thread looks after beside the clocks. They are that thread's: what is to
+        be waited for is said there.
 
         :raises OSError: this platform cannot."""
-        self._running().attend(fd, ready)
+        turns = self._running().turns
+        if turns is None:
+            raise OSError("there is no epoll on this platform")
+        return turns
 
     def longest_turn(self) -> float:
         """How long at most, since this was last asked, the thread has been at work from one look at all
@@ -129,13 +134,20 @@ class _Loop:
         self._peers: dict[int, Handle] = {}
         #: Those that the kernel has yet to be told of, and when.
         self._young: deque[tuple[float, Handle]] = deque()
-        self._attended: dict[int, Callable[[], None]] = {}
         self._calling: Handle | None = None
         self._wakes = math.inf  # when the thread wakes by itself
         #: When it was last looked who is ready, and the longest from there to the next look. Seconds.
         self._looked, self._longest = math.inf, 0.0
         self._stopped = False
         self._sockets = open_sockets()
+        #: Everything that the thread waits for. Not the set of those that may hang up: what is taken out of
+        #: this one was put in by the same thread, so a number that has meanwhile become another's descriptor
+        #: cannot be confused.
+        self._epoll = select.epoll() if self._sockets.fileno() >= 0 else None
+        self.turns: Turns | None = None
+        if self._epoll is not None:
+            self.turns = Turns(self._epoll)
+            self.turns.wait_for(self._sockets.fileno(), select.EPOLLIN, lambda _: self._hung_up(0))
 
     def ring(self, when: float, handle: Handle) -> Handle:
         with self._lock:
@@ -183,10 +195,6 @@ class _Loop:
         for handle in failed:
             self.cancel(handle)
 
-    def attend(self, fd: int, ready: Callable[[], None]) -> None:
-        self._attended[fd] = ready
-        self._sockets.attend(fd)
-
     def cancel(self, handle: Handle) -> None:
         if self.pid != os.getpid():
             return  # all of it is our parent's, the lock and the epoll set too
@@ -202,6 +210,8 @@ class _Loop:
         self._sockets.wake()
         self.thread.join()
         self._sockets.close()
+        if self._epoll is not None:
+            self._epoll.close()
 
     def _push(self, when: float, handle: Handle) -> None:
         if len(self._heap) > 2 * self._rings + SPARE:
@@ -240,14 +250,13 @@ class _Loop:
             self._ring_due(now + SPELL)
             now = time.monotonic()
         self._longest = max(self._longest, now - self._looked)
-        ready_now = self._sockets.wait(max(0.0, min(self._wakes - now, LONGEST_SLEEP)))
-        self._looked = time.monotonic()
-        for fd in ready_now:
-            ready = self._attended.get(fd)
-            if ready is None:
-                self._hung_up(fd)
-            else:
-                ready()
+        seconds = max(0.0, min(self._wakes - now, LONGEST_SLEEP))
+        if self.turns is None:
+            self._hung_up(seconds)
+        else:
+            self.turns.look(seconds)
+            self._looked = self.turns.now
+            self.turns.take()
 
     def _ring_due(self, until: float) -> None:
         """What is due. What is so yet when the time is over is due in the next turn, too."""
@@ -267,7 +276,14 @@ class _Loop:
             self._wakes = min(queue[0][0] if queue else math.inf for queue in (self._heap, self._young))
             return None
 
-    def _hung_up(self, fd: int) -> None:
+    def _hung_up(self, seconds: float) -> None:
+        found = self._sockets.wait(seconds)
+        if self.turns is None:
+            self._looked = time.monotonic()
+        for fd in found:
+            self._may_be_gone(fd)
+
+    def _may_be_gone(self, fd: int) -> None:
         """The descriptor may by now be another socket's than the one that was told of, so it is asked
         again. While its handle is alive, which is seen after that, its socket is not closed."""
         with self._lock:

@@ -25,13 +25,12 @@ class Sockets(Protocol):
 
     def remove(self, fd: int) -> None: ...
 
-    def attend(self, fd: int) -> None:
-        """Have it told of whenever it is readable. ``OSError`` when that cannot be."""
+    def fileno(self) -> int:
+        """What is readable when there is something to be told; -1 where there is no such descriptor."""
         ...
 
     def wait(self, seconds: float) -> list[int]:
-        """Sleep until woken; those that may have been hung up on, see :func:`is_gone`, and those that are
-        attended to and readable."""
+        """Sleep until woken; those that may have been hung up on, see :func:`is_gone`."""
         ...
 
     def wake(self) -> None: ...
@@ -85,8 +84,8 @@ class Epoll:
         with suppress(OSError, ValueError):
             self._epoll.unregister(fd)
 
-    def attend(self, fd: int) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
+    def fileno(self) -> int:
+        return self._epoll.fileno()
 
     def wait(self, seconds: float) -> list[int]:
         return [fd for fd, _ in self._epoll.poll(seconds, _MOST) if fd != self._bell]
@@ -119,8 +118,8 @@ class Sweep:
     def remove(self, fd: int) -> None:
         self._fds.discard(fd)
 
-    def attend(self, fd: int) -> None:
-        raise OSError("there is no epoll on this platform")
+    def fileno(self) -> int:
+        return -1
 
     def wait(self, seconds: float) -> list[int]:
         self._poll.poll(1000 * (min(seconds, SWEEP) if self._fds else seconds))

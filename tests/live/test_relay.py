@@ -328,7 +328,6 @@ def test_over_tls(upstream: Upstream, tmp_path: Path) -> None:
         assert until(lambda: len(relay) == 0)
         relay.close()
         bench.close()
-        relay._epoll.close()
         tls.stop()
 
 
