@@ -22,7 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .errors import CallerError, GatewayError
-from .sockets import has_unread, is_readable, receive_at_once, send_all
+from .sockets import close_at_once, has_unread, is_readable, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
@@ -93,13 +93,17 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
     def close(self, graceful: bool = False) -> None:
         """Waits for nobody."""
         sock: socket.socket = self.sock
+        secret = isinstance(sock, ssl.SSLSocket)
         with suppress(OSError):
             if graceful and has_unread(sock):
                 _throw_away(sock)
-            if isinstance(sock, ssl.SSLSocket):
+            if secret:
                 sock.setblocking(False)
         with suppress(OSError):
-            sock.close()
+            if secret:
+                sock.close()
+            else:
+                close_at_once(sock)
 
 
 def _throw_away(sock: socket.socket) -> None:

@@ -109,6 +109,30 @@ class Relay:
 class _Stream:
     """One stream. All of it on the watcher's thread, but for what says otherwise."""
 
+    __slots__ = (
+        "_away",
+        "_channel",
+        "_chunked",
+        "_done",
+        "_ended",
+        "_ending",
+        "_fd",
+        "_head",
+        "_heard",
+        "_lost",
+        "_paused",
+        "_relay",
+        "_reply",
+        "_sock",
+        "_spoke",
+        "_stuck",
+        "_tick",
+        "_told",
+        "_turns",
+        "_unsent",
+        "_upstream",
+    )
+
     def __init__(
         self, relay: Relay, reply: Reply, sock: socket.socket, head: bytes, chunked: bool, done: Done
     ) -> None:

@@ -133,6 +133,20 @@ class Reply:
 
     status = 200
 
+    __slots__ = (
+        "__weakref__",
+        "_closers",
+        "_pending",
+        "_source",
+        "_tell",
+        "first",
+        "headers",
+        "outcome",
+        "over",
+        "transcript",
+        "upstream",
+    )
+
     def __init__(self, source: Source, transcript: Transcript, upstream: str) -> None:
         self.upstream = upstream
         self.headers: dict[str, str] = {}
@@ -208,7 +222,9 @@ class Reply:
 
     def receive(self) -> bytes | None:
         """The next part without waiting: ``None`` when nothing has come, ``b""`` when what has come is
-        nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`."""
+        nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`.
+
+        Called once an event, and each step between the socket and here is a part of what an event costs."""
         return self._advance(self._source.receive)  # type: ignore[attr-defined]  # it has a channel
 
     def _advance(self, read: Callable[[], bytes | None]) -> bytes | None:

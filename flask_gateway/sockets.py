@@ -1,7 +1,10 @@
-"""What Python's sockets do in two calls to the system, done in one.
+"""What Python's sockets do in two calls to the system, done in one; and what waits for nothing, without
+giving the interpreter away.
 
-Each call gives the interpreter away, and on a busy machine waits to get it back. A socket with a timeout
-polls before it sends or receives; here it is first tried, and the kernel keeps the time. What the kernel
+Each call gives the interpreter away, and on a busy machine waits to get it back, which costs more than what
+is called. A socket with a timeout polls before it sends or receives; here it is first tried, and the kernel
+keeps the time. What is short and never waits is asked of the C library, and the interpreter kept for those
+few microseconds; whatever does not succeed so is left to Python's own way, which knows why. What the kernel
 knows of a socket it tells without that, so that it need not be tried to no purpose.
 
 TLS needs Python's own way: its records are not the socket's bytes.
@@ -9,20 +12,73 @@ TLS needs Python's own way: its records are not the socket's bytes.
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 import struct
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLSocket
 
 #: Do not wait, this once. Where there is no such flag, there is waiting.
-_AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0)
+_AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
 #: Linux's ``SO_MEMINFO``, of which the first number is what waits to be read, in bytes of memory.
 _MEMINFO = 55
 #: Linux's ``TCP_INFO``, of which the first byte is the state.
 _TCP_INFO: int = getattr(socket, "TCP_INFO", 11)
 _ESTABLISHED = b"\x01"
 _TIMEVAL = struct.Struct("@ll")
+#: What is longer than this, bytes, takes long enough for others to have the interpreter meanwhile.
+SHORT = 16384
+#: A peer that is gone is an error, and no signal.
+_QUIETLY = _AT_ONCE | int(getattr(socket, "MSG_NOSIGNAL", 0))
+
+
+def _keeping(name: str, *arguments: type) -> Callable[..., int] | None:
+    """A function of the C library that is called with the interpreter kept; ``None`` where there is none, or
+    where there is no way to have it wait for nothing."""
+    try:
+        prototype = ctypes.PYFUNCTYPE(ctypes.c_ssize_t, ctypes.c_int, *arguments)
+        return prototype((name, ctypes.PyDLL(None))) if _AT_ONCE else None
+    except (AttributeError, TypeError, OSError):
+        return None
+
+
+_send = _keeping("send", ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_recv = _keeping("recv", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_close = _keeping("close")
+
+
+class _Room(threading.local):
+    """Where one thread receives to."""
+
+    def __init__(self) -> None:
+        self.buffer = ctypes.create_string_buffer(SHORT)
+        self.view = memoryview(self.buffer).cast("B")
+
+
+_room = _Room()
+
+
+def send_at_once(sock: socket.socket, data: bytes) -> int:
+    """Send as much as there is room for. Not for TLS.
+
+    :raises BlockingIOError: there is none. :raises OSError: the other side is gone.
+    """
+    if _send is not None and len(data) <= SHORT:
+        sent = _send(sock.fileno(), data, len(data), _QUIETLY)
+        if sent >= 0:
+            return sent
+    return sock.send(data, _AT_ONCE)
+
+
+def close_at_once(sock: socket.socket) -> None:
+    """Close it. What has not been sent is the kernel's. Not for TLS, nor for one that is to linger."""
+    if _close is None:
+        sock.close()
+    elif (fd := sock.detach()) >= 0:
+        _close(fd)
 
 
 def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> None:
@@ -34,7 +90,7 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
     sent = 0
     if not isinstance(sock, SSLSocket):
         with suppress(BlockingIOError):
-            sent = sock.send(data, _AT_ONCE)
+            sent = send_at_once(sock, data)
     if sent < len(data):
         if sock.gettimeout() != seconds:
             sock.settimeout(seconds)
@@ -42,7 +98,16 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
 
 
 def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
-    """What has come; ``None`` when nothing has. Not for TLS; and one with a timeout waits all the same."""
+    """What has come, or some of it; ``None`` when nothing has. Not for TLS; and one with a timeout waits all
+    the same.
+
+    :raises OSError: the other side is gone.
+    """
+    if _recv is not None:
+        room = _room
+        came = _recv(sock.fileno(), room.buffer, min(size, SHORT), _AT_ONCE)
+        if came >= 0:
+            return room.view[:came].tobytes()
     try:
         return sock.recv(size, _AT_ONCE)
     except BlockingIOError:

@@ -534,7 +534,7 @@ def test_a_caller_who_leaves_while_a_thread_has_it(stage: Stage, monkeypatch: py
         looks[0] += 1
         drop()
 
-    monkeypatch.setattr(stream, "_drop", dropped)
+    monkeypatch.setattr(type(stream), "_drop", lambda _: dropped())
     reset(one.caller)
     assert until(lambda: looks[0])
     time.sleep(0.05)

@@ -19,6 +19,7 @@ import urllib3
 from conftest import make_call
 from live.tls import make_certificate
 
+from flask_gateway import sockets
 from flask_gateway.config import Clocks
 from flask_gateway.errors import GatewayError
 from flask_gateway.upstreams.connections import ONE_SEND
@@ -421,6 +422,7 @@ class Recording(socket.socket):
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     monkeypatch.setattr(socket, "socket", Recording)
     monkeypatch.setattr(Recording, "sent", [])
+    monkeypatch.setattr(sockets, "_send", None)  # which is the C library's, and so none of Recording's
     return Recording.sent
 
 

@@ -8,14 +8,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_gateway.sockets import has_unread, is_quiet, receive, receive_at_once, send_all, wait_at_most
+from flask_gateway import sockets
+from flask_gateway.sockets import (
+    SHORT,
+    close_at_once,
+    has_unread,
+    is_quiet,
+    receive,
+    receive_at_once,
+    send_all,
+    send_at_once,
+    wait_at_most,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    """Two ends of a TCP connection."""
+@pytest.fixture(params=["by the C library", "by Python alone"])
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    """Two ends of a TCP connection, and the way to use them."""
+    if request.param == "by Python alone":
+        for name in ("_send", "_recv", "_close"):
+            assert getattr(sockets, name) is not None
+            monkeypatch.setattr(sockets, name, None)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as ours,
@@ -98,6 +113,65 @@ def test_who_is_gone_is_an_error(pair: Pair) -> None:
 
     with pytest.raises(OSError, match=r"reset|pipe"):
         send()
+
+
+def test_there_is_room_until_there_is_none(pair: Pair) -> None:
+    ours, theirs = pair
+    sent: list[int] = []
+
+    def fill() -> None:
+        while True:
+            sent.append(send_at_once(ours, bytes(SHORT)))
+
+    with pytest.raises(BlockingIOError):
+        fill()
+    assert sent
+    theirs.settimeout(10)
+    ours.shutdown(socket.SHUT_WR)
+    seen = 0
+    while data := theirs.recv(1 << 20):
+        seen += len(data)
+    assert seen == sum(sent)
+
+
+def test_what_comes_is_not_what_came_before_nor_what_comes_to_others(pair: Pair) -> None:
+    ours, theirs = pair
+    seen: list[bytes | None] = []
+    for said in (b"long" * 1000, b"short", b"x" * (SHORT + 5)):
+        theirs.sendall(said)
+        wait_for(ours)
+        while (came := receive_at_once(ours, 65536)) is not None:
+            seen.append(came)
+        assert b"".join(filter(None, seen)) == said
+        seen.clear()
+
+
+def test_to_send_where_nobody_is_is_an_error_and_no_signal(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.close()
+
+    def send() -> None:
+        for _ in range(100):
+            send_at_once(ours, b"x" * 1000)
+
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        send()
+    ours.close()
+    with pytest.raises(OSError, match="descriptor"):
+        send_at_once(ours, b"x")
+
+
+def test_what_is_closed_is_closed_once_and_all_of_it_was_sent(pair: Pair) -> None:
+    ours, theirs = pair
+    send_all(ours, b"the end")
+    close_at_once(ours)
+    assert ours.fileno() == -1
+    theirs.settimeout(10)
+    assert theirs.recv(100) == b"the end"
+    assert theirs.recv(100) == b""
+    with socket.socket() as other:  # has its number, perhaps
+        close_at_once(ours)
+        assert other.getsockname()
 
 
 def test_a_connection_is_quiet_until_something_comes(pair: Pair) -> None:

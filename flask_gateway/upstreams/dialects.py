@@ -93,6 +93,8 @@ _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 class ChoiceReader:
     """Chat and text completions: choices with deltas, each ended by its finish reason."""
 
+    __slots__ = ("_open", "complete", "error", "tally", "usage", "usage_null", "usage_only")
+
     def __init__(self) -> None:
         self.complete = False
         self.usage: Usage | None = None

@@ -164,6 +164,8 @@ class UntilClosed:
 class Chunked:
     """A body in chunks (RFC 9112, section 7.1)."""
 
+    __slots__ = ("__weakref__", "_held", "_left", "_next", "_trailers", "fault", "over", "reusable")
+
     def __init__(self, stays: bool) -> None:
         self.over = False
         self.reusable = stays

@@ -127,6 +127,8 @@ class Http:
 class ResponseSource:
     """The body of an answer, as its bytes arrive (``reply.Source``)."""
 
+    __slots__ = ("__weakref__", "_exchange", "_raw", "response")
+
     def __init__(self, response: requests.Response, exchange: Exchange) -> None:
         self.response = response
         #: A :class:`Response`, unless a test has put another in its place.

@@ -28,6 +28,19 @@ MAX_INTERIM = 100
 class Response:
     """A head that has come, and a body that comes. Belongs to one thread at a time."""
 
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_first",
+        "_framing",
+        "_pool",
+        "_sock",
+        "closed",
+        "headers",
+        "reason",
+        "status",
+    )
+
     def __init__(self, connection: Any, head: Head, first: bytes) -> None:
         self.status = head.status
         self.reason = head.reason

@@ -17,11 +17,12 @@ MAX_EVENT = 1024 * 1024
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
-_LF = 0x0A
 
 
 class EventSplitter:
     """Collects bytes and gives back whole events, each without the blank line that ends it."""
+
+    __slots__ = ("_at_start", "_buffer", "_max_event", "_only_lf", "_scanned")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._buffer = bytearray()
@@ -35,13 +36,8 @@ class EventSplitter:
 
         :raises UpstreamMalformed: an event grows beyond the limit.
         """
-        if not self._buffer and self._only_lf and not self._at_start and b"\r" not in data:
-            # One whole event, as they mostly come. A third line end in a row might be the next one's.
-            end = len(data) - 2
-            if 0 < end <= self._max_event and data.find(b"\n\n") == end and data[0] != _LF:
-                return [data[:end]]
-            if self._is_whole(data):
-                return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
+        if self._is_whole(data):
+            return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
         self._buffer += data
         if self._at_start:
             if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
@@ -59,9 +55,31 @@ class EventSplitter:
             raise UpstreamMalformed(f"an event is larger than {self._max_event} bytes")
         return events
 
+    def only(self, data: bytes) -> bytes | None:
+        """What :func:`data_of` says of the one event that these bytes are, as is mostly so: one line of data
+        and the blank line, and nothing before them. They are then not to be fed. Else ``None``."""
+        if (
+            data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and data.count(b"\n") == 2
+            and b"\r" not in data
+            and not (self._buffer or self._at_start)
+            and self._only_lf
+            and len(data) <= self._max_event
+        ):
+            return data[6:-2]
+        return None
+
     def _is_whole(self, data: bytes) -> bool:
-        """Whether it is of whole events."""
-        return data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and len(data) <= self._max_event
+        """Whether it is of whole events, and nothing is held."""
+        return (
+            not (self._buffer or self._at_start)
+            and self._only_lf
+            and data.endswith(b"\n\n")
+            and not data.endswith(b"\n\n\n")
+            and b"\r" not in data
+            and len(data) <= self._max_event
+        )
 
     def rest(self) -> bytes:
         """What is left when the bytes are over: an event whose blank line never came, or nothing."""

@@ -49,6 +49,23 @@ class EventTranscript:
 
     content_type = "text/event-stream; charset=utf-8"
 
+    __slots__ = (
+        "__weakref__",
+        "_bytes",
+        "_call",
+        "_dialect",
+        "_held_bytes",
+        "_held_events",
+        "_hides_usage",
+        "_reader",
+        "_splitter",
+        "_unsent",
+        "_upstream",
+        "dropped",
+        "finished",
+        "ready",
+    )
+
     def __init__(self, call: Call, upstream: str, *, hides_usage: bool = False) -> None:
         self.ready = False
         self.finished = False
@@ -84,11 +101,14 @@ class EventTranscript:
         self._bytes += len(data)
         if self._bytes > MAX_STREAM:
             raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
+        said = self._splitter.only(data)
+        if said is not None:
+            return b"" if self.finished else self._pass_data(data, said)
         try:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
             raise self._malformed(error.message) from None
-        return self._pass(events[0]) if len(events) == 1 else self._pass_all(events)
+        return self._pass_all(events)
 
     def end(self) -> bytes:
         rest = self._splitter.rest().rstrip(b"\r\n")
@@ -130,9 +150,13 @@ class EventTranscript:
         """What of this event the caller gets to see."""
         if self.finished:
             return b""
-        data = data_of(event)
+        event, data = event + b"\n\n", data_of(event)
         if data is None:
-            return event + b"\n\n" if self.ready else b""
+            return event if self.ready else b""
+        return self._pass_data(event, data)
+
+    def _pass_data(self, event: bytes, data: bytes) -> bytes:
+        """:param event: with the blank line. :param data: what it says."""
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._done()
         reader = self._reader
@@ -151,8 +175,8 @@ class EventTranscript:
         if reader.complete and not self._dialect.ends_in_done:
             self.finished = True
         if self._hides_usage and (reader.usage_only or reader.usage_null):
-            return without_null_usage(event, data) + b"\n\n" if reader.usage_null else b""
-        return event + b"\n\n"
+            return without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
+        return event
 
     def _done(self) -> bytes:
         # Some servers give no finish reason. But an end to a stream that said nothing is no answer.
