@@ -18,7 +18,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from ssl import SSLSocket
 
 #: Do not wait, this once. Where there is no such flag, there is waiting.
@@ -62,15 +61,18 @@ _room = _Room()
 
 
 def send_at_once(sock: socket.socket, data: bytes) -> int:
-    """Send as much as there is room for. Not for TLS.
+    """Send as much as there is room for, and tell how much that was. Not for TLS.
 
-    :raises BlockingIOError: there is none. :raises OSError: the other side is gone.
+    :raises OSError: the other side is gone.
     """
     if _send is not None and len(data) <= SHORT:
         sent = _send(sock.fileno(), data, len(data), _QUIETLY)
         if sent >= 0:
             return sent
-    return sock.send(data, _AT_ONCE)
+    try:
+        return sock.send(data, _AT_ONCE)
+    except BlockingIOError:
+        return 0
 
 
 def close_at_once(sock: socket.socket) -> None:
@@ -89,8 +91,7 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
     """
     sent = 0
     if not isinstance(sock, SSLSocket):
-        with suppress(BlockingIOError):
-            sent = send_at_once(sock, data)
+        sent = send_at_once(sock, data)
     if sent < len(data):
         if sock.gettimeout() != seconds:
             sock.settimeout(seconds)

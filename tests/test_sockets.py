@@ -118,14 +118,9 @@ def test_who_is_gone_is_an_error(pair: Pair) -> None:
 def test_there_is_room_until_there_is_none(pair: Pair) -> None:
     ours, theirs = pair
     sent: list[int] = []
-
-    def fill() -> None:
-        while True:
-            sent.append(send_at_once(ours, bytes(SHORT)))
-
-    with pytest.raises(BlockingIOError):
-        fill()
-    assert sent
+    while not sent or sent[-1]:
+        sent.append(send_at_once(ours, bytes(SHORT)))
+    assert sent[0]
     theirs.settimeout(10)
     ours.shutdown(socket.SHUT_WR)
     seen = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ..core import Call, Outcome
@@ -58,8 +57,8 @@ class UnderWay:
         self._lock = threading.Lock()
         self._calls: dict[int, _Entry] = {}
         self._holders: dict[int, _Entry] = {}
-        self._by_caller: Counter[str] = Counter()
-        self._by_upstream: Counter[str] = Counter()
+        self._by_caller: dict[str, int] = {}
+        self._by_upstream: dict[str, int] = {}
         self._streams = self._starting = 0
         #: When a thread was last let go, and how long it takes from one to the next, lately. Seconds.
         self._moved, self._pace = 0.0, 0.0
@@ -115,11 +114,13 @@ class UnderWay:
                 return "streams"
             if len(self._holders) >= of_all:
                 return "threads"
-            if self._by_caller[call.caller.id] >= of_caller:
+            by_caller, caller = self._by_caller, call.caller.id
+            now = by_caller.get(caller, 0)
+            if now >= of_caller:
                 return "share"
             entry = _Entry(call)
             self._calls[id(call.cancellation)] = self._holders[threading.get_ident()] = entry
-            self._by_caller[call.caller.id] += 1
+            by_caller[caller] = now + 1
             self._streams += call.stream
             self._starting += call.stream
         return ""
@@ -160,9 +161,10 @@ class UnderWay:
             if entry is None:
                 return True
             if entry.thread is not None:
-                if self._by_upstream[upstream] >= self._most[1]:
+                now = self._by_upstream.get(upstream, 0)
+                if now >= self._most[1]:
                     return False
-                self._by_upstream[upstream] += 1
+                self._by_upstream[upstream] = now + 1
             entry.upstream = upstream
             return True
 
@@ -193,10 +195,12 @@ _TOLD = {
 }
 
 
-def _take_one(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
+def _take_one(counts: dict[str, int], name: str) -> None:
+    left = counts[name] - 1
+    if left:
+        counts[name] = left
+    else:
+        del counts[name]
 
 
 class UnderWayPermit:

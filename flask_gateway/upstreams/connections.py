@@ -13,6 +13,7 @@ import queue
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -190,9 +191,11 @@ class _Lined:
         self._wait_at_most(sending.exchange.clocks.first_byte)
         head = self._head(method, url, headers)
         self._used = True
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered all the same
+        try:
             for part in (head + body,) if len(body) <= ONE_SEND else (head, body):
                 send_all(sock, part, sock.gettimeout())
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it may have answered all the same
 
     def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
         host: str = self.host  # type: ignore[attr-defined]
@@ -247,8 +250,38 @@ class _TLSConnection(_Lined, HTTPSConnection):  # type: ignore[misc]
     default_socket_options: ClassVar = _Connection.default_socket_options
 
 
+class _Idle:
+    """The idle connections of a pool, as much of a queue as urllib3 asks for. Its own has a lock and
+    conditions for those who wait for a connection; here nobody does."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._idle: deque[Any] = deque()
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        """The one that was put in last.
+
+        :raises queue.Empty: there is none.
+        """
+        try:
+            return self._idle.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, item: Any, block: bool = False) -> None:
+        """:raises queue.Full: there are as many as there may be."""
+        if len(self._idle) >= self._most:
+            raise queue.Full
+        self._idle.append(item)
+
+    def qsize(self) -> int:
+        return len(self._idle)
+
+
 class Pooled:
     """The additions to urllib3's pools, which this is mixed into."""
+
+    QueueCls: ClassVar[Any] = _Idle
 
     def ask(self, request: requests.PreparedRequest, path: str) -> Response:
         """Send it on a connection of the pool, and wait for the head of the answer. What urllib3 does

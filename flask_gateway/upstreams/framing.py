@@ -113,15 +113,19 @@ def framing_of(head: Head) -> Framing:
         return Chunked(stays and head.minor == 1 and "content-length" not in headers)
     if "content-length" not in headers:
         return UntilClosed()
-    lengths = {value.strip() for value in headers["content-length"].split(",")}
-    length = lengths.pop()
-    if lengths or not _LENGTH(length):
+    length = headers["content-length"]
+    if "," in length:  # it may have come twice, and say the same
+        length, *others = {value.strip() for value in length.split(",")}
+        length = "" if others else length
+    if not _LENGTH(length):
         raise NotHttp("no one length of the body")
     return Sized(int(length), stays)
 
 
 def _stays_open(head: Head) -> bool:
-    said = {word.strip() for word in head.headers.get("connection", "").lower().split(",")}
+    if "connection" not in head.headers:
+        return head.minor == 1
+    said = {word.strip() for word in head.headers["connection"].lower().split(",")}
     return "close" not in said and (head.minor == 1 or "keep-alive" in said)
 
 

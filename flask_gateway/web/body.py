@@ -78,7 +78,7 @@ def read_body(request: Request, limit: int) -> bytes:
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
-    announced = request.content_length
+    announced = _announced(request)
     stream = environ["wsgi.input"]
     try:
         parts = [] if (announced or 0) > limit else _read(stream, announced or limit + 1)
@@ -94,6 +94,15 @@ def read_body(request: Request, limit: int) -> bytes:
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
     return body
+
+
+def _announced(request: Request) -> int | None:
+    """How long the body is said to be; ``None`` when it comes in chunks."""
+    length = request.environ.get("CONTENT_LENGTH", "")
+    # The server has found it to be a number, and alone. werkzeug knows what else a server may say.
+    if length.isdecimal() and length.isascii() and "HTTP_TRANSFER_ENCODING" not in request.environ:
+        return int(length)
+    return request.content_length
 
 
 def _read(stream: IO[bytes], size: int) -> list[bytes]:

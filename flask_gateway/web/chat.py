@@ -12,7 +12,6 @@ from ..errors import InvalidField, ModelNotAllowed
 from ..reply import Reply
 from ..wiring import Gateway
 from .body import check, parse_fields, read_body, take_fallbacks
-from .door import gateway
 from .lean import Answer
 from .patience import patience, watch_caller
 
@@ -21,7 +20,8 @@ blueprint = Blueprint("chat", __name__)
 
 def answer(operation: Operation) -> Response:
     """Ask the gateway's service, and give back what it says."""
-    ours, visit = gateway(), g._get_current_object()
+    visit = g._get_current_object()
+    ours: Gateway = visit.gateway
     asked = request._get_current_object()  # type: ignore[attr-defined]  # for it is a proxy
     call = _call(operation, ours, visit, asked)
     visit.recorded = True
@@ -80,17 +80,17 @@ def _whole(reply: Reply) -> Response:
         body = b"".join(reply)
     finally:
         reply.close()
-    return Answer(body, reply.status, _headers(reply))
+    return Answer(body, reply.status, reply.transcript.content_type, _headers(reply))
 
 
 def _streamed(reply: Reply) -> Response:
     told = (("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no"))
     # Passed through as it is: the server iterates the reply itself, and closes it.
-    return Answer(reply, reply.status, _headers(reply, *told), direct_passthrough=True)
+    return Answer(reply, reply.status, reply.transcript.content_type, _headers(reply, *told))
 
 
 def _headers(reply: Reply, *more: tuple[str, str]) -> list[tuple[str, str]]:
-    headers = [("Content-Type", reply.transcript.content_type), *more]
+    headers = [*more]
     if reply.upstream:  # a whole answer that is still to come has none yet
         headers.append(("x-gateway-upstream", reply.upstream))
     headers += reply.headers.items()

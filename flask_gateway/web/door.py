@@ -20,6 +20,7 @@ from .address import address_of, is_loopback
 from .auth import authenticate, may_read_metrics
 from .headers import header_of
 from .ids import read_ids
+from .lean import Answer
 
 #: The endpoints that need no key.
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
@@ -99,8 +100,11 @@ def _is_scrape(endpoint: str | None) -> bool:
 
 def _leave(response: Response) -> Response:
     visit, headers = g._get_current_object(), response.headers
-    headers.add("x-request-id", visit.ids.request)
-    headers.add("x-trace-id", visit.ids.trace)
+    ids = [("x-request-id", visit.ids.request), ("x-trace-id", visit.ids.trace)]
+    if isinstance(response, Answer):  # of a call, which is recorded by itself and has its quota told
+        response.told += ids
+        return response
+    headers.extend(ids)
     if visit.caller is not None and "x-ratelimit-limit-requests" not in headers:
         headers.extend(gateway().limiter.headers(visit.caller))
     # What is asked every few seconds, and found well, is worth no line.

@@ -78,7 +78,17 @@ class App(Flask):
 
 
 class Answer(Response):
-    """A response whose headers are sent as they are."""
+    """An answer to a call, whose headers are sent as they are.
+
+    :param body: all of it; or the reply, which the server iterates, and closes.
+    :param told: further headers. They are our own words, or were looked at when they came, so that werkzeug
+        need not look at each again.
+    """
+
+    def __init__(self, body: Any, status: int, content_type: str, told: list[tuple[str, str]]) -> None:
+        super().__init__(body, status, content_type=content_type)
+        self.direct_passthrough = not isinstance(body, bytes)
+        self.told = told
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if (
@@ -86,6 +96,7 @@ class Answer(Response):
             or not 200 <= self.status_code < 300
             or self.status_code == 204
         ):
+            self.headers.extend(self.told)
             return super().__call__(environ, start_response)
-        start_response(self.status, self.headers.to_wsgi_list())
+        start_response(self.status, [*self.headers.to_wsgi_list(), *self.told])
         return self.response  # type: ignore[return-value]  # bytes, of which we know the length, or a reply

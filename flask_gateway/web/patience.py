@@ -23,13 +23,13 @@ def patience(header: Header, *, stream: bool) -> float:
 
     :param header: gives a header of the request by its name.
     """
-    names = ("x-request-timeout",) if stream else ("x-request-timeout", "x-stainless-read-timeout")
-    told = [_seconds(header(name)) for name in names]
-    return min((seconds for seconds in told if seconds), default=math.inf)
+    told = _seconds(header("x-request-timeout"))
+    return told if stream else min(told, _seconds(header("x-stainless-read-timeout")))
 
 
-def _seconds(value: str | None) -> float | None:
-    return float(value) if value and _SECONDS(value) else None
+def _seconds(value: str | None) -> float:
+    """Infinite unless it is a time to wait."""
+    return (float(value) or math.inf) if value and _SECONDS(value) else math.inf
 
 
 def watch_caller(call: Call, sock: socket.socket | None, watcher: Watcher) -> Callable[[], None]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -41,7 +41,10 @@ def figures(gateway: Gateway, family: str, *labels: str) -> Counter[str]:
 
 def directory(gateway: Gateway) -> Path:
     """Where its figures lie: its workers hold the directory open."""
-    links = [link.readlink() for link in Path(f"/proc/{gateway.workers[0]}/fd").iterdir()]
+    links = []
+    for link in Path(f"/proc/{gateway.workers[0]}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(link.readlink())
     (found,) = [link for link in links if link.name.startswith("flask-gateway-metrics-")]
     return found
 
