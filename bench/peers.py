@@ -40,7 +40,7 @@ def _environment(name: str) -> Path:
 
 
 @contextmanager
-def litellm(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+def litellm(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
     where = _environment("litellm")
     config = HOME / "litellm.yaml"
     config.write_text(
@@ -49,12 +49,13 @@ def litellm(upstream: str, port: int) -> Iterator[subprocess.Popen]:
         f"general_settings:\n  master_key: {servers.KEY}\n"
     )
     command = [str(where / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with servers.running([*command, "--num_workers", "2"], port) as process:
+    with servers.running([*command, "--num_workers", str(workers)], port) as process:
         yield process
 
 
 @contextmanager
-def sglang_router(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+def sglang_router(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
+    """One process with a thread for each core, whatever the workers are."""
     where = _environment("sglang-router")
     command = [str(where / "python"), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--worker-urls", upstream, "--policy", "round_robin"]
@@ -63,7 +64,7 @@ def sglang_router(upstream: str, port: int) -> Iterator[subprocess.Popen]:
         yield process
 
 
-WAYS: dict[str, Callable[[str, int], AbstractContextManager[subprocess.Popen]]] = {
+WAYS: dict[str, Callable[[str, int, int], AbstractContextManager[subprocess.Popen]]] = {
     "litellm": litellm,
     "sglang-router": sglang_router,
 }

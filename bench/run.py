@@ -158,18 +158,20 @@ def call(url: str, count: int, tokens: int, rate: int, spread: float) -> dict[st
     return dict(json.loads(done.stdout))
 
 
-def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...]) -> None:
-    """:param counts: streams, events of each, events a second, and over how many seconds they begin."""
+def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...], workers: int = 2) -> None:
+    """:param counts: streams, events of each, events a second, and over how many seconds they begin.
+    :param workers: of each server."""
+    each = "" if workers == 2 else f", {workers} worker each"
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.stream_upstream())
-        up = {name: begin(stack, bench, name, upstream) for name in bench.servers}
+        up = {name: begin(stack, bench, name, upstream, workers) for name in bench.servers}
         for count, tokens, rate, spread in counts:
             ways = {
                 name: lambda one=one, shape=(count, tokens, rate, spread): streams(*one, *shape)
                 for name, one in up.items()
                 if one is not None
             }
-            bench.measure(f"streams, {count} at {rate}/s", ways)
+            bench.measure(f"streams, {count} at {rate}/s{each}", ways)
 
 
 def run_beside(bench: Bench) -> None:
@@ -275,7 +277,9 @@ def run_flat(bench: Bench, requests: int) -> None:
         bench.found["memory over requests"] = points
 
 
-def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[subprocess.Popen, str] | None:
+def begin(
+    stack: ExitStack, bench: Bench, name: str, upstream: str, workers: int = 2
+) -> tuple[subprocess.Popen, str] | None:
     """Start one of them; ``None``, and a word about it, when that cannot be."""
     ways = {
         "nginx": servers.nginx_proxy,
@@ -285,7 +289,7 @@ def begin(stack: ExitStack, bench: Bench, name: str, upstream: str) -> tuple[sub
     }
     port = servers.free_port()
     try:
-        process = stack.enter_context(ways[name](upstream, port))
+        process = stack.enter_context(ways[name](upstream, port, workers))
     except (servers.Missing, RuntimeError) as error:
         say(f"not run: {name}: {error}")
         bench.skipped.append(f"{name}: {str(error).splitlines()[0]}")
@@ -299,9 +303,8 @@ def run_curves(bench: Bench) -> None:
     body = chat_body(200)
 
     def one(upstream: str, workers: int, threads: int, measure: Callable[..., Numbers]) -> Numbers:
-        shape = {"GATEWAY_WORKERS": str(workers), "GATEWAY_THREADS": str(threads)}
         port = servers.free_port()
-        with servers.gateway(upstream, port, **shape) as process:
+        with servers.gateway(upstream, port, workers, GATEWAY_THREADS=str(threads)) as process:
             return measure(process, f"http://127.0.0.1:{port}")
 
     kinds: list[tuple[str, Callable[[], Any], Callable[..., Numbers]]] = [
@@ -323,7 +326,9 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "prompts": lambda bench: run_chat(
         bench, {"short": 200, "1 MB": 1_000_000}, (4,), servers.stream_upstream
     ),
-    "streams": lambda bench: run_streams(bench, ((200, 200, 50, 0),)),
+    # What an event costs is seen while all streams are under way: they begin within a second, and last six.
+    "streams": lambda bench: run_streams(bench, ((200, 300, 50, 1),)),
+    "alone": lambda bench: run_streams(bench, ((200, 300, 50, 1),), workers=1),
     "thousand": lambda bench: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
     "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
     "beside": run_beside,
@@ -331,7 +336,7 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "flat": lambda bench: run_flat(bench, 200_000),
     "curves": run_curves,
 }
-ALL = ("chat", "prompts", "streams", "memory")
+ALL = ("chat", "prompts", "streams", "alone", "memory")
 MORE = ("thousand", "crowd", "beside", "flat")
 
 

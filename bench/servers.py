@@ -105,28 +105,38 @@ def json_upstream() -> Iterator[str]:
 
 
 @contextmanager
-def nginx_proxy(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+def nginx_proxy(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
     """nginx between the callers and the upstream: what passing on costs at the least."""
     pool = f"upstream there {{ server {upstream.removeprefix('http://')}; keepalive 512; }}"
     location = (
         "location / { proxy_pass http://there; proxy_http_version 1.1; proxy_buffering off; "
         'proxy_set_header Connection ""; proxy_request_buffering off; } location /health { return 200 "ok"; }'
     )
-    with nginx(port, location, 2, pool) as process:
+    with nginx(port, location, workers, pool) as process:
         yield process
 
 
 @contextmanager
-def passthrough(upstream: str, port: int) -> Iterator[subprocess.Popen]:
+def passthrough(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
     """The ten lines of ``passthrough.py`` under the same server, as it is: our settings are not theirs."""
     command = [sys.executable, "-m", "gunicorn", "-c", os.devnull, "-b", f"127.0.0.1:{port}"]
-    command += ["-w", "2", "-k", "gthread", "--threads", "256", "--backlog", "4096", "bench.passthrough:app"]
+    command += [
+        "-w",
+        str(workers),
+        "-k",
+        "gthread",
+        "--threads",
+        "256",
+        "--backlog",
+        "4096",
+        "bench.passthrough:app",
+    ]
     with running(command, port, {"UPSTREAM": upstream}) as process:
         yield process
 
 
 @contextmanager
-def gateway(upstream: str, port: int, **env: str) -> Iterator[subprocess.Popen]:
+def gateway(upstream: str, port: int, workers: int = 2, **env: str) -> Iterator[subprocess.Popen]:
     """The gateway with all that it does switched on: limits that never bite, log to a file."""
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
     settings = {
@@ -137,7 +147,7 @@ def gateway(upstream: str, port: int, **env: str) -> Iterator[subprocess.Popen]:
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "120",
         "GATEWAY_MAX_STREAMS": "4000",
         "GATEWAY_BIND": f"127.0.0.1:{port}",
-        "GATEWAY_WORKERS": "2",
+        "GATEWAY_WORKERS": str(workers),
         **env,
     }
     with running(command, port, settings) as process:
