@@ -5,6 +5,7 @@ included. So it imports nothing of the gateway but the worker class, which gunic
 checking the settings is left to a process of its own.
 """
 
+import contextlib
 import fcntl
 import glob
 import itertools
@@ -45,8 +46,12 @@ for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_g
 
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
 
+# The cores that we may use.
+_cores = (
+    sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
+)
 # One interpreter lock each, so one worker a core.
-workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", os.cpu_count() or 1))
+workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", len(_cores)))
 # A call holds a thread until its answer is over.
 worker_class = "flask_gateway.worker.Worker"
 threads = _number("GATEWAY_THREADS", 64)
@@ -146,7 +151,24 @@ def pre_fork(server, worker):
     files of the dead one before it, so that they stay few however many workers come and go."""
     taken = {getattr(other, "slot", None) for other in server.WORKERS.values()}
     worker.slot = next(slot for slot in itertools.count() if slot not in taken)
+    worker.core = _core_for(server)
     _forget(server, worker)
+
+
+def _core_for(server):
+    """The core that the next worker is to stay on; ``None``: it may go where it likes.
+
+    The threads of a worker run one at a time, for there is one interpreter lock; so to spread them over cores
+    gains nothing, and all that one of them has in its caches the next one lacks. Where there is a worker for
+    each core, each stays on its own. Those that a reload is about to end are the oldest, and do not count.
+    """
+    if os.environ.get("GATEWAY_PIN_WORKERS", "auto") != "auto" or not hasattr(os, "sched_setaffinity"):
+        return None
+    if server.cfg.workers != len(_cores):
+        return None
+    youngest = sorted(server.WORKERS.values(), key=lambda other: other.age)[1 - len(_cores) :]
+    taken = {getattr(other, "core", None) for other in youngest} if len(_cores) > 1 else set()
+    return next((core for core in _cores if core not in taken), None)
 
 
 def child_exit(server, worker):
@@ -165,6 +187,9 @@ def on_exit(server):
 
 def post_fork(server, worker):
     """In the new worker, which alone imports the gateway."""
+    if worker.core is not None:
+        with contextlib.suppress(OSError):  # it is but a matter of speed
+            os.sched_setaffinity(0, {worker.core})
     from flask_gateway.quiet import unquoted
 
     worker.log.error_log.addFilter(unquoted)

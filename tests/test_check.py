@@ -121,6 +121,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         f"config = {environ['GATEWAY_CONFIG']}  (from environment)",
         "bind = 127.0.0.1:8000  (from default)",
         "threads = 64  (from default)",
+        "pin_workers = auto  (from default)",
         "graceful_seconds = 30  (from default)",
         "server_log_level = info  (from default)",
         "rate_limit_per_minute = 60  (from default)",

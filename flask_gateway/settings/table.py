@@ -106,6 +106,7 @@ SERVER = (
     Option("bind", Line("addresses to listen on, such as 127.0.0.1:8000"), "127.0.0.1:8000", in_file=False),
     Option("workers", WholeNumber("a whole number of processes, at least 1", 1, 10_000), None, in_file=False),
     Option("threads", WholeNumber("a whole number of threads, at least 1", 1, 10_000), "64", in_file=False),
+    Option("pin_workers", OneOf("auto or off", ("auto", "off")), "auto", in_file=False),
     Option("graceful_seconds", WholeNumber("a whole number of seconds, at least 1", 1), "30", in_file=False),
     Option("server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", in_file=False),
 )

@@ -43,7 +43,8 @@ def allowed(unit: str) -> set[str]:
     """What is left of the lines ``SystemCallFilter=``: the first allows, those with ``~`` take away."""
     calls: set[str] = set()
     for line in re.findall(r"^SystemCallFilter=(.*)$", unit, re.MULTILINE):
-        named = set().union(*(members(word) for word in line.lstrip("~").split()))
+        words = line.lstrip("~").split()
+        named = set().union(*(members(word) if word.startswith("@") else {word} for word in words))
         calls = calls - named if line.startswith("~") else calls | named
     return calls
 

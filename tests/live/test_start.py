@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from .servers import ROOT, free_port
+from .conftest import StartGateway
+from .servers import ROOT, Gateway, free_port, until
 
 pytestmark = pytest.mark.live
 
@@ -41,6 +46,7 @@ def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         ),
         ({"GATEWAY_STATE": "memory://", "GATEWAY_WORKERS": "2"}, "GATEWAY_STATE='memory://': expected state"),
         ({"GATEWAY_STATE": "files://"}, "GATEWAY_STATE"),
+        ({"GATEWAY_PIN_WORKERS": "on"}, "GATEWAY_PIN_WORKERS='on': expected auto or off"),
     ],
 )
 def test_wrong_settings_do_not_start(env: dict[str, str], said: str) -> None:
@@ -63,3 +69,55 @@ def test_a_secret_is_not_shown() -> None:
     ended = start(GATEWAY_UPSTREAMS="a=http://user:planted-secret@host", GATEWAY_API_KEYS="planted key")
     assert ended.returncode == 78
     assert "planted" not in ended.stderr + ended.stdout
+
+
+# ---------------------------------------------------------------- on which cores
+
+
+@contextmanager
+def confined_to(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile may use these."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cores_of(gateway: Gateway) -> list[set[int]]:
+    """Those of each worker, all its threads included."""
+    return sorted(
+        set().union(*(os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()))
+        for pid in gateway.workers
+    )
+
+
+TWO = set(sorted(os.sched_getaffinity(0))[:2])
+needs_two = pytest.mark.skipif(len(TWO) < 2, reason="one core is all there is")
+
+
+@needs_two
+def test_where_there_is_a_worker_for_each_core_each_has_its_own(start_gateway: StartGateway) -> None:
+    with confined_to(TWO):
+        gateway = start_gateway()
+    each = [{core} for core in sorted(TWO)]
+    assert gateway.chat("mock/x").status == 200  # so that there are more threads than the first
+    assert cores_of(gateway) == each
+    for _ in range(3):
+        victim = gateway.workers[-1]
+        os.kill(victim, signal.SIGKILL)
+        assert until(lambda victim=victim: len(gateway.workers) == 2 and victim not in gateway.workers)
+        assert until(lambda: cores_of(gateway) == each)
+    for _ in range(2):
+        gateway.reload()
+        assert until(lambda: cores_of(gateway) == each)
+
+
+@needs_two
+@pytest.mark.parametrize("env", [{"GATEWAY_PIN_WORKERS": "off"}, {"GATEWAY_WORKERS": "3"}])
+def test_else_they_go_where_they_like(start_gateway: StartGateway, env: dict[str, str]) -> None:
+    with confined_to(TWO):
+        gateway = start_gateway(**env)
+    assert gateway.chat("mock/x").status == 200
+    assert all(cores == TWO for cores in cores_of(gateway))

@@ -19,6 +19,7 @@ from .conftest import KEY
 from .nginx import Nginx, replaced
 from .servers import PATIENCE, ROOT, Gateway, free_port, need, until
 from .test_smoke import CHECKS, smoke
+from .test_start import TWO, confined_to, cores_of
 from .wire import ask
 
 pytestmark = pytest.mark.live
@@ -170,8 +171,10 @@ def test_the_published_key_on_a_socket_that_is_handed_over(tmp_path: Path, open_
 def test_it_gets_by_with_what_the_unit_allows(tmp_path: Path):
     unit = UNITS / "flask-gateway.service"
     wrap = [sys.executable, str(Path(__file__).with_name("confined.py")), str(unit)]
-    gateway = Gateway(tmp_path, KEY, {"GATEWAY_API_KEYS": KEY}, wrap)
+    with confined_to(TWO):
+        gateway = Gateway(tmp_path, KEY, {"GATEWAY_API_KEYS": KEY}, wrap)
     try:
+        assert len(TWO) == 1 or cores_of(gateway) == [{core} for core in sorted(TWO)]
         code, lines, _ = smoke(gateway.url, KEY, "mock")
         assert (code, len(lines)) == (0, len(CHECKS)), lines
         assert gateway.ask("GET", "/v1/circuit-breakers").json["state"]["degraded"] is False
