@@ -320,6 +320,20 @@ def run_curves(bench: Bench) -> None:
             bench.measure(f"workers x threads: {label}", ways)
 
 
+def run_pinned(bench: Bench) -> None:
+    """What it saves that each worker stays on a core of its own."""
+    workers, body = len(os.sched_getaffinity(0)), chat_body(200)
+    with servers.json_upstream() as upstream, ExitStack() as stack:
+        up = {}
+        for pinned in ("auto", "off"):
+            port = servers.free_port()
+            process = servers.gateway(upstream, port, workers, GATEWAY_PIN_WORKERS=pinned)
+            up[pinned] = stack.enter_context(process), f"http://127.0.0.1:{port}"
+        for count in (8, 32):
+            ways = {name: partial(chat, *one, count, bench.seconds, body) for name, one in up.items()}
+            bench.measure(f"workers pinned: chat, {count} connections", ways)
+
+
 RUNS: dict[str, Callable[[Bench], None]] = {
     "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
     # Not nginx, which answers without having read what is long, and hangs up.
@@ -335,6 +349,7 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "memory": run_memory,
     "flat": lambda bench: run_flat(bench, 200_000),
     "curves": run_curves,
+    "pinned": run_pinned,
 }
 ALL = ("chat", "prompts", "streams", "alone", "memory")
 MORE = ("thousand", "crowd", "beside", "flat")

@@ -30,7 +30,7 @@ CALLER_SILENCE = 30.0
 FIRST_READ = 8192
 #: What a caller has sent and we have not read would reset the connection when it is closed, and take
 #: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
-LEFTOVER_READS, LEFTOVER_SIZE = 16, 65536
+LEFTOVER_READS, LEFTOVER_SIZE = 64, 16384
 
 
 class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types

@@ -51,6 +51,8 @@ _COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
 #: their own keys to whoever asked.
 _NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
 
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
+
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
 
@@ -100,7 +102,7 @@ def _announced(request: Request) -> int | None:
     """How long the body is said to be; ``None`` when it comes in chunks."""
     length = request.environ.get("CONTENT_LENGTH", "")
     # The server has found it to be a number, and alone. werkzeug knows what else a server may say.
-    if length.isdecimal() and length.isascii() and "HTTP_TRANSFER_ENCODING" not in request.environ:
+    if _LENGTH(length) and "HTTP_TRANSFER_ENCODING" not in request.environ:
         return int(length)
     return request.content_length
 
