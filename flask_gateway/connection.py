@@ -33,6 +33,12 @@ FIRST_READ = 8192
 LEFTOVER_READS, LEFTOVER_SIZE = 64, 16384
 
 
+@lru_cache(maxsize=2)
+def is_secret(cfg: Any) -> bool:
+    """Whether callers speak TLS. gunicorn looks at each of its settings anew whenever it is asked for."""
+    return bool(cfg.is_ssl)
+
+
 class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
     """One connection, and the requests that come on it."""
 
@@ -51,7 +57,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def init(self) -> None:
         """Called before every request. Over TLS the socket has just been made blocking."""
-        if self.cfg.is_ssl:
+        if is_secret(self.cfg):
             super().init()
             self.sock.settimeout(CALLER_SILENCE)
         elif not self.initialized:
@@ -60,7 +66,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def wait_for_data(self, timeout: float) -> bool:
         """Whether there is something to read within so many seconds."""
-        if not (self.data_ready or self.cfg.is_ssl):
+        if not (self.data_ready or is_secret(self.cfg)):
             # Mostly the request has come with the connection.
             self._first = receive_at_once(self.sock, FIRST_READ)
             self.data_ready = self._first is not None

@@ -82,10 +82,13 @@ class UnderWay:
     def streams(self) -> int:
         return self._streams
 
-    def crowd(self) -> Crowd:
-        """How the threads stand now."""
+    def crowd(self, busy: int = 0) -> Crowd:
+        """How the threads stand now.
+
+        :param busy: with a request, be it only to read it; as many at least as calls hold.
+        """
         held = len(self._holders)
-        return Crowd(held, self._most[2], held, self._starting, self._pace, self._moved)
+        return Crowd(max(busy, held), self._most[2], held, self._starting, self._pace, self._moved)
 
     @property
     def threads(self) -> int:

@@ -19,6 +19,9 @@ MAX_LINE, MAX_TRAILERS = 4096, 65536
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+#: Names as upstreams write them, and in lower case. More of them are not kept in mind.
+_NAMES: dict[str, str] = {}
+MOST_NAMES = 256
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?").fullmatch
 
@@ -53,6 +56,16 @@ def end_of_head(data: bytes | bytearray, scanned: int = 0) -> int:
     return end
 
 
+def _name(said: str) -> str | None:
+    """A header's name in lower case; ``None`` if it is none."""
+    if not _NAME(said):
+        return None
+    name = said.lower()
+    if len(_NAMES) < MOST_NAMES and len(said) <= 64:
+        _NAMES[said] = name
+    return name
+
+
 def read_head(data: bytes | bytearray) -> Head:
     """A whole head, read.
 
@@ -69,10 +82,11 @@ def read_head(data: bytes | bytearray) -> Head:
         raise NotHttp(f"more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines[1:-2]:
-        name, colon, value = line.partition(":")
-        if not colon or not _NAME(name):
+        said, colon, value = line.partition(":")
+        name = _NAMES.get(said) or _name(said) if colon else None
+        if name is None:
             raise NotHttp("a line that is no header")
-        name, value = name.lower(), value.strip(" \t")
+        value = value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return Head(int(status[1]), int(status[2]), status[3] or "", headers)
 

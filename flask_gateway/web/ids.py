@@ -30,23 +30,20 @@ def read_ids(header: Header) -> Ids:
     request = _well_formed(header("x-request-id"))
     trace = _well_formed(header("x-trace-id"))
     parent = _TRACEPARENT(header("traceparent") or "")
-    span = _made(8)
+    noise = _random.randbytes(40).hex()
+    span = noise[:16]
     if parent and _continues(parent):
         trace_id, flags, state = parent[2], parent[4], header("tracestate") or ""
         state = state if _TRACESTATE(state) else ""
     else:
-        trace_id = trace if trace and _TRACE_ID(trace) else _made(16)
+        trace_id = trace if trace and _TRACE_ID(trace) else noise[16:48]
         flags, state = "00", ""
     return Ids(
-        request=request or _made(16),
+        request=request or noise[48:],
         trace=trace or trace_id,
         traceparent=f"00-{trace_id}-{span}-{flags}",
         tracestate=state,
     )
-
-
-def _made(size: int) -> str:
-    return _random.randbytes(size).hex()
 
 
 def _well_formed(value: str | None) -> str | None:
