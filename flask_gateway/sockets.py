@@ -99,14 +99,13 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
 
 
 def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
-    """What has come, or some of it; ``None`` when nothing has. Not for TLS; and one with a timeout waits all
-    the same.
+    """What has come; ``None`` when nothing has. Not for TLS; and one with a timeout waits all the same.
 
     :raises OSError: the other side is gone.
     """
-    if _recv is not None:
+    if _recv is not None and size <= SHORT:
         room = _room
-        came = _recv(sock.fileno(), room.buffer, min(size, SHORT), _AT_ONCE)
+        came = _recv(sock.fileno(), room.buffer, size, _AT_ONCE)
         if came >= 0:
             return room.view[:came].tobytes()
     try:
