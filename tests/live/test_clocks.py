@@ -46,7 +46,7 @@ def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
     ],
 )
 def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour, clock, stream):
-    one = bench.upstream(upstream.url, first_byte=0.1, idle=0.1)
+    one = bench.upstream(upstream.url, **{"first_byte": 2, "idle": 2, clock: 0.1})
     error, seconds = ended(one, call(behaviour, stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.code, error.status) == (clock, "upstream_timeout", 504)
