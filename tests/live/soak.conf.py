@@ -19,7 +19,7 @@ attach = post_fork  # noqa: F821
 WORST = 20
 
 
-class Turns:
+class Taken:
     """All turns of a process."""
 
     def __init__(self):
@@ -28,14 +28,13 @@ class Turns:
         self.collections = [0.0]
 
     def waited(self, wait):
-        def timed(sockets, seconds):
+        def timed(turns, seconds):
             if self.began is None:
                 self.schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
             else:
                 self.over(*(now - then for now, then in zip(self.clocks(), self.began, strict=True)))
-            found = wait(sockets, seconds)
+            wait(turns, seconds)
             self.began = self.clocks()
-            return found
 
         return timed
 
@@ -71,14 +70,14 @@ class Turns:
         }
 
 
-turns = Turns()
+turns = Taken()
 
 
 def post_fork(server, worker):
     attach(server, worker)
-    from flask_gateway.watcher.sockets import Epoll
+    from flask_gateway.turns import Turns
 
-    Epoll.wait = turns.waited(Epoll.wait)
+    Turns.look = turns.waited(Turns.look)
 
 
 def post_worker_init(worker):
