@@ -22,7 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers import gthread
 
 from .errors import CallerError, GatewayError
-from .sockets import close_at_once, has_unread, is_readable, receive_at_once, send_all
+from .sockets import SHORT, close_at_once, has_unread, is_readable, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
@@ -30,11 +30,11 @@ CALLER_SILENCE = 30.0
 FIRST_READ = 8192
 #: What a caller has sent and we have not read would reset the connection when it is closed, and take
 #: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
-LEFTOVER_READS, LEFTOVER_SIZE = 64, 16384
+LEFTOVER_READS, LEFTOVER_SIZE = 64, SHORT
 
 
 @lru_cache(maxsize=2)
-def is_secret(cfg: Any) -> bool:
+def is_tls(cfg: Any) -> bool:
     """Whether callers speak TLS. gunicorn looks at each of its settings anew whenever it is asked for."""
     return bool(cfg.is_ssl)
 
@@ -57,7 +57,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def init(self) -> None:
         """Called before every request. Over TLS the socket has just been made blocking."""
-        if is_secret(self.cfg):
+        if is_tls(self.cfg):
             super().init()
             self.sock.settimeout(CALLER_SILENCE)
         elif not self.initialized:
@@ -66,7 +66,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def wait_for_data(self, timeout: float) -> bool:
         """Whether there is something to read within so many seconds."""
-        if not (self.data_ready or is_secret(self.cfg)):
+        if not (self.data_ready or is_tls(self.cfg)):
             # Mostly the request has come with the connection.
             self._first = receive_at_once(self.sock, FIRST_READ)
             self.data_ready = self._first is not None
@@ -99,17 +99,13 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
     def close(self, graceful: bool = False) -> None:
         """Waits for nobody."""
         sock: socket.socket = self.sock
-        secret = isinstance(sock, ssl.SSLSocket)
         with suppress(OSError):
             if graceful and has_unread(sock):
                 _throw_away(sock)
-            if secret:
+            if isinstance(sock, ssl.SSLSocket):
                 sock.setblocking(False)
         with suppress(OSError):
-            if secret:
-                sock.close()
-            else:
-                close_at_once(sock)
+            close_at_once(sock)
 
 
 def _throw_away(sock: socket.socket) -> None:

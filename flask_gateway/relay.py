@@ -41,8 +41,6 @@ PING, PING_EVENT = 15.0, b": ping\n\n"
 #: Threads that tell of ends, and threads in which broken streams are continued.
 SETTLERS, RESUMERS = 4, 32
 
-BROKE = "a stream broke in the relay's hands"
-
 _IN = getattr(select, "EPOLLIN", 0)
 #: A caller is waited for only when it has not taken all: then its leaving is told here, too.
 _OUT = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLRDHUP", 0)
@@ -161,11 +159,10 @@ class _Stream:
 
     def guarded(self, step: Callable[[], None]) -> None:
         """Whatever goes wrong with one stream ends that stream."""
-        self._turns.now = time.monotonic()
         try:
             step()
         except Exception:
-            log.exception(BROKE)
+            log.exception("a stream broke in the relay's hands")
             self._drop()
 
     def begin(self) -> None:
@@ -203,11 +200,7 @@ class _Stream:
     # ---------------------------------------------------------------- from the upstream
 
     def _arrived(self, events: int) -> None:
-        try:
-            self._pump()
-        except Exception:
-            log.exception(BROKE)
-            self._drop()
+        self.guarded(self._pump)
 
     def _pump(self) -> None:
         """Pass on what has come."""
@@ -242,12 +235,12 @@ class _Stream:
         if new:
             self._channel, self._upstream = channel, channel.fileno()
         # Without events a line that is cut, by us or by a reset, is told of all the same.
-        self._relay.turns.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
+        self._turns.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
         self._ring()
 
     def _unlisten(self) -> None:
         if self._channel is not None:
-            self._relay.turns.forget(self._upstream)
+            self._turns.forget(self._upstream)
         self._channel, self._paused = None, False
 
     def _step_aside(self) -> None:
@@ -304,7 +297,7 @@ class _Stream:
                 return
             self._stuck = self._turns.now
             self._unsent += memoryview(data)[sent:]
-            self._relay.turns.wait_for(self._fd, _OUT, self._may_send)
+            self._turns.wait_for(self._fd, _OUT, self._may_send)
             self._ring()
         else:
             self._unsent += data
@@ -323,7 +316,7 @@ class _Stream:
         del self._unsent[:sent]
         self._stuck = self._spoke = self._turns.now
         if not self._unsent:
-            self._relay.turns.forget(self._fd)
+            self._turns.forget(self._fd)
             if self._ending:
                 self._end(clean=True)
                 return
@@ -380,7 +373,7 @@ class _Stream:
     def _drop(self) -> None:
         """The caller has left, or takes nothing."""
         self._lost = True
-        self._relay.turns.forget(self._fd)
+        self._turns.forget(self._fd)
         if self._away:
             return  # until the reply is back
         self._unlisten()
@@ -391,7 +384,7 @@ class _Stream:
         if self._ended:
             return
         self._ended = True
-        self._relay.turns.forget(self._fd)
+        self._turns.forget(self._fd)
         self._relay.over(self)
         if self._tick is not None:
             self._tick.cancel()

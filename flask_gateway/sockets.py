@@ -76,8 +76,8 @@ def send_at_once(sock: socket.socket, data: bytes) -> int:
 
 
 def close_at_once(sock: socket.socket) -> None:
-    """Close it. What has not been sent is the kernel's. Not for TLS, nor for one that is to linger."""
-    if _close is None:
+    """Close it. What has not been sent is the kernel's. Not for one that is to linger."""
+    if _close is None or isinstance(sock, SSLSocket):
         sock.close()
     elif (fd := sock.detach()) >= 0:
         _close(fd)

@@ -6,7 +6,6 @@ What the start asks before it begins, and a change of the file before it is take
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
@@ -22,6 +21,7 @@ from .settings import (
     resolve,
 )
 from .settings.refusal import dotted
+from .settings.serving import workers_of
 from .upstreams.mock import read_options
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,7 @@ def resolve_to_serve(environ: Mapping[str, str], binds: Sequence[str], workers: 
     _check_mocks(resolved.settings)
     _check_redis(resolved.settings)
     refuse_exposed_dev_key(resolved.settings, binds or [str(resolved.server["bind"])])
-    workers = workers or int(str(resolved.server["workers"] or os.cpu_count() or 1))
-    refuse_split_state(resolved.settings, workers)
+    refuse_split_state(resolved.settings, workers or workers_of(resolved.server))
     return resolved
 
 

@@ -42,7 +42,8 @@ class Turns:
         self._ready: dict[int, Ready] = {}
         #: Those that were told of and have not had their turn, in reverse, and what of.
         self._due: dict[int, int] = {}
-        #: When it was looked who is ready, or when the one began whose turn it is, seconds.
+        #: When it was looked who is ready, or when the one began whose turn it is, seconds. Whoever owns this
+        #: may set it, when something else begins.
         self.now = clock()
 
     def __len__(self) -> int:

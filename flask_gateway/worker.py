@@ -26,7 +26,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import gthread
 
-from .connection import Connection, NotHttp, Response, is_secret, refusal, write_error
+from .connection import Connection, NotHttp, Response, is_tls, refusal, write_error
 from .doorstep import Spare, Unfinished, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
@@ -192,7 +192,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
         :return: as gunicorn's, or ``_CARRIED``.
         """
-        if is_secret(self.cfg):
+        if is_tls(self.cfg):
             return super().handle(conn)
         req = None
         try:
@@ -318,7 +318,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """There is no descriptor for the next connection: it is told so, or at least waited for."""
         error = Overloaded(_NO_DESCRIPTOR, retry_after=1.0)
         request_id = os.urandom(16).hex()
-        answer = b"" if is_secret(self.cfg) else refusal(error, "503 Service Unavailable", request_id)
+        answer = b"" if is_tls(self.cfg) else refusal(error, "503 Service Unavailable", request_id)
         if not self._spare.refuse(listener, answer):
             time.sleep(ROOM)
         elif self.gateway is not None:

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from flask_gateway import create_app
 from flask_gateway.config import CandidateSettings, KeySettings, ModelSettings
-from flask_gateway.upstreams.connections import Adapter
+from flask_gateway.upstreams.pools import Adapter
 from flask_gateway.web import chat as web_chat
 
 OTHER_KEY = "planted-other-key-51d2"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from ..config import Clocks, Settings
 from ..settings import ConfigError, resolve
 from ..settings.keys import DEV_KEY, DEV_KEY_DIGEST
+from ..settings.serving import workers_of
 from ..settings.table import API_KEYS
 from . import machine, upstreams, way
 from .caller import Caller
@@ -51,7 +51,7 @@ def look(arguments: Namespace, environ: Mapping[str, str], key: str) -> Iterator
         what = f"machine: not looked at, since no gateway answers at {here or server.get('bind')}"
         yield warn(what, "run this on the gateway's own machine, with its variables")
     elif settings:
-        yield from machine.look(_workers(server), int(str(server["threads"])), settings.state)
+        yield from machine.look(workers_of(server), int(str(server["threads"])), settings.state)
         yield from upstreams.look(settings.upstreams, Clocks.within(settings.request_timeout_seconds))
 
 
@@ -61,10 +61,6 @@ def _behind(gateway: Caller) -> Iterator[Finding]:
         yield way.behind(gateway.get("/health", key="").headers.get("connection"))
     except (OSError, http.client.HTTPException):
         return
-
-
-def _workers(server: Mapping[str, object]) -> int:
-    return int(str(server["workers"] or os.cpu_count() or 1))
 
 
 def local_url(bind: str) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..config import Settings
 from .keys import DEV_KEY, DEV_KEY_DIGEST
@@ -30,6 +31,13 @@ def refuse_exposed_dev_key(settings: Settings, binds: Iterable[str]) -> None:
                     f"an address of this machine only while {DEV_KEY!r} is among the keys",
                     f"set {API_KEYS.variable} to keys of your own",
                 )
+
+
+def workers_of(server: Mapping[str, object]) -> int:
+    """How many workers ``gunicorn.conf.py`` starts: so many as are set, or one per core that may be used."""
+    if server["workers"] is not None:
+        return int(str(server["workers"]))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_split_state(settings: Settings, workers: int) -> None:

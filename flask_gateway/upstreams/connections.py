@@ -1,4 +1,4 @@
-"""The connections of one process to its upstreams: pooled, each usable by one thread and cut by any.
+"""The connections of one process to its upstreams, each usable by one thread and cut by any.
 
 urllib3's, with four things changed. A connection knows whether it lay idle in the pool before. Its
 connecting has one clock, however many addresses a name has. While it carries an exchange, the exchange
@@ -9,19 +9,14 @@ than http.client takes, and so that another than the thread that asked may read 
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ..errors import NO_DESCRIPTOR
@@ -239,153 +234,12 @@ class _Lined:
             line.close()
 
 
-class _Connection(_Lined, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower
+class Connection(_Lined, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower
     default_socket_options: ClassVar = [
         *HTTPConnection.default_socket_options,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     ]
 
 
-class _TLSConnection(_Lined, HTTPSConnection):  # type: ignore[misc]
-    default_socket_options: ClassVar = _Connection.default_socket_options
-
-
-class _Idle:
-    """The idle connections of a pool, as much of a queue as urllib3 asks for. Its own has a lock and
-    conditions for those who wait for a connection; here nobody does."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._idle: deque[Any] = deque()
-
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:
-        """The one that was put in last.
-
-        :raises queue.Empty: there is none.
-        """
-        try:
-            return self._idle.pop()
-        except IndexError:
-            raise queue.Empty from None
-
-    def put(self, item: Any, block: bool = False) -> None:
-        """:raises queue.Full: there are as many as there may be."""
-        if len(self._idle) >= self._most:
-            raise queue.Full
-        self._idle.append(item)
-
-    def qsize(self) -> int:
-        return len(self._idle)
-
-
-class Pooled:
-    """The additions to urllib3's pools, which this is mixed into."""
-
-    QueueCls: ClassVar[Any] = _Idle
-
-    def ask(self, request: requests.PreparedRequest, path: str) -> Response:
-        """Send it on a connection of the pool, and wait for the head of the answer. What urllib3 does
-        beside, for redirects, proxies and its own retries, has no use here.
-
-        :raises HTTPError: there is no connection. :raises HTTPException: what came is no answer.
-        :raises OSError: the connection was lost.
-        """
-        connection = self._get_conn()  # type: ignore[attr-defined]
-        try:
-            connection.request(request.method, path, request.body or b"", request.headers)
-            response: Response = connection.getresponse()
-        except BaseException:
-            connection.close()
-            self._put_conn(connection)
-            raise
-        response.lend(connection, self)
-        return response
-
-    #: Whether connections are closed that would lie idle here.
-    retired = False
-
-    def retire(self) -> None:
-        """It is needed no more, but by those who are at it."""
-        self.retired = True
-        with suppress(queue.Empty, AttributeError):  # which is what a closed pool has
-            while True:
-                idle = self.pool.get(block=False)  # type: ignore[attr-defined]
-                if idle is not None:
-                    idle.close()
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.let_go()
-            if self.retired:
-                conn.close()
-        super()._put_conn(conn)  # type: ignore[misc]
-
-
-class _Pool(Pooled, HTTPConnectionPool):
-    ConnectionCls = _Connection  # type: ignore[assignment]
-
-
-class _TLSPool(Pooled, HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection  # type: ignore[assignment]
-
-
-class Answer(requests.Response):
-    """requests' response, without the cookie jar and the copies that each of its own begins with."""
-
-    def __init__(self, response: Response) -> None:
-        self.status_code = response.status
-        self.reason = response.reason
-        self.headers = response.headers  # type: ignore[assignment]  # names in lower case
-        self.raw = response
-        self._content = False  # type: ignore[assignment]  # as the original's has it, while nothing has been read
-        self._content_consumed = False
-
-
-#: As requests has it. A test may have put another in its place (the ``responses`` package does), which is
-#: then the one to be asked.
-_STOCK_SEND = HTTPAdapter.send
-
-
-class Adapter(HTTPAdapter):
-    """requests' way to the pools."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: The pool and the path of each URL; there are a few for each upstream.
-        self._known: dict[str, tuple[Any, str]] = {}
-        super().__init__(*args, **kwargs)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """The head of the answer. What ``Pooled.ask`` raises is not made requests' own.
-
-        :param verify: as requests has it; the other parameters are not looked at.
-        """
-        if HTTPAdapter.send is not _STOCK_SEND:
-            return super().send(request, *args, **kwargs)
-        assert request.url is not None
-        known = self._known.get(request.url) or self._find(request, kwargs.get("verify", True))
-        return Answer(known[0].ask(request, known[1]))
-
-    def _find(self, request: requests.PreparedRequest, verify: bool | str) -> tuple[Any, str]:
-        pool = self.get_connection_with_tls_context(request, verify, proxies={})
-        url = str(request.url)
-        self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-        self._known[url] = pool, self.request_url(request, {})
-        return self._known[url]
-
-    def retire(self) -> None:
-        """See :meth:`Pooled.retire`."""
-        for pool, _ in list(self._known.values()):
-            pool.retire()
-
-    def close(self) -> None:
-        """Close what lies idle in the pools now; urllib3 leaves that to the garbage collector."""
-        self._known.clear()
-        pools = self.poolmanager.pools
-        for key in pools.keys():  # noqa: SIM118 - it cannot be iterated, lest threads get in each other's way
-            if (pool := pools.get(key)) is not None:
-                pool.close()
-        super().close()
+class TLSConnection(_Lined, HTTPSConnection):  # type: ignore[misc]
+    default_socket_options: ClassVar = Connection.default_socket_options

@@ -130,10 +130,7 @@ class ChoiceReader:
             for name, value in choice.delta.items():
                 if value and name != "role":
                     content = True
-                    if type(value) is str:
-                        self.tally.add(value)
-                    else:
-                        self.tally.add_all(value)
+                    self.tally.add_all(value)
         if choice.finish_reason is not None:
             self._open.discard(choice.index)
             self.complete = not self._open

@@ -32,8 +32,9 @@ from ..errors import (
     UpstreamMalformed,
     UpstreamUnreachable,
 )
-from .connections import Adapter, sending
+from .connections import sending
 from .exchange import Exchange
+from .pools import Adapter
 from .response import READ_SIZE, Response
 
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.

@@ -62,21 +62,20 @@ class EventSplitter:
             data[:6] == b"data: "
             and data[-2:] == b"\n\n"
             and data.count(b"\n") == 2
-            and b"\r" not in data
-            and not (self._buffer or self._at_start)
-            and self._only_lf
-            and len(data) <= self._max_event
+            and self._stands_alone(data)
         ):
             return data[6:-2]
         return None
 
     def _is_whole(self, data: bytes) -> bool:
-        """Whether it is of whole events, and nothing is held."""
+        """Whether it is of whole events. A third line end in a row might be the next one's."""
+        return data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and self._stands_alone(data)
+
+    def _stands_alone(self, data: bytes) -> bool:
+        """Whether nothing before it matters, and lines end in one way."""
         return (
             not (self._buffer or self._at_start)
             and self._only_lf
-            and data.endswith(b"\n\n")
-            and not data.endswith(b"\n\n\n")
             and b"\r" not in data
             and len(data) <= self._max_event
         )
@@ -105,8 +104,8 @@ class EventSplitter:
 
 def data_of(event: bytes) -> bytes | None:
     """The joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
-    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
-        return event[6:]
+    if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
+        return _value(event)
     lines = [_value(line) for line in _LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(lines) if lines else None
 

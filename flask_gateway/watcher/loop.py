@@ -272,6 +272,8 @@ class _Loop:
             while self._heap and (self._heap[0][2].call is None or self._heap[0][0] <= now):
                 handle = heappop(self._heap)[2]
                 if handle.call is not None:
+                    if self.turns is not None:
+                        self.turns.now = now
                     return handle, self._begin(handle)
             self._wakes = min(queue[0][0] if queue else math.inf for queue in (self._heap, self._young))
             return None

@@ -51,6 +51,7 @@ _COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
 #: their own keys to whoever asked.
 _NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
 
+#: The length of a body, if it is one that can be.
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
