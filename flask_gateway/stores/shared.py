@@ -32,7 +32,7 @@ from typing import TypeVar
 from ..core import Change, Value
 from .contract import Clock, StoreError, lifetime, monotonic
 from .mutex import SPACING, Mutexes
-from .slots import BUCKETS, LENGTH, Place, Seen, Slots, body_of, following, place_of, seal
+from .slots import BUCKETS, LENGTH, Place, Slots, body_of, following, place_of, seal
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,9 @@ class SharedStore:
 
     A change is first worked out without the mutex, which is then held just for comparing and storing,
     a microsecond. Whoever finds that another was faster works it out again with the mutex held; so does
-    whoever adds or forgets a key.
+    whoever adds or forgets a key. The time a change is told is read after the value it is given, and
+    nothing is written between that and its own write: so one key's changes are told times in order,
+    however long a thread had to wait for its turn in between.
 
     :param clock: microseconds, the same for all processes.
     :raises StoreError: as :class:`Memory`.
@@ -162,12 +164,12 @@ class SharedStore:
     def read(self, key: str) -> Value | None:
         """:raises StoreBusy: what is there is damaged, and its bucket's mutex cannot be had."""
         place = place_of(key)
-        seen = self._slots.glance(place, self._clock())
+        seen = self._slots.glance(place, self._clock)
         if seen is None:
             freeing = self._mutexes.freeing(place.bucket)
             self._mutexes.take(place.bucket)
             try:
-                seen = self._slots.look(place, self._clock())
+                seen = self._slots.look(place, self._clock)
             finally:
                 (_,) = freeing
         return seen[2]
@@ -180,24 +182,23 @@ class SharedStore:
         :raises ValueError: the key or the new value is out of bounds.
         """
         place = place_of(key)
-        now = self._clock()
-        seen = self._slots.glance(place, now)
+        seen = self._slots.glance(place, self._clock)
         if seen is not None:
-            new, answer = change(seen[2], now)
-            if new is seen[2]:
+            slot, sequence, old, now = seen
+            new, answer = change(old, now)
+            if new is old:
                 return answer
             # Slots that come and go are for the slower way.
-            if new is not None and seen[0] >= 0:
+            if new is not None and slot >= 0:
                 body = body_of(place, new, now + lifetime(ttl))
-                if self._swap(place, seen, body):
+                if self._swap(place, slot, sequence, body):
                     return answer
         return self._update_undisturbed(place, change, ttl)
 
-    def _swap(self, place: Place, seen: Seen, body: bytes) -> bool:
+    def _swap(self, place: Place, slot: int, sequence: int, body: bytes) -> bool:
         """Write the body if all is still as it was seen."""
-        _, sequence, _ = seen
         half, digest, next_sequence = seal(body, sequence + 1), place.digest, following(sequence)
-        word, entry, into = self._slots.spans(seen, len(half))
+        word, entry, into = self._slots.spans(slot, sequence, len(half))
         memory, words = self._slots.memory, self._slots.words
         freeing = self._mutexes.freeing(place.bucket)
         self._mutexes.take(place.bucket)
@@ -218,8 +219,7 @@ class SharedStore:
         freeing = self._mutexes.freeing(place.bucket)
         self._mutexes.take(place.bucket)
         try:
-            now = self._clock()
-            slot, _, old = self._slots.look(place, now)
+            slot, _, old, now = self._slots.look(place, self._clock)
             new, answer = change(old, now)
             if new is None:
                 self._slots.forget(slot)

@@ -34,7 +34,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from ..core import Value
-from .contract import MAX_INTS, MAX_KEY, StoreFull, encode, layout, name_of
+from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, encode, layout, name_of
 
 BUCKETS = 256
 SLOTS = 64  # of a bucket
@@ -63,8 +63,9 @@ class Place(NamedTuple):
 #: What an undamaged half says: the key's digest, its name, until when, what.
 Content = tuple[bytes, bytes, int, Value]
 
-#: What a look found: the slot that bears the key's digest or -1, its sequence number, the live value.
-Seen = tuple[int, int, Value | None]
+#: What a look found: the slot that bears the key's digest or -1, its sequence number, the live value;
+#: and when it was. The clock is read after the slot, so no change that was seen is of a later time.
+Seen = tuple[int, int, Value | None, int]
 
 
 @lru_cache(maxsize=4096)
@@ -109,26 +110,29 @@ class Slots:
 
     # ------------------------------------------------------------ reading
 
-    def glance(self, place: Place, now: int) -> Seen | None:
+    def glance(self, place: Place, clock: Clock) -> Seen | None:
         """Look without the mutex. ``None``: damaged or overtaken by writers, look with it."""
         slot = self._find(place.digest, place.bucket)
         if slot < 0:
-            return -1, 0, None
+            return -1, 0, None, clock()
         sequence, content = self._content(slot)
-        return None if content is None else (slot, sequence, _live(content, place.digest, now))
+        if content is None:
+            return None
+        now = clock()
+        return slot, sequence, _live(content, place.digest, now), now
 
-    def look(self, place: Place, now: int) -> Seen:
+    def look(self, place: Place, clock: Clock) -> Seen:
         """Look with the mutex: what is damaged now is so for good, and empty."""
         slot = self._find(place.digest, place.bucket)
         if slot < 0:
-            return -1, 0, None
+            return -1, 0, None, clock()
         sequence, content = self._content(slot)
-        return slot, sequence, None if content is None else _live(content, place.digest, now)
+        now = clock()
+        return slot, sequence, None if content is None else _live(content, place.digest, now), now
 
-    def spans(self, seen: Seen, length: int) -> tuple[int, slice, slice]:
+    def spans(self, slot: int, sequence: int, length: int) -> tuple[int, slice, slice]:
         """Where the slot that was seen has its sequence number (in words), its entry in the index, and
         its next half."""
-        slot, sequence, _ = seen
         at, entry = self._at(slot), self._index + slot * DIGEST
         begin = at + 8 + (sequence + 1 & 1) * HALF
         return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
@@ -195,7 +199,7 @@ class Slots:
 
     def _write(self, slot: int, body: bytes) -> None:
         sequence = self.words[self._at(slot) >> 3]
-        word, _, into = self.spans((slot, sequence, None), 4 + len(body))
+        word, _, into = self.spans(slot, sequence, 4 + len(body))
         self.memory[into] = seal(body, sequence + 1)
         self.words[word] = following(sequence)
 
