@@ -426,8 +426,8 @@ def test_a_slot_that_went_to_another_key_in_mid_glance_is_not_written_over(
 
 
 def test_one_keys_changes_are_told_times_in_order(clock: HandClock) -> None:
-    """Though a thread be held up anywhere while another's change is written, also right after it read the
-    clock: the limiter forgets what is a window old, and would admit too many for one who lives in the past."""
+    """Though a thread be held up while another's change is written, also right after it read the clock. The
+    limiter forgets what is a window old, and would admit too many for one who lives in the past."""
     memory = Memory()
     other = SharedStore(memory, clock)
     told: list[int] = []
