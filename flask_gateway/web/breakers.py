@@ -11,8 +11,8 @@ from flask import Blueprint, Response
 
 from ..observers.exposition import live_streams
 from ..stores.fallback import FallbackStore
-from .door import gateway
 from .json import json_response
+from .visit import gateway
 
 blueprint = Blueprint("breakers", __name__)
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from flask import Blueprint, Request, Response, g, request
+from flask import Blueprint, Request, Response, request
 
 from ..core import Call, Operation
 from ..errors import InvalidField, ModelNotAllowed
 from ..reply import Reply
-from ..wiring import Gateway
 from .body import check, parse_fields, read_body, take_fallbacks
 from .lean import Answer
 from .patience import patience, watch_caller
+from .visit import Visit, visit
 
 blueprint = Blueprint("chat", __name__)
 
 
 def answer(operation: Operation) -> Response:
     """Ask the gateway's service, and give back what it says."""
-    visit = g._get_current_object()
-    ours: Gateway = visit.gateway
+    here = visit()
+    ours = here.gateway
     asked = request._get_current_object()  # type: ignore[attr-defined]  # for it is a proxy
-    call = _call(operation, ours, visit, asked)
-    visit.recorded = True
+    call = _call(operation, here, asked)
+    here.recorded = True
     unwatch = watch_caller(call, asked.environ.get("gunicorn.socket"), ours.watcher)
     try:
         reply = ours.service.send(call)
@@ -35,26 +34,28 @@ def answer(operation: Operation) -> Response:
     return _streamed(reply) if call.stream else _whole(reply)
 
 
-def _call(operation: Operation, ours: Gateway, visit: Any, asked: Request) -> Call:
+def _call(operation: Operation, here: Visit, asked: Request) -> Call:
+    ours, caller = here.gateway, here.caller
+    assert caller is not None
     fields = parse_fields(read_body(asked, ours.settings.max_body_bytes))
     model, stream = check(operation, fields)
     fields, fallbacks = take_fallbacks(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
-        if not visit.caller.may_call(name):
+        if not caller.may_call(name):
             raise ModelNotAllowed(
                 f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
             )
     default = stream and ours.candidates.whole(model)
-    whole = wants_whole(visit.header("x-gateway-stream"), default=default)
+    whole = wants_whole(here.header("x-gateway-stream"), default=default)
     return Call(
-        ids=visit.ids,
-        caller=visit.caller,
+        ids=here.ids,
+        caller=caller,
         operation=operation,
         model=model,
         fields=fields,
         stream=stream,
-        started=visit.started,
-        deadline=visit.started + min(ours.longest, patience(visit.header, stream=stream)),
+        started=here.started,
+        deadline=here.started + min(ours.longest, patience(here.header, stream=stream)),
         fallbacks=fallbacks,
         whole=stream and whole,
     )

@@ -11,16 +11,16 @@ import re
 import time
 from functools import partial
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 
 from ..errors import Overloaded
 from ..record import Record
-from ..wiring import Gateway
 from .address import address_of, is_loopback
 from .auth import authenticate, may_read_metrics
 from .headers import header_of
 from .ids import read_ids
 from .lean import Answer
+from .visit import Visit, gateway, visit
 
 #: The endpoints that need no key.
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
@@ -31,13 +31,6 @@ MAX_WAIT = 1.0
 BEGAN = time.time()
 #: nginx's ``$msec``; others write ``t=`` before it, or leave out the point.
 _START = re.compile(r"(?:t=)?([0-9]{10})(?:\.?([0-9]{1,6}))?", re.ASCII).fullmatch
-
-
-def gateway() -> Gateway:
-    """The gateway that serves this request, the same from beginning to end: another may take its place
-    meanwhile, and serves the next."""
-    found: Gateway = g.gateway
-    return found
 
 
 def waited_in_front(start: str | None, peer: str | None, now: float, began: float = 0.0) -> float:
@@ -56,24 +49,24 @@ def waited_in_front(start: str | None, peer: str | None, now: float, began: floa
 
 
 def register(app: Flask) -> None:
+    app.app_ctx_globals_class = Visit  # type: ignore[assignment]  # of its like, all that Flask wants is a place
     app.before_request(_enter)
     app.after_request(_leave)
 
 
 def _enter() -> None:
     # The things themselves: each look through a proxy for them costs as much as what is done here.
-    visit, environ, endpoint = g._get_current_object(), request.environ, request.endpoint
-    visit.started = started = time.monotonic()
-    visit.gateway = ours = current_app.extensions["gateway"]
-    visit.caller = None
-    visit.recorded = False
-    visit.header = header = header_of(environ)
-    visit.ids = read_ids(header)
+    here, asked = visit(), request._get_current_object()  # type: ignore[attr-defined]
+    environ, endpoint = asked.environ, asked.endpoint
+    here.started = started = time.monotonic()
+    here.gateway = ours = current_app.extensions["gateway"]
+    here.header = header = header_of(environ)
+    here.ids = read_ids(header)
     if environ["REQUEST_METHOD"] == "POST":
         _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
     if endpoint not in PUBLIC and not _is_scrape(endpoint):
         strikes, address = ours.strikes, partial(address_of, environ)
-        visit.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
+        here.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
 
 
 def _shed(start: str | None, peer: str | None) -> None:
@@ -94,21 +87,21 @@ def _is_scrape(endpoint: str | None) -> bool:
         return False
     digest = gateway().settings.metrics_digest
     if digest is not None:
-        gateway().strikes.check(partial(address_of, request.environ), g.started)
-    return may_read_metrics(g.header, request.remote_addr, digest)
+        gateway().strikes.check(partial(address_of, request.environ), visit().started)
+    return may_read_metrics(visit().header, request.remote_addr, digest)
 
 
 def _leave(response: Response) -> Response:
-    visit, headers = g._get_current_object(), response.headers
-    ids = [("x-request-id", visit.ids.request), ("x-trace-id", visit.ids.trace)]
+    here, headers = visit(), response.headers
+    ids = [("x-request-id", here.ids.request), ("x-trace-id", here.ids.trace)]
     if isinstance(response, Answer):  # of a call, which is recorded by itself and has its quota told
         response.told += ids
         return response
     headers.extend(ids)
-    if visit.caller is not None and "x-ratelimit-limit-requests" not in headers:
-        headers.extend(gateway().limiter.headers(visit.caller))
+    if here.caller is not None and "x-ratelimit-limit-requests" not in headers:
+        headers.extend(here.gateway.limiter.headers(here.caller))
     # What is asked every few seconds, and found well, is worth no line.
-    if not (visit.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
+    if not (here.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
         _record(response)
     return response
 
@@ -119,15 +112,16 @@ def _was_scraped(response: Response) -> bool:
 
 def _record(response: Response) -> None:
     """A request of which no call was made: refused at the door, or answered by ourselves."""
-    gateway().recorded.tell(
+    here = visit()
+    here.gateway.recorded.tell(
         Record(
-            ids=g.ids,
-            key=g.caller.id if g.caller else None,
+            ids=here.ids,
+            key=here.caller.id if here.caller else None,
             method=request.method,
             path=request.path[:200],
             route=request.url_rule.rule if request.url_rule else None,
-            code=g.get("code"),
+            code=here.code,
             status=response.status_code,
-            seconds=time.monotonic() - g.started,
+            seconds=time.monotonic() - here.started,
         )
     )

@@ -6,11 +6,12 @@ import logging
 import math
 
 import msgspec
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .. import errors
 from ..errors import GatewayError
+from .visit import visit
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ LONGEST_WAIT = 120.0
 
 def render(error: GatewayError) -> Response:
     """The response that tells a caller of ``error``."""
-    g.code = error.code  # for the record
+    visit().code = error.code  # for the record
     response = Response(msgspec.json.encode(error.envelope()), error.status, content_type="application/json")
     response.headers.update(error.headers)
     response.headers["x-gateway-error-origin"] = error.origin

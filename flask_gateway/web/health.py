@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from .door import gateway
+from .visit import gateway
 
 blueprint = Blueprint("health", __name__)
 

@@ -6,10 +6,11 @@ the limits and the breaker take. Whatever is registered in Flask's own ways stil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, appcontext_tearing_down, request_tearing_down
+from flask.globals import request_ctx
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter, Rule
 
@@ -36,9 +37,22 @@ class _Matched:
         return self._rule, {}
 
 
+def _of_rooms(registered: Mapping[str | None, object]) -> bool:
+    """Whether any of it is registered for a blueprint, and not for all requests."""
+    return len(registered) > (None in registered)
+
+
+class _Unparsed(Request):
+    """A request of which no form is read, so that there are no files of it to be closed."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class App(Flask):
     """Flask, but for what it would believe of the Host header: nothing here depends on it."""
 
+    request_class = _Unparsed
     session_interface = _NoSessions()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -69,12 +83,27 @@ class App(Flask):
         return func
 
     def preprocess_request(self) -> Any:
-        if self.url_value_preprocessors or len(self.before_request_funcs) > 1:
+        if self.url_value_preprocessors or _of_rooms(self.before_request_funcs):
             return super().preprocess_request()
         for before in self.before_request_funcs.get(None, ()):
             if (answer := before()) is not None:
                 return answer
         return None
+
+    def process_response(self, response: Response) -> Response:
+        if _of_rooms(self.after_request_funcs) or request_ctx._after_request_functions:
+            return super().process_response(response)
+        for after in reversed(self.after_request_funcs.get(None, ())):
+            response = after(response)
+        return response
+
+    def do_teardown_request(self, *error: Any) -> None:
+        if self.teardown_request_funcs or request_tearing_down.receivers:
+            super().do_teardown_request(*error)
+
+    def do_teardown_appcontext(self, *error: Any) -> None:
+        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+            super().do_teardown_appcontext(*error)
 
 
 class Answer(Response):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from ..errors import UnknownUrl
 from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
 from ..stores.fallback import FallbackStore
-from .door import gateway
+from .visit import gateway, visit
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -18,7 +18,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @blueprint.get("/metrics", provide_automatic_options=False)
 def metrics() -> Response:
-    if g.caller is not None:
+    if visit().caller is not None:
         # A key for models is none for everybody's figures, so to its owner there is nothing here.
         raise UnknownUrl(f"There is nothing at {request.method} {request.path}.")
     return Response(exposition(gateway().metrics.families, _standing()), content_type=CONTENT_TYPE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from ..errors import UnknownModel
-from .door import gateway
 from .json import json_response
+from .visit import gateway, visit
 
 blueprint = Blueprint("models", __name__)
 
@@ -35,8 +35,9 @@ def show_model(name: str) -> Response:
 
 def _callable() -> dict[str, str]:
     """The listed models that this caller may name, each with its upstream."""
-    listed = gateway().routes.listed()
-    return {name: upstream for name, upstream in listed.items() if g.caller.may_call(name)}
+    listed, caller = gateway().routes.listed(), visit().caller
+    assert caller is not None
+    return {name: upstream for name, upstream in listed.items() if caller.may_call(name)}
 
 
 def _model(name: str, upstream: str) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
-from .door import gateway
 from .json import json_response
+from .visit import gateway, visit
 
 blueprint = Blueprint("routes", __name__)
 
 
 @blueprint.get("/v1/routes/<path:model>", provide_automatic_options=False)
 def show_route(model: str) -> Response:
-    found = gateway().candidates.explain(g.caller, model)
+    caller = visit().caller
+    assert caller is not None
+    found = gateway().candidates.explain(caller, model)
     return json_response({"object": "route", "model": model, "candidates": found})

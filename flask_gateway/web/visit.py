@@ -1,0 +1,42 @@
+"""What is known of a request while it is served: Flask's ``g``, with names and types of its own."""
+
+from __future__ import annotations
+
+from flask import g
+
+from ..core import Caller, Ids
+from ..wiring import Gateway
+from .headers import Header
+
+
+class Visit:
+    """One request's. Made by Flask before anything looks at the request, filled at the door.
+
+    :ivar started: ``time.monotonic()``, seconds.
+    :ivar gateway: serves this request from beginning to end: another may take its place meanwhile, and serves
+        the next. :ivar header: gives a header of the request by its name.
+    :ivar caller: ``None`` where nobody need be known.
+    :ivar recorded: whether somebody else writes it down. :ivar code: of the error it was answered with.
+    """
+
+    __slots__ = ("caller", "code", "gateway", "header", "ids", "recorded", "started")
+
+    started: float
+    gateway: Gateway
+    header: Header
+    ids: Ids
+
+    def __init__(self) -> None:
+        self.caller: Caller | None = None
+        self.recorded = False
+        self.code: str | None = None
+
+
+def visit() -> Visit:
+    """That of the request that this thread serves."""
+    return g._get_current_object()  # type: ignore[no-any-return]  # for it is a proxy
+
+
+def gateway() -> Gateway:
+    """The gateway that serves this request."""
+    return visit().gateway
