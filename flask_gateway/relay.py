@@ -161,9 +161,12 @@ class _Stream:
         """Whatever goes wrong with one stream ends that stream."""
         try:
             step()
-        except Exception:
-            log.exception("a stream broke in the relay's hands")
-            self._drop()
+        except Exception:  # noqa: BLE001  # it is told of there
+            self._broke()
+
+    def _broke(self) -> None:
+        log.exception("a stream broke in the relay's hands")
+        self._drop()
 
     def begin(self) -> None:
         self._reply.settle_with(self._settle)
@@ -200,7 +203,10 @@ class _Stream:
     # ---------------------------------------------------------------- from the upstream
 
     def _arrived(self, events: int) -> None:
-        self.guarded(self._pump)
+        try:
+            self._pump()
+        except Exception:  # noqa: BLE001  # it is told of there
+            self._broke()
 
     def _pump(self) -> None:
         """Pass on what has come."""
@@ -209,11 +215,14 @@ class _Stream:
         while True:
             if data := reply.receive():
                 self._send(data)
+            channel = self._channel
             if self._ended:
                 return
             if reply.outcome is not None:
                 self._finish()
                 return
+            if channel is not None and not (reply.over or self._unsent or self._paused or channel.holds):
+                return  # as after nearly every event: nothing has changed
             if reply.over:
                 continue
             channel = reply.channel
@@ -276,12 +285,12 @@ class _Stream:
     # ---------------------------------------------------------------- to the caller
 
     def _send(self, data: bytes) -> None:
-        self._spoke = self._turns.now
-        self._write(b"%X\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    def _write(self, data: bytes) -> None:
+        """:param data: nothing, when it is all over."""
         if self._lost:
             return
+        self._spoke = self._turns.now
+        if self._chunked:
+            data = b"%X\r\n%b\r\n" % (len(data), data)
         if self._head:
             data, self._head = self._head + data, b""
         sent = 0
@@ -366,7 +375,7 @@ class _Stream:
         self._unlisten()
         self._ending = True
         if self._chunked or self._head:
-            self._write(b"0\r\n\r\n" if self._chunked else b"")
+            self._send(b"")
         if not self._unsent and not self._ended:
             self._end(clean=True)
 

@@ -54,7 +54,8 @@ class Channel(Protocol):
 
     @property
     def holds(self) -> bool:
-        """Whether it has bytes that its descriptor does not tell of."""
+        """Whether there is more to be had than its descriptor tells of: bytes, a fault, or the end, after
+        which it is no channel any more."""
         ...
 
     def fileno(self) -> int:

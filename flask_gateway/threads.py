@@ -17,41 +17,67 @@ log = logging.getLogger(__name__)
 
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
+#: Where one thread is given its work. ``None`` means that there will be no more.
+Inbox = SimpleQueue[Work | None]
+
 
 class Threads:
     """Up to so many, each made when none of those before it is idle. Work beyond that waits its turn.
 
-    Work is given by one thread, and done by any.
+    The thread that was busy last is busy next, for the processor still has its stack at hand: of the many
+    that one rush has left behind, a quiet hour uses few.
+
+    Guarded by the lock, which is held for a moment only.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._started = 0
-        self._work: SimpleQueue[Work | None] = SimpleQueue()
-        #: One entry for each thread that is idle and has no work coming. To append and to pop is atomic.
-        self._idle: deque[None] = deque()
+        self._lock = threading.Lock()
+        self._waiting: deque[Work] = deque()
+        #: Those that have no work coming. The one that was busy last stands last.
+        self._idle: list[Inbox] = []
+        self._over = False
 
     def submit(self, do: Callable[..., Any], *args: Any) -> None:
-        self._work.put((do, args))
-        try:
-            self._idle.pop()
-        except IndexError:
-            if self._started < self._most:
+        with self._lock:
+            inbox = self._idle.pop() if self._idle else None
+            new = inbox is None and self._started < self._most
+            if new:
                 self._started += 1
-                threading.Thread(target=self._run, name=f"serving-{self._started}").start()
+            elif inbox is None:
+                self._waiting.append((do, args))
+        if new:
+            inbox = SimpleQueue()
+            threading.Thread(target=self._run, args=(inbox,), name=f"serving-{self._started}").start()
+        if inbox is not None:
+            inbox.put((do, args))
 
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+    def _run(self, inbox: Inbox) -> None:
+        while (work := inbox.get()) is not None:
             do, args = work
             try:
                 do(*args)
             except BaseException:  # whatever it is, the thread is another request's next
                 log.exception("a request failed in the server")
             del work, do, args  # an idle thread is to keep nothing of a request
-            self._idle.append(None)
+            self._next(inbox)
+
+    def _next(self, inbox: Inbox) -> None:
+        """Be given what waits, or be idle; or end, when it is all over."""
+        with self._lock:
+            if self._waiting:
+                inbox.put(self._waiting.popleft())
+            elif self._over:
+                inbox.put(None)
+            else:
+                self._idle.append(inbox)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let each end when it has done what is waiting. Nothing is submitted any more; nobody is waited
         for, whatever is asked (the parameters are the standard library's)."""
-        for _ in range(self._started):
-            self._work.put(None)
+        with self._lock:
+            self._over = True
+            idle, self._idle = self._idle, []
+        for inbox in idle:
+            inbox.put(None)

@@ -468,6 +468,14 @@ class Halting(Piped):
         self.ran: list[Run] = []
 
     @property
+    def holds(self) -> bool:  # type: ignore[override]
+        return self._holds or self.halted or (self.go.is_set() and bool(self._then) and self._then.holds)
+
+    @holds.setter
+    def holds(self, holds: bool) -> None:
+        self._holds = holds
+
+    @property
     def channel(self) -> Any:
         if self.halted:
             return None

@@ -62,6 +62,29 @@ def test_a_thread_is_made_only_when_none_is_idle_and_up_to_so_many() -> None:
     threads.shutdown()
 
 
+def test_who_was_busy_last_is_busy_next() -> None:
+    threads = Threads(8)
+    assert len(names(threads, 8)) == 8
+    idle(threads, 8)
+    seen: set[str] = set()
+    for _ in range(20):
+        run(threads, lambda: seen.add(threading.current_thread().name))
+        idle(threads, 8)
+    assert len(seen) == 1
+    threads.shutdown()
+
+
+def test_nothing_is_lost_and_nobody_idles_while_something_waits() -> None:
+    """However the giver and those who have just done something meet."""
+    threads, done = Threads(4), SimpleQueue[int]()
+    for number in range(20_000):
+        threads.submit(done.put, number)
+    assert sorted(done.get(timeout=10) for _ in range(20_000)) == list(range(20_000))
+    assert threads._started <= 4
+    idle(threads, threads._started)
+    threads.shutdown()
+
+
 def test_what_there_is_no_thread_for_waits_its_turn() -> None:
     threads, free, seen = Threads(1), threading.Event(), SimpleQueue[int]()
     threads.submit(free.wait, 10)

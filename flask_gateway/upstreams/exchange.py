@@ -64,6 +64,23 @@ class Exchange:
     :param ready: whether the first content has come; always true where that means nothing.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_detach",
+        "_handle",
+        "_line",
+        "_lock",
+        "_over",
+        "_over_at",
+        "_ready",
+        "_started",
+        "_waits_for",
+        "clocks",
+        "error",
+        "upstream",
+    )
+
     def __init__(self, call: Call, upstream: str, clocks: Clocks, ready: Callable[[], bool]) -> None:
         self.upstream = upstream
         self.clocks = clocks
