@@ -13,7 +13,7 @@ from flask_gateway.core import Call
 from flask_gateway.errors import DeadlineExceeded, GatewayError, UpstreamError, UpstreamTimeout, Verdict
 from flask_gateway.upstreams.openai import OpenAIUpstream
 
-from .exchanges import OVERSHOOT, Bench, call, unreachable
+from .exchanges import OVERSHOOT, PUNCTUAL, Bench, call, unreachable
 from .servers import Upstream
 
 pytestmark = pytest.mark.live
@@ -100,6 +100,14 @@ def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream,
     assert (error.verdict, error.another_may_help) == (Verdict.IGNORED, False)
     assert "0.1 s" in error.message
     assert 0.09 <= seconds < 0.1 + OVERSHOOT
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_clocks_are_punctual(bench: Bench, upstream: Upstream, stream):
+    """Mostly, whatever else the machine does."""
+    one = bench.upstream(upstream.url)
+    late = sorted(ended(one, call("never", seconds=0.1, stream=stream))[1] - 0.1 for _ in range(9))
+    assert late[4] < PUNCTUAL, late
 
 
 def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream):
