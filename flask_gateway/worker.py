@@ -97,10 +97,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = Gate(self.cfg.workers)
-        #: What the pool's threads have to say of gunicorn's counts, which are the main thread's:
-        #: connections that were closed, and such whose stream is carried.
+        #: What other threads have to say of gunicorn's counts, which are the main thread's: connections that
+        #: were closed, and such whose stream is carried, and is over.
         self._closed: deque[None] = deque()
         self._handed: deque[None] = deque()
+        self._returned: deque[None] = deque()
         #: The addresses of the listeners, by descriptor.
         self._names: dict[int, Any] = {}
         #: Until when no connection is taken.
@@ -262,7 +263,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return False
 
         def done(clean: bool) -> None:
-            self.method_queue.defer(self._take_back, conn, clean and not resp.should_close())
+            self._returned.append(None)
+            if clean and not resp.should_close():
+                self.method_queue.defer(self._take_back, conn)
+            else:
+                self._close(conn)
 
         self.relay.take(answer, conn.sock, resp.take_head(), chunked=resp.chunked, done=done)
         return True
@@ -286,6 +291,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         while self._handed:
             self._handed.pop()
             self.worker_connections += 1
+        while self._returned:
+            self._returned.pop()
+            self.worker_connections -= 1
 
     def accept(self, listener: Any) -> None:
         self._count()
@@ -380,13 +388,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if ended:
             self.log.warning("ended %d calls that were still under way: this process stops", ended)
 
-    def _take_back(self, conn: Any, keep: bool) -> None:
-        """A stream is over."""
-        self.worker_connections -= 1
-        if keep:
-            self.finish_request(conn, _ended(self._keepalive_after(conn, keep)))
-        else:
-            self._close(conn)
+    def _take_back(self, conn: Any) -> None:
+        """A stream is over, and its connection may be kept."""
+        self.finish_request(conn, _ended(self._keepalive_after(conn, True)))
 
 
 # gunicorn takes it by its name in its own module.
