@@ -203,6 +203,7 @@ class _Stream:
     # ---------------------------------------------------------------- from the upstream
 
     def _arrived(self, events: int) -> None:
+        """Once an event, so this is no call of :meth:`guarded`."""
         try:
             self._pump()
         except Exception:  # noqa: BLE001  # it is told of there

@@ -226,22 +226,31 @@ class Reply:
         nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`.
 
         Called once an event, and each step between the socket and here is a part of what an event costs."""
-        return self._advance(self._source.receive)  # type: ignore[attr-defined]  # it has a channel
+        receive = self._source.receive  # type: ignore[attr-defined]  # it has a channel
+        if self._pending or self.over:
+            return self._advance(receive)
+        try:
+            return self._part(receive)
+        except Exception as error:  # noqa: BLE001  # it is told of there
+            return self._broken(error)
 
     def _advance(self, read: Callable[[], bytes | None]) -> bytes | None:
         if self._pending:
             out, self._pending = self._pending, b""
             return out
+        if self.over:
+            self.settle(Outcome(Verdict.SUCCESS, self.usage))
+            return b""
         try:
-            if not self.over:
-                return self._part(read)
-        except GatewayError as error:
+            return self._part(read)
+        except Exception as error:  # noqa: BLE001  # it is told of there
+            return self._broken(error)
+
+    def _broken(self, error: Exception) -> bytes:
+        if isinstance(error, GatewayError):
             return self.break_off(error)
-        except Exception as error:
-            log.exception("a reply broke in our own hands")
-            return self.break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
-        self.settle(Outcome(Verdict.SUCCESS, self.usage))
-        return b""
+        log.error("a reply broke in our own hands", exc_info=error)
+        return self.break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
 
     def break_off(self, error: GatewayError) -> bytes:
         """End it with this error: what the caller is told, who has seen a part."""

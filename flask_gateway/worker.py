@@ -118,6 +118,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def get_thread_pool(self) -> Threads:
         return Threads(self.cfg.threads)
 
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:  # whatever ended it: a process with threads that wait for work would stay
+            self.tpool.shutdown()
+
     def load_wsgi(self) -> None:
         super().load_wsgi()
         # What is there now stays: it need not be looked through for garbage again and again.

@@ -130,7 +130,10 @@ class ChoiceReader:
             for name, value in choice.delta.items():
                 if value and name != "role":
                     content = True
-                    self.tally.add_all(value)
+                    if type(value) is str:  # as it nearly always is
+                        self.tally.add(value)
+                    else:
+                        self.tally.add_all(value)
         if choice.finish_reason is not None:
             self._open.discard(choice.index)
             self.complete = not self._open

@@ -35,6 +35,7 @@ class Response:
         "_framing",
         "_pool",
         "_sock",
+        "_tls",
         "closed",
         "headers",
         "reason",
@@ -49,6 +50,7 @@ class Response:
         self._connection: Any = None
         self._pool: Any = None
         self._sock: socket.socket = connection.sock
+        self._tls: SSLSocket | None = self._sock if isinstance(self._sock, SSLSocket) else None
         self._framing: Framing = framing_of(head)
         #: What came behind the head, in the same read.
         self._first = first
@@ -71,7 +73,7 @@ class Response:
         """Whether there is more that the socket does not tell of: bytes at hand, a fault, or the end."""
         if self._first or self.closed or self._framing.fault is not None:
             return True
-        return isinstance(self._sock, SSLSocket) and self._sock.pending() > 0
+        return self._tls is not None and self._tls.pending() > 0
 
     def fileno(self) -> int:
         """Of the connection's socket; -1 when that has been closed."""

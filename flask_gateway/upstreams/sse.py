@@ -22,7 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 class EventSplitter:
     """Collects bytes and gives back whole events, each without the blank line that ends it."""
 
-    __slots__ = ("_at_start", "_buffer", "_max_event", "_only_lf", "_scanned")
+    __slots__ = ("_at_start", "_buffer", "_max_event", "_only_lf", "_plain", "_scanned")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._buffer = bytearray()
@@ -30,13 +30,16 @@ class EventSplitter:
         self._max_event = max_event
         self._only_lf = True
         self._at_start = True
+        #: Whether nothing that has come matters to what comes next, and lines have ended in one way.
+        self._plain = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that ``data`` completes.
 
         :raises UpstreamMalformed: an event grows beyond the limit.
         """
-        if self._is_whole(data):
+        # Whole events. A third line end in a row might be the next one's.
+        if data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and self._stands_alone(data):
             return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
         self._buffer += data
         if self._at_start:
@@ -51,6 +54,7 @@ class EventSplitter:
             event = self._take(*end)
             if event:
                 events.append(event)
+        self._plain = self._only_lf and not self._buffer
         if len(self._buffer) > self._max_event:
             raise UpstreamMalformed(f"an event is larger than {self._max_event} bytes")
         return events
@@ -62,23 +66,16 @@ class EventSplitter:
             data[:6] == b"data: "
             and data[-2:] == b"\n\n"
             and data.count(b"\n") == 2
-            and self._stands_alone(data)
+            and self._plain
+            and b"\r" not in data
+            and len(data) <= self._max_event
         ):
             return data[6:-2]
         return None
 
-    def _is_whole(self, data: bytes) -> bool:
-        """Whether it is of whole events. A third line end in a row might be the next one's."""
-        return data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and self._stands_alone(data)
-
     def _stands_alone(self, data: bytes) -> bool:
         """Whether nothing before it matters, and lines end in one way."""
-        return (
-            not (self._buffer or self._at_start)
-            and self._only_lf
-            and b"\r" not in data
-            and len(data) <= self._max_event
-        )
+        return self._plain and b"\r" not in data and len(data) <= self._max_event
 
     def rest(self) -> bytes:
         """What is left when the bytes are over: an event whose blank line never came, or nothing."""

@@ -115,6 +115,8 @@ class Gateway:
         #: What it must never print.
         self.secrets = {key, PROMPT, *keys}
         self._asked_to_end = False
+        #: How many faults of its own it may tell of, being made to have them.
+        self.faults = 0
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
             "GATEWAY_WORKERS": "2",
@@ -196,5 +198,5 @@ class Gateway:
         finally:
             self._process.kill()
             self._process.wait(PATIENCE)
-        assert "Traceback" not in self.stderr, self.stderr[-4000:]
+        assert self.stderr.count("Traceback") == self.faults, self.stderr[-4000:]
         assert not [secret for secret in self.secrets if secret in self.stderr], "it has printed a secret"

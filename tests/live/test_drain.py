@@ -166,3 +166,35 @@ def test_twenty_reloads_and_five_restarts_with_fifty_streams(tmp_path: Path, scr
     assert crowd.ends[LONG]["server_shutdown"] >= 25 * 20
     assert crowd.ends[SHORT]["well"] > 25 * 20
     assert crowd.ends["call"]["well"] > 200
+
+
+BREAKS = """
+from pathlib import Path
+
+exec(Path("gunicorn.conf.py").read_text())
+
+
+def post_worker_init(worker):
+    def broken():
+        if flag.exists():
+            flag.unlink()
+            raise RuntimeError("a fault of the server itself")
+        whole()
+
+    flag, whole, worker.murder_pending = Path({flag!r}), worker.murder_pending, broken
+"""
+
+
+def test_a_worker_whose_main_thread_breaks_does_not_stay(start_gateway: StartGateway, tmp_path: Path):
+    """Its other threads wait for work that nobody will give them."""
+    flag, conf = tmp_path / "break", tmp_path / "breaks.conf.py"
+    conf.write_text(BREAKS.format(flag=str(flag)))
+    gateway = start_gateway(GATEWAY_WORKERS="1", options=("-c", str(conf)))
+    assert gateway.chat("mock/x").status == 200  # so that there is such a thread
+    (before,) = gateway.workers
+    gateway.faults = 1
+    flag.touch()
+    assert until(lambda: before not in gateway.workers and not Path(f"/proc/{before}").exists())
+    assert until(lambda: len(gateway.workers) == 1)
+    assert gateway.chat("mock/x").status == 200
+    assert "a fault of the server itself" in gateway.stderr
