@@ -27,31 +27,42 @@ class Threads:
     The thread that was busy last is busy next, for the processor still has its stack at hand: of the many
     that one rush has left behind, a quiet hour uses few.
 
-    Guarded by the lock, which is held for a moment only.
+    Guarded by the lock, which is held for a moment only. It lets its holder in again: a signal may ask for
+    the end while work is being given, on that very thread.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._started = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: deque[Work] = deque()
         #: Those that have no work coming. The one that was busy last stands last.
         self._idle: list[Inbox] = []
         self._over = False
 
     def submit(self, do: Callable[..., Any], *args: Any) -> None:
+        """:raises RuntimeError: the system gives us not a single thread."""
         with self._lock:
-            inbox = self._idle.pop() if self._idle else None
-            new = inbox is None and self._started < self._most
-            if new:
-                self._started += 1
-            elif inbox is None:
+            inbox = self._idle.pop() if self._idle else self._new()
+            if inbox is None:
                 self._waiting.append((do, args))
-        if new:
-            inbox = SimpleQueue()
-            threading.Thread(target=self._run, args=(inbox,), name=f"serving-{self._started}").start()
         if inbox is not None:
             inbox.put((do, args))
+
+    def _new(self) -> Inbox | None:
+        """One more thread's, if there may be one."""
+        if self._started >= self._most:
+            return None
+        inbox: Inbox = SimpleQueue()
+        name = f"serving-{self._started + 1}"
+        try:
+            threading.Thread(target=self._run, args=(inbox,), name=name).start()
+        except RuntimeError:  # the system gives no more, so those that there are have to do
+            if not self._started:
+                raise
+            return None
+        self._started += 1
+        return inbox
 
     def _run(self, inbox: Inbox) -> None:
         while (work := inbox.get()) is not None:

@@ -85,6 +85,34 @@ def test_nothing_is_lost_and_nobody_idles_while_something_waits() -> None:
     threads.shutdown()
 
 
+def test_a_signal_may_ask_for_the_end_while_work_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handled on the thread that gives the work, wherever that is."""
+    threads, done = Threads(2), SimpleQueue[int]()
+    new = threads._new
+    monkeypatch.setattr(threads, "_new", lambda: (threads.shutdown(), new())[1])
+    threads.submit(done.put, 1)
+    assert done.get(timeout=10) == 1
+
+
+def test_no_more_threads_to_be_had_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, done, free = Threads(3), SimpleQueue[int](), threading.Event()
+    threads.submit(free.wait, 10)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for number in range(3):
+            threads.submit(done.put, number)
+        with pytest.raises(RuntimeError):
+            Threads(3).submit(int)
+    free.set()
+    assert [done.get(timeout=10) for _ in range(3)] == [0, 1, 2]
+    assert len(names(threads, 3)) == 3
+    threads.shutdown()
+
+
 def test_what_there_is_no_thread_for_waits_its_turn() -> None:
     threads, free, seen = Threads(1), threading.Event(), SimpleQueue[int]()
     threads.submit(free.wait, 10)
