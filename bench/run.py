@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import socket
 import statistics
 import subprocess
@@ -364,6 +365,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     told = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is ended, as at Ctrl-C
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
     bench = Bench(told.rounds, told.seconds, told.servers)
