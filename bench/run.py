@@ -344,6 +344,8 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     # What an event costs is seen while all streams are under way: they begin within a second, and last six.
     "streams": lambda bench: run_streams(bench, ((200, 300, 50, 1),)),
     "alone": lambda bench: run_streams(bench, ((200, 300, 50, 1),), workers=1),
+    # As many events, of a tenth as many streams: what of the cost is that a stream's things are not at hand.
+    "few": lambda bench: run_streams(bench, ((20, 3000, 500, 1), (200, 300, 50, 1))),
     "thousand": lambda bench: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
     "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
     "beside": run_beside,
