@@ -355,7 +355,7 @@ def test_a_slow_stream_is_not_over_before_its_deadline():
     asked = msgspec.structs.replace(asked, deadline=asked.started + 0.2)
     reply = MockUpstream("mock", "mock://local?tokens=90&rate=50").send(asked).prime()
     text = b"".join(reply).decode()
-    assert 0.2 <= time.monotonic() - asked.started < 0.45
+    assert 0.2 <= time.monotonic() - asked.started < 1.5
     assert "clock 'total'" in text
     assert "[DONE]" not in text
 

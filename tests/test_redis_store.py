@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from cachetools import TTLCache
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
@@ -231,6 +232,14 @@ def test_no_more_connections_is_busy(server: RedisServer, monkeypatch: pytest.Mo
         store.update("key", increment, 60)
     store._client.connection_pool.release(held)
     store.update("key", increment, 60)
+
+
+def test_what_was_read_lately_may_be_forgotten_while_it_is_looked_for(store: RedisStore) -> None:
+    for steps in range(1, 12):
+        moments = iter(range(1000))
+        store._read_lately = TTLCache(1024, steps, timer=lambda moments=moments: next(moments))
+        store.update("key", increment, 60)
+        assert [store.read("key") for _ in range(4)] == [(steps,)] * 4
 
 
 def test_a_key_that_others_always_change_is_busy_within_200_ms(store: RedisStore) -> None:

@@ -350,6 +350,15 @@ def test_memory_is_bounded_and_drops_the_expired_first() -> None:
     assert list(store.scan("")) == [("fresh", (1,))]
 
 
+def test_what_expires_while_it_is_read_is_none() -> None:
+    """However often the cache looks at the clock, and whenever the key's time is over."""
+    for steps in range(12):
+        clock = HandClock()
+        store = MemoryStore(lambda clock=clock: (clock.advance(1), clock())[1])
+        store.update("key", put((7,)), steps)
+        assert store.read("key") in (None, (7,))
+
+
 @pytest.mark.parametrize("max_keys", [1, 5, 17])
 def test_memory_may_be_very_small(max_keys: int) -> None:
     store = MemoryStore(max_keys=max_keys)

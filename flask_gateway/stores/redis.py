@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -161,9 +162,9 @@ class RedisStore:
 
     def read(self, key: str) -> Value | None:
         name = PREFIX + name_of(key)
-        with self._lock:
-            if name in self._read_lately:
-                return self._read_lately[name]
+        # Not asked first whether it is there: it may be forgotten between the question and the look.
+        with self._lock, suppress(KeyError):
+            return self._read_lately[name]
         raw = self._call("GET", name)
         value = None if raw is None else decode(raw)
         with self._lock:

@@ -247,7 +247,7 @@ def test_a_full_queue_is_refused_at_once(tmp_path):
                 time.sleep(0.1)  # it has taken the only place
                 began = time.monotonic()
                 refused(ask(nginx.port, "GET", "/"), 503, "gateway_unavailable")
-                assert time.monotonic() - began < 0.1
+                assert time.monotonic() - began < 1
         finally:
             nginx.stop()
 
