@@ -54,7 +54,7 @@ class MemoryStore:
     def read(self, key: str) -> Value | None:
         name_of(key)
         stripe = self._stripe(key)
-        with stripe.lock, stripe.kept.timer:  # the cache looks twice: it is to see one time
+        with stripe.lock:
             kept = stripe.kept.get(key)
         return None if kept is None else kept[0]
 
