@@ -5,35 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    after_this_request,
-    appcontext_popped,
-    appcontext_pushed,
-    appcontext_tearing_down,
-    request_finished,
-    request_started,
-    request_tearing_down,
-)
+from flask import Blueprint, Flask, Response, after_this_request, signals
 
 from flask_gateway.web.lean import Answer, App
 
 #: What can be registered: how, by its name.
 Register = Callable[[Flask, Blueprint, Callable[[str], None]], object]
 
-SIGNALS = {
-    signal.name: signal
-    for signal in (
-        appcontext_popped,
-        appcontext_pushed,
-        appcontext_tearing_down,
-        request_finished,
-        request_started,
-        request_tearing_down,
-    )
-}
+#: Those that are sent of each request.
+SIGNALS = (
+    "appcontext_popped",
+    "appcontext_pushed",
+    "appcontext_tearing_down",
+    "request_finished",
+    "request_started",
+    "request_tearing_down",
+)
 
 
 def _passing(say: Callable[[str], None], what: str) -> Callable[..., object]:
@@ -84,7 +71,7 @@ def told(kind: type[Flask], ways: tuple[str, ...], path: str, signal: str | None
         happened.append(f"signal {more.get('exc')}")
 
     if signal is not None:
-        SIGNALS[signal].connect(hear, app)
+        getattr(signals, signal).connect(hear, app)
     answer = app.test_client().get(path)
     headers = [(name.lower(), value) for name, value in answer.headers]
     return [*happened, answer.status_code, answer.data, headers]

@@ -271,12 +271,14 @@ def test_an_outage_costs_one_timeout_then_nothing_and_ends_by_itself(victim: Red
         store.update("key", take, 60)
     victim.freeze()
     assert 40 < milliseconds(lambda: store.update("key", take, 60)) < 500
-    begun, taken, slow = time.monotonic(), 1, 0
+    begun, taken = time.monotonic(), 1
+    took: list[float] = []
     while time.monotonic() - begun < 1.5:
-        slow += milliseconds(lambda: store.update("other", increment, 60)) > 40  # of a timeout of 50
+        took.append(milliseconds(lambda: store.update("other", increment, 60)))
         taken += store.update("key", take, 60)[0]
         time.sleep(0.001)
-    assert slow <= 3  # the machine's own hiccups
+    assert sorted(took)[len(took) // 2] < 5
+    assert sum(one > 40 for one in took) <= 3  # the machine's own hiccups; a timeout takes 50
     assert taken == 10  # this machine's share
     victim.thaw()
     back = eventually(lambda: store.update("key", take, 60)[1] > 10 or not store.degraded, 3)

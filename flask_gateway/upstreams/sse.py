@@ -61,7 +61,9 @@ class EventSplitter:
 
     def only(self, data: bytes) -> bytes | None:
         """What :func:`data_of` says of the one event that these bytes are, as is mostly so: one line of data
-        and the blank line, and nothing before them. They are then not to be fed. Else ``None``."""
+        and the blank line, and nothing before them. They are then not to be fed. Else ``None``.
+
+        Called once an event, so :meth:`_stands_alone` is written out here."""
         if (
             data[:6] == b"data: "
             and data[-2:] == b"\n\n"

@@ -249,7 +249,7 @@ class _Loop:
         if now >= self._wakes:
             self._ring_due(now + SPELL)
             now = time.monotonic()
-        # Once an event, mostly: written out it takes a third of what the calls would.
+        # Once an event, mostly, and so without calls of max and min.
         if now - self._looked > self._longest:
             self._longest = now - self._looked
         seconds = self._wakes - now

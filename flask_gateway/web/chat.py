@@ -35,8 +35,7 @@ def answer(operation: Operation) -> Response:
 
 
 def _call(operation: Operation, here: Visit, asked: Request) -> Call:
-    ours, caller = here.gateway, here.caller
-    assert caller is not None
+    ours, caller = here.gateway, here.known
     fields = parse_fields(read_body(asked, ours.settings.max_body_bytes))
     model, stream = check(operation, fields)
     fields, fallbacks = take_fallbacks(fields)

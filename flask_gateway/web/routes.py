@@ -12,7 +12,5 @@ blueprint = Blueprint("routes", __name__)
 
 @blueprint.get("/v1/routes/<path:model>", provide_automatic_options=False)
 def show_route(model: str) -> Response:
-    caller = visit().caller
-    assert caller is not None
-    found = gateway().candidates.explain(caller, model)
+    found = gateway().candidates.explain(visit().known, model)
     return json_response({"object": "route", "model": model, "candidates": found})

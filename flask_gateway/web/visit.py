@@ -31,6 +31,12 @@ class Visit:
         self.recorded = False
         self.code: str | None = None
 
+    @property
+    def known(self) -> Caller:
+        """The caller, where the door lets in nobody that is not known."""
+        assert self.caller is not None
+        return self.caller
+
 
 def visit() -> Visit:
     """That of the request that this thread serves."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -12,11 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stores_support import free_port
 
 from .wire import PROMPT, Answer, ask
 
@@ -43,15 +42,6 @@ def need(program: str) -> None:
     """Skip the test where the program is not installed. In CI it is, or else the test fails."""
     if shutil.which(program) is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
-
-
-def free_port() -> int:
-    """Below those that the kernel gives to whoever connects: such a one may be another's in a moment."""
-    while True:
-        port = random.SystemRandom().randrange(12_000, 32_000)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("", port))
-            return port
 
 
 class Upstream:
