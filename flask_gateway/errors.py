@@ -194,7 +194,7 @@ class RateLimited(CallerError):
 
 
 class TooManyFailedKeys(CallerError):
-    """So many keys from this address were nobody's that this one was not looked at."""
+    """A wrong key, after too many others from the same address."""
 
     status = 429
     code = "too_many_failed_keys"

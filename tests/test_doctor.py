@@ -89,6 +89,21 @@ def test_the_published_key(status: int, local: bool, level: Level) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sharing", "local", "level"),
+    [
+        ("own", False, Level.OK),
+        ("machine", True, Level.OK),
+        ("machine", False, Level.WARN),
+        ("proxy", False, Level.WARN),
+        ("unknown", False, Level.WARN),
+        (None, True, Level.WARN),
+    ],
+)
+def test_addresses(sharing: str | None, local: bool, level: Level) -> None:
+    assert way.addresses(sharing, local=local).level is level
+
+
+@pytest.mark.parametrize(
     ("status", "local", "level"), [(404, False, OK), (401, False, OK), (200, True, OK), (200, False, FAIL)]
 )
 def test_metrics(status: int, local: bool, level: Level) -> None:

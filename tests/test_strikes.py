@@ -1,4 +1,4 @@
-"""Failed keys: who is barred, for how long, and who is not."""
+"""Wrong keys: how many are counted, how long they are refused, and that right keys never are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flask_gateway.core import Caller
 from flask_gateway.errors import TooManyFailedKeys, Unauthorized
 from flask_gateway.guards.strikes import PLACES, Strikes
 from flask_gateway.stores.memory import MemoryStore
-from flask_gateway.web.address import address_of
+from flask_gateway.web.address import address_of, sharing_of
 
 LIMIT = 60
 CALLERS = Callers({sha256(b"right").digest(): Caller("team", 0)})
@@ -49,11 +49,24 @@ def test_so_many_wrong_keys_are_looked_at_and_no_more(door: Door):
     assert answers == ["wrong"] * LIMIT + ["barred"] * (10_000 - LIMIT)
 
 
-def test_a_right_key_from_there_is_not_looked_at_either(door: Door):
-    assert door.knock("right") == "team"
-    for number in range(LIMIT + 1):
+def test_a_right_key_is_let_in_however_many_wrong_ones_came_from_there(door: Door):
+    for number in range(2 * LIMIT):
         door.knock(f"guess-{number}")
-    assert door.knock("right") == "barred"
+        assert door.knock("right") == "team"
+    assert door.knock("wrong") == "barred"
+
+
+def test_a_wrong_key_is_refused_without_the_store_once_its_address_is_blocked(door: Door):
+    for _ in range(LIMIT + 1):
+        door.knock("wrong")
+    door.store.update = None  # type: ignore[method-assign, assignment]
+    assert [door.knock(f"guess-{number}") for number in range(100)] == ["barred"] * 100
+    assert door.knock("right") == "team"
+
+
+def test_keys_from_an_address_that_is_not_known_are_not_counted(door: Door):
+    assert {door.knock(f"guess-{number}", b"") for number in range(3 * LIMIT)} == {"wrong"}
+    assert list(door.store.scan("")) == []
 
 
 def test_a_right_key_from_elsewhere_is_not_affected(door: Door):
@@ -66,7 +79,7 @@ def test_a_right_key_from_elsewhere_is_not_affected(door: Door):
 def test_the_workers_count_together_and_each_learns_it_with_one_more(door: Door):
     answers = [door.knock("wrong", worker=number % 2) for number in range(4 * LIMIT)]
     assert answers.count("wrong") == LIMIT
-    assert [door.knock("right", worker=worker) for worker in (0, 1)] == ["barred"] * 2
+    assert [door.knock("wrong", worker=worker) for worker in (0, 1)] == ["barred"] * 2
 
 
 def test_it_is_over_after_a_minute(door: Door):
@@ -74,7 +87,7 @@ def test_it_is_over_after_a_minute(door: Door):
         door.knock("wrong")
     assert door.waits == 60
     door.clock.advance(59.9)
-    assert door.knock("right") == "barred"
+    assert door.knock("wrong") == "barred"
     assert door.waits == pytest.approx(0.1)
     door.clock.advance(0.2)
     assert door.knock("right") == "team"
@@ -114,17 +127,18 @@ def test_a_hundred_thousand_addresses_take_no_more_room_than_the_places(door: Do
     assert door.knock("right", THERE) == "team"
 
 
-def test_a_thousand_barred_addresses_are_remembered_and_others_then_asked_of_the_store(clock: HandClock):
+def test_a_thousand_blocked_addresses_are_remembered_and_others_then_asked_of_the_store(clock: HandClock):
     door = Door(clock, limit=1)
     for number in range(3 * PLACES):
         for _ in range(2):
             door.knock("wrong", number.to_bytes(4, "big"))
-    assert len(door.workers[0]._barred) == PLACES
+    assert len(door.workers[0]._blocked) == PLACES
 
 
 @pytest.mark.parametrize(
     ("peer", "told", "address"),
     [
+        ("192.0.2.7", "1.2.3.4, 198.51.100.1", "c0000207"),
         ("192.0.2.7", None, "c0000207"),
         ("192.0.2.7", "198.51.100.1", "c0000207"),  # who is not on this machine is not believed
         ("127.0.0.1", "198.51.100.1", "c6336401"),
@@ -133,8 +147,9 @@ def test_a_thousand_barred_addresses_are_remembered_and_others_then_asked_of_the
         ("", "198.51.100.1", "c6336401"),  # a Unix socket
         ("", None, ""),
         ("127.0.0.1", None, "7f000001"),
-        ("127.0.0.1", "1.2.3.4, 198.51.100.1", "7f000001"),
-        ("127.0.0.1", "unknown", "7f000001"),
+        ("127.0.0.1", "1.2.3.4, 198.51.100.1", ""),  # a list that the caller may have begun
+        ("", "1.2.3.4, 198.51.100.1", ""),
+        ("127.0.0.1", "unknown", ""),
         ("127.0.0.1", "", "7f000001"),
         ("127.0.0.1", "2001:db8:1:2:3:4:5:6", "20010db800010002"),
         ("2001:db8:1:2:ffff::", None, "20010db800010002"),
@@ -145,3 +160,19 @@ def test_a_thousand_barred_addresses_are_remembered_and_others_then_asked_of_the
 def test_the_address(peer: str, told: str | None, address: str):
     environ = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": told} if told is not None else {})
     assert address_of(environ).hex() == address
+
+
+@pytest.mark.parametrize(
+    ("environ", "sharing"),
+    [
+        ({"REMOTE_ADDR": "192.0.2.7"}, "own"),
+        ({"REMOTE_ADDR": "192.0.2.7", "HTTP_VIA": "1.1 proxy"}, "proxy"),
+        ({"REMOTE_ADDR": "192.0.2.7", "HTTP_X_FORWARDED_FOR": "198.51.100.1"}, "proxy"),
+        ({"REMOTE_ADDR": "127.0.0.1"}, "machine"),
+        ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "198.51.100.1"}, "own"),
+        ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "1.2.3.4, 198.51.100.1"}, "unknown"),
+        ({"REMOTE_ADDR": ""}, "unknown"),
+    ],
+)
+def test_how_many_callers_an_address_stands_for(environ: dict[str, str], sharing: str):
+    assert sharing_of(environ) == sharing

@@ -24,6 +24,9 @@ REFUSED_WITHIN = 0.6
 #: Clocks further apart than this make logs hard to join, seconds.
 CLOCKS_APART = 2.0
 
+#: A key that is nobody's.
+MADE_UP = "made-up-by-doctor"
+
 DEPLOY = "see docs/deploy.md"
 
 
@@ -55,6 +58,9 @@ def _further(caller: Caller, first: Answer, model: str | None, max_body: int) ->
         yield fail("encryption: keys and prompts travel in the clear", f"https: {DEPLOY}")
     yield clocks(first.headers.get("date"), time())
     yield published_key(caller.get("/v1/models", key=DEV_KEY).status, local=caller.local)
+    yield addresses(
+        caller.get("/v1/models", key=MADE_UP).headers.get("x-gateway-address"), local=caller.local
+    )
     yield metrics(caller.get("/metrics", key="").status, local=caller.local)
     yield connections(kept=caller.twice("/health"), secure=caller.secure)
     if not caller.key:
@@ -98,6 +104,26 @@ def published_key(status: int, *, local: bool) -> Finding:
         "set GATEWAY_API_KEYS, or [keys] in the file",
     )
     return warn(what, remedy) if local else fail(what, remedy)
+
+
+def addresses(sharing: str | None, *, local: bool) -> Finding:
+    """Whether the gateway counts wrong keys for each caller by itself.
+
+    :param sharing: what it says about the address of a wrong key, as ``web/address.py`` has it.
+    """
+    if sharing == "own" or (sharing == "machine" and local):
+        return ok("addresses: wrong keys are counted for each caller by itself")
+    header = "proxy_set_header X-Forwarded-For $remote_addr;"
+    if sharing == "machine":
+        return warn("addresses: all who come through the proxy here share one count of wrong keys", header)
+    if sharing == "proxy":
+        what = "addresses: all who come through the proxy on another machine share one count of wrong keys"
+        return warn(what, "run a proxy on the gateway's machine, or set GATEWAY_FAILED_KEYS_PER_MINUTE=0")
+    if sharing == "unknown":
+        what = "addresses: wrong keys are not counted, since the proxy sends no single address"
+        return warn(what, f"{header} without what the caller has sent (not $proxy_add_x_forwarded_for)")
+    what = "addresses: the answer to a wrong key does not say how its address is known"
+    return warn(what, "let the proxy pass the header x-gateway-address")
 
 
 def metrics(status: int, *, local: bool) -> Finding:

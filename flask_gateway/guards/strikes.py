@@ -1,9 +1,8 @@
-"""Failed keys: an address that has sent too many is not listened to for a while, right key or wrong.
+"""Limits wrong API keys per address. A right key is always let in, however many wrong ones came with it.
 
-The counts are in the store, so that all workers count together. There is a fixed number of places for
-them, each with the address it belongs to at the moment: a million addresses take no more room than a
-thousand, and what they can do to each other is to be forgotten. Nobody is ever barred for another.
-Which addresses share a place depends on a secret, so that it takes luck to have one's own forgotten.
+The counts are in the store, so that all workers count together. The table has :data:`PLACES` entries, each
+with the address it belongs to at the moment. Two addresses that hash to the same entry evict each other;
+neither is blocked because of the other. The hash is keyed, so an attacker cannot choose a collision.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from .window import Quota, Take
 
 #: Seconds.
 WINDOW = 60.0
-#: Places for counts in the store, and for barred addresses in a process.
+#: Entries for counts in the store, and for blocked addresses in a process.
 PLACES = 1024
 
 
 class Strikes:
-    """Tells callers by their keys, and counts the failures. Shared by all threads of a process.
+    """Identifies callers by their keys, and counts the keys that fail. Shared by all threads of a process.
 
-    :param identify: tells whose key one is, or raises ``Unauthorized``.
+    :param identify: returns the caller of a key, or raises ``Unauthorized``.
     :param limit: keys of one address that may fail in any :data:`WINDOW`; 0 means without limit.
     :param secret: the same in all processes.
     """
@@ -35,34 +34,32 @@ class Strikes:
         self._store = store
         self._take = Take(limit, int(WINDOW * SECOND))
         self._secret = secret
-        #: Until when which addresses are barred: what this process knows of it without asking the store.
-        self._barred: dict[bytes, float] = {}
+        #: Until when wrong keys of which addresses are not counted any more, as far as this process knows.
+        self._blocked: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
     def identify(self, key: str, address: Callable[[], bytes], now: float) -> Caller:
-        """Whose key this is. While nobody is barred, it costs no more than to look that up.
+        """The caller whose key this is. A right key costs one look-up, and the address is not asked for.
 
-        :param address: tells where the key comes from.
+        :param address: returns the caller's own address, empty where it is not known. Keys from nowhere
+            are not counted: callers who have nothing to do with each other would share the count.
         :param now: ``time.monotonic()``, seconds.
-        :raises Unauthorized: nobody's. :raises TooManyFailedKeys: it was not looked at.
+        :raises Unauthorized: the key is nobody's.
+        :raises TooManyFailedKeys: it is nobody's, and so were too many from this address.
         """
-        self.check(address, now)
         try:
             return self._identify(key)
         except Unauthorized:
-            if self._take.limit:
-                self._count(address(), now)
+            if self._take.limit and (origin := address()):
+                self._refuse_blocked(origin, now)
+                self._count(origin, now)
             raise
 
-    def check(self, address: Callable[[], bytes], now: float) -> None:
-        """To be asked before a key is looked at. Parameters as above.
-
-        :raises TooManyFailedKeys: it is not to be.
-        """
-        if self._barred:
-            left = self._barred.get(address(), now) - now
-            if left > 0:
-                raise _too_many(left)
+    def _refuse_blocked(self, address: bytes, now: float) -> None:
+        """Without the store, so that any number of wrong keys costs no more than one."""
+        left = self._blocked.get(address, now) - now
+        if left > 0:
+            raise _too_many(left)
 
     def _count(self, address: bytes, now: float) -> None:
         """:raises TooManyFailedKeys: this one was one too many."""
@@ -77,19 +74,22 @@ class Strikes:
         counted, quota = self._store.update(f"strikes:{place}", strike, ttl=WINDOW)
         if not counted:
             left = quota.wait / SECOND
-            self._bar(address, now + left)
+            self._block(address, now + left)
             raise _too_many(left)
 
-    def _bar(self, address: bytes, until: float) -> None:
+    def _block(self, address: bytes, until: float) -> None:
         with self._lock:
-            while len(self._barred) >= PLACES:
-                del self._barred[next(iter(self._barred))]  # barred the longest ago
-            self._barred.pop(address, None)
-            self._barred[address] = until
+            while len(self._blocked) >= PLACES:
+                del self._blocked[next(iter(self._blocked))]  # blocked the longest ago
+            self._blocked.pop(address, None)
+            self._blocked[address] = until
 
 
 def _too_many(left: float) -> TooManyFailedKeys:
-    return TooManyFailedKeys(
-        "Too many wrong API keys have come from your address, so it is not listened to for a while.",
+    error = TooManyFailedKeys(
+        "This API key is not known here, and too many wrong keys have come from your address lately. "
+        "Check the key for typing errors. A right key is let in at once.",
         retry_after=left,
     )
+    error.headers["x-should-retry"] = "false"  # it stays wrong
+    return error

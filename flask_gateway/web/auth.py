@@ -8,11 +8,8 @@ from hashlib import sha256
 
 from ..core import Caller
 from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
-from .address import is_loopback
+from .address import FORWARDED, is_loopback
 from .headers import Header
-
-#: What proxies add to the requests of others.
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via", "X-Request-Start")
 
 
 def authenticate(header: Header, identify: Callable[[str], Caller]) -> Caller:

@@ -13,9 +13,9 @@ from functools import partial
 
 from flask import Flask, Response, current_app, request
 
-from ..errors import Overloaded
+from ..errors import Overloaded, TooManyFailedKeys, Unauthorized
 from ..record import Record
-from .address import address_of, is_loopback
+from .address import address_of, is_loopback, sharing_of
 from .auth import authenticate, may_read_metrics
 from .headers import header_of
 from .ids import read_ids
@@ -66,7 +66,11 @@ def _enter() -> None:
         _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
     if endpoint not in PUBLIC and not _is_scrape(endpoint):
         strikes, address = ours.strikes, partial(address_of, environ)
-        here.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
+        try:
+            here.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
+        except (Unauthorized, TooManyFailedKeys) as error:
+            error.headers["x-gateway-address"] = sharing_of(environ)  # for `doctor`
+            raise
 
 
 def _shed(start: str | None, peer: str | None) -> None:
@@ -82,13 +86,10 @@ def _shed(start: str | None, peer: str | None) -> None:
 
 
 def _is_scrape(endpoint: str | None) -> bool:
-    """Whether this asks for the figures, and may."""
+    """Whether this asks for the figures, and may. A wrong key for them is counted as any other."""
     if endpoint != METRICS:
         return False
-    digest = gateway().settings.metrics_digest
-    if digest is not None:
-        gateway().strikes.check(partial(address_of, request.environ), visit().started)
-    return may_read_metrics(visit().header, request.remote_addr, digest)
+    return may_read_metrics(visit().header, request.remote_addr, gateway().settings.metrics_digest)
 
 
 def _leave(response: Response) -> Response:

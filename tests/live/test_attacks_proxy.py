@@ -55,11 +55,11 @@ def test_s5_no_upstream_tells_the_proxy_where_to_look(nginx: Nginx):
         assert "secret" not in str(headers)
 
 
-def test_s20_who_guesses_through_the_proxy_is_alone_with_it(front: Nginx):
+def test_s20_wrong_keys_through_the_proxy_block_no_right_one(front: Nginx):
     guesses = [ask_from("127.0.0.21", front.port, f"guess-{number}") for number in range(150)]
     assert [guess.status for guess in guesses[:61]] == [401] * 60 + [429]
     assert {guess.error["code"] for guess in guesses[60:]} == {"too_many_failed_keys"}
-    assert ask_from("127.0.0.21", front.port, KEY).status == 429
+    assert {ask_from("127.0.0.21", front.port, KEY).status for _ in range(20)} == {200}
     assert {ask_from("127.0.0.22", front.port, KEY).status for _ in range(20)} == {200}
 
 
