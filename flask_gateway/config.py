@@ -182,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_slow_seconds: float = 0.0
     request_timeout_seconds: float = 10.0
     max_body_bytes: int = 16 * 1024 * 1024
+    body_memory_bytes: int = 256 * 1024 * 1024
     max_streams: int = 2000
     stream_buffer_bytes: int = 256 * 1024
     send_timeout_seconds: float = 30.0

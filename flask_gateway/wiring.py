@@ -16,6 +16,7 @@ from .candidates import Candidates, Place
 from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
+from .guards.body_memory import BodyMemory
 from .guards.breaker import Breaker
 from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
 from .guards.circuit import Phase, Policy
@@ -62,6 +63,7 @@ class Gateway(msgspec.Struct, frozen=True):
     metrics: Metrics
     watcher: Watcher
     underway: UnderWay
+    body_memory: BodyMemory
     draining: threading.Event
     #: The longest that a call may take, seconds, however many upstreams it is tried on.
     longest: float
@@ -81,8 +83,9 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    underway = UnderWay(settings.max_streams, shed=Metrics(families(), (), ()).shed)
-    return _build(settings, _Lasting(store, Slots(store), underway, _http(settings)))
+    shed = Metrics(families(), (), ()).shed
+    underway, body_memory = UnderWay(settings.max_streams, shed=shed), BodyMemory(shed)
+    return _build(settings, _Lasting(store, Slots(store), underway, body_memory, _http(settings)))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -94,7 +97,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     """
     same = {one.url for one in settings.upstreams} == {one.url for one in before.settings.upstreams}
     http = before.http if same else _http(settings)
-    return _build(settings, _Lasting(before.store, before.slots, before.underway, http))
+    return _build(settings, _Lasting(before.store, before.slots, before.underway, before.body_memory, http))
 
 
 class _Lasting(NamedTuple):
@@ -103,6 +106,7 @@ class _Lasting(NamedTuple):
     store: Store
     slots: Slots
     underway: UnderWay
+    body_memory: BodyMemory
     http: Http
 
 
@@ -111,7 +115,7 @@ def _http(settings: Settings) -> Http:
 
 
 def _build(settings: Settings, lasting: _Lasting) -> Gateway:
-    store, slots, underway, http = lasting
+    store, slots, underway, body_memory, http = lasting
     limiter, routes = Limiter(store), _routes(settings)
     metrics = _metrics(settings, routes)
     found = _places(settings, routes, lasting, metrics)
@@ -119,6 +123,7 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
     underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
+    body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(settings.keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     guarded = Guarded(Whole(dispatcher, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
@@ -135,6 +140,7 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
         metrics=metrics,
         watcher=WATCHER,
         underway=underway,
+        body_memory=body_memory,
         draining=DRAINING,
         longest=max(place.clocks.total for place in places.values()),
         built=time.time(),
@@ -148,7 +154,7 @@ def _metrics(settings: Settings, routes: Routes) -> Metrics:
 
 def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metrics) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
-    store, slots, underway, http = lasting
+    store, slots, underway, _, http = lasting
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:

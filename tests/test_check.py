@@ -134,6 +134,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "request_timeout_seconds = 2.5  (from environment)",
         "default_upstream = none  (from default)",
         "max_body_bytes = 16777216  (from default)",
+        "body_memory_bytes = 268435456  (from default)",
         "max_streams = 2000  (from default)",
         "stream_buffer_bytes = 262144  (from default)",
         "send_timeout_seconds = 30  (from default)",

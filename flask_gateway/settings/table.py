@@ -66,6 +66,7 @@ SCALARS = (
     Option("request_timeout_seconds", Seconds(_SECONDS), "10"),
     Option("default_upstream", Name(UPSTREAM_NAME), None),
     Option("max_body_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "16777216"),
+    Option("body_memory_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "268435456"),
     Option("max_streams", WholeNumber("a whole number of streams, at least 1", 1, 1_000_000), "2000"),
     Option("stream_buffer_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 30), "262144"),
     Option("send_timeout_seconds", Seconds(_SECONDS), "30"),

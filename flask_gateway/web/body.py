@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import BytesIO
 from typing import IO, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from ..errors import (
     BodyTooSlow,
     InvalidField,
     InvalidJson,
+    Overloaded,
     UnsupportedMediaType,
 )
 from .shape import check_shape
@@ -68,13 +70,15 @@ _REQUIRED = {
 }
 
 
-def read_body(request: Request, limit: int) -> bytes:
+def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body.
 
     werkzeug cuts a chunked body silently at its own limit, so the server's stream is read itself.
 
     :param limit: the most bytes accepted.
+    :param hold: told how many bytes are in memory by now; what it raises ends the reading.
     :raises CallerError: it is of the wrong type, too large, broken, or does not arrive.
+    :raises Overloaded: there is no room for it.
     """
     environ = request.environ
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
@@ -82,21 +86,28 @@ def read_body(request: Request, limit: int) -> bytes:
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     announced = _announced(request)
-    stream = environ["wsgi.input"]
     try:
-        parts = [] if (announced or 0) > limit else _read(stream, announced or limit + 1)
-        if (announced or sum(map(len, parts))) > limit:
-            parts.clear()
-            _discard(request)
-            raise BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
+        if (announced or 0) > limit:
+            raise _too_large(limit)
+        body = _read(environ["wsgi.input"], announced or limit + 1, hold)
+        if len(body) > limit:
+            raise _too_large(limit)
+    except (BodyTooLarge, Overloaded) as error:
+        error.__traceback__, body = None, b""  # let go of what has been read so far
+        hold(0)
+        _discard(request)
+        raise
     except TimeoutError:
         raise BodyTooSlow("The body did not arrive in time.") from None
     except (OSError, ValueError, ParseException):
         raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
-    body = b"".join(parts)
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
     return body
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
 
 
 def _announced(request: Request) -> int | None:
@@ -108,18 +119,24 @@ def _announced(request: Request) -> int | None:
     return request.content_length
 
 
-def _read(stream: IO[bytes], size: int) -> list[bytes]:
-    """Up to so many bytes, in pieces: of a chunked body read at once the server would hold two copies."""
-    parts = []
-    while size > 0 and (part := stream.read(min(size, READ_STEP))):
-        parts.append(part)
-        size -= len(part)
-    return parts
+def _read(stream: IO[bytes], size: int, hold: Callable[[int], None]) -> bytes:
+    """Up to so many bytes, never copied as a whole: the buffer grows in place and becomes the body."""
+    part = stream.read(min(size, READ_STEP))
+    hold(len(part))
+    if len(part) == size or not part:
+        return part
+    buffer = BytesIO()
+    while part:
+        buffer.write(part)
+        left = size - buffer.tell()
+        part = stream.read(min(left, READ_STEP)) if left else b""
+        hold(buffer.tell() + len(part))
+    return buffer.getvalue()
 
 
 def _discard(request: Request) -> None:
-    """Let a caller whose body is too large finish sending it, within reason. Many read the answer only
-    then, and would see a broken connection instead of the reason. One that waits is answered at once."""
+    """Let a caller whose body is refused finish sending it, within reason. Many read the answer only then,
+    and would see a broken connection instead of the reason. One that waits is answered at once."""
     stream, sock = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
     if sock is None:
         return

@@ -6,8 +6,9 @@ from functools import partial
 
 from flask import Blueprint, Request, Response, request
 
-from ..core import Call, Operation
+from ..core import Call, Operation, Outcome
 from ..errors import InvalidField, ModelNotAllowed
+from ..guards.body_memory import BodyLease
 from ..reply import Reply
 from .body import check, parse_fields, read_body, take_fallbacks
 from .lean import Answer
@@ -22,21 +23,33 @@ def answer(operation: Operation) -> Response:
     here = visit()
     ours = here.gateway
     asked = request._get_current_object()  # type: ignore[attr-defined]  # for it is a proxy
-    call = _call(operation, here, asked)
-    here.recorded = True
-    unwatch = watch_caller(call, asked.environ.get("gunicorn.socket"), ours.watcher)
+    body = ours.body_memory.lease(here.known.id)
+    unwatch = _nothing
     try:
+        call = _call(operation, here, asked, body)
+        here.recorded = True
+        unwatch = watch_caller(call, asked.environ.get("gunicorn.socket"), ours.watcher)
         reply = ours.service.send(call)
     except BaseException:
         unwatch()
+        body.release()
         raise
-    reply.on_close(lambda _: unwatch())
+
+    def over(outcome: Outcome) -> None:
+        unwatch()
+        body.release()
+
+    reply.on_close(over)
     return _streamed(reply) if call.stream else _whole(reply)
 
 
-def _call(operation: Operation, here: Visit, asked: Request) -> Call:
+def _nothing() -> None:
+    """There is no caller to be watched yet."""
+
+
+def _call(operation: Operation, here: Visit, asked: Request, body: BodyLease) -> Call:
     ours, caller = here.gateway, here.known
-    fields = parse_fields(read_body(asked, ours.settings.max_body_bytes))
+    fields = parse_fields(read_body(asked, ours.settings.max_body_bytes, body.hold))
     model, stream = check(operation, fields)
     fields, fallbacks = take_fallbacks(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
