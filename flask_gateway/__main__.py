@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     try:
         status: int = arguments.run(arguments, os.environ if environ is None else environ)
     except ConfigError as error:
-        print(f"flask-gateway: {error}", file=sys.stderr)
+        for line in error.lines():
+            print(f"flask-gateway: {line}", file=sys.stderr)
         return EX_CONFIG
     except BrokenPipeError:  # whoever reads us has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -150,13 +150,15 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     :param id: what logs and status pages call it.
     :param rate_limit_per_minute: overrides the general limit; 0 means without limit.
-    :param models: the models it may name; ``None`` means every model.
+    :param models: the models it may name, ``*`` standing for any text; ``None`` means every model.
+    :param length: in characters; ``None`` when only its digest is known.
     """
 
     id: str
     digest: bytes
     rate_limit_per_minute: int | None = None
     models: frozenset[str] | None = None
+    length: int | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ answers a call, a **guard** may refuse one, a **store** keeps what the workers s
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -51,7 +52,7 @@ class Caller(msgspec.Struct, frozen=True):
 
     :param id: safe to log and to show; derived from the key's digest, or its configured name.
     :param rate_limit: requests admitted in any 60 s; 0 means without limit.
-    :param models: the models it may name; ``None`` means every model.
+    :param models: the models it may name, ``*`` standing for any text; ``None`` means every model.
     :param max_concurrent: calls under way at once; 0 means without limit.
     """
 
@@ -61,7 +62,19 @@ class Caller(msgspec.Struct, frozen=True):
     max_concurrent: int = 0
 
     def may_call(self, model: str) -> bool:
-        return self.models is None or model in self.models
+        return self.models is None or model in self.models or _fits_any(model, self.models)
+
+
+@lru_cache(maxsize=256)
+def _patterns(models: frozenset[str]) -> re.Pattern[str] | None:
+    """Those of the names that have a ``*``, as one expression; ``None`` when there are none."""
+    found = [".*".join(map(re.escape, name.split("*"))) for name in sorted(models) if "*" in name]
+    return re.compile("|".join(found), re.DOTALL) if found else None
+
+
+def _fits_any(model: str, models: frozenset[str]) -> bool:
+    pattern = _patterns(models)
+    return pattern is not None and pattern.fullmatch(model) is not None
 
 
 class Ids(msgspec.Struct, frozen=True):

@@ -94,7 +94,8 @@ class Routes:
         if self._default is not None:
             return Target(self._default, model)
         raise UnknownModel(
-            f"The model '{model[:200]}' does not exist here. GET /v1/models lists the models you may call.",
+            f"The model '{model[:200]}' does not exist here, and there is no default upstream. "
+            "GET /v1/models lists the models you may call; UPSTREAM/MODEL asks an upstream for its own.",
             param="model",
         )
 

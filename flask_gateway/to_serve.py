@@ -17,10 +17,11 @@ from .settings import (
     load,
     proven,
     refuse_exposed_dev_key,
+    refuse_exposed_short_keys,
     refuse_split_state,
     resolve,
 )
-from .settings.refusal import dotted
+from .settings.refusal import Mistakes, dotted
 from .settings.serving import workers_of
 from .upstreams.mock import read_options
 
@@ -34,11 +35,18 @@ def resolve_to_serve(environ: Mapping[str, str], binds: Sequence[str], workers: 
     :param workers: how many processes it has; ``None`` likewise.
     :raises ConfigError: they cannot be served.
     """
-    resolved = resolve(environ)
-    _check_mocks(resolved.settings)
-    _check_redis(resolved.settings)
-    refuse_exposed_dev_key(resolved.settings, binds or [str(resolved.server["bind"])])
-    refuse_split_state(resolved.settings, workers or workers_of(resolved.server))
+    resolved, mistakes = resolve(environ), Mistakes()
+    settings, addresses = resolved.settings, binds or [str(resolved.server["bind"])]
+    _check_mocks(settings, mistakes)
+    with mistakes:
+        _check_redis(settings)
+    with mistakes:
+        refuse_exposed_dev_key(settings, addresses)
+    with mistakes:
+        refuse_exposed_short_keys(settings, addresses)
+    with mistakes:
+        refuse_split_state(settings, workers or workers_of(resolved.server))
+    mistakes.raise_found()
     return resolved
 
 
@@ -80,7 +88,7 @@ def _load_after(before: Settings, environ: Mapping[str, str]) -> Settings:
     return resolved.settings
 
 
-def _check_mocks(settings: Settings) -> None:
+def _check_mocks(settings: Settings, mistakes: Mistakes) -> None:
     """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
     for upstream in settings.upstreams:
         if not upstream.url.startswith("mock://"):
@@ -89,7 +97,7 @@ def _check_mocks(settings: Settings) -> None:
             read_options(upstream.url)
         except ValueError as error:
             expected = "a mock URL with options that exist"
-            raise ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)) from None
+            mistakes.add(ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)))
 
 
 def _check_redis(settings: Settings) -> None:

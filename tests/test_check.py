@@ -51,7 +51,7 @@ def test_the_dev_key_on_an_open_address_exits_with_78(
     out, err = capsys.readouterr()
     assert out == ""
     assert "while 'dev-key' is among the keys; set GATEWAY_API_KEYS to keys of your own\n" in err
-    assert main(argv, {**environ, "GATEWAY_API_KEYS": "k"}) == 0
+    assert main(argv, {**environ, "GATEWAY_API_KEYS": "a-key-of-my-own"}) == 0
 
 
 def test_as_a_process(tmp_path: Path) -> None:
@@ -75,6 +75,7 @@ def test_as_a_process(tmp_path: Path) -> None:
 FILE = """
 machines = 2
 state_env = "REDIS_URL"
+default_upstream = "llama"
 
 [upstreams.llama]
 url = "http://llama:8001"
@@ -104,7 +105,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {
         "GATEWAY_CONFIG": str(tmp_path / "gateway.toml"),
         "QWEN_KEY": f"{SECRET}2",
-        "CI_KEY": f"{SECRET}3",
+        "CI_KEY": f"{SECRET}-33",
         "REDIS_URL": f"rediss://user:{SECRET}4@cache:6379/0?password={SECRET}5",
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "2.5",
         "GATEWAY_METRICS_KEY": f"{SECRET}6",
@@ -132,7 +133,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "circuit_breaker_successes = 1  (from default)",
         "circuit_breaker_slow_seconds = 0  (from default)",
         "request_timeout_seconds = 2.5  (from environment)",
-        "default_upstream = none  (from default)",
+        "default_upstream = llama  (from file)",
         "max_body_bytes = 16777216  (from default)",
         "body_memory_bytes = 268435456  (from default)",
         "max_streams = 2000  (from default)",
@@ -161,7 +162,7 @@ def test_warnings_go_to_stderr_also_when_quiet(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.partition(": ")[2][:8] for line in err.splitlines()] == ["warning:", "warning:"]
-    quiet = {"GATEWAY_API_KEYS": "k", "GATEWAY_UPSTREAMS": "m=mock://local"}
+    quiet = {"GATEWAY_API_KEYS": "a-key-of-my-own-1", "GATEWAY_UPSTREAMS": "m=mock://local"}
     assert main(["check", "--quiet"], quiet) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["check", "--quiet"], {**quiet, "GATEWAY_LOG_PROMPTS": "on"}) == 0

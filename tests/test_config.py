@@ -18,7 +18,7 @@ from flask_gateway.settings.table import OPTIONS, PER_UPSTREAM, SCALARS, SERVER,
 
 ROOT = Path(__file__).parent.parent
 SECRET = "PLANTED7secret"
-BASE = {"GATEWAY_API_KEYS": "k1"}
+BASE = {"GATEWAY_API_KEYS": "a-key-of-my-own-1"}
 
 
 def refusal(**environ: str) -> ConfigError:
@@ -279,7 +279,7 @@ def test_a_state_that_cannot_be_opened_is_refused_unshown(state: str) -> None:
         ("request_timeout_seconds = nan", f"request_timeout_seconds=nan: {SECONDS}, from 0.001 to 10000000"),
         (
             "rate_limt_per_minute = 1",
-            "rate_limt_per_minute='****': expected a known setting; did you mean rate_limit_per_minute?",
+            "rate_limt_per_minute=1: expected a known setting; did you mean rate_limit_per_minute?",
         ),
         ("[upstream.a]", "upstream='****': expected a known setting; did you mean upstreams?"),
         ("log = ['json']", "log='a list': expected json or text"),
@@ -378,11 +378,13 @@ def test_a_state_that_cannot_be_opened_is_refused_unshown(state: str) -> None:
         (f"[keys.ci]\nkey_file = 'sk-{SECRET}'", None),
         (
             "[keys.ci]\nkey_env = 'GOOD'\nmodels = []",
-            "keys.ci.models='a list': expected a list of one or more names of models",
+            "keys.ci.models='a list': expected a list of one or more names of models, "
+            "in which * stands for any text",
         ),
         (
             "[keys.ci]\nkey_env = 'GOOD'\nmodels = [1]",
-            "keys.ci.models='a list': expected a list of one or more names of models",
+            "keys.ci.models='a list': expected a list of one or more names of models, "
+            "in which * stands for any text",
         ),
         (
             "[keys.ci]\nkey_env = 'GOOD'\n[keys.cd]\nkey_env = 'GOOD'",
@@ -539,7 +541,10 @@ def test_upstreams_of_the_environment() -> None:
     assert isinstance(qwen.api_key, Secret)
     assert qwen.api_key.reveal() == SECRET
     assert settings.default_upstream is None
-    assert settings.warnings == ()
+    assert settings.warnings == (
+        "there are 2 upstreams and no default, so a model that no rule places is refused: "
+        "set GATEWAY_DEFAULT_UPSTREAM to one of llama, qwen-2.5",
+    )
     assert SECRET not in repr(settings)
 
 
@@ -621,7 +626,7 @@ def environ(toml: Any, tmp_path: Path) -> dict[str, str]:
         "GATEWAY_CONFIG": toml(FILE % hashlib.sha256(b"web-key").hexdigest().upper()),
         "GATEWAY_LLAMA_SECRET": "llama-secret",
         "REDIS_URL": "redis://:redis-secret@cache:6379/0",
-        "CI_KEY": "ci-key",
+        "CI_KEY": "ci-key-of-the-builds",
     }
 
 
@@ -646,7 +651,11 @@ def test_everything_can_be_said_in_the_file(environ: dict[str, str]) -> None:
         ("gpt-4.1", "llama", "llama-3.3-70b"),
         ("small", "qwen-2.5", "small"),
     ]
-    assert (ci.id, ci.digest, ci.rate_limit_per_minute) == ("ci", hashlib.sha256(b"ci-key").digest(), 0)
+    assert (ci.id, ci.digest, ci.rate_limit_per_minute) == (
+        "ci",
+        hashlib.sha256(b"ci-key-of-the-builds").digest(),
+        0,
+    )
     assert ci.models == {"small", "llama/any"}
     assert (web.id, web.digest, web.models) == ("web", hashlib.sha256(b"web-key").digest(), None)
     assert settings.warnings == ()
@@ -658,7 +667,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(environ: dict[str
         "GATEWAY_STATE": "memory://",
         "GATEWAY_UPSTREAM_LLAMA_API_KEY": "other",
         "GATEWAY_UPSTREAM_QWEN_2_5_MAX_IN_FLIGHT": "3",
-        "GATEWAY_API_KEYS": "only",
+        "GATEWAY_API_KEYS": "the-only-key-here",
     }
     # What the environment has replaced is not looked up.
     del environ["REDIS_URL"], environ["CI_KEY"], environ["GATEWAY_LLAMA_SECRET"]
@@ -670,7 +679,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(environ: dict[str
     assert llama.api_key is not None
     assert llama.api_key.reveal() == "other"
     assert (llama.max_in_flight, qwen.max_in_flight) == (8, 3)
-    assert [key.digest for key in settings.keys] == [hashlib.sha256(b"only").digest()]
+    assert [key.digest for key in settings.keys] == [hashlib.sha256(b"the-only-key-here").digest()]
     assert len(settings.models) == 2
     assert settings.warnings == (
         "machines is above 1 but the state is not in Redis, so each machine counts for itself",

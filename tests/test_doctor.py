@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+from argparse import Namespace
 
 import pytest
+from stores_support import free_port
 
 from flask_gateway.__main__ import main
 from flask_gateway.config import Settings
-from flask_gateway.doctor import machine, way
+from flask_gateway.doctor import command, machine, way
 from flask_gateway.doctor.caller import Answer, Caller
 from flask_gateway.doctor.command import first_key, local_url
 from flask_gateway.doctor.finding import Finding, Level, fail, ok, warn
@@ -242,3 +244,10 @@ def test_whose_key_it_uses() -> None:
 def test_what_is_no_url(url: str, capsys: Capture) -> None:
     assert main(["doctor", url], {}) == 2
     assert capsys.readouterr().err.startswith("flask-gateway: expected a URL")
+
+
+def test_another_machine_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.way, "look", lambda caller, model, max_body: iter(()))
+    asked = Namespace(url="https://llm.example.com", model=None, key="")
+    found = list(command.look(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))
+    assert [str(one).split(":")[0] for one in found] == ["ok    settings", "warn  machine"]

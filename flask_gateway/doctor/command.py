@@ -38,16 +38,17 @@ def look(arguments: Namespace, environ: Mapping[str, str], key: str) -> Iterator
     try:
         resolved = resolve(environ)
         settings, server = resolved.settings, resolved.server
-        yield ok("settings: they can be used")
+        yield ok("settings: those of this shell can be used (a gateway that runs may have others)")
     except ConfigError as error:
-        yield fail(f"settings: {error}", "give this command the variables that the service has")
+        for line in error.lines():
+            yield fail(f"settings: {line}", "give this command the variables that the service has")
     here = local_url(str(server.get("bind", "")))
     caller = Caller(arguments.url or here or "http://127.0.0.1:8000", key or first_key(environ, settings))
     max_body = settings.max_body_bytes if settings else DEFAULT_MAX_BODY
     yield from way.look(caller, arguments.model, max_body)
     found = list(_behind(Caller(here))) if here else []
     yield from found
-    if arguments.url and not found:
+    if arguments.url and not found and not caller.local:
         what = f"machine: not looked at, since no gateway answers at {here or server.get('bind')}"
         yield warn(what, "run this on the gateway's own machine, with its variables")
     elif settings:

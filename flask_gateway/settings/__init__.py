@@ -7,8 +7,9 @@ keeps a caller's key. The types of what comes out are in ``config.py``.
 from .describe import changed, describe
 from .file import files
 from .refusal import ConfigError
-from .resolve import Origin, Resolved, load, resolve
-from .serving import refuse_exposed_dev_key, refuse_split_state
+from .resolve import Resolved, load, resolve
+from .serving import refuse_exposed_dev_key, refuse_exposed_short_keys, refuse_split_state
+from .warnings import Origin
 
 __all__ = [
     "ConfigError",
@@ -19,6 +20,7 @@ __all__ = [
     "files",
     "load",
     "refuse_exposed_dev_key",
+    "refuse_exposed_short_keys",
     "refuse_split_state",
     "resolve",
 ]

@@ -14,9 +14,10 @@ from ..config import (
     mask_url,
 )
 from .refusal import dotted, one_line
-from .resolve import Origin, Resolved
+from .resolve import Resolved
 from .table import SCALARS
 from .url import CHAT_PATH
+from .warnings import Origin
 
 #: The settings that are tables in the file, and what each table is called by.
 _TABLES = {"keys": "id", "upstreams": "name", "models": "name"}

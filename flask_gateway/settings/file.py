@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ import msgspec
 
 from ..config import MASK, Balance, CandidateSettings, ModelSettings
 from ..core import Continues
+from .hints import for_field
 from .keys import USABLE_KEY, Digest, Forbidden, SecretRef
 from .kinds import (
     UPSTREAM_NAME,
@@ -24,7 +27,7 @@ from .kinds import (
     UpstreamUrl,
     WholeNumber,
 )
-from .refusal import ConfigError, Unfit, dotted, nearest
+from .refusal import ConfigError, Mistakes, Unfit, dotted, nearest
 from .routes import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
 from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 
@@ -55,7 +58,7 @@ _KEY: Mapping[str, Kind] = {
     "key_file": SECRET_PATH,
     "sha256": Digest("the SHA-256 digest of a key, as 64 hex digits"),
     "rate_limit_per_minute": WholeNumber("a whole number of requests per minute, 0 for unlimited"),
-    "models": Lines("a list of one or more names of models"),
+    "models": Lines("a list of one or more names of models, in which * stands for any text"),
     "key": Forbidden("no secret in the file", "name its place with key_env or key_file, or give its sha256"),
 }
 
@@ -104,19 +107,32 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_file(path: str) -> FileSettings:
-    """The settings in the file. Raises :class:`ConfigError`."""
-    document = _parse(path)
+    """The settings in the file.
+
+    :raises ConfigError: with every mistake of the file in it.
+    """
+    document, mistakes, folder = _parse(path), Mistakes(), Path(path).parent
     top = {name: value for name, value in document.items() if name not in _TABLES}
-    scalars = _fields((), top, FILE_SCALARS, also=_TABLES)
-    folder = Path(path).parent
+    scalars = _fields((), top, FILE_SCALARS, mistakes, also=_TABLES)
+    state, upstreams, models, keys = None, list[FileUpstream](), list[ModelSettings](), list[FileKey]()
+    with mistakes:
+        state = _state(scalars)
+    for name, table in _entries(document, "upstreams", _NAME, mistakes):
+        with mistakes:
+            upstreams.append(_upstream(name, table, folder, mistakes))
+    for name, table in _entries(document, "models", _MODEL_NAME, mistakes):
+        with mistakes:
+            models.append(_model(name, table, mistakes))
+    for name, table in _entries(document, "keys", _NAME, mistakes):
+        with mistakes:
+            keys.append(_key(name, table, folder, mistakes))
+    mistakes.raise_found()
     return FileSettings(
-        state=_state(scalars),
+        state=state,
         scalars={name: value for name, value in scalars.items() if name != "state_env"},
-        upstreams=tuple(
-            _upstream(name, table, folder) for name, table in _entries(document, "upstreams", _NAME)
-        ),
-        models=tuple(_model(name, table) for name, table in _entries(document, "models", _MODEL_NAME)),
-        keys=tuple(_key(name, table, folder) for name, table in _entries(document, "keys", _NAME)),
+        upstreams=tuple(upstreams),
+        models=tuple(models),
+        keys=tuple(keys),
     )
 
 
@@ -135,24 +151,51 @@ def _parse(path: str) -> dict[str, object]:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(CONFIG.variable, path, "the path of a TOML file that can be read", reason) from None
     try:
-        return tomllib.loads(content.decode())
+        # Windows writes a byte order mark at the start of a file in UTF-8. It means nothing there.
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
-        raise ConfigError(CONFIG.variable, path, "a file in UTF-8", f"see byte {error.start}") from None
+        hint = f"see byte {error.start}"
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            hint = "its byte order mark says UTF-16: save it as UTF-8"
+        raise ConfigError(CONFIG.variable, path, "a file in UTF-8", hint) from None
     except tomllib.TOMLDecodeError as error:
         # It says what was found and the line and column, and repeats no value.
-        raise ConfigError(CONFIG.variable, path, "a TOML file", str(error)) from None
+        hint = "this is YAML: write it as TOML" if _is_yaml(text) else str(error)
+        raise ConfigError(CONFIG.variable, path, "a TOML file", hint) from None
     except (ValueError, RecursionError):
         # A number of thousands of digits, or arrays nested as deep.
         raise ConfigError(CONFIG.variable, path, "a TOML file with shorter values") from None
 
 
+#: The first line of a YAML document that says anything: a list's item, or a name with nothing or a value
+#: behind its colon. A file that ends in ``.yaml`` needs no such line.
+_YAML = re.compile(r"\s*(- |---|[A-Za-z_][\w-]*:(\s|$))")
+
+
+def _is_yaml(text: str) -> bool:
+    lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    return _YAML.match(next(lines, "")) is not None
+
+
 def _fields(
-    path: tuple[str, ...], table: object, kinds: Mapping[str, Kind], also: tuple[str, ...] = ()
+    path: tuple[str, ...],
+    table: object,
+    kinds: Mapping[str, Kind],
+    mistakes: Mistakes,
+    also: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The values of one table, each of its kind. ``also`` are further right names, for the hint."""
+    """The values of one table that are of their kind; the others are mistakes.
+
+    :param also: further right names, for the hint.
+    """
     if not isinstance(table, dict):
         raise ConfigError(dotted(*path), MASK, f"a table, written [{dotted(*path)}]")
-    return {name: _value(path, name, value, kinds, also) for name, value in table.items()}
+    fields = {}
+    for name, value in table.items():
+        with mistakes:
+            fields[name] = _value(path, name, value, kinds, also)
+    return fields
 
 
 def _value(
@@ -160,38 +203,52 @@ def _value(
 ) -> Any:
     setting = dotted(*path, name)
     if name not in kinds:
-        known = [known for known, kind in kinds.items() if not isinstance(kind, Forbidden)]
+        known = [*(known for known, kind in kinds.items() if not isinstance(kind, Forbidden)), *also]
         # [models.gpt-4.1] without quotes is a table "1" inside "gpt-4".
-        hint = "put a name that has a dot in quotes" if isinstance(value, dict) and path else None
-        raise ConfigError(setting, MASK, "a known setting", nearest(name, [*known, *also]) or hint)
+        dot = "put a name that has a dot in quotes" if isinstance(value, dict) and path else None
+        hint = for_field(path, name) or nearest(name, known) or dot or f"known are {', '.join(known)}"
+        # A text may be a secret under a mistyped name; a number is none.
+        shown = value if isinstance(value, int | float) else MASK
+        raise ConfigError(setting, shown, "a known setting", hint)
     try:
         return kinds[name].check(value)
     except Unfit as unfit:
         raise ConfigError(setting, kinds[name].show(value), unfit.expected, unfit.hint) from None
 
 
-def _entries(document: Mapping[str, object], section: str, kind: Kind) -> Iterator[tuple[str, object]]:
+def _entries(
+    document: Mapping[str, object], section: str, kind: Kind, mistakes: Mistakes
+) -> Iterator[tuple[str, object]]:
     """The tables of a section with their names, which are of the kind."""
     tables = document.get(section, {})
     if not isinstance(tables, dict):
-        raise ConfigError(section, MASK, f"tables, each written [{section}.NAME]")
+        mistakes.add(ConfigError(section, MASK, f"tables, each written [{section}.NAME]"))
+        return
     for name, table in tables.items():
         try:
             kind.parse(name)
         except Unfit as unfit:
-            raise ConfigError(dotted(section, name), None, unfit.expected, "as the last part") from None
+            mistakes.add(ConfigError(dotted(section, name), None, unfit.expected, "as the last part"))
+            continue
         yield name, table
 
 
-def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
+def _misses(table: object, names: tuple[str, ...], kinds: Mapping[str, Kind]) -> bool:
+    """Whether a table has none of the fields. One that has an unknown field may have meant one of them."""
+    return (
+        isinstance(table, dict) and not any(name in table for name in names) and table.keys() <= kinds.keys()
+    )
+
+
+def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileUpstream:
     path = ("upstreams", name)
-    fields = _fields(path, table, _UPSTREAM)
-    if "url" not in fields:
+    fields = _fields(path, table, _UPSTREAM, mistakes)
+    if _misses(table, ("url",), _UPSTREAM):
         raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
     place = _only_one(path, fields, ("api_key_env", "api_key_file"))
     return FileUpstream(
         name=name,
-        url=fields["url"],
+        url=fields.get("url", ""),  # empty when it is refused
         api_key=_ref(path, place, fields[place], folder) if place else None,
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
@@ -200,16 +257,17 @@ def _upstream(name: str, table: object, folder: Path) -> FileUpstream:
     )
 
 
-def _model(name: str, table: object) -> ModelSettings:
+def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     path = ("models", name)
-    fields = _fields(path, table, _MODEL)
+    fields = _fields(path, table, _MODEL, mistakes)
+    tiers: tuple[tuple[CandidateSettings, ...], ...] = ()
     if "tiers" in fields:
         _only_one(path, fields, ("tiers", "upstream"))
         _only_one(path, fields, ("tiers", "model"))
         tiers = tuple(candidates_of(tier, name) for tier in fields["tiers"])
     elif "upstream" in fields:
         tiers = ((CandidateSettings(upstream=fields["upstream"], model=fields.get("model", name)),),)
-    else:
+    elif _misses(table, ("upstream", "tiers"), _MODEL):
         raise ConfigError(dotted(*path, "upstream"), None, "the name of an upstream", "it is missing")
     fallbacks = candidates_of(fields.get("fallbacks", ()), name)
     return ModelSettings(
@@ -220,16 +278,18 @@ def _model(name: str, table: object) -> ModelSettings:
     )
 
 
-def _key(name: str, table: object, folder: Path) -> FileKey:
-    path = ("keys", name)
-    fields = _fields(path, table, _KEY)
-    place = _only_one(path, fields, ("key_env", "key_file", "sha256"))
-    if place is None:
+def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
+    path, places = ("keys", name), ("key_env", "key_file", "sha256")
+    fields = _fields(path, table, _KEY, mistakes)
+    place = _only_one(path, fields, places)
+    if _misses(table, (*places, "key"), _KEY):
         raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
-    value = fields[place]
+    held = fields.get(place or "")
+    if place in ("key_env", "key_file"):
+        held = _ref(path, place, fields[place], folder)
     return FileKey(
         name=name,
-        held=value if place == "sha256" else _ref(path, place, value, folder),
+        held=held or b"",  # empty when it is refused
         rate_limit_per_minute=fields.get("rate_limit_per_minute"),
         models=fields.get("models"),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ..config import MASK
-from .kinds import Base, Kind
+from .kinds import Base, Kind, refuse_wrapped
 from .refusal import ConfigError, Unfit
 
 #: The key that works when none is set. It is in the documentation, so it protects nothing.
@@ -24,6 +24,10 @@ _CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 USABLE_KEY = "a key of visible ASCII characters, without spaces"
+
+
+#: A caller's key that is shorter than this is weak, characters; one that is shorter than that is guessed.
+SHORT_KEY, GUESSABLE_KEY = 16, 8
 
 
 def digest(key: str) -> bytes:
@@ -56,6 +60,7 @@ class KeyList(Masked, frozen=True):
         places: dict[str, int] = {}
         for place, entry in enumerate(text.split(","), 1):
             key = entry.strip()
+            refuse_wrapped(key, self.expected)
             if not key:
                 raise Unfit(self.expected, f"key {place} is empty")
             if not _USABLE.fullmatch(key):
@@ -135,7 +140,8 @@ class SecretRef(msgspec.Struct, frozen=True):
 
     def _from_file(self, path: Path) -> str:
         try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
+            # Windows writes a byte order mark at the start of a file in UTF-8.
+            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except OSError as error:
             # A bare word that cannot be read may be a secret, written where the path of one belongs.
             shown = str(path) if re.search("[/.]", self.place) else MASK

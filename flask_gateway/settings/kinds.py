@@ -19,7 +19,24 @@ UPSTREAM_NAME = (
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGITS = re.compile(r"[0-9]+")
+#: A socket's path, an inherited descriptor, or a host with a port.
+_ADDRESS = re.compile(
+    r"unix:[^\s]+|fd://\d+|(tcp://)?(\[[0-9A-Fa-f:.%\w]*\]|[^\s:/\[\],]*):\d{1,5}|[A-Za-z][\w.-]*"
+)
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+#: What editors and container engines leave in a value: quotes around it, a byte order mark in front.
+_OPENING, _CLOSING = ("'", '"', "\u2018", "\u201c"), ("'", '"', "\u2019", "\u201d")
+_QUOTED = "without quotes around it; `docker --env-file` keeps them"
+
+
+def refuse_wrapped(text: str, expected: str) -> None:
+    """Raise :class:`Unfit` when a value has quotes around it, or a byte order mark in front."""
+    if text.startswith("\ufeff"):
+        raise Unfit(expected, "it begins with a byte order mark: save its file without one")
+    if text.startswith(_OPENING) or text.endswith(_CLOSING):
+        raise Unfit(f"{expected}, {_QUOTED}")
 
 
 class Kind(Protocol):
@@ -146,6 +163,22 @@ class Line(Base, frozen=True):
         return text
 
 
+class Addresses(Base, frozen=True):
+    """Addresses to listen on, with commas between them, as gunicorn takes them."""
+
+    def parse(self, text: str) -> str:
+        for address in text.split(","):
+            given = address.strip()
+            if given.isdecimal():
+                raise Unfit(self.expected, f"did you mean 127.0.0.1:{given}?")
+            if not _ADDRESS.fullmatch(given):
+                raise Unfit(self.expected)
+            port = given.rpartition(":")[2]
+            if port.isdecimal() and not given.startswith("unix:") and int(port) > 65535:
+                raise Unfit(f"{self.expected}, with a port from 0 to 65535")
+        return text
+
+
 class Lines(Base, frozen=True):
     """A list of such texts, not empty; in the file only."""
 
@@ -189,6 +222,8 @@ class UpstreamList(Base, frozen=True):
             raise Unfit(self.expected, f"entry {place} has no =", shown)
         if not _NAME.fullmatch(name):
             raise Unfit(UPSTREAM_NAME, f"see the name in entry {place}", shown)
+        if re.search(r",[^,=/]+=[a-z]+://", url):
+            raise Unfit(self.expected, f"separate upstreams with ; and not with , in entry {place}", shown)
         try:
             return name, base_url(url)
         except Unfit as unfit:

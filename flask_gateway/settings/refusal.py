@@ -1,4 +1,7 @@
-"""How a setting is refused: in one line that names it, shows it, and says what was expected."""
+"""How a setting is refused: in one line that names it, shows it, and says what was expected.
+
+One run names every mistake: :class:`Mistakes` collects refusals and raises them together.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,55 @@ class ConfigError(Exception):
         self.value = value
         self.expected = expected
         self.hint = hint
+        #: The other mistakes of the same run, each with none of its own here.
+        self.others: tuple[ConfigError, ...] = ()
 
     def __str__(self) -> str:
+        more = f" (and {len(self.others)} more: `flask_gateway check` lists them)" if self.others else ""
+        return self._line() + more
+
+    def lines(self) -> list[str]:
+        """Every mistake of the run, a line each."""
+        return [error._line() for error in (self, *self.others)]
+
+    def _line(self) -> str:
         given = "" if self.value is None else f"={_cut(repr(self.value))}"
         hint = "" if self.hint is None else f"; {self.hint}"
         return one_line(f"{_cut(self.setting)}{given}: expected {self.expected}{hint}")
+
+
+class Mistakes:
+    """Collects the refusals of one run: each block ``with mistakes:`` may raise one."""
+
+    def __init__(self) -> None:
+        #: By their lines, so that a setting that is read twice is refused once.
+        self._found: dict[str, ConfigError] = {}
+
+    @property
+    def found(self) -> bool:
+        return bool(self._found)
+
+    def add(self, error: ConfigError) -> None:
+        for one in (error, *error.others):
+            self._found.setdefault(one._line(), one)
+        error.others = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        """Keep the refusal that the block raises, and go on behind the block."""
+        if not isinstance(error, ConfigError):
+            return False
+        self.add(error)
+        return True
+
+    def raise_found(self) -> None:
+        """Raise the first refusal with the others in it, if there was any."""
+        if self._found:
+            first, *others = self._found.values()
+            first.others = tuple(others)
+            raise first
 
 
 class Unfit(ValueError):

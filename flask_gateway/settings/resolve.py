@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from ..config import MASK, Clocks, KeySettings, Secret, Settings, UpstreamSettings
 from .file import FileKey, FileSettings, FileUpstream, read_file
-from .keys import DEV_KEY, DEV_KEY_DIGEST, SecretRef, digest
-from .refusal import ConfigError, Unfit, dotted, nearest
+from .hints import VARIABLES
+from .keys import SecretRef, digest
+from .kinds import refuse_wrapped
+from .refusal import ConfigError, Mistakes, Unfit, dotted, nearest
 from .table import (
     API_KEYS,
     CONFIG,
@@ -29,17 +30,10 @@ from .table import (
     Option,
     upstream_variable,
 )
+from .warnings import Origin, warnings
 
 #: What Kubernetes sets in every container beside a Service that is called "gateway".
 _KUBERNETES = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
-
-
-class Origin(StrEnum):
-    """Who set a value."""
-
-    ENVIRONMENT = "environment"
-    FILE = "file"
-    DEFAULT = "default"
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -60,53 +54,74 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def resolve(environ: Mapping[str, str]) -> Resolved:
-    """The settings with their origins. Raises :class:`ConfigError`."""
-    layers = _Layers(environ)
+    """The settings with their origins.
+
+    :raises ConfigError: with every mistake in it. Values are compared with each other when each is right.
+    """
+    mistakes = Mistakes()
+    layers = _Layers(environ, mistakes)
     upstreams = tuple(layers.upstreams())
-    _refuse_unknown(environ, upstreams, layers.file)
+    _refuse_unknown(environ, layers, mistakes)
     scalars = {option.name: layers.scalar(option) for option in SCALARS}
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
-    metrics_key = layers.scalar(METRICS_KEY)
+    metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
+    server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
+    mistakes.raise_found()
     settings = Settings(
         keys=keys,
         upstreams=upstreams,
         models=layers.file.models,
-        fallbacks=layers.scalar(FALLBACKS) or {},
+        fallbacks=fallbacks or {},
         metrics_digest=None if metrics_key is None else digest(metrics_key),
         config=layers.scalar(CONFIG),
         **scalars,
     )
-    _refuse_missing_upstreams(settings, layers.origins)
-    _refuse_equal_keys(keys)
+    _refuse_missing_upstreams(settings, layers.origins, mistakes)
+    with mistakes:
+        _refuse_equal_keys(keys)
+    mistakes.raise_found()
     return Resolved(
-        settings=msgspec.structs.replace(settings, warnings=tuple(_warnings(settings, layers.origins))),
+        settings=msgspec.structs.replace(settings, warnings=tuple(warnings(settings, layers.origins))),
         origins=layers.origins,
-        server={option.name: layers.scalar(option) for option in (CONFIG, *SERVER)},
+        server=server,
     )
 
 
 class _Layers:
     """The environment over the file over the defaults. Notes in ``origins`` who spoke."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], mistakes: Mistakes) -> None:
         self.environ = environ
+        self.mistakes = mistakes
         self.origins: dict[str, Origin] = {}
+        #: Of the upstreams, once they are listed.
+        self.names: tuple[str, ...] = ()
+        self.file = FileSettings()
         path = self.scalar(CONFIG)
-        self.file = FileSettings() if path is None else read_file(path)
+        if path is not None:
+            with mistakes:
+                self.file = read_file(path)
 
     def scalar(self, option: Option) -> Any:
-        """The value of a setting that stands alone."""
-        origin, value = Origin.DEFAULT, None if option.default is None else option.kind.parse(option.default)
+        """The value of a setting that stands alone; its default, when what is set is a mistake."""
+        default = None if option.default is None else option.kind.parse(option.default)
+        with self.mistakes:
+            return self._scalar(option, default)
+        return default
+
+    def _scalar(self, option: Option, default: Any) -> Any:
         if option.variable in self.environ:
-            origin, value = Origin.ENVIRONMENT, _parse(self.environ, option.variable, option)
-        elif option.in_file and option.name in self.file.scalars:
-            origin, value = Origin.FILE, self.file.scalars[option.name]
-        elif option.name == "state" and self.file.state is not None:
-            origin, value = Origin.FILE, self.file.state.follow(self.environ, option.kind)
-        self.origins[option.name] = origin
-        return value
+            self.origins[option.name] = Origin.ENVIRONMENT
+            return _parse(self.environ, option.variable, option)
+        self.origins[option.name] = Origin.FILE
+        if option.in_file and option.name in self.file.scalars:
+            return self.file.scalars[option.name]
+        if option.name == "state" and self.file.state is not None:
+            return self.file.state.follow(self.environ, option.kind)
+        self.origins[option.name] = Origin.DEFAULT
+        return default
 
     def upstreams(self) -> Iterator[UpstreamSettings]:
         """The upstreams of the environment, else of the file, else the mock; each with its variables."""
@@ -116,7 +131,8 @@ class _Layers:
             variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
             if variable in variables:
                 hint = f"{variables[variable]} has that one too"
-                raise ConfigError(dotted(*path), None, f"a name that makes {variable} its own", hint)
+                expected = f"a name that makes {variable} its own"
+                self.mistakes.add(ConfigError(dotted(*path), None, expected, hint))
             variables[variable] = upstream.name
             yield UpstreamSettings(
                 name=upstream.name,
@@ -136,17 +152,19 @@ class _Layers:
             listed = tuple(FileUpstream(name=name, url=url) for name, url in pairs)
             origin = self.origins[UPSTREAMS.name]
         self.origins.update((dotted("upstreams", upstream.name), origin) for upstream in listed)
+        self.names = tuple(upstream.name for upstream in listed)
         return listed
 
     def _upstream_key(self, upstream: FileUpstream) -> Secret | None:
         path = dotted("upstreams", upstream.name, "api_key")
         variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
-        if variable in self.environ:
-            self.origins[path] = Origin.ENVIRONMENT
-            return Secret(_parse(self.environ, variable, UPSTREAM_API_KEY))
-        if upstream.api_key is not None:
-            self.origins[path] = Origin.FILE
-            return Secret(upstream.api_key.follow(self.environ, UPSTREAM_API_KEY.kind))
+        with self.mistakes:
+            if variable in self.environ:
+                self.origins[path] = Origin.ENVIRONMENT
+                return Secret(_parse(self.environ, variable, UPSTREAM_API_KEY))
+            if upstream.api_key is not None:
+                self.origins[path] = Origin.FILE
+                return Secret(upstream.api_key.follow(self.environ, UPSTREAM_API_KEY.kind))
         return None
 
     def _clocks(self, upstream: FileUpstream) -> Clocks | None:
@@ -161,8 +179,10 @@ class _Layers:
         variable = upstream_variable(upstream.name, UPSTREAM_MAX_IN_FLIGHT)
         if variable in self.environ:
             self.origins[path] = Origin.ENVIRONMENT
-            value: int = _parse(self.environ, variable, UPSTREAM_MAX_IN_FLIGHT)
-            return value
+            with self.mistakes:
+                value: int = _parse(self.environ, variable, UPSTREAM_MAX_IN_FLIGHT)
+                return value
+            return 0
         self.origins[path] = Origin.DEFAULT if upstream.max_in_flight is None else Origin.FILE
         return upstream.max_in_flight or 0
 
@@ -171,67 +191,69 @@ class _Layers:
         if API_KEYS.variable not in self.environ and self.file.keys:
             for held in self.file.keys:
                 self.origins[dotted("keys", held.name)] = Origin.FILE
-                yield self._file_key(held)
+                with self.mistakes:
+                    yield self._file_key(held)
             return
         for secret in self.scalar(API_KEYS):
             hashed = digest(secret)
             name = f"key-{hashed.hex()[:8]}"
             self.origins[dotted("keys", name)] = self.origins[API_KEYS.name]
-            yield KeySettings(id=name, digest=hashed)
+            yield KeySettings(id=name, digest=hashed, length=len(secret))
 
     def _file_key(self, key: FileKey) -> KeySettings:
-        held = key.held
+        held, length = key.held, None
+        if isinstance(held, SecretRef):
+            secret = held.follow(self.environ, UPSTREAM_API_KEY.kind)
+            held, length = digest(secret), len(secret)
         return KeySettings(
             id=key.name,
-            digest=digest(held.follow(self.environ, UPSTREAM_API_KEY.kind))
-            if isinstance(held, SecretRef)
-            else held,
+            digest=held,
             rate_limit_per_minute=key.rate_limit_per_minute,
             models=key.models,
+            length=length,
         )
 
 
 def _parse(environ: Mapping[str, str], variable: str, option: Option) -> Any:
     text = environ[variable]
     try:
+        refuse_wrapped(text, option.kind.expected)
         return option.kind.parse(text)
     except Unfit as unfit:
         shown = option.kind.show(text) if unfit.shown is None else unfit.shown
         raise ConfigError(variable, shown, unfit.expected, unfit.hint) from None
 
 
-def _refuse_unknown(
-    environ: Mapping[str, str], upstreams: tuple[UpstreamSettings, ...], file: FileSettings
-) -> None:
+def _refuse_unknown(environ: Mapping[str, str], layers: _Layers, mistakes: Mistakes) -> None:
+    if mistakes.found:
+        return  # a file or a list of upstreams that is wrong would have named more
     known = {option.variable for option in OPTIONS}
-    known.update(
-        upstream_variable(upstream.name, option) for upstream in upstreams for option in PER_UPSTREAM
-    )
-    accepted = known.union(file.variables())
+    known.update(upstream_variable(name, option) for name in layers.names for option in PER_UPSTREAM)
+    accepted = known.union(layers.file.variables())
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in accepted:
-            hint = nearest(name, known)
+            hint = VARIABLES.get(name.removeprefix(PREFIX)) or nearest(name, known)
             if _KUBERNETES.fullmatch(name):
                 hint = "Kubernetes sets it for a Service named gateway: turn enableServiceLinks off"
             # What it is set to may well be a key under a mistyped name.
-            raise ConfigError(name, MASK, "a known setting", hint)
+            mistakes.add(ConfigError(name, MASK, "a known setting", hint))
 
 
-def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> None:
+def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin], mistakes: Mistakes) -> None:
     names = {upstream.name for upstream in settings.upstreams}
     default = settings.default_upstream
     if default is not None and default not in names:
         in_file = origins["default_upstream"] is Origin.FILE
-        raise _missing_upstream(
-            "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM", default, names
-        )
+        setting = "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM"
+        mistakes.add(_missing_upstream(setting, default, names))
     for model in settings.models:
         for candidate in (one for tier in model.tiers for one in tier):
             if candidate.upstream not in names:
-                raise _missing_upstream(dotted("models", model.name, "upstream"), candidate.upstream, names)
+                setting = dotted("models", model.name, "upstream")
+                mistakes.add(_missing_upstream(setting, candidate.upstream, names))
     for candidate in (one for chain in settings.fallbacks.values() for one in chain):
         if candidate.upstream not in names:
-            raise _missing_upstream(FALLBACKS.variable, candidate.upstream, names)
+            mistakes.add(_missing_upstream(FALLBACKS.variable, candidate.upstream, names))
 
 
 def _missing_upstream(setting: str, upstream: str, names: set[str]) -> ConfigError:
@@ -247,17 +269,3 @@ def _refuse_equal_keys(keys: tuple[KeySettings, ...]) -> None:
                 dotted("keys", key.id), None, "a key of its own", f"it is the key of {ids[key.digest]}"
             )
         ids[key.digest] = key.id
-
-
-def _warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
-    if any(key.digest == DEV_KEY_DIGEST for key in settings.keys):
-        yield (
-            f"{DEV_KEY!r} is among the keys and is known to everybody: "
-            f"set {API_KEYS.variable} before others can reach the gateway"
-        )
-    if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in settings.upstreams):
-        yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
-    if settings.log_prompts == "on":
-        yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
-    if settings.machines > 1 and not settings.state.startswith("redis"):
-        yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"

@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from ..config import Settings
-from .keys import DEV_KEY, DEV_KEY_DIGEST
-from .refusal import ConfigError
+from ..config import MASK, Settings
+from .keys import DEV_KEY, DEV_KEY_DIGEST, GUESSABLE_KEY
+from .refusal import ConfigError, dotted
 from .table import API_KEYS, PREFIX
 
 _HOST = re.compile(r"(?:tcp://)?(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]:]*))(?::\d*)?")
@@ -31,6 +31,27 @@ def refuse_exposed_dev_key(settings: Settings, binds: Iterable[str]) -> None:
                     f"an address of this machine only while {DEV_KEY!r} is among the keys",
                     f"set {API_KEYS.variable} to keys of your own",
                 )
+
+
+def refuse_exposed_short_keys(settings: Settings, binds: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` when a key can be guessed within minutes and other machines can connect.
+
+    :param binds: as for :func:`refuse_exposed_dev_key`.
+    """
+    guessable = [
+        key.id
+        for key in settings.keys
+        if key.length is not None and key.length < GUESSABLE_KEY and key.digest != DEV_KEY_DIGEST
+    ]
+    open_to_others = (one for bind in binds for one in bind.split(",") if not _is_local(one.strip()))
+    address = next(open_to_others, None)
+    if guessable and address is not None:
+        raise ConfigError(
+            dotted("keys", guessable[0]),
+            MASK,
+            f"a key of at least {GUESSABLE_KEY} characters while others can connect to {address.strip()}",
+            "`openssl rand -hex 32` makes a good one",
+        )
 
 
 def workers_of(server: Mapping[str, object]) -> int:

@@ -10,6 +10,7 @@ import msgspec
 from .keys import DEV_KEY, USABLE_KEY, Forbidden, Key, KeyList, SecretPath, Variable
 from .kinds import (
     UPSTREAM_NAME,
+    Addresses,
     Kind,
     Line,
     Name,
@@ -44,6 +45,7 @@ class Option(msgspec.Struct, frozen=True):
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _AT_ONCE = "a whole number of calls at once, 0 for unlimited"
+_LISTEN = "addresses to listen on, such as 127.0.0.1:8000"
 _SECONDS = "a number of seconds above 0"
 
 #: The settings with one value each, that end up in ``Settings`` under the same name.
@@ -104,7 +106,9 @@ CONFIG = Option("config", Line("the path of a TOML file"), None, in_file=False)
 #: Read by ``gunicorn.conf.py``, before there are settings; checked here all the same. Without
 #: ``GATEWAY_WORKERS`` there is one worker per processor core.
 SERVER = (
-    Option("bind", Line("addresses to listen on, such as 127.0.0.1:8000"), "127.0.0.1:8000", in_file=False),
+    Option(
+        "bind", Addresses("addresses to listen on, such as 127.0.0.1:8000"), "127.0.0.1:8000", in_file=False
+    ),
     Option("workers", WholeNumber("a whole number of processes, at least 1", 1, 10_000), None, in_file=False),
     Option("threads", WholeNumber("a whole number of threads, at least 1", 1, 10_000), "64", in_file=False),
     Option("pin_workers", OneOf("auto or off", ("auto", "off")), "auto", in_file=False),

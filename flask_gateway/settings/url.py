@@ -10,6 +10,19 @@ from .refusal import Unfit, nearest
 
 #: What is called below the base of every HTTP upstream.
 CHAT_PATH = "/chat/completions"
+#: What people copy along with the base.
+ENDPOINTS = (
+    CHAT_PATH,
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/models",
+    "/moderations",
+    "/rerank",
+    "/messages",
+    "/generate",
+)
+OLLAMA_PORT = 11434
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
@@ -32,6 +45,7 @@ def base_url(url: str) -> str:
     parts = split_url(url, _SCHEMES)
     if parts.scheme == "mock":
         return "mock" + url[len("mock") :]
+    _refuse_ollama_path(parts)
     path = _versioned(parts.path)
     if "?" in url or "#" in url:
         raise Unfit("a URL without query or fragment")
@@ -78,10 +92,18 @@ def _authority(parts: SplitResult) -> str:
     return host if parts.port is None else f"{host}:{parts.port}"
 
 
+def _refuse_ollama_path(parts: SplitResult) -> None:
+    """Ollama has an API of its own below ``/api``. Its OpenAI API is below ``/v1``."""
+    if parts.port == OLLAMA_PORT and re.fullmatch(r"/api(/\w+)*/?", parts.path):
+        base = f"{parts.scheme}://{_authority(parts)}"
+        raise Unfit("the base of an OpenAI API", f"Ollama has one at {base}, without {parts.path}")
+
+
 def _versioned(path: str) -> str:
     path = path.rstrip("/")
-    if path.endswith(CHAT_PATH):
-        raise Unfit("the base of the API", f"leave {CHAT_PATH} off, the gateway adds it")
+    for endpoint in ENDPOINTS:
+        if path.endswith(endpoint):
+            raise Unfit("the base of the API", f"leave {endpoint} off, the gateway adds it")
     segments = path.split("/")
     if "." in segments or ".." in segments:
         raise Unfit("a URL whose path has no . or .. segments")
