@@ -10,6 +10,7 @@ import fcntl
 import glob
 import itertools
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -89,12 +90,16 @@ umask = 0o077
 # It can stop and rescale the server, and only a file mode guards it.
 control_socket_disable = True
 sendfile = False
-# The heartbeat's file never waits for a disk.
+# Where the workers' figures lie; and their heartbeats, where there are no files in memory.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # The gateway writes its own line per request.
 accesslog = None
 errorlog = "-"
 loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
+
+
+# What the figures of one worker take at first, bytes: see observers/metric_files.py.
+METRICS_ROOM = 3 << 16
 
 
 def on_starting(server):
@@ -104,25 +109,62 @@ def on_starting(server):
     refused = subprocess.run(command, check=False).returncode
     if refused:
         sys.exit(refused)
+    _allow_open_files()
     # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
     # outlives every worker and every reload; what it looks like inside is the workers' affair.
-    server.state_file = os.memfd_create("flask-gateway") if hasattr(os, "memfd_create") else None
+    server.state_file = _memory_file(server, "flask-gateway")
     # And one for the settings in force, should a worker to come find a file that it cannot begin with. The
     # upstreams' keys are in it; without a file there is nothing that could change, and so no need for it.
-    from_file = bool(os.environ.get("GATEWAY_CONFIG")) and hasattr(os, "memfd_create")
-    server.settings_file = os.memfd_create("flask-gateway-settings") if from_file else None
-    server.metrics_dir = _metrics_dir(server.cfg)
+    from_file = bool(os.environ.get("GATEWAY_CONFIG"))
+    server.settings_file = _memory_file(server, "flask-gateway-settings") if from_file else None
+    server.metrics_dir = _metrics_dir(server)
 
 
-def _metrics_dir(cfg):
-    """A directory in memory for the figures that the workers keep, ours alone: two servers that shared one
-    would add up each other's. It is locked for as long as the master or one of its workers lives; one
-    that nobody holds was left by a server that was killed, and is removed."""
-    parent = worker_tmp_dir or tempfile.gettempdir()
+def _allow_open_files():
+    """Raise the limit of open files as far as it may be: a stream takes three, and a shell gives 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 20 if most == resource.RLIM_INFINITY else most
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _memory_file(server, name):
+    """A file in memory. It is not in /dev/shm, so it has room when /dev/shm is full."""
+    try:
+        return os.memfd_create(name)
+    except (AttributeError, OSError) as error:
+        server.log.warning("flask-gateway: no file in memory for the workers to share: %s (%s)", name, error)
+        return None
+
+
+def _metrics_dir(server):
+    """A directory for the figures that the workers keep: in memory if there is room, else on disk.
+
+    ``None`` if none can be made. Calls are served without it.
+    """
+    least = 2 * server.cfg.workers * METRICS_ROOM
+    for parent in filter(None, (worker_tmp_dir, os.environ.get("TMPDIR", "/tmp"))):
+        try:
+            _remove_left(parent)
+            if shutil.disk_usage(parent).free >= least:
+                return _made_metrics_dir(parent, server.cfg)
+            error = "no room"
+        except OSError as caught:
+            error = caught
+        server.log.warning("flask-gateway: no figures in %s: %s", parent, error)
+    return None
+
+
+def _remove_left(parent):
+    """Remove what servers that were killed have left. A directory is locked while its server lives."""
     for left in glob.glob(f"{parent}/flask-gateway-metrics-*"):
         if (held := _lock(left)) is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(held)
+
+
+def _made_metrics_dir(parent, cfg):
+    """A directory of ours alone: two servers that shared one would add up each other's figures."""
     made = tempfile.mkdtemp(prefix="flask-gateway-new-", dir=parent)
     _lock(made)
     if cfg.uid != os.geteuid() or cfg.gid != os.getegid():
@@ -178,11 +220,13 @@ def child_exit(server, worker):
 def _forget(server, worker):
     """What a dead worker last said of itself is not true any more. What it has counted stays."""
     for name in glob.glob(f"{server.metrics_dir}/gauge_live*_{getattr(worker, 'slot', None)}.db"):
-        os.unlink(name)
+        with contextlib.suppress(OSError):
+            os.unlink(name)
 
 
 def on_exit(server):
-    shutil.rmtree(server.metrics_dir, ignore_errors=True)
+    if server.metrics_dir is not None:
+        shutil.rmtree(server.metrics_dir, ignore_errors=True)
 
 
 def post_fork(server, worker):
@@ -196,7 +240,7 @@ def post_fork(server, worker):
     if server.state_file is not None:
         from flask_gateway.stores import shared
 
-        shared.attach(server.state_file)
+        shared.attach(server.state_file, server.cfg.workers)
     if server.settings_file is not None:
         from flask_gateway.settings import proven
 

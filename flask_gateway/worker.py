@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
-from gunicorn.workers import gthread
+from gunicorn.workers import base, gthread
 
 from .connection import Connection, NotHttp, Response, is_tls, refusal, write_error
 from .doorstep import Spare, Unfinished, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
+from .heartbeat import Heartbeat
 from .quiet import is_no_timeout
 from .relay import Relay
 from .reply import Reply
@@ -399,5 +400,6 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.finish_request(conn, _ended(self._keepalive_after(conn, True)))
 
 
-# gunicorn takes it by its name in its own module.
+# gunicorn takes these by their names in its own modules.
 gthread.TConn = Connection
+base.WorkerTmp = Heartbeat

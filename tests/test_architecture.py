@@ -21,6 +21,7 @@ FLOORS = {
     "__main__": 6,
     "web": 6,
     "worker": 6,
+    "heartbeat": 6,
     "quiet": 6,
     "connection": 6,
     "threads": 6,

@@ -168,11 +168,15 @@ def test_limits() -> None:
     assert machine.soft_limit(LIMITS, "Max open files") == 1024
     assert machine.soft_limit(LIMITS, "Max processes") == 63432
     assert machine.soft_limit(LIMITS, "Max locked memory") is None
+    assert machine.hard_limit(LIMITS, "Max open files") == 524288
+    assert machine.hard_limit(LIMITS, "Max processes") is None
 
 
-@pytest.mark.parametrize(("limit", "level"), [(191, FAIL), (192, OK), (None, OK)])
+@pytest.mark.parametrize(("limit", "level"), [(1024, FAIL), (6191, FAIL), (6192, OK), (None, OK)])
 def test_files(limit: int | None, level: Level) -> None:
+    """A stream has three descriptors: 1024 are enough for one in six of 2000 streams."""
     assert machine.files(limit, 64, "here").level is level
+    assert machine.files(limit and limit - 3000, 64, "here", streams=1000).level is level
 
 
 @pytest.mark.parametrize(("limit", "level"), [(143, FAIL), (144, OK), (None, OK)])
@@ -185,6 +189,7 @@ def test_state() -> None:
     assert machine.shared_memory(False).level is FAIL
     assert machine.heartbeats(True, 1 << 20).level is OK
     assert machine.heartbeats(True, 0).level is FAIL
+    assert machine.heartbeats(True, 1 << 20, workers=3).level is FAIL
     assert machine.heartbeats(False, 1 << 30).level is FAIL
 
 

@@ -52,7 +52,8 @@ def look(arguments: Namespace, environ: Mapping[str, str], key: str) -> Iterator
         what = f"machine: not looked at, since no gateway answers at {here or server.get('bind')}"
         yield warn(what, "run this on the gateway's own machine, with its variables")
     elif settings:
-        yield from machine.look(workers_of(server), int(str(server["threads"])), settings.state)
+        threads = int(str(server["threads"]))
+        yield from machine.look(workers_of(server), threads, settings.state, settings.max_streams)
         yield from upstreams.look(settings.upstreams, Clocks.within(settings.request_timeout_seconds))
 
 

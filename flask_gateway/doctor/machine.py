@@ -16,21 +16,25 @@ from .finding import Finding, fail, ok, warn
 SPARE_FILES = 64
 #: Beside those that serve: the watcher, the accepting one, a signal's.
 SPARE_THREADS = 8
-#: Free room for the heartbeats' files, bytes.
-HEARTBEATS = 1 << 20
+#: Free room for the workers' figures, bytes of one worker.
+METRICS = 1 << 19
+#: The descriptors of one stream: its caller's connection, its upstream's, and the copy that can cut this one.
+STREAM_FILES = 3
 MEMORY = "/dev/shm"  # noqa: S108 - looked at only
 
 
-def look(workers: int, threads: int, state: str) -> Iterator[Finding]:
-    """:param threads: of one worker. :param state: the URL of the store."""
+def look(workers: int, threads: int, state: str, streams: int = 2000) -> Iterator[Finding]:
+    """:param threads: of one worker. :param streams: likewise. :param state: the URL of the store."""
     pid = service()
     whose = "of the service" if pid else "of this shell, which the service need not share"
     limits = Path(f"/proc/{pid or 'self'}/limits").read_text()
-    yield files(soft_limit(limits, "Max open files"), threads, whose)
+    # The server raises its own limit to the most that it may have.
+    most = soft_limit(limits, "Max open files") if pid else hard_limit(limits, "Max open files")
+    yield files(most, threads, whose, streams)
     yield tasks(_most_tasks(limits, pid), workers, threads, whose)
     if state.startswith("shared://"):
         yield shared_memory(hasattr(os, "memfd_create"))
-    yield heartbeats(os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK), _free(MEMORY))
+    yield heartbeats(os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK), _free(MEMORY), workers)
     yield steadiness(*_drift(0.1, time.time, time.monotonic, time.sleep))
     yield synchronised(_said("timedatectl", "show", "--property=NTPSynchronized", "--value"))
 
@@ -41,14 +45,14 @@ def service() -> int:
     return int(said) if said and said.isdecimal() else 0
 
 
-def files(limit: int | None, threads: int, whose: str) -> Finding:
+def files(limit: int | None, threads: int, whose: str, streams: int = 2000) -> Finding:
     """:param limit: open files of one process; ``None`` for no limit."""
-    # A caller's connection and an upstream's.
-    needed = 2 * threads + SPARE_FILES
+    needed = STREAM_FILES * streams + 2 * threads + SPARE_FILES
     if limit is None or limit >= needed:
         return ok(f"files: {limit or 'any number'} may be open ({whose}), {needed} are needed")
     return fail(
-        f"files: only {limit} may be open ({whose}), {needed} are needed", "LimitNOFILE=65536 in the unit"
+        f"files: only {limit} may be open ({whose}), {streams} streams and {threads} threads need {needed}",
+        "LimitNOFILE=65536 in the unit, or a lower GATEWAY_MAX_STREAMS",
     )
 
 
@@ -64,7 +68,16 @@ def tasks(limit: int | None, workers: int, threads: int, whose: str) -> Finding:
 
 def soft_limit(limits: str, name: str) -> int | None:
     """From a ``/proc/PID/limits``: proc(5)."""
-    found = re.search(rf"^{name} +(\d+|unlimited) ", limits, re.MULTILINE)
+    return _limit(rf"^{name} +(\d+|unlimited) ", limits)
+
+
+def hard_limit(limits: str, name: str) -> int | None:
+    """From the same: as far as a process may raise the soft one."""
+    return _limit(rf"^{name} +\S+ +(\d+|unlimited) ", limits)
+
+
+def _limit(pattern: str, limits: str) -> int | None:
+    found = re.search(pattern, limits, re.MULTILINE)
     return int(found[1]) if found and found[1].isdecimal() else None
 
 
@@ -76,13 +89,14 @@ def shared_memory(possible: bool) -> Finding:
     )
 
 
-def heartbeats(usable: bool, free: int) -> Finding:
+def heartbeats(usable: bool, free: int, workers: int = 1) -> Finding:
     """:param free: bytes."""
-    if usable and free >= HEARTBEATS:
-        return ok(f"state: {MEMORY} takes the workers' heartbeats")
+    if usable and free >= METRICS * workers:
+        return ok(f"metrics: {MEMORY} takes the workers' figures")
     why = "is full" if usable else "cannot be written"
     return fail(
-        f"state: {MEMORY} {why}, so heartbeats fail and workers are killed", "free it, or mount a tmpfs there"
+        f"metrics: {MEMORY} {why}, so figures lie on disk or are missing from /metrics; calls are served",
+        "free it, or give it more room (docker: --shm-size)",
     )
 
 

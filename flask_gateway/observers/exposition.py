@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,18 +21,20 @@ class Standing(msgspec.Struct, frozen=True):
     :param breakers: 0 closed, 1 open, 2 half open; by upstream and model, the model empty when it is about
         all of the upstream.
     :param degraded: whether other state answers for the store, as the worker sees it that is asked.
+    :param missing: whether some figures are missing, because there is no room for them.
     :param configured: when that worker took the settings in force, seconds since the epoch.
     """
 
     breakers: Mapping[tuple[str, str], int]
     degraded: bool
     configured: float
+    missing: bool = False
 
 
 def exposition(families: Families, standing: Standing) -> bytes:
     """The text format of Prometheus, version 0.0.4."""
     counted, now = families.registry, CollectorRegistry()
-    if (where := directory()) is not None:
+    if (where := directory()) is not None and os.path.isdir(where):
         counted = CollectorRegistry()
         MultiProcessCollector(counted, where)  # type: ignore[no-untyped-call]
     now.register(_Now(standing))
@@ -69,4 +72,8 @@ class _Now(Collector):
             "gateway_config_timestamp_seconds", "When the settings in force were taken."
         )
         configured.add_metric([], self._standing.configured)
-        yield from (state, degraded, configured)
+        missing = GaugeMetricFamily(
+            "gateway_metrics_degraded", "Whether figures are missing here, because there is no room for them."
+        )
+        missing.add_metric([], self._standing.missing)
+        yield from (state, degraded, missing, configured)

@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 
+from .metric_files import MetricFiles, values_in
+
 #: Seconds. A long answer of a reasoning model takes many minutes.
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
@@ -24,37 +26,41 @@ AGES = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, math.inf)
 OVERHEADS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 TURNS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
-#: What a file has room for at first, bytes; the library doubles it as it needs.
-FILE_SIZE = 1 << 16
+#: The kinds of files that a scrape expects of every worker.
+KINDS = ("counter", "histogram", "gauge_livesum")
 
 #: Where all workers' files lie; ``None`` while the figures are this process's own.
 _directory: str | None = None
+_files: MetricFiles | None = None
+#: Why the workers do not share their figures, though they should.
+_missing = ""
 
 
-def attach(directory: str, slot: int) -> None:
+def attach(directory: str | None, slot: int) -> None:
     """Have this process's figures kept in the directory, in files named by the slot.
 
     To be called before the first :func:`families`. The slot is no other living process's; whoever has it
     next goes on with the same files, so there are never more of them than workers at once.
+
+    :param directory: ``None`` where there is room for none; each process then keeps its own figures.
     """
-    global _directory
-    for kind in ("counter", "histogram", "gauge_livesum"):
-        _make(Path(directory) / f"{kind}_{slot}.db")
+    global _directory, _files, _missing
+    if directory is None:
+        _missing = "no directory for metrics could be made: /metrics shows one worker's figures"
+        return
+    _files = MetricFiles(Path(directory), slot)
+    _files.open(*KINDS)
     _directory = os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
-
-
-def _make(file: Path) -> None:
-    """An empty file of figures. It has its size before it has its name: a scrape fails on one without."""
-    if not file.exists():
-        unseen = file.with_suffix(".new")
-        with unseen.open("wb") as made:
-            made.truncate(FILE_SIZE)
-        unseen.rename(file)
+    values.ValueClass = values_in(_files)
 
 
 def directory() -> str | None:
     return _directory
+
+
+def trouble() -> str:
+    """Why figures are missing from ``/metrics``; empty when none are."""
+    return _missing if _files is None else _files.trouble()
 
 
 Family = TypeVar("Family", Counter, Histogram, Gauge)
@@ -124,6 +130,11 @@ class Families:
         self.reloads = self._counter("config_reload", "Settings read anew.", "result")
         for result in ("success", "failure"):  # so that the first failure is a rise, and not a beginning
             self.reloads(result)
+        self.fallbacks = self._counter(
+            "store_fallbacks", "What other state answered, by what was wrong with the store.", "reason"
+        )
+        for reason in ("away", "busy", "full"):
+            self.fallbacks(reason)
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
         self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
         self.streams_live = self._gauge("streams_live", "Streams under way now.")

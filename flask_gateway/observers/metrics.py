@@ -47,6 +47,10 @@ class Metrics:
         """A request was refused to protect the others. The reason is one of a few of ours."""
         self.families.shed(reason).inc()
 
+    def fell_back(self, reason: str) -> None:
+        """Other state answered for the store: it was ``busy``, ``full`` or ``away``."""
+        self.families.fallbacks(reason).inc()
+
     def reloaded(self, result: str) -> None:
         """Settings were read anew: ``success`` or ``failure``."""
         self.families.reloads(result).inc()

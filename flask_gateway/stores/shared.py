@@ -55,7 +55,7 @@ _attached: int | None = None
 _setting_up = threading.Lock()
 
 
-def attach(descriptor: int) -> None:
+def attach(descriptor: int, workers: int = 1) -> None:
     """Have every ``Memory()`` of this process use the file that the gunicorn master has made."""
     global _attached
     _attached = descriptor

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ..observers.exposition import live_streams
+from ..observers.families import trouble
 from ..stores.fallback import FallbackStore
 from .json import json_response
 from .visit import gateway
@@ -20,7 +21,10 @@ blueprint = Blueprint("breakers", __name__)
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
     data = [breaker.status() for breaker in gateway().breakers]
-    return json_response({"object": "list", "data": data, "state": _state(), "streams": _streams()})
+    page = {"object": "list", "data": data, "state": _state(), "streams": _streams()}
+    if reason := trouble():
+        page["metrics"] = {"degraded": True, "reason": reason}
+    return json_response(page)
 
 
 def _state() -> dict[str, Any]:

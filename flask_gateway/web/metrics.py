@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request
 from ..errors import UnknownUrl
 from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
+from ..observers.families import trouble
 from ..stores.fallback import FallbackStore
 from .visit import gateway, visit
 
@@ -31,4 +32,5 @@ def _standing() -> Standing:
         breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
         degraded=store.degraded if isinstance(store, FallbackStore) else False,
         configured=found.built,
+        missing=bool(trouble()),
     )

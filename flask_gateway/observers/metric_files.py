@@ -1,0 +1,246 @@
+"""Metric values in memory-mapped files that cannot run out of room while they are written.
+
+``prometheus_client`` maps sparse files. Writing to a hole of a full ``/dev/shm`` ends the process by SIGBUS.
+These files have the library's format, so its collector reads them, but every byte is allocated before it is
+mapped. A value that finds no room stays in its process, and is written to its file once there is room. No
+call fails for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from mmap import mmap
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prometheus_client.mmap_dict import mmap_key
+
+log = logging.getLogger(__name__)
+
+#: The size of a new file, bytes. It doubles as needed.
+FILE_SIZE = 1 << 16
+#: The least time between two attempts to find room, and between two warnings, seconds.
+RETRY, QUIET = 1.0, 60.0
+
+_USED = struct.Struct("i")
+_PAIR = struct.Struct("dd")  # the value and its time
+_BEGIN = 8  # of the first entry
+
+
+class MetricFile:
+    """One file of values, written by one process. Its methods want :class:`MetricFiles`' lock held.
+
+    :raises OSError: there is no room for it, or no such directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            _create(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._map(max(FILE_SIZE, os.fstat(self._descriptor).st_size))
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._places: dict[str, int] = {}
+        self._used = _BEGIN
+        with suppress(struct.error, UnicodeDecodeError, IndexError):  # a damaged file begins again
+            self._read_places()
+        self.memory[: _USED.size] = _USED.pack(self._used)
+
+    def place(self, key: str) -> int:
+        """The offset of the key's value, which is added if it is new.
+
+        :raises OSError: there is no room for it.
+        """
+        found = self._places.get(key)
+        return self._add(key) if found is None else found
+
+    def _map(self, size: int) -> None:
+        os.posix_fallocate(self._descriptor, 0, size)
+        self.memory = mmap(self._descriptor, size)
+
+    def _read_places(self) -> None:
+        (used,) = _USED.unpack_from(self.memory, 0)
+        at = _BEGIN
+        while at < used <= len(self.memory):
+            (length,) = _USED.unpack_from(self.memory, at)
+            key = self.memory[at + _USED.size : at + _USED.size + length].decode()
+            at += _USED.size + _padded(length)
+            _PAIR.unpack_from(self.memory, at)  # it must be inside the file
+            self._places[key] = at
+            at += _PAIR.size
+            self._used = at
+
+    def _add(self, key: str) -> int:
+        name = key.encode()
+        padded = name.ljust(_padded(len(name)))
+        entry = _USED.pack(len(name)) + padded + _PAIR.pack(0.0, 0.0)
+        while self._used + len(entry) > len(self.memory):
+            self._map(2 * len(self.memory))
+        end = self._used + len(entry)
+        self.memory[self._used : end] = entry
+        # A reader sees the entry only after it is whole.
+        self.memory[: _USED.size] = _USED.pack(end)
+        self._used = end
+        self._places[key] = end - _PAIR.size
+        return self._places[key]
+
+
+def _padded(length: int) -> int:
+    """The length of a key of so many bytes with its padding, as the library pads it."""
+    return length + 8 - (length + _USED.size) % 8
+
+
+def _create(path: Path) -> None:
+    """Make an empty file. It gets its name after its size, because a scrape fails on a file without one."""
+    unseen = path.with_suffix(".new")
+    try:
+        with unseen.open("wb") as made:
+            os.posix_fallocate(made.fileno(), 0, FILE_SIZE)
+        unseen.rename(path)
+    except OSError:
+        unseen.unlink(missing_ok=True)
+        raise
+
+
+class MetricFiles:
+    """The files of one process, and the values that found no room in them. Shared by all its threads.
+
+    :param slot: part of the files' names; no other living process has it.
+    """
+
+    def __init__(self, folder: Path, slot: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._slot = slot
+        self._clock = clock
+        self.lock = threading.Lock()
+        self._files: dict[str, MetricFile] = {}
+        self._homeless: list[MetricValue] = []
+        self._retry_at = 0.0
+        self._warned_at: float | None = None
+        self._reason = ""
+
+    def open(self, *kinds: str) -> None:
+        """Make the files now, so that a scrape finds them from the beginning."""
+        try:
+            with self.lock:
+                for kind in kinds:
+                    self._file(kind)
+        except (OSError, ValueError) as error:
+            self._note(error)
+
+    def trouble(self) -> str:
+        """Why some values are not in their file; empty if all are. Looks whether there is room by now."""
+        self.settle_in()
+        return self._reason if self._homeless else ""
+
+    def add(self, value: MetricValue) -> None:
+        """Find a place for a new value."""
+        with self.lock:
+            self._homeless.append(value)
+        self.settle_in()
+
+    def settle_in(self) -> None:
+        """Write the values that found no room to their files, if it is time to look for room again."""
+        if not self._homeless or self._clock() < self._retry_at:
+            return
+        error: Exception | None = None
+        with self.lock:
+            try:
+                while self._homeless:
+                    value = self._homeless[-1]
+                    file = self._file(value.kind)
+                    value.settle(file, file.place(value.key))
+                    self._homeless.pop()
+            except (OSError, ValueError) as caught:
+                error = caught
+                self._retry_at = self._clock() + RETRY
+        self._note(error)
+
+    def _file(self, kind: str) -> MetricFile:
+        if kind not in self._files:
+            self._files[kind] = MetricFile(self._folder / f"{kind}_{self._slot}.db")
+        return self._files[kind]
+
+    def _note(self, error: Exception | None) -> None:
+        """Log the trouble, at most once a minute, and its end."""
+        now = self._clock()
+        if error is not None:
+            self._reason = f"no room for metrics in {self._folder}: {getattr(error, 'strerror', '') or error}"
+            if self._warned_at is None or now - self._warned_at >= QUIET:
+                self._warned_at = now
+                log.warning("%s; calls are served, some figures are missing from /metrics", self._reason)
+        elif self._warned_at is not None and not self._homeless:
+            self._warned_at = None
+            log.warning("metrics are complete again: there is room in %s", self._folder)
+
+
+class MetricValue:
+    """One value: what ``prometheus_client`` calls a ``ValueClass``, bound to ``files`` by a subclass."""
+
+    _multiprocess = True
+    files: ClassVar[MetricFiles]
+
+    def __init__(  # noqa: PLR0913 - the library's signature
+        self,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Sequence[str],
+        labelvalues: Sequence[str],
+        help_text: str,
+        multiprocess_mode: str = "",
+        **_: Any,
+    ) -> None:
+        self.kind = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
+        self.key = mmap_key(metric_name, name, list(labelnames), list(labelvalues), help_text)
+        self._value = 0.0
+        self._file: MetricFile | None = None
+        self._at = 0
+        self.files.add(self)
+
+    def settle(self, file: MetricFile, at: int) -> None:
+        """Go on in the file. The process that had the file before has counted there, too."""
+        before, _ = _PAIR.unpack_from(file.memory, at)
+        if not self.kind.startswith("gauge"):
+            self._value += before
+        file.memory[at : at + _PAIR.size] = _PAIR.pack(self._value, 0.0)
+        self._file, self._at = file, at
+
+    def inc(self, amount: float) -> None:
+        if self._file is None:
+            self.files.settle_in()
+        with self.files.lock:
+            self._write(self._value + amount, 0.0)
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        if self._file is None:
+            self.files.settle_in()
+        with self.files.lock:
+            self._write(value, timestamp or 0.0)
+
+    def _write(self, value: float, timestamp: float) -> None:
+        self._value = value
+        if self._file is not None:
+            self._file.memory[self._at : self._at + _PAIR.size] = _PAIR.pack(value, timestamp)
+
+    def get(self) -> float:
+        return self._value
+
+    def set_exemplar(self, exemplar: Any) -> None:
+        """Not kept in files."""
+
+    def get_exemplar(self) -> None:
+        return None
+
+
+def values_in(files: MetricFiles) -> type[MetricValue]:
+    """The value class whose values lie in those files."""
+    return type("MetricValueInFile", (MetricValue,), {"files": files})
