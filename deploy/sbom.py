@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)", re.MULTILINE)
+_PIN = re.compile(
+    r"^([A-Za-z0-9._-]+)==(\S+)(?: ; [^\n\\]+?)?((?: \\\n +--hash=sha256:[0-9a-f]{64})+)", re.MULTILINE
+)
 
 
 def components(requirements: str) -> list[dict[str, Any]]:

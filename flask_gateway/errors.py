@@ -169,6 +169,12 @@ class UnsupportedMediaType(CallerError):
     code = "unsupported_media_type"
 
 
+class InvalidCompression(CallerError):
+    """The body is not what its Content-Encoding says."""
+
+    code = "invalid_compression"
+
+
 class InvalidJson(CallerError):
     code = "invalid_json"
 

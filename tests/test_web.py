@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -178,8 +179,60 @@ def test_another_content_type_is_a_415(client: FlaskClient, kind: str) -> None:
     assert_refused(post(client, chat(), Content_Type=kind), 415, "unsupported_media_type")
 
 
-def test_an_encoded_body_is_a_415(client: FlaskClient) -> None:
-    assert_refused(post(client, chat(), Content_Encoding="gzip"), 415, "unsupported_media_type")
+def test_a_compressed_body_is_understood(client: FlaskClient) -> None:
+    body = gzip.compress(json.dumps(chat("mock")).encode())
+    assert post(client, body, Content_Encoding="gzip").status_code == 200
+    assert_refused(post(client, body[:-1], Content_Encoding="gzip"), 400, "invalid_compression")
+    assert_refused(post(client, body, Content_Encoding="br"), 400, "invalid_compression")
+
+
+def test_a_bomb_is_too_large(make_client: Callable[..., FlaskClient]) -> None:
+    bomb = gzip.compress(b"{" + b" " * 100_000 + b"}")
+    error = assert_refused(
+        post(make_client(max_body_bytes=1000), bomb, Content_Encoding="gzip"), 413, "request_too_large"
+    )
+    assert "unpacks to more than the 1000 bytes" in error["message"]
+
+
+def test_an_unknown_encoding_is_a_415_that_names_the_known(client: FlaskClient) -> None:
+    answer = post(client, chat(), Content_Encoding="compress")
+    assert_refused(answer, 415, "unsupported_media_type")
+    assert answer.headers["Accept-Encoding"] == "gzip, deflate, br, zstd"
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-API-Key", "api-key", "Content-Encoding", "x-request-id", "x-trace-id", "traceparent"),
+        *("tracestate", "x-request-timeout", "x-stainless-read-timeout", "x-gateway-stream"),
+        *("X-Request-Start", "Forwarded", "X-Forwarded-For", "Upgrade", "Sec-WebSocket-Key", "Origin"),
+    ],
+)
+def test_an_empty_header_is_as_if_absent(client: FlaskClient, name: str, empty: str) -> None:
+    answer = post(client, chat("mock", stream=True), **{name: empty})
+    assert answer.status_code == 200
+    assert answer.headers["x-request-id"].strip()
+    assert answer.headers["x-trace-id"].strip()
+
+
+@pytest.mark.parametrize("authorization", ["", " ", "Bearer", "bearer ", "Bearer  "])
+def test_an_empty_authorization_is_as_if_absent(client: FlaskClient, authorization: str) -> None:
+    answer = post(client, chat("mock"), Authorization=authorization, X_API_Key=KEY)
+    assert answer.status_code == 200
+    error = assert_refused(post(client, chat("mock"), Authorization=authorization), 401, "invalid_api_key")
+    assert error["message"].startswith("No API key was given")
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16"), ("utf-32", "UTF-32")],
+)
+@pytest.mark.parametrize("content", ["Hello", "Grüße"])
+def test_a_byte_order_mark_is_told(client: FlaskClient, mark: str, encoding: str, content: str) -> None:
+    body = json.dumps(chat("mock", user=content), ensure_ascii=False).encode(mark)
+    error = assert_refused(post(client, body), 400, "invalid_json")
+    assert f"byte order mark of {encoding} (" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,10 @@ def _given(header: Header) -> str | None:
 
 
 def _bearer(authorization: str | None) -> str | None:
+    """The key; ``None`` where there is none behind the word either."""
     if authorization is None:
         return None
-    scheme, _, key = authorization.partition(" ")
+    scheme, _, key = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("The Authorization header is not of the form 'Bearer KEY'.")
-    return key.strip()
+    return key.strip() or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import time
@@ -24,6 +25,7 @@ from ..errors import (
     Overloaded,
     UnsupportedMediaType,
 )
+from .decompress import decompress, read_codings
 from .shape import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
@@ -83,8 +85,7 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
     environ = request.environ
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    codings = read_codings(environ.get("HTTP_CONTENT_ENCODING"))
     announced = _announced(request)
     try:
         if (announced or 0) > limit:
@@ -103,7 +104,7 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
         raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
-    return body
+    return decompress(body, codings, limit) if codings else body
 
 
 def _too_large(limit: int) -> BodyTooLarge:
@@ -164,14 +165,37 @@ def parse_fields(body: bytes) -> Fields:
         check_shape(body)
         fields = _decode_fields(body)
     except UnicodeDecodeError as error:
-        raise InvalidJson(f"The body is not UTF-8: see byte {error.start}.") from None
+        raise _byte_order_mark(body) or InvalidJson(
+            f"The body is not UTF-8: see byte {error.start}."
+        ) from None
     except msgspec.ValidationError:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
-        raise InvalidJson(f"The body is not valid JSON: {error}.") from None
+        raise _byte_order_mark(body) or InvalidJson(f"The body is not valid JSON: {error}.") from None
     if _may_repeat_model(body) and _count_models(body) > 1:
         raise InvalidField("The field 'model' stands in the body more than once.", param="model")
     return fields
+
+
+#: The longer one first: UTF-32 begins like UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def _byte_order_mark(body: bytes) -> InvalidJson | None:
+    """The reason why a body is not JSON, if it begins with a byte order mark."""
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if body.startswith(mark):
+            return InvalidJson(
+                f"The body begins with a byte order mark of {encoding} ({mark.hex(' ').upper()}). "
+                "Send JSON in UTF-8 without it."
+            )
+    return None
 
 
 def _may_repeat_model(body: bytes) -> bool:

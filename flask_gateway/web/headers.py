@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Gives a header of a request by its name; ``None`` when it was not sent.
+#: Gives a header of a request by its name; ``None`` when it was not sent, or is empty: there are clients that
+#: send every header they know, with or without a value.
 Header = Callable[[str], str | None]
 
 
@@ -24,6 +25,7 @@ def header_of(environ: Mapping[str, Any]) -> Header:
     """The reader of one request's headers."""
 
     def header(name: str) -> str | None:
-        return environ.get(_KEYS[name])
+        value: str | None = environ.get(_KEYS[name])
+        return None if not value or value.isspace() else value
 
     return header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 
@@ -181,8 +182,10 @@ def test_a_wrong_content_type(gateway: Gateway, kind):
 
 
 def test_a_compressed_body(gateway: Gateway):
-    answer = gateway.ask("POST", CHAT, b"\x1f\x8b", content_encoding="gzip")
-    refused(answer, 415, "unsupported_media_type")
+    body = gzip.compress(json.dumps({"model": "mock", "messages": HELLO}).encode())
+    assert gateway.ask("POST", CHAT, body, content_encoding="gzip").status == 200
+    refused(gateway.ask("POST", CHAT, b"\x1f\x8b", content_encoding="gzip"), 400, "invalid_compression")
+    refused(gateway.ask("POST", CHAT, body, content_encoding="compress"), 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
