@@ -526,19 +526,23 @@ def test_what_comes_late_is_not_taken_for_the_next_answer(server: Server, monkey
     assert server.so_far() - before == 2
 
 
-@pytest.mark.parametrize("server", ["plain"], indirect=True)
+@pytest.mark.parametrize("server", ["plain", "tls"], indirect=True)
 @pytest.mark.parametrize(
     ("begun", "asked"), [(b"", 2), (b"H", 1), (OK[:-3], 1), (b"HTTP/1.1 100 Continue\r\n\r\n", 1)]
 )
-def test_only_a_connection_that_said_nothing_was_stale(server: Server, begun: bytes, asked: int) -> None:
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_only_a_connection_that_said_nothing_was_stale(
+    server: Server, certificate: Path, begun: bytes, asked: int, reset: bool
+) -> None:
     """A request of which an answer has begun to come is not sent again."""
-    server.answer, server.closes = OK + HELLO, False
-    client = Lean()
+    server.answer, server.closes, server.early = OK + HELLO, False, False
+    client = Lean(str(certificate))
     assert client(server.url).body == b"hello"
     server.heads.clear()
-    server.answer, server.closes = begun, True
+    server.answer, server.closes, server.early = begun, True, reset
     assert client(server.url) == NONE
     client.close()
+    server.early = False
     assert len(server.heads) == asked
 
 

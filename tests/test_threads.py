@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import sys
 import threading
 import weakref
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
+from typing import Any
 
+import msgspec
 import pytest
+from conftest import make_call
 
+from flask_gateway.config import Clocks
+from flask_gateway.errors import UpstreamUnreachable
 from flask_gateway.threads import Threads
+from flask_gateway.upstreams.http import Http
+from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.watcher import Watcher
 
 
 def names(threads: Threads, count: int) -> set[str]:
@@ -146,6 +157,33 @@ def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
     del request
     assert gone() is None
     threads.shutdown()
+
+
+def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
+    """Prompts may be large, and there are as many idle threads as there once were calls at a time."""
+    listener, watcher, threads = socket.create_server(("127.0.0.1", 0)), Watcher(), Threads(1)
+    http = Http(watcher)
+    upstream = OpenAIUpstream("one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Clocks())
+    listener.close()
+    fields: list[weakref.ref[Any]] = []
+
+    class Fields(dict[str, msgspec.Raw]):
+        """So that it can be seen when they are gone."""
+
+    def ask() -> None:
+        call = make_call()
+        kept = Fields(call.fields)
+        fields.append(weakref.ref(kept))
+        with suppress(UpstreamUnreachable):
+            upstream.send(msgspec.structs.replace(call, fields=kept))
+
+    threads.submit(ask)
+    idle(threads, 1)
+    gc.collect()
+    assert [one() for one in fields] == [None]
+    threads.shutdown()
+    http.close()
+    watcher.close()
 
 
 def test_what_was_given_before_the_end_is_still_done_and_then_they_end() -> None:

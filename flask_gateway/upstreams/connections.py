@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -94,11 +95,22 @@ class Hold:
 class _Sending(threading.local):
     """What the thread is about to send, for the connection that urllib3 will choose for it."""
 
-    exchange: Exchange
+    #: Weak: the thread stays when its call is over, and must not keep the call's prompt in memory.
+    _exchange: weakref.ref[Exchange]
     #: Whether it has to be a new connection.
     fresh = False
     #: Whether it was one from the pool.
     reused = False
+
+    @property
+    def exchange(self) -> Exchange:
+        exchange = self._exchange()
+        assert exchange is not None  # its owner is the caller of Http.post, on this thread
+        return exchange
+
+    @exchange.setter
+    def exchange(self, exchange: Exchange) -> None:
+        self._exchange = weakref.ref(exchange)
 
 
 sending = _Sending()

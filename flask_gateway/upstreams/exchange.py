@@ -66,13 +66,15 @@ class Exchange:
 
     __slots__ = (
         "__weakref__",
-        "_call",
+        "_cancellation",
+        "_deadline",
         "_detach",
         "_handle",
         "_line",
         "_lock",
         "_over",
         "_over_at",
+        "_patience",
         "_ready",
         "_started",
         "_waits_for",
@@ -86,7 +88,9 @@ class Exchange:
         self.clocks = clocks
         #: Why it was ended from outside.
         self.error: GatewayError | None = None
-        self._call = call
+        # Not the call itself: its prompt may be large, and is not needed any more once it was sent.
+        self._cancellation = call.cancellation
+        self._deadline, self._patience = call.deadline, call.deadline - call.started
         self._ready = ready
         self._started = time.monotonic()
         self._over_at = min(call.deadline, self._started + clocks.total)
@@ -196,7 +200,7 @@ class Exchange:
             line.cut()
 
     def _call_is_off(self) -> None:
-        error = self._call.cancellation.error
+        error = self._cancellation.error
         assert error is not None
         error.upstream = error.upstream or self.upstream
         self.end(error)
@@ -211,11 +215,10 @@ class Exchange:
         return min(rings)
 
     def _rung(self, clock: Clock) -> UpstreamTimeout:
-        if clock is Clock.TOTAL and self._over_at == self._call.deadline:
-            length = self._call.deadline - self._call.started
+        if clock is Clock.TOTAL and self._over_at == self._deadline:
             return DeadlineExceeded(
-                f"The {length:.4g} s for this call were over before upstream '{self.upstream}' had finished "
-                "its answer (clock 'total').",
+                f"The {self._patience:.4g} s for this call were over before upstream '{self.upstream}' had "
+                "finished its answer (clock 'total').",
                 clock=clock,
                 upstream=self.upstream,
             )

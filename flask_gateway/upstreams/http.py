@@ -34,8 +34,9 @@ from ..errors import (
 )
 from .connections import sending
 from .exchange import Exchange
+from .framing import CutShort
 from .pools import Adapter
-from .response import READ_SIZE, Response
+from .response import CLOSED, READ_SIZE, Response
 
 #: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
 LINGER = 0.02
@@ -219,8 +220,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _was_closed(error: BaseException) -> bool:
     """Whether the other side closed the connection, rather than kept silent or sent nonsense."""
-    closed = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-    return any(isinstance(cause, closed) for cause in _causes(error))
+    return any(isinstance(cause, CLOSED) for cause in _causes(error))
 
 
 def _timed_out(causes: list[BaseException]) -> bool:
@@ -237,6 +237,7 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
+    (CutShort, UpstreamCut, "broke off in the middle of its answer's head"),
     (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
 )
 

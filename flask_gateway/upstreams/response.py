@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import RemoteDisconnected
-from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
+from ssl import SSLEOFError, SSLSocket, SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
 from typing import Any
 
 from ..sockets import receive, wait_at_most
@@ -21,6 +21,8 @@ READ_SIZE = 65536
 #: And by a thread that carries many answers, for while it looks through what it took the others wait. Events
 #: of the usual size that come one by one never fill it.
 PIECE = 16384
+#: How a read fails when the other side has closed the connection.
+CLOSED = (ConnectionError, SSLEOFError, SSLZeroReturnError)
 #: The most heads that may come before that of the answer. Each costs time, and they cost an upstream none.
 MAX_INTERIM = 100
 
@@ -166,13 +168,19 @@ def read_response(connection: Any) -> Response:
 
     :param connection: with the socket on which a request has been sent.
     :raises RemoteDisconnected: it was closed before a byte of an answer had come.
-    :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost.
+    :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost
+        before a byte of an answer had come.
     """
     sock, data, scanned, begun = connection.sock, bytearray(), 0, False
     for _ in range(MAX_INTERIM + 1):
         while (end := end_of_head(data, scanned)) < 0:
             scanned = len(data)
-            received = receive(sock, READ_SIZE)
+            try:
+                received = receive(sock, READ_SIZE)
+            except CLOSED as error:
+                if not begun:
+                    raise
+                raise CutShort("reset in the middle of the head") from error
             if not received and begun:
                 raise CutShort("closed in the middle of the head")
             if not received:
