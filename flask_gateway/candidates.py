@@ -86,7 +86,7 @@ class Candidates:
         allowed, found, chosen = caller.may_call(model), [], False
         for number, tier in enumerate(self._routes.route(model).tiers, 1):
             for target in tier:
-                reason, wait = self._reason(self._place(target)) if allowed else ("not allowed", None)
+                reason, wait = self._reason(caller, target) if allowed else ("not allowed", None)
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
                 found.append(Explained(number, target.upstream, target.model, reason, wait))
@@ -115,9 +115,10 @@ class Candidates:
     def _place(self, target: Target) -> Place:
         return self._places.get((target.upstream, target.model)) or self._places[target.upstream, None]
 
-    def _reason(self, place: Place) -> tuple[str, float | None]:
-        """Why a place would refuse a call; empty when it would not."""
-        status = place.breaker.status()
+    def _reason(self, caller: Caller, target: Target) -> tuple[str, float | None]:
+        """Why a target would refuse a call of that caller; empty when it would not."""
+        place = self._place(target)
+        status = place.breaker.status(caller.id, target.model)
         if status.retry_after is not None:
             return ("cooling" if status.cooling else "open"), status.retry_after
         for name, limit in place.limits.items():

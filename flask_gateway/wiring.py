@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 import msgspec
@@ -164,7 +164,7 @@ def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metr
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             its_clocks = msgspec.structs.replace(clocks, **mine.clocks)
             service = open_upstream(upstream, http, its_clocks)
-            breaker = _breaker(upstream.name, model, store, _policy(its_clocks, settings), metrics)
+            breaker = _breaker(upstream, model, store, _policy(its_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.
             share = UpstreamShare(upstream.name, underway)
@@ -202,11 +202,19 @@ def _slot(name: str, limit: int, counted: bool, slots: Slots) -> list[Guard]:
     return [UpstreamBulkhead(name, limit, slots)] if limit else []
 
 
-def _breaker(upstream: str, model: str | None, store: Store, policy: Policy, metrics: Metrics) -> Breaker:
+def _breaker(
+    upstream: UpstreamSettings, model: str | None, store: Store, policy: Policy, metrics: Metrics
+) -> Breaker:
     def count(before: Phase, after: Phase) -> None:
-        metrics.breaker_changed(upstream, model, before.name.lower(), after.name.lower())
+        metrics.breaker_changed(upstream.name, model, before.name.lower(), after.name.lower())
 
-    return Breaker(upstream, store, policy, model, count)
+    return Breaker(upstream.name, store, policy, model, count, _identified(upstream, policy))
+
+
+def _identified(upstream: UpstreamSettings, policy: Policy) -> str:
+    """Identify the settings that a breaker's state belongs to: the server, our key for it, the policy."""
+    key = upstream.api_key.reveal() if upstream.api_key else ""
+    return blake2b(repr((upstream.url, key, policy)).encode(), digest_size=6).hexdigest()
 
 
 def _policy(clocks: Clocks, settings: Settings) -> Policy:

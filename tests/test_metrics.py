@@ -208,7 +208,7 @@ def test_a_breaker_tells_of_each_change_of_phase_once(store: MemoryStore, clock:
     changes: list[tuple[Phase, Phase]] = []
     policy = Policy(max_failures=2, reset=1_000_000, lease=1_000_000)
     breaker = Breaker("llama", store, policy, on_change=lambda *change: changes.append(change))
-    call: Any = None
+    call = make_call()
     for _ in range(2):
         assert changes == []
         breaker.admit(call).settle(Outcome(Verdict.FAILURE))

@@ -1,6 +1,6 @@
 """The circuit breaker: stops asking an upstream that keeps failing, and finds out when it is back.
 
-What it decides is in ``circuit.py``; here it is kept in a store, asked, and told.
+What it decides is in ``circuit.py`` and ``pauses.py``; here it is kept in a store, asked, and told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from .circuit import (
     DEFAULT_COOL_DOWN,
     DENIAL,
     JITTER,
+    LONGEST_COOL_DOWN,
     MAX_COOL_DOWN,
+    WINDOW,
     End,
     Phase,
     Policy,
@@ -28,7 +30,9 @@ from .circuit import (
     believable,
     denied,
     settle,
+    try_now,
 )
+from .pauses import Pauses, digest_of, pause, pause_left, paused
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +40,21 @@ log = logging.getLogger(__name__)
 FORGET_AFTER = 3600.0
 
 #: What is true of nearly every call, made once: nothing is known of its upstream, and it ends well.
-FRESH, WELL = State(), End(Verdict.SUCCESS)
+FRESH, WELL, PLAIN = State(), End(Verdict.SUCCESS), Ticket(State().generation)
+#: So many integers of the value are the state; the pauses of single models follow.
+_STATE = len(State._fields)
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
 
+    :param failures: in a row.
     :param model: the one model of the upstream that it is about, if it is not about all of it.
+    :param one_caller: it refuses one caller alone, whose calls failed; others have called since.
+    :param others_well: these have had a success. :param others_failures: their failures in a row.
+    :param calls: those that ended in the last seconds, of which so many ``failed`` or were ``slow``; counted
+        from the first such call on.
+    :param paused_models: how many models have been given a pause of their own by a 429.
     :param credential_refused: others are asked first, because it did not take our credential of late.
     """
 
@@ -51,7 +63,14 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: int
     retry_after: float | None
     model: str | None = None
+    one_caller: bool = False
+    others_well: bool = False
+    others_failures: int = 0
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
     cooling: bool = False
+    paused_models: int = 0
     credential_refused: bool = False
 
 
@@ -60,6 +79,8 @@ class Breaker:
 
     :param model: watch only this one of its models, so that a sick model closes no healthy host.
     :param on_change: told of each change of phase, with the old and the new one, by whose call made it.
+    :param settings: identifies the settings of the upstream and its breaker. The state belongs to them: under
+        other settings the breaker begins closed, whether they came by a reload, a HUP or a restart.
     """
 
     def __init__(
@@ -69,52 +90,95 @@ class Breaker:
         policy: Policy,
         model: str | None = None,
         on_change: Callable[[Phase, Phase], None] = lambda before, after: None,
+        settings: str = "",
     ) -> None:
         self.upstream = upstream
         self.model = model
         self._store = store
         self._policy = policy
         self._on_change = on_change
-        self._key = state_key("breaker", upstream if model is None else f"{upstream}/{model}")
+        name = upstream if model is None else f"{upstream}/{model}"
+        self._key = state_key("breaker", f"{name}#{settings}" if settings else name)
         self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
         """:raises CircuitOpen: it has failed too often. :raises UpstreamCooling: it wants a pause."""
-        seen = self._state(self._store.read(self._key))
-        after, answer = admit(seen, self._store.now(), self._policy)
-        if after is not seen:
-            answer = self._update(self._admit)
-        if isinstance(answer, Ticket):
-            return BreakerPermit(self, answer)
-        wait = answer.wait / SECOND
-        if answer.cooling:
+        caller, model = call.caller.id, call.model
+        value = self._store.read(self._key)
+        if value is None:
+            return BreakerPermit(self, PLAIN, caller, model)
+        now = self._store.now()
+        self._refuse_paused(_pauses(value), now, model)
+        state, who = _state(value), digest_of(caller)
+        after, answer = admit(state, now, self._policy, who)
+        if after is not state:
+            answer = self._update(lambda value, now: self._admit(value, now, who))
+        if isinstance(answer, Refusal):
+            raise self._refusal(answer)
+        return BreakerPermit(self, answer, caller, model)
+
+    def _admit(self, value: Value | None, now: int, caller: int) -> tuple[Value | None, Ticket | Refusal]:
+        state = _state(value)
+        after, answer = admit(state, now, self._policy, caller)
+        return (value if after is state else (*after, *_pauses(value))), answer
+
+    def _refuse_paused(self, pauses: Pauses, now: int, model: str) -> None:
+        wait = pause_left(pauses, now, digest_of(model), LONGEST_COOL_DOWN) / SECOND if pauses else 0
+        if wait:
             raise UpstreamCooling(
+                f"Upstream '{self.upstream}' has asked for a pause of the model '{model}' (429). "
+                f"Try again in {wait:.0f} s.",
+                retry_after=wait,
+                upstream=self.upstream,
+            )
+
+    def _refusal(self, refusal: Refusal) -> CircuitOpen | UpstreamCooling:
+        wait = refusal.wait / SECOND
+        if refusal.cooling:
+            return UpstreamCooling(
                 f"Upstream '{self.upstream}' has asked for a pause (429). Try again in {wait:.0f} s.",
                 retry_after=wait,
                 upstream=self.upstream,
             )
-        raise CircuitOpen(
-            f"Upstream '{self.upstream}' has failed too often and is not asked for now. "
+        why = "calls of this key failed there, and of no other" if refusal.alone else "calls failed there"
+        return CircuitOpen(
+            f"Upstream '{self.upstream}' is not asked for now: too many {why}. "
             f"It will be tried again in {wait:.0f} s.",
             retry_after=wait,
             upstream=self.upstream,
         )
 
-    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def settle(self, ticket: Ticket, outcome: Outcome, caller: str = "", model: str = "") -> None:
         end = self._end(outcome)
         # Mostly there is nothing to write, and a read tells that for less than an update does.
         seen = self._store.read(self._key)
         if seen is None and end is WELL:
             return  # nothing is held against it, and this adds nothing
+        ticket = ticket._replace(caller=digest_of(caller))
+        # A breaker of one model has one pause.
+        name = digest_of(model) if self.model is None else 0
 
         def change(value: Value | None, now: int) -> tuple[Value | None, bool]:
-            state = self._state(value)
-            after = settle(state, now, self._policy, ticket, end)
-            return (value if after is state else after), after.denied_until > state.denied_until
+            state, pauses = _state(value), _pauses(value)
+            pauses_after = None
+            if name and end.verdict is Verdict.THROTTLED and state.generation == ticket.generation:
+                pauses_after = pause(pauses, now, name, now + end.pause, LONGEST_COOL_DOWN)
+            after = settle(state, now, self._policy, ticket, end, pauses=pauses_after is None)
+            pauses_after = pauses if pauses_after is None else pauses_after
+            same = after is state and pauses_after == pauses
+            return (value if same else (*after, *pauses_after)), after.denied_until > state.denied_until
 
         anything = change(seen, self._store.now())[0] is not seen
         if anything and self._update(change):
             self._warn(outcome)
+
+    def try_now(self) -> None:
+        """Have the next call ask the upstream, whatever is held against it: as the probe, if it is open."""
+
+        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+            return (None if value is None else try_now(_state(value), now)), None
+
+        self._update(change)
 
     def _update(self, change: Change[Answer]) -> Answer:
         """Change the state, and tell of it if that changed the phase."""
@@ -123,7 +187,7 @@ class Breaker:
         def watched(value: Value | None, now: int) -> tuple[Value | None, Answer]:
             nonlocal phases
             after, answer = change(value, now)
-            phases = (Phase(self._state(value).phase), Phase(self._state(after).phase))
+            phases = (Phase(_state(value).phase), Phase(_state(after).phase))
             return after, answer
 
         answer = self._store.update(self._key, watched, self._ttl)
@@ -134,36 +198,50 @@ class Breaker:
     @property
     def denied(self) -> bool:
         """Whether it has refused our credential of late, so that others should be asked before it."""
-        return denied(self._state(self._store.read(self._key)), self._store.now())
+        value = self._store.read(self._key)
+        return value is not None and denied(_state(value), self._store.now())
 
-    def status(self) -> Status:
-        now = self._store.now()
-        state = believable(self._state(self._store.read(self._key)), now, self._policy)
-        open_until = state.until if state.phase != Phase.CLOSED else 0
-        wait = max(open_until, state.cool_until) - now
+    def status(self, caller: str | None = None, model: str | None = None) -> Status:
+        """Describe how it stands: for everybody, or for one caller and what it asks of the upstream.
+
+        :param caller: whose calls it is about; a circuit that is open for somebody else is closed for it.
+        :param model: by the upstream's name; of pauses only its own count. Without it all do.
+        """
+        now, value = self._store.now(), self._store.read(self._key)
+        state, pauses = believable(_state(value), now, self._policy), _pauses(value)
+        phase = Phase(state.phase)
+        if caller is not None and state.only not in (0, digest_of(caller)):
+            phase = Phase.CLOSED
+        names = (digest_of(model),) if model else pauses[::2]
+        left = (pause_left(pauses, now, name, LONGEST_COOL_DOWN) for name in names)
+        cool_until = max(state.cool_until, now + max(left, default=0))
+        wait = max(state.until if phase is not Phase.CLOSED else 0, cool_until) - now
+        window = state if now < state.window_until <= now + WINDOW else FRESH
         return Status(
             upstream=self.upstream,
-            state=Phase(state.phase).name,
+            state=phase.name,
             failures=state.failures,
             retry_after=round(wait / SECOND, 3) if wait > 0 else None,
             model=self.model,
-            cooling=now < state.cool_until,
+            one_caller=phase is not Phase.CLOSED and bool(state.others or state.others_well),
+            others_well=bool(state.others_well),
+            others_failures=state.others,
+            calls=window.calls,
+            failed=window.failed,
+            slow=window.slow,
+            cooling=now < cool_until,
+            paused_models=paused(pauses, now, LONGEST_COOL_DOWN),
             credential_refused=denied(state, now),
         )
-
-    def _admit(self, value: Value | None, now: int) -> tuple[Value | None, Ticket | Refusal]:
-        state = self._state(value)
-        after, answer = admit(state, now, self._policy)
-        return (value if after is state else after), answer
 
     def _end(self, outcome: Outcome) -> End:
         limit = self._policy.slow
         slow = limit > 0 and outcome.first is not None and outcome.first * SECOND > limit
         if outcome.verdict is Verdict.SUCCESS and not slow:
             return WELL
-        pause = _pause(outcome) if outcome.verdict is Verdict.THROTTLED else 0
+        wanted = _pause(outcome) if outcome.verdict is Verdict.THROTTLED else 0
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-        return End(outcome.verdict, pause, slow, jitter)
+        return End(outcome.verdict, wanted, slow, jitter)
 
     def _warn(self, outcome: Outcome) -> None:
         log.warning(
@@ -173,10 +251,14 @@ class Breaker:
             DENIAL,
         )
 
-    @staticmethod
-    def _state(value: Value | None) -> State:
-        # A layout that is not ours, from before an upgrade, is as good as nothing.
-        return State(*value) if value and len(value) == len(State._fields) else FRESH
+
+def _state(value: Value | None) -> State:
+    # A layout that is not ours, from before an upgrade, is as good as nothing.
+    return State(*value[:_STATE]) if value and len(value) >= _STATE else FRESH
+
+
+def _pauses(value: Value | None) -> Pauses:
+    return value[_STATE:] if value and len(value) % 2 == _STATE % 2 else ()
 
 
 def _pause(outcome: Outcome) -> int:
@@ -191,11 +273,13 @@ class BreakerPermit:
 
     headers: Mapping[str, str] = {}
 
-    def __init__(self, breaker: Breaker, ticket: Ticket) -> None:
+    def __init__(self, breaker: Breaker, ticket: Ticket, caller: str, model: str) -> None:
         self._breaker = breaker
         self._ticket: Ticket | None = ticket
+        self._caller = caller
+        self._model = model
 
     def settle(self, outcome: Outcome) -> None:
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            self._breaker.settle(ticket, outcome)
+            self._breaker.settle(ticket, outcome, self._caller, self._model)
