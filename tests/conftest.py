@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from hashlib import sha256
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
 from flask import Flask
@@ -24,6 +25,10 @@ from flask_gateway.config import (
 )
 from flask_gateway.core import Call, Caller, Ids, Operation
 from flask_gateway.stores.memory import MemoryStore
+
+# A machine that is busy with something else makes no test wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 _overheard = Overheard()
