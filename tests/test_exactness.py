@@ -20,7 +20,6 @@ from stores_support import Child
 
 from flask_gateway.core import SECOND, Outcome, Value
 from flask_gateway.errors import CircuitOpen, Verdict
-from flask_gateway.guards import slots as slots_module
 from flask_gateway.guards.breaker import Breaker
 from flask_gateway.guards.circuit import Phase, Policy, State
 from flask_gateway.guards.slots import Slots
@@ -176,15 +175,20 @@ class Stays:
         self._moments[place] = time.monotonic_ns()
         self._moments[place + 1] = 0
 
-    def leave(self, thread: int) -> None:
-        self._moments[(thread * self.room + self._counts[thread] % self.room) * 2 + 1] = time.monotonic_ns()
+    def leave(self, thread: int, moment: int = 0) -> None:
+        place = (thread * self.room + self._counts[thread] % self.room) * 2 + 1
+        self._moments[place] = moment or time.monotonic_ns()
         self._counts[thread] += 1
 
-    def killed(self, thread: int) -> None:
-        """It was inside until now, if it was; the next in its place goes on from there."""
+    def killed(self, thread: int, moment: int) -> None:
+        """It was inside until then, if it was; the next in its place goes on from there.
+
+        :param moment: before it was killed. After that its slots are free at once.
+        """
         place = (thread * self.room + self._counts[thread] % self.room) * 2
-        if self._moments[place] and not self._moments[place + 1]:
-            self.leave(thread)
+        entered = self._moments[place]
+        if entered and not self._moments[place + 1]:
+            self.leave(thread, max(entered, moment))
 
     def most_at_once(self) -> int:
         edges: list[tuple[int, int]] = []
@@ -199,12 +203,8 @@ class Stays:
         return most
 
 
-def test_slots_stay_exact_while_processes_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes take and give back; again and again one is killed with all it holds."""
-    lease = 1.0
-    monkeypatch.setattr(slots_module, "_LEASE", int(lease * SECOND))
-    monkeypatch.setattr(slots_module, "LEASE", lease)
-    monkeypatch.setattr(slots_module, "RENEWAL", lease / 4)
+def test_slots_stay_exact_while_processes_are_killed() -> None:
+    """Processes take and give back; again and again one is killed with all it holds, one is stopped."""
     store, limit, key, stays = SharedStore(), 5, "slots:upstream:llama", Stays()
 
     def thread(slots: Slots, place: int) -> None:
@@ -224,13 +224,17 @@ def test_slots_stay_exact_while_processes_are_killed(monkeypatch: pytest.MonkeyP
     children = [Child(lambda number=number: process(number)) for number in range(PROCESSES)]
     for number in (0, 2, 1, 3):
         time.sleep(0.3)
+        children[number - 1].stop()
+        time.sleep(0.2)
+        moment = time.monotonic_ns()
         children[number].kill()
         for place in range(number * THREADS, (number + 1) * THREADS):
-            stays.killed(place)
-        time.sleep(lease)
+            stays.killed(place, moment)
+        time.sleep(0.2)
+        children[number - 1].resume()
         children[number] = Child(lambda number=number: process(number))
     for child in children:
         child.kill()
     assert stays.most_at_once() == limit
-    time.sleep(lease + 0.05)
     assert Slots(store).taken(key) == 0
+    assert all(Slots(store).acquire(key, limit) for _ in range(limit))

@@ -1,8 +1,11 @@
 """Slots: how many calls are under way at once, counted over all workers.
 
-Under a key lies one row per process that holds slots: ``holder, epoch, taken, expires``. A row is a
-lease: its process renews it while it holds any, and when the process is killed the row ends by itself.
-So there are few rows however many slots, and none that leaks.
+Under a key lies one row per process that holds slots: ``holder, epoch, taken, expires``. A row is a lease. So
+there are few rows however many slots, and none that leaks.
+
+* In a store of one machine a lease ends with its process (``stores/processes.py``). The slots of a killed
+  process are free at once, those of a stopped one stay taken.
+* In Redis the processes of other machines cannot be seen. There a lease expires unless its process renews it.
 
 The changes are pure. ``Slots`` carries them out, and knows what this process holds, so that it can
 renew, put back what a store has lost, and make up for a release that a store in trouble did not get.
@@ -11,24 +14,29 @@ renew, put back what a store has lost, and make up for a release that a store in
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
 from itertools import chain
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
+from weakref import WeakSet
 
 from ..core import SECOND, Store, Value
 
 log = logging.getLogger(__name__)
 
-#: How long a row outlives its last renewal, and how often it is renewed, seconds.
+#: How long a row of Redis outlives its last renewal, and how often rows are renewed, seconds.
 LEASE = 10.0
 RENEWAL = 3.0
 #: Processes that can hold slots of one key at the same time; a store's values are no longer.
 MAX_ROWS = 75
+#: For how long :meth:`Slots.taken` believes that a holder lives, seconds.
+BELIEVED = 1.0
 
 _LEASE = int(LEASE * SECOND)
+_NOBODY: frozenset[int] = frozenset()
 
 
 #: The beginning of both twins for Redis (``stores.redis.Scripted``): the live rows, as ``_live``.
@@ -90,13 +98,13 @@ class Row(NamedTuple):
     expires: int
 
 
-def _live(value: Value | None, now: int) -> list[Row]:
+def _live(value: Value | None, now: int, lease: int, ended: frozenset[int] = _NOBODY) -> list[Row]:
     """The rows that still count. None lasts longer than a lease, even if the clock was set back."""
-    numbers, latest = value or (), now + _LEASE
+    numbers, latest = value or (), now + lease
     return [
         Row(numbers[at], numbers[at + 1], numbers[at + 2], min(numbers[at + 3], latest))
         for at in range(0, len(numbers) - 3, 4)
-        if numbers[at + 3] > now
+        if numbers[at + 3] > now and numbers[at] not in ended
     ]
 
 
@@ -105,16 +113,23 @@ def _value(rows: list[Row]) -> Value | None:
 
 
 class Acquire:
-    """Take one slot of ``limit`` (``core.Change``). Answers the row's epoch, or 0 when all are taken."""
+    """Take one slot of ``limit`` (``core.Change``). Answers the row's epoch, or 0 when all are taken.
+
+    :param lease: microseconds. :param ended: holders whose rows do not count any more.
+    """
 
     script: ClassVar[str] = _ACQUIRE
 
-    def __init__(self, limit: int, holder: int) -> None:
+    def __init__(
+        self, limit: int, holder: int, lease: int | None = None, ended: frozenset[int] = _NOBODY
+    ) -> None:
         self.limit = limit
         self.holder = holder
+        self.lease = lease or _LEASE
+        self.ended = ended
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, int]:
-        rows, used, mine = _live(value, now), 0, -1
+        rows, used, mine = _live(value, now, self.lease, self.ended), 0, -1
         for place, row in enumerate(rows):
             used += row.taken
             if row.holder == self.holder:
@@ -122,15 +137,15 @@ class Acquire:
         if used >= self.limit or (mine < 0 and len(rows) >= MAX_ROWS):
             return value, 0
         if mine < 0:
-            rows.append(Row(self.holder, now, 1, now + _LEASE))
+            rows.append(Row(self.holder, now, 1, now + self.lease))
         else:
-            rows[mine] = Row(self.holder, rows[mine].epoch, rows[mine].taken + 1, now + _LEASE)
+            rows[mine] = Row(self.holder, rows[mine].epoch, rows[mine].taken + 1, now + self.lease)
         return _value(rows), rows[mine].epoch
 
     @property
     def arguments(self) -> tuple[int, ...]:
         """What the twin is told."""
-        return self.holder, _LEASE, self.limit, MAX_ROWS
+        return self.holder, self.lease, self.limit, MAX_ROWS
 
     def answer(self, ints: tuple[int, ...]) -> int:
         """What the twin's number means."""
@@ -138,7 +153,7 @@ class Acquire:
 
     def divided(self, among: int) -> Acquire:
         """The share of one of so many, when each has to keep to the limit alone."""
-        return Acquire(max(1, self.limit // among), self.holder)
+        return Acquire(max(1, self.limit // among), self.holder)  # with a lease that runs out by itself
 
 
 class Release:
@@ -146,13 +161,14 @@ class Release:
 
     script: ClassVar[str] = _RELEASE
 
-    def __init__(self, holder: int, epoch: int, count: int = 1) -> None:
+    def __init__(self, holder: int, epoch: int, count: int = 1, lease: int | None = None) -> None:
         self.holder = holder
         self.epoch = epoch
         self.count = count
+        self.lease = lease or _LEASE
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
-        rows = _live(value, now)
+        rows = _live(value, now, self.lease)
         for place, row in enumerate(rows):
             if row.holder == self.holder and row.epoch == self.epoch:
                 # An empty row is left to run out: the next call would only have to make it anew.
@@ -164,7 +180,7 @@ class Release:
     @property
     def arguments(self) -> tuple[int, ...]:
         """What the twin is told."""
-        return self.holder, _LEASE, self.epoch, self.count
+        return self.holder, self.lease, self.epoch, self.count
 
     def answer(self, ints: tuple[int, ...]) -> bool:
         """What the twin's number means."""
@@ -174,51 +190,114 @@ class Release:
 class Renew:
     """Keep what is held (``core.Change``). A row that the store has lost is put back as it was."""
 
-    def __init__(self, holder: int, epoch: int, count: int) -> None:
+    def __init__(self, holder: int, epoch: int, count: int, lease: int | None = None) -> None:
         self.row = Row(holder, epoch, count, 0)
+        self.lease = lease or _LEASE
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, None]:
-        rows = _live(value, now)
+        rows = _live(value, now, self.lease)
         for place, row in enumerate(rows):
             if row[:2] == self.row[:2]:
-                rows[place] = row._replace(expires=now + _LEASE)
+                rows[place] = row._replace(expires=now + self.lease)
                 return _value(rows), None
         if len(rows) < MAX_ROWS:
-            rows.append(self.row._replace(expires=now + _LEASE))
+            rows.append(self.row._replace(expires=now + self.lease))
         return _value(rows), None
+
+    def divided(self, among: int) -> Renew:
+        """The same for other state, where it runs out by itself."""
+        return Renew(*self.row[:3])
+
+
+class Holders(Protocol):
+    """The processes that share a store, where it can be seen which of them live (``stores.processes``)."""
+
+    @property
+    def lease(self) -> float: ...
+
+    def own(self) -> int: ...
+
+    def ended(self, number: int) -> bool: ...
+
+
+class _Unseen:
+    """Processes of several machines: each is a random number, and a lease that runs out."""
+
+    @property
+    def lease(self) -> float:
+        return LEASE
+
+    def own(self) -> int:
+        return secrets.randbits(52) + 1  # exact in Lua, too
+
+    def ended(self, number: int) -> bool:
+        return False
 
 
 class Slots:
     """The slots of one process. Shared by all its threads, its own counts guarded by ``_lock``, which is
-    never held while the store is asked. Made after the fork: the holder is this process."""
+    never held while the store is asked. A forked process begins without any."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._holder = secrets.randbits(52) + 1  # exact in Lua, too
+        self._holders: Holders = getattr(store, "holders", None) or _Unseen()
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        self._holder = self._holders.own()
         self._lock = threading.Lock()
         self._held: Counter[tuple[str, int]] = Counter()
         self._owed: Counter[tuple[str, int]] = Counter()
+        #: By key: how many of it this process holds, and the epoch of the last one.
+        self._mine: dict[str, tuple[int, int]] = {}
+        #: Until when a holder is believed to live.
+        self._alive: dict[int, float] = {}
         self._keeper: threading.Thread | None = None
+        self._now = threading.Event()
 
     def acquire(self, key: str, limit: int) -> int:
         """Take one of ``limit`` slots: the epoch to give it back with, or 0 if there is none."""
-        epoch = self._store.update(key, Acquire(limit, self._holder), LEASE)
-        if epoch:
-            with self._lock:
-                self._held[key, epoch] += 1
-            self._start_keeper()
+        epoch = self._take(key, limit)
+        if not epoch and (ended := self._ended(key)):
+            epoch = self._take(key, limit, ended)
+        if epoch and self._note(key, epoch) > limit:
+            # The store has forgotten slots that we hold.
+            self.release(key, epoch)
+            return 0
         return epoch
 
-    def release(self, key: str, epoch: int) -> None:
+    def _take(self, key: str, limit: int, ended: frozenset[int] = _NOBODY) -> int:
+        lease = self._holders.lease
+        return self._store.update(key, Acquire(limit, self._holder, int(lease * SECOND), ended), lease)
+
+    def _note(self, key: str, epoch: int) -> int:
+        """Count a slot that we have taken. How many of its key we hold."""
         with self._lock:
-            left = self._held[key, epoch] - 1
-            if left > 0:
-                self._held[key, epoch] = left
-            else:
-                del self._held[key, epoch]
-        if not self._store.update(key, Release(self._holder, epoch), LEASE):
+            self._held[key, epoch] += 1
+            count, last = self._mine.get(key, (0, epoch))
+            self._mine[key] = count + 1, epoch
+        if count and last != epoch:
+            self._now.set()  # our row is another than before: put back what we hold
+        self._start_keeper()
+        return count + 1
+
+    def release(self, key: str, epoch: int) -> None:
+        found = False
+        try:
+            found = self._change_back(key, epoch, 1)
+        finally:
+            # After the store: while a row that was lost is being put back, it is rather with one slot too
+            # many, for which ``_owed`` makes up, than with one too few.
             with self._lock:
-                self._owed[key, epoch] += 1
+                self._held[key, epoch] -= 1
+                if self._held[key, epoch] <= 0:
+                    del self._held[key, epoch]
+                count, last = self._mine.pop(key)
+                if count > 1:
+                    self._mine[key] = count - 1, last
+                if not found:
+                    self._owed[key, epoch] += 1
 
     def keep(self) -> None:
         """Renew what is held, and give back what could not be given back before. A debt is tried once:
@@ -226,14 +305,38 @@ class Slots:
         with self._lock:
             owed, self._owed = self._owed, Counter()
             held = dict(self._held)
+        lease = self._holders.lease
         for (key, epoch), count in owed.items():
-            self._store.update(key, Release(self._holder, epoch, count), LEASE)
+            self._change_back(key, epoch, count)
         for (key, epoch), count in held.items():
-            self._store.update(key, Renew(self._holder, epoch, count), LEASE)
+            self._store.update(key, Renew(self._holder, epoch, count, int(lease * SECOND)), lease)
+
+    def _change_back(self, key: str, epoch: int, count: int) -> bool:
+        lease = self._holders.lease
+        return self._store.update(key, Release(self._holder, epoch, count, int(lease * SECOND)), lease)
 
     def taken(self, key: str) -> int:
-        """How many slots are taken, by all; for status pages."""
-        return sum(row.taken for row in _live(self._store.read(key), self._store.now()))
+        """How many slots are taken, by all that live; for status pages, and to find the least busy."""
+        now = time.monotonic()
+        return sum(row.taken for row in self._rows(key) if row.taken and self._lives(row.holder, now))
+
+    def _rows(self, key: str) -> list[Row]:
+        return _live(self._store.read(key), self._store.now(), int(self._holders.lease * SECOND))
+
+    def _ended(self, key: str) -> frozenset[int]:
+        """The holders among the rows that have ended."""
+        holders = {row.holder for row in self._rows(key)} - {self._holder}
+        return frozenset(filter(self._holders.ended, holders))
+
+    def _lives(self, holder: int, now: float) -> bool:
+        if holder == self._holder or self._alive.get(holder, 0.0) > now:
+            return True
+        if self._holders.ended(holder):
+            return False
+        if len(self._alive) > 4 * MAX_ROWS:
+            self._alive.clear()
+        self._alive[holder] = now + BELIEVED
+        return True
 
     def _start_keeper(self) -> None:
         # A thread of its own and not the watcher's: a renewal may have to wait for Redis, a clock may not.
@@ -241,18 +344,30 @@ class Slots:
             return
         with self._lock:
             if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep_on, name="slots", daemon=True)
-                self._keeper.start()
+                keeper = threading.Thread(target=self._keep_on, name="slots", daemon=True)
+                try:
+                    keeper.start()
+                except (RuntimeError, MemoryError):
+                    return  # no thread to be had now; the next slot tries again
+                self._keeper = keeper
 
     def _keep_on(self) -> None:
-        for _ in _every(RENEWAL):
+        while True:
+            self._now.wait(RENEWAL)
+            self._now.clear()
             try:
                 self.keep()
             except Exception:
                 log.exception("could not renew the leases")
 
 
-def _every(seconds: float) -> Iterator[None]:
-    never = threading.Event()
-    while not never.wait(seconds):
-        yield
+#: All of this process, for a process that is forked from it.
+_all: WeakSet[Slots] = WeakSet()
+
+
+def _forked() -> None:
+    for slots in list(_all):
+        slots._begin()
+
+
+os.register_at_fork(after_in_child=_forked)

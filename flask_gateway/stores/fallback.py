@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..core import Change, Store, Value
 from .contract import StoreBusy, StoreError, StoreFull
@@ -88,6 +88,8 @@ class FallbackStore:
         self._warned = False
         self._reason = ""
         self._local_calls = 0
+        #: Those of the primary (``guards.slots.Holders``), if it knows any.
+        self.holders: Any = getattr(primary, "holders", None)
 
     # ------------------------------------------------------------ the store
 
@@ -130,7 +132,7 @@ class FallbackStore:
         self._local.close()
 
     def _share_of(self, change: Change[Answer]) -> Change[Answer]:
-        divided = getattr(change, "divided", None) if self._share > 1 else None
+        divided = getattr(change, "divided", None)
         return change if divided is None else divided(self._share)
 
     # ------------------------------------------------------------ how it fares

@@ -32,6 +32,7 @@ from typing import TypeVar
 from ..core import Change, Value
 from .contract import Clock, StoreError, lifetime, monotonic
 from .mutex import SPACING, Mutexes
+from .processes import Processes
 from .slots import BUCKETS, LENGTH, Place, Slots, body_of, following, place_of, seal
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,8 @@ class SharedStore:
         self._mutexes = memory.mutexes
         self._slots = memory.slots
         self._clock = clock
+        #: The processes that share this memory, if the kernel tells of them.
+        self.holders = processes if (processes := Processes()).possible else None
 
     def now(self) -> int:
         return self._clock()
