@@ -11,6 +11,7 @@ The rules, which every candidate of every route meets alike:
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable
@@ -37,6 +38,12 @@ JITTER = 0.1
 #: A pause that an upstream asks for is kept with up to a tenth more (guards/breaker.py).
 PAUSE_MARGIN = 1.12
 
+#: The longest wait that a caller is asked to sleep out before an upstream that we do not ask, seconds. Beyond
+#: it an SDK is told not to try again by itself ...
+MAX_SLEEP = 2.0
+#: ... and those that read no more than ``Retry-After`` read this at most: to be refused costs them little.
+MAX_RETRY_AFTER = 5.0
+
 #: Statuses that the SDKs try again by themselves.
 _RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
 
@@ -60,17 +67,21 @@ class Budget:
         with self._lock:
             self._saved = min(self.MOST, self._saved + self.PER_CALL)
 
-    def affords(self) -> bool:
-        """Whether there is enough for one more attempt."""
+    def try_spend(self) -> bool:
+        """Pay for one more attempt, if there is enough."""
         with self._lock:
             now = self._clock()
             self._saved = min(self.MOST, self._saved + (now - self._at) * self.PER_SECOND)
             self._at = now
-            return self._saved >= 1.0
-
-    def pay(self) -> None:
-        with self._lock:
+            if self._saved < 1.0:
+                return False
             self._saved -= 1.0
+            return True
+
+    def refund(self) -> None:
+        """Give back what was paid for an attempt that was not made."""
+        with self._lock:
+            self._saved = min(self.MOST, self._saved + 1.0)
 
 
 class Ledger:
@@ -84,6 +95,8 @@ class Ledger:
         self._errors: list[GatewayError] = []
         self._repeated: set[str] = set()
         self._too_long: set[str] = set()
+        #: Whether the next attempt is paid for.
+        self._paid = False
         budget.pay_in()
 
     def may_try(self, model: str) -> bool:
@@ -91,17 +104,26 @@ class Ledger:
         return model not in self._too_long
 
     def may_go_on(self) -> bool:
-        """Whether there may be one more attempt."""
+        """Whether there may be one more attempt, which is then paid for: of calls that fail together no more
+        go on than the budget allows."""
         if not self.attempts:
             return True
-        return len(self.attempts) < MAX_ATTEMPTS and self._has_time(MIN_ATTEMPT) and self._budget.affords()
+        if len(self.attempts) >= MAX_ATTEMPTS or not self._has_time(MIN_ATTEMPT):
+            return False
+        self._paid = self._paid or self._budget.try_spend()
+        return self._paid
+
+    def settle(self) -> None:
+        """Give back what was paid and not used. To be called when no attempt follows."""
+        if self._paid:
+            self._paid = False
+            self._budget.refund()
 
     def succeeded(self, upstream: str, seconds: float, model: str | None = None) -> None:
         self._note(Attempt(upstream, "200", seconds, model))
 
     def _note(self, attempt: Attempt) -> None:
-        if self.attempts:
-            self._budget.pay()
+        self._paid = False
         self.attempts.append(attempt)
 
     def failed(self, upstream: str, model: str, error: GatewayError, seconds: float) -> None:
@@ -140,17 +162,26 @@ class Ledger:
         if refused:
             return self.closed(refused[0])
         if len(paused) == len(self._errors):
-            telling: GatewayError = asked[0] if asked else paused[0]
+            telling: GatewayError = asked[0] if asked else min(paused, key=_wait)
         elif asked:
             telling = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
         else:
-            telling = next(
-                (error for error in self._errors if isinstance(error, CircuitOpen)), self._errors[0]
-            )
-        waits = [error.retry_after for error in self._errors if error.retry_after is not None]
+            opened = [error for error in self._errors if isinstance(error, CircuitOpen)]
+            telling = min(opened, key=_wait, default=self._errors[0])
+        soonest = min(self._errors, key=_wait)
         if not isinstance(telling, UpstreamRefusal) or isinstance(telling, UpstreamThrottled):
-            telling.retry_after = min(waits, default=None)
+            telling.retry_after = soonest.retry_after
+            if isinstance(soonest, UpstreamUnavailable) and MAX_SLEEP < _wait(soonest) < math.inf:
+                return self._without_sleep(self.closed(telling))
         return self.closed(telling)
+
+    @staticmethod
+    def _without_sleep(error: GatewayError) -> GatewayError:
+        """The error, so that a caller gets it now. SDKs would sleep for as long as we ask the upstream
+        nothing, twice; how long that is stands in the message."""
+        error.headers["x-should-retry"] = "false"
+        error.max_retry_after = MAX_RETRY_AFTER
+        return error
 
     def closed(self, error: GatewayError) -> GatewayError:
         """The error, with what was tried, and a word to the SDKs not to try on what we have tried again."""
@@ -170,3 +201,8 @@ class Ledger:
 
     def _has_time(self, seconds: float) -> bool:
         return self._clock() + seconds <= self._call.deadline
+
+
+def _wait(error: GatewayError) -> float:
+    """For how many seconds it makes no sense to try again; infinity where that is not known."""
+    return math.inf if error.retry_after is None else error.retry_after

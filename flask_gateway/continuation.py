@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable, Iterable
 
 from .core import Attempt, Call, Continues, Service, Usage
-from .errors import DeadlineExceeded, GatewayError, UpstreamCut, UpstreamTimeout, UpstreamUnavailable
+from .errors import (
+    CallerLeft,
+    DeadlineExceeded,
+    GatewayError,
+    UpstreamCut,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from .reply import Channel, Passing, Reply, Run
 from .seam import Beginning, Opening, Seam, may_continue, resumed
 
@@ -38,6 +45,8 @@ def resume_at(
     """
     refusal: GatewayError | None = None
     for _, (service, model, how) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
+        if call.cancellation.error is not None:
+            raise call.cancellation.error
         began = time.monotonic()
         try:
             reply = service.send(resumed(call.asking(model), beginning, how)).prime()
@@ -155,6 +164,9 @@ class _Parts:
     def close(self) -> None:
         self._settles_with = None
         self._reply.close()
+
+    def abandon(self) -> None:
+        self._call.cancellation.cancel(CallerLeft("The caller took nothing of its answer for too long."))
 
 
 def _may_go_on(error: GatewayError) -> bool:

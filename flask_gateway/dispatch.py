@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from .attempts import Budget, Ledger
 from .continuation import continuing, resume_at
 from .core import Call, Continues, Guard, Outcome, Permit, Service
 from .errors import GatewayError, Verdict
-from .reply import Reply
+from .reply import Reply, shielded
 
 
 class Candidate(NamedTuple):
@@ -54,7 +55,7 @@ class Guarded:
         known = error if isinstance(error, GatewayError) else None
         outcome = Outcome(known.verdict if known else Verdict.IGNORED, error=known)
         for permit in reversed(permits):
-            permit.settle(outcome)
+            shielded(permit.settle, outcome)
             if known:
                 known.headers.update(permit.headers)
 
@@ -99,20 +100,29 @@ class Dispatcher:
         self._budgets: dict[str, Budget] = {}
 
     def send(self, call: Call) -> Reply:
-        ledger: Ledger | None = None
-        for candidate in self._candidates(call):
-            if ledger is None:
-                ledger = Ledger(call, self._budget(candidate.service.name), self._clock)
+        candidates = iter(self._candidates(call))
+        first = next(candidates)  # a route has at least one
+        ledger = Ledger(call, self._budget(first.service.name), self._clock)
+        try:
+            reply = self._walk(chain((first,), candidates), call, ledger)
+        finally:
+            ledger.settle()
+        if reply is None:
+            raise ledger.last_word()
+        reply.headers.update(ledger.headers())
+        return self._continuing(reply, call)
+
+    def _walk(self, candidates: Iterable[Candidate], call: Call, ledger: Ledger) -> Reply | None:
+        """An answer, or ``None`` if nobody is left to be asked."""
+        for candidate in candidates:
             if not ledger.may_try(candidate.model):
                 continue
             if not ledger.may_go_on():
                 break
             reply = self._ask(candidate, call, ledger)
             if reply is not None:
-                reply.headers.update(ledger.headers())
-                return self._continuing(reply, call)
-        assert ledger is not None, "a route has at least one candidate"
-        raise ledger.last_word()
+                return reply
+        return None
 
     def _continuing(self, reply: Reply, call: Call) -> Reply:
         others = self._continuers(call, reply.upstream) if call.stream and not call.whole else []

@@ -10,6 +10,7 @@ Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar
@@ -65,6 +66,8 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.upstream = upstream
+        #: The longest wait that the header ``Retry-After`` may ask for, seconds.
+        self.max_retry_after = math.inf
         #: Further headers for the caller, added by the guards the call has passed.
         self.headers: dict[str, str] = {}
 

@@ -385,6 +385,7 @@ class _Stream:
         self._lost = True
         self._turns.forget(self._fd)
         if self._away:
+            self._reply.abandon()
             return  # until the reply is back
         self._unlisten()
         self._reply.close()

@@ -78,6 +78,15 @@ class Settling(Protocol):
     def settle_with(self, run: Run) -> None: ...
 
 
+@runtime_checkable
+class Abandonable(Protocol):
+    """A source whose ``read`` may wait long for an upstream that is still to be found."""
+
+    def abandon(self) -> None:
+        """End that wait: nobody takes the answer any more. From any thread, while another one reads."""
+        ...
+
+
 class Transcript(Protocol):
     """What an answer says, read as its bytes pass. No socket, no clock: bytes in, bytes out."""
 
@@ -277,30 +286,35 @@ class Reply:
         if isinstance(self._source, Settling):
             self._source.settle_with(run)
 
+    def abandon(self) -> None:
+        """The caller takes nothing any more, while another thread has the reply: cut its waiting short."""
+        if isinstance(self._source, Abandonable):
+            self._source.abandon()
+
     def settle(self, outcome: Outcome) -> None:
         """Tell every closer, once, last added first; none can keep another from being told."""
         if self.outcome is not None:
             return
         self.outcome = outcome = Outcome(outcome.verdict, outcome.usage, outcome.error, self.first)
         if not self._drained:
-            _shielded(self._source.close)
+            shielded(self._source.close)
         self._tell(partial(self._settle, outcome, self._drained))
 
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
-            _shielded(self._source.release)
+            shielded(self._source.release)
         # They know their reply; and what knows itself is left to the collector of garbage.
         closers, self._closers, self._tell = self._closers, [], _at_once
         for closer in reversed(closers):
-            _shielded(closer, outcome)
+            shielded(closer, outcome)
 
 
 def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
-def _shielded(work: Callable[..., None], *args: Outcome) -> None:
-    """What fails here must keep nobody else from being told."""
+def shielded(work: Callable[..., None], *args: Outcome) -> None:
+    """Do some work of settling, and log what it raises: others are still to be settled."""
     try:
         work(*args)
     except Exception:

@@ -101,10 +101,13 @@ class _Waiting:
 
     def close(self) -> None:
         # An answer that comes all the same, a moment too late, is closed by the thread that brings it.
+        self.abandon()
+        self._answer.add_done_callback(_close)
+
+    def abandon(self) -> None:
         if not self._answer.done():
             self._answer.cancel()
             self._call.cancellation.cancel(CallerLeft("The caller left before its answer was whole."))
-        self._answer.add_done_callback(_close)
 
 
 def _close(answer: Future[Reply]) -> None:

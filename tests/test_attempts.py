@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 import msgspec
 import pytest
 from conftest import make_call
@@ -11,6 +14,7 @@ from test_dispatch import FakeUpstream, SecondsClock, dispatcher
 
 from flask_gateway.attempts import Budget
 from flask_gateway.core import Call
+from flask_gateway.dispatch import Dispatcher
 from flask_gateway.errors import (
     CircuitOpen,
     GatewayError,
@@ -215,8 +219,7 @@ def test_retries_are_a_fifth_of_the_calls_and_one_a_second_at_most(steps: list[t
     for calls, (pause, wants) in enumerate(steps, 1):
         clock.now += pause
         budget.pay_in()
-        if wants and budget.affords():
-            budget.pay()
+        if wants and budget.try_spend():
             retries += 1
         assert retries <= 10 + 0.2 * calls + (clock.now - began) + 1e-6
 
@@ -229,3 +232,76 @@ def test_an_outage_is_not_answered_with_a_storm() -> None:
             walker.send(make_call("m"))
     assert len(one.asked) == 1000
     assert len(two.asked) <= 10 + 200 + 1
+
+
+def test_of_calls_that_fail_together_no_more_go_on_than_the_budget_allows() -> None:
+    """60 calls pay in 12, beside the 10 that are there at first; more than 20 are never saved."""
+    barrier = threading.Barrier(60)
+
+    class Together(Scripted):
+        def send(self, call: Call) -> Reply:
+            with suppress(threading.BrokenBarrierError):
+                barrier.wait(30)
+            return super().send(call)
+
+    one, two = Together("a", answered(502, name="a")), Scripted("b", answered(502, name="b"))
+    walker = dispatcher(one, two)
+    threads = [threading.Thread(target=lambda: _fails(walker)) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(one.asked) == 60
+    assert 20 <= len(two.asked) <= 22
+
+
+def _fails(walker: Dispatcher) -> None:
+    with pytest.raises(GatewayError):
+        walker.send(make_call("m"))
+
+
+def test_what_was_paid_for_an_attempt_that_was_refused_is_given_back() -> None:
+    one, two = Scripted("a", answered(502)), Scripted("b", CircuitOpen("open", retry_after=30.0))
+    walker = dispatcher(one, two)
+    for _ in range(50):
+        _fails(walker)
+    assert len(two.asked) == 50
+
+
+# ------------------------------------------------------------------ a wait that nobody sleeps out
+
+
+@pytest.mark.parametrize("kind", [CircuitOpen, UpstreamCooling])
+@pytest.mark.parametrize(
+    ("wait", "told", "again"), [(30.0, 5.0, "false"), (4.0, 4.0, "false"), (2.0, 2.0, None), (0.5, 0.5, None)]
+)
+def test_a_long_wait_before_the_last_upstream_is_not_slept_out(
+    kind: type[GatewayError], wait: float, told: float, again: str | None
+) -> None:
+    headers, error = run(Scripted("a", kind(f"in {wait:.0f} s", retry_after=wait)))
+    assert error is not None
+    assert min(error.retry_after or 0, error.max_retry_after) == told
+    assert headers.get("x-should-retry") == again
+    assert error.message == f"in {wait:.0f} s"
+
+
+def test_the_circuit_that_may_be_tried_first_is_the_one_that_is_told_of() -> None:
+    services = [
+        Scripted(name, CircuitOpen(f"in {wait} s", retry_after=wait))
+        for name, wait in (("a", 60.0), ("b", 20.0), ("c", 40.0))
+    ]
+    _, error = run(*services)
+    assert error is not None
+    assert error.message == "in 20.0 s"
+
+
+def test_a_failure_before_an_open_circuit_is_not_slept_out_either() -> None:
+    headers, error = run(Scripted("a", answered(502)), Scripted("b", CircuitOpen("open", retry_after=30.0)))
+    assert error is not None
+    assert (error.status, error.max_retry_after, headers["x-should-retry"]) == (502, 5.0, "false")
+
+
+def test_a_pause_in_the_upstreams_own_words_stays_as_it_is() -> None:
+    headers, error = run(Scripted("a", answered(429, "40")))
+    assert error is not None
+    assert (error.retry_after, headers.get("x-should-retry")) == (40.0, None)

@@ -318,3 +318,22 @@ def test_a_second_candidate_is_asked_and_a_third_is_not() -> None:
         resume_with(*refusing, call=call)(Beginning("x", 1))
     assert [len(service.asked) for service in refusing] == [1, 1, 0]
     assert resume_with(refusing[0], Continuer("xy"), call=call)(Beginning("x", 1)).upstream == "spare"
+
+
+def test_a_caller_who_is_dropped_has_nobody_else_asked() -> None:
+    """The relay drops it for slowness while a thread looks for somebody who goes on."""
+    call = make_call(stream=True)
+
+    class Silent(Continuer):
+        def send(self, call: Call) -> Reply:
+            self.asked.append(call)
+            reply.abandon()
+            raise call.cancellation.error or AssertionError("it was not called off")
+
+    silent, spare = Silent("abcdef"), Continuer("abcdef")
+    first = reply_of("llama", call, sse(ROLE, chunk("abc"), done=False), CUT).prime()
+    reply = continuing(first, call, resume_with(silent, spare, call=call))
+    b"".join(reply)
+    assert reply.outcome is not None
+    assert isinstance(reply.outcome.error, CallerLeft)
+    assert (len(silent.asked), spare.asked) == (1, [])

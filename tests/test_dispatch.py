@@ -233,3 +233,15 @@ def test_the_record_has_the_attempts_whatever_came_of_them(
         list(service.send(make_call()))
     (record,) = told
     assert [f"{one.upstream}:{one.said}" for one in record.attempts] == said
+
+
+def test_a_permit_that_fails_to_settle_keeps_none_from_settling(caplog: pytest.LogCaptureFixture) -> None:
+    class Breaking(FakeGuard):
+        def settle(self, outcome: Outcome) -> None:
+            raise RuntimeError("the store is gone")
+
+    first, last = FakeGuard(), Breaking()
+    with pytest.raises(UpstreamCut):
+        Guarded(FakeUpstream("a", UpstreamCut("cut")), [first, last]).send(make_call())
+    assert [outcome.verdict for outcome in first.settled] == [Verdict.FAILURE]
+    assert "the store is gone" in caplog.text

@@ -173,3 +173,42 @@ def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
     assert not underway._by_caller
     assert not underway._by_upstream
     assert not underway._calls
+
+
+def test_an_upstream_that_is_late_with_its_end_takes_nothing_from_the_one_that_goes_on() -> None:
+    """A stream that broke goes on at b; that a is over is settled by another thread, afterwards."""
+    underway = UnderWay(10)
+    call, _ = admit(underway, stream=True)
+    first = UpstreamShare("a", underway).admit(call)
+    second = UpstreamShare("b", underway).admit(call)
+    first.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == ["b"]
+    second.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == [""]
+
+
+def test_the_same_upstream_may_go_on_with_what_it_began() -> None:
+    underway = UnderWay(10)
+    call, _ = admit(underway, stream=True)
+    first, second = (UpstreamShare("a", underway).admit(call) for _ in range(2))
+    first.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == ["a"]
+    second.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == [""]
+
+
+def test_the_threads_of_an_upstream_are_counted_to_the_end_of_its_own_work() -> None:
+    underway = UnderWay(10, upstreams=2)
+    underway.limit_threads(4)
+    permits = []
+    for _ in range(3):
+        call, held = admit(underway)
+        permits += [UpstreamShare("a", underway).admit(call), UpstreamShare("b", underway).admit(call), held]
+    call, _ = admit(underway)
+    with pytest.raises(UpstreamFull):
+        UpstreamShare("a", underway).admit(call)
+    for permit in permits:
+        assert isinstance(permit, UnderWayPermit)
+        permit.settle(DONE)
+    UpstreamShare("a", underway).admit(call)
+    UpstreamShare("b", underway).admit(call)

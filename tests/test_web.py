@@ -447,7 +447,8 @@ def test_a_failing_upstream_is_a_502_and_after_five_is_left_alone(
         assert b"srv" not in response.data
     refused = post(client, chat())
     assert_refused(refused, 503, "upstream_unavailable")
-    assert refused.headers["Retry-After"] == "30"
+    assert (refused.headers["Retry-After"], refused.headers["x-should-retry"]) == ("5", "false")
+    assert b"tried again in 30 s" in refused.data
     assert refused.headers["x-gateway-upstream"] == "llama"
     assert len(upstream.calls) == 5
     assert breakers(client)["llama"] == {

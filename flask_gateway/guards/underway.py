@@ -25,17 +25,29 @@ PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
 RETRY_AFTER = 1.0
 
 
+class _Work:
+    """One upstream's work on a call. The next may begin before the end of this one is known."""
+
+    __slots__ = ("call", "on_thread", "upstream")
+
+    def __init__(self, call: Call, upstream: str, *, on_thread: bool) -> None:
+        self.call = call
+        self.upstream = upstream
+        #: Whether it counts among the threads that the upstream holds.
+        self.on_thread = on_thread
+
+
 class _Entry:
     """One call that is under way."""
 
-    __slots__ = ("call", "thread", "upstream")
+    __slots__ = ("call", "thread", "work")
 
     def __init__(self, call: Call) -> None:
         self.call = call
         #: The thread it holds; ``None`` when it holds none any more.
         self.thread: int | None = threading.get_ident()
-        #: The upstream that is at work on it.
-        self.upstream: str | None = None
+        #: What upstreams do for it, in the order in which they began; mostly one.
+        self.work: list[_Work] = []
 
 
 class UnderWay:
@@ -99,7 +111,7 @@ class UnderWay:
         """Of each call the upstream that is at work on it, empty if none is, and its age in seconds."""
         with self._lock:
             entries = list(self._calls.values())
-        return [(one.upstream or "", now - one.call.started) for one in entries]
+        return [(_at_work(one), now - one.call.started) for one in entries]
 
     def admit(self, call: Call) -> UnderWayPermit:
         """:raises Overloaded: there is as much under way as there may be."""
@@ -152,33 +164,38 @@ class UnderWay:
         self._pace += (min(now - self._moved, PACE_LIMIT) - self._pace) * PACE_WEIGHT
         self._moved = now
         _take_one(self._by_caller, entry.call.caller.id)
-        if entry.upstream is not None:
-            _take_one(self._by_upstream, entry.upstream)
+        for work in entry.work:
+            self._off_thread(work)
 
     # ---------------------------------------------------------------- one upstream's part
 
-    def enter(self, call: Call, upstream: str) -> bool:
-        """Whether an upstream may be put to work on the call."""
+    def enter(self, call: Call, upstream: str) -> _Work | None:
+        """Put an upstream to work on the call; ``None`` if it holds as many threads as it is given."""
         with self._lock:
             entry = self._calls.get(id(call.cancellation))
             if entry is None:
-                return True
-            if entry.thread is not None:
+                return _Work(call, upstream, on_thread=False)
+            work = _Work(call, upstream, on_thread=entry.thread is not None)
+            if work.on_thread:
                 now = self._by_upstream.get(upstream, 0)
                 if now >= self._most[1]:
-                    return False
+                    return None
                 self._by_upstream[upstream] = now + 1
-            entry.upstream = upstream
-            return True
+            entry.work.append(work)
+            return work
 
-    def leave(self, call: Call) -> None:
-        """It is at work on it no more."""
+    def leave(self, work: _Work) -> None:
+        """End this work, and no other that has begun since."""
         with self._lock:
-            entry = self._calls.get(id(call.cancellation))
-            if entry is not None and entry.upstream is not None:
-                if entry.thread is not None:
-                    _take_one(self._by_upstream, entry.upstream)
-                entry.upstream = None
+            entry = self._calls.get(id(work.call.cancellation))
+            if entry is not None and work in entry.work:
+                entry.work.remove(work)
+            self._off_thread(work)
+
+    def _off_thread(self, work: _Work) -> None:
+        if work.on_thread:
+            work.on_thread = False
+            _take_one(self._by_upstream, work.upstream)
 
     # ---------------------------------------------------------------- the end
 
@@ -196,6 +213,15 @@ _TOLD = {
     "threads": "This server has as many calls under way as it can serve.",
     "share": "This key has as many calls under way here as one key is given.",
 }
+
+
+def _at_work(entry: _Entry) -> str:
+    """The upstream that was the last to begin; empty if none is at work."""
+    work = entry.work
+    try:
+        return work[-1].upstream
+    except IndexError:
+        return ""
 
 
 def _take_one(counts: dict[str, int], name: str) -> None:
@@ -229,10 +255,11 @@ class UpstreamShare:
 
     def admit(self, call: Call) -> UnderWayPermit:
         """:raises UpstreamFull: it holds as many threads here as one upstream is given."""
-        if not self._underway.enter(call, self._upstream):
+        work = self._underway.enter(call, self._upstream)
+        if work is None:
             raise UpstreamFull(
                 f"Upstream '{self._upstream}' has as many calls under way here as one upstream is given.",
                 retry_after=RETRY_AFTER,
                 upstream=self._upstream,
             )
-        return UnderWayPermit(lambda: self._underway.leave(call))
+        return UnderWayPermit(lambda: self._underway.leave(work))

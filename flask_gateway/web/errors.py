@@ -28,7 +28,7 @@ def render(error: GatewayError) -> Response:
     if error.upstream is not None:
         response.headers["x-gateway-upstream"] = error.upstream
     if error.retry_after is not None:
-        wait = min(error.retry_after, LONGEST_WAIT)
+        wait = min(error.retry_after, error.max_retry_after, LONGEST_WAIT)
         response.headers["Retry-After"] = str(max(1, math.ceil(wait)))
         response.headers["retry-after-ms"] = str(max(1, math.ceil(wait * 1000)))
     return response
