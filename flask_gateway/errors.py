@@ -316,8 +316,20 @@ class UpstreamAuthFailed(UpstreamError):
     verdict = Verdict.DENIED
 
 
+class UpstreamOutOfCredit(UpstreamAuthFailed):
+    """The account behind *our* credential has nothing left to spend."""
+
+    code = "upstream_out_of_credit"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """It says that it has too much to do, or that its model is still loading."""
+
+    code = "upstream_overloaded"
+
+
 class UpstreamMisconfigured(UpstreamError):
-    """A redirect or "not implemented": the upstream's URL or kind is set wrongly."""
+    """A redirect, a web page, "not implemented": the upstream's URL or kind is set wrongly."""
 
     code = "upstream_misconfigured"
     verdict = Verdict.IGNORED
@@ -355,6 +367,22 @@ class UpstreamRefusal(UpstreamError):
 
 class UpstreamTooLong(UpstreamRefusal):
     """The request does not fit into the model's context. Another model may have a larger one."""
+
+
+class UpstreamFlagged(UpstreamRefusal):
+    """A filter of content blocked the request. Nobody else is asked to answer it all the same."""
+
+
+class UpstreamModelNotFound(UpstreamRefusal):
+    """The upstream does not have this model. Another upstream may have it."""
+
+    another_may_help = True
+
+
+class UpstreamUnaffordable(UpstreamRefusal):
+    """What the request may cost is more than our account has left there. A smaller one would be served."""
+
+    another_may_help = True
 
 
 class UpstreamThrottled(UpstreamRefusal):

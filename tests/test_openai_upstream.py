@@ -21,6 +21,8 @@ from flask_gateway.errors import (
     UpstreamError,
     UpstreamMalformed,
     UpstreamMisconfigured,
+    UpstreamOutOfCredit,
+    UpstreamOverloaded,
     UpstreamRefusal,
     UpstreamThrottled,
     UpstreamTimeout,
@@ -29,7 +31,7 @@ from flask_gateway.errors import (
 )
 from flask_gateway.upstreams.http import Http
 from flask_gateway.upstreams.openai import OpenAIUpstream
-from flask_gateway.upstreams.status import retry_after
+from flask_gateway.upstreams.pause import retry_after
 from flask_gateway.watcher import Watcher
 
 URL = "http://llama.test/v1/chat/completions"
@@ -71,12 +73,12 @@ def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
         (502, UpstreamError, 502, Verdict.FAILURE, True),
         (503, UpstreamError, 502, Verdict.FAILURE, True),
         (504, UpstreamError, 502, Verdict.FAILURE, True),
-        (529, UpstreamError, 502, Verdict.FAILURE, True),
+        (529, UpstreamOverloaded, 502, Verdict.FAILURE, True),
         (408, UpstreamTimeout, 504, Verdict.FAILURE, True),
         (425, UpstreamError, 502, Verdict.FAILURE, True),
         (429, UpstreamThrottled, 429, Verdict.THROTTLED, True),
         (401, UpstreamAuthFailed, 502, Verdict.DENIED, True),
-        (402, UpstreamAuthFailed, 502, Verdict.DENIED, True),
+        (402, UpstreamOutOfCredit, 502, Verdict.DENIED, True),
         (403, UpstreamAuthFailed, 502, Verdict.DENIED, True),
         (400, UpstreamRefusal, 400, Verdict.ANSWERED, False),
         (404, UpstreamRefusal, 404, Verdict.ANSWERED, False),

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from ..core import Call, Operation, Usage
-from ..errors import GatewayError, UpstreamError, UpstreamMalformed
+from ..errors import GatewayError, UpstreamMalformed
 from .dialects import read_usage
+from .status import page_error, reported_error
 from .usage import estimate, tally_body
 
 #: The largest answer that is collected before it is passed on, bytes.
@@ -62,7 +63,8 @@ class BodyTranscript:
             body.decode()  # the fields we skip are not checked by the decoder
             seen = _decode_body(body)
         except (ValueError, RecursionError):
-            raise self._malformed("a body that is not a JSON object in UTF-8") from None
+            page = page_error(200, body, self._upstream)
+            raise page or self._malformed("a body that is not a JSON object in UTF-8") from None
         if seen.error is not None and seen.choices == seen.data == _NULL:
             raise reported_error(seen.error, self._upstream)
         if self._required and getattr(seen, self._required) == _NULL:
@@ -80,14 +82,3 @@ class BodyTranscript:
     def _malformed(self, what: str) -> UpstreamMalformed:
         message = f"Upstream '{self._upstream}' answered 200 with {what}, which is no answer to this request."
         return UpstreamMalformed(message, upstream=self._upstream)
-
-
-def reported_error(said: object, upstream: str) -> UpstreamError:
-    """An upstream that answers 200 and an error object has failed, whatever the status says.
-
-    Its own words stay out of the message: they are not about the caller's request, and may tell of
-    the upstream's insides. Its code is worth having.
-    """
-    code = said.get("code") or said.get("type") if isinstance(said, dict) else None
-    named = f" ({str(code)[:64]})" if code else ""
-    return UpstreamError(f"Upstream '{upstream}' reported an error{named} in its answer.", upstream=upstream)

@@ -78,7 +78,7 @@ class OpenAIUpstream:
         response = source.response
         if response.status_code != 200:
             body = self._error_body(source)
-            raise error_for(response.status_code, response.headers, body, self.name)
+            raise error_for(response.status_code, response.headers, body, self.name, url=self._url)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise self._malformed("an encoded body although none was asked for")

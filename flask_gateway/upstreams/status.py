@@ -1,122 +1,188 @@
-"""What an upstream's status other than 200 means, for the caller and for the upstream's record."""
+"""The error for what an upstream said went wrong, by a status, in a body or in the middle of a stream."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
-
-import msgspec
 
 from ..errors import (
     UpstreamAuthFailed,
     UpstreamError,
+    UpstreamFlagged,
     UpstreamMisconfigured,
+    UpstreamModelNotFound,
+    UpstreamOutOfCredit,
+    UpstreamOverloaded,
     UpstreamQuotaExhausted,
     UpstreamRefusal,
     UpstreamThrottled,
     UpstreamTimeout,
     UpstreamTooLong,
+    UpstreamUnaffordable,
 )
+from .error_body import ErrorBody, clean, presentable, read_error, read_error_body
+from .error_meaning import Meaning, meaning_of, status_of
+from .pause import limit_reset, pause_in_error, pause_in_words, retry_after
 
 #: The most that is read of an error's body, bytes.
 MAX_ERROR_BODY = 64 * 1024
-#: The longest pause an upstream may ask for, seconds. Beyond it the word is not believable.
-MAX_RETRY_AFTER = 24 * 3600.0
-#: 4xx that speak of our own standing with the upstream, not of the request.
-_OUR_CREDENTIAL = frozenset({401, 402, 403, 407})
 
-#: How servers without OpenAI's code say it: vLLM and llama.cpp, Anthropic, Mistral.
-_TOO_LONG = ("maximum context length", "context size", "context window", "prompt is too long")
+#: Refusals that are given back in the upstream's own words, and the code for those who send none.
+_REFUSALS: dict[Meaning, tuple[type[UpstreamRefusal], str | None]] = {
+    Meaning.TOO_LONG: (UpstreamTooLong, "context_length_exceeded"),
+    Meaning.RATE_LIMITED: (UpstreamThrottled, "rate_limit_exceeded"),
+    Meaning.UNAFFORDABLE: (UpstreamUnaffordable, None),
+    Meaning.CONTENT_FLAGGED: (UpstreamFlagged, "content_policy_violation"),
+    Meaning.MODEL_NOT_FOUND: (UpstreamModelNotFound, "model_not_found"),
+    Meaning.REJECTED: (UpstreamRefusal, None),
+}
 
 
-def error_for(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> UpstreamError:
+def error_for(
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, *, url: str = ""
+) -> UpstreamError:
     """The error for an answer with that status.
 
     :param body: what was read of the answer's body, at most ``MAX_ERROR_BODY``.
+    :param url: where it was asked.
     """
-    error = _error_for(status, retry_after(headers, time.time()), body, upstream)
+    said = f"Upstream '{upstream}' answered {status}"
+    error = _error(said, status, headers, read_error_body(body), upstream, url)
     error.answered = status
     return error
 
 
-def _error_for(status: int, wait: float | None, body: bytes, upstream: str) -> UpstreamError:
-    said = f"Upstream '{upstream}' answered {status}"
-    if status in _OUR_CREDENTIAL:
-        return UpstreamAuthFailed(
-            f"{said}: it does not accept the credential that the gateway is configured with. "
-            "Your own key is fine; tell the operator.",
-            upstream=upstream,
-        )
-    if status == 408:
-        return UpstreamTimeout(f"{said}: it gave up waiting.", retry_after=wait, upstream=upstream)
-    if status == 429:
-        told = _error_object(body, said + ": too many requests.", "requests")
-        throttled = UpstreamQuotaExhausted if _is_quota(told) else UpstreamThrottled
-        return throttled(
-            said + ": too many requests.",
-            status=429,
-            said=told,
-            retry_after=wait,
-            upstream=upstream,
-        )
-    if 400 <= status < 500 and status != 425:
-        told = _error_object(body, said + ".", "invalid_request_error")
-        kind = UpstreamTooLong if status in (400, 413) and _is_too_long(told) else UpstreamRefusal
-        return kind(said + ".", status=status, said=told, upstream=upstream)
-    if status < 400 or status in (501, 505):
-        return UpstreamMisconfigured(f"{said}, which no OpenAI API does: check its URL.", upstream=upstream)
-    return UpstreamError(said + ".", retry_after=wait, upstream=upstream)
+def reported_error(said: object, upstream: str) -> UpstreamError:
+    """The error for one that came in an answer of status 200.
 
-
-def _is_too_long(said: Mapping[str, Any]) -> bool:
-    """Whether it is the context that is too short. OpenAI has a code for it, others have words."""
-    words = str(said["message"]).lower()
-    return said.get("code") == "context_length_exceeded" or any(phrase in words for phrase in _TOO_LONG)
-
-
-def _is_quota(said: Mapping[str, Any]) -> bool:
-    """Whether it is the month's money that is used up, and not the minute's requests. OpenAI's word."""
-    return "insufficient_quota" in (said.get("code"), said.get("type"))
-
-
-def _error_object(body: bytes, message: str, kind: str) -> dict[str, Any]:
-    """The upstream's own ``error`` object, in OpenAI's shape as far as it can be brought there."""
-    try:
-        parsed = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        parsed = None
-    said = parsed.get("error", parsed) if isinstance(parsed, dict) else None
-    if isinstance(said, str):
-        said = {"message": said}
-    if not isinstance(said, dict):
-        said = {}
-    if not isinstance(said.get("message"), str):
-        detail = said.pop("detail", None)  # FastAPI's word for it
-        said["message"] = detail if isinstance(detail, str) else message
-    if not isinstance(said.get("type"), str):
-        said["type"] = kind
-    said.setdefault("param", None)
-    return said
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The pause an upstream asks for, seconds; ``None`` when it asks for none.
-
-    ``retry-after-ms`` is OpenAI's; ``Retry-After`` is RFC 9110's, seconds or a date.
-
-    :param now: seconds since the epoch.
+    :param said: the error object, or the body, event or list in which it came.
     """
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            wait = float(headers[name]) / unit
-        except (KeyError, ValueError):
-            continue
-        return min(wait, MAX_RETRY_AFTER) if math.isfinite(wait) and wait >= 0 else None
-    try:
-        date = parsedate_to_datetime(headers["retry-after"])
-        return min(max(0.0, date.timestamp() - now), MAX_RETRY_AFTER)
-    except (KeyError, ValueError, OverflowError):
+    body = read_error(said)
+    named = _named(said) or next(iter(sorted(body.codes)), None) or body.number
+    code = f" ({str(named)[:64]})" if named else ""
+    return _error(f"Upstream '{upstream}' reported an error{code} in its answer", 200, {}, body, upstream, "")
+
+
+def page_error(status: int, body: bytes, upstream: str) -> UpstreamMisconfigured | None:
+    """The error for a good status with a web page; ``None`` when it is none."""
+    page = read_error_body(body).page if body.lstrip()[:1] == b"<" else None
+    if page is None:
         return None
+    told = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
+    return UpstreamMisconfigured(f"{told}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
+
+
+_CHECK = "check the scheme, host, port and path of its URL; tell the operator."
+
+
+def _named(said: object) -> str | None:
+    found = (said.get("code") or said.get("type")) if isinstance(said, Mapping) else None
+    return clean(str(found)) if isinstance(found, str | int) and found else None
+
+
+def _error(
+    said: str, http: int, headers: Mapping[str, str], body: ErrorBody, upstream: str, url: str
+) -> UpstreamError:
+    status = status_of(http, body)
+    meaning = meaning_of(status, body)
+    if meaning is Meaning.OUT_OF_CREDIT:
+        return _out_of_credit(said, status, headers, body, upstream)
+    if meaning in _REFUSALS:
+        return _refusal(meaning, said, status, headers, body, upstream)
+    wait = _pause(headers, body)
+    match meaning:
+        case Meaning.CREDENTIAL_REFUSED:
+            return UpstreamAuthFailed(
+                f"{said}: it does not accept the credential that the gateway is configured with. "
+                "Your own key is fine; tell the operator.",
+                upstream=upstream,
+            )
+        case Meaning.MISCONFIGURED | Meaning.NEEDS_TLS:
+            return UpstreamMisconfigured(
+                _what_to_change(said, meaning, status, headers, body, url), upstream=upstream
+            )
+        case Meaning.TIMED_OUT:
+            return UpstreamTimeout(f"{said}: it gave up waiting.", retry_after=wait, upstream=upstream)
+        case Meaning.OVERLOADED:
+            return UpstreamOverloaded(
+                f"{said}: it has too much to do, or is still loading its model.",
+                retry_after=wait,
+                upstream=upstream,
+            )
+    return UpstreamError(f"{said}.", retry_after=wait, upstream=upstream)
+
+
+def _refusal(
+    meaning: Meaning, said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+) -> UpstreamRefusal:
+    kind, code = _REFUSALS[meaning]
+    throttled = meaning is Meaning.RATE_LIMITED
+    status = 429 if throttled else status if status < 500 else 400
+    message = said + (": too many requests." if throttled else ".")
+    told = _told(body, message, "requests" if throttled else "invalid_request_error")
+    if code is not None and (told.get("code") is None or str(told["code"]).isdigit()):
+        told["code"] = code
+    wait = _pause(headers, body) if throttled else None
+    error = kind(message, status=status, said=told, retry_after=wait, upstream=upstream)
+    if status == 429 and not throttled:
+        error.headers["x-should-retry"] = "false"  # the request itself is too large for the limit
+    return error
+
+
+def _out_of_credit(
+    said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+) -> UpstreamError:
+    if status == 429:
+        message = said + ": too many requests."
+        told = _told(body, message, "requests")
+        wait = _pause(headers, body)
+        return UpstreamQuotaExhausted(message, status=429, said=told, retry_after=wait, upstream=upstream)
+    return UpstreamOutOfCredit(
+        f"{said}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
+        "Your own key is fine; tell the operator.",
+        upstream=upstream,
+    )
+
+
+def _told(body: ErrorBody, message: str, kind: str) -> dict[str, Any]:
+    """The upstream's own ``error`` object, in OpenAI's shape as far as it can be brought there."""
+    told = presentable(body.fields)
+    told["message"] = body.words or message
+    if not isinstance(told.get("type"), str):
+        told["type"] = kind
+    if not isinstance(told.get("param"), str):
+        told["param"] = None
+    code = told.get("code")
+    told["code"] = code if isinstance(code, str | int) and not isinstance(code, bool) else None
+    return told
+
+
+def _pause(headers: Mapping[str, str], body: ErrorBody) -> float | None:
+    now = time.time()
+    waits = [retry_after(headers, now), *(pause_in_error(layer, now) for layer in body.layers)]
+    waits += [pause_in_words(body.words), limit_reset(headers, now)]
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _what_to_change(
+    said: str, meaning: Meaning, status: int, headers: Mapping[str, str], body: ErrorBody, url: str
+) -> str:
+    if meaning is Meaning.NEEDS_TLS:
+        return f"{said}: its port expects TLS. Its URL has to begin with https://; tell the operator."
+    if 300 <= status < 400:
+        secure = url.startswith("http://") and headers.get("location", "").startswith("https://")
+        if secure:
+            return f"{said}, a redirect to https: its URL has to begin with https://; tell the operator."
+        return f"{said}, a redirect, which no OpenAI API does: {_CHECK}"
+    if status in (404, 410):
+        return (
+            f"{said}: there is nothing at this address{_quoted(body.words)}. Most URLs end in /v1: {_CHECK}"
+        )
+    if body.page is not None:
+        return f"{said} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
+    return f"{said}, which no OpenAI API does: {_CHECK}"
+
+
+def _quoted(words: str) -> str:
+    return f" ('{words[:300]}')" if words else ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from ..core import Call, Usage
 from ..errors import GatewayError, UpstreamCut, UpstreamMalformed
-from .body import BodyTranscript, reported_error
+from .body import BodyTranscript
 from .dialects import DIALECTS
 from .sse import EventSplitter, data_of
+from .status import reported_error
 from .usage import estimate, without_null_usage
 
 #: Events without content are held back until content follows, at most this many ...

@@ -15,14 +15,14 @@ BOTH_WAYS = [
     ("status,code=500", 502, "upstream_error"),
     ("status,code=502", 502, "upstream_error"),
     ("status,code=503", 502, "upstream_error"),
-    ("status,code=529", 502, "upstream_error"),
+    ("status,code=529", 502, "upstream_overloaded"),
     ("status,code=408", 504, "upstream_timeout"),
     ("status,code=401", 502, "upstream_auth_failed"),
     ("status,code=403", 502, "upstream_auth_failed"),
     ("status,code=501", 502, "upstream_misconfigured"),
     ("redirect", 502, "upstream_misconfigured"),
     ("nothing", 502, "upstream_misconfigured"),
-    ("html", 502, "upstream_malformed"),
+    ("html", 502, "upstream_misconfigured"),
     ("html,code=502", 502, "upstream_error"),
     ("gzip", 502, "upstream_malformed"),
     ("hang-up", 502, "upstream_unreachable"),
@@ -41,7 +41,7 @@ WHOLE = [
     ("stall", 504, "upstream_timeout"),
 ]
 STREAMED = [
-    ("error-first", 502, "upstream_error"),
+    ("error-first", 502, "upstream_overloaded"),
     ("stall,after=0", 504, "upstream_timeout"),
     ("cut,after=0", 502, "upstream_stream_cut"),
     ("cut,after=0,framing=close", 502, "upstream_stream_cut"),
@@ -136,7 +136,8 @@ def test_a_refusal_of_the_request_comes_back_as_it_is(gateway: Gateway, ask, sta
 
 def test_a_refusal_in_html_comes_back_in_the_envelope(gateway: Gateway):
     answer = gateway.chat("html,code=404")
-    assert answer.status == 404
+    assert (answer.status, answer.error["code"]) == (502, "upstream_misconfigured")
+    assert "404 Not Found" in answer.error["message"]
     assert "nginx" not in answer.error["message"]
 
 

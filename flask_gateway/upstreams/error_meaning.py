@@ -1,0 +1,206 @@
+"""What an upstream's error means: one pure function of its status, its codes and its known.
+
+Codes and statuses come first: they are the upstream's own. Words are looked at where neither says enough,
+since an upstream may echo the caller's text in them. So words decide only between meanings that cost others
+nothing: no words charge a breaker, and none but an upstream's known sentences, at the beginning of its
+message, deny a credential.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from . import error_words as known
+from .error_body import ErrorBody
+
+
+class Meaning(Enum):
+    """Why an upstream gave an error."""
+
+    #: The request does not fit into the model's context, or into the account's size of one request.
+    TOO_LONG = auto()
+    #: Too many requests, or tokens, for now.
+    RATE_LIMITED = auto()
+    #: The account has nothing left to spend.
+    OUT_OF_CREDIT = auto()
+    #: What this one request may cost is more than the account has left.
+    UNAFFORDABLE = auto()
+    #: The gateway's own credential is not accepted.
+    CREDENTIAL_REFUSED = auto()
+    #: The request, or its answer, was blocked by a filter of content.
+    CONTENT_FLAGGED = auto()
+    #: The upstream does not have this model.
+    MODEL_NOT_FOUND = auto()
+    #: The URL, the port or the scheme is wrong, or something stands before the API.
+    MISCONFIGURED = auto()
+    #: HTTP was sent to a port that expects TLS.
+    NEEDS_TLS = auto()
+    #: The upstream gave up waiting.
+    TIMED_OUT = auto()
+    #: It has too much to do, or is still loading its model.
+    OVERLOADED = auto()
+    #: It failed.
+    FAILED = auto()
+    #: It rejects the request as it was sent.
+    REJECTED = auto()
+
+
+#: A status that none but a wrong URL, a redirect or a server of something else answers with.
+_NO_API = frozenset({405, 421, 426, 501, 505})
+#: 4xx by which a server says that it failed: TGI while it generates, too early, Groq without capacity.
+_FAILURES = frozenset({424, 425, 498})
+
+#: What a code stands for where there is no status: inside of a 200. The first that matches counts.
+_STATUS_OF = (
+    (known.CREDIT_CODES, 402),
+    (known.RATE_CODES, 429),
+    (known.CREDENTIAL_CODES, 401),
+    (known.PERMISSION_CODES, 403),
+    (known.OVERLOADED_CODES, 529),
+    (known.TOO_LONG_CODES | known.FLAGGED_CODES, 400),
+    (known.MODEL_CODES | known.NOT_FOUND_CODES, 404),
+    (known.TIMEOUT_CODES, 408),
+    (known.FAILED_CODES, 500),
+    (frozenset({"validation"}), 422),
+    (known.REQUEST_CODES, 400),
+)
+
+
+def status_of(http: int, error: ErrorBody) -> int:
+    """The status that the error has: that of HTTP; inside of a 200 the one its code or its words stand for.
+
+    A server may answer 5xx to every error. Then the 4xx that its own error names counts.
+    """
+    if http != 200 and http < 500:
+        return http
+    if http >= 500:
+        return error.number if error.number is not None and error.number < 500 else http
+    if error.number is not None:
+        return error.number
+    for codes, status in _STATUS_OF:
+        if error.codes & codes:
+            return status
+    if any(known.REQUEST_CODE.fullmatch(code) for code in error.codes):
+        return 400
+    return _status_by_words(_own_words(error)) or 500
+
+
+def _status_by_words(words: str) -> int | None:
+    if known.BEGINS_TOO_LONG.match(words):
+        return 400
+    if words.lower().startswith("input validation error"):
+        return 422
+    if known.RATE.match(words):
+        return 429
+    if words and known.NO_PAGE.fullmatch(words):
+        return 404
+    return 404 if words.lower().startswith("model ") and known.MODEL.match(words) else None
+
+
+def meaning_of(status: int, error: ErrorBody) -> Meaning:
+    """:param status: as :func:`status_of` gives it."""
+    if status == 429 and known.A_MINUTES_QUOTA in error.words:
+        return Meaning.RATE_LIMITED
+    return _by_code(status, error.codes) or _by_status(status, error)
+
+
+def _by_code(status: int, codes: frozenset[str]) -> Meaning | None:
+    if codes & known.TOO_LONG_CODES and status != 429:
+        return Meaning.TOO_LONG
+    if codes & known.FLAGGED_CODES and status not in (401, 402, 407, 429):
+        return Meaning.CONTENT_FLAGGED
+    if codes & known.CREDIT_CODES and status in (400, 402, 403, 429):
+        return Meaning.OUT_OF_CREDIT if status != 402 else None
+    if codes & known.CREDENTIAL_CODES and status in (400, 401, 403):
+        return Meaning.CREDENTIAL_REFUSED
+    if codes & known.MODEL_CODES and status != 429:
+        return Meaning.MODEL_NOT_FOUND
+    if codes & known.RATE_CODES and status == 403:
+        return Meaning.RATE_LIMITED
+    return None
+
+
+#: What a status means by itself, whatever is said with it.
+_BY_STATUS = {401: Meaning.CREDENTIAL_REFUSED, 407: Meaning.CREDENTIAL_REFUSED, 408: Meaning.TIMED_OUT}
+
+
+def _by_status(status: int, error: ErrorBody) -> Meaning:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status in _BY_WORDS:
+        return _BY_WORDS[status](_own_words(error), error)
+    if status < 400 or status in _NO_API:
+        return Meaning.MISCONFIGURED
+    if status in _FAILURES or status >= 500:
+        return _failed(status, _own_words(error), error)
+    return Meaning.REJECTED
+
+
+def _payment(words: str, error: ErrorBody) -> Meaning:
+    return Meaning.UNAFFORDABLE if known.UNAFFORDABLE.search(words) else Meaning.OUT_OF_CREDIT
+
+
+def _too_many(words: str, error: ErrorBody) -> Meaning:
+    return Meaning.TOO_LONG if known.TOO_LARGE_FOR_LIMIT.match(words) else Meaning.RATE_LIMITED
+
+
+def _forbidden(words: str, error: ErrorBody) -> Meaning:
+    if error.page is not None:
+        return Meaning.MISCONFIGURED  # a firewall, or a login: no API speaks HTML
+    if known.FLAGGED.search(words):
+        return Meaning.CONTENT_FLAGGED
+    return Meaning.OUT_OF_CREDIT if known.CREDIT.match(words) else Meaning.CREDENTIAL_REFUSED
+
+
+def _not_found(words: str, error: ErrorBody) -> Meaning:
+    if error.page is not None or not words or known.NO_PAGE.fullmatch(words):
+        return Meaning.MISCONFIGURED
+    return Meaning.MODEL_NOT_FOUND if known.MODEL.search(words) else Meaning.REJECTED
+
+
+def _bad_request(words: str, error: ErrorBody) -> Meaning:
+    if known.NEEDS_TLS.search(error.text if error.page is not None else error.text[:120]):
+        return Meaning.NEEDS_TLS
+    if error.page is not None and "SSL certificate" in error.page:
+        return Meaning.MISCONFIGURED  # nginx wants one of ours
+    if not error.repeats and known.CREDIT.match(words):
+        return Meaning.OUT_OF_CREDIT
+    if not error.repeats and known.CREDENTIAL.match(words):
+        return Meaning.CREDENTIAL_REFUSED
+    if any(known.EXACT_CODE.fullmatch(code) for code in error.codes):
+        return Meaning.REJECTED
+    if known.TOO_LONG.search(words):
+        return Meaning.TOO_LONG
+    about_model = known.MODEL.search if error.fields.get("param") == "model" else known.MODEL.match
+    if about_model(words):
+        return Meaning.MODEL_NOT_FOUND
+    return Meaning.CONTENT_FLAGGED if known.FLAGGED.search(words) else Meaning.REJECTED
+
+
+def _failed(status: int, words: str, error: ErrorBody) -> Meaning:
+    if status == 424 and "external_connector_error" in error.codes:
+        return Meaning.REJECTED  # a tool of the caller's, not the model
+    if known.BEGINS_TOO_LONG.match(words):
+        return Meaning.TOO_LONG
+    says_so = bool(error.codes & known.OVERLOADED_CODES or known.OVERLOADED.search(words))
+    return Meaning.OVERLOADED if status in (498, 529) or (status == 503 and says_so) else Meaning.FAILED
+
+
+#: Where the words say more than the status.
+_BY_WORDS = {
+    400: _bad_request,
+    402: _payment,
+    403: _forbidden,
+    404: _not_found,
+    410: _not_found,
+    413: _bad_request,
+    422: _bad_request,
+    429: _too_many,
+}
+
+
+def _own_words(error: ErrorBody) -> str:
+    """The message without what others have set before it, and without longer quotations."""
+    words = known.QUOTED.sub("''", error.words)
+    wrapped = known.WRAPPERS.match(words)
+    return (words[wrapped.end() :] if wrapped else words).strip()

@@ -1,0 +1,179 @@
+"""The codes and phrases by which servers say what went wrong; ``error_meaning.py`` says which count when."""
+
+from __future__ import annotations
+
+import re
+
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _phrases(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{one})" for one in alternatives), re.IGNORECASE | re.DOTALL)
+
+
+# ---------------------------------------------------------------- codes, in lower case
+
+TOO_LONG_CODES = _codes("""
+    context_length_exceeded exceed_context_size_error model_context_window_exceeded context_exceeded
+    context_window_exceeded contextwindowexceedederror context_window_exceeded_error context_size_exceeded
+    prompt_too_long input_too_long request_too_large string_above_max_length
+""")
+FLAGGED_CODES = _codes("""
+    content_filter content_filtered content_policy_violation contentpolicyviolationerror content_flagged
+    content_blocked image_content_policy_violation responsibleaipolicyviolation moderation_blocked
+    data_inspection_failed datainspectionfailed internalerror.algo.datainspectionfailed prohibited_content
+    sensitive_content sensitivecontentdetected unsafe_content guardrail_intervened cyber_policy_violation
+    safety refusal 1301
+""")
+CREDENTIAL_CODES = _codes("""
+    invalid_api_key invalidapikey api_key_invalid api_key_expired expired_api_key key_expired
+    api_key_service_blocked authentication_error authenticationerror auth_error autherror
+    invalid_authentication_error unauthenticated unauthorized account_deactivated
+""")
+PERMISSION_CODES = _codes("""
+    permission_error permission_denied permissiondeniederror access_denied accessdenied forbidden
+""")
+CREDIT_CODES = _codes("""
+    insufficient_quota insufficient_user_quota insufficient_balance insufficient_credits balance_depleted
+    exceeded_current_quota_error billing_error billing_hard_limit_reached billing_not_active payment_required
+    credit_limit_exceeded creditlimitexceeded arrearage 1113
+""")
+RATE_CODES = _codes("""
+    rate_limit_exceeded ratelimitexceeded rate_limit_error ratelimiterror rate_limit_reached_error
+    ratelimitreached rate_limited ratelimit too_many_requests toomanyrequests resource_exhausted
+    quota_exceeded throttling throttlingexception throttling_error
+    throttling.ratequota throttling.allocationquota engine_overloaded_error
+""")
+MODEL_CODES = _codes("""
+    model_not_found modelnotfound deploymentnotfound invalid_model unknown_model model_not_available
+    model_not_exist model_decommissioned model_not_supported unsupported_model
+""")
+NOT_FOUND_CODES = _codes("not_found_error notfounderror not_found notfound")
+OVERLOADED_CODES = _codes("""
+    overloaded_error overloaded server_overloaded server_is_overloaded slow_down capacity_exceeded
+    unavailable_error unavailable service_unavailable serviceunavailable model_loading
+""")
+TIMEOUT_CODES = _codes("timeout_error deadline_exceeded request_timeout timeout")
+FAILED_CODES = _codes("""
+    server_error api_error internal_error internalservererror internal_server_error internal upstream_error
+    generation incomplete_generation
+""")
+REQUEST_CODES = _codes("""
+    invalid_request_error badrequesterror bad_request badrequest invalid_argument invalid_prompt
+    validationexception validation_error unprocessableentityerror invalidparameter invalid_parameter_error
+    failed_precondition out_of_range previous_response_not_found
+""")
+#: How OpenAI's codes for a request that is wrong begin: ``invalid_image_url``, ``unsupported_parameter``.
+REQUEST_CODE = re.compile(r"(?:invalid|unsupported|unknown|missing|image|empty|failed_to_download)_\w+")
+#: Codes that say what is wrong so exactly that no words are needed, whatever text they quote.
+EXACT_CODE = re.compile(
+    r"(?:invalid_(?:value|type|json|image|url|base64)|missing_|unsupported_|unknown_|integer_|array_|decimal_)\w*"
+)
+
+# ---------------------------------------------------------------- what surrounds the words
+
+#: What is set before a message by those who pass it on: ``Error code: 400 - ``, ``APIError: ``.
+WRAPPERS = re.compile(
+    r"(?:(?:[\w.]*(?:error|exception)(?: code)?(?:: \d{3})?|\d{3}|bad request)\s*[:,-]\s*)+", re.IGNORECASE
+)
+#: A longer quotation is somebody else's text.
+QUOTED = re.compile(r"""(?<!\w)'[^']{20,}'(?!\w)|"[^"]{20,}"|`[^`]{20,}`|“[^”]{20,}”""")
+
+# ---------------------------------------------------------------- phrases
+
+#: Too long, in the middle of a message too. It is looked for where the request is rejected anyway, so that
+#: the text decides at most that other models are asked.
+TOO_LONG = _phrases(
+    r"context (?:length|window|size|limit)",  # vLLM, SGLang, OpenAI, llama.cpp, MiniMax, Mistral, LM Studio
+    r"context_length|max_model_len",
+    r"maximum (?:prompt|model|input) length",  # xAI
+    r"maximum allowed input length",  # Poolside
+    r"(?:prompt|input) (?:is )?too long",  # Anthropic, Bedrock, Ollama
+    r"(?:prompt|messages?) exceeds? (?:the )?max(?:imum)? length",
+    r"input token count|input tokens? exceed",  # Gemini
+    r"too many (?:input )?tokens|token limit exceeded",
+    r"exceeded model token limit",  # Moonshot
+    r"number of (?:input )?tokens|tokens in (?:the )?request more than max",
+    r"reduce the length of",  # Groq, vLLM
+    r"`inputs` tokens \+|`inputs` must have less than",  # TGI, TEI
+    r"range of input length",  # Alibaba
+    r"too large for model",  # Mistral
+    r"exceeds the (?:model's )?(?:maximum|max input) (?:number of tokens|limit)",
+    r"(?:prompt|input|token) (?:token )?count of \d+ exceeds",  # GitHub
+    r"requested tokens? .{0,40}exceed",  # llama-cpp-python
+    r"request too large for",  # OpenAI, Groq: beyond the tokens of a minute
+    r"上下文长度|超过最大长度",
+)
+#: Too long, as the beginning of a message: these count where nothing else speaks against a failure.
+BEGINS_TOO_LONG = _phrases(
+    r"(?:this|the) (?:model|endpoint)(?:'s)? max(?:imum)? (?:context|prompt) length",
+    r"(?:the )?(?:prompt|input) (?:is )?too long",
+    r"(?:the )?prompt \(length \d|prompt (?:contains|tokens) \(?\d+",
+    r"(?:the )?input \(\d+ tokens\) is longer than",
+    r"(?:the )?input (?:token count|length|tokens?)\b.{0,40}exceed",
+    r"your (?:input|request|prompt) exceed(?:s|ed) (?:the |model )?(?:context|token)",
+    r"(?:the )?request(?: \(\d+ tokens\))? exceeds the available context",
+    r"(?:the )?requested tokens? .{0,40}exceed",
+    r"(?:the )?context size has been exceeded|context length exceeded",
+    r"input validation error: `inputs`",
+    r"(?:the )?number of tokens .{0,60}exceed",
+)
+TOO_LARGE_FOR_LIMIT = _phrases(r"request too large for\b")
+FLAGGED = _phrases(
+    r"(?:input|prompt|request|content|message)s? (?:was|were|has been|is) (?:flagged|blocked)",
+    r"flagged (?:as|for|by)|requires moderation",  # OpenRouter
+    r"content management policy",  # Azure
+    r"violat\w+ .{0,30}(?:usage|content|safety|use) polic",  # OpenAI
+    r"safety (?:system|filter)|content (?:filter|policy)",
+    r"inappropriate content",  # Alibaba
+    r"blocked by .{0,30}(?:guardrail|moderation|polic)",
+)
+CREDENTIAL = _phrases(
+    r"api key (?:not valid|not found|expired|is invalid)",  # Gemini
+    r"(?:incorrect|invalid|missing|expired) (?:api|authorization) ?key",
+    r"no auth credentials found|no api key|your api key",
+)
+CREDIT = _phrases(
+    r"your credit balance is too low",  # Anthropic
+    r"you have reached your specified (?:api |workspace )?",
+    r"insufficient (?:account )?(?:balance|credits?|funds)",  # DeepSeek, OpenRouter
+    r"you have insufficient|you (?:have )?run out of credits",
+    r"access denied, please make sure your account is in good standing",  # Alibaba
+    r"your account .{0,80}(?:is suspended|insufficient)",  # Moonshot
+    r"账户?余额不足|余额不足",
+)
+#: Too dear, because of what this request asks for. OpenRouter.
+UNAFFORDABLE = _phrases(r"fewer max_tokens", r"can only afford", r"tokens limit exceeded: \d")
+#: Where Alibaba explains its 429 ``insufficient_quota``: it means the tokens of this minute.
+A_MINUTES_QUOTA = "error-code#token-limit"
+RATE = _phrases(r"rate limit|too many requests|you are being rate.limited")
+MODEL = _phrases(
+    r"\bmodels?\b.{0,200}(?:not found|not exist|doesn't exist|is not (?:a valid|supported|available))",
+    r"\bmodels?\b.{0,200}has been (?:deprecated|decommissioned|removed|retired)",
+    r"\bmodels?\b.{0,200}no longer (?:available|supported)",
+    r"\S{1,200} is not a valid model|unknown model|no such model|invalid model|could not find .{0,12}model",
+    r"model:\s",  # Anthropic
+    r"not found for (?:api|account)",  # Gemini, Nvidia
+    r"no endpoints found",  # OpenRouter
+    r"deployment for this resource does not exist",  # Azure
+    r"no available channel|no healthy deployment",  # new-api, LiteLLM
+)
+#: The whole message of a server that has nothing at the address.
+NO_PAGE = _phrases(
+    r"(?:error[: ]*)?(?:404)?[\s:-]*(?:the )?(?:requested )?(?:page|file|resource|url|path|route|endpoint)?"
+    r"[\s:-]*(?:was )?not found(?: on this server)?[.!]?",
+    r"404 page not found",  # Go
+    r"(?:invalid url|cannot post|unknown request url|unrecognized request url|no static resource).{0,200}",
+    r"no route matched.{0,100}",  # Kong
+    r"unexpected endpoint or method.{0,200}",  # LM Studio
+)
+NEEDS_TLS = _phrases(
+    r"plain http request was sent to https port",  # nginx
+    r"client sent an http request to an https server",  # Go
+    r"speaking plain http to an ssl-enabled",  # Apache
+    r"combination of host and port requires tls",  # Tomcat
+    r"http request (?:was )?sent to (?:an )?https",
+)
+OVERLOADED = _phrases(r"loading|overloaded|at capacity|warming up|no (?:workers|backends?) available")

@@ -1,0 +1,162 @@
+"""The pause that an upstream asks for before the next try: in its headers, in its error, in its words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+#: The longest pause an upstream may ask for, seconds. Beyond it the word is not believable.
+MAX_RETRY_AFTER = 24 * 3600.0
+#: A number above this is a moment (seconds since the epoch), not a length.
+_A_MOMENT = 1e9
+
+#: Headers that say when a limit is replenished, and which one says how much of it is left.
+_RESETS = (
+    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests"),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens"),
+    ("anthropic-ratelimit-requests-reset", "anthropic-ratelimit-requests-remaining"),
+    ("anthropic-ratelimit-tokens-reset", "anthropic-ratelimit-tokens-remaining"),
+    ("anthropic-ratelimit-input-tokens-reset", "anthropic-ratelimit-input-tokens-remaining"),
+    ("anthropic-ratelimit-output-tokens-reset", "anthropic-ratelimit-output-tokens-remaining"),
+    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+    ("ratelimit-reset", "ratelimit-remaining"),
+    ("x-ratelimit-reset-after", "x-ratelimit-remaining"),
+)
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_PART = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
+_DURATION = re.compile(rf"(?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}\s*){{1,5}}", re.IGNORECASE)
+_IN_WORDS = re.compile(
+    r"(?:try again|retry|retry-after|wait|reset(?:s|ting)?)\s*(?:in|after|at least|for|:)?\s*"
+    rf"((?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}(?![a-z])\s*){{1,5}})",
+    re.IGNORECASE,
+)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The pause that the headers ask for, seconds; ``None`` when they ask for none.
+
+    ``retry-after-ms`` is OpenAI's; ``Retry-After`` is RFC 9110's, seconds or a date.
+
+    :param now: seconds since the epoch.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            wait = float(headers[name]) / unit
+        except (KeyError, ValueError):
+            continue
+        return _bounded(wait)
+    try:
+        date = parsedate_to_datetime(headers["retry-after"])
+        return _bounded(max(0.0, date.timestamp() - now))
+    except (KeyError, ValueError, OverflowError):
+        return _bounded(duration(headers.get("retry-after", "")))
+
+
+def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
+    """When the limits that are used up are replenished, in seconds from ``now``.
+
+    A limit with something left counts only when no limit is reported as used up.
+    """
+    used_up: list[float] = []
+    others: list[float] = []
+    for name, left in _RESETS:
+        wait = _until(headers.get(name), now)
+        if wait is not None:
+            (used_up if headers.get(left, "").strip() in ("0", "0.0") else others).append(wait)
+    return max(used_up) if used_up else min(others, default=None)
+
+
+def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
+    """The pause that an error object asks for: Google's ``RetryInfo``, OpenRouter's headers, plain fields."""
+    for detail in _objects(error.get("details")):
+        if (wait := _length(detail.get("retryDelay"))) is not None:
+            return wait
+    for name in ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time"):
+        if (wait := _length(error.get(name))) is not None:
+            return wait
+    if (wait := _length(error.get("retry_after_ms"))) is not None:
+        return wait / 1000.0
+    metadata = error.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return None
+    if (wait := _length(metadata.get("retry_after_seconds"))) is not None:
+        return wait
+    headers = metadata.get("headers")
+    if not isinstance(headers, Mapping):
+        return None
+    plain = {str(name).lower(): str(value) for name, value in headers.items()}
+    wait = retry_after(plain, now)
+    return limit_reset(plain, now) if wait is None else wait
+
+
+def pause_in_words(words: str) -> float | None:
+    """The pause in "Please try again in 1m30s". The last one counts: it stands behind whatever is quoted."""
+    found = _IN_WORDS.findall(words)
+    return duration(found[-1][0]) if found else None
+
+
+def duration(text: str) -> float | None:
+    """``1m30s``, ``6ms``, ``39.5s``, ``7 seconds``: its seconds; ``None`` for anything else."""
+    text = text.strip()
+    if not _DURATION.fullmatch(text):
+        return None
+    return _bounded(sum(float(number) * _seconds(unit) for number, unit in _PART.findall(text)))
+
+
+def _seconds(unit: str) -> float:
+    unit = unit.lower()
+    return _UNITS["ms"] if unit.startswith(("ms", "milli")) else _UNITS[unit[0]]
+
+
+def _length(value: object) -> float | None:
+    """A number of seconds, a duration, or Google's ``{"seconds": 39, "nanos": 5}``."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return _bounded(float(value))
+    if isinstance(value, Mapping):
+        seconds = value.get("seconds")
+        return _length(seconds)
+    if not isinstance(value, str):
+        return None
+    try:
+        return _bounded(float(value))
+    except ValueError:
+        return duration(value)
+
+
+def _until(value: str | None, now: float) -> float | None:
+    """A header's duration, number of seconds, moment (seconds or milliseconds), or RFC 3339 time."""
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return _until_time(value, now)
+    if number > _A_MOMENT * 1000:
+        number /= 1000.0
+    return _bounded(max(0.0, number - now) if number > _A_MOMENT else number)
+
+
+def _until_time(value: str, now: float) -> float | None:
+    wait = duration(value)
+    if wait is not None:
+        return wait
+    try:
+        time = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return _bounded(max(0.0, time.replace(tzinfo=time.tzinfo or UTC).timestamp() - now))
+
+
+def _bounded(wait: float | None) -> float | None:
+    return min(wait, MAX_RETRY_AFTER) if wait is not None and math.isfinite(wait) and wait >= 0 else None
+
+
+def _objects(value: object) -> Iterable[Mapping[str, object]]:
+    return [one for one in value[:32] if isinstance(one, Mapping)] if isinstance(value, list) else []
