@@ -11,7 +11,7 @@ from ..errors import UpstreamError, UpstreamMalformed
 from ..reply import Reply
 from .exchange import Exchange
 from .http import Http, ResponseSource
-from .status import MAX_ERROR_BODY, error_for
+from .status import MAX_ERROR_BODY, error_for, page_error
 from .transcripts import transcript_for
 from .usage import asking_for_usage
 
@@ -83,6 +83,8 @@ class OpenAIUpstream:
         if encoding.lower() != "identity":
             raise self._malformed("an encoded body although none was asked for")
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "text/html" and (page := page_error(200, self._error_body(source), self.name)):
+            raise page
         if call.stream and kind != "text/event-stream":
             raise self._malformed("no event stream although one was asked for")
         if not call.stream and kind == "text/event-stream":
