@@ -45,6 +45,12 @@ def _handed_over() -> list[str]:
 for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_gateway"]:
     del sys.modules[_name]
 
+# What the server itself logs waits for no reader either. gunicorn's logger is made after this.
+# And the master itself is ours: see master.py.
+from flask_gateway import log_output, master  # noqa: E402
+
+log_output.install()
+
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
 
 # The cores that we may use.
@@ -101,9 +107,35 @@ loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
 # What the figures of one worker take at first, bytes: see observers/metric_files.py.
 METRICS_ROOM = 3 << 16
 
+#: What gunicorn's command line and ``GUNICORN_CMD_ARGS`` may ask for and the gateway does not do, by the
+#: name and the value of the setting, and why.
+_NOT_OFFERED = {
+    "preload_app": (False, "--preload", "each worker opens its own sockets, locks and threads"),
+    "max_requests": (0, "--max-requests", "a worker that is recycled takes its streams with it"),
+    "accesslog": (
+        None,
+        "--access-logfile",
+        "the gateway writes a line of its own per request, on standard error",
+    ),
+    "statsd_host": (None, "--statsd-host", "the figures are at GET /metrics"),
+}
+
+
+def nworkers_changed(server, new, old):
+    """Called first when all settings are known and nothing is loaded yet: refuse what would be ignored."""
+    for name, (value, option, why) in _NOT_OFFERED.items():
+        if old is None and getattr(server.cfg, name) != value:
+            print(f"flask-gateway: {option} is not offered: {why}. Leave it out.", file=sys.stderr)
+            sys.exit(78)  # EX_CONFIG of sysexits.h
+
+
+def on_reload(server):
+    server.__class__ = master.Master  # the new code's
+
 
 def on_starting(server):
     """Refuse to start on settings that are wrong, with the one line that says which and why."""
+    server.__class__ = master.Master
     command = [sys.executable, "-m", "flask_gateway", "check", "--quiet"]
     command += ["--workers", str(server.cfg.workers), "--bind", *(_handed_over() or server.cfg.bind)]
     refused = subprocess.run(command, check=False).returncode
@@ -194,6 +226,7 @@ def pre_fork(server, worker):
     taken = {getattr(other, "slot", None) for other in server.WORKERS.values()}
     worker.slot = next(slot for slot in itertools.count() if slot not in taken)
     worker.core = _core_for(server)
+    worker.born = worker.tmp.last_update()  # a heartbeat will change it
     _forget(server, worker)
 
 

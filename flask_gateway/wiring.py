@@ -24,6 +24,7 @@ from .guards.limiter import Limiter
 from .guards.slots import Slots
 from .guards.strikes import Strikes
 from .guards.underway import UnderWay, UpstreamShare
+from .log_output import STDERR
 from .observers.families import families
 from .observers.log import log_to
 from .observers.metrics import Metrics
@@ -83,7 +84,8 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
     store = store or open_store(settings.state, settings.machines)
-    shed = Metrics(families(), (), ()).shed
+    metrics = Metrics(families(), (), ())
+    STDERR.on_drop, shed = metrics.log_dropped, metrics.shed
     underway, body_memory = UnderWay(settings.max_streams, shed=shed), BodyMemory(shed)
     return _build(settings, _Lasting(store, Slots(store), underway, body_memory, _http(settings)))
 

@@ -21,7 +21,11 @@ FLOORS = {
     "__main__": 6,
     "web": 6,
     "worker": 6,
+<<<<<<< HEAD
     "heartbeat": 6,
+=======
+    "master": 6,
+>>>>>>> f2a9b70 (Log lines wait for no reader; the master keeps serving through failed forks and starts, reloads and frozen machines)
     "quiet": 6,
     "connection": 6,
     "threads": 6,
@@ -57,6 +61,7 @@ FLOORS = {
     "settings": 0,
     "reply": 0,
     "sockets": 0,
+    "log_output": 0,
 }
 
 #: Who outside may be imported where; the standard library may be everywhere.

@@ -135,6 +135,8 @@ class Families:
         )
         for reason in ("away", "busy", "full"):
             self.fallbacks(reason)
+        self.log_dropped = self._counter("log_lines_dropped", "Lines of the log that could not be written.")
+        self.log_dropped()
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
         self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
         self.streams_live = self._gauge("streams_live", "Streams under way now.")

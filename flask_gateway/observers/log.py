@@ -1,19 +1,26 @@
 """One line per request on standard error: JSON for machines, text for people.
 
 Never a key, and a prompt only where the record has one (``GATEWAY_LOG_PROMPTS``). What each field means
-is in docs/observability.md.
+is in docs/observability.md. A line is at most ``log_output.LONGEST`` bytes long, so that the lines of several
+workers do not mix in a pipe: the longest of what a caller chose is cut until it fits.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TextIO
 
 import msgspec
 
+from ..log_output import LONGEST, STDERR, is_plain
 from ..record import Observer, Record
+
+#: What may be long, because a caller chose it.
+_CHOSEN = ("model", "path", "served", "attempts", "prompt")
+_CUT = "..."
 
 
 def log_to(form: str, stream: TextIO | None = None) -> Observer:
@@ -22,11 +29,16 @@ def log_to(form: str, stream: TextIO | None = None) -> Observer:
     :param form: ``json`` or ``text``.
     :param stream: where to; standard error, looked up at each line, unless given.
     """
-    line = _json if form == "json" else _text
+    render = _json if form == "json" else _text
 
     def observe(record: Record) -> None:
+        now = time.time()
+        line = _fitted(_line(record, _timestamp(now)), render)
+        if stream is None and is_plain():
+            STDERR.write(line)
+            return
         out = stream or sys.stderr
-        out.write(line(record, time.time()))  # in one write, lest two workers' lines mix
+        out.write(line.decode())
         out.flush()
 
     return observe
@@ -91,15 +103,43 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
 
 
-def _json(record: Record, now: float) -> str:
-    return msgspec.json.encode(_line(record, _timestamp(now))).decode() + "\n"
+def _fitted(line: _Line, render: Callable[[_Line], bytes]) -> bytes:
+    data = render(line)
+    while len(data) > LONGEST:
+        longest = max(_CHOSEN, key=lambda name: len(getattr(line, name) or ""))
+        text = (getattr(line, longest) or "").removesuffix(_CUT)
+        if not text:
+            return data
+        setattr(line, longest, text[: len(text) * LONGEST // (len(data) + 10)] + _CUT)
+        data = render(line)
+    return data
 
 
-def _text(record: Record, now: float) -> str:
+def _json(line: _Line) -> bytes:
+    data = msgspec.json.encode(line)
+    if not data.isascii() or b"\x7f" in data:
+        data = _escaped(data.decode()).encode()
+    return data + b"\n"
+
+
+def _escaped(text: str) -> str:
+    """JSON with escapes for the characters that steer a terminal or hide: C1, DEL, bidi, zero width."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def _text(line: _Line) -> bytes:
     # A caller chooses its path and model: repr keeps what it chose on this line.
-    fields = msgspec.to_builtins(_line(record, ""))
+    fields = msgspec.to_builtins(line)
+    when = fields.pop("time")
     named = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
-    return f"{_timestamp(now)} {named}\n"
+    return f"{when} {named}\n".encode()
 
 
 def _shown(value: object) -> str:

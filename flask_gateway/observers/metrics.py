@@ -55,6 +55,10 @@ class Metrics:
         """Settings were read anew: ``success`` or ``failure``."""
         self.families.reloads(result).inc()
 
+    def log_dropped(self, lines: int) -> None:
+        """Lines of the log were dropped, because nothing read it."""
+        self.families.log_dropped().inc(lines)
+
     def threads(self, busy: int, limit: int) -> None:
         """Of this worker, now."""
         self.families.threads_busy.set(busy)

@@ -173,10 +173,18 @@ class Gateway:
         pid = self._process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    @property
+    def pid(self) -> int:
+        """The process id of the master."""
+        return self._process.pid
+
+    def hang_up(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
+
     def reload(self) -> None:
         """Have all workers replaced, and wait until they are."""
         old = set(self.workers)
-        self._process.send_signal(signal.SIGHUP)
+        self.hang_up()
         assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
 
     def terminate(self) -> None:

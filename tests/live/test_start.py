@@ -65,6 +65,17 @@ def test_a_bind_on_the_command_line_counts_too() -> None:
     assert "GATEWAY_BIND='0.0.0.0:8000'" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--preload", "--max-requests=100", "--access-logfile=-", "--statsd-host=localhost:8125"],
+)
+def test_what_would_be_ignored_is_refused(option: str) -> None:
+    ended = start(option)
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"flask-gateway: {option.partition('=')[0]} is not offered: ")
+
+
 def test_a_secret_is_not_shown() -> None:
     ended = start(GATEWAY_UPSTREAMS="a=http://user:planted-secret@host", GATEWAY_API_KEYS="planted key")
     assert ended.returncode == 78

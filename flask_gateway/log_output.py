@@ -1,0 +1,253 @@
+"""Writes the lines of the log to standard error without ever waiting for its reader.
+
+A pipe that is not read, a stopped terminal or a disk that hangs would otherwise stop each thread that logs,
+and with it calls, settling and the stop of the process. A line is written at once where the descriptor takes
+it. Else it waits in a bounded queue for a thread of its own, and is dropped and counted when that is full.
+
+Standard error is shared with other processes, so ``O_NONBLOCK`` is never set on it: a pipe, a terminal or a
+device is opened again, through ``/proc``, and only our own description of it does not block. On a socket
+(journald's) a flag of the system call does the same, and on a regular file another one, where its file
+system knows it. Where none of that works, only the thread writes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from select import POLLOUT, poll
+from typing import TextIO
+
+#: The longest line, bytes. What is not longer than PIPE_BUF (4096 on Linux) a pipe takes whole or not at all,
+#: so that the lines of several processes do not mix.
+LONGEST = 4000
+#: So much may wait to be written, bytes.
+MOST_WAITING = 1 << 20
+#: How long the end of a process waits for what has not been written, seconds.
+LAST_WAIT = 0.5
+#: How soon the thread tries again where it cannot learn when there is room, seconds.
+_AGAIN = 0.05
+_CUT = b"...\n"
+
+#: Writes bytes and returns how many of them; raises ``BlockingIOError`` rather than wait.
+Send = Callable[[bytes], int]
+
+
+class LineWriter:
+    """Writes to one descriptor. Any thread may call it, and so may a process forked from its maker."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        #: Called with the number of lines that were just dropped.
+        self.on_drop: Callable[[int], None] = lambda lines: None
+        self._pid = os.getpid()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._untold = 0
+        self._room = threading.Condition()  # reentrant: a signal's handler may log, too
+        self._thread: threading.Thread | None = None
+        self._send: Send | None = None
+        self._of: tuple[int, int] | None = None
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Look at what the descriptor leads to now: another file, after a rotation of logs."""
+        try:
+            found = os.fstat(self._descriptor)
+        except OSError:  # there is no standard error
+            return
+        if (found.st_dev, found.st_ino) != self._of:
+            self._of = found.st_dev, found.st_ino
+            self._send = _nonblocking(self._descriptor, found.st_mode)
+
+    def write(self, lines: bytes) -> None:
+        """Write one or more whole lines, each at once, later or never."""
+        if len(lines) <= LONGEST:
+            self._write(lines)
+            return
+        for piece in _pieces(lines):
+            self._write(piece)
+
+    def flush(self, seconds: float = LAST_WAIT) -> None:
+        """Wait so long at most until all is written."""
+        if self._pid == os.getpid():
+            with self._room:
+                self._room.wait_for(lambda: not self._waiting, seconds)
+
+    def _write(self, piece: bytes) -> None:
+        if self._pid != os.getpid():
+            self._forked()
+        if not self._waiting and self._send is not None:
+            try:
+                piece = piece[self._send(piece) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if not self._is_unknown(error):
+                    self._drop(piece)
+                    return
+            if not piece:
+                return
+        self._enqueue(piece)
+
+    def _is_unknown(self, error: OSError) -> bool:
+        """Whether the file system does not know of writes that do not wait. Then the thread writes."""
+        if error.errno in (95, 22) and self._send is not None:  # EOPNOTSUPP, EINVAL
+            self._send = None
+            return True
+        return False
+
+    def _forked(self) -> None:
+        """Forget what the parent process has yet to write, and its thread, which we do not have."""
+        self._pid = os.getpid()
+        self._waiting, self._size, self._untold = deque(), 0, 0
+        self._room = threading.Condition()
+        self._thread = None
+
+    def _enqueue(self, piece: bytes) -> None:
+        with self._room:
+            fits = self._size + len(piece) <= MOST_WAITING
+            if fits:
+                self._waiting.append(piece)
+                self._size += len(piece)
+                self._room.notify_all()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # no thread can be had now; the next line tries again
+                    self._thread = None
+        if not fits:
+            self._drop(piece)
+
+    def _drop(self, piece: bytes) -> None:
+        lines = piece.count(b"\n")
+        self._untold += lines
+        with suppress(Exception):  # of a counter
+            self.on_drop(lines)
+
+    # ---------------------------------------------------------------- on the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._room:
+                self._room.wait_for(lambda: self._waiting)
+                piece = self._waiting[0]
+            rest = self._write_waiting(piece)
+            with self._room:
+                if rest:
+                    self._waiting[0] = rest
+                else:
+                    self._waiting.popleft()
+                self._size += len(rest) - len(piece)
+                if not self._waiting and self._untold:
+                    self._waiting.append(self._told())
+                    self._size += len(self._waiting[0])
+                self._room.notify_all()
+
+    def _told(self) -> bytes:
+        lost, self._untold = self._untold, 0
+        text = (
+            f"flask-gateway: warning: {lost} lines of the log were dropped (pid {self._pid}): nothing read it"
+        )
+        return text.encode() + b"\n"
+
+    def _write_waiting(self, piece: bytes) -> bytes:
+        """Wait for room and write. Returns what is left of the piece."""
+        try:
+            if self._send is None:
+                return piece[os.write(self._descriptor, piece) :]
+            writable = poll()
+            writable.register(self._descriptor, POLLOUT)
+            writable.poll(1000)
+            return piece[self._send(piece) :]
+        except BlockingIOError:
+            if self._of is not None and self._is_regular():
+                return piece[os.write(self._descriptor, piece) :]
+            time.sleep(_AGAIN)
+            return piece
+        except OSError as error:
+            if self._is_unknown(error):
+                return piece
+            self._drop(piece)
+            return b""
+
+    def _is_regular(self) -> bool:
+        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+
+def _nonblocking(descriptor: int, mode: int) -> Send | None:
+    """A way to write there that does not wait and changes nothing for others; ``None`` if there is none."""
+    if stat.S_ISSOCK(mode):
+        sock = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    if stat.S_ISREG(mode):
+        nowait = getattr(os, "RWF_NOWAIT", None)
+        return None if nowait is None else lambda data: os.pwritev(descriptor, [data], -1, nowait)
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    return lambda data: os.write(own, data)
+
+
+def _pieces(lines: bytes) -> list[bytes]:
+    """The same lines in as few pieces as a pipe takes whole; a line that is longer is cut."""
+    pieces = [b""]
+    for line in lines.splitlines(keepends=True):
+        if len(line) > LONGEST:
+            line = line[: LONGEST - len(_CUT)] + _CUT
+        if len(pieces[-1]) + len(line) > LONGEST:
+            pieces.append(b"")
+        pieces[-1] += line
+    return [piece for piece in pieces if piece]
+
+
+class _Stream(io.RawIOBase):
+    """What ``sys.stderr`` writes to once it is replaced."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+    def write(self, data: object) -> int:
+        lines = bytes(data)  # type: ignore[call-overload]
+        self._writer.write(lines)
+        return len(lines)
+
+
+#: This process's standard error.
+STDERR = LineWriter(2)
+_installed: TextIO | None = None
+
+
+def install() -> None:
+    """Have all that this process, and those forked from it, print to ``sys.stderr`` written this way."""
+    global _installed
+    sys.stderr.flush()
+    raw = _Stream(STDERR)
+    sys.stderr = _installed = io.TextIOWrapper(
+        raw,  # type: ignore[type-var]  # it need not buffer
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+    atexit.register(STDERR.flush)
+
+
+def is_plain() -> bool:
+    """Whether ``sys.stderr`` is standard error, and nobody has put something else in its place."""
+    return sys.stderr is _installed or sys.stderr is sys.__stderr__
