@@ -264,9 +264,11 @@ def on_exit(server):
 
 def post_fork(server, worker):
     """In the new worker, which alone imports the gateway."""
+    master.take_signals(server)
     if worker.core is not None:
-        with contextlib.suppress(OSError):  # it is but a matter of speed
-            os.sched_setaffinity(0, {worker.core})
+        for thread in os.listdir("/proc/self/task"):  # there may be one that writes the log
+            with contextlib.suppress(OSError):  # it is but a matter of speed
+                os.sched_setaffinity(int(thread), {worker.core})
     from flask_gateway.quiet import unquoted
 
     worker.log.error_log.addFilter(unquoted)

@@ -6,8 +6,8 @@ it. Else it waits in a bounded queue for a thread of its own, and is dropped and
 
 Standard error is shared with other processes, so ``O_NONBLOCK`` is never set on it: a pipe, a terminal or a
 device is opened again, through ``/proc``, and only our own description of it does not block. On a socket
-(journald's) a flag of the system call does the same, and on a regular file another one, where its file
-system knows it. Where none of that works, only the thread writes.
+(journald's) a flag of the system call does the same. A regular file takes a line at once, unless its
+disk hangs: then those who wait for it are the last to. Where none of that works, only the thread writes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ MOST_WAITING = 1 << 20
 LAST_WAIT = 0.5
 #: How soon the thread tries again where it cannot learn when there is room, seconds.
 _AGAIN = 0.05
+#: A disk that has kept a line waiting for so long hangs, seconds.
+_SLOW = 0.1
 _CUT = b"...\n"
 
 #: Writes bytes and returns how many of them; raises ``BlockingIOError`` rather than wait.
@@ -90,20 +92,12 @@ class LineWriter:
                 piece = piece[self._send(piece) :]
             except BlockingIOError:
                 pass
-            except OSError as error:
-                if not self._is_unknown(error):
-                    self._drop(piece)
-                    return
+            except OSError:
+                self._drop(piece)
+                return
             if not piece:
                 return
         self._enqueue(piece)
-
-    def _is_unknown(self, error: OSError) -> bool:
-        """Whether the file system does not know of writes that do not wait. Then the thread writes."""
-        if error.errno in (95, 22) and self._send is not None:  # EOPNOTSUPP, EINVAL
-            self._send = None
-            return True
-        return False
 
     def _forked(self) -> None:
         """Forget what the parent process has yet to write, and its thread, which we do not have."""
@@ -163,25 +157,36 @@ class LineWriter:
     def _write_waiting(self, piece: bytes) -> bytes:
         """Wait for room and write. Returns what is left of the piece."""
         try:
-            if self._send is None:
+            if self._send is None or isinstance(self._send, _File):
                 return piece[os.write(self._descriptor, piece) :]
             writable = poll()
             writable.register(self._descriptor, POLLOUT)
             writable.poll(1000)
             return piece[self._send(piece) :]
         except BlockingIOError:
-            if self._of is not None and self._is_regular():
-                return piece[os.write(self._descriptor, piece) :]
             time.sleep(_AGAIN)
             return piece
-        except OSError as error:
-            if self._is_unknown(error):
-                return piece
+        except OSError:
             self._drop(piece)
             return b""
 
-    def _is_regular(self) -> bool:
-        return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+class _File:
+    """Writes to a regular file. Refuses to while another thread has waited for the disk for too long."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._began = 0.0
+
+    def __call__(self, data: bytes) -> int:
+        now = time.monotonic()
+        if self._began and now - self._began > _SLOW:
+            raise BlockingIOError
+        self._began = now
+        try:
+            return os.write(self._descriptor, data)
+        finally:
+            self._began = 0.0
 
 
 def _nonblocking(descriptor: int, mode: int) -> Send | None:
@@ -190,8 +195,7 @@ def _nonblocking(descriptor: int, mode: int) -> Send | None:
         sock = socket.socket(fileno=os.dup(descriptor))
         return lambda data: sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     if stat.S_ISREG(mode):
-        nowait = getattr(os, "RWF_NOWAIT", None)
-        return None if nowait is None else lambda data: os.pwritev(descriptor, [data], -1, nowait)
+        return _File(descriptor)
     try:
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

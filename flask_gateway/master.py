@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -34,6 +35,7 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
     _reload_wanted = False
     _reloaded_at = 0.0
     _has_served = False
+    _is_stopping = False
     _pause = FIRST_PAUSE
     _retry_at = 0.0
     _looked_at: float | None = None
@@ -52,6 +54,8 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
             return None
 
     def _postpone(self, what: str) -> None:
+        if self._is_stopping:
+            return
         self._retry_at = time.monotonic() + self._pause
         serving = sum(map(_is_ready, self.WORKERS.values()))
         self.log.error("%s. %d workers serve. Trying again in %.0f s.", what, serving, self._pause)
@@ -65,7 +69,7 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
             try:
                 super().reap_workers()
             except HaltServer as failure:
-                if not (self._has_served or started):
+                if not (self._has_served or started or self._is_stopping):
                     raise
                 for pid in before.keys() - self.WORKERS.keys():
                     before[pid].tmp.close()
@@ -75,6 +79,10 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
                 if any(not _is_ending(before[pid]) for pid in before.keys() - self.WORKERS.keys() - started):
                     self._postpone("A worker ended before it had begun to serve")
                 return
+
+    def stop(self, graceful: bool = True) -> None:
+        self._is_stopping = True
+        super().stop(graceful)
 
     def manage_workers(self) -> None:
         """Start those that are missing. End those that are not needed any more, one generation at a time."""
@@ -170,6 +178,17 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         if self.cfg.pidfile is not None:
             self.pidfile = Pidfile(self.cfg.pidfile)
             self.pidfile.create(self.pid)
+
+
+def take_signals(server: arbiter.Arbiter) -> None:
+    """To be called in a new worker: a request to end counts, also one that came just after the fork. gunicorn
+    has the child keep the master's handlers until it has some of its own, and so lose the signal."""
+    ending = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    for number in ending:
+        signal.signal(number, signal.SIG_DFL)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get_nowait() in ending:
+            sys.exit(0)
 
 
 def _is_ready(worker: Any) -> bool:

@@ -21,11 +21,8 @@ FLOORS = {
     "__main__": 6,
     "web": 6,
     "worker": 6,
-<<<<<<< HEAD
     "heartbeat": 6,
-=======
     "master": 6,
->>>>>>> f2a9b70 (Log lines wait for no reader; the master keeps serving through failed forks and starts, reloads and frozen machines)
     "quiet": 6,
     "connection": 6,
     "threads": 6,

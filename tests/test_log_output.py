@@ -104,6 +104,28 @@ def test_a_file_gets_every_line(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == LINE * 1000
 
 
+def test_a_disk_that_hangs_holds_a_few_for_a_moment_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, hangs, held = os.write, threading.Event(), [0]
+
+    def hanging(descriptor: int, data: bytes) -> int:
+        held[0] += 1
+        hangs.wait(30)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", hanging)
+    with (tmp_path / "log").open("wb") as file:
+        writer = LineWriter(file.fileno())
+        threading.Thread(target=writer.write, args=(LINE,)).start()
+        time.sleep(0.2)
+        assert in_a_thread(lambda: fill(writer, 100))
+        assert held[0] <= 2  # the first, and the writer's own thread
+        hangs.set()
+        writer.flush(10)
+    assert (tmp_path / "log").read_bytes() == LINE * 101
+
+
 def test_a_full_disk_costs_lines_and_nothing_else() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     writer, lost = LineWriter(descriptor), [0]

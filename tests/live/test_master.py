@@ -138,3 +138,11 @@ def test_time_that_nobody_had_is_not_held_against_a_worker(start_gateway: StartG
         assert stream.result()[-1] == "[DONE]"
     assert told(gateway, "stood still")
     assert gateway.workers == old
+
+
+def test_the_end_waits_for_no_worker_that_is_just_starting(start_gateway: StartGateway, site: Path) -> None:
+    gateway = start_gateway(PYTHONPATH=str(site), GATEWAY_GRACEFUL_SECONDS="30")
+    (site / "slow-start").touch()
+    gateway.hang_up()
+    assert until(lambda: len(gateway.workers) == 4)
+    gateway.stop()  # within 20 s
