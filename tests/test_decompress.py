@@ -119,6 +119,21 @@ def test_codings_inside_each_other_are_taken_off_in_reverse():
         unpacked("gzip, zstd", zstd.compress(gzip.compress(b"", 0) * 50000), 65536)
 
 
+def test_what_is_in_memory_is_told_while_it_grows():
+    told: list[int] = []
+    packed = gzip.compress(bytes(LIMIT))
+    decompress(packed, ("gzip",), LIMIT, told.append)
+    assert told == [*sorted(told[:-1]), LIMIT]
+    assert max(told) == len(packed) + LIMIT
+    assert len(told) >= LIMIT / OUTPUT_STEP
+
+    def refuse(size: int) -> None:
+        raise MemoryError(size)
+
+    with pytest.raises(MemoryError):
+        decompress(packed, ("gzip",), LIMIT, refuse)
+
+
 def test_a_zstd_window_is_bounded():
     packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
     body = packer.compress(bytes(1000), zstd.ZstdCompressor.FLUSH_BLOCK) + packer.flush()

@@ -104,7 +104,7 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
         raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
-    return decompress(body, codings, limit) if codings else body
+    return decompress(body, codings, limit, hold) if codings else body
 
 
 def _too_large(limit: int) -> BodyTooLarge:

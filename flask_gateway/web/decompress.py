@@ -168,10 +168,13 @@ def read_codings(content_encoding: str | None) -> tuple[str, ...]:
     return codings
 
 
-def decompress(body: bytes, codings: tuple[str, ...], limit: int) -> bytes:
+def decompress(
+    body: bytes, codings: tuple[str, ...], limit: int, hold: Callable[[int], None] = lambda size: None
+) -> bytes:
     """The body without its codings.
 
     :param codings: as :func:`read_codings` gives them. :param limit: the most bytes it may unpack to.
+    :param hold: told how many bytes are in memory by now; what it raises ends the unpacking.
     :raises BodyTooLarge: it unpacks to more. :raises InvalidCompression: it is broken.
     :raises UnsupportedMediaType: the library for a coding is not installed.
     """
@@ -182,7 +185,9 @@ def decompress(body: bytes, codings: tuple[str, ...], limit: int) -> bytes:
     # Its value is the buffer itself: no second copy.
     unpacked = BytesIO()
     for piece in pieces:
+        hold(len(body) + unpacked.tell() + len(piece))
         unpacked.write(piece)
+    hold(unpacked.tell())
     return unpacked.getvalue()
 
 
