@@ -131,6 +131,9 @@ def _date(second: int) -> str:
     return str(util.http_date(second))
 
 
+UPGRADE_REQUIRED = 426
+
+
 class Response(wsgi.Response):  # type: ignore[misc]
     """The head leaves together with what follows it."""
 
@@ -151,7 +154,8 @@ class Response(wsgi.Response):  # type: ignore[misc]
                 _good.add(name)
 
     def default_headers(self) -> list[str]:
-        """As gunicorn's, but for whom there is no other protocol, and no upgrade."""
+        """As gunicorn's, without upgrades. A 426 has to name the protocol that is spoken instead (RFC 9110,
+        15.5.22); by PEP 3333 that is the server's to say."""
         major, minor = self.req.version
         headers = [
             f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\n"
@@ -160,6 +164,8 @@ class Response(wsgi.Response):  # type: ignore[misc]
         ]
         if self.chunked:
             headers.append("Transfer-Encoding: chunked\r\n")
+        if self.status_code == UPGRADE_REQUIRED:
+            headers.append("Upgrade: HTTP/1.1\r\nConnection: Upgrade\r\n")
         return headers
 
     def send_headers(self) -> None:

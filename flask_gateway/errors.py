@@ -139,6 +139,20 @@ class UnknownUrl(CallerError):
     code = "unknown_url"
 
 
+class NotOffered(CallerError):
+    """A path of another API, or of a part of OpenAI's that is not offered. It is no 404, because some clients
+    take every 404 for a model that does not exist."""
+
+    code = "not_offered"
+
+
+class WebSocketNotOffered(CallerError):
+    """The caller wants to speak WebSocket. Clients that are told so by this status use HTTP at once."""
+
+    status = 426
+    code = "websocket_not_offered"
+
+
 class UnknownModel(CallerError):
     status = 404
     code = "model_not_found"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 import pytest
@@ -56,16 +57,45 @@ def test_nobody(headers: dict[str, str]) -> None:
         {"Authorization": "bearer right"},
         {"Authorization": "Bearer  right"},
         {"Authorization": "Bearer right", "X_API_Key": "right"},
+        {"Authorization": "Bearer right", "X_API_Key": ""},
+        {"Authorization": "Bearer", "X_API_Key": "right"},
+        {"api_key": "right"},
+        {"api_key": "right", "Authorization": "Bearer right", "X_API_Key": "right"},
     ],
 )
 def test_a_known_caller(headers: dict[str, str]) -> None:
     assert who(**headers) == "a"
 
 
-@pytest.mark.parametrize("second", ["second", "wrong", ""])
-def test_two_keys_that_differ_are_refused_even_if_both_are_known(second: str) -> None:
+@pytest.mark.parametrize("second", ["second", "wrong"])
+@pytest.mark.parametrize("place", ["X_API_Key", "api_key"])
+def test_two_keys_that_differ_are_refused_even_if_both_are_known(place: str, second: str) -> None:
     with pytest.raises(AmbiguousCredentials):
-        who(Authorization="Bearer right", X_API_Key=second)
+        who(**{"Authorization": "Bearer right", place: second})
+    with pytest.raises(AmbiguousCredentials):
+        who(X_API_Key="right", api_key=second)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "word"),
+    [
+        ({"x_goog_api_key": "right"}, "", "x-goog-api-key"),
+        ({}, "key=right", "URL"),
+        ({}, "alt=sse&api_key=right", "URL"),
+        ({}, "api-key=right", "URL"),
+        ({}, "access_token=right", "URL"),
+        ({}, "monkey=1&key=", "No API key was given. Send it"),
+    ],
+)
+def test_a_key_in_another_place_is_told_where_it_belongs(
+    headers: dict[str, str], query: str, word: str
+) -> None:
+    with pytest.raises(Unauthorized, match=re.escape(word)) as caught:
+        authenticate(
+            {name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS.identify, query
+        )
+    for place in ("Authorization: Bearer", "X-API-Key", "api-key"):
+        assert place in caught.value.message
 
 
 def test_the_key_itself_is_kept_nowhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -70,3 +71,18 @@ def test_a_trace_id_of_the_right_form_names_the_trace_that_is_begun() -> None:
 
 def test_a_tracestate_that_is_not_printable_is_dropped() -> None:
     assert read(traceparent=PARENT, tracestate="a=\x7f").tracestate == ""
+
+
+def test_children_of_one_process_make_ids_of_their_own() -> None:
+    """As uWSGI and ``gunicorn --preload`` have it: imported once, forked then."""
+    reader, writer = os.pipe()
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            os.write(writer, read().request.encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        told = pipe.read().decode()
+    assert len({told[at : at + 32] for at in range(0, 96, 32)} | {read().request}) == 4

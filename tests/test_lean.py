@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
 import pytest
-from flask import Blueprint, Flask, Response, after_this_request, signals
+from conftest import AUTH, chat
+from flask import Blueprint, Flask, Response, after_this_request, g, request, signals, url_for
 
 from flask_gateway.web.lean import Answer, App
 
@@ -100,3 +102,91 @@ def test_signals_are_sent(signal: str) -> None:
         here = told(App, (), path, signal)
         assert here == told(Flask, (), path, signal)
         assert any(str(one).startswith("signal") for one in here)
+
+
+# ---------------------------------------------------------------- what extensions count on
+
+
+def extended(app: Flask) -> tuple[Flask, list[object]]:
+    """The application with a room of somebody else's, and what happened in it."""
+    room, happened = Blueprint("admin", "here", url_prefix="/admin"), []
+
+    @room.get("/")
+    def index() -> str:
+        g.user, g.code = "an extension's", "own"
+        assert g.get("user") == g.pop("user") == "an extension's"
+        assert list(g) == ["code"]
+        return " ".join([url_for(".index"), url_for("models.list_models"), url_for(".named", name="a b")])
+
+    @room.get("/named/<name>")
+    def named(name: str) -> str:
+        return url_for(".index", _external=True)
+
+    @room.post("/form")
+    def form() -> str:
+        happened.append(request.files["file"])
+        return request.form["field"]
+
+    @room.before_request
+    def before() -> None:
+        happened.append("before")
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.call_on_close(lambda: happened.append(f"closed {response.status_code}"))
+        return response
+
+    app.register_blueprint(room)
+    return app, happened
+
+
+def test_urls_and_attributes_of_others(app: Flask):
+    client = extended(app)[0].test_client()
+    answer = client.get("/admin/", headers=AUTH)
+    assert (answer.status_code, answer.text) == (200, "/admin/ /v1/models /admin/named/a%20b")
+    answer = client.get("/admin/named/x", headers={**AUTH, "Host": "gw.example:8443"})
+    assert answer.text == "http://gw.example:8443/admin/"
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_registered_for_the_end_of_a_response_is_called_once(app: Flask, stream: bool):
+    app, happened = extended(app)
+    client = app.test_client()
+    for answer in (
+        client.get("/v1/models", headers=AUTH),
+        client.post("/v1/chat/completions", json=chat("mock", stream=stream), headers=AUTH),
+        client.post("/v1/chat/completions", json=chat("nothing"), headers=AUTH),
+    ):
+        assert answer.data
+        answer.close()
+        assert happened == [f"closed {answer.status_code}"]
+        happened.clear()
+
+
+def test_a_stream_that_is_left_ends_what_was_registered_too(app: Flask):
+    app, happened = extended(app)
+    body = chat("mock", stream=True)
+    answer = app.test_client().post("/v1/chat/completions", json=body, headers=AUTH, buffered=False)
+    answer.close()
+    assert happened == ["closed 200"]
+
+
+def test_the_files_of_a_form_are_closed(app: Flask):
+    app, happened = extended(app)
+    form = {"field": "x", "file": (BytesIO(b"content"), "name")}
+    answer = app.test_client().post("/admin/form", data=form, headers=AUTH)
+    answer.close()
+    assert answer.text == "x"
+    assert happened[0] == "before"
+    assert happened[1].stream.closed  # type: ignore[attr-defined]
+
+
+def test_a_fault_before_the_request_has_ids_is_told_as_itself(app: Flask, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("the first fault")
+
+    monkeypatch.setattr("flask_gateway.web.door.read_ids", broken)
+    answer = app.test_client().get("/v1/models", headers=AUTH)
+    assert answer.status_code == 500
+    assert answer.json["error"]["code"] == "internal_error"  # type: ignore[index]

@@ -19,6 +19,7 @@ from stores_support import HandClock
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
+from flask_gateway.config import KeySettings
 from flask_gateway.stores.fallback import Absent, FallbackStore
 from flask_gateway.stores.memory import MemoryStore
 from flask_gateway.web.door import waited_in_front
@@ -253,9 +254,7 @@ def test_another_method_is_a_405(client: FlaskClient, method: str, path: str) ->
     assert not [name for name, _ in response.headers if name.lower().startswith("access-control")]
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v2/chat/completions", "/v1/chat/completions/", "//v1/models", "/é"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v2/chat/completions", "/v1/x", "/circuit-breakers", "/v1/é", "/é"])
 def test_an_unknown_path_is_a_404(client: FlaskClient, path: str) -> None:
     assert_refused(client.get(path, headers=AUTH), 404, "unknown_url")
 
@@ -292,6 +291,7 @@ def test_no_route_is_public_that_is_not_meant_to_be(app: Flask, client: FlaskCli
             if answer.status_code != 401:
                 public.add(rule.rule)
     public_ones = {"/health", "/health/liveliness", "/readyz", "/health/readiness", "/openapi.json"}
+    public_ones |= {"/", "/api/hello"}  # to HEAD alone
     assert public == public_ones
 
 
@@ -734,3 +734,41 @@ def test_wrong_keys_through_a_proxy_that_sends_no_address_block_nobody(
         assert guess.headers["x-gateway-address"] == "unknown"
     right = client.get("/v1/models", headers={**AUTH, **headers}, environ_base={"REMOTE_ADDR": ""})
     assert right.status_code == 200
+
+
+# ------------------------------------------------------------------ the key that everybody knows
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "status"),
+    [
+        ("127.0.0.1", None, 200),
+        ("127.8.8.8", None, 200),
+        ("::1", None, 200),
+        ("::ffff:127.0.0.1", None, 200),
+        ("", None, 200),  # a Unix socket
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("203.0.113.9", None, 401),
+        ("10.0.0.1", None, 401),
+        ("2001:db8::1", None, 401),
+        ("203.0.113.9", "127.0.0.1", 401),
+        ("127.0.0.1", "203.0.113.9", 401),
+        ("127.0.0.1", "127.0.0.1, 203.0.113.9", 401),
+        ("", "203.0.113.9", 401),
+    ],
+)
+@pytest.mark.parametrize("header", ["X-API-Key", "api-key", "Authorization"])
+def test_the_dev_key_is_taken_from_this_machine_alone(
+    make_client: Callable[..., FlaskClient], peer: str, forwarded: str | None, status: int, header: str
+) -> None:
+    dev = KeySettings(id="dev", digest=sha256(b"dev-key").digest())
+    own = KeySettings(id="own", digest=sha256(KEY.encode()).digest())
+    client = make_client(keys=(dev, own))
+    more = {"X-Forwarded-For": forwarded} if forwarded else {}
+    environ = {"REMOTE_ADDR": peer}
+    given = {header: "Bearer dev-key" if header == "Authorization" else "dev-key"}
+    answer = client.get("/v1/models", headers=given | more, environ_base=environ)
+    assert answer.status_code == status
+    if status == 401:
+        assert "GATEWAY_API_KEYS" in assert_refused(answer, 401, "invalid_api_key")["message"]
+    assert client.get("/v1/models", headers=AUTH | more, environ_base=environ).status_code == 200

@@ -55,6 +55,13 @@ def _look(environ: Mapping[str, Any]) -> tuple[Sharing, bytes]:
     return Sharing.MACHINE, peer.packed[:8]
 
 
+def is_from_here(environ: Mapping[str, Any]) -> bool:
+    """Whether a request was sent on this machine: over loopback or a Unix socket, and not by a proxy here
+    that speaks for somebody elsewhere."""
+    peer, told = _parse(environ.get("REMOTE_ADDR", "")), environ.get("HTTP_X_FORWARDED_FOR")
+    return (peer is None or peer.is_loopback) and (not told or is_loopback(told))
+
+
 def is_loopback(peer: str | None) -> bool:
     """Whether an address is this machine's own. A Unix socket has none, and mostly a proxy at its end."""
     address = _parse(peer or "")

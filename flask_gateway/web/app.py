@@ -12,12 +12,14 @@ from ..core import Store
 from ..to_serve import load_to_serve
 from . import breakers, chat, door, errors, health, metrics, models, openapi, routes
 from .lean import App
+from .paths import canonical
 
 
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """See :func:`flask_gateway.create_app`."""
     app = App("flask_gateway", static_folder=None)
     app.extensions["gateway"] = wiring.build(settings or load_to_serve(os.environ), store)
+    app.canonical = canonical
     errors.register(app)
     door.register(app)
     for room in (health, chat, models, breakers, routes, openapi, metrics):

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 
+from ..core import Caller
 from ..errors import Overloaded, TooManyFailedKeys, Unauthorized
+from ..guards.strikes import Strikes
 from ..record import Record
-from .address import address_of, is_loopback, sharing_of
+from ..settings.keys import DEV_KEY
+from .address import address_of, is_from_here, is_loopback, sharing_of
 from .auth import authenticate, may_read_metrics
 from .headers import header_of
 from .ids import read_ids
 from .lean import Answer
-from .visit import Visit, gateway, visit
+from .paths import is_exactly
+from .visit import Globals, gateway, visit
 
 #: The endpoints that need no key.
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
+ROOT = "health.root"
 METRICS = "metrics.metrics"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
@@ -49,7 +56,7 @@ def waited_in_front(start: str | None, peer: str | None, now: float, began: floa
 
 
 def register(app: Flask) -> None:
-    app.app_ctx_globals_class = Visit  # type: ignore[assignment]  # of its like, all that Flask wants is a place
+    app.app_ctx_globals_class = Globals
     app.before_request(_enter)
     app.after_request(_leave)
 
@@ -64,13 +71,23 @@ def _enter() -> None:
     here.ids = read_ids(header)
     if environ["REQUEST_METHOD"] == "POST":
         _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
-    if endpoint not in PUBLIC and not _is_scrape(endpoint):
-        strikes, address = ours.strikes, partial(address_of, environ)
+    if endpoint not in PUBLIC and not _needs_no_key(endpoint):
+        identify = partial(_identify, ours.strikes, environ, started)
         try:
-            here.caller = authenticate(header, lambda key: strikes.identify(key, address, started))
+            here.caller = authenticate(header, identify, environ.get("QUERY_STRING", ""))
         except (Unauthorized, TooManyFailedKeys) as error:
             error.headers["x-gateway-address"] = sharing_of(environ)  # for `doctor`
             raise
+
+
+def _identify(strikes: Strikes, environ: Mapping[str, Any], now: float, key: str) -> Caller:
+    caller = strikes.identify(key, partial(address_of, environ), now)
+    if key == DEV_KEY and not is_from_here(environ):
+        raise Unauthorized(
+            f"Everybody knows '{DEV_KEY}', so it is taken from the gateway's own machine only. "
+            "The operator sets other keys with GATEWAY_API_KEYS."
+        )
+    return caller
 
 
 def _shed(start: str | None, peer: str | None) -> None:
@@ -85,9 +102,12 @@ def _shed(start: str | None, peer: str | None) -> None:
         )
 
 
-def _is_scrape(endpoint: str | None) -> bool:
-    """Whether this asks for the figures, and may. A wrong key for them is counted as any other."""
-    if endpoint != METRICS:
+def _needs_no_key(endpoint: str | None) -> bool:
+    """Whether this only looks if somebody is there, or asks for the figures, and may. A wrong key for them is
+    counted as any other."""
+    if endpoint == ROOT:
+        return request.method == "HEAD"
+    if endpoint != METRICS or not is_exactly("/metrics", request.environ):
         return False
     return may_read_metrics(visit().header, request.remote_addr, gateway().settings.metrics_digest)
 
@@ -102,13 +122,13 @@ def _leave(response: Response) -> Response:
     if here.caller is not None and "x-ratelimit-limit-requests" not in headers:
         headers.extend(here.gateway.limiter.headers(here.caller))
     # What is asked every few seconds, and found well, is worth no line.
-    if not (here.recorded or request.endpoint in PUBLIC or _was_scraped(response)):
+    if not (here.recorded or request.endpoint in PUBLIC or _is_routine(response)):
         _record(response)
     return response
 
 
-def _was_scraped(response: Response) -> bool:
-    return request.endpoint == METRICS and response.status_code == 200
+def _is_routine(response: Response) -> bool:
+    return request.endpoint in (METRICS, ROOT) and response.status_code == 200
 
 
 def _record(response: Response) -> None:

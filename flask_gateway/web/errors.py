@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import msgspec
 from flask import Flask, Response, request
@@ -11,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .. import errors
 from ..errors import GatewayError
+from . import paths
 from .visit import visit
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,10 @@ LONGEST_WAIT = 120.0
 def render(error: GatewayError) -> Response:
     """The response that tells a caller of ``error``."""
     visit().code = error.code  # for the record
-    response = Response(msgspec.json.encode(error.envelope()), error.status, content_type="application/json")
+    body = error.envelope()
+    if paths.ANTHROPIC(request.path):
+        body = _for_anthropic(body, error)
+    response = Response(msgspec.json.encode(body), error.status, content_type="application/json")
     response.headers.update(error.headers)
     response.headers["x-gateway-error-origin"] = error.origin
     if error.upstream is not None:
@@ -34,6 +39,26 @@ def render(error: GatewayError) -> Response:
     return response
 
 
+#: The types of Anthropic's errors by status. Its clients know no others.
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def _for_anthropic(body: dict[str, Any], error: GatewayError) -> dict[str, Any]:
+    """The envelope of Anthropic's API, in which clients of OpenAI find what they look for, too."""
+    other = "invalid_request_error" if error.status < 500 else "api_error"
+    said = {**body["error"], "type": _ANTHROPIC_TYPES.get(error.status, other)}
+    return {"type": "error", "error": said, "request_id": visit().ids.request}
+
+
 def register(app: Flask) -> None:
     app.register_error_handler(GatewayError, render)
     app.register_error_handler(HTTPException, _render_http)
@@ -41,8 +66,13 @@ def register(app: Flask) -> None:
 
 
 def _render_http(error: HTTPException) -> Response:
+    if isinstance(error, NotFound | MethodNotAllowed):
+        if _wants_websocket():
+            return render(errors.WebSocketNotOffered("WebSocket is not spoken here. Send the call by POST."))
+        if message := paths.not_offered(request.path):
+            return render(errors.NotOffered(message))
     if isinstance(error, NotFound):
-        return render(errors.UnknownUrl(f"There is nothing at {request.method} {request.path[:200]}."))
+        return render(errors.UnknownUrl(paths.unknown(request.method, request.path)))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         refused = errors.MethodNotAllowed(f"{request.method} is not possible here; {allowed} is.")
@@ -51,6 +81,13 @@ def _render_http(error: HTTPException) -> Response:
     ours = errors.CallerError(f"The request was refused: {error.name}.")
     ours.status = error.code or 400
     return render(ours)
+
+
+def _wants_websocket() -> bool:
+    """Some proxies take ``Upgrade`` away and leave the rest of what a WebSocket begins with."""
+    header = visit().header
+    upgrade = header("Upgrade") or ""
+    return request.method == "GET" and ("websocket" in upgrade.lower() or bool(header("Sec-WebSocket-Key")))
 
 
 def _render_unknown(error: Exception) -> Response:

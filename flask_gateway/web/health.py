@@ -20,6 +20,15 @@ def health() -> Response:
     return Response(b'{"status":"ok"}', content_type="application/json")
 
 
+# HEAD is how clients see that a server is there: Claude Code asks for the second before it begins.
+@blueprint.get("/", provide_automatic_options=False)
+@blueprint.route("/api/hello", methods=["HEAD"], provide_automatic_options=False)
+def root() -> Response:
+    return Response(
+        b'{"name":"flask-gateway","api":"/v1","description":"/openapi.json"}', content_type="application/json"
+    )
+
+
 @blueprint.get("/readyz", provide_automatic_options=False)
 @blueprint.get("/health/readiness", provide_automatic_options=False)
 def ready() -> Response:

@@ -16,6 +16,8 @@ _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
 #: An id has to be nobody else's; to be guessed does it no harm. So it is worth no system call, at each of
 #: which a thread may have to wait for the interpreter.
 _random = random.Random(os.urandom(32))  # noqa: S311 - see above
+# The children of a server that forks after this import would all make the same ids.
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
 
 

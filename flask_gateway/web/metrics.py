@@ -9,6 +9,7 @@ from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
 from ..observers.families import trouble
 from ..stores.fallback import FallbackStore
+from .paths import unknown
 from .visit import gateway, visit
 
 blueprint = Blueprint("metrics", __name__)
@@ -21,7 +22,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def metrics() -> Response:
     if visit().caller is not None:
         # A key for models is none for everybody's figures, so to its owner there is nothing here.
-        raise UnknownUrl(f"There is nothing at {request.method} {request.path}.")
+        raise UnknownUrl(unknown(request.method, request.path))
     return Response(exposition(gateway().metrics.families, _standing()), content_type=CONTENT_TYPE)
 
 

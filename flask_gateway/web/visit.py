@@ -1,16 +1,20 @@
-"""What is known of a request while it is served: Flask's ``g``, with names and types of its own."""
+"""What is known of a request while it is served, kept behind Flask's ``g``."""
 
 from __future__ import annotations
 
 from flask import g
+from flask.ctx import _AppCtxGlobals
 
 from ..core import Caller, Ids
 from ..wiring import Gateway
 from .headers import Header
 
+#: Of a request at which the door failed before it gave it ids.
+_NOT_YET = Ids(request="-", trace="-", traceparent="")
+
 
 class Visit:
-    """One request's. Made by Flask before anything looks at the request, filled at the door.
+    """One request's. Made before anything looks at the request, filled at the door.
 
     :ivar started: ``time.monotonic()``, seconds.
     :ivar gateway: serves this request from beginning to end: another may take its place meanwhile, and serves
@@ -27,6 +31,7 @@ class Visit:
     ids: Ids
 
     def __init__(self) -> None:
+        self.ids = _NOT_YET
         self.caller: Caller | None = None
         self.recorded = False
         self.code: str | None = None
@@ -38,9 +43,20 @@ class Visit:
         return self.caller
 
 
+class Globals(_AppCtxGlobals):
+    """Flask's ``g``, which takes any attribute, with ours in a slot where no name of others' meets it."""
+
+    __slots__ = ("_visit",)
+
+    _visit: Visit
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_visit", Visit())  # Flask's own would not put it into the slot
+
+
 def visit() -> Visit:
     """That of the request that this thread serves."""
-    return g._get_current_object()  # type: ignore[no-any-return]  # for it is a proxy
+    return g._get_current_object()._visit  # type: ignore[no-any-return]  # for it is a proxy
 
 
 def gateway() -> Gateway:

@@ -289,7 +289,25 @@ def test_the_plain_port_sends_nobody_on(nginx: Nginx):
     refused(answer, 403, "https_required")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics", "/x/../metrics", "/./metrics?a=b"])
+METRICS = [
+    "/metrics",
+    "/metrics/",
+    "/%6detrics",
+    "/x/../metrics",
+    "/./metrics?a=b",
+    "//metrics",
+    "///metrics",
+    "/.//metrics",
+    "/x/..//metrics",
+    "/%2fmetrics",
+    "/Metrics",
+    "/metrics;a",
+    "/metrics/x",
+    "//%6Detrics",
+]
+
+
+@pytest.mark.parametrize("path", METRICS)
 def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str):
     chunked = {"x-api-key": KEY, "transfer-encoding": "chunked"}
     refused(ask(before.port, "GET", path, headers={"x-api-key": KEY}), 404, "unknown_url")
@@ -301,6 +319,48 @@ def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str)
 def test_what_is_nginx_own_is_not_for_others(behind: Behind, before: Nginx, path: str):
     refused(ask(before.port, "GET", path), 404, "unknown_url")
     assert behind.seen == []
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_nor_are_they_past_a_proxy_without_that_rule(nginx: Nginx, gateway: Gateway, path: str):
+    """As the gateway's own answer to a target that a rule for ``/metrics`` may not match."""
+    if path.partition("?")[0] != "/metrics":
+        for port in (nginx.port, gateway.port):
+            assert ask(port, "GET", path).status in (401, 404)
+        assert b"gateway_requests" not in ask(gateway.port, "GET", path, headers={"x-api-key": KEY}).body
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer k", "X-API-Key: k", "api-key: k"])
+def test_one_caller_asking_one_call_after_another_loses_none(behind: Behind, before: Nginx, header: str):
+    many = 450
+    line = f"{header}{many}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", before.port), TIMEOUT, ("127.0.0.8", 0)) as sock:
+        sock.sendall((b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n") * many + b"GET / HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", received)[:many] == [b"200"] * many
+
+
+def test_keys_that_are_made_up_do_not_help(tmp_path, _behind: Behind):
+    """A key of its own for each request: the address is limited then."""
+    rate = "limit_req zone=flask_gateway_address_requests burst=2000 nodelay;"
+    nginx = Nginx(tmp_path, _behind.address, lambda site: replaced(site, {rate: rate.replace("2000", "20")}))
+    try:
+        requests = [b"GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: %d\r\n\r\n" % n for n in range(300)]
+        with socket.create_connection(("127.0.0.1", nginx.port), TIMEOUT) as sock:
+            sock.sendall(b"".join(requests) + b"GET / HTTP/1.0\r\n\r\n")
+            received = b"".join(iter(lambda: sock.recv(65536), b""))
+    finally:
+        nginx.stop()
+    assert b"HTTP/1.1 429" in received
+
+
+def test_a_websocket_is_answered_at_once(nginx: Nginx, gateway: Gateway):
+    """nginx takes Upgrade away, and what is left is understood."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x", "x-api-key": KEY}
+    for port in (nginx.port, gateway.port):
+        answer = ask(port, "GET", "/v1/responses", headers=upgrade)
+        assert (answer.status, answer.error["code"]) == (426, "websocket_not_offered")
+        assert answer.headers["upgrade"] == "HTTP/1.1"
 
 
 def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
@@ -318,7 +378,7 @@ def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
 
 def test_too_many_connections_from_one_address(tmp_path):
     """Two hundred may wait for an answer; the next is told at once."""
-    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
+    rate = "limit_req zone=flask_gateway_stranger_requests burst=200 nodelay;"
     with socket.create_server(("127.0.0.1", 0), backlog=512) as silent, ExitStack() as stack:
         behind = f"127.0.0.1:{silent.getsockname()[1]}"
         nginx = Nginx(tmp_path, behind, lambda site: replaced(site, {rate: ""}))

@@ -190,10 +190,24 @@ def test_an_unknown_model_is_a_not_found_error(client: OpenAI):
     assert caught.value.code == "model_not_found"
 
 
-def test_an_unknown_path_is_a_not_found_error(client: OpenAI):
-    with pytest.raises(openai.NotFoundError) as caught:
+def test_what_is_not_offered_is_a_bad_request_error_that_says_so(client: OpenAI):
+    with pytest.raises(openai.BadRequestError, match="not offered here") as caught:
         client.files.list()
-    assert caught.value.code == "unknown_url"
+    assert caught.value.code == "not_offered"
+
+
+def test_a_client_of_azure_is_told_what_to_use(gateway: Gateway):
+    azure = openai.AzureOpenAI(api_key=KEY, api_version="2026-01-01", azure_endpoint=gateway.url)
+    with pytest.raises(openai.BadRequestError, match="ends in /v1"):
+        azure.chat.completions.create(model="mock", messages=[{"role": "user", "content": "Hello"}])
+
+
+@pytest.mark.parametrize("base", ["", "/", "/v1/", "//v1", "/v1/v1", "/openai/v1"])
+def test_another_base_url(gateway: Gateway, base: str):
+    client = OpenAI(base_url=gateway.url + base, api_key=KEY, max_retries=0)
+    answer = client.chat.completions.create(model="mock", messages=[{"role": "user", "content": "Hello"}])
+    assert answer.choices[0].message.content
+    assert "mock" in [model.id for model in client.models.list()]
 
 
 def test_the_upstreams_422_is_an_unprocessable_entity_error(client: OpenAI):
