@@ -53,29 +53,46 @@ class Clocks(msgspec.Struct, frozen=True):
     """How long an upstream may take, seconds. ``docs/time.md`` says what each of them bounds.
 
     :param connect: until there is a connection.
-    :param first_byte: until the head of the answer is complete.
+    :param first_byte: until the head of a stream is complete.
     :param first_token: until a stream's first content.
-    :param idle: from one part of the answer's body to the next.
-    :param total: until the end of the answer.
+    :param idle: from one part of a stream to the next.
+    :param answer: until the end of an answer in one piece, which takes as long as its generation.
+    :param total: until the end of any answer.
     """
 
     connect: float = 5.0
     first_byte: float = 10.0
     first_token: float = 15.0
     idle: float = 10.0
+    answer: float = 120.0
     total: float = 600.0
 
     @classmethod
-    def within(cls, silence: float) -> Clocks:
-        """Those of an upstream that has none of its own: one longest silence for all of them."""
+    def within(cls, silence: float, answer: float = 120.0) -> Clocks:
+        """The clocks of an upstream that has none of its own, from the two general settings.
+
+        :param silence: the longest silence of a stream. :param answer: for an answer in one piece.
+        """
         usual = cls()
         return cls(
             connect=min(usual.connect, silence),
             first_byte=silence,
             first_token=max(usual.first_token, silence),
             idle=silence,
-            total=max(usual.total, silence),
+            answer=answer,
+            total=max(usual.total, silence, answer),
         )
+
+    def with_own(self, own: Mapping[str, float]) -> Clocks:
+        """These clocks with some of them replaced. ``total`` is never shorter than an ``answer`` that is set
+        without it.
+
+        :param own: seconds by clock.
+        """
+        clocks = msgspec.structs.replace(self, **own)
+        if "answer" in own and "total" not in own:
+            clocks = msgspec.structs.replace(clocks, total=max(clocks.total, clocks.answer))
+        return clocks
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +103,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param max_in_flight: calls under way at once over all workers; 0 means without limit.
     :param stream_usage: whether it can be asked for the usage of a stream.
     :param continues: how it is told to go on with an answer that another has begun; ``None``: it cannot.
-    :param clocks: ``None`` derives them from ``request_timeout_seconds``.
+    :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     """
 
     name: str
@@ -183,6 +200,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_successes: int = 1
     circuit_breaker_slow_seconds: float = 0.0
     request_timeout_seconds: float = 10.0
+    answer_timeout_seconds: float = 120.0
     max_body_bytes: int = 16 * 1024 * 1024
     body_memory_bytes: int = 256 * 1024 * 1024
     max_streams: int = 2000

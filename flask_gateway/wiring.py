@@ -164,7 +164,7 @@ def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metr
         slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
-            its_clocks = msgspec.structs.replace(clocks, **mine.clocks)
+            its_clocks = clocks.with_own(mine.clocks)
             service = open_upstream(upstream, http, its_clocks)
             breaker = _breaker(upstream, model, store, _policy(its_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
@@ -183,7 +183,7 @@ def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metr
 
 
 def _clocks(upstream: UpstreamSettings, settings: Settings) -> Clocks:
-    return upstream.clocks or Clocks.within(settings.request_timeout_seconds)
+    return upstream.clocks or Clocks.within(settings.request_timeout_seconds, settings.answer_timeout_seconds)
 
 
 def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:
@@ -224,6 +224,7 @@ def _policy(clocks: Clocks, settings: Settings) -> Policy:
         max_failures=settings.circuit_breaker_max_failures,
         reset=int(settings.circuit_breaker_reset_seconds * SECOND),
         lease=int((max(clocks.first_byte, clocks.first_token) + PROBE_GRACE) * SECOND),
+        answer_lease=int((clocks.answer + PROBE_GRACE) * SECOND),
         successes=settings.circuit_breaker_successes,
         slow=int(settings.circuit_breaker_slow_seconds * SECOND),
     )

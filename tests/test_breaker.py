@@ -198,6 +198,21 @@ def test_a_probe_that_never_comes_home_blocks_for_its_lease_only(breaker: Breake
     go(breaker)
 
 
+@pytest.mark.parametrize(("stream", "lease"), [(True, 12), (False, 122)])
+def test_a_probe_has_as_long_as_its_answer_may_take(
+    store: MemoryStore, clock: HandClock, stream: bool, lease: float
+) -> None:
+    """An answer in one piece takes as long as its generation; a stream shows itself well much sooner."""
+    breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, answer_lease=122 * SECOND))
+    trip(breaker)
+    clock.advance(30)
+    breaker.admit(make_call(stream=stream))
+    clock.advance(lease - 0.1)
+    refused(breaker)
+    clock.advance(0.1)
+    breaker.admit(make_call(stream=stream))
+
+
 def test_a_probe_later_than_its_lease_cannot_give_back_the_next_ones(
     breaker: Breaker, clock: HandClock
 ) -> None:

@@ -80,9 +80,10 @@ def test_the_longest_call_is_that_of_any_candidate() -> None:
 
 
 def test_a_probe_has_the_time_its_upstream_has() -> None:
-    clocks = Clocks(first_byte=40, first_token=90)
+    clocks = Clocks(first_byte=40, first_token=90, answer=300)
     upstreams = (UpstreamSettings(name="a", url="mock://local", clocks=clocks),)
     own = CandidateSettings(upstream="a", model="m", clocks={"first_byte": 200.0})
     settings = make_settings(upstreams=upstreams, models=(ModelSettings(name="fast", tiers=((own,),)),))
     breakers = wiring.build(settings, MemoryStore()).breakers
     assert {one.model: one._policy.lease for one in breakers} == {None: 92_000_000, "m": 202_000_000}
+    assert {one._policy.answer_lease for one in breakers} == {302_000_000}

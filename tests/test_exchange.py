@@ -52,9 +52,9 @@ class FakeTimekeeper:
         return self.handles[-1]
 
 
-def call(seconds: float | None = None) -> Call:
+def call(seconds: float | None = None, *, stream: bool = True) -> Call:
     now = time.monotonic()
-    made = msgspec.structs.replace(make_call(), started=now)
+    made = msgspec.structs.replace(make_call(stream=stream), started=now)
     return made if seconds is None else msgspec.structs.replace(made, deadline=now + seconds)
 
 
@@ -196,6 +196,63 @@ def test_the_deadline_is_named_before_all_others(phase: str) -> None:
     error = exchange.timed_out()
     assert isinstance(error, DeadlineExceeded)
     assert (error.clock, error.verdict, error.another_may_help) == ("total", Verdict.IGNORED, False)
+
+
+# ---------------------------------------------------------------- answers in one piece
+
+
+def test_an_answer_in_one_piece_has_one_clock_for_head_and_body() -> None:
+    """Its head mostly comes when all of it has been generated, and else the silence is in its body."""
+    timekeeper = FakeTimekeeper()
+    asked = call(stream=False)
+    exchange = make(
+        asked, ready=lambda: True, connect=1.0, first_byte=2.0, idle=2.0, answer=90.0, total=600.0
+    )
+    exchange.watch(timekeeper)
+    assert timekeeper.handles[0].when == pytest.approx(asked.started + 90, abs=0.5)
+    assert exchange.patience == pytest.approx(1.0, abs=0.5)
+    for step in (exchange.connected, exchange.answered):
+        step()
+        assert exchange.patience == pytest.approx(90.0, abs=0.5)
+        assert (exchange.silence_before, exchange.silence_within) == (90.0, 90.0)
+
+
+def test_the_body_of_an_error_is_not_waited_for_as_long_as_an_answer() -> None:
+    timekeeper, line = FakeTimekeeper(), FakeLine()
+    asked = call(stream=False)
+    exchange = make(asked, ready=lambda: True, first_byte=2.0, answer=90.0)
+    exchange.hold(line)
+    exchange.watch(timekeeper)
+    exchange.connected()
+    exchange.refused(timekeeper)
+    first, second = timekeeper.handles
+    assert first.cancelled == 1
+    assert second.when == pytest.approx(time.monotonic() + 2, abs=0.5)
+    exchange.close()
+    assert second.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "phase", "clock", "setting"),
+    [
+        (True, "connecting", "connect", "connect_seconds"),
+        (True, "connected", "first_byte", "GATEWAY_REQUEST_TIMEOUT_SECONDS, or first_byte_seconds"),
+        (True, "answered", "idle", "GATEWAY_REQUEST_TIMEOUT_SECONDS, or idle_seconds"),
+        (False, "connected", "answer", "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds"),
+        (False, "answered", "answer", "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds"),
+    ],
+)
+def test_what_rang_says_what_moves_it(stream: bool, phase: str, clock: str, setting: str) -> None:
+    exchange = make(call(stream=stream), ready=lambda: True, **{clock: 0.0})
+    getattr(exchange, phase)()
+    assert f"(clock '{clock}'). To allow more, raise {setting}" in exchange.timed_out().message
+
+
+def test_the_time_of_a_whole_call_says_whose_it_is() -> None:
+    said = make(call(0.0), total=20.0).timed_out().message
+    assert "The caller set it" in said
+    exchange = make(call(20.0), total=0.0)
+    assert "raise total_seconds of the upstream" in exchange.timed_out().message
 
 
 def test_a_reason_that_was_there_before_stays() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from flask_gateway import wiring
 from flask_gateway.config import Balance, CandidateSettings, Clocks
 from flask_gateway.settings import ConfigError, load
+from flask_gateway.stores.memory import MemoryStore
 
 UPSTREAMS = "[upstreams.a]\nurl = 'mock://a'\n[upstreams.b]\nurl = 'mock://b'\n"
 
@@ -115,8 +118,56 @@ continues = "prefix"
     )
     a, b = load({"GATEWAY_CONFIG": str(file)}).upstreams
     assert (a.stream_usage, a.continues, b.stream_usage, b.continues) == (False, "vllm", True, "prefix")
-    assert a.clocks == Clocks(connect=5, first_byte=30, first_token=30, idle=90, total=1200)
+    assert a.clocks == Clocks(connect=5, first_byte=30, first_token=30, idle=90, answer=120, total=1200)
     assert b.clocks is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "general", "clocks"),
+    [
+        ("", 120, Clocks(answer=120)),
+        ("answer_timeout_seconds = 60", 60, Clocks(answer=60)),
+        ("answer_timeout_seconds = 900", 900, Clocks(answer=900, total=900)),
+        # Before there was a clock for answers in one piece, a longer silence was how to allow them.
+        ("request_timeout_seconds = 300", 300, Clocks.within(300, 300)),
+        ("request_timeout_seconds = 300\nanswer_timeout_seconds = 60", 60, Clocks.within(300, 60)),
+    ],
+)
+def test_the_time_for_an_answer_in_one_piece(
+    tmp_path: Path, lines: str, general: float, clocks: Clocks
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f"{lines}\n[upstreams.a]\nurl = 'mock://a'\n[upstreams.b]\nurl = 'mock://b'\nidle_seconds = 3"
+    )
+    settings = load({"GATEWAY_CONFIG": str(file)})
+    assert settings.answer_timeout_seconds == general
+    assert settings.upstreams[1].clocks == msgspec.structs.replace(clocks, idle=3)
+    gateway = wiring.build(settings, MemoryStore())
+    assert gateway.candidates._places["a", None].clocks == clocks
+
+
+@pytest.mark.parametrize(
+    ("of_upstream", "of_candidate", "answer", "total"),
+    [
+        ("answer_seconds = 900", "", 900, 900),
+        ("answer_seconds = 900\ntotal_seconds = 700", "", 900, 700),
+        ("", "answer_seconds = 900", 900, 900),
+        ("answer_seconds = 900", "answer_seconds = 30", 30, 900),
+        ("total_seconds = 60", "idle_seconds = 1", 120, 60),
+    ],
+)
+def test_a_longer_answer_makes_the_total_longer(
+    tmp_path: Path, of_upstream: str, of_candidate: str, answer: float, total: float
+) -> None:
+    file = tmp_path / "gateway.toml"
+    own = f", {of_candidate}" if of_candidate else ""
+    file.write_text(
+        f"[upstreams.a]\nurl = 'mock://a'\n{of_upstream}\n[models.m]\ntiers = [[{{ upstream = 'a'{own} }}]]"
+    )
+    gateway = wiring.build(load({"GATEWAY_CONFIG": str(file)}), MemoryStore())
+    clocks = gateway.candidates._places["a", "m"].clocks
+    assert (clocks.answer, clocks.total) == (answer, total)
 
 
 @pytest.mark.parametrize(

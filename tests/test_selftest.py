@@ -131,11 +131,11 @@ def test_it_plays_the_operators_own_settings() -> None:
         b"d",
     )
     primary, fallback = played.upstreams
-    assert primary.clocks == Clocks(connect=0.5, first_byte=1, first_token=1.5, idle=2, total=30)
+    assert primary.clocks == Clocks(connect=0.5, first_byte=1, first_token=1.5, idle=2, answer=60, total=30)
     assert (primary.url, primary.max_in_flight) == ("http://x.test/v1", 7)
     assert (fallback.url, fallback.clocks) == (
         "http://y.test/v1",
-        Clocks(connect=2.5, first_byte=5, first_token=7.5, idle=5, total=300),
+        Clocks(connect=2.5, first_byte=5, first_token=7.5, idle=5, answer=60, total=300),
     )
     assert played.models[0].whole
     assert (played.circuit_breaker_max_failures, played.circuit_breaker_reset_seconds) == (3, 15)

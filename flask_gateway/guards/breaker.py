@@ -110,16 +110,18 @@ class Breaker:
         now = self._store.now()
         self._refuse_paused(_pauses(value), now, model)
         state, who = _state(value), digest_of(caller)
-        after, answer = admit(state, now, self._policy, who)
+        after, answer = admit(state, now, self._policy, who, stream=call.stream)
         if after is not state:
-            answer = self._update(lambda value, now: self._admit(value, now, who))
+            answer = self._update(lambda value, now: self._admit(value, now, who, call.stream))
         if isinstance(answer, Refusal):
             raise self._refusal(answer)
         return BreakerPermit(self, answer, caller, model)
 
-    def _admit(self, value: Value | None, now: int, caller: int) -> tuple[Value | None, Ticket | Refusal]:
+    def _admit(
+        self, value: Value | None, now: int, caller: int, stream: bool
+    ) -> tuple[Value | None, Ticket | Refusal]:
         state = _state(value)
-        after, answer = admit(state, now, self._policy, caller)
+        after, answer = admit(state, now, self._policy, caller, stream=stream)
         return (value if after is state else (*after, *_pauses(value))), answer
 
     def _refuse_paused(self, pauses: Pauses, now: int, model: str) -> None:

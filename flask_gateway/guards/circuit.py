@@ -116,6 +116,7 @@ class Policy(msgspec.Struct, frozen=True):
     :param max_failures: failures in a row that open the circuit.
     :param reset: microseconds from opening to the probe.
     :param lease: microseconds after which a probe that has not ended no longer blocks the next.
+    :param answer_lease: the same for a probe whose answer comes in one piece; 0: as long as ``lease``.
     :param successes: probes that have to end well, in a row, to close the circuit.
     :param slow: microseconds until an answer shows itself good beyond which it is slow; 0: none is.
     """
@@ -125,6 +126,7 @@ class Policy(msgspec.Struct, frozen=True):
     lease: int
     successes: int = 1
     slow: int = 0
+    answer_lease: int = 0
 
     def opening(self, reopened: int) -> int:
         """How long the circuit is open after so many probes have failed, microseconds, before jitter."""
@@ -164,7 +166,9 @@ class End(NamedTuple):
     jitter: float = 1.0
 
 
-def admit(state: State, now: int, policy: Policy, caller: int = 0) -> tuple[State, Ticket | Refusal]:
+def admit(
+    state: State, now: int, policy: Policy, caller: int = 0, *, stream: bool = True
+) -> tuple[State, Ticket | Refusal]:
     """May a call go through? The state is returned unchanged unless this call becomes the probe."""
     state = believable(state, now, policy)
     if now < state.cool_until:
@@ -173,7 +177,7 @@ def admit(state: State, now: int, policy: Policy, caller: int = 0) -> tuple[Stat
         return state, Ticket(state.generation, 0, caller)
     if now < state.until and not _may_probe_too(state, caller):
         return state, Refusal(False, state.until - now, bool(state.only))
-    lease = now + policy.lease
+    lease = now + (policy.lease if stream else policy.answer_lease or policy.lease)
     if state.phase == Phase.HALF_OPEN:
         # The next of several probes, or the last one's lease is over. That one may still end well, so
         # its generation stays.
@@ -342,8 +346,9 @@ def believable(state: State, now: int, policy: Policy) -> State:
     """A time further ahead than it can have been set to means that the clock was set back, or that a
     reload shortened it. It then begins anew, rather than hold for as long as the clock was set back."""
     if state.phase != Phase.CLOSED:
-        anew = policy.lease if state.phase == Phase.HALF_OPEN else policy.opening(state.reopened)
-        longest = anew if state.phase == Phase.HALF_OPEN or not state.reopened else int(anew * (1 + JITTER))
+        leased = state.phase == Phase.HALF_OPEN
+        anew = max(policy.lease, policy.answer_lease) if leased else policy.opening(state.reopened)
+        longest = anew if leased or not state.reopened else int(anew * (1 + JITTER))
         if state.until > now + longest:
             state = state._replace(until=now + anew)
     if state.cool_until > now + LONGEST_COOL_DOWN:

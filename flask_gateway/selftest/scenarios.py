@@ -79,7 +79,7 @@ SCENARIOS = (
     Scenario("S03", "500 once", once(status(500)), Expected(models=PRIMARY, primary=2, fallback=0)),
     Scenario("S04", "503 for ever", status(503), Expected(models=FALLBACK, primary=2), stream=True),
     Scenario("S05", "reset before the head, once", once(reset), Expected(primary=2), stream=True),
-    Scenario("S06", "accepts and never answers", silent, Expected(models=FALLBACK)),
+    Scenario("S06", "accepts and never answers", silent, Expected(models=FALLBACK), stream=True),
     Scenario("S07", "first token after 20 s", late(20), Expected(within=15, slow=PRIMARY), stream=True),
     Scenario(
         "S08", "cut after 40 of 60 tokens", breaks_off(40), Expected(primary=2), stream=True, breaks=True

@@ -151,6 +151,7 @@ def rehearsed(play: Play, urls: tuple[str, str], key: bytes) -> Settings:
         circuit_breaker_reset_seconds=settings.circuit_breaker_reset_seconds * play.scale,
         circuit_breaker_slow_seconds=settings.circuit_breaker_slow_seconds * play.scale,
         request_timeout_seconds=settings.request_timeout_seconds * play.scale,
+        answer_timeout_seconds=settings.answer_timeout_seconds * play.scale,
         state="memory://",
         log="json",
         machines=1,
@@ -176,5 +177,8 @@ def route_of(settings: Settings, model: str) -> tuple[str, ...]:
 
 def _clocks(upstream: UpstreamSettings, play: Play) -> Clocks:
     """Those of the upstream in the run's seconds: all of them, also where none were set."""
-    clocks = upstream.clocks or Clocks.within(play.settings.request_timeout_seconds)
+    settings = play.settings
+    clocks = upstream.clocks or Clocks.within(
+        settings.request_timeout_seconds, settings.answer_timeout_seconds
+    )
     return Clocks(**{name: getattr(clocks, name) * play.scale for name in clocks.__struct_fields__})

@@ -63,6 +63,9 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     upstreams = tuple(layers.upstreams())
     _refuse_unknown(environ, layers, mistakes)
     scalars = {option.name: layers.scalar(option) for option in SCALARS}
+    scalars["answer_timeout_seconds"] = layers.answer_timeout(
+        scalars["answer_timeout_seconds"], scalars["request_timeout_seconds"]
+    )
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
@@ -168,11 +171,17 @@ class _Layers:
         return None
 
     def _clocks(self, upstream: FileUpstream) -> Clocks | None:
-        """Those the file sets, over those that follow from the longest silence."""
+        """The upstream's own in the file, over those that follow from the general settings."""
         if not upstream.clocks:
             return None
-        silence = self.scalar(next(option for option in SCALARS if option.name == "request_timeout_seconds"))
-        return msgspec.structs.replace(Clocks.within(silence), **upstream.clocks)
+        scalars = {option.name: option for option in SCALARS}
+        silence = self.scalar(scalars["request_timeout_seconds"])
+        answer = self.answer_timeout(self.scalar(scalars["answer_timeout_seconds"]), silence)
+        return Clocks.within(silence, answer).with_own(upstream.clocks)
+
+    def answer_timeout(self, answer: float, silence: float) -> float:
+        """The default follows a longer silence, which was the way to allow long answers before it existed."""
+        return max(answer, silence) if self.origins["answer_timeout_seconds"] is Origin.DEFAULT else answer
 
     def _max_in_flight(self, upstream: FileUpstream) -> int:
         path = dotted("upstreams", upstream.name, "max_in_flight")

@@ -66,6 +66,7 @@ SCALARS = (
     Option("circuit_breaker_successes", WholeNumber("a whole number of successes, at least 1", 1), "1"),
     Option("circuit_breaker_slow_seconds", Seconds("a number of seconds, 0 for never", 0.0), "0"),
     Option("request_timeout_seconds", Seconds(_SECONDS), "10"),
+    Option("answer_timeout_seconds", Seconds(_SECONDS), "120"),
     Option("default_upstream", Name(UPSTREAM_NAME), None),
     Option("max_body_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "16777216"),
     Option("body_memory_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "268435456"),

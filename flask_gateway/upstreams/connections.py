@@ -195,7 +195,7 @@ class _Lined:
         sock = self.sock
         assert sock is not None
         # The watcher rings the clocks, to the moment. This is for silence.
-        self._wait_at_most(sending.exchange.clocks.first_byte)
+        self._wait_at_most(sending.exchange.silence_before)
         head = self._head(method, url, headers)
         self._used = True
         try:
@@ -221,7 +221,7 @@ class _Lined:
     def getresponse(self) -> Response:
         exchange = sending.exchange
         response = read_response(self)
-        self._wait_at_most(exchange.clocks.idle)
+        self._wait_at_most(exchange.silence_within)
         return response
 
     def _wait_at_most(self, seconds: float) -> None:

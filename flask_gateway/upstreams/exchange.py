@@ -29,6 +29,7 @@ class Clock(StrEnum):
     FIRST_BYTE = "first_byte"
     FIRST_TOKEN = "first_token"  # noqa: S105  # not that kind of token
     IDLE = "idle"
+    ANSWER = "answer"
     TOTAL = "total"
 
 
@@ -38,7 +39,18 @@ _FAILED_TO = {
     Clock.FIRST_BYTE: "did not begin its answer within",
     Clock.FIRST_TOKEN: "gave no first token within",
     Clock.IDLE: "fell silent in the middle of its answer, for",
+    Clock.ANSWER: "did not finish its answer within",
     Clock.TOTAL: "did not finish its answer within",
+}
+
+#: What an operator raises to allow more time: settings of the environment, and of an upstream in the file.
+_SETTINGS = {
+    Clock.CONNECT: "connect_seconds of the upstream",
+    Clock.FIRST_BYTE: "GATEWAY_REQUEST_TIMEOUT_SECONDS, or first_byte_seconds of the upstream",
+    Clock.FIRST_TOKEN: "GATEWAY_REQUEST_TIMEOUT_SECONDS, or first_token_seconds of the upstream",
+    Clock.IDLE: "GATEWAY_REQUEST_TIMEOUT_SECONDS, or idle_seconds of the upstream",
+    Clock.ANSWER: "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds of the upstream",
+    Clock.TOTAL: "total_seconds of the upstream",
 }
 
 
@@ -70,6 +82,8 @@ class Exchange:
         "_deadline",
         "_detach",
         "_handle",
+        "_head_by",
+        "_head_clock",
         "_line",
         "_lock",
         "_over",
@@ -94,6 +108,9 @@ class Exchange:
         self._ready = ready
         self._started = time.monotonic()
         self._over_at = min(call.deadline, self._started + clocks.total)
+        # The head of an answer in one piece mostly comes when all of it has been generated.
+        self._head_clock = Clock.FIRST_BYTE if call.stream else Clock.ANSWER
+        self._head_by = self._started + getattr(clocks, self._head_clock)
         self._waits_for = Clock.CONNECT
         self._lock = threading.Lock()
         self._line: Line | None = None
@@ -138,11 +155,23 @@ class Exchange:
         self._waits_for = Clock.CONNECT
 
     def connected(self) -> None:
-        self._waits_for = Clock.FIRST_BYTE
+        self._waits_for = self._head_clock
 
     def answered(self) -> None:
         """The head of an answer is there, and it is a good one."""
-        self._waits_for = Clock.IDLE
+        if self._head_clock is Clock.FIRST_BYTE:
+            self._waits_for = Clock.IDLE
+
+    def refused(self, timekeeper: Timekeeper) -> None:
+        """The head of an error is there, whose body has nothing to wait for."""
+        by = time.monotonic() + self.clocks.first_byte
+        if by < self._head_by:
+            self._head_by = by
+            with self._lock:
+                handle, self._handle = self._handle, None
+            if handle is not None:
+                handle.cancel()
+            self._arm(timekeeper, self._next()[0])
 
     @property
     def is_connected(self) -> bool:
@@ -152,9 +181,19 @@ class Exchange:
     def patience(self) -> float:
         """How long the owner may wait for what comes next, seconds."""
         left = self._next()[0] - time.monotonic()
-        if self._waits_for is not Clock.FIRST_BYTE:
+        if self._waits_for is not self._head_clock:
             left = min(left, getattr(self.clocks, self._waits_for))
         return max(left, 0.001)
+
+    @property
+    def silence_before(self) -> float:
+        """The longest that its socket waits before the head, seconds."""
+        return self.clocks.first_byte if self._head_clock is Clock.FIRST_BYTE else self.clocks.answer
+
+    @property
+    def silence_within(self) -> float:
+        """The longest that its socket waits within the body, seconds."""
+        return self.clocks.idle if self._head_clock is Clock.FIRST_BYTE else self.clocks.answer
 
     def check(self) -> None:
         """:raises GatewayError: it was ended from outside, or its time is up."""
@@ -166,7 +205,7 @@ class Exchange:
     def timed_out(self) -> GatewayError:
         """Why it ends now that the owner has waited for all of its :attr:`patience`."""
         when, clock = self._next()
-        if self._waits_for is Clock.FIRST_BYTE or when <= time.monotonic() + SLACK:
+        if self._waits_for is self._head_clock or when <= time.monotonic() + SLACK:
             self.end(self._rung(clock))
         else:
             self.end(self._rung(self._waits_for))
@@ -209,7 +248,7 @@ class Exchange:
         """The clock that rings next, and when. ``connect`` and ``idle`` are kept by the owner's waiting."""
         rings = [(self._over_at, Clock.TOTAL)]
         if self._waits_for is not Clock.IDLE:
-            rings.append((self._started + self.clocks.first_byte, Clock.FIRST_BYTE))
+            rings.append((self._head_by, self._head_clock))
         if not self._ready():
             rings.append((self._started + self.clocks.first_token, Clock.FIRST_TOKEN))
         return min(rings)
@@ -218,13 +257,20 @@ class Exchange:
         if clock is Clock.TOTAL and self._over_at == self._deadline:
             return DeadlineExceeded(
                 f"The {self._patience:.4g} s for this call were over before upstream '{self.upstream}' had "
-                "finished its answer (clock 'total').",
+                f"finished its answer (clock 'total'). {self._whose()}",
                 clock=clock,
                 upstream=self.upstream,
             )
         length = getattr(self.clocks, clock)
         return UpstreamTimeout(
-            f"Upstream '{self.upstream}' {_FAILED_TO[clock]} {length:.4g} s (clock '{clock}').",
+            f"Upstream '{self.upstream}' {_FAILED_TO[clock]} {length:.4g} s (clock '{clock}'). "
+            f"To allow more, raise {_SETTINGS[clock]}.",
             clock=clock,
             upstream=self.upstream,
         )
+
+    def _whose(self) -> str:
+        """Who has set the time for the whole call."""
+        if self._patience < self.clocks.total:
+            return "The caller set it: x-request-timeout, or the timeout of its SDK."
+        return f"To allow more, raise {_SETTINGS[Clock.TOTAL]}."

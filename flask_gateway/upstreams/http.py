@@ -87,8 +87,10 @@ class Http:
         except BaseException:
             source.close()
             raise
-        if source.response.status_code == 200:  # the body of another, long as it may be, counts as head
+        if 200 <= source.response.status_code < 300:
             exchange.answered()
+        else:  # the body of another, long as it may be, counts as head
+            exchange.refused(self._timekeeper)
         return source
 
     def _send(
@@ -160,7 +162,7 @@ class ResponseSource:
 
     @property
     def patience(self) -> float:
-        return self._exchange.clocks.idle
+        return self._exchange.silence_within
 
     def fileno(self) -> int:
         return self._raw.fileno()

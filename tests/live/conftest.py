@@ -77,6 +77,7 @@ def ordinary(scripted: Upstream) -> dict[str, str]:
         "GATEWAY_FAILED_KEYS_PER_MINUTE": MANY,
         "GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": MANY,
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "1",
+        "GATEWAY_ANSWER_TIMEOUT_SECONDS": "1",
         "GATEWAY_MAX_BODY_BYTES": "262144",
     }
 
@@ -128,7 +129,7 @@ def strict(
 ) -> Gateway:
     """A gateway set by a file: breakers that open and close soon, keys with limits and with models."""
     lines = ["circuit_breaker_max_failures = 3", "circuit_breaker_reset_seconds = 1"]
-    lines += ["request_timeout_seconds = 2", 'default_upstream = "scripted"']
+    lines += ["request_timeout_seconds = 2", "answer_timeout_seconds = 2", 'default_upstream = "scripted"']
     lines += ["[upstreams.mock]", 'url = "mock://local"']
     for name in ("scripted", *ALIASES):
         lines += [f"[upstreams.{name}]", f'url = "{scripted.url}"']
@@ -157,6 +158,7 @@ def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="2",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="2",
     )
 
 

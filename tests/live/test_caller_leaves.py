@@ -34,6 +34,7 @@ def leaving(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES="1",
         GATEWAY_REQUEST_TIMEOUT_SECONDS="20",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="20",
     )
 
 

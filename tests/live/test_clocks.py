@@ -34,19 +34,24 @@ def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
     return caught.value, time.monotonic() - began
 
 
-@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("behaviour", "clock"),
+    ("behaviour", "clock", "stream"),
     [
-        ("never", "first_byte"),
-        ("head-drip", "first_byte"),
-        ("head-drip,pause=0.07", "first_byte"),
-        ("head-only", "idle"),
-        ("stall,after=-1", "idle"),
+        ("never", "first_byte", True),
+        ("head-drip", "first_byte", True),
+        ("head-drip,pause=0.07", "first_byte", True),
+        ("head-only", "idle", True),
+        ("stall,after=-1", "idle", True),
+        ("never", "answer", False),
+        ("head-drip", "answer", False),
+        ("head-drip,pause=0.07", "answer", False),
+        ("head-only", "answer", False),
+        ("stall,after=-1", "answer", False),
+        ("murmur", "answer", False),
     ],
 )
 def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour, clock, stream):
-    one = bench.upstream(upstream.url, **{"first_byte": 2, "idle": 2, clock: 0.1})
+    one = bench.upstream(upstream.url, **{"first_byte": 2, "idle": 2, "answer": 2, clock: 0.1})
     error, seconds = ended(one, call(behaviour, stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.code, error.status) == (clock, "upstream_timeout", 504)
@@ -63,9 +68,9 @@ def test_signs_of_life_are_no_first_token(bench: Bench, upstream: Upstream):
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
-def test_a_whole_answer_has_no_first_token(bench: Bench, upstream: Upstream):
-    one = bench.upstream(upstream.url, first_token=0.1, first_byte=2, idle=2)
-    assert b"tok2" in b"".join(one.send(call("ok,first=0.2")).prime())
+def test_an_answer_in_one_piece_has_none_of_the_clocks_of_a_stream(bench: Bench, upstream: Upstream):
+    one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.1, idle=0.1)
+    assert b"tok2" in b"".join(one.send(call("ok,first=0.3")).prime())
 
 
 def test_after_the_first_token_that_clock_is_still(bench: Bench, upstream: Upstream):
@@ -122,15 +127,11 @@ def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream
     assert "clock 'total'" in last["error"]["message"]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_silence_in_the_middle_names_its_clock(bench: Bench, upstream: Upstream, stream):
+def test_a_silence_in_the_middle_names_its_clock(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url, idle=0.1)
     began = time.monotonic()
-    if stream:
-        said = b"".join(one.send(call("stall,after=2", stream=True)).prime()).decode()
-        error = json.loads(said.strip().rpartition("data: ")[2])["error"]["message"]
-    else:
-        error = ended(one, call("stall,after=2"))[0].message
+    said = b"".join(one.send(call("stall,after=2", stream=True)).prime()).decode()
+    error = json.loads(said.strip().rpartition("data: ")[2])["error"]["message"]
     assert 0.1 <= time.monotonic() - began < 0.1 + OVERSHOOT
     assert "0.1 s (clock 'idle')" in error
 
@@ -138,13 +139,14 @@ def test_a_silence_in_the_middle_names_its_clock(bench: Bench, upstream: Upstrea
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_the_silence_is_measured_in_every_framing(bench: Bench, upstream: Upstream, framing):
     one = bench.upstream(upstream.url, first_byte=3, idle=0.1)
-    error, seconds = ended(one, call(f"stall,after=1,framing={framing}"))
+    error, seconds = ended(one, call(f"stall,after=-1,framing={framing}", stream=True))
     assert getattr(error, "clock", None) == "idle"
     assert seconds < 0.1 + OVERSHOOT
 
 
-def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstream):
-    error, seconds = ended(bench.upstream(upstream.url, first_byte=0.1), call("error-drip"))
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstream, stream):
+    error, seconds = ended(bench.upstream(upstream.url, first_byte=0.1), call("error-drip", stream=stream))
     assert isinstance(error, UpstreamError)
     assert error.answered == 503
     assert seconds < 0.1 + OVERSHOOT
@@ -188,10 +190,11 @@ def test_a_tls_handshake_that_stalls_is_a_connection_not_made(bench: Bench):
     assert seconds < 0.1 + OVERSHOOT
 
 
-@pytest.mark.parametrize("clock", ["first_byte", "total"])
+@pytest.mark.parametrize("clock", ["first_byte", "answer", "total"])
 def test_other_clocks_bound_the_connecting_too(bench: Bench, clock):
     with unreachable() as url:
-        error, seconds = ended(bench.upstream(url, **{clock: 0.1}), call("ok"))
+        asked = call("ok", stream=clock == "first_byte")
+        error, seconds = ended(bench.upstream(url, **{clock: 0.1}), asked)
     assert getattr(error, "clock", None) == clock
     assert seconds < 0.1 + OVERSHOOT
 
@@ -201,8 +204,8 @@ def test_an_upstream_that_does_not_take_the_request(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         asked = call("ok", filler="x" * 16_000_000)
-        error, seconds = ended(bench.upstream(url, connect=0.03, first_byte=0.1), asked)
-    assert getattr(error, "clock", None) == "first_byte"
+        error, seconds = ended(bench.upstream(url, connect=0.03, answer=0.1), asked)
+    assert getattr(error, "clock", None) == "answer"
     assert 0.1 <= seconds < 0.1 + 2 * OVERSHOOT
 
 

@@ -29,6 +29,7 @@ def short(tmp_path: Path, scripted: Upstream):
         "GATEWAY_MAX_STREAMS": "200",
         "GATEWAY_RATE_LIMIT_PER_MINUTE": MANY,
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "10",
+        "GATEWAY_ANSWER_TIMEOUT_SECONDS": "10",
     }
     gateway = Gateway(tmp_path, KEY, env, wrap=["prlimit", f"--nofile={LIMIT}:{LIMIT}"])
     yield gateway

@@ -25,6 +25,7 @@ def draining(start_gateway: StartGateway, scripted: Upstream, grace: int = 4) ->
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="20",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="20",
         GATEWAY_GRACEFUL_SECONDS=str(grace),
     )
 

@@ -34,6 +34,7 @@ def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="5",
         GATEWAY_MAX_STREAMS="20",
     )
 
@@ -53,6 +54,7 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="5",
     )
 
 
@@ -157,6 +159,7 @@ def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, s
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="10",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="10",
     )
     both_have_begun(gateway, 32)
     send = partial(call, gateway)

@@ -43,6 +43,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="1",
         GATEWAY_SEND_TIMEOUT_SECONDS="1",
         GATEWAY_STREAM_BUFFER_BYTES="65536",
     )

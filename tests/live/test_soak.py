@@ -191,6 +191,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
         GATEWAY_MAX_CONCURRENT_PER_KEY=str(LIMIT),
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="2",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="2",
         GATEWAY_SEND_TIMEOUT_SECONDS="1",
         GATEWAY_THREADS="32",
     )

@@ -19,7 +19,7 @@ from .wire import Answer, content, open_stream
 pytestmark = pytest.mark.live
 
 KEY = "key-time"
-CLOCKS = {"connect": 0.2, "first_byte": 0.4, "first_token": 0.6, "idle": 0.3, "total": 0.8}
+CLOCKS = {"connect": 0.2, "first_byte": 0.4, "first_token": 0.6, "idle": 0.3, "answer": 0.5, "total": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +56,16 @@ SILENCES = ["never", "head-drip", "head-only", "murmur", "stall,after=-1", "drip
 CASES = [
     Case("nowhere/ok", "connect", CLOCKS["connect"]),
     Case("nowhere/ok", "connect", CLOCKS["connect"], stream=True),
-    Case("quick/never", "first_byte", CLOCKS["first_byte"]),
+    Case("quick/never", "answer", CLOCKS["answer"]),
     Case("quick/never", "first_byte", CLOCKS["first_byte"], stream=True),
-    Case("quick/head-drip", "first_byte", CLOCKS["first_byte"]),
+    Case("quick/head-drip", "answer", CLOCKS["answer"]),
     Case("quick/head-drip", "first_byte", CLOCKS["first_byte"], stream=True),
     Case("quick/murmur", "first_token", CLOCKS["first_token"], stream=True),
-    Case("quick/head-only", "idle", CLOCKS["idle"]),
+    Case("quick/head-only", "answer", CLOCKS["answer"]),
+    Case("quick/head-only", "idle", CLOCKS["idle"], stream=True),
     Case("quick/stall,after=-1", "idle", CLOCKS["idle"], stream=True),
-    Case("quick/murmur", "total", CLOCKS["total"]),
-    Case("quick/drip,pause=0.05", "total", CLOCKS["total"]),
+    Case("quick/murmur", "answer", CLOCKS["answer"]),
+    Case("quick/drip,pause=0.05", "answer", CLOCKS["answer"]),
     *(Case(f"patient/{one}", "total", 0.5, header="x-request-timeout") for one in SILENCES),
     *(Case(f"patient/{one}", "total", 0.5, stream=True, header="x-request-timeout") for one in SILENCES),
     Case("patient/never", "total", 0.5, header="x-stainless-read-timeout"),
