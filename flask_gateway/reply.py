@@ -248,7 +248,7 @@ class Reply:
             out, self._pending = self._pending, b""
             return out
         if self.over:
-            self.settle(Outcome(Verdict.SUCCESS, self.usage))
+            self.settle(Outcome(Verdict.SUCCESS))
             return b""
         try:
             return self._part(read)
@@ -270,11 +270,11 @@ class Reply:
     def fail(self, error: BaseException) -> None:
         """Settle as the error says. What is not a ``GatewayError`` says nothing of the upstream."""
         known = error if isinstance(error, GatewayError) else None
-        self.settle(Outcome(known.verdict if known else Verdict.IGNORED, self.usage, known))
+        self.settle(Outcome(known.verdict if known else Verdict.IGNORED, error=known))
 
     def close(self) -> None:
         """The server is done with us. Before the end this means that the caller has left."""
-        self.settle(Outcome(Verdict.SUCCESS if self._drained else Verdict.IGNORED, self.usage))
+        self.settle(Outcome(Verdict.SUCCESS if self._drained else Verdict.IGNORED))
 
     @property
     def _drained(self) -> bool:
@@ -303,10 +303,20 @@ class Reply:
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
             shielded(self._source.release)
+        # Here, and not where it ended: to estimate what a large prompt has cost takes a while.
+        usage = outcome.usage or self._known_usage()
+        self.outcome = outcome = Outcome(outcome.verdict, usage, outcome.error, outcome.first)
         # They know their reply; and what knows itself is left to the collector of garbage.
         closers, self._closers, self._tell = self._closers, [], _at_once
         for closer in reversed(closers):
             shielded(closer, outcome)
+
+    def _known_usage(self) -> Usage | None:
+        try:
+            return self.usage
+        except Exception:
+            log.exception("what an answer has cost could not be told")
+            return None
 
 
 def _at_once(work: Callable[[], None]) -> None:

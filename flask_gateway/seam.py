@@ -14,6 +14,8 @@ from .core import Call, Continues, Operation, Usage
 
 #: The longest text that is kept in order to be continued, characters.
 MAX_TEXT = 1024 * 1024
+#: Options longer than this, bytes, are not looked at.
+MAX_OPTION = 4096
 #: What a caller knows an answer by; the same on every chunk.
 _NAMES = ("id", "created", "model")
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
@@ -72,6 +74,9 @@ def resumed(call: Call, beginning: Beginning, how: Continues) -> Call:
 
 
 def _field(call: Call, name: str) -> Any:
+    """``None`` if it is missing or no JSON. A long value is not decoded: it is set, and that is all."""
+    if name in call.fields and len(memoryview(call.fields[name])) > MAX_OPTION:
+        return call.fields[name]
     try:
         return msgspec.json.decode(call.fields[name]) if name in call.fields else None
     except (ValueError, RecursionError):

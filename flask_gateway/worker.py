@@ -31,6 +31,7 @@ from .doorstep import Spare, Unfinished, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .heartbeat import Heartbeat
+from .malloc import give_back_large_blocks
 from .quiet import is_no_timeout
 from .relay import Relay
 from .reply import Reply
@@ -111,6 +112,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._unfinished = Unfinished()
 
     def init_process(self) -> None:
+        give_back_large_blocks()
         self.log.error_log.addFilter(is_no_timeout)
         util.write_error = self._write_error  # gunicorn takes it by its name in this module
         self._spare = Spare()

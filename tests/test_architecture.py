@@ -59,6 +59,8 @@ FLOORS = {
     "reply": 0,
     "sockets": 0,
     "log_output": 0,
+    "large": 0,
+    "malloc": 0,
 }
 
 #: Who outside may be imported where; the standard library may be everywhere.

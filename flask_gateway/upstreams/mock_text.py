@@ -15,10 +15,13 @@ from typing import Any
 import msgspec
 
 from ..core import Call, Operation
+from .usage import Tally, estimate
 
 #: Repeated for as long as a mock is asked to talk.
 PHRASE = ("The ", "quick ", "brown ", "fox ", "jumps ", "over ", "the ", "lazy ", "dog. ")
 ECHO_LIMIT = 200
+#: Longer fields, bytes, are not read: a mock is for trying things out, and must not hold up others.
+MAX_READ = 256 * 1024
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -66,9 +69,9 @@ class Speech(msgspec.Struct, frozen=True):
 
 
 def field(call: Call, name: str) -> Any:
-    """A field of the body as Python values; ``None`` when it is missing or cannot be read."""
+    """A field of the body as Python values; ``None`` when it is missing, cannot be read, or is long."""
     raw = call.fields.get(name)
-    if raw is None:
+    if raw is None or len(memoryview(raw)) > MAX_READ:
         return None
     try:
         return msgspec.json.decode(raw)
@@ -85,6 +88,13 @@ def texts(value: Any, depth: int = 8) -> Iterator[str]:
     elif isinstance(value, list) and depth:
         for item in value:
             yield from texts(item, depth - 1)
+
+
+def prompt_tokens(call: Call, name: str | None, read: Any) -> int:
+    """Of a field of the body: counted, or estimated when it was too long to be read."""
+    if name is not None and len(memoryview(call.fields[name])) > MAX_READ:
+        return estimate({"prompt": call.fields[name]}, Tally()).prompt_tokens
+    return count_tokens(read)
 
 
 def count_tokens(value: Any) -> int:
@@ -106,7 +116,8 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
     :param name: of the upstream, so that an answer shows who gave it.
     :param tokens: how much to say; ``None`` to repeat what the user said.
     """
-    prompt = next((field(call, key) for key in ("messages", "prompt", "input") if key in call.fields), None)
+    named = next((key for key in ("messages", "prompt", "input") if key in call.fields), None)
+    prompt = None if named is None else field(call, named)
     if tokens is None:
         heard = last_user_text(prompt)[:ECHO_LIMIT]
         pieces = re.findall(r"\s*\S+", f'Mock answer from {name}: you said "{heard}"')
@@ -118,7 +129,7 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
         key=secrets.token_hex(12),
         created=int(time.time()),
         pieces=tuple(pieces[:limit]),
-        prompt_tokens=count_tokens(prompt),
+        prompt_tokens=prompt_tokens(call, named, prompt),
         cut_short=limit is not None and limit < len(pieces),
         tool=_tool_to_call(call, prompt),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +24,9 @@ from ..errors import (
     Overloaded,
     UnsupportedMediaType,
 )
+from ..large import slices
 from .decompress import decompress, read_codings
+from .duplicate_model import names_model_twice
 from .shape import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
@@ -159,20 +160,16 @@ def parse_fields(body: bytes) -> Fields:
     """
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
+    if not body.isascii() and (at := _first_bad_byte(body)) is not None:
+        raise _byte_order_mark(body) or InvalidJson(f"The body is not UTF-8: see byte {at}.")
+    check_shape(body)
     try:
-        if not body.isascii():
-            body.decode()
-        check_shape(body)
         fields = _decode_fields(body)
-    except UnicodeDecodeError as error:
-        raise _byte_order_mark(body) or InvalidJson(
-            f"The body is not UTF-8: see byte {error.start}."
-        ) from None
     except msgspec.ValidationError:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
         raise _byte_order_mark(body) or InvalidJson(f"The body is not valid JSON: {error}.") from None
-    if _may_repeat_model(body) and _count_models(body) > 1:
+    if names_model_twice(body):
         raise InvalidField("The field 'model' stands in the body more than once.", param="model")
     return fields
 
@@ -198,23 +195,16 @@ def _byte_order_mark(body: bytes) -> InvalidJson | None:
     return None
 
 
-def _may_repeat_model(body: bytes) -> bool:
-    """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
-    named = b'"model"'
-    return body.find(named) != body.rfind(named) or (b"\\" in body and b"\\u006" in body)
-
-
-def _count_models(body: bytes) -> int:
-    """How often the top level names the model; the decoder that we use otherwise keeps the last only."""
-    count = 0
-
-    def pairs(found: list[tuple[str, Any]]) -> None:
-        # Objects are closed from the inside out, so the top level is counted last.
-        nonlocal count
-        count = sum(name == "model" for name, _ in found)
-
-    json.loads(body, object_pairs_hook=pairs)
-    return count
+def _first_bad_byte(body: bytes) -> int | None:
+    """Where the body is not UTF-8. Slice by slice: as one text it might take four times the memory."""
+    decode, read = codecs.getincrementaldecoder("utf-8")().decode, 0
+    try:
+        for piece in slices(body):
+            read += len(piece)
+            decode(piece, read == len(body))
+    except UnicodeDecodeError as error:
+        return read - len(error.object) + error.start
+    return None
 
 
 _NULL = msgspec.Raw(b"null")

@@ -9,6 +9,7 @@ from flask import Blueprint, Request, Response, request
 from ..core import Call, Operation, Outcome
 from ..errors import InvalidField, ModelNotAllowed
 from ..guards.body_memory import BodyLease
+from ..large import taking_turns
 from ..reply import Reply
 from .body import check, parse_fields, read_body, take_fallbacks
 from .lean import Answer
@@ -49,9 +50,11 @@ def _nothing() -> None:
 
 def _call(operation: Operation, here: Visit, asked: Request, body: BodyLease) -> Call:
     ours, caller = here.gateway, here.known
-    fields = parse_fields(read_body(asked, ours.settings.max_body_bytes, body.hold))
-    model, stream = check(operation, fields)
-    fields, fallbacks = take_fallbacks(fields)
+    sent = read_body(asked, ours.settings.max_body_bytes, body.hold)
+    with taking_turns(len(sent)):
+        fields = parse_fields(sent)
+        model, stream = check(operation, fields)
+        fields, fallbacks = take_fallbacks(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
         if not caller.may_call(name):
             raise ModelNotAllowed(

@@ -1,8 +1,8 @@
-"""How large a body is in kind, not in bytes: how deep, how many names and parts, what numbers.
+"""Bounds the structure of a body: its depth, its names and parts, its numbers.
 
-We leave what stands in a body to the upstream, which will build it all in memory, and may do so in a
-language where depth is recursion and names are hashed. So what no request to a model needs goes no
-further. It is found out at the speed of memory: the texts, nearly all of a body, are only stepped over.
+The upstream will parse the whole body. We refuse nesting, names and numbers that no model request needs,
+before they can hurt its parser, which may recurse, or hash names. Texts are nearly all of a body, and are
+only stepped over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import re
 
 from ..errors import InvalidJson
+from ..large import SLICE, Texts, slices
 
 #: Lists and objects inside each other.
 MAX_DEPTH = 64
@@ -27,7 +28,10 @@ _INNERMOST = re.compile(rb"\[:*+\]")
 _TOO_MANY_NAMES = b":" * (MAX_NAMES + 1)
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _TOO_MANY_DIGITS = b"0" * (MAX_DIGITS + 1)
-_LARGE = re.compile(rb"(?<![0-9.])[0-9]++(?:\.[0-9]++)?[eE]\+?[0-9]++")
+_EXPONENT = re.compile(rb"[eE]\+?[0-9]++")
+_MANTISSA = b"0123456789."
+#: What a number, or a word, that goes on in the next slice may end in, and the longest that is one.
+_WORDS, _LONGEST = b"0123456789.+-Eaeflnrstu", 3 * MAX_DIGITS
 
 
 def check_shape(body: bytes) -> None:
@@ -36,29 +40,75 @@ def check_shape(body: bytes) -> None:
     :param body: JSON. Of what is none nothing is said; nor does it take longer.
     :raises InvalidJson: it is of no such shape.
     """
-    bare = _without_texts(body)
-    _check_nesting(bare.translate(_BONES, _FLESH))
-    _check_numbers(bare)
+    shape = _Shape()
+    for piece in (body,) if len(body) <= SLICE else slices(body):
+        shape.add(piece)
+    shape.end()
 
 
-def _without_texts(body: bytes) -> bytes:
-    # Backslashes stand in texts only, and a quote behind one ends no text, unless that backslash is
-    # itself escaped. To replace by as many bytes is the fastest.
-    # A single byte is looked for many times faster than two or three.
-    if b"\\" in body:
-        if rb'\\"' in body:
-            body = body.replace(rb"\\", b"--")
-        body = body.replace(rb"\"", b"--")
-    pieces = body.split(b'"', 2 * MAX_PARTS + 1)
-    if len(pieces) > 2 * MAX_PARTS + 1:
-        raise _too_many_parts()
-    return b"".join(pieces[::2])
+class _Shape:
+    """What is known of a body, slice by slice."""
+
+    def __init__(self) -> None:
+        self._texts = Texts()
+        #: A bracket for each begin and end of a list or object, a colon for each name.
+        self._bones: list[bytes] = []
+        self._parts = self._exponents = 0
+        #: The end of the last slice, if a number may go on in the next.
+        self._begun = b""
+
+    def add(self, piece: bytes) -> None:
+        texts, inside = self._texts, self._texts.inside
+        pieces = texts.split(piece, 2 * MAX_PARTS + 1 - texts.quotes)
+        if texts.quotes > 2 * MAX_PARTS:
+            raise _too_many_parts()
+        outside = b"".join(pieces[inside::2])
+        if not outside:
+            return
+        bones = outside.translate(_BONES, _FLESH)
+        self._bones.append(bones)
+        self._parts += len(bones)
+        if self._parts > 2 * MAX_PARTS:
+            raise _too_many_parts()
+        outside = self._begun + outside
+        done = outside.rstrip(_WORDS)
+        self._begun = outside[len(done) :]
+        if len(self._begun) > _LONGEST:  # no number at all
+            done, self._begun = outside, b""
+        self._check_numbers(done)
+
+    def end(self) -> None:
+        if self._begun:
+            self._check_numbers(self._begun)
+        _check_nesting(b"".join(self._bones))
+
+    def _check_numbers(self, bare: bytes) -> None:
+        """What is infinite to one reader is an error to another, and a long integer takes long to read."""
+        if _TOO_MANY_DIGITS in bare.translate(_DIGITS):
+            raise InvalidJson(f"The body has a number of more than {MAX_DIGITS} digits.")
+        harmless = sum(map(bare.count, (b"true", b"false", b"e-", b"E-")))
+        exponents = bare.count(b"e") + bare.count(b"E") - harmless
+        self._exponents += exponents
+        if self._exponents > MAX_PARTS:
+            raise _too_many_parts()
+        if exponents and _has_infinite(bare):
+            raise InvalidJson("The body has a number that is too large: a double cannot hold it.")
+
+
+def _has_infinite(bare: bytes) -> bool:
+    for exponent in _EXPONENT.finditer(bare):
+        begun = bare[max(0, exponent.start() - _LONGEST) : exponent.start()]
+        try:
+            number = float(begun[len(begun.rstrip(_MANTISSA)) :] + exponent[0])
+        except ValueError:
+            continue  # it is none
+        if math.isinf(number):
+            return True
+    return False
 
 
 def _check_nesting(bones: bytes) -> None:
     """:param bones: a bracket for each begin and end of a list or object, a colon for each name."""
-    if len(bones) > 2 * MAX_PARTS:
-        raise _too_many_parts()
     many = bones.count(b":") > MAX_NAMES
     if not many:
         bones = bones.replace(b":", b"")
@@ -73,18 +123,6 @@ def _check_nesting(bones: bytes) -> None:
             return  # brackets without their match are no JSON, of which nothing is said here
         bones = left
     raise InvalidJson(f"The body is nested more than {MAX_DEPTH} deep.")
-
-
-def _check_numbers(bare: bytes) -> None:
-    """What is infinite to one reader is an error to another, and a long integer takes long to read."""
-    if _TOO_MANY_DIGITS in bare.translate(_DIGITS):
-        raise InvalidJson(f"The body has a number of more than {MAX_DIGITS} digits.")
-    harmless = sum(map(bare.count, (b"true", b"false", b"e-", b"E-")))
-    exponents = bare.count(b"e") + bare.count(b"E") - harmless
-    if exponents > MAX_PARTS:
-        raise _too_many_parts()
-    if exponents and any(math.isinf(float(number[0])) for number in _LARGE.finditer(bare)):
-        raise InvalidJson("The body has a number that is too large: a double cannot hold it.")
 
 
 def _too_many_parts() -> InvalidJson:

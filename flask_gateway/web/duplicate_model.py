@@ -1,0 +1,52 @@
+"""Finds bodies that name the model twice. The decoder keeps the last one, some upstreams the first."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..large import Texts, slices
+
+_NAMED = b'"model"'
+#: ``model`` as long as it can be written: each letter as an escape.
+_LONGEST = len("model") * len("\\u006d")
+
+
+def names_model_twice(body: bytes) -> bool:
+    """Whether the top level has ``model`` more than once.
+
+    :param body: JSON, an object.
+    """
+    return _may_repeat(body) and _count(body) > 1
+
+
+def _may_repeat(body: bytes) -> bool:
+    """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
+    return body.find(_NAMED) != body.rfind(_NAMED) or (b"\\" in body and b"\\u006" in body)
+
+
+def _count(body: bytes) -> int:
+    texts, count, depth = Texts(), 0, 0
+    #: The last text at the top level, as long as nothing but blanks came behind it.
+    text: bytes | None = None
+    for piece in slices(body):
+        inside = texts.inside
+        for part in texts.split(piece):
+            if not inside:
+                if text is not None and (behind := part.lstrip()):
+                    count += behind.startswith(b":") and _is_model(text)
+                    text = None
+                depth += part.count(b"{") + part.count(b"[") - part.count(b"}") - part.count(b"]")
+            elif depth == 1:
+                text = (text or b"")[:_LONGEST] + part[:_LONGEST]
+            inside = not inside
+    return count
+
+
+def _is_model(name: bytes) -> bool:
+    """:param name: as it is written, or the beginning of a longer one."""
+    if b"\\" not in name or len(name) > _LONGEST:
+        return name == b"model"
+    try:
+        return bool(msgspec.json.decode(b'"%b"' % name) == "model")
+    except msgspec.DecodeError:
+        return False
