@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from .settings import ConfigError, describe, load, resolve
+from .settings import ConfigError, Resolved, describe, load, resolve
 from .settings.refusal import one_line
 from .to_serve import resolve_to_serve
 
@@ -39,9 +39,17 @@ def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not arguments.quiet:
         for line in describe(resolved):
             print(line)
-    for warning in resolved.settings.warnings:
+    for warning in (*resolved.settings.warnings, *_of_machine(resolved)):
         print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
     return 0
+
+
+def _of_machine(resolved: Resolved) -> Iterator[str]:
+    from .doctor.machine import short_of_files
+
+    threads = int(str(resolved.server["threads"]))
+    if found := short_of_files(threads, resolved.settings.max_streams):
+        yield f"{found.what}: {found.remedy}"
 
 
 def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from contextlib import suppress
 
-from .connection import Connection
+from .connection import Connection, is_tls, refusal
 from .core import Ids
 from .errors import GatewayError
 from .record import Record
 
 #: For how long a head may be on its way when threads are wanted, seconds.
 PATIENCE = 1.0
+#: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
+_QUEUE_AT = 24
+
+
+def queue_of(listener: socket.socket) -> int:
+    """How many connections wait to be taken; 1 where that cannot be known."""
+    try:
+        told = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_AT + 4)
+    except (OSError, AttributeError):
+        return 1
+    return max(1, int(struct.unpack_from("I", told, _QUEUE_AT)[0]))
 
 
 class Unfinished:
@@ -72,6 +84,16 @@ class Spare:
     def _keep(self) -> None:
         with suppress(OSError):  # another thread was faster
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def turn_away(conn: Connection, error: GatewayError) -> str:
+    """Answer without reading the request and without waiting. Returns the id of the request."""
+    request_id = os.urandom(16).hex()
+    if not is_tls(conn.cfg):
+        conn.sock.setblocking(False)
+        with suppress(OSError):
+            conn.sock.send(refusal(error, "503 Service Unavailable", request_id))
+    return request_id
 
 
 def unseen(error: GatewayError, status: int, request_id: str) -> Record:

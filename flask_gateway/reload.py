@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from .settings import ConfigError, Resolved, changed, files, proven
+from .settings.reading import MOST_SETTINGS, read_regular
 from .settings.refusal import one_line
 from .to_serve import refuse_emptied
 from .wiring import Gateway, rebuild
@@ -136,8 +137,8 @@ def _content(paths: Iterable[Path]) -> bytes:
     digest = sha256()
     for path in sorted(paths):
         try:
-            data = path.read_bytes()
-        except OSError:
+            data = read_regular(path, MOST_SETTINGS)
+        except (OSError, ValueError):
             data = b""
         digest.update(b"%d:" % len(data) + data)
     return digest.digest()

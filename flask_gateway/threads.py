@@ -43,11 +43,17 @@ class Threads:
     def submit(self, do: Callable[..., Any], *args: Any) -> None:
         """:raises RuntimeError: the system gives us not a single thread."""
         with self._lock:
-            inbox = self._idle.pop() if self._idle else self._new()
+            inbox = self._idle_one() or self._new()
             if inbox is None:
                 self._waiting.append((do, args))
         if inbox is not None:
             inbox.put((do, args))
+
+    def _idle_one(self) -> Inbox | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # also when a signal has just asked for the end, and so emptied it
+            return None
 
     def _new(self) -> Inbox | None:
         """One more thread's, if there may be one."""

@@ -45,7 +45,7 @@ def resolve_to_serve(environ: Mapping[str, str], binds: Sequence[str], workers: 
     with mistakes:
         refuse_exposed_short_keys(settings, addresses)
     with mistakes:
-        refuse_split_state(settings, workers or workers_of(resolved.server))
+        refuse_split_state(settings, workers or workers_of(resolved.server, environ))
     mistakes.raise_found()
     return resolved
 

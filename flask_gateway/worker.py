@@ -12,7 +12,6 @@ import gc
 import os
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import base, gthread
 
 from .connection import Connection, NotHttp, Response, is_tls, refusal, write_error
-from .doorstep import Spare, Unfinished, unseen
+from .doorstep import Spare, Unfinished, queue_of, turn_away, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .heartbeat import Heartbeat
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 #: How long before the server's patience is over the calls still under way are ended, seconds.
 LAST_WORDS = 5.0
 _NO_DESCRIPTOR = "This server has as many connections open as it may have. Try again in a moment."
+_NO_THREAD = "This server can start no thread. Try again in a moment."
 _ENDED = "The server is stopping, and this answer took longer than it waits. Send the request again."
 #: How many new objects there may be before they are looked through for garbage, and how seldom the older
 #: ones are. Calls leave next to no cycles behind; Python's own 700 has them looked at several times each.
@@ -57,17 +57,6 @@ REPORT = 1.0
 BEAT = 1.0
 #: How often it is looked for room, where there was none, seconds.
 ROOM = 0.05
-#: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
-_QUEUE_AT = 24
-
-
-def queue_of(listener: socket.socket) -> int:
-    """How many connections wait to be taken; 1 where that cannot be known."""
-    try:
-        told = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_AT + 4)
-    except (OSError, AttributeError):
-        return 1
-    return max(1, int(struct.unpack_from("I", told, _QUEUE_AT)[0]))
 
 
 def _ended(result: Any) -> futures.Future[Any]:
@@ -338,13 +327,23 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         answer = b"" if is_tls(self.cfg) else refusal(error, "503 Service Unavailable", request_id)
         if not self._spare.refuse(listener, answer):
             time.sleep(ROOM)
-        elif self.gateway is not None:
-            self.gateway.metrics.shed("descriptors")
+        else:
+            self._tell_shed("descriptors", request_id, error)
+
+    def _tell_shed(self, reason: str, request_id: str, error: Overloaded) -> None:
+        if self.gateway is not None:
+            self.gateway.metrics.shed(reason)
             self.gateway.recorded.tell(unseen(error, error.status, request_id))
 
     def enqueue_req(self, conn: Any) -> None:
         self._unfinished.add(conn, time.monotonic())
-        self.tpool.submit(self._serve, conn)
+        try:
+            self.tpool.submit(self._serve, conn)
+        except RuntimeError:  # the system gives us not a single thread
+            self._unfinished.remove(conn)
+            error = Overloaded(_NO_THREAD, retry_after=1.0)
+            self._tell_shed("threads", turn_away(conn, error), error)
+            self._close(conn)
 
     def _crowd(self, gateway: Gateway) -> Crowd:
         """How the threads stand, those included whose requests have yet to be read."""
@@ -388,8 +387,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.gateway.draining.set()
         grace = self.cfg.graceful_timeout
         # To call off a thousand takes a while, and the watcher carries them to their ends meanwhile.
-        ending = threading.Thread(target=self._end_calls, name="ending", daemon=True)
-        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), ending.start)
+        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._begin_end)
+
+    def _begin_end(self) -> None:
+        try:
+            threading.Thread(target=self._end_calls, name="ending", daemon=True).start()
+        except RuntimeError:  # no thread can be had
+            self._end_calls()
 
     def _end_calls(self) -> None:
         assert self.gateway is not None

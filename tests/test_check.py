@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,24 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capture) -> None:
         main(argv, {})
     assert caught.value.code == 2
     assert "usage: python -m flask_gateway" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "status"), [({"WEB_CONCURRENCY": "1"}, 0), ({"WEB_CONCURRENCY": "2"}, 78)])
+def test_the_workers_of_a_platform_count_as_at_the_start(given: dict[str, str], status: int) -> None:
+    assert main(["check", "--quiet"], {"GATEWAY_STATE": "memory://", **given}) == status
+
+
+def test_too_few_open_files_are_a_warning(capsys: Capture) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
+        "from flask_gateway.__main__ import main; sys.exit(main(['check', '--quiet'], {}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "flask-gateway: warning: files: only 512 may be open" in done.stderr
+    assert main(["check", "--quiet"], {"GATEWAY_MAX_STREAMS": "1"}) == 0
+    assert "files: " not in capsys.readouterr().err
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
 def test_a_wrong_setting_exits_with_78_and_one_line(capsys: Capture) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -426,6 +428,27 @@ def test_a_file_that_is_no_toml_is_refused_with_its_path_and_the_position(
     path.write_bytes(content)
     error = refusal(GATEWAY_CONFIG=str(path))
     assert str(error) == str(ConfigError("GATEWAY_CONFIG", str(path), expected.removeprefix("expected ")))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "/dev/zero", "socket", "long"])
+@pytest.mark.parametrize("of", ["settings", "secret"])
+def test_only_regular_files_of_a_bounded_size_are_read(kind: str, of: str, toml: Any, tmp_path: Path) -> None:
+    path = Path(kind) if kind.startswith("/") else tmp_path / "it"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    elif kind == "long":
+        with path.open("wb") as file:
+            file.truncate(8 << 20)
+    if of == "settings":
+        error = refusal(GATEWAY_CONFIG=str(path))
+        assert "the path of a TOML file that can be read" in str(error)
+    else:
+        error = refusal(GATEWAY_CONFIG=toml(f'[keys.one]\nkey_file = "{path}"\n'))
+        assert "a file that can be read" in str(error)
+    assert "more than" in str(error) if kind == "long" else "no regular file" in str(error)
 
 
 @pytest.mark.parametrize("path", ["", "/nowhere/gateway.toml", "/", "a\x00b", "\ud800"])

@@ -96,6 +96,24 @@ def test_nothing_is_lost_and_nobody_idles_while_something_waits() -> None:
     threads.shutdown()
 
 
+def test_the_end_may_be_asked_for_just_before_a_thread_is_taken() -> None:
+    threads, done = Threads(2), Future[None]()
+    run(threads, int)
+    idle(threads, 1)
+
+    class Idle(list):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            found = list.__len__(self)
+            if found and not threads._over:
+                threads.shutdown()
+            return found
+
+    threads._idle = Idle(threads._idle)
+    len(threads._idle)
+    threads.submit(done.set_result, None)
+    done.result(10)
+
+
 def test_a_signal_may_ask_for_the_end_while_work_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is handled on the thread that gives the work, wherever that is."""
     threads, done = Threads(2), SimpleQueue[int]()

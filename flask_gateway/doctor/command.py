@@ -53,7 +53,7 @@ def look(arguments: Namespace, environ: Mapping[str, str], key: str) -> Iterator
         yield warn(what, "run this on the gateway's own machine, with its variables")
     elif settings:
         threads = int(str(server["threads"]))
-        yield from machine.look(workers_of(server), threads, settings.state, settings.max_streams)
+        yield from machine.look(workers_of(server, environ), threads, settings.state, settings.max_streams)
         yield from upstreams.look(settings.upstreams, Clocks.within(settings.request_timeout_seconds))
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .finding import Finding, fail, ok, warn
+from .finding import Finding, Level, fail, ok, warn
 
 #: Beside the connections: logs, heartbeats, the interpreter's own.
 SPARE_FILES = 64
@@ -54,6 +54,16 @@ def files(limit: int | None, threads: int, whose: str, streams: int = 2000) -> F
         f"files: only {limit} may be open ({whose}), {streams} streams and {threads} threads need {needed}",
         "LimitNOFILE=65536 in the unit, or a lower GATEWAY_MAX_STREAMS",
     )
+
+
+def short_of_files(threads: int, streams: int) -> Finding | None:
+    """What :func:`files` finds wrong with this process, had it raised its limit as the server does."""
+    try:
+        limits = Path("/proc/self/limits").read_text()
+    except OSError:  # not Linux
+        return None
+    found = files(hard_limit(limits, "Max open files"), threads, "of a worker", streams)
+    return found if found.level is Level.FAIL else None
 
 
 def tasks(limit: int | None, workers: int, threads: int, whose: str) -> Finding:

@@ -27,6 +27,7 @@ from .kinds import (
     UpstreamUrl,
     WholeNumber,
 )
+from .reading import MOST_SETTINGS, read_regular
 from .refusal import ConfigError, Mistakes, Unfit, dotted, nearest
 from .routes import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
 from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
@@ -146,7 +147,7 @@ def files(path: str) -> tuple[Path, ...]:
 
 def _parse(path: str) -> dict[str, object]:
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(Path(path), MOST_SETTINGS)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(CONFIG.variable, path, "the path of a TOML file that can be read", reason) from None

@@ -11,6 +11,7 @@ import msgspec
 
 from ..config import MASK
 from .kinds import Base, Kind, refuse_wrapped
+from .reading import MOST_SECRET, read_regular
 from .refusal import ConfigError, Unfit
 
 #: The key that works when none is set. It is in the documentation, so it protects nothing.
@@ -141,7 +142,7 @@ class SecretRef(msgspec.Struct, frozen=True):
     def _from_file(self, path: Path) -> str:
         try:
             # Windows writes a byte order mark at the start of a file in UTF-8.
-            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+            return read_regular(path, MOST_SECRET).decode("utf-8-sig").rstrip("\r\n")
         except OSError as error:
             # A bare word that cannot be read may be a secret, written where the path of one belongs.
             shown = str(path) if re.search("[/.]", self.place) else MASK

@@ -54,10 +54,14 @@ def refuse_exposed_short_keys(settings: Settings, binds: Iterable[str]) -> None:
         )
 
 
-def workers_of(server: Mapping[str, object]) -> int:
-    """How many workers ``gunicorn.conf.py`` starts: so many as are set, or one per core that may be used."""
+def workers_of(server: Mapping[str, object], environ: Mapping[str, str]) -> int:
+    """How many workers ``gunicorn.conf.py`` starts: so many as are set, by us or by the platform, or one per
+    core that may be used."""
     if server["workers"] is not None:
         return int(str(server["workers"]))
+    of_platform = environ.get("WEB_CONCURRENCY", "")
+    if of_platform.isdecimal() and int(of_platform):
+        return int(of_platform)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -83,6 +87,8 @@ def _is_local(address: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        found = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python 3.13 calls ::ffff:127.0.0.1 loopback, earlier ones do not.
+    return found.is_loopback and getattr(found, "ipv4_mapped", None) is None

@@ -111,8 +111,9 @@ class Watcher:
         with self._starting:
             loop = self._loop
             if loop is None or loop.pid != os.getpid():
-                loop = self._loop = _Loop()
-                loop.thread.start()
+                loop = _Loop()
+                loop.thread.start()  # where there is no thread to be had, the next one asks again
+                self._loop = loop
         return loop
 
 
