@@ -8,7 +8,12 @@ import socket
 import pytest
 
 from flask_gateway.connection import Connection
-from flask_gateway.doorstep import PATIENCE, Spare, Unfinished
+from flask_gateway.doorstep import PATIENCE, Spare, Unfinished, turn_away
+from flask_gateway.errors import Overloaded
+
+
+class Config:
+    is_ssl = False
 
 
 def test_heads_are_ended_when_they_have_had_their_time() -> None:
@@ -45,3 +50,13 @@ def test_a_caller_is_told_by_the_descriptor_that_was_kept_back() -> None:
             assert (caller.recv(9), caller.recv(9)) == (b"no", b"")
         assert spare._descriptor == kept  # the same number: it had been let go, and is held again
         os.close(kept)
+
+
+def test_a_caller_for_whom_no_thread_can_be_started_is_told() -> None:
+    ours, caller = socket.socketpair()
+    with ours, caller:
+        caller.sendall(b"GET")
+        request_id = turn_away(Connection(Config(), ours, None, None), Overloaded("no", retry_after=1.0))
+        answer = caller.recv(9999)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert request_id.encode() in answer
