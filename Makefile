@@ -1,11 +1,16 @@
 # make run: serve on 127.0.0.1:8000.   make test: everything that is tested, in under five minutes.
 
-PYTHON ?= python3.11
+# The Python that makes the environment: 3.11 to 3.14, the system's own first. PYTHON=python3.12 picks one.
+FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(FIT)' 2>/dev/null && echo $$python && break; done)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test test-deps python bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -13,9 +18,19 @@ run: $(VENV)/run
 check: $(VENV)/run
 	$(BIN)/python -m flask_gateway check
 
-# Two at a time, a file at a time: most tests wait for something.
+# Two at a time, a file at a time: most tests wait for something. Tests of programs that are not installed are left
+# out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The programs that some tests need, on Debian.
+test-deps:
+	missing=; have() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
+	have redis-server redis-server; have nginx nginx-light; have curl curl; have openssl openssl; \
+	have systemd-analyze systemd; have ip iproute2; \
+	if [ -n "$$missing" ]; then \
+		apt() { $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq "$$@"; }; \
+		apt update && apt install -y --no-install-recommends $$missing; fi
 
 # The interface as it is described, tried on a running server by schemathesis.
 attack: $(ATTACK)/made $(VENV)/dev
@@ -61,8 +76,12 @@ KEY ?= dev-key
 smoke:
 	deploy/smoke.sh $(URL) $(KEY)
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/bin/python: | python
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian: apt install python3-venv"; exit 1; }
+
+python:
+	@$(if $(PYTHON),,echo "There is no Python 3.11 to 3.14 here. On Debian 12 and later: apt install python3 python3-venv"; exit 1)
+	@$(PYTHON) -c '$(FIT)' || { echo "$(PYTHON) is not one of Python 3.11 to 3.14"; exit 1; }
 
 # The files mark what the environment holds: made anew when the pins change.
 $(VENV)/run: requirements.txt | $(VENV)/bin/python

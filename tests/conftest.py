@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from needs import left_out
 from planted import KEY, UPSTREAM_KEY, Overheard, found_in, printed_by
 from stores_support import HandClock
 
@@ -44,6 +45,13 @@ def pytest_runtest_makereport(
     if report.passed and found:
         report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    if line := left_out(reasons):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import warnings
 from collections.abc import Callable
 
 import redis
+from needs import need
 
 from flask_gateway.core import Value
 
@@ -165,12 +165,11 @@ class RedisServer:
     """A real redis-server on a free port, which keeps nothing on disk."""
 
     def __init__(self, *options: str) -> None:
-        program = shutil.which("redis-server")
-        assert program, "redis-server is missing: install the Debian package redis-server"
+        need("redis-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._command = [
-            *(program, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
         ]
         self.start()

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .servers import PATIENCE, ROOT, free_port, need, until
+from needs import need
+
+from .servers import PATIENCE, ROOT, free_port, until
 from .tls import make_certificate
 
 SHIPPED = ROOT / "deploy" / "nginx"

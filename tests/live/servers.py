@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,12 +35,6 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
-
-
-def need(program: str) -> None:
-    """Skip the test where the program is not installed. In CI it is, or else the test fails."""
-    if shutil.which(program) is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
 
 
 class Upstream:

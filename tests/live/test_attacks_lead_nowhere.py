@@ -11,8 +11,9 @@ import subprocess
 import sys
 
 import pytest
+from needs import need
 
-from .servers import ROOT, need
+from .servers import ROOT
 
 pytestmark = pytest.mark.live
 

@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from needs import need
 
 from .conftest import KEY, MANY, StartGateway
 from .load import Asking
 from .nginx import Nginx
-from .servers import Upstream, need
+from .servers import Upstream
 from .wire import PROMPT, TIMEOUT, head
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from needs import need
 
 from .conftest import KEY
 from .nginx import Nginx
@@ -23,6 +24,7 @@ CHECKS = ["health", "refusal", "models", "completion", "limit headers", "stream"
 
 def smoke(*arguments: str) -> tuple[int, list[str], str]:
     """Exit status, lines and standard error of the script."""
+    need("curl")
     command = ["sh", str(ROOT / "deploy" / "smoke.sh"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     return done.returncode, done.stdout.splitlines(), done.stderr

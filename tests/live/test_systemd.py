@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from needs import need
 
 from flask_gateway.settings import load
 
 from .conftest import KEY
 from .nginx import Nginx, replaced
-from .servers import PATIENCE, ROOT, Gateway, free_port, need, until
+from .servers import PATIENCE, ROOT, Gateway, free_port, until
 from .test_smoke import CHECKS, smoke
 from .test_start import TWO, confined_to, cores_of
 from .wire import ask

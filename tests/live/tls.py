@@ -11,9 +11,12 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from needs import need
+
 
 def make_certificate(folder: Path) -> Path:
     """A file with a key and a certificate for 127.0.0.1, signed by itself."""
+    need("openssl")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
