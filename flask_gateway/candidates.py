@@ -67,7 +67,7 @@ class Candidates:
 
     def __call__(self, call: Call) -> Iterator[Candidate]:
         """:raises UnknownModel: there is no route for the model, or for one of the caller's own chain."""
-        route = self._route(call.model, call.fallbacks)
+        route = self._route(call)
         # Whom nobody could be asked before need not be looked at.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
         denied = []
@@ -92,10 +92,17 @@ class Candidates:
                 found.append(Explained(number, target.upstream, target.model, reason, wait))
         return found
 
+    def upstreams(self, call: Call) -> list[list[str]]:
+        """The names of the upstreams where a call can be answered, by tier.
+
+        :raises UnknownModel: as above.
+        """
+        return [[target.upstream for target in tier] for tier in self._route(call).tiers]
+
     def continuers(self, call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
         """Who could go on with an answer, and how it is told to; ``broken``, who has begun it, comes last."""
         found = []
-        for tier in self._route(call.model, call.fallbacks).tiers:
+        for tier in self._route(call).tiers:
             for target in tier:
                 place = self._place(target)
                 if place.continues is not None:
@@ -109,8 +116,10 @@ class Candidates:
         except UnknownModel:  # which is said later, and counted
             return False
 
-    def _route(self, model: str, chain: tuple[str, ...] | None) -> Route:
-        return self._routes.route(model) if chain is None else self._routes.with_chain(model, chain)
+    def _route(self, call: Call) -> Route:
+        model, chain = call.model, call.fallbacks
+        route = self._routes.route(model) if chain is None else self._routes.with_chain(model, chain)
+        return route if call.pinned is None else route.at(call.pinned)
 
     def _place(self, target: Target) -> Place:
         return self._places.get((target.upstream, target.model)) or self._places[target.upstream, None]

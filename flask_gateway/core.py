@@ -118,6 +118,7 @@ class Call(msgspec.Struct, frozen=True):
     :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
     :param cancellation: how it is called off before that.
     :param attempts: who has been asked so far; what answers the call adds to it.
+    :param pinned: the only upstream that may be asked, for it keeps what the call refers to; ``None``: any.
     """
 
     ids: Ids
@@ -132,6 +133,7 @@ class Call(msgspec.Struct, frozen=True):
     cancellation: Cancellation = msgspec.field(default_factory=Cancellation)
     whole: bool = False
     attempts: list[Attempt] = msgspec.field(default_factory=list)
+    pinned: str | None = None
 
     def asking(self, model: str) -> Call:
         """The same call under the name the upstream knows the model by."""

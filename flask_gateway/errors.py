@@ -200,6 +200,17 @@ class InvalidField(CallerError):
     """A field is missing, of the wrong type, or ambiguous; ``param`` names it."""
 
 
+class StateNotHere(InvalidField):
+    """The request refers to what an upstream keeps, and nobody knows which one."""
+
+    code = "state_not_here"
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message, param=param)
+        if param == "previous_response_id":
+            self.code = "previous_response_not_found"  # as OpenAI says it, so that clients know what to do
+
+
 class CallerLeft(GatewayError):
     """The caller hung up before its answer was over. Nobody is left to be told; the log is."""
 

@@ -177,6 +177,11 @@ class Reply:
         return self.transcript.usage
 
     @property
+    def begun(self) -> bytes:
+        """What has come before it was committed to and has not been passed on."""
+        return self._pending
+
+    @property
     def channel(self) -> Channel | None:
         """What the answer comes through; ``None`` when only a thread can go on with it."""
         channel: Channel | None = getattr(self._source, "channel", None)

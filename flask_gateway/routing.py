@@ -37,6 +37,11 @@ class Route(msgspec.Struct, frozen=True):
     balance: str = "in_order"
     whole: bool = False
 
+    def at(self, upstream: str) -> Route:
+        """The part of it that asks that upstream."""
+        tiers = (tuple(one for one in tier if one.upstream == upstream) for tier in self.tiers)
+        return msgspec.structs.replace(self, tiers=tuple(tier for tier in tiers if tier))
+
 
 class Routes:
     """The table of routes. Immutable, so shared by all threads without a lock.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from .affinity import Affinity
 from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
@@ -21,6 +22,7 @@ from .guards.breaker import Breaker
 from .guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
 from .guards.circuit import Phase, Policy
 from .guards.limiter import Limiter
+from .guards.origins import Origins
 from .guards.slots import Slots
 from .guards.strikes import Strikes
 from .guards.underway import UnderWay, UpstreamShare
@@ -127,7 +129,9 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
     underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
     body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(settings.keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
-    guarded = Guarded(Whole(dispatcher, error_event), [underway, CallerBulkhead(slots), limiter])
+    several = len(settings.upstreams) > 1
+    affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
+    guarded = Guarded(Whole(affinity, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
         strikes=_strikes(settings, store),

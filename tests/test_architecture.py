@@ -34,6 +34,7 @@ FLOORS = {
     "reload": 6,
     "wiring": 5,
     "candidates": 5,
+    "affinity": 4,
     "dispatch": 4,
     "attempts": 4,
     "whole": 4,
@@ -47,6 +48,7 @@ FLOORS = {
     "guards": 2,
     "callers": 2,
     "routing": 2,
+    "references": 2,
     "balance": 2,
     "stores": 1,
     "core": 0,
@@ -80,6 +82,7 @@ OUTSIDE = {
 NEIGHBOURS = {
     ("observers", "record"),
     ("balance", "routing"),
+    ("affinity", "references"),
     ("dispatch", "attempts"),
     ("dispatch", "continuation"),
     ("continuation", "seam"),
