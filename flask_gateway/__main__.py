@@ -69,6 +69,20 @@ def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
+def try_upstream(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Have a gateway that runs ask an upstream again, whatever is held against it."""
+    from .explain import NotExplained, tried_there
+
+    key = environ.get("GATEWAY_METRICS_KEY") or environ.get(CALLER_KEY, "")
+    try:
+        for line in tried_there(arguments.url, key, arguments.upstream):
+            print(one_line(line))
+    except NotExplained as error:
+        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
+        return 1
+    return 0
+
+
 def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Play faults between the gateway, as it is set, and upstreams that are not its own."""
     from .selftest.command import choose, run
@@ -120,6 +134,17 @@ def _parser() -> argparse.ArgumentParser:
         "--url", help=f"ask the gateway that runs there, as the caller whose key is in ${CALLER_KEY}"
     )
     explaining.set_defaults(run=explain)
+    trying = commands.add_parser(
+        "try", help="have a gateway that runs ask an upstream again now", allow_abbrev=False
+    )
+    trying.add_argument("upstream", metavar="UPSTREAM")
+    trying.add_argument(
+        "--url",
+        default="http://127.0.0.1:8000",
+        help="where the gateway runs (%(default)s); it is shown the key in $GATEWAY_METRICS_KEY, or else in "
+        f"${CALLER_KEY}",
+    )
+    trying.set_defaults(run=try_upstream)
     testing = commands.add_parser(
         "selftest", help="show what callers meet when upstreams fail", allow_abbrev=False
     )

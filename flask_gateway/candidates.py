@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from .balance import Balancer
-from .config import Clocks
+from .config import MASK, Clocks
 from .core import Call, Caller, Continues, Service
 from .dispatch import Candidate
 from .errors import UnknownModel
@@ -82,14 +82,31 @@ class Candidates:
         yield from denied
 
     def explain(self, caller: Caller, model: str) -> list[Explained]:
-        """What a call of that caller would meet now, target by target. Asks nobody, takes no turn."""
-        allowed, found, chosen = caller.may_call(model), [], False
+        """What a call of that caller would meet now, target by target. Asks nobody, takes no turn.
+
+        A caller that may not call the model is shown nothing of its route, nor whether there is one.
+        """
+        if not caller.may_call(model):
+            return [Explained(1, MASK, MASK, "not allowed")]
+        found, chosen = [], False
         for number, tier in enumerate(self._routes.route(model).tiers, 1):
             for target in tier:
-                reason, wait = self._reason(caller, target) if allowed else ("not allowed", None)
+                reason, wait = self._reason(caller, target)
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
                 found.append(Explained(number, target.upstream, target.model, reason, wait))
+        return found
+
+    def visible(self, models: Iterable[str]) -> set[tuple[str, str | None]]:
+        """The places where these models are asked, by upstream and model."""
+        found: set[tuple[str, str | None]] = set()
+        for model in models:
+            try:
+                tiers = self._routes.route(model).tiers
+            except UnknownModel:
+                continue
+            places = (self._place(target) for tier in tiers for target in tier)
+            found.update((place.upstream, place.model) for place in places)
         return found
 
     def upstreams(self, call: Call) -> list[list[str]]:

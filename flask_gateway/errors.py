@@ -134,6 +134,19 @@ class ModelNotAllowed(CallerError):
     type = "permission_error"
 
 
+class OperatorOnly(CallerError):
+    """Only whoever runs the gateway may do this."""
+
+    status = 403
+    code = "operator_only"
+    type = "permission_error"
+
+
+class UnknownUpstream(CallerError):
+    status = 404
+    code = "upstream_not_found"
+
+
 class UnknownUrl(CallerError):
     status = 404
     code = "unknown_url"

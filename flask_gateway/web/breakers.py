@@ -1,30 +1,75 @@
-"""``GET /v1/circuit-breakers``: which upstreams are asked, which are not, and until when.
+"""``/v1/circuit-breakers``: which upstreams are asked, which are not, and until when; and to try one now.
 
 Beside them stands how the state fares of which they are a part, and how many streams are under way.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
+from ..errors import OperatorOnly, UnknownUpstream
+from ..guards.breaker import Status
 from ..observers.exposition import live_streams
 from ..observers.families import trouble
 from ..stores.fallback import FallbackStore
+from .auth import may_read_metrics
 from .json import json_response
-from .visit import gateway
+from .visit import gateway, visit
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("breakers", __name__)
 
 
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
-    data = [breaker.status() for breaker in gateway().breakers]
-    page = {"object": "list", "data": data, "state": _state(), "streams": _streams()}
+    page = {"object": "list", "data": _statuses(), "state": _state(), "streams": _streams()}
     if reason := trouble():
         page["metrics"] = {"degraded": True, "reason": reason}
     return json_response(page)
+
+
+@blueprint.post("/v1/circuit-breakers/<path:upstream>/try", provide_automatic_options=False)
+def try_upstream(upstream: str) -> Response:
+    """Have the next call of an upstream ask it. This request itself sends nothing there."""
+    _check_operator()
+    found = [breaker for breaker in gateway().breakers if breaker.upstream == upstream]
+    if not found:
+        raise UnknownUpstream(f"There is no upstream '{upstream[:200]}' here.")
+    for breaker in found:
+        breaker.try_now()
+    log.info("the operator has upstream '%s' tried now", upstream)
+    return json_response({"object": "list", "data": [breaker.status() for breaker in found]})
+
+
+def _check_operator() -> None:
+    """Refuse an ordinary caller: it could have a sick upstream asked over and over.
+
+    The operator comes with ``GATEWAY_METRICS_KEY``, which the door has looked at. Where none is set, it asks
+    from this machine, with a key that may call every model.
+
+    :raises OperatorOnly: it is somebody else.
+    """
+    caller = visit().caller
+    if caller is None:
+        return
+    if gateway().settings.metrics_digest is not None:
+        raise OperatorOnly("This is for the operator: send the key that is set as GATEWAY_METRICS_KEY.")
+    if caller.models is not None or not may_read_metrics(visit().header, request.remote_addr, None):
+        raise OperatorOnly(
+            "This is for the operator: ask from the gateway's own machine with a key that may call every "
+            "model, or set GATEWAY_METRICS_KEY and send that key."
+        )
+
+
+def _statuses() -> list[Status]:
+    """Those of all upstreams; for a key that may call some models only, of those where these are asked."""
+    caller, breakers = visit().known, gateway().breakers
+    seen = None if caller.models is None else gateway().candidates.visible(caller.models)
+    return [one.status() for one in breakers if seen is None or (one.upstream, one.model) in seen]
 
 
 def _state() -> dict[str, Any]:

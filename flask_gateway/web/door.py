@@ -32,6 +32,8 @@ from .visit import Globals, gateway, visit
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
 ROOT = "health.root"
 METRICS = "metrics.metrics"
+#: What only the operator may ask for, by the key of the figures where there is one (``web/breakers.py``).
+TRY = "breakers.try_upstream"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
 #: When this process began to serve, seconds since the epoch.
@@ -103,13 +105,16 @@ def _shed(start: str | None, peer: str | None) -> None:
 
 
 def _needs_no_key(endpoint: str | None) -> bool:
-    """Whether this only looks if somebody is there, or asks for the figures, and may. A wrong key for them is
-    counted as any other."""
+    """Whether this only looks if somebody is there; or asks for the figures, or for what only the operator may
+    do, with the operator's own key. A wrong key is counted as any other."""
     if endpoint == ROOT:
         return request.method == "HEAD"
-    if endpoint != METRICS or not is_exactly("/metrics", request.environ):
+    figures = endpoint == METRICS and is_exactly("/metrics", request.environ)
+    if not figures and endpoint != TRY:
         return False
-    return may_read_metrics(visit().header, request.remote_addr, gateway().settings.metrics_digest)
+    digest = gateway().settings.metrics_digest
+    # Without such a key, an operator shows a caller's (``web/breakers.py``).
+    return (figures or digest is not None) and may_read_metrics(visit().header, request.remote_addr, digest)
 
 
 def _leave(response: Response) -> Response:
