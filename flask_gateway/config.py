@@ -104,6 +104,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param stream_usage: whether it can be asked for the usage of a stream.
     :param continues: how it is told to go on with an answer that another has begun; ``None``: it cannot.
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
+    :param list_models: whether it is asked in the background which models it has.
     """
 
     name: str
@@ -113,6 +114,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     continues: Continues | None = None
     clocks: Clocks | None = None
+    list_models: bool = False
 
 
 class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):

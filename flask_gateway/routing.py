@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -104,11 +105,29 @@ class Routes:
             param="model",
         )
 
-    def listed(self) -> dict[str, str]:
-        """The model names that can be listed, each with the upstream that is asked first."""
-        return {name: name for name in sorted(self._upstreams)} | {
-            name: route.tiers[0][0].upstream for name, route in sorted(self._models.items())
-        }
+    def listed(self, told: Mapping[str, Iterable[str]] = MappingProxyType({})) -> dict[str, str]:
+        """The model names that can be listed, each with the upstream that is asked first.
+
+        :param told: the models that upstreams say they have, by upstream. Such a model is listed by its own
+            name if a call of that name asks that upstream for it, else as ``upstream/model``. The name of
+            that upstream is not listed as a model unless it is one.
+        """
+        found = {name: name for name in sorted(self._upstreams) if name in told.get(name, (name,))}
+        for upstream, models in told.items():
+            for model in models:
+                name = model if self._asks(model, upstream, model) else f"{upstream}/{model}"
+                if self._asks(name, upstream, model):
+                    found[name] = upstream
+        return found | {name: route.tiers[0][0].upstream for name, route in sorted(self._models.items())}
+
+    def _asks(self, name: str, upstream: str, model: str) -> bool:
+        """Whether a call of that name asks that upstream for that model."""
+        if name in self._models:
+            return False
+        try:
+            return self._target(name)[:2] == (upstream, model)
+        except UnknownModel:
+            return False
 
     def configured(self) -> Iterator[Target]:
         """Every target that stands in the configuration, once."""

@@ -14,6 +14,7 @@ from .affinity import Affinity
 from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
+from .catalog import Ask, Catalog
 from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
@@ -36,6 +37,7 @@ from .stores import open_store
 from .upstreams import open_upstream
 from .upstreams.dialects import error_event
 from .upstreams.http import Http
+from .upstreams.listing import models_of
 from .watcher import Watcher
 from .whole import Whole
 
@@ -67,6 +69,7 @@ class Gateway(msgspec.Struct, frozen=True):
     watcher: Watcher
     underway: UnderWay
     body_memory: BodyMemory
+    catalog: Catalog
     draining: threading.Event
     #: The longest that a call may take, seconds, however many upstreams it is tried on.
     longest: float
@@ -77,6 +80,13 @@ class Gateway(msgspec.Struct, frozen=True):
     def service(self) -> Service:
         """What answers calls, read outermost first: recorded, limited, dispatched, protected."""
         return self.recorded
+
+    def listed(self) -> dict[str, str]:
+        """The model names that can be listed, each with the upstream that is asked first.
+
+        Those of the settings; and those that upstreams list, by the shortest name that asks for them.
+        """
+        return self.routes.listed(self.catalog.models)
 
 
 def build(settings: Settings, store: Store | None = None) -> Gateway:
@@ -89,7 +99,8 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     metrics = Metrics(families(), (), ())
     STDERR.on_drop, shed = metrics.log_dropped, metrics.shed
     underway, body_memory = UnderWay(settings.max_streams, shed=shed), BodyMemory(shed)
-    return _build(settings, _Lasting(store, Slots(store), underway, body_memory, _http(settings)))
+    lasting = _Lasting(store, Slots(store), underway, body_memory, Catalog(), _http(settings))
+    return _build(settings, lasting)
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -101,7 +112,8 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     """
     same = {one.url for one in settings.upstreams} == {one.url for one in before.settings.upstreams}
     http = before.http if same else _http(settings)
-    return _build(settings, _Lasting(before.store, before.slots, before.underway, before.body_memory, http))
+    kept = (before.store, before.slots, before.underway, before.body_memory, before.catalog)
+    return _build(settings, _Lasting(*kept, http))
 
 
 class _Lasting(NamedTuple):
@@ -111,6 +123,7 @@ class _Lasting(NamedTuple):
     slots: Slots
     underway: UnderWay
     body_memory: BodyMemory
+    catalog: Catalog
     http: Http
 
 
@@ -119,14 +132,15 @@ def _http(settings: Settings) -> Http:
 
 
 def _build(settings: Settings, lasting: _Lasting) -> Gateway:
-    store, slots, underway, body_memory, http = lasting
+    store, slots, underway, body_memory, catalog, http = lasting
     limiter, routes = Limiter(store), _routes(settings)
-    metrics = _metrics(settings, routes)
+    metrics = _metrics(settings, routes, catalog)
     found = _places(settings, routes, lasting, metrics)
     places = {(place.upstream, place.model): place for place in found}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
     underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
+    catalog.change(_asked_for_models(settings, http))
     body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(settings.keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
@@ -147,20 +161,28 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
         watcher=WATCHER,
         underway=underway,
         body_memory=body_memory,
+        catalog=catalog,
         draining=DRAINING,
         longest=max(place.clocks.total for place in places.values()),
         built=time.time(),
     )
 
 
-def _metrics(settings: Settings, routes: Routes) -> Metrics:
+def _metrics(settings: Settings, routes: Routes, catalog: Catalog) -> Metrics:
     models = {*routes.listed(), *settings.fallbacks}
-    return Metrics(families(), models, [upstream.name for upstream in settings.upstreams])
+    upstreams = [upstream.name for upstream in settings.upstreams]
+    return Metrics(families(), models, upstreams, lambda model: model in catalog.names)
+
+
+def _asked_for_models(settings: Settings, http: Http) -> dict[str, Ask]:
+    """How the upstreams that list their models are asked for them."""
+    asked = {upstream.name: upstream for upstream in settings.upstreams if upstream.list_models}
+    return {name: lambda name: models_of(asked[name], http) for name in asked}
 
 
 def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metrics) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
-    store, slots, underway, _, http = lasting
+    store, slots, underway, http = lasting.store, lasting.slots, lasting.underway, lasting.http
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:

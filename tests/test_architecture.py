@@ -35,6 +35,7 @@ FLOORS = {
     "wiring": 5,
     "candidates": 5,
     "affinity": 4,
+    "catalog": 4,
     "dispatch": 4,
     "attempts": 4,
     "whole": 4,

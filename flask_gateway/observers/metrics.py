@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import pairwise
 
 from ..core import Attempt
@@ -25,17 +25,27 @@ class Metrics:
     """What is counted of requests, and the seam for those who count something else.
 
     :param models: the configured names. :param upstreams: theirs.
+    :param listed: whether an upstream has listed a model of that name.
     """
 
-    def __init__(self, families: Families, models: Collection[str], upstreams: Collection[str]) -> None:
+    def __init__(
+        self,
+        families: Families,
+        models: Collection[str],
+        upstreams: Collection[str],
+        listed: Callable[[str], bool] = lambda model: False,
+    ) -> None:
         self.families = families
         self._models = frozenset(models) | {""}
         self._upstreams = frozenset(upstreams) | {""}
+        self._listed = listed
         self._codes = known_codes() | {""}
 
     def __call__(self, record: Record) -> None:
         upstream = self._upstream(record.upstream)
         model = _one_of(self._models, record.model)
+        if model is OTHER and self._listed(record.model or ""):
+            model = record.model or ""
         route, code = record.route or OTHER, _one_of(self._codes, record.code)
         self.families.requests(route, model, upstream, str(record.status), code).inc()
         if record.outcome is not None:

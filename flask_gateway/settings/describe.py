@@ -99,6 +99,8 @@ def _habits(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
     """What the file says of an upstream, where it is not the usual."""
     if not upstream.stream_usage:
         yield "stream_usage", "false"
+    if upstream.list_models:
+        yield "list_models", "true"
     if upstream.continues is not None:
         yield "continues", str(upstream.continues)
     if upstream.clocks is not None:

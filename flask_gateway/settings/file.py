@@ -42,6 +42,7 @@ _UPSTREAM: Mapping[str, Kind] = {
     "api_key_file": SECRET_PATH,
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
     "stream_usage": Flag("true or false"),
+    "list_models": Flag("true or false"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
     **CLOCKS,
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
@@ -70,6 +71,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     api_key: SecretRef | None = None
     max_in_flight: int | None = None
     stream_usage: bool = True
+    list_models: bool = False
     continues: Continues | None = None
     clocks: Mapping[str, float] = {}
 
@@ -253,6 +255,7 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
         api_key=_ref(path, place, fields[place], folder) if place else None,
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
+        list_models=fields.get("list_models", False),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
         clocks=clocks_of(fields),
     )

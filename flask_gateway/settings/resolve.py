@@ -143,6 +143,7 @@ class _Layers:
                 api_key=self._upstream_key(upstream),
                 max_in_flight=self._max_in_flight(upstream),
                 stream_usage=upstream.stream_usage,
+                list_models=upstream.list_models,
                 continues=upstream.continues,
                 clocks=self._clocks(upstream),
             )

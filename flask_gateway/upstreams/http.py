@@ -67,7 +67,14 @@ class Http:
         self.session.mount("http://", self._adapter)
         self.session.mount("https://", self._adapter)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange) -> ResponseSource:
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+        method: str = "POST",
+    ) -> ResponseSource:
         """The head of the answer; its body is unread. The exchange is the source's from now on.
 
         A pooled connection may have been closed by the other side while it lay idle. When it turns
@@ -78,7 +85,7 @@ class Http:
         try:
             exchange.watch(self._timekeeper)
             exchange.check()
-            source = ResponseSource(self._send(url, body, headers, exchange), exchange)
+            source = ResponseSource(self._send(method, url, body, headers, exchange), exchange)
         except BaseException:
             exchange.close()
             raise
@@ -94,24 +101,24 @@ class Http:
         return source
 
     def _send(
-        self, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange
     ) -> requests.Response:
         sending.exchange = exchange
         try:
-            return self._send_once(url, body, headers, fresh=False)
+            return self._send_once(method, url, body, headers, fresh=False)
         except _BROKEN as error:
             if exchange.error is not None or not (sending.reused and _was_closed(error)):
                 raise unanswered(error, exchange) from None
         try:
-            return self._send_once(url, body, headers, fresh=True)
+            return self._send_once(method, url, body, headers, fresh=True)
         except _BROKEN as error:
             raise unanswered(error, exchange) from None
 
     def _send_once(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, fresh: bool
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, fresh: bool
     ) -> requests.Response:
         request = requests.PreparedRequest()
-        request.method = "POST"
+        request.method = method
         request.url = url
         request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
         request.body = body

@@ -18,7 +18,8 @@ from .paths import canonical
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """See :func:`flask_gateway.create_app`."""
     app = App("flask_gateway", static_folder=None)
-    app.extensions["gateway"] = wiring.build(settings or load_to_serve(os.environ), store)
+    app.extensions["gateway"] = gateway = wiring.build(settings or load_to_serve(os.environ), store)
+    gateway.catalog.start()
     app.canonical = canonical
     errors.register(app)
     door.register(app)

@@ -35,7 +35,7 @@ def show_model(name: str) -> Response:
 
 def _callable() -> dict[str, str]:
     """The listed models that this caller may name, each with its upstream."""
-    listed, caller = gateway().routes.listed(), visit().known
+    listed, caller = gateway().listed(), visit().known
     return {name: upstream for name, upstream in listed.items() if caller.may_call(name)}
 
 
