@@ -105,8 +105,8 @@ def _shed(start: str | None, peer: str | None) -> None:
 
 
 def _needs_no_key(endpoint: str | None) -> bool:
-    """Whether this only looks if somebody is there; or asks for the figures, or for what only the operator may
-    do, with the operator's own key. A wrong key is counted as any other."""
+    """Whether this only looks if somebody is there, or asks for the figures and may, or comes with the
+    operator's own key. A wrong key is counted as any other."""
     if endpoint == ROOT:
         return request.method == "HEAD"
     figures = endpoint == METRICS and is_exactly("/metrics", request.environ)
