@@ -157,6 +157,11 @@ class _Parts:
             return self._first.usage
         return self._seam.total(self._reply.usage)
 
+    @property
+    def dropped(self) -> int:
+        first, last = self._first.transcript, self._reply.transcript
+        return first.dropped + (last.dropped if last is not first else 0)
+
     def release(self) -> None:
         """The last part is drained, and has settled by itself."""
         self._settles_with = None
@@ -192,6 +197,10 @@ class _Seamless(Passing):
     @property
     def usage(self) -> Usage | None:
         return self._parts.usage
+
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        return self._parts.dropped
 
     def cut(self, error: GatewayError) -> bytes:
         return self._first.cut(error)

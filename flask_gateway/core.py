@@ -157,12 +157,14 @@ class Outcome(msgspec.Struct, frozen=True):
     """How what was admitted ended. Exactly one per permit and per reply.
 
     :param first: seconds until the answer had shown itself good; ``None``: it never did, or nobody looked.
+    :param dropped: events of it that could not be read, and were left out.
     """
 
     verdict: Verdict
     usage: Usage | None = None
     error: GatewayError | None = None
     first: float | None = None
+    dropped: int = 0
 
 
 class Service(Protocol):

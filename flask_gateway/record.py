@@ -34,6 +34,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     :param attempts: the upstreams that were asked, in order; none when the call was refused before.
     :param overhead: until we committed, without what upstreams took; ``None`` where they cannot be told
         apart, because the answer was still to come.
+    :param dropped: events of its stream that could not be read, and were left out.
     :param prompt: the beginning of it as it was sent, where prompts are to be kept.
     """
 
@@ -55,6 +56,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     first_byte: float | None = None
     overhead: float | None = None
     usage: Usage | None = None
+    dropped: int = 0
     attempts: tuple[Attempt, ...] = ()
     prompt: str | None = None
 
@@ -126,6 +128,7 @@ class Recorded:
             upstream=upstream or None,
             outcome=outcome.verdict.value,
             usage=outcome.usage,
+            dropped=outcome.dropped,
             attempts=tuple(call.attempts),
             prompt=_prompt(call) if self._prompts else None,
             **more,

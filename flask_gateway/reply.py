@@ -109,6 +109,11 @@ class Transcript(Protocol):
     def usage(self) -> Usage | None: ...
 
     @property
+    def dropped(self) -> int:
+        """How many of its events could not be read, and were left out."""
+        ...
+
+    @property
     def content_type(self) -> str: ...
 
     def feed(self, data: bytes) -> bytes:
@@ -130,6 +135,7 @@ class Passing:
 
     ready = True
     finished = complete = False
+    dropped = 0
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -193,6 +199,7 @@ class Reply:
 
     def prime(self) -> Reply:
         """Wait until the answer is known to be one: the first content of a stream, else all of it.
+        May be called again.
 
         :raises GatewayError: it is none; the reply is then settled, and the caller has seen nothing.
         """
@@ -203,7 +210,7 @@ class Reply:
         except BaseException as error:
             self.fail(error)
             raise
-        self._pending = b"".join(held)
+        self._pending += b"".join(held)
         return self
 
     def _part(self, read: Callable[[], bytes | None]) -> bytes | None:
@@ -300,7 +307,9 @@ class Reply:
         """Tell every closer, once, last added first; none can keep another from being told."""
         if self.outcome is not None:
             return
-        self.outcome = outcome = Outcome(outcome.verdict, outcome.usage, outcome.error, self.first)
+        self.outcome = outcome = Outcome(
+            outcome.verdict, outcome.usage, outcome.error, self.first, self.transcript.dropped
+        )
         if not self._drained:
             shielded(self._source.close)
         self._tell(partial(self._settle, outcome, self._drained))
@@ -310,7 +319,9 @@ class Reply:
             shielded(self._source.release)
         # Here, and not where it ended: to estimate what a large prompt has cost takes a while.
         usage = outcome.usage or self._known_usage()
-        self.outcome = outcome = Outcome(outcome.verdict, usage, outcome.error, outcome.first)
+        self.outcome = outcome = Outcome(
+            outcome.verdict, usage, outcome.error, outcome.first, outcome.dropped
+        )
         # They know their reply; and what knows itself is left to the collector of garbage.
         closers, self._closers, self._tell = self._closers, [], _at_once
         for closer in reversed(closers):

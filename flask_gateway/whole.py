@@ -129,5 +129,9 @@ class _Awaited(Passing):
     def usage(self) -> Usage | None:
         return self._source.reply.usage if self._source.reply else None
 
+    @property
+    def dropped(self) -> int:  # type: ignore[override]
+        return self._source.reply.transcript.dropped if self._source.reply else 0
+
     def cut(self, error: GatewayError) -> bytes:
         return self._error_event(self._operation, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b, sha256
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ from .upstreams import open_upstream
 from .upstreams.dialects import error_event
 from .upstreams.http import Http
 from .upstreams.listing import models_of
+from .upstreams.stream_options import StreamOptions
 from .watcher import Watcher
 from .whole import Whole
 
@@ -61,6 +62,8 @@ class Gateway(msgspec.Struct, frozen=True):
     candidates: Candidates
     limiter: Limiter
     breakers: tuple[Breaker, ...]
+    #: Of the upstreams that may be asked for the usage of streams.
+    stream_options: tuple[StreamOptions, ...]
     slots: Slots
     store: Store
     http: Http
@@ -135,7 +138,12 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
     store, slots, underway, body_memory, catalog, http = lasting
     limiter, routes = Limiter(store), _routes(settings)
     metrics = _metrics(settings, routes, catalog)
-    found = _places(settings, routes, lasting, metrics)
+    options = {
+        one.name: StreamOptions(one.name, one.url, store)
+        for one in settings.upstreams
+        if one.stream_usage and not one.url.startswith("mock:")
+    }
+    found = _places(settings, routes, lasting, metrics, options)
     places = {(place.upstream, place.model): place for place in found}
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, places)
@@ -153,6 +161,7 @@ def _build(settings: Settings, lasting: _Lasting) -> Gateway:
         candidates=candidates,
         limiter=limiter,
         breakers=tuple(place.breaker for place in places.values()),
+        stream_options=tuple(options.values()),
         slots=slots,
         store=store,
         http=http,
@@ -180,7 +189,13 @@ def _asked_for_models(settings: Settings, http: Http) -> dict[str, Ask]:
     return {name: lambda name: models_of(asked[name], http) for name in asked}
 
 
-def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metrics) -> Iterator[Place]:
+def _places(
+    settings: Settings,
+    routes: Routes,
+    lasting: _Lasting,
+    metrics: Metrics,
+    options: Mapping[str, StreamOptions],
+) -> Iterator[Place]:
     """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
     store, slots, underway, http = lasting.store, lasting.slots, lasting.underway, lasting.http
     balanced, own = _balanced(settings), _own_settings(settings)
@@ -191,7 +206,7 @@ def _places(settings: Settings, routes: Routes, lasting: _Lasting, metrics: Metr
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             its_clocks = clocks.with_own(mine.clocks)
-            service = open_upstream(upstream, http, its_clocks)
+            service = open_upstream(upstream, http, its_clocks, options.get(upstream.name))
             breaker = _breaker(upstream, model, store, _policy(its_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker first: while it is open, a call costs but a read.

@@ -27,6 +27,7 @@ from flask_gateway.errors import (
 )
 from flask_gateway.reply import Reply
 from flask_gateway.seam import MAX_TEXT, Beginning, may_continue, resumed
+from flask_gateway.upstreams.sse import MAX_EVENT
 from flask_gateway.upstreams.transcripts import transcript_for
 
 CUT = UpstreamCut("the first one broke")
@@ -246,7 +247,7 @@ def test_the_caller_sees_one_answer() -> None:
 
 
 def test_what_came_with_the_fault_is_continued_from() -> None:
-    long_event = b"data: " + b"x" * (1024 * 1024 + 9)
+    long_event = b"data: " + b"x" * (MAX_EVENT + 9)
     both = sse(chunk("lo "), done=False)
     spare = Continuer("Hello world")
     seen, _ = play(sse(chunk("Hel"), done=False), both + both[:30], to=spare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from argparse import Namespace
@@ -256,3 +257,17 @@ def test_another_machine_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     asked = Namespace(url="https://llm.example.com", model=None, key="")
     found = list(command.look(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))
     assert [str(one).split(":")[0] for one in found] == ["ok    settings", "warn  machine"]
+
+
+@pytest.mark.parametrize(
+    ("page", "named"),
+    [
+        ({"data": [], "stream_options_refused": ["a", "b"]}, ["a", "b"]),
+        ({"data": []}, []),
+        ([], []),
+    ],
+)
+def test_upstreams_that_refuse_stream_options(page: object, named: list[str]) -> None:
+    found = list(way.stream_options(Answer(200, {}, json.dumps(page).encode())))
+    assert [finding.level for finding in found] == [Level.WARN] * len(named)
+    assert all(f"upstream {name}:" in finding.what for name, finding in zip(named, found, strict=True))

@@ -12,7 +12,7 @@ from conftest import make_call
 from flask_gateway.config import Clocks
 from flask_gateway.core import Call
 from flask_gateway.errors import CallerLeft, DeadlineExceeded, GatewayError, UpstreamTimeout, Verdict
-from flask_gateway.upstreams.exchange import Exchange
+from flask_gateway.upstreams.exchange import GRACE, Exchange
 
 LEFT = CallerLeft("gone")
 
@@ -259,3 +259,42 @@ def test_a_reason_that_was_there_before_stays() -> None:
     exchange = make()
     exchange.end(LEFT)
     assert exchange.timed_out() is LEFT
+
+
+# ---------------------------------------------------------------- the end of a complete answer
+
+
+def test_a_complete_answer_is_waited_for_no_longer_than_the_grace() -> None:
+    exchange, line, timekeeper = make(ready=lambda: True), FakeLine(), FakeTimekeeper()
+    exchange.hold(line)
+    exchange.watch(timekeeper)
+    exchange.answered()
+    exchange.completed(False)
+    first, last = timekeeper.handles
+    assert first.cancelled == 1
+    assert time.monotonic() < last.when <= time.monotonic() + GRACE
+    exchange._tail_over_at = 0.0
+    last.ring()
+    assert line.cuts == 1
+    exchange.close()
+
+
+def test_where_more_may_follow_the_usual_silence_is_allowed() -> None:
+    exchange, timekeeper = make(ready=lambda: True, idle=30.0), FakeTimekeeper()
+    exchange.watch(timekeeper)
+    exchange.answered()
+    exchange.completed(True)
+    assert timekeeper.handles[-1].when > time.monotonic() + 20
+    exchange.completed(None)
+    assert exchange.patience > 20
+    exchange.close()
+    assert timekeeper.handles[-1].cancelled == 1
+
+
+def test_a_clock_that_rings_while_the_answer_completes_is_armed_once() -> None:
+    exchange, timekeeper = make(ready=lambda: True), FakeTimekeeper()
+    exchange.watch(timekeeper)
+    timekeeper.handles[0].ring()  # it looks for what rings next, and arms that
+    exchange.completed(False)
+    exchange.close()
+    assert all(handle.cancelled for handle in timekeeper.handles[1:])

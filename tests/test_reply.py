@@ -37,6 +37,7 @@ class PlainTranscript:
     content_type = "text/plain"
     usage = Usage(1, 2)
     complete = False
+    dropped = 0
 
     def __init__(self) -> None:
         self.ready = self.finished = False

@@ -17,6 +17,7 @@ from test_reply import ScriptedSource
 from flask_gateway.core import Operation, Usage
 from flask_gateway.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamTimeout
 from flask_gateway.reply import Reply, Transcript
+from flask_gateway.upstreams.sse import MAX_EVENT
 from flask_gateway.upstreams.transcripts import MAX_HELD_EVENTS, transcript_for
 
 
@@ -94,7 +95,7 @@ def test_an_error_event_behind_content_is_a_failure_too() -> None:
 
 def test_an_oversized_event_breaks_the_stream() -> None:
     with pytest.raises(UpstreamMalformed):
-        stream().feed(b"data: " + b"x" * (1024 * 1024 + 1))
+        stream().feed(b"data: " + b"x" * (MAX_EVENT + 1))
 
 
 def test_the_error_event_is_one_that_the_sdks_raise() -> None:
@@ -167,11 +168,12 @@ def test_whatever_the_model_says_is_content(delta: dict[str, object]) -> None:
     assert transcript.ready
 
 
-def test_what_is_held_back_is_bounded() -> None:
-    transcript = stream()
-    for _ in range(MAX_HELD_EVENTS + 1):
-        transcript.feed(sse(ROLE, done=False))
-    assert transcript.ready
+def test_what_is_held_back_is_bounded_and_commits_nothing() -> None:
+    transcript, held = stream(), b""
+    for _ in range(10 * MAX_HELD_EVENTS):
+        held += transcript.feed(sse(ROLE, done=False))
+    assert not transcript.ready
+    assert held == sse(ROLE, done=False) * MAX_HELD_EVENTS
 
 
 def test_an_event_of_an_unknown_shape_passes() -> None:

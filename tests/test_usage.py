@@ -15,7 +15,7 @@ from test_reply import ScriptedSource
 from flask_gateway.core import Operation, Outcome, Usage
 from flask_gateway.errors import UpstreamCut
 from flask_gateway.reply import Reply
-from flask_gateway.upstreams.dialects import read_usage
+from flask_gateway.upstreams.reported_usage import ReportedUsage
 from flask_gateway.upstreams.transcripts import transcript_for
 from flask_gateway.upstreams.usage import Tally, asking_for_usage, estimate, without_null_usage
 
@@ -199,4 +199,6 @@ def test_only_streams_that_can_report_are_asked() -> None:
 
 def test_details_are_read() -> None:
     said = {"input_tokens": 5, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 2}}
-    assert read_usage(said) == Usage(5, 1, 2)
+    reported = ReportedUsage()
+    reported.add(said)
+    assert reported.usage(lambda: 0, lambda: 0) == Usage(5, 1, 2)

@@ -66,6 +66,7 @@ def _further(caller: Caller, first: Answer, model: str | None, max_body: int) ->
     if not caller.key:
         yield warn("body size, buffering: not looked at without a key", "give one in $FLASK_GATEWAY_KEY")
         return
+    yield from stream_options(caller.get("/v1/circuit-breakers"))
     fits, over = (caller.announce(size, REFUSED_WITHIN) for size in (max_body, max_body + 1))
     yield body_size(fits, over, max_body)
     if model is None:
@@ -130,6 +131,21 @@ def metrics(status: int, *, local: bool) -> Finding:
     if status != 200 or local:
         return ok("metrics: not open to the world")
     return fail("metrics: /metrics is open to everybody", f"refuse it in the proxy: {DEPLOY}")
+
+
+def stream_options(answer: Answer) -> Iterator[Finding]:
+    """The upstreams of which the gateway has learned that they refuse ``stream_options``.
+
+    :param answer: of ``/v1/circuit-breakers``.
+    """
+    refused: list[str] = []
+    with suppress(ValueError, TypeError, AttributeError):
+        refused = json.loads(answer.body).get("stream_options_refused", [])
+    for upstream in refused:
+        yield warn(
+            f"upstream {upstream}: it refuses stream_options, so the usage of its streams is estimated",
+            "`stream_usage = false` in its table, or a newer version of the server",
+        )
 
 
 def connections(*, kept: bool, secure: bool) -> Finding:

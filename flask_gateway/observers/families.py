@@ -113,6 +113,9 @@ class Families:
         self.streams = self._counter(
             "stream_outcomes", "Streams that had begun, by how they ended.", "upstream", "outcome"
         )
+        self.dropped = self._counter(
+            "dropped_events", "Events of streams that could not be read, and were left out.", "upstream"
+        )
         self.attempts = self._counter(
             "attempts", "Times an upstream was asked, by what it said.", "upstream", "result"
         )

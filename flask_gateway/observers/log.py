@@ -68,6 +68,7 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     usage_source: str | None = None
+    dropped_events: int = 0
     prompt: str | None = None
 
 
@@ -95,6 +96,7 @@ def _line(record: Record, time: str) -> _Line:
         completion_tokens=usage.completion_tokens if usage else None,
         cached_tokens=(usage.cached_tokens or None) if usage else None,
         usage_source=usage.source if usage else None,
+        dropped_events=record.dropped,
         prompt=record.prompt,
     )
 

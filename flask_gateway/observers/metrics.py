@@ -107,6 +107,8 @@ class Metrics:
             if not record.whole:
                 families.first_tokens(model, upstream).observe(record.first_byte)
             families.streams(upstream, code or "complete").inc()
+        if record.dropped:
+            families.dropped(upstream).inc(record.dropped)
         decision = "refused" if record.limited else "admitted"
         families.limits(key, record.limited or "requests", decision).inc()
         if record.attempts:

@@ -9,11 +9,15 @@ from ..core import Service
 if TYPE_CHECKING:
     from ..config import Clocks, UpstreamSettings
     from .http import Http
+    from .stream_options import StreamOptions
 
 
-def open_upstream(settings: UpstreamSettings, http: Http, clocks: Clocks) -> Service:
+def open_upstream(
+    settings: UpstreamSettings, http: Http, clocks: Clocks, options: StreamOptions | None = None
+) -> Service:
     """The service for one configured upstream.
 
+    :param options: what is known of its ``stream_options``; ``None``: they are not to be used.
     :raises ValueError: the URL is not one that its kind of upstream understands.
     """
     if settings.url.startswith("mock://"):
@@ -23,4 +27,4 @@ def open_upstream(settings: UpstreamSettings, http: Http, clocks: Clocks) -> Ser
     from .openai import OpenAIUpstream
 
     key = settings.api_key.reveal() if settings.api_key else None
-    return OpenAIUpstream(settings.name, settings.url, key, http, clocks, stream_usage=settings.stream_usage)
+    return OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)

@@ -7,6 +7,7 @@ the reason behind; the reader finds its line cut, and looks here for why.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from ..errors import DeadlineExceeded, GatewayError, UpstreamTimeout
 
 #: How much too early a wait may end, seconds.
 SLACK = 0.005
+#: How long what may follow a complete answer is waited for (its usage, its last event), seconds.
+GRACE = 2.0
 
 
 class Clock(StrEnum):
@@ -52,6 +55,11 @@ _SETTINGS = {
     Clock.ANSWER: "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds of the upstream",
     Clock.TOTAL: "total_seconds of the upstream",
 }
+
+
+def _is_ready() -> bool:
+    """It is over, so nothing waits for its first content."""
+    return True
 
 
 def _detached() -> None:
@@ -91,6 +99,8 @@ class Exchange:
         "_patience",
         "_ready",
         "_started",
+        "_tail_over_at",
+        "_timekeeper",
         "_waits_for",
         "clocks",
         "error",
@@ -111,6 +121,9 @@ class Exchange:
         # The head of an answer in one piece mostly comes when all of it has been generated.
         self._head_clock = Clock.FIRST_BYTE if call.stream else Clock.ANSWER
         self._head_by = self._started + getattr(clocks, self._head_clock)
+        #: When a complete answer is waited for no longer.
+        self._tail_over_at = math.inf
+        self._timekeeper: Timekeeper | None = None
         self._waits_for = Clock.CONNECT
         self._lock = threading.Lock()
         self._line: Line | None = None
@@ -123,6 +136,7 @@ class Exchange:
     def watch(self, timekeeper: Timekeeper) -> None:
         """Have the clocks rung, and the line cut, by another thread."""
         # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
+        self._timekeeper = timekeeper
         self._arm(timekeeper, self._next()[0])
 
     def _arm(self, timekeeper: Timekeeper, when: float) -> None:
@@ -167,11 +181,31 @@ class Exchange:
         by = time.monotonic() + self.clocks.first_byte
         if by < self._head_by:
             self._head_by = by
-            with self._lock:
-                handle, self._handle = self._handle, None
-            if handle is not None:
-                handle.cancel()
-            self._arm(timekeeper, self._next()[0])
+            self._rearm(timekeeper)
+
+    def completed(self, more: bool | None) -> None:
+        """The answer is complete, and only its end has not come: it is waited for a little, and no longer.
+
+        :param more: whether more of the answer may come, so that it is worth the usual wait; ``None``: the
+            answer is not complete after all.
+        """
+        self._tail_over_at = math.inf
+        if more is None or self._timekeeper is None:
+            return
+        wait = self.clocks.idle if more else min(GRACE, self.clocks.idle)
+        self._tail_over_at = time.monotonic() + wait
+        self._rearm(self._timekeeper)
+
+    def _rearm(self, timekeeper: Timekeeper) -> None:
+        # One that rings right now may have armed another by the time it is cancelled.
+        while (handle := self._take_handle()) is not None:
+            handle.cancel()
+        self._arm(timekeeper, self._next()[0])
+
+    def _take_handle(self) -> Handle | None:
+        with self._lock:
+            handle, self._handle = self._handle, None
+        return handle
 
     @property
     def is_connected(self) -> bool:
@@ -221,6 +255,7 @@ class Exchange:
         if handle is not None:
             handle.cancel()
         # What knows itself is left to the collector of garbage, and all that it holds with it.
+        self._ready = _is_ready
         detach, self._detach = self._detach, _detached
         detach()
         if line is not None:
@@ -246,7 +281,7 @@ class Exchange:
 
     def _next(self) -> tuple[float, Clock]:
         """The clock that rings next, and when. ``connect`` and ``idle`` are kept by the owner's waiting."""
-        rings = [(self._over_at, Clock.TOTAL)]
+        rings = [(self._over_at, Clock.TOTAL), (self._tail_over_at, Clock.IDLE)]
         if self._waits_for is not Clock.IDLE:
             rings.append((self._head_by, self._head_clock))
         if not self._ready():

@@ -7,13 +7,18 @@ from contextlib import suppress
 from .. import __version__
 from ..config import Clocks
 from ..core import Call
-from ..errors import UpstreamError, UpstreamMalformed
+from ..errors import UpstreamError
 from ..reply import Reply
 from .exchange import Exchange
 from .http import Http, ResponseSource
-from .status import MAX_ERROR_BODY, error_for, page_error
+from .status import MAX_ERROR_BODY, error_for
+from .stream_options import StreamOptions
 from .transcripts import transcript_for
+from .unpacking import unpacked
 from .usage import asking_for_usage
+
+#: Good statuses that have no answer in them.
+_NO_BODY = (204, 205)
 
 
 class OpenAIUpstream:
@@ -21,7 +26,7 @@ class OpenAIUpstream:
 
     :param url: the base to which ``/chat/completions`` is appended.
     :param api_key: sent as Bearer; ``None`` sends no credential.
-    :param stream_usage: whether it understands ``stream_options``, so that usage can be asked for.
+    :param options: what is known of its ``stream_options``, which ask for usage; ``None``: it has none.
     """
 
     def __init__(
@@ -31,14 +36,13 @@ class OpenAIUpstream:
         api_key: str | None,
         http: Http,
         clocks: Clocks,
-        *,
-        stream_usage: bool = True,
+        options: StreamOptions | None = None,
     ) -> None:
         self.name = name
         self._url = url
         self._http = http
         self._clocks = clocks
-        self._stream_usage = stream_usage
+        self._options = options
         self._headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
@@ -48,13 +52,36 @@ class OpenAIUpstream:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
     def send(self, call: Call) -> Reply:
-        asking = asking_for_usage(call) if self._stream_usage else call
-        transcript = transcript_for(call, self.name, hides_usage=asking is not call)
+        options = self._options
+        asking = call if options is None or options.are_refused else asking_for_usage(call)
+        if options is None or asking is call:
+            return self._send(call, call)
+        try:
+            reply = self._send(asking, call)
+            if not options.are_proven:
+                reply.prime()  # it may be refused by an event
+                options.prove()
+            return reply
+        except UpstreamError as error:
+            if not options.may_be_meant(error):
+                raise
+            if options.are_named(error):
+                options.refuse()
+        reply = self._send(call, call)
+        options.refuse()
+        return reply
+
+    def _send(self, asking: Call, call: Call) -> Reply:
+        """:param asking: the call as it is sent, perhaps with more in it than the caller's."""
+        transcript = transcript_for(
+            call, self.name, hides_usage=asking is not call, completed=lambda more: exchange.completed(more)
+        )
         url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
         exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange)
         try:
-            self._check(source, call)
+            source = self._unpacked(source)
+            self._check(source)
         except BaseException:
             source.close()
             raise
@@ -74,21 +101,16 @@ class OpenAIUpstream:
             head["tracestate"] = ids.tracestate
         return head
 
-    def _check(self, source: ResponseSource, call: Call) -> None:
+    def _unpacked(self, source: ResponseSource) -> ResponseSource:
+        codings = source.response.headers.get("content-encoding")
+        return unpacked(source, codings, self.name) if codings else source
+
+    def _check(self, source: ResponseSource) -> None:
+        """What its body is, its transcript judges: servers mislabel good answers."""
         response = source.response
-        if response.status_code != 200:
-            body = self._error_body(source)
-            raise error_for(response.status_code, response.headers, body, self.name, url=self._url)
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise self._malformed("an encoded body although none was asked for")
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "text/html" and (page := page_error(200, self._error_body(source), self.name)):
-            raise page
-        if call.stream and kind != "text/event-stream":
-            raise self._malformed("no event stream although one was asked for")
-        if not call.stream and kind == "text/event-stream":
-            raise self._malformed("an event stream although none was asked for")
+        status = response.status_code
+        if not 200 <= status < 300 or status in _NO_BODY:
+            raise error_for(status, response.headers, self._error_body(source), self.name, url=self._url)
 
     @staticmethod
     def _error_body(source: ResponseSource) -> bytes:
@@ -98,6 +120,3 @@ class OpenAIUpstream:
             while len(body) < MAX_ERROR_BODY and (data := source.read()):
                 body += data
         return body[:MAX_ERROR_BODY]
-
-    def _malformed(self, what: str) -> UpstreamMalformed:
-        return UpstreamMalformed(f"Upstream '{self.name}' answered with {what}.", upstream=self.name)

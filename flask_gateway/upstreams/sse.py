@@ -10,13 +10,13 @@ import re
 
 from ..errors import UpstreamMalformed
 
-#: The largest event accepted, bytes. A tool call's arguments or an image may be long; not this long.
-MAX_EVENT = 1024 * 1024
+#: The largest event accepted, bytes. A picture of some megabytes comes in one.
+MAX_EVENT = 16 * 1024 * 1024
 
 # Atomic groups: without them "\r\n" would match as the two line ends CR and LF.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_TO_LINE_END = re.compile(rb"[^\r\n]*")
 
 
 class EventSplitter:
@@ -79,6 +79,10 @@ class EventSplitter:
         """Whether nothing before it matters, and lines end in one way."""
         return self._plain and b"\r" not in data and len(data) <= self._max_event
 
+    def look_closely(self) -> None:
+        """What has come matters to what comes next: :meth:`only` does not apply to it."""
+        self._plain = False
+
     def rest(self) -> bytes:
         """What is left when the bytes are over: an event whose blank line never came, or nothing."""
         return self._take(len(self._buffer), len(self._buffer))
@@ -93,7 +97,8 @@ class EventSplitter:
         return match.span() if match else None
 
     def _take(self, end: int, resume: int) -> bytes:
-        event = bytes(self._buffer[:end])
+        with memoryview(self._buffer) as view:
+            event = bytes(view[:end])
         del self._buffer[:resume]
         self._scanned = 0
         # Blank lines before an event mean nothing. One may also be the LF of a CRLF whose CR came
@@ -105,10 +110,58 @@ def data_of(event: bytes) -> bytes | None:
     """The joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
     if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
         return _value(event)
-    lines = [_value(line) for line in _LINE_END.split(event) if line.startswith(b"data:") or line == b"data"]
+    lines = [_value(line) for line in event.splitlines() if line.startswith(b"data:") or line == b"data"]
     return b"\n".join(lines) if lines else None
 
 
 def _value(line: bytes) -> bytes:
     value = line[5:]
     return value[1:] if value.startswith(b" ") else value
+
+
+def name_of(event: bytes) -> bytes:
+    """The value of an event's ``event`` line; nothing when it has none."""
+    at = _line(event, b"event:")
+    found = _TO_LINE_END.match(event, at + len(b"event:")) if at >= 0 else None
+    return found[0].strip() if found else b""
+
+
+def _line(event: bytes, start: bytes) -> int:
+    """Where the line begins that starts so; -1 without one. An event may have megabytes."""
+    if event.startswith(start):
+        return 0
+    at = event.find(b"\n" + start)
+    at = event.find(b"\r" + start) if at < 0 else at
+    return at + 1 if at >= 0 else -1
+
+
+def named(event: bytes) -> tuple[bytes, bytes] | None:
+    """The name and the data of an event that is one line of each, as in the Responses API; else ``None``."""
+    if event[:6] != b"event:":
+        return None
+    at = event.find(b"\n")
+    if event[at + 1 : at + 7] != b"data: " or event.find(b"\n", at + 1) >= 0 or b"\r" in event:
+        return None
+    return event[6:at].strip(), event[at + 7 :]
+
+
+def comment_of(event: bytes) -> bytes:
+    """The comments in an event, as an event of their own; nothing when there are none."""
+    lines = [line for line in event.splitlines() if line.startswith(b":")]
+    return b"\n".join(lines) + b"\n\n" if lines else b""
+
+
+def without_id(event: bytes) -> bytes:
+    """The event without what it tells a client that reconnects: ``id`` and ``retry``.
+
+    Behind an ``id`` OpenAI's SDK takes every comment for an event, and stops at it.
+    """
+    if _line(event, b"id") < 0 and _line(event, b"retry") < 0:
+        return event
+    return b"\n".join(line for line in event.splitlines() if line.partition(b":")[0] not in (b"id", b"retry"))
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """The event with other data, which has no line end in it."""
+    lines = [line for line in event.splitlines() if line.partition(b":")[0] != b"data"]
+    return b"\n".join([*lines, b"data: " + data])

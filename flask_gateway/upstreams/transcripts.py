@@ -7,36 +7,50 @@ them: a thread, a test, a selector loop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
 from ..core import Call, Usage
-from ..errors import GatewayError, UpstreamCut, UpstreamMalformed
+from ..errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
+from .as_events import as_events
 from .body import BodyTranscript
 from .dialects import DIALECTS
-from .sse import EventSplitter, data_of
-from .status import reported_error
-from .usage import estimate, without_null_usage
+from .meaning import error_in, mend
+from .sse import EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
+from .status import page_error, reported_error
+from .usage import Tally, estimate, without_null_usage
 
-#: Events without content are held back until content follows, at most this many ...
+#: Events without content are held back until content follows, at most this many. More of them say nothing
+#: that these did not, and are left out.
 MAX_HELD_EVENTS = 64
-#: ... and at most this many bytes.
-MAX_HELD_BYTES = 256 * 1024
 #: A stream that is longer than this, bytes, has run wild.
 MAX_STREAM = 256 * 1024 * 1024
 #: The largest stream that is held back until it is complete, bytes.
-MAX_WHOLE = 8 * 1024 * 1024
+MAX_WHOLE = 40 * 1024 * 1024
 
 DONE = b"data: [DONE]\n\n"
 
+#: Told whether more content may follow; ``None``: the answer is not complete after all.
+Completed = Callable[[bool | None], None]
+
 
 def transcript_for(
-    call: Call, upstream: str, *, hides_usage: bool = False
+    call: Call,
+    upstream: str,
+    *,
+    hides_usage: bool = False,
+    completed: Completed | None = None,
 ) -> BodyTranscript | EventTranscript | WholeTranscript:
     """The transcript of an answer to ``call`` from the upstream of that name.
 
     :param hides_usage: the caller did not ask for its stream's usage, we did.
+    :param completed: told when a stream is complete by what it says, though it has not ended.
     """
     if not call.stream:
         return BodyTranscript(call, upstream)
-    events = EventTranscript(call, upstream, hides_usage=hides_usage)
+    events = EventTranscript(call, upstream, hides_usage=hides_usage, completed=completed)
     return WholeTranscript(events, upstream) if call.whole else events
 
 
@@ -44,8 +58,8 @@ class EventTranscript:
     """An answer in server-sent events, passed on event by event and unchanged.
 
     Held back until the first event with content, so that an error behind an empty opening still
-    finds the caller uncommitted. Complete means that the model said so (a finish reason, or the
-    dialect's own last event), not that the socket closed.
+    finds the caller uncommitted. Complete means that the model said so (a finish reason of each choice, or
+    the dialect's own last event), not that the socket closed.
     """
 
     content_type = "text/event-stream; charset=utf-8"
@@ -54,31 +68,40 @@ class EventTranscript:
         "__weakref__",
         "_bytes",
         "_call",
+        "_completed",
         "_dialect",
         "_held_bytes",
         "_held_events",
         "_hides_usage",
+        "_lone_name",
         "_reader",
         "_splitter",
         "_unsent",
         "_upstream",
+        "_was_complete",
         "dropped",
         "finished",
         "ready",
     )
 
-    def __init__(self, call: Call, upstream: str, *, hides_usage: bool = False) -> None:
+    def __init__(
+        self, call: Call, upstream: str, *, hides_usage: bool = False, completed: Completed | None = None
+    ) -> None:
         self.ready = False
         self.finished = False
-        #: Events that were no JSON and were left out.
+        #: Events that could not be read and were left out.
         self.dropped = 0
         self._bytes = self._held_events = self._held_bytes = 0
         self._dialect = DIALECTS[call.operation]
-        self._reader = self._dialect.reader()
+        self._reader = self._dialect.reader(call)
         self._call = call
         self._upstream = upstream
         self._hides_usage = hides_usage
-        self._splitter = EventSplitter()
+        self._completed = completed
+        self._was_complete = False
+        self._splitter = EventSplitter(self._dialect.max_event)
+        #: The name of an event whose data came behind a blank line.
+        self._lone_name = b""
         #: What came with a fault, before it, and can be passed on yet.
         self._unsent = b""
 
@@ -94,9 +117,10 @@ class EventTranscript:
     @property
     def usage(self) -> Usage | None:
         """As reported, else estimated from what was passed on; ``None`` while nothing was."""
-        if self._reader.usage is not None or not self.ready:
-            return self._reader.usage
-        return estimate(self._call.fields, self._reader.tally)
+        reported, tally, fields = self._reader.reported, self._reader.tally, self._call.fields
+        if reported:
+            return reported.usage(lambda: estimate(fields, Tally()).prompt_tokens, lambda: tally.tokens)
+        return estimate(fields, tally) if self.ready else None
 
     def feed(self, data: bytes) -> bytes:
         self._bytes += len(data)
@@ -114,7 +138,8 @@ class EventTranscript:
     def end(self) -> bytes:
         rest = self._splitter.rest().rstrip(b"\r\n")
         # Data without its blank line is worth a look; half a comment, or half a field's name, is not.
-        return self._pass_all([rest] if rest and data_of(rest) else [], over=True)
+        worth = rest and (data_of(rest) or rest.startswith((b"{", b"[", b"<", b"error:")))
+        return self._pass_all([rest] if worth else [], over=True)
 
     def cut(self, error: GatewayError) -> bytes:
         unsent, self._unsent = self._unsent, b""
@@ -140,10 +165,9 @@ class EventTranscript:
         if self.finished:
             return b""
         if not self._reader.complete:
-            raise UpstreamCut(
-                f"Upstream '{self._upstream}' closed the stream before the answer was complete.",
-                upstream=self._upstream,
-            )
+            if self._bytes and not (self._held_events or self.dropped):
+                raise self._malformed("it has no events in it")
+            raise self._cut("closed the stream before the answer was complete")
         self.ready = self.finished = True
         return DONE if self._dialect.ends_in_done else b""
 
@@ -151,10 +175,18 @@ class EventTranscript:
         """What of this event the caller gets to see."""
         if self.finished:
             return b""
-        event, data = event + b"\n\n", data_of(event)
+        pair = named(event)
+        name, data = pair if pair is not None else (b"", data_of(event))
         if data is None:
-            return event if self.ready else b""
-        return self._pass_data(event, data)
+            return self._pass_without_data(event)
+        if pair is None and (
+            self._lone_name or len(event) > len(data) + len(b"data: ")
+        ):  # it has other lines
+            name, event = name_of(event) or self._lone_name, without_id(event)
+        self._lone_name = b""
+        if name and name.lower() == b"error":
+            return self._fail(self._named_error(data))
+        return self._pass_data(event + b"\n\n", data)
 
     def _pass_data(self, event: bytes, data: bytes) -> bytes:
         """:param event: with the blank line. :param data: what it says."""
@@ -165,29 +197,120 @@ class EventTranscript:
             data.isascii() or data.decode()  # what the decoder of JSON skips it does not check
             content = reader.read(data)
         except (ValueError, RecursionError):
-            self.dropped += 1
-            return b""
+            mended = self._mended(event, data)
+            if mended is None:
+                return b""
+            event, data, content = mended
         if reader.error is not None:
-            raise reported_error(reader.error, self._upstream)
-        if not self.ready:
-            self._held_events += 1
-            self._held_bytes += len(event)
-            self.ready = content or self._held_events > MAX_HELD_EVENTS or self._held_bytes > MAX_HELD_BYTES
-        if reader.complete and not self._dialect.ends_in_done:
-            self.finished = True
+            return self._fail(reported_error(reader.error, self._upstream))
+        if not self.ready and not self._commit(len(event), content):
+            return b""
+        if reader.complete:
+            self._ends(content)
+        elif self._was_complete:
+            self._goes_on()
         if self._hides_usage and (reader.usage_only or reader.usage_null):
             return without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
         return event
 
+    def _commit(self, size: int, content: bool) -> bool:
+        """Whether the event is to be passed, or held back, before or with the first content."""
+        self._held_events += 1
+        self._held_bytes += size
+        # What announces an answer may be as long as the request, which it repeats. It is not to be lost.
+        self.ready = content or self._held_bytes > self._dialect.max_event
+        return self.ready or self._held_events <= MAX_HELD_EVENTS
+
+    def _ends(self, content: bool) -> None:
+        """By what it says the answer is complete. Some servers give a finish reason too early."""
+        if not self._dialect.ends_in_done:
+            self.finished = True
+        elif self._completed is not None:
+            more = content and self._reader.ended_in_content
+            if more or not self._was_complete:
+                self._completed(more)
+        self._was_complete = True
+
+    def _goes_on(self) -> None:
+        """It was complete, and another choice has begun."""
+        self._was_complete = False
+        if self._completed is not None:
+            self._completed(None)
+
+    def _mended(self, event: bytes, data: bytes) -> tuple[bytes, bytes, bool] | None:
+        """An event that could not be read, made readable, and whether it carries content."""
+        if not data.strip():
+            return None  # it says nothing
+        found = mend(data)
+        if found is not None:
+            data, said = found
+            try:
+                return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(said)
+            except (ValueError, RecursionError):
+                pass
+        self.dropped += 1
+        return None
+
+    def _pass_without_data(self, event: bytes) -> bytes:
+        """A comment, a lone name, or what is no event at all."""
+        if event.startswith((b"{", b"[")):
+            return self._pass_document(event)
+        if event.startswith(b"<"):
+            page = page_error(200, event, self._upstream)
+            raise page or self._malformed("a page came, and no events")
+        if event.startswith(b"error:"):  # so did llama.cpp
+            return self._fail(self._named_error(event[len(b"error:") :]))
+        name = name_of(event)
+        if name:
+            self._lone_name = name
+            self._splitter.look_closely()
+        return comment_of(event) if self.ready else b""
+
+    def _pass_document(self, document: bytes) -> bytes:
+        """JSON where events were asked for: an error, or an answer by a server that does not stream."""
+        said: Any = None
+        try:
+            said = msgspec.json.decode(document)
+        except (ValueError, RecursionError):
+            self.dropped += 1
+        error = error_in(said)
+        if error is not None:
+            return self._fail(reported_error(error, self._upstream))
+        events = as_events(said, self._call.operation, with_usage=not self._hides_usage)
+        if said is not None and not events:
+            raise self._malformed("a JSON document came, and no events")
+        if self._hides_usage and isinstance(said, dict):
+            self._reader.reported.add_found(said)
+        return b"".join([self._pass(event) for event in events])
+
+    def _fail(self, error: UpstreamError) -> bytes:
+        """Break the stream off; but an error behind a complete answer takes nothing from it."""
+        if self._was_complete:
+            return self._done()
+        raise error
+
+    def _named_error(self, data: bytes) -> UpstreamError:
+        """The error of an event whose name is ``error``, whatever its data looks like."""
+        try:
+            said: Any = msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            said = {"message": data.strip().decode("utf-8", "replace")}
+        error = error_in(said)
+        return reported_error(said if error is None else error, self._upstream)
+
     def _done(self) -> bytes:
         # Some servers give no finish reason. But an end to a stream that said nothing is no answer.
-        if not (self._reader.complete or self.ready):
-            raise UpstreamCut(
-                f"Upstream '{self._upstream}' ended the stream without an answer in it.",
-                upstream=self._upstream,
+        if not (self._reader.complete or (self.ready and self._reader.may_end)):
+            raise self._cut(
+                "ended the stream before the answer was complete"
+                if self.ready
+                else "ended the stream without an answer in it"
             )
         self.ready = self.finished = True
         return DONE
+
+    def _cut(self, what: str) -> UpstreamCut:
+        return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)
 
     def _malformed(self, what: str) -> UpstreamMalformed:
         return UpstreamMalformed(
@@ -222,6 +345,10 @@ class WholeTranscript:
     @property
     def usage(self) -> Usage | None:
         return self._events.usage if self.ready else None
+
+    @property
+    def dropped(self) -> int:
+        return self._events.dropped
 
     def feed(self, data: bytes) -> bytes:
         return self._hold(self._events.feed(data))

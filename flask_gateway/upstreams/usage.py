@@ -17,6 +17,7 @@ import msgspec
 
 from ..core import Call, Operation, Usage
 from ..large import SLICE, pausing, slices, taking_turns
+from .sse import with_data
 from .text_count import count_characters, count_values, count_whole_numbers, has_only_numbers
 
 #: Characters of an alphabet that make a token.
@@ -186,7 +187,6 @@ def asking_for_usage(call: Call) -> Call:
 
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NULL_USAGE = b',"usage":null'
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def without_null_usage(event: bytes, data: bytes) -> bytes:
@@ -199,5 +199,4 @@ def without_null_usage(event: bytes, data: bytes) -> bytes:
         return event.replace(_NULL_USAGE, b"", 1)
     fields = _decode_top(data)
     fields.pop("usage", None)
-    lines = [line for line in _LINE_END.split(event) if not line.startswith(b"data")]
-    return b"\n".join([*lines, b"data: " + msgspec.json.encode(fields)])
+    return with_data(event, msgspec.json.encode(fields))

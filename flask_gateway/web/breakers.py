@@ -26,7 +26,12 @@ blueprint = Blueprint("breakers", __name__)
 
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
-    page = {"object": "list", "data": _statuses(), "state": _state(), "streams": _streams()}
+    statuses = _statuses()
+    page = {"object": "list", "data": statuses, "state": _state(), "streams": _streams()}
+    shown = {status.upstream for status in statuses}
+    refused = [one.upstream for one in gateway().stream_options if one.upstream in shown and one.are_refused]
+    if refused:
+        page["stream_options_refused"] = refused
     if reason := trouble():
         page["metrics"] = {"degraded": True, "reason": reason}
     return json_response(page)

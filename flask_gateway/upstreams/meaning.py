@@ -1,0 +1,157 @@
+"""What a value in an upstream's answer means: an end, an error, a sign of life, or nothing. Pure functions.
+
+The values are those of OpenAI, Azure, vLLM, SGLang, llama.cpp, Ollama, TGI, Mistral, Moonshot, DeepSeek,
+OpenRouter, Groq, Gemini's OpenAI endpoint and proxies in front of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+#: A larger event or body is not mended: that takes some 20 ms a megabyte.
+MAX_MENDED = 1024 * 1024
+#: Nothing deeper than this is looked into.
+_DEPTH = 5
+
+
+class Ending(Enum):
+    """What a finish reason means."""
+
+    NOT_YET = "not yet"
+    WELL = "well"
+    BROKEN = "broken"
+
+
+#: Finish reasons by which servers say that there is none yet.
+_NO_REASON = frozenset(
+    {
+        "",
+        "null",
+        "none",
+        "nil",
+        "undefined",
+        "false",
+        "unspecified",
+        "finish_reason_unspecified",
+        "not_finished",
+    }
+)
+#: Finish reasons of a choice that was given up: OpenRouter's ``error``, the ``abort`` of vLLM and SGLang,
+#: DeepSeek's ``insufficient_system_resource``, Zhipu's ``network_error``.
+_FAILED = frozenset(
+    {"abort", "aborted", "cancel", "canceled", "cancelled", "engine_overloaded", "error", "exception"}
+    | {"fail", "failed", "failure", "insufficient_system_resource", "interrupted", "overloaded"}
+    | {"timed_out", "timeout", "internal_server_error"}
+    | {f"{what}_error" for what in ("api", "connection", "generation", "internal", "model")}
+    | {f"{what}_error" for what in ("network", "provider", "server", "upstream")}
+)
+
+
+def ending(reason: Any) -> Ending:
+    """What a ``finish_reason`` means. SGLang's own has it in an object's ``type``."""
+    if isinstance(reason, dict):
+        reason = reason.get("type")
+    if not reason:
+        return Ending.NOT_YET
+    if not isinstance(reason, str):
+        return Ending.WELL
+    word = reason.strip().lower()
+    if word in _NO_REASON:
+        return Ending.NOT_YET
+    return Ending.BROKEN if word in _FAILED else Ending.WELL
+
+
+def error_of_choice(error: object, reason: Any) -> object | None:
+    """The error of a choice by its fields ``error`` and ``finish_reason``; ``None`` when it has none."""
+    if is_error(error):
+        return error
+    if ending(reason) is not Ending.BROKEN:
+        return None
+    word = str(reason.get("type") if isinstance(reason, dict) else reason)[:64]
+    return {"code": word, "message": f"The model stopped with finish_reason '{word}'."}
+
+
+def says(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether there is anything in a value: ``[{"type": "text", "text": ""}]`` says nothing."""
+    if isinstance(value, dict) and depth:
+        return any(says(inner, depth - 1) for name, inner in value.items() if name != "type")
+    if isinstance(value, list) and depth:
+        return any(says(inner, depth - 1) for inner in value)
+    return value is not None and value != ""
+
+
+_ALIVE = frozenset({"keepalive", "ping", "pong", "heartbeat", "noop", "rate_limits", "ratelimits"})
+
+
+def is_sign_of_life(kind: str) -> bool:
+    """Whether an event of this type says only that somebody is there, as ``response.keepalive`` does."""
+    words = kind.lower().replace("keep-alive", "keepalive").replace("keep_alive", "keepalive").split(".")
+    return not _ALIVE.isdisjoint(words)
+
+
+#: Fields of which an answer has one, and an error none.
+_OF_ANSWERS = ("choices", "data", "output", "results", "delta", "response", "usage")
+#: Fields that hold the words of an error where no object ``error`` does.
+_WORDS = ("message", "msg", "error_msg", "error_message", "errorMessage", "detail", "details", "errors")
+
+
+def error_in(document: Any) -> object | None:
+    """The error in a document that is no answer, as raw as it stands; ``None`` when there is none.
+
+    Gemini's OpenAI endpoint puts it into a list; FastAPI's ``detail``, vLLM's ``object: error`` and
+    ``{"code": 500, "message": …}`` are errors without the name.
+    """
+    if isinstance(document, list):
+        found = (error_in(one) for one in document[:10] if isinstance(one, dict))
+        return next((error for error in found if error is not None), None)
+    if not isinstance(document, dict):
+        return None
+    if is_error(document.get("error")):
+        error: object = document["error"]
+        return error
+    if "error" in (document.get("object"), document.get("type")):
+        return document
+    if any(name in document for name in _OF_ANSWERS) or not any(document.get(name) for name in _WORDS):
+        return None
+    return document if _is_marked_error(document) else None
+
+
+def is_error(value: Any) -> bool:
+    """Whether the value of a field ``error`` is one: ``null``, ``{}`` and ``{"code": 0}`` are none."""
+    if isinstance(value, dict):
+        return "type" in value or any(inner and says(inner) for inner in value.values())
+    return bool(value)
+
+
+def _is_marked_error(document: Mapping[str, Any]) -> bool:
+    """Whether a document with words in it says that they are an error's, and not of a queue or a job."""
+    if any(document.get(name) for name in ("detail", "errors", "error_code", "error_msg", "error_message")):
+        return True
+    kind = f"{document.get('type')} {document.get('object')} {document.get('status')}".lower()
+    if "error" in kind or "exception" in kind or "fail" in kind:
+        return True
+    numbers = [document.get(name) for name in ("code", "status", "status_code", "statusCode")]
+    codes = [str(number) for number in numbers if number is not None and number is not False]
+    return any(not code.startswith("2") and code not in ("", "0") for code in codes)
+
+
+def mend(data: bytes) -> tuple[bytes, dict[str, Any]] | None:
+    """JSON of what is nearly a JSON object, and what it says; ``None`` where it is not near enough.
+
+    Mended are what Python's servers write and other readers refuse: ``NaN`` and ``Infinity`` (``null``) and
+    ``-Infinity`` (-9999.0, OpenAI's own word for a logprob that is very low), half an emoji, bytes that
+    are no UTF-8, and control characters in texts.
+    """
+    if len(data) > MAX_MENDED:
+        return None
+    constants = {"-Infinity": -9999.0}
+    try:
+        read = json.loads(data.decode("utf-8", "replace"), strict=False, parse_constant=constants.get)
+        if not isinstance(read, dict):
+            return None
+        return json.dumps(read, separators=(",", ":"), allow_nan=False).encode(), read
+    except (ValueError, RecursionError):
+        return None

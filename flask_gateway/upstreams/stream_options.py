@@ -1,0 +1,93 @@
+"""Whether an upstream takes ``stream_options``, which asks for the usage of a stream: learned, once.
+
+Some servers refuse a field that they do not know. A caller who has not sent it is not to hear of it. So the
+first call that is refused is sent again without the field, and the upstream is not sent it any more. The
+workers share what they have learned.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from zlib import crc32
+
+import msgspec
+
+from ..core import Store, Value, state_key
+from ..errors import GatewayError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
+
+log = logging.getLogger(__name__)
+
+#: For so long it is remembered, seconds. Servers are updated.
+REMEMBERED = 7 * 24 * 3600.0
+#: What a refusal names.
+_NAMES = (b"stream_options", b"include_usage", b"streamOptions", b"stream options")
+#: Statuses of a refusal that may be about a field, although it does not name it.
+_ABOUT_FIELDS = frozenset({400, 415, 422})
+
+
+class _Known(Enum):
+    NOTHING = "nothing"
+    TAKES = "takes"
+    REFUSES = "refuses"
+
+
+class StreamOptions:
+    """What is known of one upstream. Shared by the threads of a process.
+
+    :param url: an upstream that has moved is another one.
+    :param store: what the workers share; ``None`` shares nothing.
+    """
+
+    def __init__(self, upstream: str, url: str, store: Store | None = None) -> None:
+        self.upstream = upstream
+        self._mark = crc32(url.encode())
+        self._store = store
+        self._known = _Known.NOTHING
+
+    @property
+    def are_refused(self) -> bool:
+        if self._known is _Known.NOTHING and self._is_remembered():
+            self._known = _Known.REFUSES
+        return self._known is _Known.REFUSES
+
+    @property
+    def are_proven(self) -> bool:
+        """Whether a stream has been answered that asked for its usage."""
+        return self._known is _Known.TAKES
+
+    def prove(self) -> None:
+        self._known = _Known.TAKES
+
+    def are_named(self, error: GatewayError) -> bool:
+        """Whether this is an upstream's refusal of them, in so many words."""
+        return any(name in msgspec.json.encode(error.envelope()) for name in _NAMES)
+
+    def may_be_meant(self, error: GatewayError) -> bool:
+        """Whether it may refuse them: it names them, or refuses some field while nothing is known."""
+        if self.are_named(error):
+            return True
+        other = isinstance(error, UpstreamTooLong | UpstreamThrottled)
+        refused = isinstance(error, UpstreamRefusal) and error.status in _ABOUT_FIELDS
+        return refused and not other and self._known is _Known.NOTHING
+
+    def refuse(self) -> None:
+        """Remember that they are refused."""
+        if self._known is _Known.REFUSES:
+            return
+        self._known = _Known.REFUSES
+        log.warning(
+            "upstream '%s' refuses stream_options: it is not asked for the usage of streams any more, "
+            "which is estimated; `stream_usage = false` in its table says so from the start",
+            self.upstream,
+        )
+        if self._store is not None:
+            value: Value = (self._mark,)
+            self._store.update(self._key, lambda old, now: (value, None), REMEMBERED)
+
+    def _is_remembered(self) -> bool:
+        return self._store is not None and self._store.read(self._key) == (self._mark,)
+
+    @property
+    def _key(self) -> str:
+        return state_key("stream-options", self.upstream)
