@@ -169,6 +169,23 @@ def test_bad_probes_of_two_callers_make_all_wait_for_twice_as_long(
     assert breaker.status().retry_after == pytest.approx(60, rel=0.2)
 
 
+def test_a_long_answer_in_one_piece_that_is_the_probe_holds_others_as_long_as_a_stream_would(
+    store: MemoryStore, clock: HandClock
+) -> None:
+    policy = msgspec.structs.replace(POLICY, answer_lease=122 * SECOND)
+    breaker = Breaker("llama", store, policy)
+    for caller in ("a", "b", "c", "d", "e"):
+        end(breaker, caller, BAD)
+    clock.advance(30)
+    begin(breaker, "slow")
+    clock.advance(16.9)
+    assert refused(breaker, "good")
+    clock.advance(0.1)
+    assert refused(breaker, "slow")
+    end(breaker, "good", GOOD)
+    assert not refused(breaker, "slow")
+
+
 def test_a_single_caller_opens_and_closes_it_as_ever(breaker: Breaker, clock: HandClock) -> None:
     end(breaker, "alone", *[BAD] * 4)
     assert not refused(breaker, "alone")

@@ -85,6 +85,7 @@ class State(NamedTuple):
     :param others: failures in a row of all other callers, while it is open for one alone.
     :param others_well: 1 once one of them has had a success meanwhile.
     :param probed: the caller whose probe was the last to fail, while nobody else's has failed too; 0: none.
+    :param prober: the caller whose probe holds the lease, and :param others_until: when others may join it.
     """
 
     phase: int = Phase.CLOSED
@@ -108,6 +109,8 @@ class State(NamedTuple):
     others: int = 0
     others_well: int = 0
     probed: int = 0
+    prober: int = 0
+    others_until: int = 0
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -175,8 +178,9 @@ def admit(
         return state, Refusal(True, state.cool_until - now)
     if state.phase == Phase.CLOSED or _apart(state, caller):
         return state, Ticket(state.generation, 0, caller)
-    if now < state.until and not _may_probe_too(state, caller):
+    if now < state.until and not _may_probe_too(state, now, policy, caller):
         return state, Refusal(False, state.until - now, bool(state.only))
+    state = state._replace(prober=caller, others_until=now + policy.lease)
     lease = now + (policy.lease if stream else policy.answer_lease or policy.lease)
     if state.phase == Phase.HALF_OPEN:
         # The next of several probes, or the last one's lease is over. That one may still end well, so
@@ -192,9 +196,15 @@ def _apart(state: State, caller: int) -> bool:
     return state.only != 0 and caller != state.only
 
 
-def _may_probe_too(state: State, caller: int) -> bool:
-    """Whether the circuit waits because of one other caller's probe."""
-    return state.phase == Phase.OPEN and state.probed not in (0, caller)
+def _may_probe_too(state: State, now: int, policy: Policy, caller: int) -> bool:
+    """Whether the circuit waits for, or because of, the probe of one other caller.
+
+    An answer in one piece may take minutes. The caller of such a probe has no other; all others do not wait
+    for it longer than for a stream.
+    """
+    if state.phase == Phase.OPEN:
+        return state.probed not in (0, caller)
+    return state.prober not in (0, caller) and not now < state.others_until <= now + policy.lease
 
 
 def settle(state: State, now: int, policy: Policy, ticket: Ticket, end: End, *, pauses: bool = True) -> State:
