@@ -184,6 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the gateway is told. Times are seconds, sizes bytes.
 
     :param state: may carry a password; show it through :func:`mask_url` only.
+    :param state_namespace: part of every key in Redis; gateways with different ones share nothing.
     :param machines: how many gateways share one Redis; each takes this share when Redis is down.
     :param config: the path of the file that they come from; ``None``: they come from none.
     """
@@ -209,6 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_buffer_bytes: int = 256 * 1024
     send_timeout_seconds: float = 30.0
     state: str = "shared://"
+    state_namespace: str | None = None
     machines: int = 1
     log: str = "json"
     #: Whether log lines show the beginning of prompts: ``on`` or ``off``.

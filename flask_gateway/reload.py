@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PERIOD = 1.0
 
 #: What a process opens once, so that it stays as it is until another process takes its place.
-LASTING = ("state", "machines")
+LASTING = ("state", "state_namespace", "machines")
 
 #: What of a file tells that it has changed, replaced by another included; ``None`` when it cannot be seen.
 Mark = tuple[int, ...] | None

@@ -98,9 +98,11 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :param store: instead of the one that the settings name.
     :raises ValueError: an upstream or a store cannot be opened as it is set.
     """
-    store = store or open_store(settings.state, settings.machines)
     metrics = Metrics(families(), (), ())
     STDERR.on_drop, shed = metrics.log_dropped, metrics.shed
+    store = store or open_store(
+        settings.state, settings.machines, settings.state_namespace or "", metrics.fell_back
+    )
     underway, body_memory = UnderWay(settings.max_streams, shed=shed), BodyMemory(shed)
     lasting = _Lasting(store, Slots(store), underway, body_memory, Catalog(), _http(settings))
     return _build(settings, lasting)

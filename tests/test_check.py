@@ -93,6 +93,7 @@ def test_as_a_process(tmp_path: Path) -> None:
 
 FILE = """
 machines = 2
+state_namespace = "staging"
 state_env = "REDIS_URL"
 default_upstream = "llama"
 
@@ -160,6 +161,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "stream_buffer_bytes = 262144  (from default)",
         "send_timeout_seconds = 30  (from default)",
         "state = rediss://****@cache:6379/0?****  (from file)",
+        "state_namespace = staging  (from file)",
         "machines = 2  (from file)",
         "log = json  (from default)",
         "log_prompts = off  (from default)",

@@ -865,3 +865,21 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
     assert settings.models
     assert settings.keys
     assert text in (ROOT / "docs" / "configuration.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["staging", "a.b-c_1"])
+def test_a_namespace_of_the_state(name: str) -> None:
+    environ = {"GATEWAY_STATE_NAMESPACE": name, "GATEWAY_STATE": "redis://localhost:6379/0"}
+    resolved = resolve(environ)
+    assert resolved.settings.state_namespace == name
+    assert not [warning for warning in resolved.settings.warnings if "namespace" in warning]
+    del environ["GATEWAY_STATE"]
+    assert "state_namespace is set but the state is not in Redis, so it changes nothing" in (
+        resolve(environ).settings.warnings
+    )
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", "*", "", "a b", "x" * 65])
+def test_a_namespace_that_would_be_no_part_of_a_key_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="GATEWAY_STATE_NAMESPACE"):
+        resolve({"GATEWAY_STATE_NAMESPACE": name})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from conftest import make_settings
+from stores_support import Child
 
 from flask_gateway.config import CandidateSettings, Clocks, Settings
 from flask_gateway.core import Continues
@@ -70,8 +72,61 @@ def test_what_is_kept_comes_back_as_it_was(memory: int) -> None:
 
 def test_half_of_it_is_nothing(memory: int) -> None:
     proven.keep(full())
-    os.ftruncate(memory, os.fstat(memory).st_size // 2)
-    assert proven.recall() is None
+    for at in (proven._HALVES[0] + 100, proven._HALVES[1] + 100):
+        os.ftruncate(memory, max(at, 0))
+        if proven._half(memory) == (at > proven._ROOM):
+            assert proven.recall() is None
+
+
+def test_a_writer_killed_at_any_step_leaves_what_was_there(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven.keep(full())
+    write = os.pwrite
+    for steps in range(2):
+        left = [steps]
+
+        def killed(descriptor: int, data: bytes, offset: int, left: list[int] = left) -> int:
+            if not left[0]:
+                write(descriptor, data[: len(data) // 2], offset)
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return write(descriptor, data, offset)
+
+        monkeypatch.setattr(proven.os, "pwrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            proven.keep(make_settings())
+        monkeypatch.setattr(proven.os, "pwrite", write)
+        assert proven.recall() == full()
+
+
+def test_a_reader_beside_a_writer_finds_one_or_the_other(memory: int) -> None:
+    """It found nothing while a writer had truncated the file and not written yet."""
+    proven.keep(full())
+    kinds = (full(), make_settings())
+
+    def write() -> None:
+        while True:
+            for settings in kinds:
+                proven.keep(settings)
+
+    with Child(write):
+        assert all(proven.recall() in kinds for _ in range(300))
+
+
+def test_without_room_the_old_ones_stay(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    proven.keep(full())
+    with monkeypatch.context() as patched:
+        patched.setattr(proven.os, "pwrite", raising(OSError(errno.ENOSPC, "full")))
+        proven.keep(make_settings())
+    assert proven.recall() == full()
+
+
+def raising(error: Exception) -> Callable[..., int]:
+    def write(*_: object) -> int:
+        raise error
+
+    return write
 
 
 def test_without_a_server_that_keeps_them_a_wrong_file_is_refused(environ: dict[str, str]) -> None:

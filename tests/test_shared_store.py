@@ -20,11 +20,24 @@ from mmap import mmap
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live.servers import need
 from stores_support import Child, HandClock, eventually, free_port, increment, keep, overtaken, put
 
-from flask_gateway.stores import StoreBusy, StoreError, StoreFull, open_store, shared, slots
+from flask_gateway.guards import window
+from flask_gateway.stores import (
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    mutex,
+    open_store,
+    self_check,
+    shared,
+    slots,
+)
 from flask_gateway.stores.fallback import FallbackStore
 from flask_gateway.stores.memory import MemoryStore
+from flask_gateway.stores.mutex import Mutexes
+from flask_gateway.stores.self_check import check_mutexes
 from flask_gateway.stores.shared import Memory, SharedStore
 from flask_gateway.stores.slots import BUCKETS, INDEX, SLOT, SLOTS, Place, place_of
 
@@ -730,3 +743,136 @@ def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # a worker just being forked may miss a gentler signal
         server.wait(10)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_so_many_keys_as_the_documentation_says_have_room() -> None:
+    used = [0] * BUCKETS
+    for number in range(32_000):
+        used[place_of(f"limit:{number:08x}").bucket] += 1
+    assert max(used) <= SLOTS
+
+
+def test_a_key_without_room_is_kept_to_a_worker_s_share(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *keys, last = crowd(5, SLOTS + 1)
+    for key in keys:
+        store.update(key, increment, 60)
+    monkeypatch.setattr(shared, "_workers", 4)
+    monkeypatch.setattr(shared, "SharedStore", lambda: store)
+    counts: list[str] = []
+    opened = open_store("shared://", counted=counts.append)
+    take = window.Take(8, 60_000_000)
+    assert [opened.update(last, take, 120)[0] for _ in range(5)] == [True, True, False, False, False]
+    assert counts == ["full"] * 5
+
+
+def test_a_key_for_which_there_is_no_memory_is_refused_and_harms_no_other(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.update("key", increment, 60)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(slots.os, "posix_fallocate", full)
+    with pytest.raises(StoreFull):
+        store.update("another", increment, 60)
+    assert store.update("key", increment, 60) == 2
+    monkeypatch.undo()
+    assert store.update("another", increment, 60) == 1
+
+
+FILL_A_SMALL_DISK = """
+import os, sys
+from flask_gateway.stores import StoreFull
+from flask_gateway.stores.shared import Memory, SharedStore
+store = SharedStore(Memory(os.open(sys.argv[1] + "/state", os.O_RDWR | os.O_CREAT)))
+count = lambda old, now: ((1 + (old or (0,))[0],), None)
+kept = []
+for number in range(400):
+    try:
+        store.update(f"key {number}", count, 60)
+        kept.append(number)
+    except StoreFull:
+        pass
+for number in kept:
+    store.update(f"key {number}", count, 60)
+assert 0 < len(kept) < 400
+assert {store.read(f"key {number}") for number in kept} == {(2,)}
+assert len(dict(store.scan(""))) == len(kept)
+"""
+
+
+def test_a_full_disk_under_the_memory_kills_nobody(tmp_path) -> None:
+    """A real one. A write to memory that cannot be had ends a process by SIGBUS."""
+    need("unshare")
+    mount = f"mount -t tmpfs -o size=2m tmpfs {tmp_path}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], check=False, capture_output=True).returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no mount namespaces here")
+    script = [*("unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c")]
+    done = subprocess.run([*script, FILL_A_SMALL_DISK, str(tmp_path)], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- the check at the start
+
+
+def test_the_mutexes_of_this_platform_do_what_is_needed() -> None:
+    for _ in range(20):
+        check_mutexes.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"_try": lambda self: lambda place: 0}, "exclude"),
+        ({"_unlock": lambda self: lambda place: 0}, "anybody"),
+    ],
+)
+def test_mutexes_that_do_something_else_are_refused(
+    monkeypatch: pytest.MonkeyPatch, broken: dict, said: str
+) -> None:
+    class Broken(Mutexes):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            for name, function in broken.items():
+                setattr(self, name, function(self))
+
+    monkeypatch.setattr(self_check, "Mutexes", Broken)
+    with pytest.raises(StoreError, match=said):
+        check_mutexes.__wrapped__()
+    store = open_store("shared://")
+    assert not store.degraded  # the check of this process was made before
+
+
+def test_a_pause_that_was_long_is_followed_by_tries(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the interpreter for longer than its patience has not seen that the lock is free."""
+    place = place_of("key")
+    free, taken = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        store._mutexes.take(place.bucket)
+        taken.set()
+        free.wait(5)
+        (_,) = store._mutexes.freeing(place.bucket)
+        freed.set()
+
+    freed = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(5)
+
+    def long_pause(seconds: float) -> None:
+        free.set()
+        freed.wait(5)
+        threading.Event().wait(0.03)
+
+    monkeypatch.setattr(mutex.time, "sleep", long_pause)
+    assert store.update("key", increment, 60) == 1
+    holder.join()

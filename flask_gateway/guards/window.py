@@ -12,6 +12,7 @@ Nothing here knows what is limited, or where the log is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from ..core import SECOND, Value
@@ -128,6 +129,21 @@ class Take:
         """What is left, without taking any of it (``core.Change``)."""
         live = self._live(self._believable(log, now), now)
         return log, self._quota(live, sum(live[1::2]), now)
+
+    def refusal(self, log: Value | None, now: int) -> tuple[bool, Quota] | None:
+        """The answer if this log alone is full (``stores.fallback.Confirmed``)."""
+        live = self._live(self._believable(log, now), now) if log else ()
+        used = sum(live[1::2])
+        return (False, self._quota(live, used, now)) if used >= self.limit else None
+
+    def confirmed(
+        self, answer: tuple[bool, Quota], write: Callable[[], tuple[bool, Quota]]
+    ) -> tuple[bool, Quota]:
+        """The stricter answer of two logs."""
+        if not answer[0]:
+            return answer
+        own = write()
+        return answer if own[0] and answer[1].remaining <= own[1].remaining else own
 
     def divided(self, among: int) -> Take:
         """The share of one of so many, when each has to keep to the limit alone."""

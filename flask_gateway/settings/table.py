@@ -78,6 +78,7 @@ SCALARS = (
         StateUrl("memory://, shared://, redis://host:port/0 or rediss://host:port/0"),
         "shared://",
     ),
+    Option("state_namespace", Name(UPSTREAM_NAME), None),
     Option("machines", WholeNumber("a whole number of machines, at least 1", 1, 10_000), "1"),
     Option("log", OneOf("json or text", ("json", "text")), "json"),
     Option("log_prompts", OneOf("on or off", ("on", "off")), "off"),

@@ -32,6 +32,8 @@ def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]
         yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
     if settings.machines > 1 and not settings.state.startswith("redis"):
         yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"
+    if settings.state_namespace and not settings.state.startswith("redis"):
+        yield "state_namespace is set but the state is not in Redis, so it changes nothing"
 
 
 def _of_keys(settings: Settings) -> Iterator[str]:

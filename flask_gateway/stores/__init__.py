@@ -11,6 +11,8 @@ What stands in parentheses answers while the store itself is in trouble: fallbac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..core import Store
 from .contract import StoreBusy, StoreError, StoreFull
 
@@ -22,17 +24,24 @@ __all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store"]
 REMEMBER = 0.1
 
 
-def open_store(url: str, machines: int = 1) -> Store:
+def open_store(
+    url: str,
+    machines: int = 1,
+    namespace: str = "",
+    counted: Callable[[str], None] = lambda reason: None,
+) -> Store:
     """Open the store that ``url`` names. Call it after fork. What it returns raises no ``StoreError``.
 
     :param machines: how many machines share a Redis: each keeps to its share while it is down.
+    :param namespace: which gateways share it there: those with the same one.
+    :param counted: told ``busy``, ``full`` or ``away`` when other state answers for the store.
     :raises ValueError: the URL is not understood, or needs a package that is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("redis", "rediss"):
-        return _redis(url, machines)
+        return _redis(url, machines, namespace, counted)
     if separator and scheme in ("memory", "shared") and not rest:
-        return _shared() if scheme == "shared" else _memory()
+        return _shared(counted) if scheme == "shared" else _memory()
     # The URL may hold a password, so it is not repeated here.
     raise ValueError(
         "the state URL must be memory://, shared://, redis://host:port/db or rediss://host:port/db"
@@ -45,18 +54,19 @@ def _memory() -> Store:
     return MemoryStore()
 
 
-def _shared() -> Store:
+def _shared(counted: Callable[[str], None]) -> Store:
+    from . import shared
     from .fallback import Absent, FallbackStore
-    from .shared import SharedStore
 
     try:
-        primary: Store = SharedStore()
+        primary: Store = shared.SharedStore()
     except StoreError as error:
         primary = Absent(str(error))
-    return FallbackStore(primary, _memory())
+    # Each worker answers for itself then, so each has its share.
+    return FallbackStore(primary, _memory(), shared.workers(), counted=counted)
 
 
-def _redis(url: str, machines: int) -> Store:
+def _redis(url: str, machines: int, namespace: str, counted: Callable[[str], None]) -> Store:
     try:
         import redis  # noqa: F401 - asked here, so that any other failing import is not mistaken for it
     except ImportError:
@@ -66,4 +76,5 @@ def _redis(url: str, machines: int) -> Store:
     from .fallback import FallbackStore
     from .redis import RedisStore
 
-    return FallbackStore(RedisStore(url, REMEMBER), _shared(), machines)
+    primary = RedisStore(url, REMEMBER, namespace)
+    return FallbackStore(primary, _shared(counted), machines, confirms=True, counted=counted)

@@ -1,10 +1,13 @@
 """A store that always answers: from its primary, and from state nearer by while that is in trouble.
 
-What was written locally is never carried over to the primary. On return the primary's state counts
-alone, as it was left; local state ages out by its own lifetimes, and would be met again only in an
-outage that begins before. The two may have different clocks (Redis has its own): a change gets the
-``now`` of the store it runs on, so stamps that live in values never mix. Whoever keeps a stamp outside
-the store, as a lease does, must take one that it does not find there for expired.
+What was written locally is never carried over to the primary. On return the primary's state counts as it was
+left; local state ages out by its own lifetimes. A primary may come back empty, again and again (a Redis in a
+crash loop). So what a :class:`Confirmed` change admits is written locally, too, and is admitted only if the
+local state agrees: this machine alone never admits more than the limit.
+
+The two may have different clocks (Redis has its own): a change gets the ``now`` of the store it runs on, so
+stamps that live in values never mix. Whoever keeps a stamp outside the store, as a lease does, must take one
+that it does not find there for expired.
 """
 
 from __future__ import annotations
@@ -45,6 +48,20 @@ class Divisible(Protocol[Answer_co]):
         ...
 
 
+class Confirmed(Protocol[Answer]):
+    """A change that is to hold for this machine alone, whatever the primary has forgotten."""
+
+    def __call__(self, old: Value | None, now: int) -> tuple[Value | None, Answer]: ...
+
+    def refusal(self, old: Value | None, now: int) -> Answer | None:
+        """The answer that the local state alone gives; ``None`` if it refuses nothing."""
+        ...
+
+    def confirmed(self, answer: Answer, write: Callable[[], Answer]) -> Answer:
+        """The answer of both states. ``write`` makes the change locally. It is not called for a refusal."""
+        ...
+
+
 class Status(NamedTuple):
     """How a store has fared.
 
@@ -70,11 +87,22 @@ class FallbackStore:
     :param local: must not raise ``StoreError`` itself.
     :param share: among how many a limit is divided while it is kept locally: see :class:`Divisible`.
     :param clock: seconds, for the pauses above.
+    :param confirms: whether the primary may forget, so that :class:`Confirmed` changes are made locally, too.
+    :param counted: told of each call that was answered locally: the store was ``busy``, ``full`` or ``away``.
     """
 
     def __init__(
-        self, primary: Store, local: Store, share: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        primary: Store,
+        local: Store,
+        share: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        confirms: bool = False,
+        counted: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        self._confirms = confirms
+        self._counted = counted
         self._primary = primary
         self._local = local
         self._share = share
@@ -87,6 +115,7 @@ class FallbackStore:
         self._last_warning = float("-inf")
         self._warned = False
         self._reason = ""
+        self._trouble = "busy"
         self._local_calls = 0
         #: Those of the primary (``guards.slots.Holders``), if it knows any.
         self.holders: Any = getattr(primary, "holders", None)
@@ -113,11 +142,25 @@ class FallbackStore:
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         if not self._skip():
             try:
+                if self._confirms:
+                    return self._confirm(key, change, ttl)
                 return self._primary.update(key, change, ttl)
             except StoreError as error:
                 self._note(error)
         self._count()
         return self._local.update(key, self._share_of(change), ttl)
+
+    def _confirm(self, key: str, change: Change[Answer], ttl: float) -> Answer:
+        """Ask the primary, unless the local state refuses; and make what was admitted known locally."""
+        if not hasattr(change, "confirmed"):
+            return self._primary.update(key, change, ttl)
+        both: Confirmed[Answer] = change  # type: ignore[assignment]  # it has what makes it one
+        refused = both.refusal(self._local.read(key), self._local.now())
+        if refused is not None:
+            return refused
+        answer = self._primary.update(key, change, ttl)
+        # As a plain function: it is not to be divided, whoever makes it.
+        return both.confirmed(answer, lambda: self._local.update(key, both.__call__, ttl))
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         if not self._skip():
@@ -151,6 +194,7 @@ class FallbackStore:
     def _count(self) -> None:
         with self._lock:
             self._local_calls += 1
+        self._counted("away" if self._away else self._trouble)
 
     def _skip(self) -> bool:
         """Whether to leave the primary alone. Starts what has to be done about it, waits for nothing."""
@@ -166,6 +210,7 @@ class FallbackStore:
         now = self._clock()
         with self._lock:
             self._reason = str(error)
+            self._trouble = "full" if isinstance(error, StoreFull) else "busy"
             self._last_trouble = now
             if not isinstance(error, (StoreBusy, StoreFull)):
                 self._away = True

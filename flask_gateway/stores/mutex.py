@@ -27,6 +27,7 @@ import ctypes
 import errno
 import time
 from collections.abc import Iterator
+from itertools import repeat
 from mmap import mmap
 
 from .contract import StoreBusy, StoreError
@@ -39,9 +40,9 @@ SPACING = 64
 #: time is stopped, swapped out, or many threads away from its turn at the interpreter.
 PATIENCE = 0.020
 
-#: Between two tries, seconds; and how many tries come before the first pause. A pause gives the
-#: interpreter lock away, and with many busy threads it may take 10 ms and more to get it back; these
-#: tries take about 30 µs, and what a mutex guards mostly takes one.
+#: Between two tries, seconds; and how many tries come in a row before the first pause, and at the end. A
+#: pause gives the interpreter lock away, and with many busy threads it may take 10 ms and more to get it
+#: back; these tries take about 30 µs, and what a mutex guards mostly takes one.
 PAUSE = 50e-6
 EAGER = 100
 
@@ -94,23 +95,40 @@ class Mutexes:
         """
         place = self._places[index]
         (code,) = map(self._try, place)
-        if code:
-            self._go_on_trying(place, code)
-
-    def _go_on_trying(self, place: tuple[int], code: int) -> None:
-        tries, deadline = 0, time.monotonic() + PATIENCE
-        while code == errno.EBUSY:
-            tries += 1
-            if tries > EAGER:
-                if time.monotonic() > deadline:
-                    raise StoreBusy(f"held by another for {PATIENCE * 1000:.0f} ms")
-                time.sleep(PAUSE)
-            (code,) = map(self._try, place)
+        if code == errno.EBUSY:
+            code = self._go_on_trying(place)
         if code == errno.EOWNERDEAD:
             # Its holder died and it is ours. What it guards needs no repair: see slots.py.
             self._consistent(*place)
         elif code:
             raise StoreBusy(f"unusable lock: {errno.errorcode.get(code, code)}")
+
+    def try_once(self, index: int) -> bool:
+        """Whether it could be taken at once."""
+        (code,) = map(self._try, self._places[index])
+        if code == errno.EOWNERDEAD:
+            self._consistent(*self._places[index])
+        return code in (0, errno.EOWNERDEAD)
+
+    def _go_on_trying(self, place: tuple[int]) -> int:
+        deadline = time.monotonic() + PATIENCE
+        code = self._try_in_a_row(place)
+        while code == errno.EBUSY and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+            (code,) = map(self._try, place)
+        if code == errno.EBUSY:
+            # The last pause may have been most of the time, because other threads had the interpreter.
+            code = self._try_in_a_row(place)
+        if code == errno.EBUSY:
+            raise StoreBusy(f"held by another for {PATIENCE * 1000:.0f} ms")
+        return code
+
+    def _try_in_a_row(self, place: tuple[int]) -> int:
+        for _ in repeat(None, EAGER):
+            (code,) = map(self._try, place)
+            if code != errno.EBUSY:
+                return int(code)
+        return errno.EBUSY
 
     def freeing(self, index: int) -> Iterator[int]:
         """Releases one that this thread has taken, when drawn from: ``(_,) = freeing``."""

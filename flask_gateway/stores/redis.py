@@ -138,12 +138,16 @@ class RedisStore:
         hides what others have written since; its own updates are seen at once.
     :param url: ``redis://…`` or ``rediss://…``. A name in it is looked up at each new connection, and
         no timeout bounds that: an address is better.
+    :param namespace: part of every key. Gateways with different ones share nothing.
     :raises ValueError: the URL cannot be parsed.
     """
 
-    def __init__(self, url: str, remember: float = 0.0) -> None:
+    def __init__(self, url: str, remember: float = 0.0, namespace: str = "") -> None:
+        self._prefix = PREFIX + (f"{namespace}/".encode() if namespace else b"")
         self._read_lately: TTLCache[bytes, Value | None] = TTLCache(1024, remember)
-        self._lock = threading.Lock()  # of what was read lately
+        #: The keys that are being read, each with a mark that an update of the key takes away.
+        self._reading: dict[bytes, object] = {}
+        self._lock = threading.Lock()  # of what was read lately, and is being read
         self._client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **_OPTIONS))
         self._sync: _Sync | None = None
 
@@ -161,24 +165,34 @@ class RedisStore:
         return monotonic() + sync.offset
 
     def read(self, key: str) -> Value | None:
-        name = PREFIX + name_of(key)
-        # Not asked first whether it is there: it may be forgotten between the question and the look.
-        with self._lock, suppress(KeyError):
-            return self._read_lately[name]
-        raw = self._call("GET", name)
-        value = None if raw is None else decode(raw)
+        name = self._prefix + name_of(key)
         with self._lock:
-            self._read_lately[name] = value
+            # Not asked first whether it is there: it may be forgotten between the question and the look.
+            with suppress(KeyError):
+                return self._read_lately[name]
+            mark = self._reading.setdefault(name, object())
+        remember, value = False, None
+        try:
+            raw = self._call("GET", name)
+            value, remember = None if raw is None else decode(raw), True
+        finally:
+            with self._lock:
+                # If the mark is another, an update of ours may be later than what we have read.
+                if self._reading.get(name) is mark:
+                    del self._reading[name]
+                    if remember:
+                        self._read_lately[name] = value
         return value
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """:raises StoreBusy: others changed this key all the time; it was not changed by us."""
-        name = PREFIX + name_of(key)
+        name = self._prefix + name_of(key)
         try:
             return self._update(name, change, ttl)
         finally:
             with self._lock:
                 self._read_lately.pop(name, None)
+                self._reading.pop(name, None)
 
     def _update(self, name: bytes, change: Change[Answer], ttl: float) -> Answer:
         script = getattr(change, "script", None)
@@ -208,7 +222,7 @@ class RedisStore:
             now, raw = found
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
-        pattern = PREFIX + re.sub(rb"[][*?^\\-]", rb"\\\g<0>", prefix.encode()) + b"*"
+        pattern = self._prefix + re.sub(rb"[][*?^\\-]", rb"\\\g<0>", prefix.encode()) + b"*"
         cursor, seen = 0, set()
         while True:
             cursor, names = self._call("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
@@ -218,7 +232,7 @@ class RedisStore:
             for name, raw in zip(fresh, values, strict=True):
                 value = None if raw is None else decode(raw)
                 if value is not None:
-                    yield name[len(PREFIX) :].decode(), value
+                    yield name[len(self._prefix) :].decode(), value
             if not cursor:
                 return
 

@@ -11,7 +11,7 @@ to each worker it forks. It needs nothing of this package for that, so that a re
     def post_fork(server, worker):  # in the new worker
         from flask_gateway.stores import shared
 
-        shared.attach(server.gateway_memory)
+        shared.attach(server.gateway_memory, server.cfg.workers)
 
 State thus outlives workers and reloads, and goes with the master. Nothing has to be done when a worker
 dies: see mutex.py for its locks and slots.py for what it was writing.
@@ -33,7 +33,8 @@ from ..core import Change, Value
 from .contract import Clock, StoreError, lifetime, monotonic
 from .mutex import SPACING, Mutexes
 from .processes import Processes
-from .slots import BUCKETS, LENGTH, Place, Slots, body_of, following, place_of, seal
+from .self_check import check_mutexes
+from .slots import BUCKETS, FREE, INDEX, LENGTH, Place, Slots, body_of, following, place_of, seal
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +42,35 @@ Answer = TypeVar("Answer")
 
 #: Of everything that processes sharing the memory must agree on: what lies where (slots.py), which
 #: lock guards it (mutex.py), what is done in which order. Raise it with every change of that.
-LAYOUT = 1
+LAYOUT = 2
 
 _HEADER = struct.Struct("<16sQQ")  # magic, layout, bytes to the next area
 _MAGIC = b"flask-gateway"
 _PAGE = 4096
 _AREA = _PAGE + SPACING * BUCKETS + LENGTH  # header, mutexes, slots
+_FIXED = _PAGE + SPACING * BUCKETS + INDEX * BUCKETS  # what is allocated from the beginning
 
 #: How long a start may wait for another worker that is just setting up the memory, seconds.
 _SET_UP_PATIENCE = 1.0
 
 _attached: int | None = None
+_workers = 1
 #: Guards the setting up against this process's other threads; ``lockf`` does so against other processes.
 _setting_up = threading.Lock()
 
 
 def attach(descriptor: int, workers: int = 1) -> None:
-    """Have every ``Memory()`` of this process use the file that the gunicorn master has made."""
-    global _attached
-    _attached = descriptor
+    """Have every ``Memory()`` of this process use the file that the gunicorn master has made.
+
+    :param workers: how many processes share it.
+    """
+    global _attached, _workers
+    _attached, _workers = descriptor, workers
+
+
+def workers() -> int:
+    """How many processes share the memory: among so many a limit is divided while each counts for itself."""
+    return _workers
 
 
 class Memory:
@@ -96,6 +107,7 @@ class Memory:
                     fcntl.lockf(descriptor, fcntl.LOCK_UN)
         except (OSError, ValueError, struct.error) as error:
             raise StoreError(f"no shared memory: {error}") from error
+        check_mutexes()
 
     def _find_or_add_area(self, descriptor: int) -> None:
         start, ours = 0, _HEADER.pack(_MAGIC, LAYOUT, _AREA)
@@ -108,9 +120,10 @@ class Memory:
             start += length
         if not any(header):
             os.ftruncate(descriptor, max(start + _AREA, os.fstat(descriptor).st_size))
+            os.posix_fallocate(descriptor, start, _FIXED)
         area = mmap(descriptor, _AREA, offset=start)
         self.mutexes = Mutexes(area, _PAGE, BUCKETS)
-        self.slots = Slots(area, _PAGE + SPACING * BUCKETS)
+        self.slots = Slots(area, _PAGE + SPACING * BUCKETS, descriptor, start)
         if header != ours:
             self.mutexes.create()
             area[: _HEADER.size] = ours
@@ -144,10 +157,10 @@ class SharedStore:
     mutex, a read by the checksum of what it read.
 
     A change is first worked out without the mutex, which is then held just for comparing and storing,
-    a microsecond. Whoever finds that another was faster works it out again with the mutex held; so does
-    whoever adds or forgets a key. The time a change is told is read after the value it is given, and
-    nothing is written between that and its own write: so one key's changes are told times in order,
-    however long a thread had to wait for its turn in between.
+    a microsecond. Whoever finds that another was faster works it out again with the mutex held. The time
+    a change is told is read after the value it is given, and nothing is written between that and its own
+    write: so one key's changes are told times in order, however long a thread had to wait for its turn in
+    between.
 
     :param clock: microseconds, the same for all processes.
     :raises StoreError: as :class:`Memory`.
@@ -191,12 +204,21 @@ class SharedStore:
             new, answer = change(old, now)
             if new is old:
                 return answer
-            # Slots that come and go are for the slower way.
-            if new is not None and slot >= 0:
-                body = body_of(place, new, now + lifetime(ttl))
-                if self._swap(place, slot, sequence, body):
-                    return answer
+            if self._store(place, slot, sequence, new, now, ttl):
+                return answer
         return self._update_undisturbed(place, change, ttl)
+
+    def _store(self, place: Place, slot: int, sequence: int, new: Value | None, now: int, ttl: float) -> bool:
+        """Store what a change has made of what was seen, if all is still as it was seen."""
+        if new is None:
+            return slot < 0 or self._drop(place, slot, sequence)
+        body = body_of(place, new, now + lifetime(ttl))
+        if slot >= 0:
+            return self._swap(place, slot, sequence, body)
+        return self._add(place, body, now)
+
+    # From taking the mutex to releasing it nothing is called in the next three, and nothing made that could
+    # start a garbage collection: see mutex.py.
 
     def _swap(self, place: Place, slot: int, sequence: int, body: bytes) -> bool:
         """Write the body if all is still as it was seen."""
@@ -205,14 +227,52 @@ class SharedStore:
         memory, words = self._slots.memory, self._slots.words
         freeing = self._mutexes.freeing(place.bucket)
         self._mutexes.take(place.bucket)
-        # From here to the release nothing is called, and nothing made that could start a garbage
-        # collection: see mutex.py.
         try:
             # The index as well: after we found the digest there, the slot may have gone to another key.
             still = words[word] == sequence and memory[entry] == digest
             if still:
                 memory[into] = half
                 words[word] = next_sequence
+        finally:
+            (_,) = freeing
+        return still
+
+    def _add(self, place: Place, body: bytes, now: int) -> bool:
+        """Write a new key's body if its bucket has the same keys as when it was not among them.
+
+        :raises StoreFull: there is no room.
+        """
+        span, index = self._slots.index_of(place.bucket)
+        if place.digest in index:
+            return False
+        slot, sequence = self._slots.vacancy(place.bucket, now)
+        half, digest, next_sequence = seal(body, sequence + 1), place.digest, following(sequence)
+        word, entry, into = self._slots.spans(slot, sequence, len(half))
+        memory, words = self._slots.memory, self._slots.words
+        freeing = self._mutexes.freeing(place.bucket)
+        self._mutexes.take(place.bucket)
+        try:
+            still = memory[span] == index and words[word] == sequence
+            if still:
+                memory[into] = half
+                words[word] = next_sequence
+                memory[entry] = digest
+        finally:
+            (_,) = freeing
+        return still
+
+    def _drop(self, place: Place, slot: int, sequence: int) -> bool:
+        """Forget the key if all is still as it was seen."""
+        digest, next_sequence = place.digest, following(sequence)
+        word, entry, _ = self._slots.spans(slot, sequence, 0)
+        memory, words = self._slots.memory, self._slots.words
+        freeing = self._mutexes.freeing(place.bucket)
+        self._mutexes.take(place.bucket)
+        try:
+            still = words[word] == sequence and memory[entry] == digest
+            if still:
+                words[word] = next_sequence
+                memory[entry] = FREE
         finally:
             (_,) = freeing
         return still

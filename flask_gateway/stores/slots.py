@@ -18,6 +18,10 @@ forgotten one out of it after its sequence number has moved on without a half th
 who dies or is stopped anywhere leaves the state from before, or from after, and readers never wait
 for him. Nothing needs repair when a dead holder's mutex is taken over.
 
+The file is sparse, and to write to a hole of it ends the process by SIGBUS if the machine has no page left.
+So the index is allocated when the area is made, and each slot before a key first goes into it. Without room
+the key is refused.
+
 The checksum finds damage of any other origin; what is damaged is empty. As it includes the sequence
 number, it also finds a copy which a processor with weak memory ordering made up from two writes: what
 a reader without the mutex finds damaged is looked at again with it, before it counts as empty.
@@ -25,7 +29,9 @@ a reader without the mutex finds damaged is looked at again with it, before it c
 
 from __future__ import annotations
 
+import os
 import struct
+import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -36,7 +42,8 @@ from zlib import crc32
 from ..core import Value
 from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, encode, layout, name_of
 
-BUCKETS = 256
+#: Keys spread over the buckets unevenly: with 32 000 live keys, one time in 10 000 a bucket has no room.
+BUCKETS = 1024
 SLOTS = 64  # of a bucket
 DIGEST = 16
 _INTS = 32 + MAX_KEY
@@ -48,7 +55,7 @@ LENGTH = BUCKETS * (INDEX + SLOTS * SLOT)  # bytes of it all, taken from the mac
 _BODY = struct.Struct(f"<HHq{DIGEST}s{MAX_KEY}s")
 _HEAD = struct.Struct(f"<IHHq{DIGEST}s{MAX_KEY}s")
 _MASK = (1 << 64) - 1
-_FREE = bytes(DIGEST)
+FREE = bytes(DIGEST)
 _EMPTY = bytes(INDEX)
 
 
@@ -73,7 +80,7 @@ def place_of(key: str) -> Place:
     """:raises ValueError: the key is empty or too long."""
     name = name_of(key)
     digest = blake2b(name, digest_size=DIGEST).digest()
-    return Place(digest[0] % BUCKETS, digest, name)
+    return Place(int.from_bytes(digest[:2], "big") % BUCKETS, digest, name)
 
 
 def body_of(place: Place, value: Value, expiry: int) -> bytes:
@@ -99,10 +106,13 @@ class Slots:
     """The slots of one shared memory. Writing methods want the bucket's mutex held.
 
     :param offset: where in ``memory`` they begin, a multiple of 8; :data:`LENGTH` bytes are theirs.
+    :param file: of the memory; :param start: where in the file the memory begins.
     """
 
-    def __init__(self, memory: mmap, offset: int) -> None:
+    def __init__(self, memory: mmap, offset: int, file: int, start: int) -> None:
         self.memory = memory
+        self._file, self._start = os.dup(file), start
+        weakref.finalize(self, os.close, self._file)
         self._index = offset
         self._slots = offset + BUCKETS * INDEX
         # Aligned words of the machine, loaded and stored whole, which a piece of an mmap need not be.
@@ -137,6 +147,20 @@ class Slots:
         begin = at + 8 + (sequence + 1 & 1) * HALF
         return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
 
+    def index_of(self, bucket: int) -> tuple[slice, bytes]:
+        """A bucket's piece of the index: where it lies, and what is in it."""
+        start = self._index + bucket * INDEX
+        span = slice(start, start + INDEX)
+        return span, self.memory[span]
+
+    def vacancy(self, bucket: int, now: int) -> tuple[int, int]:
+        """A slot that a new key may go into, and its sequence number. It has memory.
+
+        :raises StoreFull: every slot of the bucket holds a live key, or there is no memory.
+        """
+        slot = self._vacancy(bucket, now)
+        return slot, self.words[self._at(slot) >> 3]
+
     def live(self, now: int) -> Iterator[tuple[str, Value]]:
         """Every live key, without any mutex."""
         for bucket in range(BUCKETS):
@@ -148,7 +172,7 @@ class Slots:
     def _live_of(self, bucket: int, index: bytes, now: int) -> Iterator[tuple[str, Value]]:
         for entry in range(SLOTS):
             digest = index[entry * DIGEST : (entry + 1) * DIGEST]
-            if digest == _FREE:
+            if digest == FREE:
                 continue
             slot = bucket * SLOTS + entry
             # Twice, because writers may overtake one look.
@@ -195,7 +219,7 @@ class Slots:
             word = self._at(slot) >> 3
             # The other half was written under a number two below this one: it does not fit.
             self.words[word] = following(self.words[word])
-            self._enter(slot, _FREE)
+            self._enter(slot, FREE)
 
     def _write(self, slot: int, body: bytes) -> None:
         sequence = self.words[self._at(slot) >> 3]
@@ -209,8 +233,9 @@ class Slots:
 
     def _vacancy(self, bucket: int, now: int) -> int:
         """A slot that is free, else one that is expired or damaged."""
-        slot = self._find(_FREE, bucket)
+        slot = self._find(FREE, bucket)
         if slot >= 0:
+            self._allocate(slot)
             return slot
         for slot in range(bucket * SLOTS, (bucket + 1) * SLOTS):
             entry = self._index + slot * DIGEST
@@ -218,6 +243,13 @@ class Slots:
             if content is None or _live(content, self.memory[entry : entry + DIGEST], now) is None:
                 return slot
         raise StoreFull(f"all {SLOTS} slots of a bucket hold live keys")
+
+    def _allocate(self, slot: int) -> None:
+        """:raises StoreFull: there is no memory for it."""
+        try:
+            os.posix_fallocate(self._file, self._start + self._at(slot), SLOT)
+        except OSError as error:
+            raise StoreFull(f"no memory for one more key: {error.strerror}") from error
 
 
 def _read(half: bytes, sequence: int) -> Content | None:
