@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live.servers import need
 from stores_support import HandClock, RedisServer, increment, put
 
 from flask_gateway.core import SECOND
@@ -122,7 +121,6 @@ def test_each_call_that_other_state_answers_is_counted_with_its_reason() -> None
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    need("redis-server")
     with RedisServer() as server:
         yield server
 
