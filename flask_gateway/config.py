@@ -215,6 +215,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: str = "json"
     #: Whether log lines show the beginning of prompts: ``on`` or ``off``.
     log_prompts: str = "off"
+    #: The origins whose pages may call from a browser; ``*`` among them means all.
+    cors_origins: tuple[str, ...] = ()
     #: SHA-256 of the key that ``/metrics`` asks for; without one only this machine may read it.
     metrics_digest: bytes | None = None
     config: str | None = None

@@ -147,6 +147,14 @@ class UnknownUpstream(CallerError):
     code = "upstream_not_found"
 
 
+class OriginNotAllowed(CallerError):
+    """A browser asks for a page of another origin, which may not call."""
+
+    status = 403
+    code = "origin_not_allowed"
+    type = "permission_error"
+
+
 class UnknownUrl(CallerError):
     status = 404
     code = "unknown_url"

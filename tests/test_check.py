@@ -165,6 +165,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "machines = 2  (from file)",
         "log = json  (from default)",
         "log_prompts = off  (from default)",
+        "cors_origins = none  (from default)",
         "metrics_key = ****  (from environment)",
         "upstreams.llama = http://llama:8001/v1/chat/completions  (from file)",
         "upstreams.llama.api_key = ****  (from file)",

@@ -114,6 +114,8 @@ def _called(upstream: UpstreamSettings) -> str:
 
 
 def _plain(value: object) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

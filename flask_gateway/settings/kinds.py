@@ -18,6 +18,9 @@ UPSTREAM_NAME = (
     "a name of up to 64 letters, digits, dots, dashes and underscores, not beginning with . - or _"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: The scheme of an application (``app://obsidian.md``) is one as well. "null" is no origin to be trusted.
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*://)([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {("http://", ":80"), ("https://", ":443")}
 _DIGITS = re.compile(r"[0-9]+")
 #: A socket's path, an inherited descriptor, or a host with a port.
 _ADDRESS = re.compile(
@@ -127,6 +130,32 @@ class OneOf(Base, frozen=True):
         if text not in self.choices:
             raise Unfit(self.expected, nearest(text, self.choices))
         return text
+
+
+class Origins(Base, frozen=True):
+    """Origins of web pages: separated by commas, or a list in the file. None at all is possible."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        refuse_wrapped(text, self.expected)
+        return self.check([entry for entry in map(str.strip, text.split(",")) if entry])
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, list) or not all(isinstance(origin, str) for origin in value):
+            raise Unfit(self.expected)
+        return tuple(dict.fromkeys(map(self._origin, value)))
+
+    def _origin(self, text: str) -> str:
+        """As browsers write it: in lower case, without the port that goes without saying."""
+        if text == "*":
+            return text
+        found = _ORIGIN.fullmatch(text.lower())
+        if not found:
+            hint = "an origin is a scheme and a host, maybe a port, and no path" if "://" in text else ""
+            raise Unfit(self.expected, hint)
+        scheme, host, port = found.groups("")
+        return scheme + host + ("" if (scheme, port) in _DEFAULT_PORTS else port)
 
 
 class Flag(Base, frozen=True):

@@ -15,6 +15,7 @@ from .kinds import (
     Line,
     Name,
     OneOf,
+    Origins,
     Seconds,
     StateUrl,
     UpstreamList,
@@ -82,6 +83,7 @@ SCALARS = (
     Option("machines", WholeNumber("a whole number of machines, at least 1", 1, 10_000), "1"),
     Option("log", OneOf("json or text", ("json", "text")), "json"),
     Option("log_prompts", OneOf("on or off", ("on", "off")), "off"),
+    Option("cors_origins", Origins("origins such as https://app.example.org, or * for all"), ""),
 )
 
 API_KEYS = Option(

@@ -22,6 +22,7 @@ from ..record import Record
 from ..settings.keys import DEV_KEY
 from .address import address_of, is_from_here, is_loopback, sharing_of
 from .auth import authenticate, may_read_metrics
+from .cors import cors_headers, preflight
 from .headers import header_of
 from .ids import read_ids
 from .lean import Answer
@@ -63,7 +64,7 @@ def register(app: Flask) -> None:
     app.after_request(_leave)
 
 
-def _enter() -> None:
+def _enter() -> Response | None:
     # The things themselves: each look through a proxy for them costs as much as what is done here.
     here, asked = visit(), request._get_current_object()  # type: ignore[attr-defined]
     environ, endpoint = asked.environ, asked.endpoint
@@ -73,6 +74,8 @@ def _enter() -> None:
     here.ids = read_ids(header)
     if environ["REQUEST_METHOD"] == "POST":
         _shed(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
+    elif environ["REQUEST_METHOD"] == "OPTIONS" and (answer := preflight(ours.settings.cors_origins, header)):
+        return answer
     if endpoint not in PUBLIC and not _needs_no_key(endpoint):
         identify = partial(_identify, ours.strikes, environ, started)
         try:
@@ -80,6 +83,7 @@ def _enter() -> None:
         except (Unauthorized, TooManyFailedKeys) as error:
             error.headers["x-gateway-address"] = sharing_of(environ)  # for `doctor`
             raise
+    return None
 
 
 def _identify(strikes: Strikes, environ: Mapping[str, Any], now: float, key: str) -> Caller:
@@ -120,6 +124,8 @@ def _needs_no_key(endpoint: str | None) -> bool:
 def _leave(response: Response) -> Response:
     here, headers = visit(), response.headers
     ids = [("x-request-id", here.ids.request), ("x-trace-id", here.ids.trace)]
+    if origins := here.gateway.settings.cors_origins:
+        ids += cors_headers(origins, here.header)
     if isinstance(response, Answer):  # of a call, which is recorded by itself and has its quota told
         response.told += ids
         return response
@@ -133,6 +139,9 @@ def _leave(response: Response) -> Response:
 
 
 def _is_routine(response: Response) -> bool:
+    """A preflight, a look if somebody is there, or figures that were given."""
+    if request.method == "OPTIONS":
+        return response.status_code == 204
     return request.endpoint in (METRICS, ROOT) and response.status_code == 200
 
 
