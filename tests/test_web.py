@@ -584,9 +584,10 @@ def test_an_unknown_model_is_a_404(client: FlaskClient) -> None:
 def test_models_are_listed(client: FlaskClient) -> None:
     listed = client.get("/v1/models", headers=AUTH).json
     assert listed["object"] == "list"  # type: ignore[index]
+    assert listed["models"] == []  # type: ignore[index]  # what Codex reads
     assert [m["id"] for m in listed["data"]] == ["bare", "llama", "mock", "fast"]  # type: ignore[index]
     assert client.get("/v1/models/fast", headers=AUTH).json == {
-        "id": "fast", "object": "model", "created": 0, "owned_by": "llama",
+        "id": "fast", "object": "model", "created": 1767225600, "owned_by": "llama",
     }  # fmt: skip
     assert_refused(client.get("/v1/models/no/such", headers=AUTH), 404, "model_not_found")
 
@@ -734,6 +735,31 @@ def test_wrong_keys_through_a_proxy_that_sends_no_address_block_nobody(
         assert guess.headers["x-gateway-address"] == "unknown"
     right = client.get("/v1/models", headers={**AUTH, **headers}, environ_base={"REMOTE_ADDR": ""})
     assert right.status_code == 200
+
+
+def test_a_model_that_is_not_listed_is_there_if_a_call_would_find_it(
+    make_client: Callable[..., FlaskClient],
+) -> None:
+    client = make_client(default_upstream="bare")
+    model = client.get("/v1/models/gpt-4o", headers=AUTH).json
+    assert model == {"id": "gpt-4o", "object": "model", "created": 1767225600, "owned_by": "bare"}
+    narrow = {"Authorization": "Bearer other-key"}
+    assert_refused(client.get("/v1/models/gpt-4o", headers=narrow), 404, "model_not_found")
+
+
+@pytest.mark.parametrize("named", [{}, {"model": None}])
+def test_a_moderation_without_a_model_goes_to_the_default_upstream(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock, named: dict[str, None]
+) -> None:
+    upstream.post("http://bare.test/v1/moderations", json={"id": "m", "model": "x", "results": [{}]})
+    client = make_client(default_upstream="bare")
+    assert post(client, {"input": "Hello", **named}, path="/v1/moderations").status_code == 200
+    sent = json.loads(upstream.calls[0].request.body)  # type: ignore[union-attr, arg-type]
+    assert sent == {"input": "Hello", "model": "omni-moderation-latest"}
+    narrow = "Bearer other-key"
+    refused = post(client, {"input": "Hello"}, path="/v1/moderations", Authorization=narrow)
+    assert_refused(refused, 403, "model_not_allowed")
+    assert_refused(post(client, {"messages": [{}], **named}), 400, None)
 
 
 # ------------------------------------------------------------------ the key that everybody knows

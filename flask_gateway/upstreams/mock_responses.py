@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -22,10 +22,25 @@ def response_stream(speech: Speech) -> Iterator[Frame]:
         data = msgspec.json.encode({"type": kind, "sequence_number": next(number), **fields})
         return Frame(b"event: %b\ndata: %b\n\n" % (kind.encode(), data), tokens)
 
-    part: dict[str, Any] = {"item_id": f"msg_{speech.key}", "output_index": 0, "content_index": 0}
     opening = _response(speech, done=False)
     yield event("response.created", response=opening)
     yield event("response.in_progress", response=opening)
+    yield from (_tool_events if speech.tool else _text_events)(speech, event)
+    closing = _response(speech, done=True)
+    yield event(f"response.{closing['status']}", response=closing)
+
+
+def _tool_events(speech: Speech, event: Callable[..., Frame]) -> Iterator[Frame]:
+    place: dict[str, Any] = {"item_id": f"fc_{speech.key}", "output_index": 0}
+    yield event("response.output_item.added", output_index=0, item=_function_call(speech, done=False))
+    yield event("response.function_call_arguments.delta", 1, **place, delta=speech.arguments)
+    done = {"name": speech.tool, "arguments": speech.arguments}
+    yield event("response.function_call_arguments.done", **place, **done)
+    yield event("response.output_item.done", output_index=0, item=_function_call(speech, done=True))
+
+
+def _text_events(speech: Speech, event: Callable[..., Frame]) -> Iterator[Frame]:
+    part: dict[str, Any] = {"item_id": f"msg_{speech.key}", "output_index": 0, "content_index": 0}
     yield event("response.output_item.added", output_index=0, item=_message(speech, []))
     yield event("response.content_part.added", **part, part=_output_text(""))
     for piece in speech.pieces:
@@ -34,12 +49,11 @@ def response_stream(speech: Speech) -> Iterator[Frame]:
     yield event("response.output_text.done", **part, text=speech.text, logprobs=[])
     yield event("response.content_part.done", **part, part=content)
     yield event("response.output_item.done", output_index=0, item=_message(speech, [content]))
-    closing = _response(speech, done=True)
-    yield event(f"response.{closing['status']}", response=closing)
 
 
 def _response(speech: Speech, done: bool) -> dict[str, Any]:
-    ended = "incomplete" if speech.cut_short else "completed"
+    cut_short = speech.cut_short and not speech.tool
+    ended = "incomplete" if cut_short else "completed"
     usage = {
         "input_tokens": speech.prompt_tokens,
         "input_tokens_details": {"cached_tokens": 0},
@@ -53,15 +67,32 @@ def _response(speech: Speech, done: bool) -> dict[str, Any]:
         "created_at": speech.created,
         "status": ended if done else "in_progress",
         "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if done and speech.cut_short else None,
+        "incomplete_details": {"reason": "max_output_tokens"} if done and cut_short else None,
         "instructions": None,
         "metadata": {},
         "model": speech.call.model,
-        "output": [_message(speech, [_output_text(speech.text)])] if done else [],
+        "output": [_output(speech)] if done else [],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
         "usage": usage if done else None,
+    }
+
+
+def _output(speech: Speech) -> dict[str, Any]:
+    if speech.tool:
+        return _function_call(speech, done=True)
+    return _message(speech, [_output_text(speech.text)])
+
+
+def _function_call(speech: Speech, done: bool) -> dict[str, Any]:
+    return {
+        "id": f"fc_{speech.key}",
+        "type": "function_call",
+        "call_id": f"call_{speech.key}",
+        "name": speech.tool,
+        "arguments": speech.arguments if done else "",
+        "status": "completed" if done else "in_progress",
     }
 
 

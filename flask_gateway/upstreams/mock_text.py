@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ..core import Call, Operation
+from .mock_schema import example
 from .usage import Tally, estimate
 
 #: Repeated for as long as a mock is asked to talk.
@@ -40,7 +41,9 @@ class Speech(msgspec.Struct, frozen=True):
     pieces: tuple[str, ...]
     prompt_tokens: int
     cut_short: bool
+    #: The function that is called, and its arguments as JSON.
     tool: str | None
+    arguments: str = "{}"
 
     @property
     def text(self) -> str:
@@ -118,12 +121,16 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
     """
     named = next((key for key in ("messages", "prompt", "input") if key in call.fields), None)
     prompt = None if named is None else field(call, named)
-    if tokens is None:
+    shape = _shape(call)
+    if shape is not None:
+        pieces = re.findall("(?s).{1,8}", msgspec.json.encode(shape).decode())
+    elif tokens is None:
         heard = last_user_text(prompt)[:ECHO_LIMIT]
         pieces = re.findall(r"\s*\S+", f'Mock answer from {name}: you said "{heard}"')
     else:
         pieces = [PHRASE[index % len(PHRASE)] for index in range(tokens)]
     limit = _token_limit(call)
+    tool, arguments = _tool_to_call(call, prompt) or (None, {})
     return Speech(
         call=call,
         key=secrets.token_hex(12),
@@ -131,8 +138,27 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
         pieces=tuple(pieces[:limit]),
         prompt_tokens=prompt_tokens(call, named, prompt),
         cut_short=limit is not None and limit < len(pieces),
-        tool=_tool_to_call(call, prompt),
+        tool=tool,
+        arguments=msgspec.json.encode(arguments).decode(),
     )
+
+
+def _shape(call: Call) -> Any:
+    """What is answered where JSON is asked for; ``None`` where text is."""
+    if call.operation is Operation.RESPONSE:
+        wanted = _of(field(call, "text"), "format")
+        schema = _of(wanted, "schema")
+    else:
+        wanted = field(call, "response_format")
+        schema = _of(_of(wanted, "json_schema"), "schema")
+    kind = _of(wanted, "type")
+    if kind == "json_schema":
+        return example(schema)
+    return {"answer": "mock"} if kind == "json_object" else None
+
+
+def _of(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _token_limit(call: Call) -> int | None:
@@ -143,20 +169,35 @@ def _token_limit(call: Call) -> int | None:
     return None
 
 
-def _tool_to_call(call: Call, messages: Any) -> str | None:
-    """The first function on offer, when it is the model's turn to use one."""
-    tools = field(call, "tools")
-    if call.operation is not Operation.CHAT or not isinstance(tools, list):
+_NO_PARAMETERS = {"type": "object"}
+
+
+def _tool_to_call(call: Call, prompt: Any) -> tuple[str, Any] | None:
+    """The function that the caller chooses, or the first one on offer, with its arguments; ``None`` when it
+    is not the model's turn to call one."""
+    tools, choice = field(call, "tools"), field(call, "tool_choice")
+    if call.operation not in (Operation.CHAT, Operation.RESPONSE) or not isinstance(tools, list):
         return None
-    if field(call, "tool_choice") == "none" or not isinstance(messages, list) or not messages:
+    if choice == "none" or not _is_users_turn(call, prompt):
         return None
-    if not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
-        return None
-    for tool in tools:
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            return str(function["name"])
+    # In the Responses API the function stands in the tool itself.
+    inside = call.operation is Operation.CHAT
+    offered = [_of(tool, "function") if inside else tool for tool in tools if _of(tool, "type") == "function"]
+    named = _of(_of(choice, "function") if inside else choice, "name")
+    for function in offered:
+        name = _of(function, "name")
+        if isinstance(name, str) and named in (None, name):
+            parameters = _of(function, "parameters")
+            return name, example(
+                parameters if isinstance(parameters, dict) and parameters else _NO_PARAMETERS
+            )
     return None
+
+
+def _is_users_turn(call: Call, prompt: Any) -> bool:
+    if call.operation is Operation.RESPONSE and isinstance(prompt, str):
+        return True
+    return isinstance(prompt, list) and bool(prompt) and _of(prompt[-1], "role") == "user"
 
 
 # ---------------------------------------------------------------- chat completions
@@ -165,7 +206,7 @@ def _tool_to_call(call: Call, messages: Any) -> str | None:
 def chat(speech: Speech) -> Iterator[Frame]:
     message: dict[str, Any] = {"role": "assistant", "content": speech.text, "refusal": None}
     if speech.tool:
-        message |= {"content": None, "tool_calls": [_tool_call(speech)]}
+        message |= {"content": None, "tool_calls": [_tool_call(speech, speech.arguments)]}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": speech.finish_reason}
     yield body(speech, _completion(speech, "chat.completion", [choice]) | {"usage": speech.usage})
 
@@ -181,16 +222,16 @@ def chat_stream(speech: Speech) -> Iterator[Frame]:
 
 def _deltas(speech: Speech) -> Iterator[tuple[dict[str, Any], int]]:
     if speech.tool:
-        opening = {"index": 0, **_tool_call(speech, arguments="")}
+        opening = {"index": 0, **_tool_call(speech, "")}
         yield {"role": "assistant", "content": None, "tool_calls": [opening]}, 0
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}, 1
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": speech.arguments}}]}, 1
         return
     yield {"role": "assistant", "content": "", "refusal": None}, 0
     for piece in speech.pieces:
         yield {"content": piece}, 1
 
 
-def _tool_call(speech: Speech, arguments: str = "{}") -> dict[str, Any]:
+def _tool_call(speech: Speech, arguments: str) -> dict[str, Any]:
     function = {"name": speech.tool, "arguments": arguments}
     return {"id": f"call_{speech.key}", "type": "function", "function": function}
 

@@ -41,6 +41,9 @@ DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 #: More models than this are not tried for one call, so no more can be named.
 MAX_CHAIN = 8
 
+#: The model of a moderation that names none, as the OpenAI API has it.
+DEFAULT_MODERATION = "omni-moderation-latest"
+
 #: More messages than this are not a conversation.
 MAX_MESSAGES = 4096
 
@@ -227,7 +230,10 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
 
     :raises InvalidField: a field that we need is missing or of the wrong type.
     """
-    model = _field(fields, "model")
+    if operation is Operation.MODERATION and fields.get("model", _NULL) == _NULL:
+        model = DEFAULT_MODERATION
+    else:
+        model = _field(fields, "model")
     if not model or len(model) > 256 or not model.isprintable():
         raise InvalidField("'model' must be a name of 1 to 256 printable characters.", param="model")
     for name in _REQUIRED[operation]:

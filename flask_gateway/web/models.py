@@ -12,25 +12,38 @@ from .visit import gateway, visit
 
 blueprint = Blueprint("models", __name__)
 
-#: The API wants to know when a model was made, which nobody here knows. Clients need a number.
-CREATED = 0
+#: The API tells when a model was made, which the gateway does not know. It is the same for all models, in all
+#: workers and after each start, and a date that clients can show: 2026-01-01.
+CREATED = 1767225600
 
 
 @blueprint.get("/v1/models", provide_automatic_options=False)
 def list_models() -> Response:
     data = [_model(name, upstream) for name, upstream in _callable().items()]
-    return json_response({"object": "list", "data": data})
+    # Codex reads nothing else, and complains of its absence. What it wants to know of each model, such as its
+    # instructions and tools, is not known here; of an empty list it goes on with what it knows itself.
+    return json_response({"object": "list", "data": data, "models": []})
 
 
 @blueprint.get("/v1/models/<path:name>", provide_automatic_options=False)
 def show_model(name: str) -> Response:
-    upstream = _callable().get(name)
+    upstream = _callable().get(name) or _unlisted(name)
     if upstream is None:
         raise UnknownModel(
             f"The model '{name[:200]}' is not listed here. GET /v1/models lists those you may call.",
             param="model",
         )
     return json_response(_model(name, upstream))
+
+
+def _unlisted(name: str) -> str | None:
+    """The upstream that a call of an unlisted model would be sent to first, if the caller may call it."""
+    if not visit().known.may_call(name):
+        return None
+    try:
+        return gateway().routes.route(name).tiers[0][0].upstream
+    except UnknownModel:
+        return None
 
 
 def _callable() -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
+from pydantic import BaseModel
 
 from .conftest import KEY
 from .servers import Gateway, Upstream
@@ -184,10 +187,79 @@ def test_the_upstreams_404_is_a_not_found_error(client: OpenAI):
     assert raised(client, openai.NotFoundError, "status,code=404").code == "scripted_404"
 
 
-def test_an_unknown_model_is_a_not_found_error(client: OpenAI):
+def test_a_model_by_its_name(client: OpenAI):
+    assert client.models.retrieve("mock").owned_by == "mock"
+    assert client.models.retrieve("gpt-4o").created > 0  # by the default upstream
     with pytest.raises(openai.NotFoundError) as caught:
-        client.models.retrieve("nothing")
-    assert caught.value.code == "model_not_found"
+        client.post("/nothing", cast_to=object)
+    assert caught.value.code == "unknown_url"
+
+
+def test_a_moderation_needs_no_model(gateway: Gateway, client: OpenAI):
+    assert client.moderations.create(input="Hello", model="mock").results
+    answer = gateway.ask("POST", "/v1/moderations", {"input": "Hello"})
+    assert answer.status == 200
+
+
+class City(BaseModel):
+    name: str
+    people: int
+    districts: list[str]
+    mayor: City | None = None
+
+
+def test_structured_answers_of_the_mock(client: OpenAI):
+    hello: Any = [{"role": "user", "content": "Hello"}]
+    parsed = client.chat.completions.parse(model="mock", messages=hello, response_format=City)
+    assert isinstance(parsed.choices[0].message.parsed, City)
+    with client.chat.completions.stream(model="mock", messages=hello, response_format=City) as stream:
+        assert isinstance(stream.get_final_completion().choices[0].message.parsed, City)
+    assert isinstance(
+        client.responses.parse(model="mock", input="Hello", text_format=City).output_parsed, City
+    )
+    plain = client.chat.completions.create(
+        model="mock", messages=hello, response_format={"type": "json_object"}
+    )
+    assert json.loads(plain.choices[0].message.content or "")
+
+
+def test_tools_of_the_mock_are_called_with_arguments_that_fit(client: OpenAI):
+    """As instructor asks for structure in its usual mode."""
+    tool = openai.pydantic_function_tool(City)
+    answer = client.chat.completions.create(
+        model="mock",
+        messages=[{"role": "user", "content": "Hello"}],
+        tools=[openai.pydantic_function_tool(Hint), tool],
+        tool_choice={"type": "function", "function": {"name": "City"}},
+    )
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "City"
+    City.model_validate_json(call.function.arguments)
+
+
+class Hint(BaseModel):
+    text: str
+
+
+def test_responses_of_the_mock_call_tools(client: OpenAI):
+    tools: Any = [{"type": "function", "name": "look", "parameters": City.model_json_schema()}]
+    first = client.responses.create(model="mock", input="Hello", tools=tools)
+    (call,) = first.output
+    assert call.type == "function_call"
+    City.model_validate_json(call.arguments)
+    with client.responses.stream(model="mock", input="Hello", tools=tools) as stream:
+        kinds = [event.type for event in stream]
+        (again,) = stream.get_final_response().output
+    assert again.type == "function_call"
+    assert json.loads(again.arguments) == json.loads(call.arguments)
+    assert "response.function_call_arguments.done" in kinds
+    history: Any = [
+        {"role": "user", "content": "Hello"},
+        {"type": "function_call", "call_id": call.call_id, "name": "look", "arguments": call.arguments},
+        {"type": "function_call_output", "call_id": call.call_id, "output": "seen"},
+    ]
+    assert client.responses.create(model="mock", input=history, tools=tools).output_text
 
 
 def test_what_is_not_offered_is_a_bad_request_error_that_says_so(client: OpenAI):
