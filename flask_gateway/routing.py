@@ -51,6 +51,7 @@ class Routes:
     :param models: models configured by name.
     :param default: the upstream for every other model.
     :param fallbacks: by model name, further targets, each a tier of its own.
+    :param providers: the upstreams whose own names are no models, as far as is known.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Routes:
         models: Mapping[str, Route],
         default: str | None,
         fallbacks: Mapping[str, Tier] | None = None,
+        providers: frozenset[str] = frozenset(),
     ) -> None:
+        self._providers = providers
         self._upstreams = frozenset(upstreams)
         # The longest name first, so that the first one that fits is the most telling one.
         self._by_length = sorted(upstreams, key=len, reverse=True)
@@ -112,7 +115,8 @@ class Routes:
             name if a call of that name asks that upstream for it, else as ``upstream/model``. The name of
             that upstream is not listed as a model unless it is one.
         """
-        found = {name: name for name in sorted(self._upstreams) if name in told.get(name, (name,))}
+        unless_told = {name: () if name in self._providers else (name,) for name in sorted(self._upstreams)}
+        found = {name: name for name, models in unless_told.items() if name in told.get(name, models)}
         for upstream, models in told.items():
             for model in models:
                 name = model if self._asks(model, upstream, model) else f"{upstream}/{model}"

@@ -279,7 +279,14 @@ def _routes(settings: Settings) -> Routes:
         models={model.name: _route(model) for model in settings.models},
         default=settings.default_upstream,
         fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
+        providers=frozenset(one.name for one in settings.upstreams if _is_provider(one)),
     )
+
+
+def _is_provider(upstream: UpstreamSettings) -> bool:
+    """Whether it is an account at a provider of many models, such as ``openai=https://api.openai.com``. One's
+    own server is usually named after the model that it serves."""
+    return upstream.api_key is not None and upstream.url.startswith("https://")
 
 
 def _route(model: ModelSettings) -> Route:

@@ -19,7 +19,7 @@ from stores_support import HandClock
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
-from flask_gateway.config import KeySettings
+from flask_gateway.config import CandidateSettings, KeySettings, ModelSettings, Secret, UpstreamSettings
 from flask_gateway.stores.fallback import Absent, FallbackStore
 from flask_gateway.stores.memory import MemoryStore
 from flask_gateway.web.door import waited_in_front
@@ -745,6 +745,23 @@ def test_a_model_that_is_not_listed_is_there_if_a_call_would_find_it(
     assert model == {"id": "gpt-4o", "object": "model", "created": 1767225600, "owned_by": "bare"}
     narrow = {"Authorization": "Bearer other-key"}
     assert_refused(client.get("/v1/models/gpt-4o", headers=narrow), 404, "model_not_found")
+
+
+def test_a_providers_name_is_listed_as_a_model_only_if_it_is_one(
+    make_client: Callable[..., FlaskClient],
+) -> None:
+    def listed(**own: ModelSettings) -> list[str]:
+        provider = UpstreamSettings(name="openai", url="https://api.test/v1", api_key=Secret(UPSTREAM_KEY))
+        mock = UpstreamSettings(name="mock", url="mock://local")
+        client = make_client(
+            upstreams=(provider, mock), models=tuple(own.values()), default_upstream="openai"
+        )
+        return [one["id"] for one in client.get("/v1/models", headers=AUTH).json["data"]]  # type: ignore[index]
+
+    assert listed() == ["mock"]
+    tiers = ((CandidateSettings(upstream="openai", model="gpt-4o"),),)
+    assert listed(a=ModelSettings(name="gpt-4o", tiers=tiers)) == ["mock", "gpt-4o"]
+    assert listed(a=ModelSettings(name="openai", tiers=tiers)) == ["mock", "openai"]
 
 
 @pytest.mark.parametrize("named", [{}, {"model": None}])

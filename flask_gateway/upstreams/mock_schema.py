@@ -161,7 +161,8 @@ def _number(schema: dict[str, Any], *, whole: bool) -> float:
         value = least
     if step > 0:
         value = math.ceil(value / step) * step
-    return int(value) if whole else value
+    # 1 and not 1.0: many take a number for a count of something.
+    return int(value) if whole or value == int(value) else value
 
 
 def _bound(schema: dict[str, Any], name: str) -> float | None:
