@@ -30,6 +30,7 @@ from ..errors import (
     UpstreamCut,
     UpstreamError,
     UpstreamMalformed,
+    UpstreamMisconfigured,
     UpstreamUnreachable,
 )
 from .connections import sending
@@ -239,6 +240,9 @@ def _timed_out(causes: list[BaseException]) -> bool:
     )
 
 
+#: How OpenSSL says that what came is no TLS at all.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
+
 #: What went wrong before the head of an answer, the most specific class first.
 _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
     (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
@@ -247,7 +251,7 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
     (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
     (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
     (CutShort, UpstreamCut, "broke off in the middle of its answer's head"),
-    (HTTPException, UpstreamMalformed, "answered with something that is not HTTP"),
+    (HTTPException, UpstreamMalformed, "answered with something that is not HTTP: check the port of its URL"),
 )
 
 
@@ -266,7 +270,17 @@ def unanswered(error: BaseException, exchange: Exchange) -> GatewayError:
         return UpstreamUnreachable(
             f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
         )
+    ours, what = _what_failed(causes)
+    return ours(f"Upstream '{upstream}' {what}.", upstream=upstream)
+
+
+def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]:
+    if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
+        return UpstreamMisconfigured, (
+            "does not speak TLS at this port: its URL has to begin with http://, or to name another port; "
+            "tell the operator"
+        )
     for kind, ours, what in _UNANSWERED:
         if any(isinstance(cause, kind) for cause in causes):
-            return ours(f"Upstream '{upstream}' {what}.", upstream=upstream)
-    return UpstreamUnreachable(f"Upstream '{upstream}' gave no answer.", upstream=upstream)
+            return ours, what
+    return UpstreamUnreachable, "gave no answer"
