@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from flask_gateway.upstreams.redaction import END, Secret, WatchfulTally
+from flask_gateway.upstreams.redaction import END, Redaction, WatchfulTally
 
 KEY = "sk-proj-4Zq8/Tn+w2=Kd0Vx_9Lb"
 
 
-def secret(key: str = KEY) -> Secret:
-    found = Secret.of(key)
+def secret(key: str = KEY) -> Redaction:
+    found = Redaction.of(key)
     assert found is not None
     return found
 
@@ -49,7 +49,7 @@ def test_everything_else_stays_as_it_is() -> None:
     "key", [None, "", "x", "ollama", "EMPTY", "lm-studio", "sk-no-key-required", "1234567"]
 )
 def test_what_is_no_secret_is_not_looked_for(key: str | None) -> None:
-    assert Secret.of(key) is None
+    assert Redaction.of(key) is None
 
 
 def spell(*pieces: str) -> tuple[WatchfulTally, list[bool]]:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from test_reply import ScriptedSource
 from flask_gateway.core import Operation, Usage
 from flask_gateway.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed, UpstreamTimeout
 from flask_gateway.reply import Reply, Transcript
+from flask_gateway.upstreams.dialects import error_event
 from flask_gateway.upstreams.sse import MAX_EVENT
 from flask_gateway.upstreams.transcripts import MAX_HELD_EVENTS, transcript_for
 
@@ -104,11 +106,45 @@ def test_the_error_event_is_one_that_the_sdks_raise() -> None:
         stream().cut(error)
         == b"data: " + json.dumps(error.envelope(), separators=(",", ":")).encode() + b"\n\n"
     )
-    said = stream(Operation.RESPONSE).cut(error)
-    assert said.startswith(b"event: error\ndata: ")
-    data = json.loads(said.split(b"data: ")[1])
-    assert data["type"] == "error"
-    assert data["message"] == data["error"]["message"] == "It broke."
+
+
+def told(said: bytes) -> list[dict[str, Any]]:
+    """The events, each of which is named by its type."""
+    events = [event.split(b"\n") for event in said.split(b"\n\n")[:-1]]
+    data = [json.loads(data.removeprefix(b"data: ")) for _, data in events]
+    assert [name for name, _ in events] == [f"event: {one['type']}".encode() for one in data]
+    return data
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_response_that_breaks_has_failed_and_then_there_is_the_error(numbered: bool) -> None:
+    """Codex looks for the first, the SDKs for the second; some check that both are numbered."""
+    transcript = stream(Operation.RESPONSE)
+    response = {"id": "resp_1", "object": "response", "model": "m", "created_at": 7, "status": "in_progress"}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": response},
+        {"type": "response.output_text.delta", "delta": "Hi"},
+    ]
+    for number, event in enumerate(events):
+        more = {"sequence_number": number + 40} if numbered else {}
+        transcript.feed(sse(event | more, done=False))
+    failed, error = told(transcript.cut(UpstreamCut("It broke.")))
+    number = 42 if numbered else 0
+    assert failed["type"] == "response.failed"
+    assert (failed["sequence_number"], error["sequence_number"]) == (number, number + 1)
+    assert failed["response"] == {
+        "id": "resp_1", "object": "response", "model": "m", "created_at": 7, "status": "failed", "output": [],
+        "usage": None, "error": {"code": "upstream_stream_cut", "message": "It broke."},
+    }  # fmt: skip
+    assert error["type"] == "error"
+    assert error["message"] == error["error"]["message"] == "It broke."
+    assert error["code"] == "upstream_stream_cut"
+
+
+def test_a_response_that_never_began_fails_in_the_same_way() -> None:
+    failed, error = told(error_event(Operation.RESPONSE, UpstreamCut("It broke.")))
+    assert (failed["sequence_number"], error["sequence_number"]) == (0, 1)
+    assert "id" not in failed["response"]
 
 
 # ------------------------------------------------------------------ streams that succeed

@@ -9,6 +9,7 @@ import msgspec
 from ..core import Call, Operation, Usage
 from ..errors import GatewayError, UpstreamMalformed
 from .meaning import error_in, error_of_choice, is_error, mend
+from .redaction import Redaction
 from .reported_usage import ReportedUsage
 from .status import page_error, reported_error
 from .usage import Tally, estimate, tally_body
@@ -65,8 +66,9 @@ class BodyTranscript:
     #: It has no first token: it may take its time as long as its bytes come.
     begun = True
 
-    def __init__(self, call: Call, upstream: str) -> None:
+    def __init__(self, call: Call, upstream: str, redaction: Redaction | None = None) -> None:
         self.ready = False
+        self._redaction = redaction
         self.usage: Usage | None = None
         self._fields = call.fields
         self._operation = call.operation
@@ -86,6 +88,8 @@ class BodyTranscript:
 
     def end(self) -> bytes:
         body = b"".join(self._parts)
+        if self._redaction is not None:
+            body = self._redaction.redact(body)
         try:
             body.decode()  # the fields we skip are not checked by the decoder
             seen = _decode_body(body)

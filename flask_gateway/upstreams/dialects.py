@@ -57,20 +57,44 @@ class Dialect(NamedTuple):
 
     reader: Callable[[Call], Reader]
     ends_in_done: bool
-    error_event: Callable[[GatewayError], bytes]
+    #: The last events of a stream that ends with an error, given who has read it, if anybody.
+    error_event: Callable[[GatewayError, Reader | None], bytes]
     max_event: int = MAX_EVENT
 
 
-def chat_error_event(error: GatewayError) -> bytes:
+def chat_error_event(error: GatewayError, reader: Reader | None) -> bytes:
     """An error in a stream that has begun: the SDKs raise on any event with an ``error`` in it."""
     return b"data: " + msgspec.json.encode(error.envelope()) + b"\n\n"
 
 
-def response_error_event(error: GatewayError) -> bytes:
-    """The same in the Responses API, whose error event has its fields at the top as well."""
-    envelope = error.envelope()
-    flat = {name: envelope["error"].get(name) for name in ("code", "message", "param")}
-    return b"event: error\ndata: " + msgspec.json.encode({"type": "error", **flat, **envelope}) + b"\n\n"
+def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
+    """The same in the Responses API: the response has failed, then the error.
+
+    Codex looks for the first of the two events, the openai SDKs raise on the second.
+    """
+    told = error.envelope()["error"]
+    flat = {name: told.get(name) for name in ("code", "message", "param")}
+    known: dict[str, Any] = {}
+    number = 0
+    if isinstance(reader, ResponseReader):
+        known, number = reader.response, reader.next_number
+    failure = {"code": told.get("code") or "server_error", "message": told.get("message")}
+    failed = {
+        **known,
+        "object": "response",
+        "status": "failed",
+        "output": [],
+        "usage": None,
+        "error": failure,
+    }
+    events = (
+        {"type": "response.failed", "sequence_number": number, "response": failed},
+        {"type": "error", "sequence_number": number + 1, **flat, "error": told},
+    )
+    return b"".join(
+        b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), msgspec.json.encode(event))
+        for event in events
+    )
 
 
 _CHOICES = Dialect(ChoiceReader, ends_in_done=True, error_event=chat_error_event)
@@ -84,5 +108,5 @@ DIALECTS = dict.fromkeys(Operation, _CHOICES) | {
 
 
 def error_event(operation: Operation, error: GatewayError) -> bytes:
-    """The last event of a stream of that operation, when it ends with an error."""
-    return DIALECTS[operation].error_event(error)
+    """The last events of a stream of that operation, when it ends with an error before it has begun."""
+    return DIALECTS[operation].error_event(error, None)

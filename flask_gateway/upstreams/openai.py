@@ -11,6 +11,7 @@ from ..errors import UpstreamError
 from ..reply import Reply
 from .exchange import Exchange
 from .http import Http, ResponseSource
+from .redaction import Redaction
 from .status import MAX_ERROR_BODY, error_for
 from .stream_options import StreamOptions
 from .transcripts import transcript_for
@@ -50,6 +51,7 @@ class OpenAIUpstream:
         }
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
+        self._redaction = Redaction.of(api_key)
 
     def send(self, call: Call) -> Reply:
         options = self._options
@@ -74,7 +76,11 @@ class OpenAIUpstream:
     def _send(self, asking: Call, call: Call) -> Reply:
         """:param asking: the call as it is sent, perhaps with more in it than the caller's."""
         transcript = transcript_for(
-            call, self.name, hides_usage=asking is not call, completed=lambda more: exchange.completed(more)
+            call,
+            self.name,
+            hides_usage=asking is not call,
+            completed=lambda more: exchange.completed(more),
+            redaction=self._redaction,
         )
         url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
         exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
@@ -110,7 +116,10 @@ class OpenAIUpstream:
         response = source.response
         status = response.status_code
         if not 200 <= status < 300 or status in _NO_BODY:
-            raise error_for(status, response.headers, self._error_body(source), self.name, url=self._url)
+            body = self._error_body(source)
+            if self._redaction is not None:
+                body = self._redaction.redact(body)
+            raise error_for(status, response.headers, body, self.name, url=self._url)
 
     @staticmethod
     def _error_body(source: ResponseSource) -> bytes:

@@ -25,7 +25,7 @@ END = 6
 _MARK = 8
 
 
-class Secret:
+class Redaction:
     """A key that is not to be seen in answers.
 
     :ivar mark: a part of it that is the same in all ways to write it; looked for before anything else.
@@ -40,7 +40,7 @@ class Secret:
         self._pattern = re.compile("".join(map(_written, key)).encode())
 
     @classmethod
-    def of(cls, key: str | None) -> Secret | None:
+    def of(cls, key: str | None) -> Redaction | None:
         """``None`` for a key that is no secret."""
         return cls(key) if key and len(key) >= SHORTEST and key.lower() not in _PLACEHOLDERS else None
 
@@ -61,15 +61,15 @@ def _written(character: str) -> str:
 class WatchfulTally(Tally):
     """Counts text as it passes, and notices when the text spells out a key, however it is cut into events.
 
-    :ivar suspicious: the text so far ends in what may become the key.
+    :ivar suspicious: the text so far ends in what may become the key, or has become it.
     :ivar spelled: it has the key in it.
     """
 
     __slots__ = ("_head", "_key", "_last", "_rest", "_tail", "spelled", "suspicious")
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, redaction: Redaction) -> None:
         super().__init__()
-        self._key = secret.text
+        self._key = redaction.text
         self._head, self._tail = self._key[:END], self._key[-END:]
         self._rest = len(self._key) - 1
         self._last = ""
@@ -85,7 +85,7 @@ class WatchfulTally(Tally):
 
     def _look(self, seen: str) -> None:
         self.spelled = self.spelled or self._key in seen
-        self.suspicious = self._ends_in_a_beginning(seen)
+        self.suspicious = self.spelled or self._ends_in_a_beginning(seen)
         self._last = seen[-self._rest :]
 
     def _ends_in_a_beginning(self, seen: str) -> bool:

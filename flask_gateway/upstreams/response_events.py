@@ -18,6 +18,13 @@ class _Response(msgspec.Struct, gc=False):
     status: Any = None
     error: Any = None
     usage: Any = None
+    id: Any = None
+    model: Any = None
+    created_at: Any = None
+
+
+class _Numbered(msgspec.Struct):
+    sequence_number: int = -1
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -31,6 +38,7 @@ class _Event(msgspec.Struct, gc=False):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_any = msgspec.json.Decoder(Any).decode
+_decode_numbered = msgspec.json.Decoder(_Numbered).decode
 
 _OPENING = frozenset({"response.created", "response.queued", "response.in_progress", ""})
 _END = frozenset({"response.completed", "response.done", "response.incomplete"})
@@ -44,7 +52,10 @@ _NAMING = frozenset({"type", "id", "status", "role", "object", "phase"})
 
 
 class ResponseReader:
-    """Reads the events of one stream, in order (``dialects.Reader``)."""
+    """Reads the events of one stream, in order (``dialects.Reader``).
+
+    :ivar response: what the response is called, as far as it has been said.
+    """
 
     usage_only = usage_null = False  # it tells the usage in its last event, unasked
     may_end = ended_in_content = False
@@ -54,8 +65,19 @@ class ResponseReader:
         self.reported = ReportedUsage()
         self.error: object = None
         self.tally = Tally()
+        self.response: dict[str, Any] = {}
+        self._last = b"{}"
+
+    @property
+    def next_number(self) -> int:
+        """The ``sequence_number`` of the event that follows the one that was read last."""
+        try:
+            return _decode_numbered(self._last).sequence_number + 1
+        except (ValueError, RecursionError):
+            return 0
 
     def read(self, data: bytes) -> bool:
+        self._last = data
         try:
             event = _decode_event(data)
         except msgspec.ValidationError:
@@ -104,6 +126,9 @@ class ResponseReader:
             return says(event.delta)
         if kind in _END:
             return self._read_end(event.response)
+        if event.response is not None:
+            named = {name: getattr(event.response, name) for name in ("id", "model", "created_at")}
+            self.response |= {name: value for name, value in named.items() if value is not None}
         if kind in _OPENING or is_sign_of_life(kind):
             return False
         if kind in _ANNOUNCING:

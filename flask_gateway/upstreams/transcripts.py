@@ -18,6 +18,7 @@ from .as_events import as_events
 from .body import BodyTranscript
 from .dialects import DIALECTS
 from .meaning import error_in, mend
+from .redaction import Redaction, WatchfulTally
 from .sse import EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
 from .status import page_error, reported_error
 from .usage import Tally, estimate, without_null_usage
@@ -29,6 +30,9 @@ MAX_HELD_EVENTS = 64
 MAX_STREAM = 256 * 1024 * 1024
 #: The largest stream that is held back until it is complete, bytes.
 MAX_WHOLE = 40 * 1024 * 1024
+
+#: Events whose text may be the beginning of a key are held back up to this size, bytes.
+MAX_WITHHELD = 64 * 1024
 
 DONE = b"data: [DONE]\n\n"
 
@@ -42,15 +46,19 @@ def transcript_for(
     *,
     hides_usage: bool = False,
     completed: Completed | None = None,
+    redaction: Redaction | None = None,
 ) -> BodyTranscript | EventTranscript | WholeTranscript:
     """The transcript of an answer to ``call`` from the upstream of that name.
 
     :param hides_usage: the caller did not ask for its stream's usage, we did.
     :param completed: told when a stream is complete by what it says, though it has not ended.
+    :param redaction: what is not to be seen in it.
     """
     if not call.stream:
-        return BodyTranscript(call, upstream)
-    events = EventTranscript(call, upstream, hides_usage=hides_usage, completed=completed)
+        return BodyTranscript(call, upstream, redaction)
+    events = EventTranscript(
+        call, upstream, hides_usage=hides_usage, completed=completed, redaction=redaction
+    )
     return WholeTranscript(events, upstream) if call.whole else events
 
 
@@ -75,17 +83,26 @@ class EventTranscript:
         "_hides_usage",
         "_lone_name",
         "_reader",
+        "_redaction",
         "_splitter",
         "_unsent",
         "_upstream",
         "_was_complete",
+        "_watch",
+        "_withheld",
         "dropped",
         "finished",
         "ready",
     )
 
     def __init__(
-        self, call: Call, upstream: str, *, hides_usage: bool = False, completed: Completed | None = None
+        self,
+        call: Call,
+        upstream: str,
+        *,
+        hides_usage: bool = False,
+        completed: Completed | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self.ready = False
         self.finished = False
@@ -104,6 +121,12 @@ class EventTranscript:
         self._lone_name = b""
         #: What came with a fault, before it, and can be passed on yet.
         self._unsent = b""
+        self._redaction = redaction
+        self._watch: WatchfulTally | None = None
+        if redaction is not None:
+            self._reader.tally = self._watch = WatchfulTally(redaction)
+        #: Events whose text may be the beginning of a key.
+        self._withheld = b""
 
     @property
     def complete(self) -> bool:
@@ -128,6 +151,9 @@ class EventTranscript:
             raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
         said = self._splitter.only(data)
         if said is not None:
+            if self._redaction is not None and self._redaction.mark in data:
+                data = self._redaction.redact(data)
+                said = data[len(b"data: ") : -2]
             return b"" if self.finished else self._pass_data(data, said)
         try:
             events = self._splitter.feed(data)
@@ -143,7 +169,7 @@ class EventTranscript:
 
     def cut(self, error: GatewayError) -> bytes:
         unsent, self._unsent = self._unsent, b""
-        return unsent + self._dialect.error_event(error)
+        return unsent + self._dialect.error_event(error, self._reader)
 
     def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
         committed, parts = self.ready, []
@@ -169,12 +195,14 @@ class EventTranscript:
                 raise self._malformed("it has no events in it")
             raise self._cut("closed the stream before the answer was complete")
         self.ready = self.finished = True
-        return DONE if self._dialect.ends_in_done else b""
+        return self._withheld + DONE if self._dialect.ends_in_done else self._withheld
 
     def _pass(self, event: bytes) -> bytes:
         """What of this event the caller gets to see."""
         if self.finished:
             return b""
+        if self._redaction is not None:
+            event = self._redaction.redact(event)
         pair = named(event)
         name, data = pair if pair is not None else (b"", data_of(event))
         if data is None:
@@ -210,7 +238,21 @@ class EventTranscript:
         elif self._was_complete:
             self._goes_on()
         if self._hides_usage and (reader.usage_only or reader.usage_null):
-            return without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
+            event = without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
+        if self._watch is not None and (self._watch.suspicious or self._withheld):
+            return self._withhold(event)
+        return event
+
+    def _withhold(self, event: bytes) -> bytes:
+        """Hold an event back while the text may become a key; what of it, and of those before, may pass."""
+        assert self._watch is not None
+        if self._watch.spelled:
+            self._withheld = b""
+            raise self._malformed("it spells out the gateway's own key")
+        self._withheld += event
+        if self._watch.suspicious and not self.finished and len(self._withheld) <= MAX_WITHHELD:
+            return b""
+        event, self._withheld = self._withheld, b""
         return event
 
     def _commit(self, size: int, content: bool) -> bool:
@@ -307,7 +349,7 @@ class EventTranscript:
                 else "ended the stream without an answer in it"
             )
         self.ready = self.finished = True
-        return DONE
+        return self._withheld + DONE
 
     def _cut(self, what: str) -> UpstreamCut:
         return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)

@@ -170,6 +170,31 @@ def talkative(exchange: Exchange, options: Options) -> None:
     play(exchange, parts_of(exchange, options), options, headers)
 
 
+def echo(exchange: Exchange, options: Options) -> None:
+    """Repeats the credential that it was sent: whole, in events of so many characters (``spelled``), or in
+    writes of so many bytes (``torn``)."""
+    said = f"You sent {exchange.request.header('authorization')}, thank you."
+    code = options.count("code", 200)
+    if code != 200:
+        error = {"error": {"message": said, "type": "invalid_request_error", "param": None, "code": "echo"}}
+        exchange.answer(code, json.dumps(error | {"sent": exchange.request.headers}).encode())
+        return
+    if not exchange.stream:
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        parts = [
+            json.dumps(envelope("chat.completion", [choice]) | {"sent": exchange.request.headers}).encode()
+        ]
+    else:
+        size = options.count("spelled", len(said))
+        parts = [f": {said}\n\n".encode(), chunk({"role": "assistant", "content": ""})]
+        parts += [chunk({"content": said[at : at + size]}) for at in range(0, len(said), size)]
+        parts += [chunk({}, "stop"), event("[DONE]")]
+    if torn := options.count("torn"):
+        joined = b"".join(parts)
+        parts = [joined[at : at + torn] for at in range(0, len(joined), torn)]
+    play(exchange, parts, options)
+
+
 def stale(exchange: Exchange, options: Options) -> None:
     """A proper answer on a connection that is then closed without a word."""
     ok(exchange, options)
@@ -306,6 +331,7 @@ BEHAVIOURS: dict[str, Callable[[Exchange, Options], None]] = {
     "error-first": error_first,
     "gzip": zipped,
     "talkative": talkative,
+    "echo": echo,
     "stale": stale,
     "hang-up": hang_up_first,
     "never": never,

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from .conftest import KEY, StartGateway
+from .conftest import KEY, UPSTREAM_KEY, StartGateway
 from .servers import ROOT, Gateway, Upstream, headers_of
 from .test_attacks import metrics_files, processes, raw, shared_memory
+from .wire import content, open_stream
 
 pytestmark = pytest.mark.live
 
@@ -91,6 +92,37 @@ def test_s1_an_upstreams_key_goes_there_and_nowhere_else(
     assert len(seen) > 20
     for secret in (SECRET, KEY):
         assert not [one[:200] for one in seen if secret.encode() in one]
+
+
+@pytest.mark.parametrize("code", [200, 400, 404, 409, 422, 429, 402, 500])
+@pytest.mark.parametrize("stream", [False, True])
+def test_s1_an_upstream_that_repeats_its_key_is_not_heard(gateway: Gateway, code: int, stream: bool):
+    answer = gateway.chat(f"echo,code={code},stream={stream}", stream=stream)
+    assert answer.status in ((200,) if code == 200 else (code, 502))
+    assert UPSTREAM_KEY.encode() not in answer.body
+    assert UPSTREAM_KEY not in json.dumps(answer.headers)
+    if code in (200, 400, 404, 409, 422, 429):
+        assert b"You sent Bearer [redacted], thank you." in answer.body
+    assert UPSTREAM_KEY not in gateway.stderr
+
+
+@pytest.mark.parametrize("cut", ["torn=1", "torn=7", "torn=16", "torn=40"])
+def test_s1_nor_in_pieces_of_bytes(gateway: Gateway, cut: str):
+    with open_stream(gateway.port, KEY, f"echo,{cut}") as stream:
+        data = list(stream.data())
+    assert content(data) == "You sent Bearer [redacted], thank you."
+    assert data[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 8, 13, 24])
+def test_s1_nor_spelled_out_over_events(gateway: Gateway, size: int):
+    with open_stream(gateway.port, KEY, f"echo,spelled={size},pause=0.02") as stream:
+        data = list(stream.data())
+    seen = content([item for item in data if '"error"' not in item])
+    assert len(UPSTREAM_KEY) > 12
+    assert UPSTREAM_KEY[:6] not in seen
+    assert "[DONE]" not in data
+    assert '"upstream_malformed"' in data[-1]
 
 
 @pytest.mark.parametrize("place", ["file"], indirect=True)

@@ -343,6 +343,18 @@ def test_a_response_stream_that_breaks_is_an_api_error(client: OpenAI):
     assert caught.value.code == "upstream_stream_cut"
 
 
+def test_the_response_has_failed_before_the_error_is_raised(client: OpenAI):
+    seen: list[Any] = []
+    with client.responses.create(model="cut,after=2", input="Hi", stream=True) as stream:
+        noted = (seen.append(event) for event in stream)
+        with pytest.raises(openai.APIError) as caught:
+            list(noted)
+    assert caught.value.code == "upstream_stream_cut"
+    assert [event.type for event in seen][-1] == "response.failed"
+    assert seen[-1].response.error.code == "upstream_stream_cut"
+    assert seen[-1].response.id == "resp_scripted"
+
+
 # ---------------------------------------------------------------- with the client's own retries
 
 
