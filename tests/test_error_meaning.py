@@ -126,6 +126,12 @@ TOO_LONG = [
     Case("openrouter raw", 400, openrouter(400, "Provider returned error", raw=json.dumps(openai(CONTEXT, code="context_length_exceeded")), provider_name="P"), UpstreamTooLong, 400, "8192 tokens"),
     Case("litellm", 400, {"error": {"message": "litellm.ContextWindowExceededError: litellm.BadRequestError: OpenAIException - " + CONTEXT, "type": None, "param": None, "code": "400"}}, UpstreamTooLong, 400),
     Case("bedrock's proxy", 500, {"error": {"message": "Error code: 400 - " + CONTEXT}}, UpstreamTooLong, 400),
+    Case("zhipu", 400, {"error": {"code": "1261", "message": "Prompt 超长"}}, UpstreamTooLong, 400),
+    Case("siliconflow", 400, {"code": 20015, "message": "length of prompt_tokens (40000) must be less than max_seq_len (32768).", "data": None}, UpstreamTooLong, 400, "40000"),
+    Case("github models", 413, {"error": {"code": "tokens_limit_reached", "message": "Request body too large for gpt-4o model. Max size: 8000 tokens."}}, UpstreamTooLong, 413),
+    Case("cohere", 400, {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292"}, UpstreamTooLong, 400),
+    Case("anthropic", 400, anthropic("invalid_request_error", "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"), UpstreamTooLong, 400),
+    Case("watsonx", 400, {"errors": [{"code": "invalid_input_argument", "message": "the number of input tokens 5000 cannot exceed the total tokens limit 4096 for this model"}], "trace": "x", "status_code": 400}, UpstreamTooLong, 400),
 ]  # fmt: skip
 
 TOO_MANY = [
@@ -148,6 +154,11 @@ TOO_MANY = [
     Case("nothing", 429, "", UpstreamThrottled, 429, "too many requests"),
     Case("google's 403", 403, {"error": {"code": 403, "message": "Rate limit", "errors": [{"reason": "rateLimitExceeded"}]}}, UpstreamThrottled, 429),
     Case("the caller's text in it", 429, openai("Limit reached while answering 'insufficient_quota: you exceeded your current quota'", "tokens"), UpstreamThrottled, 429),
+    Case("moonshot", 429, openai("Your account org-x request reached max organization concurrency: 1, please try again after 1 seconds", "rate_limit_reached_error"), UpstreamThrottled, 429, "", 1.0),
+    Case("github models", 429, {"error": {"code": "RateLimitReached", "message": "Rate limit of 15 per 60s exceeded for UserByModelByMinute. Please wait 42 seconds before retrying."}}, UpstreamThrottled, 429, "", 42.0),
+    Case("litellm", 429, openai("No deployments available for selected model, Try again in 5 seconds. Passed model=x", "None", "429"), UpstreamThrottled, 429, "", 5.0),
+    Case("cerebras", 429, {"message": "Tokens per minute limit exceeded - too many tokens processed.", "type": "too_many_tokens_error", "param": "quota", "code": "token_quota_exceeded"}, UpstreamThrottled, 429),
+    Case("cloudflare", 429, "error code: 1015", UpstreamThrottled, 429, "1015"),
 ]  # fmt: skip
 
 CREDIT = [
@@ -163,6 +174,9 @@ CREDIT = [
     Case("openrouter", 402, openrouter(402, "Insufficient credits. Add more using https://openrouter.ai/settings/credits"), UpstreamOutOfCredit, 502, "Insufficient credits"),
     Case("openrouter", 402, openrouter(402, "This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 3919."), UpstreamUnaffordable, 402, "3919"),
     Case("nothing", 402, "", UpstreamOutOfCredit, 502),
+    Case("litellm", 400, openai("Budget has been exceeded! Current cost: 0.1, Max budget: 0.05", "budget_exceeded", "400"), UpstreamOutOfCredit, 502),
+    Case("siliconflow", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, UpstreamOutOfCredit, 502),
+    Case("xai", 403, {"code": "The caller does not have permission to execute the specified operation", "error": "Your newly created team doesn't have any credits yet."}, UpstreamOutOfCredit, 502),
 ]  # fmt: skip
 
 CREDENTIAL = [
@@ -179,6 +193,8 @@ CREDENTIAL = [
     Case("llama.cpp", 401, {"error": {"message": "Invalid API Key", "type": "authentication_error", "code": 401}}, UpstreamAuthFailed, 502),
     Case("openai", 403, openai("Country, region, or territory not supported", "request_forbidden", "unsupported_country_region_territory"), UpstreamAuthFailed, 502),
     Case("nginx", 401, NGINX.format("401 Authorization Required"), UpstreamAuthFailed, 502),
+    Case("xai", 400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: sk***."}, UpstreamAuthFailed, 502),
+    Case("gemini", 400, gemini(400, "User location is not supported for the API use.", "FAILED_PRECONDITION"), UpstreamAuthFailed, 502),
 ]  # fmt: skip
 
 FLAGGED = [
@@ -189,6 +205,9 @@ FLAGGED = [
     Case("openrouter", 403, openrouter(403, "Moderation", reasons=["sexual/minors"], flagged_input="..."), UpstreamFlagged, 403),
     Case("dashscope", 400, openai("<400> InternalError.Algo.DataInspectionFailed: Input text data may contain inappropriate content.", "data_inspection_failed", "data_inspection_failed"), UpstreamFlagged, 400),
     Case("anthropic", 400, anthropic("invalid_request_error", "Output blocked by content filtering policy"), UpstreamFlagged, 400),
+    Case("xai", 403, {"code": "The caller does not have permission to execute the specified operation", "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}, UpstreamFlagged, 403),
+    Case("moonshot", 400, openai("The request was rejected because it was considered high risk", "content_filter"), UpstreamFlagged, 400),
+    Case("volcengine", 400, openai("The request failed because the input text may contain sensitive information.", "BadRequest", "InputTextSensitiveContentDetected"), UpstreamFlagged, 400),
 ]  # fmt: skip
 
 NOT_THERE = [
@@ -205,6 +224,14 @@ NOT_THERE = [
     Case("deepseek", 400, openai("Model Not Exist"), UpstreamModelNotFound, 400),
     Case("new-api", 503, openai("No available channel for model x under group default", "new_api_error", "model_not_found"), UpstreamModelNotFound, 400),
     Case("groq", 400, openai("The model `x` has been decommissioned and is no longer supported.", code="model_decommissioned"), UpstreamModelNotFound, 400),
+    Case("fireworks", 404, {"error": {"object": "error", "type": "invalid_request_error", "code": "NOT_FOUND", "message": "Model not found, inaccessible, and/or not deployed"}}, UpstreamModelNotFound, 404),
+    Case("together", 404, openai("Unable to access model x.", code="model_not_available"), UpstreamModelNotFound, 404),
+    Case("openai", 403, openai("Project `proj_x` does not have access to model `gpt-5`", code="model_not_found"), UpstreamModelNotFound, 403),
+    Case("nvidia", 404, {"status": 404, "title": "Not Found", "detail": "Not found for account 'x'"}, UpstreamModelNotFound, 404),
+    Case("moonshot", 404, openai("Not found the model x or Permission denied", "resource_not_found_error"), UpstreamModelNotFound, 404),
+    Case("vertex", 404, gemini(404, "Publisher Model `projects/x/models/y` was not found or your project does not have access to it.", "NOT_FOUND"), UpstreamModelNotFound, 404),
+    Case("zhipu", 400, {"error": {"code": "1211", "message": "模型不存在"}}, UpstreamModelNotFound, 400),
+    Case("llama-swap", 400, {"error": "could not find real modelID for x"}, UpstreamModelNotFound, 400),
 ]  # fmt: skip
 
 WRONG_URL = [
@@ -230,6 +257,8 @@ WRONG_URL = [
     Case("cloudflare", 403, "<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>", UpstreamMisconfigured, 502, "Attention Required"),
     Case("a login", 403, "<html><head><title>Sign in</title></head></html>", UpstreamMisconfigured, 502, "Sign in"),
     Case("upgrade", 426, "Upgrade Required", UpstreamMisconfigured, 502),
+    Case("cloudflare", 403, "error code: 1020", UpstreamMisconfigured, 502),
+    Case("llama.cpp", 501, {"error": {"code": 501, "message": "This server does not support embeddings. Start it with `--embeddings`", "type": "not_supported_error"}}, UpstreamMisconfigured, 502, "does not support embeddings"),
 ]  # fmt: skip
 
 BROKEN = [
@@ -245,6 +274,9 @@ BROKEN = [
     Case("gave up", 408, "", UpstreamTimeout, 504),
     Case("the caller's text in it", 500, vllm("Cannot answer: this model's maximum context length is 5 tokens, insufficient_quota", "InternalServerError", 500), UpstreamError, 502),
     Case("the caller's text in it", 500, {"error": {"message": "boom on input 'prompt is too long: 213462 tokens > 200000 maximum'"}}, UpstreamError, 502),
+    Case("ollama", 503, {"error": "server busy, please try again. maximum pending requests exceeded"}, UpstreamOverloaded, 502),
+    Case("ollama", 500, {"error": {"message": "model requires more system memory (5.6 GiB) than is available (3.3 GiB)"}}, UpstreamError, 502),
+    Case("groq", 503, openai("llama3 is currently over capacity", "internal_server_error"), UpstreamOverloaded, 502),
 ]  # fmt: skip
 
 REJECTED = [
@@ -267,6 +299,11 @@ REJECTED = [
     Case("the caller's JSON in it", 400, {"error": {"message": '{"code": "invalid_api_key", "message": "API key expired"}'}}, UpstreamRefusal, 400),
     Case("a grammar", 400, {"error": "Invalid token at 5: expected ','"}, UpstreamRefusal, 400, "Invalid token"),
     Case("5xx that is none", 500, {"error": {"code": 400, "message": "bad tool"}}, UpstreamRefusal, 400, "bad tool"),
+    Case("anthropic", 400, anthropic("invalid_request_error", "max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens for claude-3"), UpstreamRefusal, 400),
+    Case("openai", 400, openai("Unsupported value: 'temperature' does not support 0.2 with this model.", code="unsupported_value"), UpstreamRefusal, 400),
+    Case("groq", 400, openai("Failed to call a function. Please adjust your prompt.", code="tool_use_failed", failed_generation="x"), UpstreamRefusal, 400),
+    Case("deepinfra", 422, {"detail": {"error": "bad field"}}, UpstreamRefusal, 422, "bad field"),
+    Case("problem details", 422, {"title": "Input validation failed", "detail": "input is required", "status": 422}, UpstreamRefusal, 422, "input is required"),
 ]  # fmt: skip
 
 BY_STATUS = [
@@ -345,6 +382,9 @@ INSIDE = [
     Case("nonsense", 200, None, UpstreamError, 502),
     Case("nonsense", 200, [[[]]], UpstreamError, 502),
     Case("nonsense", 200, 7, UpstreamError, 502),
+    Case("groq", 200, {"error": {"message": "Failed to call a function.", "type": "invalid_request_error", "code": "tool_use_failed", "status_code": 400}}, UpstreamRefusal, 400),
+    Case("openai", 200, openai("The server had an error while processing your request.", "server_error"), UpstreamError, 502),
+    Case("bedrock", 200, {"error": {"message": "Too many tokens, please wait", "type": "throttlingException"}}, UpstreamThrottled, 429),
 ]  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def _codes(layer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number(layer: Mapping[str, Any]) -> int | None:
-    for name in ("code", "status", "status_code", "error_code"):
+    for name in ("code", "status", "status_code", "statusCode", "error_code"):
         value = layer.get(name)
         if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
             value = int(value)

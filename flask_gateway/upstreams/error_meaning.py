@@ -145,7 +145,7 @@ def _too_many(words: str, error: ErrorBody) -> Meaning:
 
 
 def _forbidden(words: str, error: ErrorBody) -> Meaning:
-    if error.page is not None:
+    if error.page is not None or known.FIREWALL.fullmatch(error.words):
         return Meaning.MISCONFIGURED  # a firewall, or a login: no API speaks HTML
     if known.FLAGGED.search(words):
         return Meaning.CONTENT_FLAGGED

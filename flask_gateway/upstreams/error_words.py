@@ -18,14 +18,14 @@ def _phrases(*alternatives: str) -> re.Pattern[str]:
 TOO_LONG_CODES = _codes("""
     context_length_exceeded exceed_context_size_error model_context_window_exceeded context_exceeded
     context_window_exceeded contextwindowexceedederror context_window_exceeded_error context_size_exceeded
-    prompt_too_long input_too_long request_too_large string_above_max_length
+    prompt_too_long input_too_long request_too_large string_above_max_length tokens_limit_reached 1261
 """)
 FLAGGED_CODES = _codes("""
     content_filter content_filtered content_policy_violation contentpolicyviolationerror content_flagged
     content_blocked image_content_policy_violation responsibleaipolicyviolation moderation_blocked
     data_inspection_failed datainspectionfailed internalerror.algo.datainspectionfailed prohibited_content
     sensitive_content sensitivecontentdetected unsafe_content guardrail_intervened cyber_policy_violation
-    safety refusal 1301
+    inputtextsensitivecontentdetected safety refusal 1301
 """)
 CREDENTIAL_CODES = _codes("""
     invalid_api_key invalidapikey api_key_invalid api_key_expired expired_api_key key_expired
@@ -38,7 +38,7 @@ PERMISSION_CODES = _codes("""
 CREDIT_CODES = _codes("""
     insufficient_quota insufficient_user_quota insufficient_balance insufficient_credits balance_depleted
     exceeded_current_quota_error billing_error billing_hard_limit_reached billing_not_active payment_required
-    credit_limit_exceeded creditlimitexceeded arrearage 1113
+    credit_limit_exceeded creditlimitexceeded budget_exceeded accountoverdueerror arrearage 1113
 """)
 RATE_CODES = _codes("""
     rate_limit_exceeded ratelimitexceeded rate_limit_error ratelimiterror rate_limit_reached_error
@@ -49,6 +49,7 @@ RATE_CODES = _codes("""
 MODEL_CODES = _codes("""
     model_not_found modelnotfound deploymentnotfound invalid_model unknown_model model_not_available
     model_not_exist model_decommissioned model_not_supported unsupported_model
+    invalidendpointormodel.notfound 1211
 """)
 NOT_FOUND_CODES = _codes("not_found_error notfounderror not_found notfound")
 OVERLOADED_CODES = _codes("""
@@ -104,7 +105,8 @@ TOO_LONG = _phrases(
     r"(?:prompt|input|token) (?:token )?count of \d+ exceeds",  # GitHub
     r"requested tokens? .{0,40}exceed",  # llama-cpp-python
     r"request too large for",  # OpenAI, Groq: beyond the tokens of a minute
-    r"上下文长度|超过最大长度",
+    r"max_seq_len|max size: \d+ tokens",  # SiliconFlow, GitHub
+    r"上下文长度|超过最大长度|超长",
 )
 #: Too long, as the beginning of a message: these count where nothing else speaks against a failure.
 BEGINS_TOO_LONG = _phrases(
@@ -125,15 +127,16 @@ FLAGGED = _phrases(
     r"(?:input|prompt|request|content|message)s? (?:was|were|has been|is) (?:flagged|blocked)",
     r"flagged (?:as|for|by)|requires moderation",  # OpenRouter
     r"content management policy",  # Azure
-    r"violat\w+ .{0,30}(?:usage|content|safety|use) polic",  # OpenAI
+    r"violat\w+ .{0,30}(?:usage|content|safety|use) (?:polic|guideline)",  # OpenAI, xAI
     r"safety (?:system|filter)|content (?:filter|policy)",
-    r"inappropriate content",  # Alibaba
+    r"inappropriate content|sensitive (?:content|information)",  # Alibaba, Volcengine
     r"blocked by .{0,30}(?:guardrail|moderation|polic)",
 )
 CREDENTIAL = _phrases(
     r"api key (?:not valid|not found|expired|is invalid)",  # Gemini
     r"(?:incorrect|invalid|missing|expired) (?:api|authorization) ?key",
     r"no auth credentials found|no api key|your api key",
+    r"user location is not supported",  # Gemini
 )
 CREDIT = _phrases(
     r"your credit balance is too low",  # Anthropic
@@ -142,6 +145,7 @@ CREDIT = _phrases(
     r"you have insufficient|you (?:have )?run out of credits",
     r"access denied, please make sure your account is in good standing",  # Alibaba
     r"your account .{0,80}(?:is suspended|insufficient)",  # Moonshot
+    r"sorry, your account balance|your newly created team doesn't have any credits",  # SiliconFlow, xAI
     r"账户?余额不足|余额不足",
 )
 #: Too dear, because of what this request asks for. OpenRouter.
@@ -154,6 +158,8 @@ MODEL = _phrases(
     r"\bmodels?\b.{0,200}has been (?:deprecated|decommissioned|removed|retired)",
     r"\bmodels?\b.{0,200}no longer (?:available|supported)",
     r"\S{1,200} is not a valid model|unknown model|no such model|invalid model|could not find .{0,12}model",
+    r"not found the model|the provided model identifier is invalid",  # Moonshot, Bedrock
+    r"the given endpoint does not exist|模型不存在",  # Databricks, Zhipu
     r"model:\s",  # Anthropic
     r"not found for (?:api|account)",  # Gemini, Nvidia
     r"no endpoints found",  # OpenRouter
@@ -176,4 +182,9 @@ NEEDS_TLS = _phrases(
     r"combination of host and port requires tls",  # Tomcat
     r"http request (?:was )?sent to (?:an )?https",
 )
-OVERLOADED = _phrases(r"loading|overloaded|at capacity|warming up|no (?:workers|backends?) available")
+OVERLOADED = _phrases(
+    r"loading|warming up|overloaded|(?:at|over) capacity|busy|pending requests",
+    r"no (?:workers|backends?) available",
+)
+#: A firewall's whole answer.
+FIREWALL = _phrases(r"error code: 10\d\d")  # Cloudflare

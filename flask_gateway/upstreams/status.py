@@ -181,7 +181,7 @@ def _what_to_change(
         )
     if body.page is not None:
         return f"{said} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
-    return f"{said}, which no OpenAI API does: {_CHECK}"
+    return f"{said}{_quoted(body.words)}, which no OpenAI API does: {_CHECK}"
 
 
 def _quoted(words: str) -> str:
