@@ -22,9 +22,11 @@ from .errors import (
     GatewayError,
     UpstreamCooling,
     UpstreamError,
+    UpstreamModelNotFound,
     UpstreamRefusal,
     UpstreamThrottled,
     UpstreamTooLong,
+    UpstreamUnaffordable,
     UpstreamUnavailable,
 )
 
@@ -43,6 +45,9 @@ PAUSE_MARGIN = 1.12
 MAX_SLEEP = 2.0
 #: ... and those that read no more than ``Retry-After`` read this at most: to be refused costs them little.
 MAX_RETRY_AFTER = 5.0
+
+#: Refusals that are about one upstream, and not about the request.
+_ABOUT_ONE = (UpstreamModelNotFound, UpstreamUnaffordable)
 
 #: Statuses that the SDKs try again by themselves.
 _RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
@@ -156,19 +161,21 @@ class Ledger:
 
     def last_word(self) -> GatewayError:
         """The error that tells the caller most, when all is tried."""
-        asked = [error for error in self._errors if not isinstance(error, UpstreamUnavailable)]
+        # That one upstream does not have the model says little when another has it, and is down.
+        errors = [error for error in self._errors if not isinstance(error, _ABOUT_ONE)] or self._errors
+        asked = [error for error in errors if not isinstance(error, UpstreamUnavailable)]
         refused = [error for error in asked if isinstance(error, UpstreamTooLong)]
-        paused = [error for error in self._errors if isinstance(error, UpstreamThrottled | UpstreamCooling)]
+        paused = [error for error in errors if isinstance(error, UpstreamThrottled | UpstreamCooling)]
         if refused:
             return self.closed(refused[0])
-        if len(paused) == len(self._errors):
+        if len(paused) == len(errors):
             telling: GatewayError = asked[0] if asked else min(paused, key=_wait)
         elif asked:
             telling = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
         else:
-            opened = [error for error in self._errors if isinstance(error, CircuitOpen)]
-            telling = min(opened, key=_wait, default=self._errors[0])
-        soonest = min(self._errors, key=_wait)
+            opened = [error for error in errors if isinstance(error, CircuitOpen)]
+            telling = min(opened, key=_wait, default=errors[0])
+        soonest = min(errors, key=_wait)
         if not isinstance(telling, UpstreamRefusal) or isinstance(telling, UpstreamThrottled):
             telling.retry_after = soonest.retry_after
             if isinstance(soonest, UpstreamUnavailable) and MAX_SLEEP < _wait(soonest) < math.inf:

@@ -305,3 +305,19 @@ def test_a_pause_in_the_upstreams_own_words_stays_as_it_is() -> None:
     headers, error = run(Scripted("a", answered(429, "40")))
     assert error is not None
     assert (error.retry_after, headers.get("x-should-retry")) == (40.0, None)
+
+
+@pytest.mark.parametrize(
+    ("second", "status"), [(answered(503), 502), (answered(429, "9"), 429), (CircuitOpen("open"), 503)]
+)
+def test_that_one_upstream_lacks_the_model_is_told_only_if_nothing_else_is(
+    second: GatewayError, status: int
+) -> None:
+    lacking = answered(404, code="model_not_found")
+    for order in ((lacking, second), (second, lacking)):
+        services = [Scripted(name, error) for name, error in zip("ab", order, strict=True)]
+        _, error = run(*services)
+        assert error is not None
+        assert error.status == status
+    _, alone = run(Scripted("a", lacking), Scripted("b", lacking))
+    assert alone is lacking
