@@ -155,9 +155,10 @@ def test_a_429_is_kept_with_its_pause(gateway: Gateway, alias, told, seconds, mi
 
 def test_the_pause_is_kept_by_all_workers_without_asking_again(gateway: Gateway, upstream: Upstream, alias):
     name = alias()
-    gateway.chat(f"{name}/status,code=429,after=30")
+    paused = f"{name}/status,code=429,after=30"
+    gateway.chat(paused)
     for _ in range(8):
-        answer = gateway.chat(f"{name}/ok")
+        answer = gateway.chat(paused)
         assert (answer.status, answer.error["code"]) == (429, "upstream_rate_limited")
         assert 1 <= int(answer.headers["retry-after"]) <= 36
         assert answer.headers["x-gateway-error-origin"] == "gateway"
