@@ -19,15 +19,18 @@ from typing import Any
 import msgspec
 from gunicorn import http, util
 from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
 from .errors import CallerError, GatewayError
-from .sockets import SHORT, close_at_once, has_unread, is_readable, receive_at_once, send_all
+from .sockets import AT_ONCE, SHORT, close_at_once, has_unread, is_readable, receive_at_once, send_all
 
 #: The longest wait for a caller's next bytes, or for it to take ours, seconds.
 CALLER_SILENCE = 30.0
 #: How much of a request is read at first, bytes; gunicorn's own measure.
 FIRST_READ = 8192
+#: Bodies that are longer than this, bytes, are read without copies.
+LARGE_INPUT = 65536
 #: What a caller has sent and we have not read would reset the connection when it is closed, and take
 #: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
 LEFTOVER_READS, LEFTOVER_SIZE = 64, SHORT
@@ -88,6 +91,20 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
             came = self.sock.recv(size)
         return came
 
+    def recv_into(self, view: memoryview) -> int:
+        """As :meth:`recv`, without a copy."""
+        if self._first is None:
+            with suppress(BlockingIOError):
+                return self.sock.recv_into(view, 0, AT_ONCE)
+            if not self.sock.gettimeout():
+                self.sock.settimeout(CALLER_SILENCE)
+            return self.sock.recv_into(view)
+        came = self.recv(len(view))
+        self._first = came[len(view) :] or None
+        came = came[: len(view)]
+        view[: len(came)] = came
+        return len(came)
+
     def gettimeout(self) -> float | None:
         return self.sock.gettimeout()
 
@@ -106,6 +123,35 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no type
                 sock.setblocking(False)
         with suppress(OSError):
             close_at_once(sock)
+
+
+class LargeInput:
+    """A large body of known length (``wsgi.input``), which can be read without gunicorn's copies."""
+
+    def __init__(self, body: Any) -> None:
+        self._reader = body.reader
+        self.read = body.read
+
+    def readinto(self, view: memoryview) -> int:
+        """How many bytes came, as soon as there are any; 0 at the end. As raw files have it."""
+        reader = self._reader
+        view = view[: reader.length]
+        if not view:
+            return 0
+        if came := reader.unreader.take_buffered():
+            fits = min(len(came), len(view))
+            view[:fits] = came[:fits]
+            reader.unreader.unread(came[fits:])
+        else:
+            fits = reader.unreader.sock.recv_into(view)
+        reader.length -= fits
+        return int(fits)
+
+
+def input_of(body: Any) -> Any:
+    """gunicorn's body, as the application is to have it."""
+    reader = body.reader
+    return LargeInput(body) if isinstance(reader, LengthReader) and reader.length > LARGE_INPUT else body
 
 
 def _throw_away(sock: socket.socket) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 #: one by one, and unmapped when they are freed. Left alone, glibc raises that size to the largest block that
 #: was freed. The next ones then lie in arenas, where one small block behind them keeps all of them.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-LARGE_BLOCK, KEPT_FREE = 1024 * 1024, 4 * 1024 * 1024
+LARGE_BLOCK, KEPT_FREE = 256 * 1024, 1024 * 1024
 
 
 def give_back_large_blocks() -> bool:

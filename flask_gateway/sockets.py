@@ -21,7 +21,7 @@ from collections.abc import Callable
 from ssl import SSLSocket
 
 #: Do not wait, this once. Where there is no such flag, there is waiting.
-_AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
+AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
 #: Linux's ``SO_MEMINFO``, of which the first number is what waits to be read, in bytes of memory.
 _MEMINFO = 55
 #: Linux's ``TCP_INFO``, of which the first byte is the state.
@@ -31,7 +31,7 @@ _TIMEVAL = struct.Struct("@ll")
 #: What is longer than this, bytes, takes long enough for others to have the interpreter meanwhile.
 SHORT = 16384
 #: A peer that is gone is an error, and no signal.
-_QUIETLY = _AT_ONCE | int(getattr(socket, "MSG_NOSIGNAL", 0))
+_QUIETLY = AT_ONCE | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
 def _keeping(name: str, *arguments: type) -> Callable[..., int] | None:
@@ -39,7 +39,7 @@ def _keeping(name: str, *arguments: type) -> Callable[..., int] | None:
     where there is no way to have it wait for nothing."""
     try:
         prototype = ctypes.PYFUNCTYPE(ctypes.c_ssize_t, ctypes.c_int, *arguments)
-        return prototype((name, ctypes.PyDLL(None))) if _AT_ONCE else None
+        return prototype((name, ctypes.PyDLL(None))) if AT_ONCE else None
     except (AttributeError, TypeError, OSError):
         return None
 
@@ -70,7 +70,7 @@ def send_at_once(sock: socket.socket, data: bytes) -> int:
         if sent >= 0:
             return sent
     try:
-        return sock.send(data, _AT_ONCE)
+        return sock.send(data, AT_ONCE)
     except BlockingIOError:
         return 0
 
@@ -105,11 +105,11 @@ def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
     """
     if _recv is not None and size <= SHORT:
         room = _room
-        came = _recv(sock.fileno(), room.buffer, size, _AT_ONCE)
+        came = _recv(sock.fileno(), room.buffer, size, AT_ONCE)
         if came >= 0:
             return room.view[:came].tobytes()
     try:
-        return sock.recv(size, _AT_ONCE)
+        return sock.recv(size, AT_ONCE)
     except BlockingIOError:
         return None
 

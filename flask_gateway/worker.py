@@ -25,7 +25,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import base, gthread
 
-from .connection import Connection, NotHttp, Response, is_tls, refusal, write_error
+from .connection import Connection, NotHttp, Response, input_of, is_tls, refusal, write_error
 from .doorstep import Spare, Unfinished, queue_of, turn_away, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
@@ -226,6 +226,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         try:
             resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
             environ["wsgi.multithread"] = True
+            environ["wsgi.input"] = input_of(req.body)
             self.nr += 1
             if not self._keeps(conn):
                 resp.force_close()

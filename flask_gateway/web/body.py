@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 from flask import Request
@@ -24,7 +24,7 @@ from ..errors import (
     Overloaded,
     UnsupportedMediaType,
 )
-from ..large import slices
+from ..large import SLICE, slices
 from .decompress import decompress, read_codings
 from .duplicate_model import names_model_twice
 from .shape import check_shape
@@ -33,8 +33,9 @@ Fields = Mapping[str, msgspec.Raw]
 
 #: The most that is read of a body at once, bytes.
 READ_STEP = 1024 * 1024
+_ROOM = bytes(SLICE)
 #: How much of a body that is too large is read and thrown away, bytes, and in what steps ...
-DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, 65536
+DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, SLICE
 #: ... and for how long, in all and while nothing comes, seconds.
 DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
@@ -124,18 +125,41 @@ def _announced(request: Request) -> int | None:
     return request.content_length
 
 
-def _read(stream: IO[bytes], size: int, hold: Callable[[int], None]) -> bytes:
-    """Up to so many bytes, never copied as a whole: the buffer grows in place and becomes the body."""
+def _read(stream: Any, size: int, hold: Callable[[int], None]) -> bytes:
+    """Up to so many bytes, never copied as a whole: the buffer grows in place and becomes the body.
+
+    :param stream: a file; one that has ``readinto`` is read into the buffer itself.
+    """
+    read_into: Callable[[memoryview], int] | None = getattr(stream, "readinto", None)
+    if read_into is not None:
+        return _read_into(read_into, size, hold)
     part = stream.read(min(size, READ_STEP))
     hold(len(part))
     if len(part) == size or not part:
-        return part
+        return bytes(part)
     buffer = BytesIO()
     while part:
         buffer.write(part)
         left = size - buffer.tell()
         part = stream.read(min(left, READ_STEP)) if left else b""
         hold(buffer.tell() + len(part))
+    return buffer.getvalue()
+
+
+def _read_into(read_into: Callable[[memoryview], int], size: int, hold: Callable[[int], None]) -> bytes:
+    buffer, filled = BytesIO(), 0
+    while filled < size:
+        room = min(size - filled, SLICE)
+        buffer.write(_ROOM[:room])
+        with buffer.getbuffer() as whole:
+            while room:
+                came = read_into(whole[filled : filled + room])
+                filled, room = filled + came, room - came
+                if not came:
+                    size = filled
+                    break
+                hold(filled)
+    buffer.truncate(filled)
     return buffer.getvalue()
 
 
@@ -146,10 +170,14 @@ def _discard(request: Request) -> None:
     if sock is None:
         return
     deadline, left, patience = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES, sock.gettimeout()
+    read_into, scrap = getattr(stream, "readinto", None), memoryview(bytearray(DISCARD_STEP))
     sock.settimeout(DISCARD_SILENCE)
     with suppress(OSError, ParseException):
-        while left > 0 and time.monotonic() < deadline and (data := stream.read(DISCARD_STEP)):
-            left -= len(data)
+        while left > 0 and time.monotonic() < deadline:
+            came = len(stream.read(DISCARD_STEP)) if read_into is None else read_into(scrap)
+            if not came:
+                break
+            left -= came
     sock.settimeout(patience)
 
 
