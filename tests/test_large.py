@@ -313,6 +313,20 @@ def test_numbers_among_texts_are_not_made_objects_of_by_the_million():
     assert 0 < estimate(fields, Tally()).prompt_tokens < 1_000_000
 
 
+@given(LETTERS)
+def test_a_long_text_counts_as_many_short_ones(text: str):
+    short, long = Tally(), Tally()
+    for _ in range(4000):
+        short.add(text)
+    long.add(text * 4000)
+    assert long.tokens == short.tokens
+
+
+def test_nor_does_a_long_text_of_an_answer_hold_the_gil():
+    text, tally = "你" * (SIZE // 3), Tally()
+    assert longest_call(lambda: tally.add(text)) < LONGEST
+
+
 def test_options_that_are_too_long_are_not_looked_at():
     call = make_call(stream=True, stream_options={"x": [1] * 5000})
     assert asking_for_usage(call) is call

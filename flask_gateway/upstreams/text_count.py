@@ -6,7 +6,7 @@ byte in UTF-8 says so, or the first digits of its escape. A few ancient scripts 
 
 from __future__ import annotations
 
-from ..large import Texts, slices
+from ..large import SLICE, Texts, slices
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
 #: First bytes of characters that are all wide, or nearly: 3000 to DFFF, and all beyond FFFF ...
@@ -34,11 +34,22 @@ def count_characters(text: bytes) -> tuple[int, int]:
         characters, wide = _count_escapes(text)
     if not text.isascii():
         characters -= len(text) - len(text.translate(None, _CONTINUATION))
-        wide += len(text.translate(None, _OTHERS))
-        for first, seconds in _WIDE_SECOND.items():
-            if first in text:
-                wide += sum(text.count(bytes((first, second))) for second in seconds)
+        wide += _count_wide(text)
     return characters, wide
+
+
+def count_wide(text: str) -> int:
+    """How many characters of a text are wide."""
+    pieces = (text[at : at + SLICE] for at in range(0, len(text), SLICE))
+    return sum(_count_wide(piece.encode("utf-8", "surrogatepass")) for piece in pieces)
+
+
+def _count_wide(text: bytes) -> int:
+    wide = len(text.translate(None, _OTHERS))
+    for first, seconds in _WIDE_SECOND.items():
+        if first in text:
+            wide += sum(text.count(bytes((first, second))) for second in seconds)
+    return wide
 
 
 def _count_escapes(text: bytes) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import msgspec
 from ..core import Call, Operation, Usage
 from ..large import SLICE, pausing, slices, taking_turns
 from .sse import with_data
-from .text_count import count_characters, count_values, count_whole_numbers, has_only_numbers
+from .text_count import count_characters, count_values, count_whole_numbers, count_wide, has_only_numbers
 
 #: Characters of an alphabet that make a token.
 NARROW_PER_TOKEN = 4
@@ -51,6 +51,8 @@ _TEXTS = (
 )
 #: No request nests its text deeper.
 _DEPTH = 10
+#: Of longer texts, characters, the wide ones are counted in their bytes.
+_LONG = 4096
 #: A list of more values than this is counted as JSON that is read as it is.
 _MAX_VALUES = 400_000
 #: Options of a stream that are longer than this, bytes, are none.
@@ -75,7 +77,7 @@ class Tally:
         if text.isascii():
             self._narrow += len(text)
             return
-        wide = len(_WIDE.findall(text))
+        wide = len(_WIDE.findall(text)) if len(text) <= _LONG else count_wide(text)
         self._wide += wide
         self._narrow += len(text) - wide
 
