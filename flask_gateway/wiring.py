@@ -117,6 +117,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     """
     same = {one.url for one in settings.upstreams} == {one.url for one in before.settings.upstreams}
     http = before.http if same else _http(settings)
+    http.resize(settings.max_streams)
     kept = (before.store, before.slots, before.underway, before.body_memory, before.catalog)
     return _build(settings, _Lasting(*kept, http))
 

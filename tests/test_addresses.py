@@ -21,7 +21,14 @@ def found(*addresses: str) -> list[tuple[Any, ...]]:
     "address",
     [
         "169.254.169.254", "169.254.170.2", "::ffff:169.254.169.254", "fe80::a9fe:a9fe", "fe80::1%2",
-        "fd00:ec2::254", "100.100.100.200",
+        "fd00:ec2::254", "fd00:ec2::23", "100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.0.170",
+        "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:a9fe:a9fe::1", "fd00:42::42",
+        # IPv4 addresses inside of IPv6 ones: NAT64 with each length of its local prefix, 6to4,
+        # IPv4-compatible, -mapped and -translated, ISATAP, Teredo.
+        "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:0:a9:fea9:fe00:0",
+        "64:ff9b:1:a9:fe:a9fe::", "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b::a83f:8110",
+        "2002:a9fe:a9fe::1", "::a9fe:a9fe", "::ffff:168.63.129.16", "::ffff:0:a9fe:a9fe",
+        "2001:db8::5efe:a9fe:a9fe", "2001:db8::200:5efe:a9fe:a9fe", "2001:0:4136:e378:8000:63bf:5601:5601",
     ],
 )  # fmt: skip
 def test_no_name_leads_to_where_a_cloud_tells_of_the_machine(address: str) -> None:
@@ -32,7 +39,13 @@ def test_no_name_leads_to_where_a_cloud_tells_of_the_machine(address: str) -> No
     assert allowed(address, found(address)) == found(address)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.7", "192.168.1.2", "192.0.2.1", "fd00::1"])
+@pytest.mark.parametrize("address", [
+        "127.0.0.1", "::1", "10.0.0.7", "192.168.1.2", "192.0.2.1", "fd00::1", "168.63.129.17",
+        "100.100.100.201",
+        "64:ff9b::c000:201", "64:ff9b:1::c000:201", "2002:c000:201::1", "::ffff:10.0.0.7",
+        "2001:db8::5efe:a00:7", "2606:4700::1",
+    ],
+)  # fmt: skip
 def test_every_other_address_is_an_upstreams(address: str) -> None:
     assert allowed("upstream.example", found(address)) == found(address)
 

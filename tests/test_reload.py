@@ -309,6 +309,7 @@ def test_the_same_connections_while_the_addresses_are_the_same(following: Follow
     following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
     following.settle()
     assert following.gateway.http is old.http
+    assert following.gateway.http._adapter._pool_maxsize == following.gateway.settings.max_streams
     following.write(FILE.replace("127.0.0.1:1", "127.0.0.1:2"))
     following.settle()
     assert following.gateway.http is not old.http

@@ -22,6 +22,7 @@ from live.tls import make_certificate
 from flask_gateway import sockets
 from flask_gateway.config import Clocks
 from flask_gateway.errors import GatewayError
+from flask_gateway.upstreams import pools
 from flask_gateway.upstreams.connections import ONE_SEND
 from flask_gateway.upstreams.exchange import Exchange
 from flask_gateway.upstreams.framing import NotHttp
@@ -544,6 +545,55 @@ def test_only_a_connection_that_said_nothing_was_stale(
     client.close()
     server.early = False
     assert len(server.heads) == asked
+
+
+@pytest.mark.parametrize("server", ["plain", "tls"], indirect=True)
+def test_connections_do_not_lie_idle_for_ever(server: Server, certificate: Path, monkeypatch: Any) -> None:
+    """One burst must not cost descriptors here, and at the upstream, until the next."""
+    monkeypatch.setattr(pools, "MOST_IDLE", 0.2)
+    monkeypatch.setattr(pools, "BATCH", 2)
+    server.answer, server.closes = OK + HELLO, False
+    server.all_closed()
+    before, client = server.closed, Lean(str(certificate))
+    sources = [client.post(server.url, b"{}", {}) for _ in range(5)]
+    for source in sources:
+        assert source.read() == b"hello"
+        source.close()
+    deadline = time.monotonic() + SECONDS
+    while server.closed < before + 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.closed == before + 5
+    assert client(server.url).body == b"hello"
+    client.close()
+
+
+@pytest.mark.parametrize("server", ["plain"], indirect=True)
+def test_a_connection_that_is_used_does_not_age(server: Server, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pools, "MOST_IDLE", 1.0)
+    server.answer, server.closes = OK + HELLO, False
+    before, client = server.so_far(), Lean()
+    for _ in range(8):
+        assert client(server.url).body == b"hello"
+        time.sleep(0.2)
+    client.close()
+    assert server.so_far() - before == 1
+
+
+@pytest.mark.parametrize("server", ["plain"], indirect=True)
+@pytest.mark.parametrize(("first", "then", "kept"), [(1, 3, 3), (3, 1, 1)])
+def test_how_many_are_kept_can_change(server: Server, first: int, then: int, kept: int) -> None:
+    server.answer, server.closes = OK + HELLO, False
+    client = Lean()
+    client.http.resize(first)
+    assert client(server.url).body == b"hello"
+    client.http.resize(then)
+    sources = [client.post(server.url, b"{}", {}) for _ in range(3)]
+    for source in sources:
+        assert source.read() == b"hello"
+        source.close()
+    ((pool, _),) = client.http._adapter._known.values()
+    assert pool.pool.qsize() == kept
+    client.close()
 
 
 class Pieces:

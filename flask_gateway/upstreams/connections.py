@@ -1,7 +1,8 @@
 """The connections of one process to its upstreams, each usable by one thread and cut by any.
 
 urllib3's, with four things changed. A connection knows whether it lay idle in the pool before. Its
-connecting has one clock, however many addresses a name has. While it carries an exchange, the exchange
+connecting has one clock, however many addresses a name has, and does not wait for an address that is
+dead (``happy_eyeballs.py``). While it carries an exchange, the exchange
 holds its :class:`Line`. And it writes requests and reads answers itself (``response.py``): in less time
 than http.client takes, and so that another than the thread that asked may read on.
 """
@@ -13,7 +14,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -24,11 +25,14 @@ from ..errors import NO_DESCRIPTOR
 from ..sockets import is_quiet, send_all, wait_at_most
 from .addresses import allowed
 from .exchange import Exchange
+from .happy_eyeballs import AddressInfo, Interrupt, Race, Unanswering, interleaved
 from .response import Response, read_response
 
 #: A body up to this size, bytes, is sent together with its head; to copy a longer one costs more than to
 #: send it by itself.
 ONE_SEND = 128 * 1024
+#: Of this process.
+UNANSWERING = Unanswering()
 
 
 class Line:
@@ -123,6 +127,8 @@ class _Lined:
     timeout: Any  # a number, here
     _line: Line | None = None
     _used = False
+    #: When it was put into the pool, seconds of ``time.monotonic()``.
+    idle_since = 0.0
     #: How long its socket waits, seconds; ``None``: that has to be said anew.
     patience: float | None = None
 
@@ -142,17 +148,36 @@ class _Lined:
             found = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
-        failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in found:
-            try:
+        try:
+            if len(found) == 1:
+                family, kind, protocol, _, address = found[0]
                 return self._connected(socket.socket(family, kind, protocol), address, until)
-            except OSError as error:
-                failure = error
-        if isinstance(failure, TimeoutError):
+            return self._first_to_answer(found, until)
+        except TimeoutError as failure:
             raise ConnectTimeoutError(self, "timed out") from failure
-        if failure.errno in NO_DESCRIPTOR:
-            raise failure  # which is not the upstream's fault
-        raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
+        except OSError as failure:
+            if failure.errno in NO_DESCRIPTOR:
+                raise  # which is not the upstream's fault
+            raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
+
+    def _first_to_answer(self, found: Sequence[AddressInfo], until: float) -> socket.socket:
+        exchange, interrupt = sending.exchange, Interrupt()
+        exchange.hold(interrupt)  # which closes it, too
+        race = Race(UNANSWERING.last(interleaved(found)), self.socket_options or (), until)  # type: ignore[attr-defined]
+        try:
+            sock = race.run(interrupt)
+        except InterruptedError:
+            exchange.check()
+            raise
+        UNANSWERING.tell(race.answered, race.vain)
+        try:
+            sock.settimeout(max(until - time.monotonic(), 0.001))
+            self._hold(Line(sock))
+        except BaseException:
+            self._drop_line()
+            sock.close()
+            raise
+        return sock
 
     def _connected(self, sock: socket.socket, address: Any, until: float) -> socket.socket:
         try:

@@ -65,6 +65,7 @@ class Http:
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
+        self._adapter.timekeeper = timekeeper
         self.session.mount("http://", self._adapter)
         self.session.mount("https://", self._adapter)
 
@@ -127,6 +128,10 @@ class Http:
         sending.reused = False
         # The connection sets its timeouts itself, phase by phase.
         return self._adapter.send(request, stream=True, timeout=LONG, verify=self._verify, proxies={})
+
+    def resize(self, pool_size: int) -> None:
+        """Keep so many connections per upstream from now on."""
+        self._adapter.resize(pool_size)
 
     def retire(self) -> None:
         """There will be no new calls: close what is idle now, and the rest when its call is over."""

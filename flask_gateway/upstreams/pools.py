@@ -7,16 +7,24 @@ for those who wait for a connection. Here nobody does; whoever finds none makes 
 from __future__ import annotations
 
 import queue
+import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from ..core import Handle, Timekeeper
 from .connections import Connection, TLSConnection
 from .response import Response
+
+#: How long a connection may lie idle, seconds. Most servers close theirs sooner, or soon after.
+MOST_IDLE = 60.0
+#: Connections that are closed at a time, since the thread that does it has streams to carry.
+BATCH = 32
 
 
 class _Idle:
@@ -24,7 +32,8 @@ class _Idle:
     conditions for those who wait for a connection; here nobody does."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
+        #: The one that has been idle for longest stands first.
         self._idle: deque[Any] = deque()
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
@@ -39,12 +48,26 @@ class _Idle:
 
     def put(self, item: Any, block: bool = False) -> None:
         """:raises queue.Full: there are as many as there may be."""
-        if len(self._idle) >= self._most:
+        if len(self._idle) >= self.most:
             raise queue.Full
-        self._idle.append(item)
+        if item is not None:  # a pool of urllib3 begins full of nothing
+            self._idle.append(item)
 
     def qsize(self) -> int:
         return len(self._idle)
+
+    def close_aged(self, now: float) -> float | None:
+        """Close a batch of those that have been idle for too long. When to do so again; ``None``: never."""
+        for _ in range(BATCH):
+            try:
+                oldest = self._idle.popleft()
+            except IndexError:
+                return None
+            if oldest.idle_since + MOST_IDLE > now:
+                self._idle.appendleft(oldest)
+                return float(oldest.idle_since) + MOST_IDLE
+            oldest.close()
+        return now
 
 
 class Pooled:
@@ -72,10 +95,14 @@ class Pooled:
 
     #: Whether connections are closed that would lie idle here.
     retired = False
+    #: Rings when idle connections have aged; without it they do not.
+    timekeeper: Timekeeper | None = None
+    _aging: Handle | None = None
 
     def retire(self) -> None:
         """It is needed no more, but by those who are at it."""
         self.retired = True
+        self._stop_aging()
         with suppress(queue.Empty, AttributeError):  # which is what a closed pool has
             while True:
                 idle = self.pool.get(block=False)  # type: ignore[attr-defined]
@@ -85,9 +112,32 @@ class Pooled:
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.let_go()
+            conn.idle_since = time.monotonic()
             if self.retired:
                 conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
+        if self._aging is None and self.timekeeper is not None and not self.retired:
+            self._age(self.timekeeper, time.monotonic() + MOST_IDLE)
+
+    def _age(self, timekeeper: Timekeeper, when: float) -> None:
+        # Two threads at once may ask for two rings: one of them finds nothing to do.
+        self._aging = timekeeper.at(when, partial(self._close_aged, timekeeper))
+
+    def _close_aged(self, timekeeper: Timekeeper) -> None:
+        self._aging = None  # before it looks: what is put in from now on asks for a ring
+        idle: _Idle | None = self.pool  # type: ignore[attr-defined]
+        when = None if idle is None else idle.close_aged(time.monotonic())
+        if when is not None and not self.retired:
+            self._age(timekeeper, when)
+
+    def _stop_aging(self) -> None:
+        handle, self._aging = self._aging, None
+        if handle is not None:
+            handle.cancel()
+
+    def close(self) -> None:
+        self._stop_aging()
+        super().close()  # type: ignore[misc]
 
 
 class _Pool(Pooled, HTTPConnectionPool):
@@ -118,6 +168,9 @@ _STOCK_SEND = HTTPAdapter.send
 class Adapter(HTTPAdapter):
     """requests' way to the pools."""
 
+    #: Given to the pools.
+    timekeeper: Timekeeper | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The pool and the path of each URL; there are a few for each upstream.
         self._known: dict[str, tuple[Any, str]] = {}
@@ -139,11 +192,19 @@ class Adapter(HTTPAdapter):
         return Answer(known[0].ask(request, known[1]))
 
     def _find(self, request: requests.PreparedRequest, verify: bool | str) -> tuple[Any, str]:
-        pool = self.get_connection_with_tls_context(request, verify, proxies={})
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies={})
         url = str(request.url)
         self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        pool.timekeeper = self.timekeeper
         self._known[url] = pool, self.request_url(request, {})
         return self._known[url]
+
+    def resize(self, most: int) -> None:
+        """How many connections may lie idle in each pool from now on."""
+        self._pool_maxsize = most
+        self.poolmanager.connection_pool_kw["maxsize"] = most
+        for pool, _ in list(self._known.values()):
+            pool.pool.most = most
 
     def retire(self) -> None:
         """See :meth:`Pooled.retire`."""
