@@ -13,7 +13,9 @@ from flask_gateway.errors import CallerLeft
 from flask_gateway.watcher import Watcher
 from flask_gateway.web.patience import patience, watch_caller
 
-OURS, SDK = "x-request-timeout", "x-stainless-read-timeout"
+OURS, SDK, NODE, OTHER = (
+    *("x-request-timeout", "x-stainless-read-timeout", "x-stainless-timeout", "request-timeout"),
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ OURS, SDK = "x-request-timeout", "x-stainless-read-timeout"
         *("1,2", "1, 1", ".5", "5.", "1..2", "1.2.3", "²", "٣", "1" * 10, "1." + "0" * 10, "None", "1\n"),
     ],
 )
-@pytest.mark.parametrize("name", [OURS, SDK])
+@pytest.mark.parametrize("name", [OURS, SDK, NODE, OTHER])
 def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
     assert patience({name: value}.get, stream=False) == math.inf
 
@@ -34,12 +36,17 @@ def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
         ({}, math.inf),
         ({OURS: "5"}, 5.0),
         ({OURS: "0.25"}, 0.25),
-        ({SDK: "600"}, 600.0),
-        ({SDK: "20.0"}, 20.0),
+        # An SDK's own timeout fires before the gateway's: its users catch that.
+        ({SDK: "600"}, 601.0),
+        ({SDK: "20.0"}, 21.0),
+        ({OTHER: "20"}, 21.0),
+        ({NODE: "1"}, 3.0),  # 1999 ms in whole seconds
+        ({SDK: "20", NODE: "5"}, 7.0),
         ({OURS: "5", SDK: "600"}, 5.0),
-        ({OURS: "30", SDK: "20"}, 20.0),
-        ({OURS: "soon", SDK: "20"}, 20.0),
-        ({OURS: "0", SDK: "20"}, 20.0),
+        ({OURS: "30", SDK: "20"}, 21.0),
+        ({OURS: "20", SDK: "20"}, 20.0),
+        ({OURS: "soon", SDK: "20"}, 21.0),
+        ({OURS: "0", SDK: "20"}, 21.0),
         ({OURS: "999999999"}, 999999999.0),
     ],
 )
@@ -48,7 +55,7 @@ def test_the_shorter_of_what_is_said(headers: dict[str, str], seconds: float) ->
 
 
 def test_in_a_stream_the_sdk_speaks_of_each_silence_only() -> None:
-    assert patience({SDK: "20"}.get, stream=True) == math.inf
+    assert patience({SDK: "20", NODE: "20", OTHER: "20"}.get, stream=True) == math.inf
     assert patience({OURS: "5", SDK: "2"}.get, stream=True) == 5.0
 
 

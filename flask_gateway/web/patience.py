@@ -12,19 +12,27 @@ from ..errors import CallerLeft
 from ..watcher import Watcher
 from .headers import Header
 
+#: Headers in which SDKs tell of their own timeout, and how much later the gateway ends the call, seconds.
+#: So the SDK's timeout fires first and raises what its users catch; then it hangs up, which is seen at once.
+#: The second header has whole seconds, rounded down.
+_SDK_TIMEOUTS = (("x-stainless-read-timeout", 1.0), ("x-stainless-timeout", 2.0), ("request-timeout", 1.0))
+
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 
 def patience(header: Header, *, stream: bool) -> float:
     """How long the caller is going to wait for the whole answer, seconds; infinite if it does not say.
 
-    The SDKs tell of their read timeout. For an answer in one piece that is all the time there is, but
-    in a stream it only bounds each silence; an SDK that has had enough of one hangs up, which is seen.
+    ``x-request-timeout`` is for the gateway, and holds as it is. The SDKs tell of their read timeout. For
+    an answer in one piece that is all the time there is, but in a stream it only bounds each silence; an SDK
+    that has had enough of one hangs up, which is seen.
 
     :param header: gives a header of the request by its name.
     """
     told = _seconds(header("x-request-timeout"))
-    return told if stream else min(told, _seconds(header("x-stainless-read-timeout")))
+    if stream:
+        return told
+    return min(told, *(_seconds(header(name)) + grace for name, grace in _SDK_TIMEOUTS))
 
 
 def _seconds(value: str | None) -> float:
