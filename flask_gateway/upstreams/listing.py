@@ -45,7 +45,7 @@ def models_of(upstream: UpstreamSettings, http: Http) -> tuple[str, ...]:
     }
     if upstream.api_key:
         headers["Authorization"] = f"Bearer {upstream.api_key.reveal()}"
-    exchange = Exchange(_call(), upstream.name, Clocks.within(PATIENCE), lambda: False)
+    exchange = Exchange(_call(), upstream.name, Clocks.within(PATIENCE, PATIENCE), lambda: False)
     source = http.post(f"{upstream.url}/models", b"", headers, exchange, method="GET")
     try:
         status, body = source.response.status_code, b""
