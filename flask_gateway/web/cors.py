@@ -40,6 +40,7 @@ def preflight(origins: tuple[str, ...], header: Header) -> Response | None:
             "Pages of this origin may not call the gateway. Its operator allows origins with cors_origins."
         )
     answer = Response(status=204)
+    del answer.headers["Content-Type"]
     answer.headers["Access-Control-Allow-Methods"] = "GET, POST"
     # "*" would not stand for Authorization, so the names are given back.
     if _NAMES(asked):

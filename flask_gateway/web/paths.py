@@ -127,6 +127,6 @@ _KNOWN = (*(f"/v1/{operation}" for operation in Operation), "/v1/models", "/v1/c
 
 def unknown(method: str, path: str) -> str:
     """What to tell a caller who asks for a path that nobody knows."""
-    near = get_close_matches(path[:_LONGEST].lower(), _KNOWN, 1, 0.5)
+    near = get_close_matches(path[:_LONGEST].lower(), _KNOWN, 1, 0.6)
     hint = f"The nearest path is {near[0]}." if near else "GET /openapi.json describes what there is."
     return f"There is nothing at {method} {path[:_LONGEST]}. {hint}"

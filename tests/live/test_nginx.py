@@ -378,7 +378,7 @@ def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
 
 def test_too_many_connections_from_one_address(tmp_path):
     """Two hundred may wait for an answer; the next is told at once."""
-    rate = "limit_req zone=flask_gateway_stranger_requests burst=200 nodelay;"
+    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
     with socket.create_server(("127.0.0.1", 0), backlog=512) as silent, ExitStack() as stack:
         behind = f"127.0.0.1:{silent.getsockname()[1]}"
         nginx = Nginx(tmp_path, behind, lambda site: replaced(site, {rate: ""}))
