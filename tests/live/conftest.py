@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from planted import LIVE_KEY, LIVE_UPSTREAM_KEY
 
-from .nginx import Nginx, replaced
+from .nginx import Nginx, without_rates
 from .servers import Gateway, Upstream, free_port
 
 KEY, UPSTREAM_KEY = LIVE_KEY, LIVE_UPSTREAM_KEY
@@ -92,10 +92,9 @@ def nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def unlimited_nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """The same, without its limit on requests a second, which would answer for the gateway."""
-    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
+    """The same, without its limits on requests a second, which would answer for the gateway."""
     behind = f"127.0.0.1:{gateway.port}"
-    server = Nginx(tmp_path_factory.mktemp("nginx"), behind, lambda site: replaced(site, {rate: ""}))
+    server = Nginx(tmp_path_factory.mktemp("nginx"), behind, without_rates)
     yield server
     server.stop()
 

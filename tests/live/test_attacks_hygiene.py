@@ -16,7 +16,7 @@ import pytest
 from hygiene_support import NAMES, TO_CALLER, TO_UPSTREAM
 
 from .conftest import KEY, UPSTREAM_KEY, StartGateway
-from .nginx import Behind, Nginx, replaced
+from .nginx import Behind, Nginx, without_rates
 from .servers import Gateway
 from .wire import Answer, ask
 
@@ -87,9 +87,8 @@ def port(request, recorded: Gateway, tmp_path_factory: pytest.TempPathFactory) -
     if request.param == "straight":
         yield recorded.port
         return
-    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
     behind = f"127.0.0.1:{recorded.port}"
-    nginx = Nginx(tmp_path_factory.mktemp("nginx"), behind, lambda site: replaced(site, {rate: ""}))
+    nginx = Nginx(tmp_path_factory.mktemp("nginx"), behind, without_rates)
     yield nginx.port
     nginx.stop()
 
