@@ -14,13 +14,27 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
-    """The application. Call it in the process that serves, not before it is forked.
+    """The application. Where it is made before the server forks, each process begins with its first request.
 
     :param settings: instead of those in the environment.
     :param store: instead of the one that the settings name.
     :raises ConfigError: a setting is wrong; one line says which and what was expected.
+    :raises SystemExit: it is one of the environment, after such a line was printed for each mistake. A server
+        would show a traceback.
     """
     # Imported here, so that a part of the package can be had without all of it.
+    import os
+    import sys
+
+    from .settings import ConfigError
     from .web.app import make_app
 
-    return make_app(settings, store)
+    try:
+        return make_app(settings, store)
+    except ConfigError as error:
+        if settings is not None:
+            raise
+        for line in error.lines():
+            print(f"flask-gateway: {line}", file=sys.stderr)
+        # gunicorn's own "the worker could not start": of another status it would start one again and again.
+        raise SystemExit(3 if os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn") else 78) from None

@@ -118,6 +118,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        if hasattr(self.wsgi, "begin_here"):
+            self.wsgi.begin_here(self.cfg.workers > 1)
         # What is there now stays: it need not be looked through for garbage again and again.
         gc.collect()
         gc.freeze()

@@ -66,7 +66,9 @@ def _further(caller: Caller, first: Answer, model: str | None, max_body: int) ->
     if not caller.key:
         yield warn("body size, buffering: not looked at without a key", "give one in $FLASK_GATEWAY_KEY")
         return
-    yield from stream_options(caller.get("/v1/circuit-breakers"))
+    breakers = caller.get("/v1/circuit-breakers")
+    yield state(breakers)
+    yield from stream_options(breakers)
     fits, over = (caller.announce(size, REFUSED_WITHIN) for size in (max_body, max_body + 1))
     yield body_size(fits, over, max_body)
     if model is None:
@@ -172,6 +174,19 @@ def behind(headers: str | None) -> Finding:
         "connections: the gateway keeps idle ones open, and may close one just when a proxy uses it",
         "`keepalive = 0` in gunicorn.conf.py, or longer than the proxy's keepalive_timeout to it",
     )
+
+
+def state(answer: Answer) -> Finding:
+    """Whether limits and breakers are what they are set to be, as the gateway says itself."""
+    try:
+        found = json.loads(answer.body)["state"]
+        kind, degraded, reason = found["store"], found["degraded"], found.get("reason", "")
+    except (ValueError, KeyError, TypeError):
+        return warn("state: the gateway does not say how its state is kept", "is the key right?")
+    if degraded:
+        what = f"state: limits and breakers are not kept in {kind}://, as it is set: {reason}"
+        return fail(what, "see GET /v1/circuit-breakers and the gateway's log")
+    return ok(f"state: limits and breakers are kept in {kind}://")
 
 
 def body_size(fits: Answer | None, over: Answer | None, limit: int) -> Finding:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..config import Settings
 from ..core import Store
 from .contract import StoreBusy, StoreError, StoreFull
 
-__all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store"]
+__all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store", "split_state"]
 
 
 #: A healthy breaker is read with every call. Over the network, ten times a second will do: an open
@@ -45,6 +46,22 @@ def open_store(
     # The URL may hold a password, so it is not repeated here.
     raise ValueError(
         "the state URL must be memory://, shared://, redis://host:port/db or rediss://host:port/db"
+    )
+
+
+def split_state(settings: Settings, multiprocess: bool) -> str:
+    """Why each process counts for itself; empty where they share their state, or there is only one.
+
+    :param multiprocess: what the server says of itself (``wsgi.multiprocess``, PEP 3333).
+    """
+    from .shared import is_alone
+
+    kind = settings.state.partition(":")[0]
+    if not multiprocess or not (kind == "memory" or (kind == "shared" and is_alone())):
+        return ""
+    return (
+        "each process of this server counts for itself. Start it with "
+        "`gunicorn -c gunicorn.conf.py wsgi:app`, or set GATEWAY_STATE to a redis:// URL, or run one process"
     )
 
 

@@ -20,7 +20,6 @@ dies: see mutex.py for its locks and slots.py for what it was writing.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import struct
 import threading
@@ -35,8 +34,6 @@ from .mutex import SPACING, Mutexes
 from .processes import Processes
 from .self_check import check_mutexes
 from .slots import BUCKETS, FREE, INDEX, LENGTH, Place, Slots, body_of, following, place_of, seal
-
-log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -55,6 +52,8 @@ _SET_UP_PATIENCE = 1.0
 
 _attached: int | None = None
 _workers = 1
+#: Where no master has made one: the file that a process made for itself and those forked from it, and which.
+_own: tuple[int, int] | None = None
 #: Guards the setting up against this process's other threads; ``lockf`` does so against other processes.
 _setting_up = threading.Lock()
 
@@ -73,6 +72,11 @@ def workers() -> int:
     return _workers
 
 
+def is_alone() -> bool:
+    """Whether no process but this one, and those it may yet fork, has this memory."""
+    return _attached is None and (_own is None or _own[1] == os.getpid())
+
+
 class Memory:
     """The part of the shared file that is laid out as this code expects. Shared by all who map it.
 
@@ -86,16 +90,23 @@ class Memory:
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
+        global _own
         descriptor = _attached if descriptor is None else descriptor
+        if descriptor is None and not is_alone():
+            assert _own is not None
+            descriptor = _own[0]  # of the process that forked us
         if descriptor is not None:
             self._open(descriptor)
             return
-        log.info("no shared memory attached: state is shared by this process and those forked from it")
         descriptor = _new_file()
         try:
             self._open(descriptor)
-        finally:
-            os.close(descriptor)  # the mapping keeps the file
+        except StoreError:
+            os.close(descriptor)
+            raise
+        if _own is not None:
+            os.close(_own[0])  # the mapping keeps the file
+        _own = descriptor, os.getpid()
 
     def _open(self, descriptor: int) -> None:
         try:

@@ -14,10 +14,11 @@ from ..errors import OperatorOnly, UnknownUpstream
 from ..guards.breaker import Status
 from ..observers.exposition import live_streams
 from ..observers.families import trouble
+from ..stores import split_state
 from ..stores.fallback import FallbackStore
 from .auth import may_read_metrics
 from .json import json_response
-from .visit import gateway, visit
+from .visit import gateway, is_multiprocess, visit
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,11 @@ def _state() -> dict[str, Any]:
     store = gateway().store
     kind = gateway().settings.state.partition(":")[0]
     status = store.status() if isinstance(store, FallbackStore) else None
-    if status is None or not status.degraded:
-        return {"store": kind, "degraded": False}
-    return {"store": kind, "degraded": True, "reason": status.reason}
+    split = split_state(gateway().settings, is_multiprocess())
+    reason = status.reason if status and status.degraded else split
+    return (
+        {"store": kind, "degraded": True, "reason": reason} if reason else {"store": kind, "degraded": False}
+    )
 
 
 def _streams() -> dict[str, int]:

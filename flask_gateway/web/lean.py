@@ -6,6 +6,8 @@ the limits and the breaker take. Whatever is registered in Flask's own ways stil
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -86,6 +88,22 @@ class App(Flask):
         #: Gives the path of a route for another spelling of it.
         self.canonical: Callable[[str], str] = str
         self._matched: dict[tuple[str, str], _Adapter] | None = None
+        self._process = 0
+        self._beginning = threading.Lock()
+        #: Called once in each process that serves, before its first request: whether there are others.
+        self.begin: Callable[[bool], None] = lambda multiprocess: None
+
+    def begin_here(self, multiprocess: bool) -> None:
+        """Begin to serve in this process, if that was not done. A server may fork after it has loaded us."""
+        with self._beginning:
+            if self._process != os.getpid():
+                self.begin(multiprocess)
+                self._process = os.getpid()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if self._process != os.getpid():
+            self.begin_here(bool(environ.get("wsgi.multiprocess")))
+        return self.wsgi_app(environ, start_response)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         if request is None:

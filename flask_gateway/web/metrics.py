@@ -8,9 +8,10 @@ from ..errors import UnknownUrl
 from ..guards.circuit import Phase
 from ..observers.exposition import Standing, exposition
 from ..observers.families import trouble
+from ..stores import split_state
 from ..stores.fallback import FallbackStore
 from .paths import unknown
-from .visit import gateway, visit
+from .visit import gateway, is_multiprocess, visit
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -31,7 +32,8 @@ def _standing() -> Standing:
     breakers = [breaker.status() for breaker in found.breakers]
     return Standing(
         breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
-        degraded=store.degraded if isinstance(store, FallbackStore) else False,
+        degraded=(isinstance(store, FallbackStore) and store.degraded)
+        or bool(split_state(found.settings, is_multiprocess())),
         configured=found.built,
         missing=bool(trouble()),
     )

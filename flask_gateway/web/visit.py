@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import g
+from flask import g, request
 from flask.ctx import _AppCtxGlobals
 
 from ..core import Caller, Ids
@@ -57,6 +57,11 @@ class Globals(_AppCtxGlobals):
 def visit() -> Visit:
     """That of the request that this thread serves."""
     return g._get_current_object()._visit  # type: ignore[no-any-return]  # for it is a proxy
+
+
+def is_multiprocess() -> bool:
+    """Whether the server has several processes that serve, as it says itself (PEP 3333)."""
+    return bool(request.environ.get("wsgi.multiprocess"))
 
 
 def gateway() -> Gateway:

@@ -61,8 +61,8 @@ def test_all_is_well(gateway: Gateway, upstream: Upstream, tmp_path: Path):
     with nginx_with(gateway, tmp_path, AGREED) as nginx:
         code, lines = doctor(gateway, nginx.tls_url, "--model", SLOW, SSL_CERT_FILE=str(nginx.certificate))
     assert code == 0, lines
-    looked_at = ["settings", "way", "clock", "keys", "addresses", "metrics", "connections"]
-    assert [*lines] == [*looked_at, "body size", "buffering", "files", "threads", "state", "upstream mock"]
+    looked_at = ["settings", "way", "clock", "keys", "addresses", "metrics", "connections", "state"]
+    assert [*lines] == [*looked_at, "body size", "buffering", "files", "threads", "upstream mock"]
     assert [line for found in lines.values() for line in found if not line.startswith("ok    ")] == []
     assert "22 events came one by one" in lines["buffering"][0] or "23 events" in lines["buffering"][0]
     assert len(upstream.requests()) == 1
