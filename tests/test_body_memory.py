@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from conftest import AUTH, chat
 from flask.testing import FlaskClient
+from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.unreader import IterUnreader
 
-from flask_gateway.errors import Overloaded
+from flask_gateway.errors import BodyNotReceived, Overloaded
 from flask_gateway.guards.body_memory import SMALL, BodyMemory
 from flask_gateway.web import body as reading
 from flask_gateway.web.body import READ_STEP
@@ -103,6 +106,33 @@ def test_threads_lose_no_count():
     for thread in threads:
         thread.join()
     assert bodies.used == 0
+
+
+# ------------------------------------------------------------------ chunks of a few bytes
+
+
+class Source:
+    """What gunicorn's reader of chunks wants to know of a request."""
+
+    limit_request_field_size, max_buffer_headers = 8190, 65536
+
+
+def chunked(size: int, count: int) -> Body:
+    sent = b"%x\r\n%b\r\n" % (size, b"x" * size) * count + b"0\r\n\r\n"
+    pieces = [sent[at : at + 8192] for at in range(0, len(sent), 8192)]
+    return Body(ChunkedReader(Source(), IterUnreader(pieces)))
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 2000), (300, 3000), (1024, 4096), (65536, 128)])
+def test_chunks_of_a_usual_size_are_read(size: int, count: int):
+    assert len(reading._read(chunked(size, count), 16 * MIB, lambda held: None)) == size * count
+
+
+def test_a_large_body_in_chunks_of_a_byte_is_refused_before_it_costs_much():
+    begun = time.thread_time()
+    with pytest.raises(BodyNotReceived, match="larger chunks"):
+        reading._read(chunked(1, MIB), 16 * MIB, lambda held: None)
+    assert time.thread_time() - begun < 1.0  # of 3 for all of it
 
 
 # ------------------------------------------------------------------ at the door

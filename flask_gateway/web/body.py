@@ -31,8 +31,11 @@ from .shape import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
 
-#: The most that is read of a body at once, bytes.
-READ_STEP = 1024 * 1024
+#: What is read of a body at once: at first, and at most, bytes.
+FIRST_STEP, READ_STEP = 16 * 1024, 256 * 1024
+#: The CPU time that reading a body may take, seconds, at first and for each byte. A chunk takes 3 us, so a
+#: body of 16 MiB in chunks of a byte would take 40 s; in chunks of 64 bytes it takes half of what it may.
+READ_CPU, READ_CPU_PER_BYTE = 0.02, 1.2 / (16 * 1024 * 1024)
 _ROOM = bytes(SLICE)
 #: How much of a body that is too large is read and thrown away, bytes, and in what steps ...
 DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, SLICE
@@ -133,15 +136,18 @@ def _read(stream: Any, size: int, hold: Callable[[int], None]) -> bytes:
     read_into: Callable[[memoryview], int] | None = getattr(stream, "readinto", None)
     if read_into is not None:
         return _read_into(read_into, size, hold)
-    part = stream.read(min(size, READ_STEP))
+    step = FIRST_STEP
+    part = stream.read(min(size, step))
     hold(len(part))
     if len(part) == size or not part:
         return bytes(part)
-    buffer = BytesIO()
+    buffer, begun = BytesIO(), time.thread_time()
     while part:
         buffer.write(part)
-        left = size - buffer.tell()
-        part = stream.read(min(left, READ_STEP)) if left else b""
+        if time.thread_time() - begun > READ_CPU + buffer.tell() * READ_CPU_PER_BYTE:
+            raise BodyNotReceived("The body comes in chunks of a few bytes each. Send larger chunks.")
+        left, step = size - buffer.tell(), min(2 * step, READ_STEP)
+        part = stream.read(min(left, step)) if left else b""
         hold(buffer.tell() + len(part))
     return buffer.getvalue()
 
