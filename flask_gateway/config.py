@@ -49,6 +49,25 @@ class Secret:
         return f"Secret({MASK!r})"
 
 
+class Authorities(msgspec.Struct, frozen=True):
+    """Certificate authorities by which upstreams are verified, instead of the public ones.
+
+    :param files: the paths of those that they were read from.
+    :param pem: their certificates, as they were read.
+    :param folders: directories of certificates named by their hashes, in which OpenSSL looks them up.
+    """
+
+    files: tuple[str, ...] = ()
+    pem: str = ""
+    folders: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(self.files + self.folders)
+
+    def __repr__(self) -> str:
+        return f"Authorities({self})"
+
+
 class Clocks(msgspec.Struct, frozen=True):
     """How long an upstream may take, seconds. ``docs/time.md`` says what each of them bounds.
 
@@ -103,6 +122,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param max_in_flight: calls under way at once over all workers; 0 means without limit.
     :param stream_usage: whether it can be asked for the usage of a stream.
     :param continues: how it is told to go on with an answer that another has begun; ``None``: it cannot.
+    :param ca_file: by which its certificate is checked; ``None``: by the public authorities.
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether it is asked in the background which models it has.
     """
@@ -113,6 +133,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 0
     stream_usage: bool = True
     continues: Continues | None = None
+    ca_file: Authorities | None = None
     clocks: Clocks | None = None
     list_models: bool = False
 
@@ -204,6 +225,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_slow_seconds: float = 0.0
     request_timeout_seconds: float = 10.0
     answer_timeout_seconds: float = 120.0
+    #: For the upstreams that have none of their own.
+    ca_file: Authorities | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     body_memory_bytes: int = 256 * 1024 * 1024
     max_streams: int = 2000

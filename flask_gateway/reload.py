@@ -82,7 +82,7 @@ class Reloader:
         self._changing = False
         # Before it is read: what is written meanwhile has another mark.
         mark = _mark(Path(self._file))
-        self._seen = {**_marks(files(self._file)), Path(self._file): mark}
+        self._seen = {**_marks(self._files()), Path(self._file): mark}
         try:
             self._take_over(self._load())
         except (ConfigError, ValueError) as error:
@@ -90,6 +90,11 @@ class Reloader:
         except Exception:
             self._gateway.metrics.reloaded("failure")
             log.exception("the settings could not be read anew, the old ones are in force")
+
+    def _files(self) -> set[Path]:
+        """The files that the settings were read from, also those that the environment names."""
+        used = (self._gateway.settings.ca_file, *(one.ca_file for one in self._gateway.settings.upstreams))
+        return {*files(self._file), *(Path(path) for one in used if one is not None for path in one.files)}
 
     def _take_over(self, resolved: Resolved) -> None:
         before, read = self._gateway.settings, resolved.settings

@@ -15,7 +15,7 @@ from .balance import Balancer
 from .callers import Callers
 from .candidates import Candidates, Place
 from .catalog import Ask, Catalog
-from .config import CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
+from .config import Authorities, CandidateSettings, Clocks, ModelSettings, Settings, UpstreamSettings
 from .core import SECOND, Caller, Guard, Service, Store
 from .dispatch import Dispatcher, Guarded
 from .guards.body_memory import BodyMemory
@@ -115,11 +115,16 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
 
     :raises ValueError: an upstream cannot be opened as it is set.
     """
-    same = {one.url for one in settings.upstreams} == {one.url for one in before.settings.upstreams}
+    same = _addresses(settings) == _addresses(before.settings)
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.slots, before.underway, before.body_memory, before.catalog)
     return _build(settings, _Lasting(*kept, http))
+
+
+def _addresses(settings: Settings) -> set[tuple[str, Authorities | None]]:
+    """Where the upstreams are, and by whose word it is they."""
+    return {(one.url, one.ca_file) for one in settings.upstreams}
 
 
 class _Lasting(NamedTuple):

@@ -154,6 +154,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "circuit_breaker_slow_seconds = 0  (from default)",
         "request_timeout_seconds = 2.5  (from environment)",
         "answer_timeout_seconds = 120  (from default)",
+        "ca_file = none  (from default)",
         "default_upstream = llama  (from file)",
         "max_body_bytes = 16777216  (from default)",
         "body_memory_bytes = 268435456  (from default)",

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-import certifi
-
 from ..config import Clocks, UpstreamSettings
+from ..upstreams.trust import context_for
 from .finding import Finding, fail, ok
 
 #: Upstreams at a time.
@@ -33,9 +32,7 @@ def reach(upstream: UpstreamSettings, patience: float) -> Finding:
     try:
         with socket.create_connection((host, port), patience) as sock:
             if secure:
-                # The CAs that requests goes by.
-                context = ssl.create_default_context(cafile=certifi.where())
-                context.wrap_socket(sock, server_hostname=host).close()
+                context_for(upstream.ca_file).wrap_socket(sock, server_hostname=host).close()
     except OSError as error:
         return unreachable(name, f"{host}:{port}", patience, error)
     return ok(f"{name}: reachable{', and its certificate is good' if secure else ''}")
@@ -45,7 +42,8 @@ def unreachable(name: str, place: str, patience: float, error: OSError) -> Findi
     """:param place: host and port. :param patience: how long was waited, seconds."""
     match error:
         case ssl.SSLCertVerificationError():
-            why, remedy = f"its certificate is refused: {error.verify_message}", "a name and a CA that fit"
+            why = f"its certificate is refused: {error.verify_message}"
+            remedy = "a certificate for that name; where a private CA has signed it, name that in ca_file"
         case socket.gaierror():
             why, remedy = f"no such name: {place}", "its url, or this machine's DNS"
         case TimeoutError():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..config import (
     MASK,
+    Authorities,
     CandidateSettings,
     KeySettings,
     ModelSettings,
@@ -62,7 +63,9 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         if upstream.api_key is not None:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
-        yield from ((f"{path}.{name}", value, Origin.FILE) for name, value in _habits(upstream))
+        yield from (
+            (f"{path}.{name}", value, Origin.FILE) for name, value in _habits(upstream, settings.ca_file)
+        )
     for model in settings.models:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
     for name, chain in settings.fallbacks.items():
@@ -95,7 +98,7 @@ def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
         yield "models", ", ".join(sorted(key.models))
 
 
-def _habits(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
+def _habits(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:
     """What the file says of an upstream, where it is not the usual."""
     if not upstream.stream_usage:
         yield "stream_usage", "false"
@@ -103,6 +106,8 @@ def _habits(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
         yield "list_models", "true"
     if upstream.continues is not None:
         yield "continues", str(upstream.continues)
+    if upstream.ca_file not in (None, general):
+        yield "ca_file", str(upstream.ca_file)
     if upstream.clocks is not None:
         for clock in upstream.clocks.__struct_fields__:
             yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))

@@ -30,7 +30,7 @@ from .kinds import (
 from .reading import MOST_SETTINGS, read_regular
 from .refusal import ConfigError, Mistakes, Unfit, dotted, nearest
 from .routes import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
-from .table import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .table import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 
 _TABLES = ("upstreams", "models", "keys")
 _NAME = Name(UPSTREAM_NAME)
@@ -41,6 +41,7 @@ _UPSTREAM: Mapping[str, Kind] = {
     "api_key_env": VARIABLE,
     "api_key_file": SECRET_PATH,
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
+    "ca_file": CA_FILE.kind,
     "stream_usage": Flag("true or false"),
     "list_models": Flag("true or false"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
@@ -73,6 +74,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     list_models: bool = False
     continues: Continues | None = None
+    ca_file: Path | None = None
     clocks: Mapping[str, float] = {}
 
 
@@ -90,6 +92,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     scalars: Mapping[str, Any] = {}
     state: SecretRef | None = None
+    ca_file: Path | None = None
     upstreams: tuple[FileUpstream, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     keys: tuple[FileKey, ...] = ()
@@ -99,8 +102,9 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
         return (ref.place for ref in self._refs() if ref.folder is None)
 
     def files(self) -> Iterator[Path]:
-        """The files that it names as places of secrets."""
-        return (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
+        """The files that it names as places of secrets, or of CA certificates."""
+        yield from (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
+        yield from (path for path in (self.ca_file, *(one.ca_file for one in self.upstreams)) if path)
 
     def _refs(self) -> Iterator[SecretRef]:
         keys = (key.held for key in self.keys)
@@ -132,6 +136,7 @@ def read_file(path: str) -> FileSettings:
     mistakes.raise_found()
     return FileSettings(
         state=state,
+        ca_file=folder / scalars["ca_file"] if "ca_file" in scalars else None,
         scalars={name: value for name, value in scalars.items() if name != "state_env"},
         upstreams=tuple(upstreams),
         models=tuple(models),
@@ -257,6 +262,7 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
         stream_usage=fields.get("stream_usage", True),
         list_models=fields.get("list_models", False),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
+        ca_file=folder / fields["ca_file"] if "ca_file" in fields else None,
         clocks=clocks_of(fields),
     )
 

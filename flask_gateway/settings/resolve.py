@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..config import MASK, Clocks, KeySettings, Secret, Settings, UpstreamSettings
+from ..config import MASK, Authorities, Clocks, KeySettings, Secret, Settings, UpstreamSettings
+from .authorities import from_environment, read_authorities
 from .file import FileKey, FileSettings, FileUpstream, read_file
 from .hints import VARIABLES
 from .keys import SecretRef, digest
@@ -16,6 +18,7 @@ from .kinds import refuse_wrapped
 from .refusal import ConfigError, Mistakes, Unfit, dotted, nearest
 from .table import (
     API_KEYS,
+    CA_FILE,
     CONFIG,
     FALLBACKS,
     METRICS_KEY,
@@ -66,6 +69,9 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     scalars["answer_timeout_seconds"] = layers.answer_timeout(
         scalars["answer_timeout_seconds"], scalars["request_timeout_seconds"]
     )
+    scalars["ca_file"] = layers.ca_file
+    if layers.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
+        layers.origins["ca_file"] = Origin.ENVIRONMENT  # by a variable of OpenSSL
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
@@ -102,6 +108,8 @@ class _Layers:
         #: Of the upstreams, once they are listed.
         self.names: tuple[str, ...] = ()
         self.file = FileSettings()
+        #: Of the upstreams that have none of their own; read when the first of them is met.
+        self.ca_file: Authorities | None = None
         path = self.scalar(CONFIG)
         if path is not None:
             with mistakes:
@@ -129,7 +137,9 @@ class _Layers:
     def upstreams(self) -> Iterator[UpstreamSettings]:
         """The upstreams of the environment, else of the file, else the mock; each with its variables."""
         variables: dict[str, str] = {}
-        for upstream in self._listed_upstreams():
+        listed = self._listed_upstreams()
+        self.ca_file = self._general_ca_file(any(one.url.startswith("https:") for one in listed))
+        for upstream in listed:
             path = ("upstreams", upstream.name)
             variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
             if variable in variables:
@@ -145,6 +155,7 @@ class _Layers:
                 stream_usage=upstream.stream_usage,
                 list_models=upstream.list_models,
                 continues=upstream.continues,
+                ca_file=self._ca_file(upstream),
                 clocks=self._clocks(upstream),
             )
 
@@ -158,6 +169,24 @@ class _Layers:
         self.origins.update((dotted("upstreams", upstream.name), origin) for upstream in listed)
         self.names = tuple(upstream.name for upstream in listed)
         return listed
+
+    def _general_ca_file(self, needed: bool) -> Authorities | None:
+        """:param needed: whether any upstream is reached over TLS. Else OpenSSL's variables do not matter."""
+        path = self.scalar(CA_FILE)
+        with self.mistakes:
+            if self.origins[CA_FILE.name] is Origin.ENVIRONMENT:
+                return read_authorities(CA_FILE.variable, Path(path)) if path else None
+            if self.file.ca_file is not None:
+                return read_authorities(CA_FILE.name, self.file.ca_file)
+            return from_environment(self.environ) if needed else None
+        return None
+
+    def _ca_file(self, upstream: FileUpstream) -> Authorities | None:
+        if upstream.ca_file is None:
+            return self.ca_file if upstream.url.startswith("https:") else None
+        with self.mistakes:
+            return read_authorities(dotted("upstreams", upstream.name, "ca_file"), upstream.ca_file)
+        return None
 
     def _upstream_key(self, upstream: FileUpstream) -> Secret | None:
         path = dotted("upstreams", upstream.name, "api_key")

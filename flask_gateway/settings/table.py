@@ -49,6 +49,8 @@ _AT_ONCE = "a whole number of calls at once, 0 for unlimited"
 _LISTEN = "addresses to listen on, such as 127.0.0.1:8000"
 _SECONDS = "a number of seconds above 0"
 
+CA_FILE = Option("ca_file", Line("the path of a file of CA certificates in PEM"), None)
+
 #: The settings with one value each, that end up in ``Settings`` under the same name.
 SCALARS = (
     Option(
@@ -68,6 +70,7 @@ SCALARS = (
     Option("circuit_breaker_slow_seconds", Seconds("a number of seconds, 0 for never", 0.0), "0"),
     Option("request_timeout_seconds", Seconds(_SECONDS), "10"),
     Option("answer_timeout_seconds", Seconds(_SECONDS), "120"),
+    CA_FILE,
     Option("default_upstream", Name(UPSTREAM_NAME), None),
     Option("max_body_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "16777216"),
     Option("body_memory_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "268435456"),

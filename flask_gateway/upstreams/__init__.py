@@ -25,6 +25,9 @@ def open_upstream(
 
         return MockUpstream(settings.name, settings.url, clocks)
     from .openai import OpenAIUpstream
+    from .trust import trust_of
 
     key = settings.api_key.reveal() if settings.api_key else None
-    return OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)
+    upstream = OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)
+    upstream.trust = trust_of(settings)
+    return upstream

@@ -47,13 +47,18 @@ LONG = 3600.0
 _BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
+#: How certificates are checked: as requests has it, or by a context.
+Verify = bool | str | ssl.SSLContext
+
+
 class Http:
     """Posts to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
 
     :param timekeeper: rings the clocks of the exchanges.
     :param pool_size: connections kept per upstream; as many as streams may be under way.
     :param upstreams: how many upstreams there are, so that no pool evicts another.
-    :param verify: whether TLS certificates are checked, or the path of the CAs to check them by.
+    :param verify: for upstreams without authorities of their own: whether TLS certificates are checked, or
+        the path of the CAs to check them by.
     """
 
     def __init__(
@@ -76,18 +81,21 @@ class Http:
         headers: Mapping[str, str],
         exchange: Exchange,
         method: str = "POST",
+        trust: ssl.SSLContext | None = None,
     ) -> ResponseSource:
         """The head of the answer; its body is unread. The exchange is the source's from now on.
 
         A pooled connection may have been closed by the other side while it lay idle. When it turns
         out so before any byte of an answer, the request is sent once more on a fresh one.
 
+        :param trust: verifies the upstream's certificate, instead of what this was made with.
         :raises GatewayError: there is no answer, and why.
         """
         try:
             exchange.watch(self._timekeeper)
             exchange.check()
-            source = ResponseSource(self._send(method, url, body, headers, exchange), exchange)
+            request = _request(method, url, body, headers)
+            source = ResponseSource(self._send(request, trust or self._verify, exchange), exchange)
         except BaseException:
             exchange.close()
             raise
@@ -103,31 +111,26 @@ class Http:
         return source
 
     def _send(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], exchange: Exchange
+        self, request: requests.PreparedRequest, verify: Verify, exchange: Exchange
     ) -> requests.Response:
         sending.exchange = exchange
         try:
-            return self._send_once(method, url, body, headers, fresh=False)
+            return self._send_once(request, verify, fresh=False)
         except _BROKEN as error:
             if exchange.error is not None or not (sending.reused and _was_closed(error)):
                 raise unanswered(error, exchange) from None
         try:
-            return self._send_once(method, url, body, headers, fresh=True)
+            return self._send_once(request, verify, fresh=True)
         except _BROKEN as error:
             raise unanswered(error, exchange) from None
 
     def _send_once(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], *, fresh: bool
+        self, request: requests.PreparedRequest, verify: Verify, *, fresh: bool
     ) -> requests.Response:
-        request = requests.PreparedRequest()
-        request.method = method
-        request.url = url
-        request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
-        request.body = body
         sending.fresh = fresh
         sending.reused = False
         # The connection sets its timeouts itself, phase by phase.
-        return self._adapter.send(request, stream=True, timeout=LONG, verify=self._verify, proxies={})
+        return self._adapter.send(request, stream=True, timeout=LONG, verify=verify, proxies={})
 
     def resize(self, pool_size: int) -> None:
         """Keep so many connections per upstream from now on."""
@@ -139,6 +142,15 @@ class Http:
 
     def close(self) -> None:
         self.session.close()
+
+
+def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.method = method
+    request.url = url
+    request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
+    request.body = body
+    return request
 
 
 class ResponseSource:
@@ -247,9 +259,13 @@ def _timed_out(causes: list[BaseException]) -> bool:
 
 #: How OpenSSL says that what came is no TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
-
+_UNTRUSTED = (
+    "has a certificate that is not trusted: its operator finds the reason with `doctor`, and names "
+    "a private CA in the setting ca_file"
+)
 #: What went wrong before the head of an answer, the most specific class first.
 _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
+    (ssl.SSLCertVerificationError, UpstreamUnreachable, _UNTRUSTED),
     (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
     (NewConnectionError, UpstreamUnreachable, "could not be connected to"),
     (SSLError, UpstreamUnreachable, "failed the TLS handshake"),

@@ -13,6 +13,7 @@ from ..core import Call, Caller, Ids, Operation
 from ..errors import UpstreamError, UpstreamMalformed
 from .exchange import Exchange
 from .http import Http
+from .trust import trust_of
 
 #: The longest that an upstream may take, seconds; the longest list, bytes; and the most models of it.
 PATIENCE, MAX_LIST, MAX_MODELS = 10.0, 8 * 1024 * 1024, 512
@@ -46,7 +47,7 @@ def models_of(upstream: UpstreamSettings, http: Http) -> tuple[str, ...]:
     if upstream.api_key:
         headers["Authorization"] = f"Bearer {upstream.api_key.reveal()}"
     exchange = Exchange(_call(), upstream.name, Clocks.within(PATIENCE, PATIENCE), lambda: False)
-    source = http.post(f"{upstream.url}/models", b"", headers, exchange, method="GET")
+    source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", trust_of(upstream))
     try:
         status, body = source.response.status_code, b""
         if status != 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from ssl import SSLContext
 
 from .. import __version__
 from ..config import Clocks
@@ -29,6 +30,9 @@ class OpenAIUpstream:
     :param api_key: sent as Bearer; ``None`` sends no credential.
     :param options: what is known of its ``stream_options``, which ask for usage; ``None``: it has none.
     """
+
+    #: Verifies its certificate; ``None``: as ``http`` does.
+    trust: SSLContext | None = None
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class OpenAIUpstream:
         )
         url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
         exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
-        source = self._http.post(url, body, head, exchange)
+        source = self._http.post(url, body, head, exchange, trust=self.trust)
         try:
             source = self._unpacked(source)
             self._check(source)

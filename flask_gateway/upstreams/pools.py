@@ -7,6 +7,7 @@ for those who wait for a connection. Here nobody does; whoever finds none makes 
 from __future__ import annotations
 
 import queue
+import ssl
 import time
 from collections import deque
 from contextlib import suppress
@@ -173,7 +174,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: The pool and the path of each URL; there are a few for each upstream.
-        self._known: dict[str, tuple[Any, str]] = {}
+        self._known: dict[tuple[str, object], tuple[Any, str]] = {}
         super().__init__(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -183,21 +184,34 @@ class Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """The head of the answer. What ``Pooled.ask`` raises is not made requests' own.
 
-        :param verify: as requests has it; the other parameters are not looked at.
+        :param verify: a TLS context, or as requests has it; the other parameters are not looked at.
         """
         if HTTPAdapter.send is not _STOCK_SEND:
             return super().send(request, *args, **kwargs)
         assert request.url is not None
-        known = self._known.get(request.url) or self._find(request, kwargs.get("verify", True))
+        verify = kwargs.get("verify", True)
+        known = self._known.get((request.url, verify)) or self._find(request, verify)
         return Answer(known[0].ask(request, known[1]))
 
-    def _find(self, request: requests.PreparedRequest, verify: bool | str) -> tuple[Any, str]:
-        pool: Any = self.get_connection_with_tls_context(request, verify, proxies={})
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """As requests has it, which knows of no contexts."""
+        if not isinstance(verify, ssl.SSLContext):
+            return super().build_connection_pool_key_attributes(request, verify, cert)
+        host, _ = super().build_connection_pool_key_attributes(request, True, cert)
+        return host, {"ssl_context": verify} if host["scheme"] == "https" else {}
+
+    def _find(
+        self, request: requests.PreparedRequest, verify: bool | str | ssl.SSLContext
+    ) -> tuple[Any, str]:
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies={})  # type: ignore[arg-type]
         url = str(request.url)
-        self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        if not isinstance(verify, ssl.SSLContext):
+            self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
         pool.timekeeper = self.timekeeper
-        self._known[url] = pool, self.request_url(request, {})
-        return self._known[url]
+        known = self._known[url, verify] = pool, self.request_url(request, {})
+        return known
 
     def resize(self, most: int) -> None:
         """How many connections may lie idle in each pool from now on."""
