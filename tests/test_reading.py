@@ -13,6 +13,7 @@ from test_reply import ScriptedSource
 from flask_gateway.core import Operation, Outcome
 from flask_gateway.errors import UpstreamCut, UpstreamError, UpstreamMalformed
 from flask_gateway.reply import Reply
+from flask_gateway.upstreams.chunks import MAX_PARTS
 from flask_gateway.upstreams.expected import choices_of
 from flask_gateway.upstreams.sse import MAX_EVENT
 from flask_gateway.upstreams.transcripts import DONE, MAX_WHOLE, EventTranscript, transcript_for
@@ -483,6 +484,27 @@ def test_larger_ones_break_the_stream(operation: Operation) -> None:
     most = MAX_EVENT * (2 if operation is Operation.RESPONSE else 1)
     with pytest.raises(UpstreamMalformed):
         stream(operation).feed(b"data: " + b"x" * most)
+
+
+@pytest.mark.parametrize("operation", [Operation.CHAT, Operation.RESPONSE])
+def test_what_begins_like_nothing_known_is_not_collected(operation: Operation) -> None:
+    with pytest.raises(UpstreamMalformed):
+        stream(operation).feed(bytes(65 * 1024))
+    with pytest.raises(UpstreamMalformed):
+        transcript_for(make_call(), "up").feed(bytes(9))
+
+
+def test_an_event_of_very_many_lines_breaks_the_stream() -> None:
+    with pytest.raises(UpstreamMalformed, match="lines"):
+        stream().feed(b"data: x\n" * 200_000 + b"\n")
+
+
+def test_no_more_parts_of_a_delta_are_counted_than_there_may_be() -> None:
+    transcript = stream()
+    parts = [{"type": "text", "text": "four"}] * (2 * MAX_PARTS)
+    transcript.feed(sse({"choices": [{"index": 0, "delta": {"content": parts}}]}, done=False))
+    assert transcript.usage is not None
+    assert transcript.usage.completion_tokens == MAX_PARTS
 
 
 def test_an_opening_that_repeats_a_long_request_is_held_back() -> None:

@@ -298,10 +298,8 @@ def test_any_split_gives_the_same_bytes(data: st.DataObject) -> None:
     ],
 )
 def test_what_is_no_answer_is_malformed(said: bytes) -> None:
-    transcript = body()
-    transcript.feed(said)
     with pytest.raises(UpstreamMalformed):
-        transcript.end()
+        run(body(), [said])
 
 
 def test_an_error_object_under_200_is_a_failure() -> None:

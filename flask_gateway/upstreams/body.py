@@ -54,6 +54,7 @@ _USUAL = (None, "stop", "length", "tool_calls")
 #: These cost tokens, whether the upstream says how many or not.
 _METERED = _TEXT | {Operation.EMBEDDING}
 #: How a stream of events begins.
+_BEGINNINGS = (b"{", b"[", b"<", _BOM[:1], b"")
 _EVENTS = (b"data:", b"event:", b"id:", b"retry:", b": ")
 
 
@@ -78,13 +79,19 @@ class BodyTranscript:
         self._size = 0
 
     def feed(self, data: bytes) -> bytes:
-        if not self._parts and data.startswith(_EVENTS):
-            raise self._malformed("an event stream, although none was asked for")
+        if not self._parts:
+            self._check_beginning(data)
         self._size += len(data)
         if self._size > MAX_BODY:
             raise self._malformed(f"more than {MAX_BODY} bytes")
         self._parts.append(data)
         return b""
+
+    def _check_beginning(self, data: bytes) -> None:
+        if data.startswith(_EVENTS):
+            raise self._malformed("an event stream, although none was asked for")
+        if data.lstrip()[:1] not in _BEGINNINGS:  # no more of it is collected
+            raise self._malformed("a body that is not a JSON object in UTF-8")
 
     def end(self) -> bytes:
         body = b"".join(self._parts)

@@ -42,6 +42,8 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
 _decode_any = msgspec.json.Decoder(Any).decode
 
+#: As many parts of a delta are counted.
+MAX_PARTS = 1000
 #: Fields of a delta that announce or name, and say nothing.
 _SILENT = frozenset({"role", "type", "index", "id", "name"})
 
@@ -149,7 +151,7 @@ class ChoiceReader:
                         self.tally.add(value)
                         content = True
                     elif says(value):
-                        self.tally.add_all(value)
+                        self.tally.add_all(value[:MAX_PARTS] if type(value) is list else value)
                         content = True
         if choice.text and type(choice.text) is str:
             self.tally.add(choice.text)

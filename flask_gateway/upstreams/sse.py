@@ -12,10 +12,15 @@ from ..errors import UpstreamMalformed
 
 #: The largest event accepted, bytes. A picture of some megabytes comes in one.
 MAX_EVENT = 16 * 1024 * 1024
+#: What begins like no event and no document is not collected beyond this, bytes.
+MAX_ODD = 64 * 1024
+#: The most lines of an event.
+MAX_LINES = 100_000
 
 # Atomic groups: without them "\r\n" would match as the two line ends CR and LF.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"
+_BEGINNINGS = (b"data", b"event", b"id", b"retry", b"error", b":", b"{", b"[", b"<")
 _TO_LINE_END = re.compile(rb"[^\r\n]*")
 
 
@@ -55,9 +60,15 @@ class EventSplitter:
             if event:
                 events.append(event)
         self._plain = self._only_lf and not self._buffer
+        if len(self._buffer) > min(MAX_ODD, self._max_event):
+            self._check_size()
+        return events
+
+    def _check_size(self) -> None:
         if len(self._buffer) > self._max_event:
             raise UpstreamMalformed(f"an event is larger than {self._max_event} bytes")
-        return events
+        if not self._buffer.startswith(_BEGINNINGS) and self._buffer[:64].strip():
+            raise UpstreamMalformed(f"more than {MAX_ODD} bytes that are no event")
 
     def only(self, data: bytes) -> bytes | None:
         """What :func:`data_of` says of the one event that these bytes are, as is mostly so: one line of data

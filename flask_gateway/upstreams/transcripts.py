@@ -19,7 +19,7 @@ from .body import BodyTranscript
 from .dialects import DIALECTS
 from .meaning import error_in, mend
 from .redaction import Redaction, WatchfulTally
-from .sse import EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
+from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
 from .status import page_error, reported_error
 from .usage import Tally, estimate, without_null_usage
 
@@ -201,6 +201,8 @@ class EventTranscript:
         """What of this event the caller gets to see."""
         if self.finished:
             return b""
+        if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES:
+            raise self._malformed(f"an event has more than {MAX_LINES} lines")
         if self._redaction is not None:
             event = self._redaction.redact(event)
         pair = named(event)
@@ -314,6 +316,8 @@ class EventTranscript:
         try:
             said = msgspec.json.decode(document)
         except (ValueError, RecursionError):
+            if not self.ready:
+                raise self._malformed("a JSON document came that cannot be read, and no events") from None
             self.dropped += 1
         error = error_in(said)
         if error is not None:

@@ -71,7 +71,6 @@ def test_s20_wrong_keys_through_the_proxy_block_no_right_one(front: Nginx):
         ("bomb", "upstream_malformed"),
         ("endless-error", "upstream_error"),
         ("away", "upstream_misconfigured"),
-        ("liar", "upstream_malformed"),
         ("upgrade", "upstream_misconfigured"),
     ],
 )

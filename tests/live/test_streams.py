@@ -110,7 +110,7 @@ def test_a_cut_stream_ends_in_an_error_event(gateway: Gateway, framing, how, aft
         ("stall,after=2", "upstream_timeout", "tok0 tok1 "),
         ("no-end", "upstream_stream_cut", "tok0 tok1 tok2 "),
         ("no-end,framing=close", "upstream_stream_cut", "tok0 tok1 tok2 "),
-        ("huge-event", "upstream_malformed", "tok0 "),
+        ("huge-event,size=17825792", "upstream_malformed", "tok0 "),
     ],
 )
 def test_a_stream_that_goes_wrong_ends_in_an_error_event(gateway: Gateway, behaviour, code, text):
