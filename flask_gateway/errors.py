@@ -381,6 +381,12 @@ class UpstreamMisconfigured(UpstreamError):
     verdict = Verdict.IGNORED
 
 
+class UpstreamShowsPage(UpstreamMisconfigured):
+    """A web page under a good status: a login, or the page of a server that is being worked at."""
+
+    verdict = Verdict.FAILURE
+
+
 class UpstreamRefusal(UpstreamError):
     """The upstream answered a 4xx about the request itself; given back as it is.
 

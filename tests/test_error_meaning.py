@@ -258,7 +258,7 @@ WRONG_URL = [
     Case("a login", 403, "<html><head><title>Sign in</title></head></html>", UpstreamMisconfigured, 502, "Sign in"),
     Case("upgrade", 426, "Upgrade Required", UpstreamMisconfigured, 502),
     Case("cloudflare", 403, "error code: 1020", UpstreamMisconfigured, 502),
-    Case("llama.cpp", 501, {"error": {"code": 501, "message": "This server does not support embeddings. Start it with `--embeddings`", "type": "not_supported_error"}}, UpstreamMisconfigured, 502, "does not support embeddings"),
+    Case("llama.cpp", 501, {"error": {"code": 501, "message": "This server does not support embeddings. Start it with `--embeddings`", "type": "not_supported_error"}}, UpstreamMisconfigured, 502),
 ]  # fmt: skip
 
 BROKEN = [
@@ -439,6 +439,7 @@ def test_depth_breaks_nothing(deep: bytes) -> None:
 def test_a_page_under_a_good_status() -> None:
     error = page_error(200, b"\n<!doctype html><html><head><title>Log &amp; in</title>", "llama")
     assert isinstance(error, UpstreamMisconfigured)
+    assert error.verdict is Verdict.FAILURE
     assert "Log & in" in error.message
     assert page_error(200, b'{"choices": []}', "llama") is None
     transcript = BodyTranscript(make_call(), "llama")

@@ -16,6 +16,7 @@ from ..errors import (
     UpstreamOverloaded,
     UpstreamQuotaExhausted,
     UpstreamRefusal,
+    UpstreamShowsPage,
     UpstreamThrottled,
     UpstreamTimeout,
     UpstreamTooLong,
@@ -64,13 +65,13 @@ def reported_error(said: object, upstream: str) -> UpstreamError:
     return _error(f"Upstream '{upstream}' reported an error{code} in its answer", 200, {}, body, upstream, "")
 
 
-def page_error(status: int, body: bytes, upstream: str) -> UpstreamMisconfigured | None:
+def page_error(status: int, body: bytes, upstream: str) -> UpstreamShowsPage | None:
     """The error for a good status with a web page; ``None`` when it is none."""
     page = read_error_body(body).page if body.lstrip()[:1] == b"<" else None
     if page is None:
         return None
     told = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
-    return UpstreamMisconfigured(f"{told}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
+    return UpstreamShowsPage(f"{told}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
 
 
 _CHECK = "check the scheme, host, port and path of its URL; tell the operator."
@@ -181,7 +182,7 @@ def _what_to_change(
         )
     if body.page is not None:
         return f"{said} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
-    return f"{said}{_quoted(body.words)}, which no OpenAI API does: {_CHECK}"
+    return f"{said}, which no OpenAI API does: {_CHECK}"
 
 
 def _quoted(words: str) -> str:
