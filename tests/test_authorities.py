@@ -154,6 +154,13 @@ def test_a_file_of_a_private_ca(
     assert shown.endswith("(from environment)" if where.isupper() else "(from file)")
 
 
+def test_the_servers_own_certificate_is_enough(file: Callable[..., dict[str, str]], house: House) -> None:
+    """It is no CA's, and has few of the extensions on which Python insists since 3.13."""
+    settings = load(file(own=f"ca_file = '{house.folder / 's.pem'}'"))
+    assert answers(settings)
+    assert not context_for(settings.upstreams[0].ca_file).verify_flags & ssl.VERIFY_X509_STRICT
+
+
 @pytest.mark.parametrize("where", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
 def test_a_directory_of_a_private_ca(
     file: Callable[..., dict[str, str]], house: House, tmp_path: Path, where: str
