@@ -131,11 +131,13 @@ def nworkers_changed(server, new, old):
 
 def on_reload(server):
     server.__class__ = master.Master  # the new code's
+    log_output.STDERR.reopen()  # gunicorn may have put a file in its place
 
 
 def on_starting(server):
     """Refuse to start on settings that are wrong, with the one line that says which and why."""
     server.__class__ = master.Master
+    log_output.STDERR.reopen()
     command = [sys.executable, "-m", "flask_gateway", "check", "--quiet"]
     command += ["--workers", str(server.cfg.workers), "--bind", *(_handed_over() or server.cfg.bind)]
     refused = subprocess.run(command, check=False).returncode

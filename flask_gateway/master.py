@@ -17,6 +17,8 @@ from gunicorn import arbiter, sock, util
 from gunicorn.errors import HaltServer
 from gunicorn.pidfile import Pidfile
 
+from .log_output import STDERR
+
 #: How long the master waits before it starts a worker again that could not be started, seconds. It doubles.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 #: The master looks at its workers every second. If it comes that much later, nobody had any time, seconds.
@@ -118,6 +120,10 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
     def wait_for_signals(self, timeout: float = 1.0) -> list[Any]:
         starting = sum(map(_is_ready, self._current())) < self.num_workers
         return list(super().wait_for_signals(STARTING if starting else timeout))
+
+    def handle_usr1(self) -> None:
+        super().handle_usr1()
+        STDERR.reopen()
 
     # ---------------------------------------------------------------- time that nobody had
 

@@ -30,6 +30,7 @@ from .doorstep import Spare, Unfinished, queue_of, turn_away, unseen
 from .errors import NO_DESCRIPTOR, InternalError, Overloaded, ServerShutdown
 from .gate import Crowd, Gate
 from .heartbeat import Heartbeat
+from .log_output import STDERR
 from .malloc import give_back_large_blocks
 from .quiet import is_no_timeout
 from .relay import Relay
@@ -383,6 +384,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if self.alive:
             self.method_queue.defer(self._drain)
         super().handle_exit(sig, frame)
+
+    def handle_usr1(self, sig: Any, frame: Any) -> None:
+        """Another file for the log, which ``--capture-output`` has put in the place of standard error."""
+        super().handle_usr1(sig, frame)
+        STDERR.reopen()
 
     def _drain(self) -> None:
         if self.gateway is None:

@@ -6,16 +6,18 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from .conftest import KEY
+from .conftest import KEY, StartGateway
 from .servers import ROOT, free_port, until
 from .wire import PROMPT, ask
 
@@ -122,6 +124,21 @@ def test_what_is_lost_is_counted_and_told_and_all_else_is_whole() -> None:
         calls = [line for line in map(json.loads, lines) if line["path"] == "/v1/chat/completions"]
         assert len(calls) + lost >= 1000
         assert all(len(line) <= 4000 for line in got.splitlines())
+
+
+def test_a_file_of_gunicorns_gets_the_lines_also_after_a_rotation(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    gateway = start_gateway(options=("--capture-output", "--error-logfile", str(log)))
+    for name in ("first", "second"):
+        answer = gateway.ask("GET", "/v1/models", x_request_id=name)
+        assert answer.status == 200
+        assert until(lambda name=name: f'"request_id":"{name}"' in log.read_text())
+        log.rename(tmp_path / name)
+        os.kill(gateway.pid, signal.SIGUSR1)
+        assert until(log.exists)
+        time.sleep(0.3)  # until the workers have it, too
 
 
 def test_lines_of_two_workers_do_not_mix() -> None:
