@@ -68,10 +68,11 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         while True:
             before = dict(self.WORKERS)
             started = {pid for pid, worker in before.items() if _has_begun(worker)}
+            self._has_served |= bool(started)
             try:
                 super().reap_workers()
             except HaltServer as failure:
-                if not (self._has_served or started or self._is_stopping):
+                if not (self._has_served or self._is_stopping):
                     raise
                 for pid in before.keys() - self.WORKERS.keys():
                     before[pid].tmp.close()

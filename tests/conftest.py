@@ -47,11 +47,15 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = terminalreporter.stats.get("skipped", [])
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run says which tests were left out for want of a program."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    skipped = reporter.stats.get("skipped", [])
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
     if line := left_out(reasons):
-        terminalreporter.write_line(line, yellow=True)
+        reporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,4 +29,4 @@ def left_out(reasons: Iterable[str]) -> str:
     if not found:
         return ""
     names = ", ".join(sorted(set(found)))
-    return f"{len(found)} tests were left out, because {names} is not installed: `make test-deps` brings it"
+    return f"{len(found)} tests were left out for want of {names}: `make test-deps` installs what they need"
