@@ -16,7 +16,8 @@ from flask_gateway.reply import Reply
 from flask_gateway.upstreams.chunks import MAX_PARTS
 from flask_gateway.upstreams.expected import choices_of
 from flask_gateway.upstreams.sse import MAX_EVENT
-from flask_gateway.upstreams.transcripts import DONE, MAX_WHOLE, EventTranscript, transcript_for
+from flask_gateway.upstreams.transcripts import DONE, EventTranscript, transcript_for
+from flask_gateway.upstreams.whole_transcript import MAX_WHOLE
 
 CREATED = {"type": "response.created", "response": {"id": "r1"}}
 

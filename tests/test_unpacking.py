@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 
 import pytest
+from conftest import chunk, sse
 from hypothesis import given
 from hypothesis import strategies as st
+from test_drivers import Relayed, iterated, reply_over
 
-from flask_gateway.upstreams.unpacking import PIECE, Unpacker
+from flask_gateway.errors import Verdict
+from flask_gateway.upstreams.http import ResponseSource
+from flask_gateway.upstreams.unpacking import PIECE, UnpackedSource, Unpacker
 
 BODY = b'{"choices": [' + b"1, " * 50_000 + b"2]}"
 
@@ -83,3 +88,34 @@ def test_what_is_no_such_stream_is_told() -> None:
 
 def test_what_follows_is_nobodys() -> None:
     assert unpack(Unpacker(raw=False), gzip.compress(BODY, mtime=0), b"\0\0", b"junk") == BODY
+
+
+@pytest.fixture(scope="module")
+def relayed() -> Iterator[Relayed]:
+    relayed = Relayed()
+    yield relayed
+    relayed.close()
+
+
+@pytest.mark.parametrize("cut", [None, 40])
+@pytest.mark.parametrize("size", [7, 1 << 14])
+def test_a_compressed_stream_is_the_same_to_a_thread_and_to_the_relay(
+    relayed: Relayed, cut: int | None, size: int
+) -> None:
+    said = sse(*(chunk(f"word{number} ") for number in range(99)), chunk(finish="stop"))
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    events = [event + b"\n\n" for event in said.split(b"\n\n")[:-1]]
+    packed = b"".join(packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) for event in events)
+    packed = (packed + packer.flush())[: cut and len(packed) // 2]
+    pieces: list[bytes | Exception | None] = [packed[at : at + size] for at in range(0, len(packed), size)]
+    seen = []
+    for drive in (iterated, relayed.drive):
+        reply, _ = reply_over(["Connection: close"], [one for piece in pieces for one in (piece, None)])
+        source = reply._source
+        assert isinstance(source, ResponseSource)
+        reply._source = UnpackedSource(source, Unpacker(raw=False), "llama")
+        seen.append(drive(reply.prime()))
+        assert reply.outcome is not None
+        assert reply.outcome.verdict is (Verdict.FAILURE if cut else Verdict.SUCCESS)
+    assert seen[0] == seen[1]
+    assert (seen[0] == said) is not bool(cut)

@@ -25,7 +25,8 @@ from flask_gateway.errors import (
 )
 from flask_gateway.reply import Reply
 from flask_gateway.upstreams.dialects import error_event
-from flask_gateway.upstreams.transcripts import MAX_WHOLE, transcript_for
+from flask_gateway.upstreams.transcripts import transcript_for
+from flask_gateway.upstreams.whole_transcript import MAX_WHOLE
 from flask_gateway.whole import PING_EVENT, Late, Whole
 
 ANSWER = sse(ROLE, chunk("Hel"), chunk("lo"), chunk(finish="stop"))

@@ -22,14 +22,13 @@ from .redaction import Redaction, WatchfulTally
 from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
 from .status import page_error, reported_error
 from .usage import Tally, estimate, without_null_usage
+from .whole_transcript import WholeTranscript
 
 #: Events without content are held back until content follows, at most this many. More of them say nothing
 #: that these did not, and are left out.
 MAX_HELD_EVENTS = 64
 #: A stream that is longer than this, bytes, has run wild.
 MAX_STREAM = 256 * 1024 * 1024
-#: The largest stream that is held back until it is complete, bytes.
-MAX_WHOLE = 40 * 1024 * 1024
 
 #: Events whose text may be the beginning of a key are held back up to this size, bytes.
 MAX_WITHHELD = 64 * 1024
@@ -362,58 +361,3 @@ class EventTranscript:
         return UpstreamMalformed(
             f"Upstream '{self._upstream}' broke the stream: {what}.", upstream=self._upstream
         )
-
-
-class WholeTranscript:
-    """A stream of which nothing passes before all of it has come, so that any fault can be made good."""
-
-    content_type = EventTranscript.content_type
-
-    def __init__(self, events: EventTranscript, upstream: str) -> None:
-        self.ready = False
-        self._events = events
-        self._upstream = upstream
-        self._held: list[bytes] = []
-        self._size = 0
-
-    @property
-    def finished(self) -> bool:
-        return self._events.finished
-
-    @property
-    def complete(self) -> bool:
-        return self._events.complete
-
-    @property
-    def begun(self) -> bool:
-        return self._events.begun
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._events.usage if self.ready else None
-
-    @property
-    def dropped(self) -> int:
-        return self._events.dropped
-
-    def feed(self, data: bytes) -> bytes:
-        return self._hold(self._events.feed(data))
-
-    def end(self) -> bytes:
-        return self._hold(self._events.end())
-
-    def cut(self, error: GatewayError) -> bytes:
-        """The error alone: what was held is not for a caller whose answer was lost."""
-        self._held.clear()
-        return self._events.cut(error)
-
-    def _hold(self, data: bytes) -> bytes:
-        self._size += len(data)
-        if self._size > MAX_WHOLE:
-            raise UpstreamMalformed(
-                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are held back.",
-                upstream=self._upstream,
-            )
-        self._held.append(data)
-        self.ready = self.finished
-        return b"".join(self._held) if self.ready else b""
