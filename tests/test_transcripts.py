@@ -173,12 +173,38 @@ def test_done_is_the_end_whatever_follows() -> None:
 
 
 def test_an_unparsable_event_is_dropped_and_counted() -> None:
-    for broken in (b"{broken", b"\xff", b"[1]", b"NaN", b"[" * 100_000):
+    for broken in (b"broken", b"\xff", b"[1]", b"NaN", b"[" * 100_000):
         transcript = stream()
         assert run(transcript, [sse(chunk("a"), broken, chunk(finish="stop"))]) == sse(
             chunk("a"), chunk(finish="stop")
         )
         assert transcript.dropped == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "broken", [b"{broken", b'{"choices": [{"index": 0, "delta": {"content": "wo', b"{", b"{" * 1000]
+)
+def test_an_event_that_lost_its_end_ends_the_stream_with_an_error(broken: bytes) -> None:
+    """Its word is lost. An answer without that word must not look complete."""
+    transcript = stream()
+    assert transcript.feed(sse(chunk("a"), done=False)) == sse(chunk("a"), done=False)
+    with pytest.raises(UpstreamMalformed, match="its part of the answer is lost") as caught:
+        transcript.feed(sse(broken, chunk("b", finish="stop")))
+    assert b"[DONE]" not in transcript.cut(caught.value)
+
+
+def test_an_event_that_lost_its_end_before_any_content_fails_over() -> None:
+    transcript = stream()
+    with pytest.raises(UpstreamMalformed):
+        transcript.feed(sse(ROLE, b'{"choices": [{"delta": {"content": "wo', done=False))
+    assert not transcript.ready
+
+
+def test_an_event_that_lost_its_end_behind_a_complete_answer_takes_nothing_from_it() -> None:
+    whole = sse(chunk("a"), chunk(finish="stop"), done=False)
+    transcript = stream()
+    assert run(transcript, [whole, b'data: {"usage": {"prompt_tok\n\n', b"data: [DONE]\n\n"]) == whole + b"data: [DONE]\n\n"
+    assert transcript.dropped == 1  # type: ignore[attr-defined]
 
 
 def test_nothing_is_ready_before_content() -> None:

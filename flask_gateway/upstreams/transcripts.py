@@ -81,6 +81,7 @@ class EventTranscript:
         "_held_events",
         "_hides_usage",
         "_lone_name",
+        "_over",
         "_reader",
         "_redaction",
         "_splitter",
@@ -118,6 +119,8 @@ class EventTranscript:
         self._splitter = EventSplitter(self._dialect.max_event)
         #: The name of an event whose data came behind a blank line.
         self._lone_name = b""
+        #: Whether the bytes are over. An event that lost its end is then a cut, which is told as one.
+        self._over = False
         #: What came with a fault, before it, and can be passed on yet.
         self._unsent = b""
         self._redaction = redaction
@@ -161,7 +164,7 @@ class EventTranscript:
         return self._pass_all(events)
 
     def end(self) -> bytes:
-        rest = self._splitter.rest().rstrip(b"\r\n")
+        self._over, rest = True, self._splitter.rest().rstrip(b"\r\n")
         # Data without its blank line is worth a look; half a comment, or half a field's name, is not.
         worth = rest and (data_of(rest) or rest.startswith((b"{", b"[", b"<", b"error:")))
         return self._pass_all([rest] if worth else [], over=True)
@@ -291,6 +294,9 @@ class EventTranscript:
                 return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(said)
             except (ValueError, RecursionError):
                 pass
+        if data.lstrip()[:1] == b"{" and not (self._reader.complete or self._over):
+            # Half an object had a word in it. Without that word the rest is not what the model said.
+            raise self._malformed("an event of it is no JSON, and its part of the answer is lost")
         self.dropped += 1
         return None
 
