@@ -58,7 +58,8 @@ def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience
         while data := response.read1(65536):
             received += data
             # Each read may take what is left, so that no answer outlives its caller by dripping.
-            sock.settimeout(max(0.001, began + patience - time.monotonic()))
+            if not response.isclosed():  # since Python 3.13 the last read closes it
+                sock.settimeout(max(0.001, began + patience - time.monotonic()))
         end = End.BROKEN if response.length else End.WHOLE
     except TimeoutError:
         end = End.NEVER
