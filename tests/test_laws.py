@@ -101,7 +101,11 @@ def random_request(chance: random.Random, words: str) -> tuple[dict[str, str], d
             {"X-Api-Key": key, "Authorization": f"Bearer {key}"},
         ]
     )
-    names = [name for name in chance.sample(NAMES, chance.randrange(12)) if name not in ("Host", "Expect")]
+    names = [
+        name
+        for name in chance.sample(NAMES, chance.randrange(12))
+        if name not in ("Host", "Expect", "api-key", "Api-Key")
+    ]
     headers |= dict.fromkeys(names, f"caller {words}")
     if chance.random() < 0.3:
         headers["x-" + "".join(chance.choices(string.ascii_lowercase, k=8))] = f"caller {words}"

@@ -193,6 +193,16 @@ def test_an_event_that_lost_its_end_ends_the_stream_with_an_error(broken: bytes)
     assert b"[DONE]" not in transcript.cut(caught.value)
 
 
+def test_an_event_that_lost_its_end_and_comes_again_whole_is_not_missed() -> None:
+    whole = [sse(chunk(text), done=False) for text in ("a", "b")] + [sse(chunk(finish="stop"))]
+    broken = whole[1].rstrip()[:-20] + b"\n\n"
+    transcript = stream()
+    assert run(transcript, [whole[0], broken, b": ping\n\n", *whole[1:]]) == b": ping\n\n".join(
+        [whole[0], whole[1] + whole[2]]
+    )
+    assert transcript.dropped == 1  # type: ignore[attr-defined]
+
+
 def test_an_event_that_lost_its_end_before_any_content_fails_over() -> None:
     transcript = stream()
     with pytest.raises(UpstreamMalformed):
@@ -203,7 +213,10 @@ def test_an_event_that_lost_its_end_before_any_content_fails_over() -> None:
 def test_an_event_that_lost_its_end_behind_a_complete_answer_takes_nothing_from_it() -> None:
     whole = sse(chunk("a"), chunk(finish="stop"), done=False)
     transcript = stream()
-    assert run(transcript, [whole, b'data: {"usage": {"prompt_tok\n\n', b"data: [DONE]\n\n"]) == whole + b"data: [DONE]\n\n"
+    assert (
+        run(transcript, [whole, b'data: {"usage": {"prompt_tok\n\n', b"data: [DONE]\n\n"])
+        == whole + b"data: [DONE]\n\n"
+    )
     assert transcript.dropped == 1  # type: ignore[attr-defined]
 
 

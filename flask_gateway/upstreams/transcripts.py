@@ -7,6 +7,7 @@ them: a thread, a test, a selector loop.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,10 @@ def transcript_for(
     return WholeTranscript(events, upstream) if call.whole else events
 
 
+#: In half an event: the text of its part of the answer has begun, so the event that repeats it can be told.
+_TEXT_BEGUN = re.compile(rb'"(?:content|text|arguments|delta|reasoning_content|reasoning|refusal)": ?"[^"]')
+
+
 class EventTranscript:
     """An answer in server-sent events, passed on event by event and unchanged.
 
@@ -73,6 +78,7 @@ class EventTranscript:
 
     __slots__ = (
         "__weakref__",
+        "_broken",
         "_bytes",
         "_call",
         "_completed",
@@ -119,6 +125,8 @@ class EventTranscript:
         self._splitter = EventSplitter(self._dialect.max_event)
         #: The name of an event whose data came behind a blank line.
         self._lone_name = b""
+        #: The data of an event that lost its end, until the next event is seen.
+        self._broken = b""
         #: Whether the bytes are over. An event that lost its end is then a cut, which is told as one.
         self._over = False
         #: What came with a fault, before it, and can be passed on yet.
@@ -222,6 +230,8 @@ class EventTranscript:
 
     def _pass_data(self, event: bytes, data: bytes) -> bytes:
         """:param event: with the blank line. :param data: what it says."""
+        if self._broken:
+            self._refuse_loss(data)
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._done()
         reader = self._reader
@@ -237,10 +247,8 @@ class EventTranscript:
             return self._fail(reported_error(reader.error, self._upstream))
         if not self.ready and not self._commit(len(event), content):
             return b""
-        if reader.complete:
-            self._ends(content)
-        elif self._was_complete:
-            self._goes_on()
+        if reader.complete or self._was_complete:
+            self._note_completeness(content)
         if self._hides_usage and (reader.usage_only or reader.usage_null):
             event = without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
         if self._watch is not None and (self._watch.suspicious or self._withheld):
@@ -266,6 +274,12 @@ class EventTranscript:
         # What announces an answer may be as long as the request, which it repeats. It is not to be lost.
         self.ready = content or self._held_bytes > self._dialect.max_event
         return self.ready or self._held_events <= MAX_HELD_EVENTS
+
+    def _note_completeness(self, content: bool) -> None:
+        if self._reader.complete:
+            self._ends(content)
+        else:
+            self._goes_on()
 
     def _ends(self, content: bool) -> None:
         """By what it says the answer is complete. Some servers give a finish reason too early."""
@@ -295,10 +309,20 @@ class EventTranscript:
             except (ValueError, RecursionError):
                 pass
         if data.lstrip()[:1] == b"{" and not (self._reader.complete or self._over):
-            # Half an object had a word in it. Without that word the rest is not what the model said.
-            raise self._malformed("an event of it is no JSON, and its part of the answer is lost")
+            if not self.ready:
+                raise self._lost_a_part()
+            self._broken = data.strip()
         self.dropped += 1
         return None
+
+    def _refuse_loss(self, data: bytes) -> None:
+        """Half an object had a part of the answer in it, which is lost unless the next event repeats it."""
+        broken, self._broken = self._broken, b""
+        if not (data.startswith(broken) and _TEXT_BEGUN.search(broken)):
+            raise self._lost_a_part()
+
+    def _lost_a_part(self) -> UpstreamMalformed:
+        return self._malformed("an event of it is no JSON, and its part of the answer is lost")
 
     def _pass_without_data(self, event: bytes) -> bytes:
         """A comment, a lone name, or what is no event at all."""

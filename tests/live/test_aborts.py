@@ -279,7 +279,7 @@ def refused(one: OpenAIUpstream, number: int) -> None:
 
 
 def no_answer(one: OpenAIUpstream, number: int) -> None:
-    one.send(call("html")).prime()
+    one.send(call("status,code=501")).prime()
 
 
 def hung_up(one: OpenAIUpstream, number: int) -> None:
