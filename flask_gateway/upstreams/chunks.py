@@ -94,6 +94,19 @@ class ChoiceReader:
             chunk = _decode_chunk(data)
         except msgspec.ValidationError:
             return self.read_object(_decode_any(data))
+        choices = chunk.choices
+        usual = chunk.error is None and chunk.usage is msgspec.UNSET
+        if not usual or choices is None or len(choices) != 1:
+            return self._read_unusual(chunk, data)
+        self.error = None
+        self.usage_only = self.usage_null = False
+        content = self._read_choice(choices[0])
+        if self.complete or not content:
+            self._read_rest(_decode_rest(data))
+        return content
+
+    def _read_unusual(self, chunk: _Chunk, data: bytes) -> bool:
+        """An event that is not one choice and nothing else."""
         if chunk.choices is None and chunk.usage is msgspec.UNSET and not chunk.error:
             return self._read_odd(_decode_any(data))
         content = self._read_chunk(chunk)

@@ -59,8 +59,10 @@ class OpenAIUpstream:
 
     def send(self, call: Call) -> Reply:
         options = self._options
-        asking = call if options is None or options.are_refused else asking_for_usage(call)
-        if options is None or asking is call:
+        if not call.stream or options is None:
+            return self._send(call, call)
+        asking = asking_for_usage(call)
+        if asking is call or options.are_refused:
             return self._send(call, call)
         try:
             reply = self._send(asking, call)

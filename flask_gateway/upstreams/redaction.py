@@ -46,7 +46,7 @@ class Redaction:
 
     def redact(self, data: bytes) -> bytes:
         """The data with something else in the place of the key."""
-        return self._pattern.sub(REDACTED, data) if self.mark in data else data
+        return data if data.find(self.mark) < 0 else self._pattern.sub(REDACTED, data)
 
 
 def _written(character: str) -> str:
@@ -76,8 +76,12 @@ class WatchfulTally(Tally):
         self.suspicious = self.spelled = False
 
     def add(self, text: str) -> None:
-        super().add(text)
-        # Called for each event. Of a key in pieces each is within it, or has one of its ends in it.
+        """Called for each event, so the usual case of :meth:`Tally.add` is written out here."""
+        if text.isascii():
+            self._narrow += len(text)
+        else:
+            super().add(text)
+        # Of a key in pieces each is within it, or has one of its ends in it.
         if text in self._key or self._head in text or self._tail in text or self.suspicious:
             self._look(self._last + text)
         else:

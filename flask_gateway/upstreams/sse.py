@@ -74,14 +74,16 @@ class EventSplitter:
         """What :func:`data_of` says of the one event that these bytes are, as is mostly so: one line of data
         and the blank line, and nothing before them. They are then not to be fed. Else ``None``.
 
-        Called once an event, so :meth:`_stands_alone` is written out here."""
+        Called once an event, so :meth:`_stands_alone` is written out here. To find a byte takes half as
+        long as to ask whether it is ``in`` the data."""
+        size = len(data)
         if (
-            data[:6] == b"data: "
+            self._plain
+            and data[:6] == b"data: "
             and data[-2:] == b"\n\n"
-            and data.count(b"\n") == 2
-            and self._plain
-            and b"\r" not in data
-            and len(data) <= self._max_event
+            and data.find(b"\n") == size - 2
+            and data.find(b"\r") < 0
+            and size <= self._max_event
         ):
             return data[6:-2]
         return None

@@ -161,7 +161,7 @@ class EventTranscript:
             raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
         said = self._splitter.only(data)
         if said is not None:
-            if self._redaction is not None and self._redaction.mark in data:
+            if self._redaction is not None and data.find(self._redaction.mark) >= 0:
                 data = self._redaction.redact(data)
                 said = data[len(b"data: ") : -2]
             return b"" if self.finished else self._pass_data(data, said)

@@ -32,7 +32,10 @@ def patience(header: Header, *, stream: bool) -> float:
     told = _seconds(header("x-request-timeout"))
     if stream:
         return told
-    return min(told, *(_seconds(header(name)) + grace for name, grace in _SDK_TIMEOUTS))
+    for name, grace in _SDK_TIMEOUTS:
+        if value := header(name):
+            told = min(told, _seconds(value) + grace)
+    return told
 
 
 def _seconds(value: str | None) -> float:

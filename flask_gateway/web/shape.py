@@ -84,10 +84,11 @@ class _Shape:
 
     def _check_numbers(self, bare: bytes) -> None:
         """What is infinite to one reader is an error to another, and a long integer takes long to read."""
-        if _TOO_MANY_DIGITS in bare.translate(_DIGITS):
+        if len(bare) > MAX_DIGITS and _TOO_MANY_DIGITS in bare.translate(_DIGITS):
             raise InvalidJson(f"The body has a number of more than {MAX_DIGITS} digits.")
-        harmless = sum(map(bare.count, (b"true", b"false", b"e-", b"E-")))
-        exponents = bare.count(b"e") + bare.count(b"E") - harmless
+        exponents = bare.count(b"e") + bare.count(b"E")
+        if exponents:  # but for what is harmless
+            exponents -= sum(map(bare.count, (b"true", b"false", b"e-", b"E-")))
         self._exponents += exponents
         if self._exponents > MAX_PARTS:
             raise _too_many_parts()
