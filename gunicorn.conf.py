@@ -47,7 +47,8 @@ for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_g
 
 # What the server itself logs waits for no reader either. gunicorn's logger is made after this.
 # And the master itself is ours: see master.py.
-from flask_gateway import log_output, master  # noqa: E402
+from flask_gateway.server import master  # noqa: E402
+from flask_gateway.telemetry import log_output  # noqa: E402
 
 log_output.install()
 
@@ -60,7 +61,7 @@ _cores = (
 # One interpreter lock each, so one worker a core.
 workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", len(_cores)))
 # A call holds a thread until its answer is over.
-worker_class = "flask_gateway.worker.Worker"
+worker_class = "flask_gateway.server.gunicorn_worker.GatewayWorker"
 threads = _number("GATEWAY_THREADS", 64)
 # Not more than there are threads for: what a worker has accepted it must serve, while a neighbour
 # with idle threads would have taken it from the kernel's queue.
@@ -271,17 +272,17 @@ def post_fork(server, worker):
         for thread in os.listdir("/proc/self/task"):  # there may be one that writes the log
             with contextlib.suppress(OSError):  # it is but a matter of speed
                 os.sched_setaffinity(int(thread), {worker.core})
-    from flask_gateway.quiet import unquoted
+    from flask_gateway.server.log_filters import redact_request
 
-    worker.log.error_log.addFilter(unquoted)
+    worker.log.error_log.addFilter(redact_request)
     if server.state_file is not None:
-        from flask_gateway.stores import shared
+        from flask_gateway.state import shared_memory
 
-        shared.attach(server.state_file, server.cfg.workers)
+        shared_memory.attach(server.state_file, server.cfg.workers)
     if server.settings_file is not None:
-        from flask_gateway.settings import proven
+        from flask_gateway.config import last_good
 
-        proven.attach(server.settings_file, server.cfg.bind, server.cfg.workers)
-    from flask_gateway.observers import families
+        last_good.attach(server.settings_file, server.cfg.bind, server.cfg.workers)
+    from flask_gateway.telemetry import metric_families
 
-    families.attach(server.metrics_dir, worker.slot)
+    metric_families.attach(server.metrics_dir, worker.slot)

@@ -23,11 +23,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from flask_gateway.core import Store, Value
-from flask_gateway.stores import StoreError
-from flask_gateway.stores.memory import MemoryStore
-from flask_gateway.stores.redis import RedisStore
-from flask_gateway.stores.shared import Memory, SharedStore
+from flask_gateway.state import StoreError
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.redis import RedisStore
+from flask_gateway.state.shared_memory import Memory, SharedStore
+from flask_gateway.state.store import Store, Value
 
 PROCESSES, THREADS = 2, 64
 COMPUTE, SLEEP = 300e-6, 1e-3

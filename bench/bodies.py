@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask_gateway.core import Operation
-from flask_gateway.web.body import check, parse_fields, take_fallbacks
-from flask_gateway.web.shape import check_shape
+from flask_gateway.model.call import Operation
+from flask_gateway.web.json_limits import check_shape
+from flask_gateway.web.request_body import check, parse_fields, take_fallbacks
 
 MIB = 1024 * 1024
 

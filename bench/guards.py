@@ -25,20 +25,22 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from flask_gateway.core import SECOND, Call, Caller, Guard, Ids, Operation, Outcome, Store
-from flask_gateway.errors import Verdict
 from flask_gateway.guards.breaker import Breaker
+from flask_gateway.guards.breaker_state import Policy
 from flask_gateway.guards.bulkhead import UpstreamBulkhead
-from flask_gateway.guards.circuit import Policy
-from flask_gateway.guards.limiter import Limiter
-from flask_gateway.guards.slots import Slots
-from flask_gateway.guards.window import GRAINS
-from flask_gateway.stores import REMEMBER, open_store
-from flask_gateway.stores.memory import MemoryStore
-from flask_gateway.stores.redis import RedisStore
+from flask_gateway.guards.leases import ConcurrencyLeases
+from flask_gateway.guards.rate_limiter import RateLimiter
+from flask_gateway.guards.sliding_window import BUCKETS
+from flask_gateway.model.call import Call, Caller, Ids, Operation, Outcome
+from flask_gateway.model.errors import Verdict
+from flask_gateway.model.protocols import Guard
+from flask_gateway.state import REMEMBER, open_store
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.redis import RedisStore
+from flask_gateway.state.store import SECOND, Store
 
 #: Requests a minute: one kept exactly, one in grains.
-LIMITS = {f"limit {GRAINS} (exact)": GRAINS, "limit 1000000 (grains)": 1_000_000}
+LIMITS = {f"limit {BUCKETS} (exact)": BUCKETS, "limit 1000000 (grains)": 1_000_000}
 DONE = Outcome(Verdict.SUCCESS)
 
 
@@ -59,9 +61,9 @@ def guards(store: Store, limit: int) -> list[Guard]:
     """What a request passes, in order. The windows are so short that all are admitted, and so long that
     the log of the last one is half full, or full."""
     return [
-        Limiter(store, window=2.0 if limit > GRAINS else 0.002),
+        RateLimiter(store, window=2.0 if limit > BUCKETS else 0.002),
         Breaker("llama", store, Policy(5, 30 * SECOND, 12 * SECOND)),
-        UpstreamBulkhead("llama", 64, Slots(store)),
+        UpstreamBulkhead("llama", 64, ConcurrencyLeases(store)),
     ]
 
 

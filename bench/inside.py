@@ -26,11 +26,11 @@ import requests
 from flask import Flask, Response
 
 from flask_gateway import create_app
-from flask_gateway.config import Clocks
-from flask_gateway.core import Call, Caller, Ids, Operation
-from flask_gateway.upstreams.exchange import Exchange
-from flask_gateway.upstreams.http import Http
-from flask_gateway.watcher import Watcher
+from flask_gateway.config.schema import Timeouts
+from flask_gateway.model.call import Call, Caller, Ids, Operation
+from flask_gateway.reactor import Reactor
+from flask_gateway.upstreams.transport.client import UpstreamClient
+from flask_gateway.upstreams.transport.deadlines import UpstreamAttempt
 
 from . import run, servers
 from .load.upstream import BODY
@@ -91,13 +91,13 @@ def empty() -> Callable[[dict[str, object], object], Iterable[bytes]]:
 
 def upstream_call(upstream: str, body: bytes) -> Callable[[], object]:
     """What a call costs whoever makes it as the gateway does, clocks included."""
-    http, clocks = Http(Watcher()), Clocks()
+    http, clocks = UpstreamClient(Reactor()), Timeouts()
     url, headers = f"{upstream}/v1/chat/completions", {"Content-Type": "application/json"}
     ids, caller = Ids("request", "trace", "traceparent"), Caller("bench", 0)
 
     def call() -> bytes:
         asked = Call(ids, caller, Operation.CHAT, "bench", {}, stream=False, started=time.monotonic())
-        source = http.post(url, body, headers, Exchange(asked, "up", clocks, lambda: True))
+        source = http.post(url, body, headers, UpstreamAttempt(asked, "up", clocks, lambda: True))
         said = source.read()
         source.release()
         return said

@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from flask_gateway.core import Attempt, Ids, Usage
-from flask_gateway.observers import families
-from flask_gateway.observers.exposition import Standing, exposition
-from flask_gateway.observers.metrics import Metrics
-from flask_gateway.record import Record
+from flask_gateway.model.call import Attempt, Ids, Usage
+from flask_gateway.telemetry import metric_families
+from flask_gateway.telemetry.exposition import Snapshot, exposition
+from flask_gateway.telemetry.metrics import Metrics
+from flask_gateway.telemetry.request_record import RequestRecord
 
 IDS = Ids("r", "t", "00")
 FIRST = Attempt("llama", "200", 0.4, "llama-3")
@@ -39,12 +39,16 @@ COMMON = {
 }
 REFUSED = {**COMMON, "upstream": None, "usage": None, "outcome": "ignored", "code": "rate_limit_exceeded"}
 RECORDS = {
-    "no call": Record(ids=IDS, key="team-a", method="GET", path="/v1/models", status=200, seconds=0.001),
-    "refused by a limit": Record(**REFUSED, status=429, seconds=0.001, overhead=0.001, limited="requests"),
-    "whole answer": Record(
+    "no call": RequestRecord(
+        ids=IDS, key="team-a", method="GET", path="/v1/models", status=200, seconds=0.001
+    ),
+    "refused by a limit": RequestRecord(
+        **REFUSED, status=429, seconds=0.001, overhead=0.001, limited="requests"
+    ),
+    "whole answer": RequestRecord(
         **COMMON, status=200, seconds=2.1, first_byte=2.0, overhead=0.01, outcome="success", attempts=(FIRST,)
     ),
-    "stream": Record(
+    "stream": RequestRecord(
         **COMMON,
         status=200,
         seconds=9.1,
@@ -54,7 +58,7 @@ RECORDS = {
         attempts=(FIRST,),
         stream=True,
     ),
-    "stream, after a failover": Record(
+    "stream, after a failover": RequestRecord(
         **COMMON,
         status=200,
         seconds=9.1,
@@ -82,8 +86,8 @@ def main() -> None:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = tempfile.mkdtemp(prefix="flask-gateway-bench-", dir=memory)
     try:
-        families.attach(folder, 0)
-        metrics = Metrics(families.families(), ["fast"], ["llama", "openai"])
+        metric_families.attach(folder, 0)
+        metrics = Metrics(metric_families.families(), ["fast"], ["llama", "openai"])
         for title, record in RECORDS.items():
             figures = [
                 cpu(lambda record=record: metrics(record), options.calls) for _ in range(options.rounds)
@@ -92,7 +96,7 @@ def main() -> None:
         for file in list(Path(folder).glob("*_0.db")):
             for slot in range(1, 4):
                 shutil.copy(file, file.with_name(file.name.replace("_0.db", f"_{slot}.db")))
-        now = Standing({("llama", ""): 0, ("openai", ""): 0}, False, time.time())
+        now = Snapshot({("llama", ""): 0, ("openai", ""): 0}, False, time.time())
         figures = [cpu(lambda: exposition(metrics.families, now), 20) for _ in range(options.rounds)]
         print(f"{'a scrape, four workers':28}{statistics.median(figures):8.0f} µs")
     finally:

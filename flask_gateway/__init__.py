@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from flask import Flask
 
-    from .config import Settings
-    from .core import Store
+    from .config.schema import Settings
+    from .state.store import Store
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     import os
     import sys
 
-    from .settings import ConfigError
+    from .config import ConfigError
     from .web.app import make_app
 
     try:

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from .settings import ConfigError, Resolved, describe, load, resolve
-from .settings.refusal import one_line
-from .to_serve import resolve_to_serve
+from .app.preflight import load_checked
+from .config import ConfigError, Resolved, describe, load, resolve
+from .config.errors import one_line
 
 #: Where a command finds the key of a caller. A command line can be read by everybody on the machine.
 CALLER_KEY = "FLASK_GATEWAY_KEY"
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Validate the settings and show the effective ones. Raises :class:`ConfigError`."""
-    resolved = resolve_to_serve(environ, arguments.bind, arguments.workers)
+    resolved = load_checked(environ, arguments.bind, arguments.workers)
     if not arguments.quiet:
         for line in describe(resolved):
             print(line)
@@ -45,7 +45,7 @@ def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _of_machine(resolved: Resolved) -> Iterator[str]:
-    from .doctor.machine import short_of_files
+    from .cli.doctor.host import short_of_files
 
     threads = int(str(resolved.server["threads"]))
     if found := short_of_files(threads, resolved.settings.max_streams):
@@ -54,7 +54,7 @@ def _of_machine(resolved: Resolved) -> Iterator[str]:
 
 def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Show the candidates of a model, in order, with the reason for each."""
-    from .explain import NotExplained, explained_here, explained_there
+    from .cli.explain import NotExplained, explained_here, explained_there
 
     try:
         if arguments.url:
@@ -71,7 +71,7 @@ def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def try_upstream(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Have a gateway that runs ask an upstream again, whatever is held against it."""
-    from .explain import NotExplained, tried_there
+    from .cli.explain import NotExplained, tried_there
 
     key = environ.get("GATEWAY_METRICS_KEY") or environ.get(CALLER_KEY, "")
     try:
@@ -85,7 +85,7 @@ def try_upstream(arguments: argparse.Namespace, environ: Mapping[str, str]) -> i
 
 def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Play faults between the gateway, as it is set, and upstreams that are not its own."""
-    from .selftest.command import choose, run
+    from .cli.selftest.command import choose, run
 
     try:
         play, scenarios = choose(arguments, load(environ))
@@ -97,7 +97,7 @@ def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def doctor(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Look at what is around a gateway that runs."""
-    from .doctor.command import run
+    from .cli.doctor.command import run
 
     if arguments.url and not arguments.url.startswith(("http://", "https://")):
         said = f"flask-gateway: expected a URL that begins with http:// or https://, not {arguments.url!r}"

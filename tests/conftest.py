@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from hashlib import sha256
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis
-import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from needs import left_out
-from planted import KEY, UPSTREAM_KEY, Overheard, found_in, printed_by
-from stores_support import HandClock
+from kit.calls import (
+    _overheard,
+    make_settings,
+)
+from kit.needs import left_out
+from kit.planted import printed_by
+from kit.stores import HandClock
 
 from flask_gateway import create_app
-from flask_gateway.config import (
-    CandidateSettings,
-    KeySettings,
-    ModelSettings,
-    Secret,
+from flask_gateway.config.schema import (
     Settings,
-    UpstreamSettings,
 )
-from flask_gateway.core import Call, Caller, Ids, Operation
-from flask_gateway.stores.memory import MemoryStore
+from flask_gateway.state.memory import MemoryStore
 
 # A machine that is busy with something else makes no test wrong.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
-
-AUTH = {"Authorization": f"Bearer {KEY}"}
-_overheard = Overheard()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Whatever a test or what it runs has printed or logged: a secret in it fails the test."""
-    report = yield
-    found = found_in("".join(text for _, text in report.sections)) + _overheard.secrets()
-    if report.passed and found:
-        report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
-    return report
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -76,27 +57,6 @@ def store(clock: HandClock) -> MemoryStore:
     return MemoryStore(clock)
 
 
-def make_settings(**changes: Any) -> Settings:
-    """Two upstreams over HTTP and a mock, two keys, one renamed model."""
-    settings = Settings(
-        keys=(
-            KeySettings(id="team-a", digest=sha256(KEY.encode()).digest()),
-            KeySettings(id="team-b", digest=sha256(b"other-key").digest(), models=frozenset({"mock"})),
-        ),
-        upstreams=(
-            UpstreamSettings(name="llama", url="http://llama.test/v1", api_key=Secret(UPSTREAM_KEY)),
-            UpstreamSettings(name="bare", url="http://bare.test/v1"),
-            UpstreamSettings(name="mock", url="mock://local"),
-        ),
-        models=(
-            ModelSettings(
-                name="fast", tiers=((CandidateSettings(upstream="llama", model="llama-3-8b-instruct"),),)
-            ),
-        ),
-    )
-    return msgspec.structs.replace(settings, **changes)
-
-
 @pytest.fixture
 def settings() -> Settings:
     return make_settings()
@@ -120,48 +80,3 @@ def make_client(store: MemoryStore) -> Callable[..., FlaskClient]:
         return create_app(make_settings(**changes), store).test_client()
 
     return make
-
-
-def chat(model: str = "llama", **fields: Any) -> dict[str, Any]:
-    """The body of a small chat request."""
-    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
-
-
-def make_call(model: str = "m", *, caller: Caller | None = None, stream: bool = False, **fields: Any) -> Call:
-    """A call as the door would make it."""
-    body = msgspec.json.encode(chat(model, **fields))
-    return Call(
-        ids=Ids("req-1", "trace-1", "00-" + "1" * 32 + "-" + "2" * 16 + "-00"),
-        caller=caller or Caller("team-a", 0),
-        operation=Operation.CHAT,
-        model=model,
-        fields=msgspec.json.decode(body, type=dict[str, msgspec.Raw]),
-        stream=stream,
-        started=0.0,
-    )
-
-
-def sse(*events: Any, done: bool = True) -> bytes:
-    """Chat events as an upstream streams them."""
-    lines = [b"data: " + (e if isinstance(e, bytes) else msgspec.json.encode(e)) + b"\n\n" for e in events]
-    return b"".join(lines) + (b"data: [DONE]\n\n" if done else b"")
-
-
-def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """One event of a chat stream."""
-    delta = {} if content is None else {"content": content}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "llama",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        **more,
-    }
-
-
-ROLE = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion.chunk",
-    "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}],
-}

@@ -15,87 +15,38 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = "flask_gateway"
 
-#: The longest prefix that fits decides.
+#: The packages by floor. A package imports packages of lower floors, and no other.
 FLOORS = {
-    "": 6,  # the package itself: the factory
-    "__main__": 6,
+    "model": 0,
+    "reactor": 0,
+    "config": 1,
+    "dialects": 1,
+    "state": 2,
+    "telemetry": 2,
+    "streaming": 2,
+    "guards": 3,
+    "routing": 4,
+    "auth": 4,
+    "upstreams": 4,
+    "app": 5,
     "web": 6,
-    "worker": 6,
-    "heartbeat": 6,
-    "master": 6,
-    "quiet": 6,
-    "connection": 6,
-    "threads": 6,
-    "doorstep": 6,
-    "selftest": 6,
-    "doctor": 6,
-    "explain": 6,
-    "to_serve": 6,
-    "reload": 6,
-    "wiring": 5,
-    "candidates": 5,
-    "affinity": 4,
-    "catalog": 4,
-    "dispatch": 4,
-    "attempts": 4,
-    "whole": 4,
-    "continuation": 4,
-    "seam": 4,
-    "record": 4,
-    "observers": 4,
-    "upstreams": 3,
-    "watcher": 3,
-    "relay": 3,
-    "guards": 2,
-    "callers": 2,
-    "routing": 2,
-    "references": 2,
-    "balance": 2,
-    "stores": 1,
-    "core": 0,
-    "errors": 0,
-    "cancellation": 0,
-    "gate": 0,
-    "turns": 0,
-    "config": 0,
-    "settings": 0,
-    "reply": 0,
-    "sockets": 0,
-    "log_output": 0,
-    "large": 0,
-    "malloc": 0,
+    "cli": 6,
+    "server": 6,
+    "": 7,  # the factory, and the command line
 }
 
-#: Who outside may be imported where; the standard library may be everywhere.
+#: Libraries and the packages that may import them; the standard library may be imported everywhere.
 OUTSIDE = {
-    "flask": {6},
-    "werkzeug": {6},
-    "gunicorn": {6},
-    "requests": {3},
-    "urllib3": {3},
-    "cachetools": {1},
-    "redis": {1},
-    "prometheus_client": {4},
-    "msgspec": {0, 1, 2, 3, 4, 5, 6},
-}
-
-#: Rooms that are one story told in two, so that each fits on a screen or two.
-NEIGHBOURS = {
-    ("observers", "record"),
-    ("balance", "routing"),
-    ("affinity", "references"),
-    ("dispatch", "attempts"),
-    ("dispatch", "continuation"),
-    ("continuation", "seam"),
-}
-
-STDLIB_ONLY = {
-    "settings": {"msgspec"},
-    "core": {"msgspec"},
-    "errors": set(),
-    "cancellation": set(),
-    "reply": set(),
-    "config": {"msgspec"},
+    "flask": {"", "web", "cli"},
+    "werkzeug": {"web", "cli"},
+    "gunicorn": {"server", "web"},
+    "requests": {"upstreams"},
+    "urllib3": {"upstreams"},
+    "cachetools": {"state"},
+    "redis": {"state"},
+    "prometheus_client": {"telemetry"},
+    "brotli": {"web"},
+    "backports": {"web"},
 }
 
 
@@ -110,45 +61,25 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def floor(module: str) -> int:
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        if (prefix := ".".join(parts[:length])) in FLOORS:
-            return FLOORS[prefix]
-    pytest.fail(
-        f"{PACKAGE}/{module.replace('.', '/')}.py stands on no floor: add it to FLOORS and to the docs"
-    )
+def package(module: str) -> str:
+    """The package of a module; empty for what stands at the root."""
+    first = module.partition(".")[0]
+    return "" if first in ("", "__main__") else first
 
 
-def imports(module: str, *, at_start: bool = False) -> set[str]:
-    """What a module imports: our own by their name within the package, others by their top name.
+def imports(module: str) -> set[str]:
+    """Every import of a module, inside functions and for the type checker, too.
 
-    :param at_start: leave out what is imported inside functions, or for the type checker only.
+    Our own modules by their name within the package, others by their top name behind a ``!``.
     """
-    tree = ast.parse(MODULES[module].read_text())
     is_package = MODULES[module].name == "__init__.py"
-    nodes = _at_start(tree) if at_start else ast.walk(tree)
     found: set[str] = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {f"!{alias.name.partition('.')[0]}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= _from(node, module, is_package)
     return found
-
-
-def _at_start(tree: ast.Module) -> list[ast.AST]:
-    nodes: list[ast.AST] = []
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        nodes.append(node)
-        waiting += ast.iter_child_nodes(node)
-    return nodes
 
 
 def _from(node: ast.ImportFrom, module: str, is_package: bool) -> set[str]:
@@ -167,35 +98,24 @@ def _from(node: ast.ImportFrom, module: str, is_package: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_import_goes_up(module: str) -> None:
+def test_a_package_imports_lower_packages_only(module: str) -> None:
+    here = package(module)
     for other in imports(module):
-        # The package's own name carries the version, and nothing else at start.
-        if not other.startswith("!") and other != "":
-            assert floor(other) <= floor(module), (
-                f"{module} (floor {floor(module)}) imports {other} ({floor(other)})"
-            )
+        there = package(other)
+        # The root carries the version, and the factory, which `selftest` calls.
+        if not other.startswith("!") and there not in (here, ""):
+            assert FLOORS[there] < FLOORS[here], f"{module} imports {other}"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_each_library_has_its_floor(module: str) -> None:
+def test_each_library_has_its_package(module: str) -> None:
     for name in {other[1:] for other in imports(module) if other.startswith("!")} & OUTSIDE.keys():
-        assert floor(module) in OUTSIDE[name], f"{module} (floor {floor(module)}) imports {name}"
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if m.partition(".")[0] in STDLIB_ONLY])
-def test_the_ground_floor_stands_on_little(module: str) -> None:
-    import sys
-
-    others = {other[1:] for other in imports(module) if other.startswith("!")}
-    assert others - set(sys.stdlib_module_names) <= STDLIB_ONLY[module.partition(".")[0]]
+        assert package(module) in OUTSIDE[name], f"{module} imports {name}"
 
 
 def test_no_cycles() -> None:
-    """Two modules that import each other at start are one module in two files."""
     graph = {
-        module: {
-            o for o in imports(module, at_start=True) if not o.startswith("!") and o != module and o != ""
-        }
+        module: {o for o in imports(module) if not o.startswith("!") and o not in (module, "")}
         for module in MODULES
     }
     try:
@@ -204,17 +124,9 @@ def test_no_cycles() -> None:
         pytest.fail(f"a cycle: {' -> '.join(error.args[1])}")
 
 
-def test_neighbours_on_the_middle_floors_meet_through_the_ground_floor() -> None:
-    """Stores, guards, upstreams and the dispatch do not know each other."""
-    for module in MODULES:
-        room = module.partition(".")[0]
-        for other in imports(module):
-            there = other.partition(".")[0]
-            if other.startswith("!") or there in ("", room) or not 1 <= floor(module) <= 4:
-                continue
-            assert floor(other) == 0 or (room, there) in NEIGHBOURS, f"{module} imports {other}"
+def test_the_package_names_are_all_on_a_floor() -> None:
+    assert {package(module) for module in MODULES} == FLOORS.keys()
 
 
-def test_the_package_itself_is_light() -> None:
-    """Importing a part of the package must not bring all of it."""
-    assert {other for other in imports("", at_start=True) if other != "!__future__"} <= {"!typing"}
+def test_the_root_holds_no_module_but_the_factory_and_the_command_line() -> None:
+    assert {path.name for path in (ROOT / PACKAGE).glob("*.py")} == {"__init__.py", "__main__.py"}

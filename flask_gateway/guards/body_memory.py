@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable
 
-from ..errors import Overloaded
+from ..model.errors import Overloaded
 
 #: Bodies up to this size, bytes, are not counted.
 SMALL = 64 * 1024

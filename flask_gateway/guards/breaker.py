@@ -11,23 +11,24 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ..core import SECOND, Answer, Call, Change, Outcome, Store, Value, state_key
-from ..errors import CircuitOpen, UpstreamCooling, Verdict
-from .circuit import (
+from ..model.call import Call, Outcome
+from ..model.errors import CircuitOpen, UpstreamBackingOff, Verdict
+from ..state.store import SECOND, Answer, Change, Store, Value, state_key
+from .breaker_state import (
+    CREDENTIAL_HOLD,
     DEFAULT_COOL_DOWN,
-    DENIAL,
     JITTER,
     LONGEST_COOL_DOWN,
     MAX_COOL_DOWN,
     WINDOW,
-    End,
+    CallResult,
     Phase,
     Policy,
     Refusal,
     State,
     Ticket,
     admit,
-    believable,
+    clamp_to_clock,
     denied,
     settle,
     try_now,
@@ -40,12 +41,12 @@ log = logging.getLogger(__name__)
 FORGET_AFTER = 3600.0
 
 #: What is true of nearly every call, made once: nothing is known of its upstream, and it ends well.
-FRESH, WELL, PLAIN = State(), End(Verdict.SUCCESS), Ticket(State().generation)
+FRESH, WELL, PLAIN = State(), CallResult(Verdict.SUCCESS), Ticket(State().generation)
 #: So many integers of the value are the state; the pauses of single models follow.
 _STATE = len(State._fields)
 
 
-class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
 
     :param failures: in a row.
@@ -127,17 +128,17 @@ class Breaker:
     def _refuse_paused(self, pauses: Pauses, now: int, model: str) -> None:
         wait = pause_left(pauses, now, digest_of(model), LONGEST_COOL_DOWN) / SECOND if pauses else 0
         if wait:
-            raise UpstreamCooling(
+            raise UpstreamBackingOff(
                 f"Upstream '{self.upstream}' has asked for a pause of the model '{model}' (429). "
                 f"Try again in {wait:.0f} s.",
                 retry_after=wait,
                 upstream=self.upstream,
             )
 
-    def _refusal(self, refusal: Refusal) -> CircuitOpen | UpstreamCooling:
+    def _refusal(self, refusal: Refusal) -> CircuitOpen | UpstreamBackingOff:
         wait = refusal.wait / SECOND
         if refusal.cooling:
-            return UpstreamCooling(
+            return UpstreamBackingOff(
                 f"Upstream '{self.upstream}' has asked for a pause (429). Try again in {wait:.0f} s.",
                 retry_after=wait,
                 upstream=self.upstream,
@@ -203,14 +204,14 @@ class Breaker:
         value = self._store.read(self._key)
         return value is not None and denied(_state(value), self._store.now())
 
-    def status(self, caller: str | None = None, model: str | None = None) -> Status:
+    def status(self, caller: str | None = None, model: str | None = None) -> BreakerStatus:
         """Describe how it stands: for everybody, or for one caller and what it asks of the upstream.
 
         :param caller: whose calls it is about; a circuit that is open for somebody else is closed for it.
         :param model: by the upstream's name; of pauses only its own count. Without it all do.
         """
         now, value = self._store.now(), self._store.read(self._key)
-        state, pauses = believable(_state(value), now, self._policy), _pauses(value)
+        state, pauses = clamp_to_clock(_state(value), now, self._policy), _pauses(value)
         phase = Phase(state.phase)
         if caller is not None and state.only not in (0, digest_of(caller)):
             phase = Phase.CLOSED
@@ -219,7 +220,7 @@ class Breaker:
         cool_until = max(state.cool_until, now + max(left, default=0))
         wait = max(state.until if phase is not Phase.CLOSED else 0, cool_until) - now
         window = state if now < state.window_until <= now + WINDOW else FRESH
-        return Status(
+        return BreakerStatus(
             upstream=self.upstream,
             state=phase.name,
             failures=state.failures,
@@ -236,21 +237,21 @@ class Breaker:
             credential_refused=denied(state, now),
         )
 
-    def _end(self, outcome: Outcome) -> End:
+    def _end(self, outcome: Outcome) -> CallResult:
         limit = self._policy.slow
         slow = limit > 0 and outcome.first is not None and outcome.first * SECOND > limit
         if outcome.verdict is Verdict.SUCCESS and not slow:
             return WELL
         wanted = _pause(outcome) if outcome.verdict is Verdict.THROTTLED else 0
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-        return End(outcome.verdict, wanted, slow, jitter)
+        return CallResult(outcome.verdict, wanted, slow, jitter)
 
     def _warn(self, outcome: Outcome) -> None:
         log.warning(
             "upstream '%s' does not serve the gateway's credential (status %s): for %.0f s it is asked last",
             self.upstream,
             getattr(outcome.error, "answered", None),
-            DENIAL,
+            CREDENTIAL_HOLD,
         )
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core import Call, Outcome, state_key
-from ..errors import TooManyConcurrent, UpstreamFull
-from .slots import Slots
+from ..model.call import Call, Outcome
+from ..model.errors import TooManyConcurrent, UpstreamFull
+from ..state.store import state_key
+from .leases import ConcurrencyLeases
 
 #: For an upstream whose calls are to be counted and not limited.
 UNLIMITED = 1 << 40
@@ -28,7 +29,7 @@ class SlotPermit:
 
     headers: Mapping[str, str] = {}
 
-    def __init__(self, slots: Slots, key: str, epoch: int) -> None:
+    def __init__(self, slots: ConcurrencyLeases, key: str, epoch: int) -> None:
         self._slots = slots
         self._key = key
         self._epoch = epoch
@@ -42,7 +43,7 @@ class SlotPermit:
 class CallerBulkhead:
     """Keeps one caller from taking all there is (``core.Guard``)."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: ConcurrencyLeases) -> None:
         self._slots = slots
 
     def admit(self, call: Call) -> SlotPermit:
@@ -60,7 +61,7 @@ class CallerBulkhead:
 class UpstreamBulkhead:
     """Keeps one upstream from being given more than it can take (``core.Guard``)."""
 
-    def __init__(self, upstream: str, limit: int, slots: Slots) -> None:
+    def __init__(self, upstream: str, limit: int, slots: ConcurrencyLeases) -> None:
         self.upstream = upstream
         self._limit = limit
         self._slots = slots

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core import Service
+from ..model.protocols import Service
 
 if TYPE_CHECKING:
-    from ..config import Clocks, UpstreamSettings
-    from .http import Http
+    from ..config.schema import Timeouts, UpstreamSettings
     from .stream_options import StreamOptions
+    from .transport.client import UpstreamClient
 
 
 def open_upstream(
-    settings: UpstreamSettings, http: Http, clocks: Clocks, options: StreamOptions | None = None
+    settings: UpstreamSettings, http: UpstreamClient, clocks: Timeouts, options: StreamOptions | None = None
 ) -> Service:
     """The service for one configured upstream.
 
@@ -21,11 +21,11 @@ def open_upstream(
     :raises ValueError: the URL is not one that its kind of upstream understands.
     """
     if settings.url.startswith("mock://"):
-        from .mock import MockUpstream
+        from .mock.upstream import MockUpstream
 
         return MockUpstream(settings.name, settings.url, clocks)
     from .openai import OpenAIUpstream
-    from .trust import trust_of
+    from .transport.tls_trust import trust_of
 
     key = settings.api_key.reveal() if settings.api_key else None
     upstream = OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)

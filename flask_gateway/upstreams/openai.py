@@ -6,18 +6,18 @@ from contextlib import suppress
 from ssl import SSLContext
 
 from .. import __version__
-from ..config import Clocks
-from ..core import Call
-from ..errors import UpstreamError
-from ..reply import Reply
-from .exchange import Exchange
-from .http import Http, ResponseSource
-from .redaction import Redaction
-from .status import MAX_ERROR_BODY, error_for
+from ..config.schema import Timeouts
+from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
+from ..dialects.redaction import Redaction
+from ..dialects.transcripts import transcript_for
+from ..dialects.usage import asking_for_usage
+from ..model.call import Call
+from ..model.errors import UpstreamError
+from ..model.reply import Reply
 from .stream_options import StreamOptions
-from .transcripts import transcript_for
-from .unpacking import unpacked
-from .usage import asking_for_usage
+from .transport.client import ResponseSource, UpstreamClient
+from .transport.deadlines import UpstreamAttempt
+from .transport.unpacking import unpacked
 
 #: Good statuses that have no answer in them.
 _NO_BODY = (204, 205)
@@ -39,8 +39,8 @@ class OpenAIUpstream:
         name: str,
         url: str,
         api_key: str | None,
-        http: Http,
-        clocks: Clocks,
+        http: UpstreamClient,
+        clocks: Timeouts,
         options: StreamOptions | None = None,
     ) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class OpenAIUpstream:
             redaction=self._redaction,
         )
         url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
-        exchange = Exchange(call, self.name, self._clocks, lambda: transcript.begun)
+        exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, trust=self.trust)
         try:
             source = self._unpacked(source)

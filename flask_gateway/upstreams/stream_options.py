@@ -13,8 +13,8 @@ from zlib import crc32
 
 import msgspec
 
-from ..core import Store, Value, state_key
-from ..errors import GatewayError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
+from ..model.errors import GatewayError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
+from ..state.store import Store, Value, state_key
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,23 @@ from functools import partial
 
 from flask import Flask
 
-from .. import wiring
-from ..config import Settings
-from ..core import Store
-from ..stores import split_state
-from ..to_serve import load_to_serve
-from . import breakers, chat, door, errors, health, metrics, models, openapi, routes
-from .lean import App
+from ..app import build
+from ..app.preflight import load_for_worker
+from ..config.schema import Settings
+from ..state import split_state
+from ..state.store import Store
+from . import (
+    circuit_breakers,
+    error_handlers,
+    health,
+    hooks,
+    inference,
+    metrics,
+    models,
+    openapi,
+    route_status,
+)
+from .fast_flask import FastFlask
 from .paths import canonical
 
 log = logging.getLogger(__name__)
@@ -22,23 +32,23 @@ log = logging.getLogger(__name__)
 
 def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
     """See :func:`flask_gateway.create_app`."""
-    app = App("flask_gateway", static_folder=None)
-    app.extensions["gateway"] = gateway = wiring.build(settings or load_to_serve(os.environ), store)
+    app = FastFlask("flask_gateway", static_folder=None)
+    app.extensions["gateway"] = gateway = build.build(settings or load_for_worker(os.environ), store)
     gateway.catalog.start()
     app.canonical = canonical
     app.begin = partial(_begin, app, store, os.getpid())
-    errors.register(app)
-    door.register(app)
-    for room in (health, chat, models, breakers, routes, openapi, metrics):
+    error_handlers.register(app)
+    hooks.register(app)
+    for room in (health, inference, models, circuit_breakers, route_status, openapi, metrics):
         app.register_blueprint(room.blueprint)
     return app
 
 
-def _begin(app: App, store: Store | None, made_in: int, multiprocess: bool) -> None:
+def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool) -> None:
     """In a process that was forked after the application was made, make the gateway again: its threads are
     not here, its connections and the name it holds slots under are the other process's. The state stays."""
     settings = app.extensions["gateway"].settings
     if os.getpid() != made_in:
-        app.extensions["gateway"] = wiring.build(settings, store)
+        app.extensions["gateway"] = build.build(settings, store)
     if reason := split_state(settings, multiprocess):
         log.warning("flask-gateway: warning: limits and breakers are not shared: %s", reason)

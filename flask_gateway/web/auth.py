@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 
-from ..core import Caller
-from ..errors import AmbiguousCredentials, GatewayError, Unauthorized
-from .address import FORWARDED, is_loopback
+from ..model.call import Caller
+from ..model.errors import AmbiguousCredentials, GatewayError, Unauthorized
+from .client_address import FORWARDED, is_loopback
 from .headers import Header
 
 #: Parameters of a URL in which some APIs take a key.

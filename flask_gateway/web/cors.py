@@ -9,7 +9,7 @@ import re
 
 from flask import Response
 
-from ..errors import OriginNotAllowed
+from ..model.errors import OriginNotAllowed
 from .headers import Header
 
 #: What a page may read of an answer besides its body, its status and the few headers that need no leave.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..large import Texts, slices
+from ..model.large_json import Texts, slices
 
 _NAMED = b'"model"'
 #: ``model`` as long as it can be written: each letter as an escape.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from .visit import gateway
+from .request_state import gateway
 
 blueprint = Blueprint("health", __name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from ..errors import UnknownUrl
-from ..guards.circuit import Phase
-from ..observers.exposition import Standing, exposition
-from ..observers.families import trouble
-from ..stores import split_state
-from ..stores.fallback import FallbackStore
+from ..guards.breaker_state import Phase
+from ..model.errors import UnknownUrl
+from ..state import split_state
+from ..state.fallback import FallbackStore
+from ..telemetry.exposition import Snapshot, exposition
+from ..telemetry.metric_families import trouble
 from .paths import unknown
-from .visit import gateway, is_multiprocess, visit
+from .request_state import gateway, is_multiprocess, request_state
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -21,16 +21,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @blueprint.get("/metrics", provide_automatic_options=False)
 def metrics() -> Response:
-    if visit().caller is not None:
+    if request_state().caller is not None:
         # A key for models is none for everybody's figures, so to its owner there is nothing here.
         raise UnknownUrl(unknown(request.method, request.path))
     return Response(exposition(gateway().metrics.families, _standing()), content_type=CONTENT_TYPE)
 
 
-def _standing() -> Standing:
+def _standing() -> Snapshot:
     found, store = gateway(), gateway().store
     breakers = [breaker.status() for breaker in found.breakers]
-    return Standing(
+    return Snapshot(
         breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
         degraded=(isinstance(store, FallbackStore) and store.degraded)
         or bool(split_state(found.settings, is_multiprocess())),

@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..errors import UnknownModel
-from .json import json_response
-from .visit import gateway, visit
+from ..model.errors import UnknownModel
+from .json_response import json_response
+from .request_state import gateway, request_state
 
 blueprint = Blueprint("models", __name__)
 
@@ -38,7 +38,7 @@ def show_model(name: str) -> Response:
 
 def _unlisted(name: str) -> str | None:
     """The upstream that a call of an unlisted model would be sent to first, if the caller may call it."""
-    if not visit().known.may_call(name):
+    if not request_state().known.may_call(name):
         return None
     try:
         return gateway().routes.route(name).tiers[0][0].upstream
@@ -48,7 +48,7 @@ def _unlisted(name: str) -> str | None:
 
 def _callable() -> dict[str, str]:
     """The listed models that this caller may name, each with its upstream."""
-    listed, caller = gateway().listed(), visit().known
+    listed, caller = gateway().listed(), request_state().known
     return {name: upstream for name, upstream in listed.items() if caller.may_call(name)}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ..core import Operation
+from ..model.call import Operation
 
 #: What people mean who leave ``/v1`` out, write it twice, or have a slash too many in their base URL.
 _SPELLED = re.compile(

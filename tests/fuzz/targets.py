@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from flask_gateway.core import Call, Caller, Ids, Operation
-from flask_gateway.errors import CallerError, GatewayError
-from flask_gateway.settings import ConfigError, resolve
-from flask_gateway.upstreams.framing import end_of_head, framing_of, read_head
-from flask_gateway.upstreams.sse import EventSplitter, data_of
-from flask_gateway.upstreams.status import MAX_ERROR_BODY, error_for
-from flask_gateway.upstreams.transcripts import transcript_for
-from flask_gateway.web.body import check, parse_fields, take_fallbacks
+from flask_gateway.config import ConfigError, resolve
+from flask_gateway.dialects.error_mapping import MAX_ERROR_BODY, error_for
+from flask_gateway.dialects.sse import EventSplitter, data_of
+from flask_gateway.dialects.transcripts import transcript_for
+from flask_gateway.model.call import Call, Caller, Ids, Operation
+from flask_gateway.model.errors import CallerError, GatewayError
+from flask_gateway.upstreams.transport.http1 import end_of_head, framing_of, read_head
+from flask_gateway.web.request_body import check, parse_fields, take_fallbacks
 
 OPERATIONS = tuple(Operation)
 

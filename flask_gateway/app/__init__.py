@@ -1,0 +1,1 @@
+"""Builds a gateway from settings, and replaces it when settings change."""

@@ -1,0 +1,1 @@
+"""Finds the caller behind an API key, and slows down guessing of keys."""

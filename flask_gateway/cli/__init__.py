@@ -1,0 +1,1 @@
+"""The commands of ``python -m flask_gateway``."""

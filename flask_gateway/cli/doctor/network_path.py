@@ -1,0 +1,256 @@
+"""The way from a caller to the gateway, with whatever proxies are on it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+from time import time
+
+from ...config.secrets import DEV_KEY
+from .finding import Diagnosis, fail, ok, warn
+from .probe_client import ProbeClient, ProbeResponse
+
+#: A stream that is over so soon cannot show whether something held it back, seconds.
+TOO_QUICK = 0.3
+#: So few events cannot either.
+TOO_FEW = 5
+#: In which a refusal of a body by its announced size has to come, seconds.
+REFUSED_WITHIN = 0.6
+#: Clocks further apart than this make logs hard to join, seconds.
+CLOCKS_APART = 2.0
+
+#: A key that is nobody's.
+MADE_UP = "made-up-by-doctor"
+
+DEPLOY = "see docs/deploy.md"
+
+
+def look(caller: ProbeClient, model: str | None, max_body: int) -> Iterator[Diagnosis]:
+    """All there is to see from outside.
+
+    :param model: one that may be asked for a stream. :param max_body: bytes the gateway accepts.
+    """
+    try:
+        first = caller.get("/health", key="")
+    except ssl.SSLCertVerificationError as error:
+        remedy = "a certificate for this name, or name its CA to this command in SSL_CERT_FILE"
+        yield fail(f"certificate: {error.verify_message}", remedy)
+        return
+    except (OSError, http.client.HTTPException) as error:
+        yield fail(f"way: nobody answers at {caller.url}: {error}", "is it running, and is this its URL?")
+        return
+    yield health(first)
+    if first.status != 200:
+        return
+    try:
+        yield from _further(caller, first, model, max_body)
+    except (OSError, http.client.HTTPException) as error:
+        yield fail(f"way: an answer broke off: {error!r}", "look into the logs of the gateway and its proxy")
+
+
+def _further(
+    caller: ProbeClient, first: ProbeResponse, model: str | None, max_body: int
+) -> Iterator[Diagnosis]:
+    if not caller.secure and not caller.local:
+        yield fail("encryption: keys and prompts travel in the clear", f"https: {DEPLOY}")
+    yield clocks(first.headers.get("date"), time())
+    yield published_key(caller.get("/v1/models", key=DEV_KEY).status, local=caller.local)
+    yield addresses(
+        caller.get("/v1/models", key=MADE_UP).headers.get("x-gateway-address"), local=caller.local
+    )
+    yield metrics(caller.get("/metrics", key="").status, local=caller.local)
+    yield connections(kept=caller.twice("/health"), secure=caller.secure)
+    if not caller.key:
+        yield warn("body size, buffering: not looked at without a key", "give one in $FLASK_GATEWAY_KEY")
+        return
+    breakers = caller.get("/v1/circuit-breakers")
+    yield state(breakers)
+    yield from stream_options(breakers)
+    fits, over = (caller.announce(size, REFUSED_WITHIN) for size in (max_body, max_body + 1))
+    yield body_size(fits, over, max_body)
+    if model is None:
+        yield warn("buffering: not looked at without a model", "name a cheap one with --model")
+        return
+    yield buffering(caller.stream(model))
+
+
+def health(answer: ProbeResponse) -> Diagnosis:
+    if answer.status == 200 and b'"ok"' in answer.body:
+        return ok("way: the gateway answers")
+    what = f"way: /health is answered with {answer.status}"
+    return fail(what, "the URL leads elsewhere, or the proxy finds nobody behind it: look into its error log")
+
+
+def clocks(date: str | None, now: float) -> Diagnosis:
+    """:param date: as the gateway's side says it. :param now: as this machine does, Unix seconds."""
+    with suppress(TypeError, ValueError):
+        apart = abs(parsedate_to_datetime(date or "").timestamp() - now)
+        if apart > CLOCKS_APART:
+            return warn(
+                f"clock: the gateway's and this one are {apart:.0f} s apart",
+                "systemctl status systemd-timesyncd",
+            )
+        return ok("clock: the gateway's and this one agree")
+    return warn("clock: the answer has no date to compare with", "let the proxy pass the header Date")
+
+
+def published_key(status: int, *, local: bool) -> Diagnosis:
+    if status == 401:
+        return ok(f"keys: the published {DEV_KEY} is refused")
+    if status != 200:
+        return warn(f"keys: {DEV_KEY} was answered with {status}", "is this URL the gateway's?")
+    what, remedy = (
+        f"keys: everybody knows {DEV_KEY}, and it works",
+        "set GATEWAY_API_KEYS, or [keys] in the file",
+    )
+    return warn(what, remedy) if local else fail(what, remedy)
+
+
+def addresses(sharing: str | None, *, local: bool) -> Diagnosis:
+    """Whether the gateway counts wrong keys for each caller by itself.
+
+    :param sharing: what it says about the address of a wrong key, as ``web/address.py`` has it.
+    """
+    if sharing == "own" or (sharing == "machine" and local):
+        return ok("addresses: wrong keys are counted for each caller by itself")
+    header = "proxy_set_header X-Forwarded-For $remote_addr;"
+    if sharing == "machine":
+        return warn("addresses: all who come through the proxy here share one count of wrong keys", header)
+    if sharing == "proxy":
+        what = "addresses: all who come through the proxy on another machine share one count of wrong keys"
+        return warn(what, "run a proxy on the gateway's machine, or set GATEWAY_FAILED_KEYS_PER_MINUTE=0")
+    if sharing == "unknown":
+        what = "addresses: wrong keys are not counted, since the proxy sends no single address"
+        return warn(what, f"{header} without what the caller has sent (not $proxy_add_x_forwarded_for)")
+    what = "addresses: the answer to a wrong key does not say how its address is known"
+    return warn(what, "let the proxy pass the header x-gateway-address")
+
+
+def metrics(status: int, *, local: bool) -> Diagnosis:
+    if status != 200 or local:
+        return ok("metrics: not open to the world")
+    return fail("metrics: /metrics is open to everybody", f"refuse it in the proxy: {DEPLOY}")
+
+
+def stream_options(answer: ProbeResponse) -> Iterator[Diagnosis]:
+    """The upstreams of which the gateway has learned that they refuse ``stream_options``.
+
+    :param answer: of ``/v1/circuit-breakers``.
+    """
+    refused: list[str] = []
+    with suppress(ValueError, TypeError, AttributeError):
+        refused = json.loads(answer.body).get("stream_options_refused", [])
+    for upstream in refused:
+        yield warn(
+            f"upstream {upstream}: it refuses stream_options, so the usage of its streams is estimated",
+            "`stream_usage = false` in its table, or a newer version of the server",
+        )
+
+
+def connections(*, kept: bool, secure: bool) -> Diagnosis:
+    """Who ends the connections: a proxy may, as long as the gateway does not end one that is being reused."""
+    if kept:
+        return ok("connections: kept open by the proxy, which asks the gateway anew for each request")
+    if secure:
+        return warn(
+            "connections: each request needs a handshake of its own", "keepalive_timeout in the proxy"
+        )
+    return ok("connections: closed after each answer, so none is reused while it is being closed")
+
+
+def behind(headers: str | None) -> Diagnosis:
+    """The gateway itself, asked on its own address.
+
+    :param headers: what its answer says about the connection.
+    """
+    if (headers or "").lower() == "close":
+        return ok(
+            "connections: the gateway ends its own after each answer, so no proxy can reuse a dying one"
+        )
+    return warn(
+        "connections: the gateway keeps idle ones open, and may close one just when a proxy uses it",
+        "`keepalive = 0` in gunicorn.conf.py, or longer than the proxy's keepalive_timeout to it",
+    )
+
+
+def state(answer: ProbeResponse) -> Diagnosis:
+    """Whether limits and breakers are what they are set to be, as the gateway says itself."""
+    try:
+        found = json.loads(answer.body)["state"]
+        kind, degraded, reason = found["store"], found["degraded"], found.get("reason", "")
+    except (ValueError, KeyError, TypeError):
+        return warn("state: the gateway does not say how its state is kept", "is the key right?")
+    if degraded:
+        what = f"state: limits and breakers are not kept in {kind}://, as it is set: {reason}"
+        return fail(what, "see GET /v1/circuit-breakers and the gateway's log")
+    return ok(f"state: limits and breakers are kept in {kind}://")
+
+
+def body_size(fits: ProbeResponse | None, over: ProbeResponse | None, limit: int) -> Diagnosis:
+    """Whether all on the way agree on the largest body.
+
+    :param fits: what announcing just so much came to; ``None``: the body was awaited.
+    :param over: the same with one byte more.
+    """
+    if fits is not None and fits.status == 413:
+        return fail(
+            f"body size: {limit} bytes are refused, though the gateway takes them",
+            f"client_max_body_size {limit};  in the proxy, or GATEWAY_MAX_BODY_BYTES",
+        )
+    if fits is not None:
+        return warn(f"body size: answered with {fits.status} before it was sent", "is the key right?")
+    if over is None or over.status != 413:
+        return warn(
+            f"body size: the proxy takes more than the {limit} bytes that the gateway does",
+            f"client_max_body_size {limit};  refuses it before it is sent",
+        )
+    if not _in_the_envelope(over.body):
+        return warn(
+            "body size: the 413 is not in OpenAI's envelope", f"JSON error pages in the proxy: {DEPLOY}"
+        )
+    return ok(f"body size: all agree on {limit} bytes")
+
+
+def _in_the_envelope(body: bytes) -> bool:
+    try:
+        return "code" in json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def buffering(answer: ProbeResponse) -> Diagnosis:
+    """Whether events come as they are made, by the moments of their arrival."""
+    if answer.status != 200:
+        what = f"buffering: the stream was answered with {answer.status}"
+        return warn(what, "is the key right? else name another model with --model")
+    coding = answer.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        return warn(f"buffering: the stream comes as {coding}, which may hold events back", "gzip off;")
+    arrivals = answer.arrivals
+    if len(arrivals) < TOO_FEW or arrivals[-1] < TOO_QUICK:
+        what = f"buffering: {len(arrivals)} events in {max(arrivals, default=0):.2f} s do not tell"
+        return warn(what, "a slower model, such as mock://local?tokens=20&rate=20")
+    span, moments = arrivals[-1] - arrivals[0], _moments(arrivals)
+    if span < arrivals[-1] / 10:
+        return fail(
+            f"buffering: {len(arrivals)} events came at once, after {arrivals[-1]:.1f} s",
+            "something holds streams back: X-Accel-Buffering must not be ignored, gzip be off, "
+            f"proxy_http_version be 1.1, in every proxy on the way: {DEPLOY}",
+        )
+    if moments < len(arrivals) / 3:
+        return warn(
+            f"buffering: {len(arrivals)} events came in {moments} lumps",
+            "a proxy collects them, or the model speaks in lumps: compare with the gateway's own address",
+        )
+    return ok(f"buffering: {len(arrivals)} events came one by one, over {span:.1f} s")
+
+
+def _moments(arrivals: Sequence[float]) -> int:
+    """How many arrivals there were that stand apart, by a quarter of the usual distance."""
+    usual = (arrivals[-1] - arrivals[0]) / (len(arrivals) - 1)
+    return 1 + sum(later - earlier > usual / 4 for earlier, later in pairwise(arrivals))

@@ -1,0 +1,209 @@
+"""What a provider of the run can do: answer well, or fail in one of the ways of ``scenarios.py``.
+
+Both providers tell the same text, so that a caller who gets one word twice, or one too few, can be told.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+from .fake_provider import Behaviour, ProviderExchange
+
+#: The one right answer, token by token.
+TOKENS = tuple(f"word{number:02d} " for number in range(60))
+TEXT = "".join(TOKENS)
+
+#: What each model says that its answer has cost; that they differ shows whose usage is given.
+USAGE = {
+    "primary-model": {"prompt_tokens": 9, "completion_tokens": 60, "total_tokens": 69},
+    "fallback-model": {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72},
+}
+
+#: The code of the refusal that no caller may see: it is about a request that the caller never made.
+PREFIX_REFUSED = "assistant_prefix_not_supported"
+
+#: Longer than anybody waits, seconds.
+FOR_EVER = 600.0
+
+
+# ---------------------------------------------------------------- answering well
+
+
+def well(exchange: ProviderExchange) -> None:
+    """The right answer, whole or streamed; or the rest of it, when it is asked to go on with a prefix."""
+    if exchange.stream:
+        exchange.begin()
+        _play(exchange, _events(exchange, _rest(exchange)))
+    else:
+        exchange.answer(200, _body(exchange, _rest(exchange)))
+
+
+def _rest(exchange: ProviderExchange) -> tuple[str, ...]:
+    """The tokens that are still to be told."""
+    told = _prefix(exchange)
+    if not TEXT.startswith(told):
+        return TOKENS
+    rest = TEXT[len(told) :]
+    return tuple(word + " " for word in rest.split())
+
+
+def _prefix(exchange: ProviderExchange) -> str:
+    """The beginning of an answer that the request brings along; empty when it brings none."""
+    messages = exchange.body.get("messages") or [{}]
+    last = messages[-1]
+    return str(last.get("content") or "") if last.get("role") == "assistant" else ""
+
+
+def _envelope(exchange: ProviderExchange, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    identity = f"chatcmpl-{exchange.provider.model}-{exchange.number}"
+    return {
+        "id": identity,
+        "object": kind,
+        "created": 1,
+        "model": exchange.provider.model,
+        "choices": choices,
+    }
+
+
+def _body(exchange: ProviderExchange, tokens: tuple[str, ...]) -> bytes:
+    message = {"role": "assistant", "content": "".join(tokens)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    answer = _envelope(exchange, "chat.completion", [choice])
+    return json.dumps({**answer, "usage": USAGE[exchange.provider.model]}).encode()
+
+
+def _event(said: object) -> bytes:
+    return f"data: {json.dumps(said)}\n\n".encode()
+
+
+def _chunk(exchange: ProviderExchange, delta: dict[str, str], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return _event(_envelope(exchange, "chat.completion.chunk", [choice]))
+
+
+def _beginning(exchange: ProviderExchange, tokens: tuple[str, ...]) -> list[bytes]:
+    """A role, and one event for each token."""
+    opening = _chunk(exchange, {"role": "assistant", "content": ""})
+    return [opening, *(_chunk(exchange, {"content": token}) for token in tokens)]
+
+
+def _events(exchange: ProviderExchange, tokens: tuple[str, ...] = TOKENS) -> list[bytes]:
+    """All of a stream: behind the tokens the finish reason, the usage if it was asked for, and ``[DONE]``."""
+    events = [*_beginning(exchange, tokens), _chunk(exchange, {}, "stop")]
+    if (exchange.body.get("stream_options") or {}).get("include_usage"):
+        usage = _envelope(exchange, "chat.completion.chunk", [])
+        events.append(_event({**usage, "usage": USAGE[exchange.provider.model]}))
+    return [*events, b"data: [DONE]\n\n"]
+
+
+def _play(exchange: ProviderExchange, events: list[bytes]) -> None:
+    for data in events:
+        exchange.write(data)
+    exchange.end()
+
+
+# ---------------------------------------------------------------- failing before the answer
+
+
+def status(code: int, kind: str | None = None, after: float | None = None) -> Behaviour:
+    """An error in OpenAI's envelope.
+
+    :param kind: its ``code``. :param after: the pause it asks for, in the run's seconds.
+    """
+
+    def behave(exchange: ProviderExchange) -> None:
+        error = {"message": f"Selftest {code}.", "type": "selftest", "param": None, "code": kind}
+        exchange.answer(code, json.dumps({"error": error}).encode(), _pause(after, exchange.provider.scale))
+
+    return behave
+
+
+def _pause(after: float | None, scale: float) -> str:
+    if after is None:
+        return ""
+    seconds = after * scale
+    return f"Retry-After: {math.ceil(seconds)}\r\nretry-after-ms: {seconds * 1000:.0f}\r\n"
+
+
+def once(bad: Behaviour) -> Behaviour:
+    """Fail the first time, then be well."""
+    return lambda exchange: (well if exchange.number else bad)(exchange)
+
+
+def reset(exchange: ProviderExchange) -> None:
+    exchange.reset()
+
+
+def silent(exchange: ProviderExchange) -> None:
+    exchange.wait(FOR_EVER)
+    exchange.hang_up()
+
+
+def down(seconds: float) -> Behaviour:
+    """Unreachable for so long, then well."""
+
+    def behave(exchange: ProviderExchange) -> None:
+        provider = exchange.provider
+        if time.monotonic() < provider.started + seconds * provider.scale:
+            exchange.reset()
+        else:
+            well(exchange)
+
+    return behave
+
+
+def without_prefix(exchange: ProviderExchange) -> None:
+    """Well, but unable to go on with what another has begun, as many providers are."""
+    if _prefix(exchange):
+        status(400, PREFIX_REFUSED)(exchange)
+    else:
+        well(exchange)
+
+
+# ---------------------------------------------------------------- failing in the middle of a stream
+
+
+def late(seconds: float) -> Behaviour:
+    """The head at once, the first token much later."""
+
+    def behave(exchange: ProviderExchange) -> None:
+        exchange.begin()
+        exchange.wait(seconds)
+        _play(exchange, _events(exchange))
+
+    return behave
+
+
+def breaks_off(tokens: int, silence: float = 0.0) -> Behaviour:
+    """Some tokens, perhaps silence, and a connection that is closed without an end."""
+
+    def behave(exchange: ProviderExchange) -> None:
+        exchange.begin()
+        for data in _beginning(exchange, TOKENS[:tokens]):
+            exchange.write(data)
+        exchange.wait(silence)
+        exchange.hang_up()
+
+    return behave
+
+
+def babbles(at: int) -> Behaviour:
+    """One event more than there should be, which is broken JSON; the rest is well."""
+
+    def behave(exchange: ProviderExchange) -> None:
+        events = _events(exchange)
+        # Half of the token that follows whole: left out it is not missed, passed on it breaks a caller.
+        events.insert(at - 1, events[at - 1].rstrip()[:-20] + b"\n\n")
+        exchange.begin()
+        _play(exchange, events)
+
+    return behave
+
+
+def no_done(exchange: ProviderExchange) -> None:
+    """All of the answer and its finish reason, but not the last word."""
+    exchange.begin()
+    _play(exchange, _events(exchange)[:-1])

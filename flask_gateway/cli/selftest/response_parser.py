@@ -1,0 +1,118 @@
+"""What an answer says to a caller who believes nothing: read strictly, every flaw of its form noted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .client import ClientResponse, StreamEnd
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+#: What the error object of the OpenAI API has; its SDKs read all of it.
+_ERROR_FIELDS = frozenset({"message", "type", "param", "code"})
+
+
+class Heard(msgspec.Struct):
+    """An answer, understood. ``flaws``: what no caller should be sent, in words; the first matter most."""
+
+    text: str = ""
+    finish: str | None = None
+    done: bool = False
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    flaws: list[str] = msgspec.field(default_factory=list)
+
+
+def hear(answer: ClientResponse) -> Heard:
+    """Read an answer, streamed or not."""
+    heard = Heard()
+    if answer.end is StreamEnd.NEVER:
+        heard.flaws.append(f"no end within {answer.seconds:.1f} s")
+    elif answer.end is StreamEnd.BROKEN:
+        heard.flaws.append("the connection broke" if answer.status else "no HTTP answer")
+    if answer.status == 200 and answer.streamed != answer.stream:
+        heard.flaws.append("a stream, not asked for" if answer.streamed else "no stream, as asked for")
+    if answer.status == 200 and answer.streamed:
+        _hear_stream(heard, answer.body)
+    elif answer.status:
+        _hear_body(heard, answer)
+    return heard
+
+
+def _hear_body(heard: Heard, answer: ClientResponse) -> None:
+    try:
+        said = _decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        heard.flaws.append(f"a {answer.status} with a body that is not a JSON object")
+        return
+    _hear_head(heard, said)
+    if (heard.error is None) == (answer.status != 200):
+        heard.flaws.append(f"a {answer.status} that is {'no' if heard.error is None else 'an'} error")
+    for choice in _choices(said):
+        _hear_choice(heard, choice, "message")
+    heard.done = heard.finish is not None
+
+
+def _hear_stream(heard: Heard, body: bytes) -> None:
+    identities = set()
+    *events, rest = body.replace(b"\r\n", b"\n").split(b"\n\n")
+    if rest.strip():
+        heard.flaws.append("an event that was not finished")
+    for event in events:
+        lines = [line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")]
+        if not lines:
+            continue  # a comment, which keeps the connection alive and says nothing
+        if heard.done or heard.error is not None:
+            heard.flaws.append("something behind the end" if heard.done else "something behind the error")
+        data = b"\n".join(lines)
+        if data.strip() == b"[DONE]":
+            heard.done = True
+        elif (identity := _hear_event(heard, data)) is not None:
+            identities.add(identity)
+    if len(identities) > 1:
+        heard.flaws.append(f"one stream under {len(identities)} ids")
+    if heard.error is None and not heard.done:
+        heard.flaws.append("a stream that ends without [DONE] and without an error")
+    if heard.error is not None and heard.finish is not None:
+        heard.flaws.append("an error in a stream that has finished")
+
+
+def _hear_event(heard: Heard, data: bytes) -> object:
+    """The id that the event has."""
+    try:
+        said = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        heard.flaws.append("an event that is not a JSON object")
+        return None
+    _hear_head(heard, said)
+    for choice in _choices(said):
+        if heard.finish is not None:
+            heard.flaws.append("a choice that goes on behind its finish reason")
+        _hear_choice(heard, choice, "delta")
+    return said.get("id")
+
+
+def _hear_head(heard: Heard, said: dict[str, Any]) -> None:
+    heard.model = heard.model or said.get("model")
+    heard.usage = said.get("usage") or heard.usage
+    error = said.get("error")
+    if error is None:
+        return
+    well_formed = isinstance(error, dict) and error.keys() >= _ERROR_FIELDS and bool(error["message"])
+    if not well_formed:
+        heard.flaws.append("an error that is not in OpenAI's envelope")
+    heard.error = error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _hear_choice(heard: Heard, choice: dict[str, Any], part: str) -> None:
+    content = (choice.get(part) or {}).get("content")
+    heard.text += content if isinstance(content, str) else ""
+    heard.finish = choice.get("finish_reason") or heard.finish
+
+
+def _choices(said: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = said.get("choices")
+    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []

@@ -1,0 +1,126 @@
+"""The effective settings in plain lines, with every secret masked; and which of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import dotted, one_line
+from .load import Resolved
+from .options import SCALARS
+from .schema import (
+    MASK,
+    Authorities,
+    CandidateSettings,
+    KeySettings,
+    ModelSettings,
+    Settings,
+    UpstreamSettings,
+    mask_url,
+)
+from .upstream_url import CHAT_PATH
+from .warnings import Origin
+
+#: The settings that are tables in the file, and what each table is called by.
+_TABLES = {"keys": "id", "upstreams": "name", "models": "name"}
+
+
+def describe(resolved: Resolved) -> Iterator[str]:
+    """One line per setting: ``name = value  (from environment | file | default)``."""
+    for path, value, origin in _rows(resolved):
+        yield one_line(f"{path} = {value}  (from {origin})")
+
+
+def changed(before: Settings, after: Settings) -> Iterator[str]:
+    """The names of the settings that differ, as the file would have them; no values."""
+    for name in Settings.__struct_fields__:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or name == "warnings":
+            continue
+        if name not in _TABLES:
+            yield name
+            continue
+        olds, news = ({getattr(one, _TABLES[name]): one for one in ones} for ones in (old, new))
+        differ = [one for one in {**olds, **news} if olds.get(one) != news.get(one)]
+        yield from (one_line(dotted(name, one)) for one in differ)
+        if not differ:  # only their order, by which the first of two counts
+            yield name
+
+
+def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
+    settings, origins = resolved.settings, resolved.origins
+    for name, value in resolved.server.items():
+        if value is not None:
+            yield name, str(value), origins[name]
+    for option in SCALARS:
+        value = getattr(settings, option.name)
+        shown = mask_url(value) if option.name == "state" else _plain(value)
+        yield option.name, shown, origins[option.name]
+    if settings.metrics_digest is not None:
+        yield "metrics_key", MASK, origins["metrics_key"]
+    for upstream in settings.upstreams:
+        path = dotted("upstreams", upstream.name)
+        yield path, _called(upstream), origins[path]
+        if upstream.api_key is not None:
+            yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
+        yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
+        yield from (
+            (f"{path}.{name}", value, Origin.FILE) for name, value in _habits(upstream, settings.ca_file)
+        )
+    for model in settings.models:
+        yield dotted("models", model.name), _tiers(model), Origin.FILE
+    for name, chain in settings.fallbacks.items():
+        yield dotted("fallbacks", name), _tier(chain), origins["fallbacks"]
+    for key in settings.keys:
+        path = dotted("keys", key.id)
+        yield path, MASK, origins[path]
+        yield from ((f"{path}.{name}", value, origins[path]) for name, value in _limits(key))
+
+
+def _tiers(model: ModelSettings) -> str:
+    """Its candidates in the order of their tiers, and what else it has of its own."""
+    said = ", then ".join(_tier(tier) for tier in model.tiers)
+    said += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
+    return said + (", streams whole" if model.whole else "")
+
+
+def _tier(tier: tuple[CandidateSettings, ...]) -> str:
+    return " or ".join(
+        f"{one.model} at {one.upstream}" + (f" (weight {one.weight})" if one.weight != 1 else "")
+        for one in tier
+    )
+
+
+def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
+    """What a key has of its own."""
+    if key.rate_limit_per_minute is not None:
+        yield "rate_limit_per_minute", str(key.rate_limit_per_minute)
+    if key.models is not None:
+        yield "models", ", ".join(sorted(key.models))
+
+
+def _habits(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:
+    """What the file says of an upstream, where it is not the usual."""
+    if not upstream.stream_usage:
+        yield "stream_usage", "false"
+    if upstream.list_models:
+        yield "list_models", "true"
+    if upstream.continues is not None:
+        yield "continues", str(upstream.continues)
+    if upstream.ca_file not in (None, general):
+        yield "ca_file", str(upstream.ca_file)
+    if upstream.clocks is not None:
+        for clock in upstream.clocks.__struct_fields__:
+            yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))
+
+
+def _called(upstream: UpstreamSettings) -> str:
+    """The URL that is really called."""
+    return upstream.url if upstream.url.startswith("mock:") else upstream.url + CHAT_PATH
+
+
+def _plain(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

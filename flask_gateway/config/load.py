@@ -1,0 +1,310 @@
+"""From environment and file to ``Settings``: the environment wins over the file, that over the defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .authorities import from_environment, read_authorities
+from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
+from .hints import VARIABLES
+from .options import (
+    API_KEYS,
+    CA_FILE,
+    CONFIG,
+    FALLBACKS,
+    METRICS_KEY,
+    OPTIONS,
+    PER_UPSTREAM,
+    PREFIX,
+    SCALARS,
+    SERVER,
+    UPSTREAM_API_KEY,
+    UPSTREAM_MAX_IN_FLIGHT,
+    UPSTREAMS,
+    Option,
+    upstream_variable,
+)
+from .schema import MASK, Authorities, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
+from .secrets import SecretRef, digest
+from .toml_file import FileKey, FileSettings, FileUpstream, read_file
+from .value_types import refuse_wrapped
+from .warnings import Origin, warnings
+
+#: What Kubernetes sets in every container beside a Service that is called "gateway".
+_KUBERNETES = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """The settings, and by dotted path where each comes from.
+
+    :param server: the settings that are not in ``Settings``, the path of the file and the server's own;
+        ``None`` for what is not set and has no fixed default.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    server: Mapping[str, object]
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings. Reads the files it is pointed at and nothing else. Raises :class:`ConfigError`."""
+    return resolve(environ).settings
+
+
+def resolve(environ: Mapping[str, str]) -> Resolved:
+    """The settings with their origins.
+
+    :raises ConfigError: with every mistake in it. Values are compared with each other when each is right.
+    """
+    mistakes = Mistakes()
+    layers = _Layers(environ, mistakes)
+    upstreams = tuple(layers.upstreams())
+    _refuse_unknown(environ, layers, mistakes)
+    scalars = {option.name: layers.scalar(option) for option in SCALARS}
+    scalars["answer_timeout_seconds"] = layers.answer_timeout(
+        scalars["answer_timeout_seconds"], scalars["request_timeout_seconds"]
+    )
+    scalars["ca_file"] = layers.ca_file
+    if layers.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
+        layers.origins["ca_file"] = Origin.ENVIRONMENT  # by a variable of OpenSSL
+    if scalars["default_upstream"] is None and len(upstreams) == 1:
+        scalars["default_upstream"] = upstreams[0].name
+    keys = tuple(layers.keys())
+    metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
+    server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
+    mistakes.raise_found()
+    settings = Settings(
+        keys=keys,
+        upstreams=upstreams,
+        models=layers.file.models,
+        fallbacks=fallbacks or {},
+        metrics_digest=None if metrics_key is None else digest(metrics_key),
+        config=layers.scalar(CONFIG),
+        **scalars,
+    )
+    _refuse_missing_upstreams(settings, layers.origins, mistakes)
+    with mistakes:
+        _refuse_equal_keys(keys)
+    mistakes.raise_found()
+    return Resolved(
+        settings=msgspec.structs.replace(settings, warnings=tuple(warnings(settings, layers.origins))),
+        origins=layers.origins,
+        server=server,
+    )
+
+
+class _Layers:
+    """The environment over the file over the defaults. Notes in ``origins`` who spoke."""
+
+    def __init__(self, environ: Mapping[str, str], mistakes: Mistakes) -> None:
+        self.environ = environ
+        self.mistakes = mistakes
+        self.origins: dict[str, Origin] = {}
+        #: Of the upstreams, once they are listed.
+        self.names: tuple[str, ...] = ()
+        self.file = FileSettings()
+        #: Of the upstreams that have none of their own; read when the first of them is met.
+        self.ca_file: Authorities | None = None
+        path = self.scalar(CONFIG)
+        if path is not None:
+            with mistakes:
+                self.file = read_file(path)
+
+    def scalar(self, option: Option) -> Any:
+        """The value of a setting that stands alone; its default, when what is set is a mistake."""
+        default = None if option.default is None else option.kind.parse(option.default)
+        with self.mistakes:
+            return self._scalar(option, default)
+        return default
+
+    def _scalar(self, option: Option, default: Any) -> Any:
+        if option.variable in self.environ:
+            self.origins[option.name] = Origin.ENVIRONMENT
+            return _parse(self.environ, option.variable, option)
+        self.origins[option.name] = Origin.FILE
+        if option.in_file and option.name in self.file.scalars:
+            return self.file.scalars[option.name]
+        if option.name == "state" and self.file.state is not None:
+            return self.file.state.follow(self.environ, option.kind)
+        self.origins[option.name] = Origin.DEFAULT
+        return default
+
+    def upstreams(self) -> Iterator[UpstreamSettings]:
+        """The upstreams of the environment, else of the file, else the mock; each with its variables."""
+        variables: dict[str, str] = {}
+        listed = self._listed_upstreams()
+        self.ca_file = self._general_ca_file(any(one.url.startswith("https:") for one in listed))
+        for upstream in listed:
+            path = ("upstreams", upstream.name)
+            variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
+            if variable in variables:
+                hint = f"{variables[variable]} has that one too"
+                expected = f"a name that makes {variable} its own"
+                self.mistakes.add(ConfigError(dotted(*path), None, expected, hint))
+            variables[variable] = upstream.name
+            yield UpstreamSettings(
+                name=upstream.name,
+                url=upstream.url,
+                api_key=self._upstream_key(upstream),
+                max_in_flight=self._max_in_flight(upstream),
+                stream_usage=upstream.stream_usage,
+                list_models=upstream.list_models,
+                continues=upstream.continues,
+                ca_file=self._ca_file(upstream),
+                clocks=self._clocks(upstream),
+            )
+
+    def _listed_upstreams(self) -> tuple[FileUpstream, ...]:
+        if UPSTREAMS.variable not in self.environ and self.file.upstreams:
+            listed, origin = self.file.upstreams, Origin.FILE
+        else:
+            pairs = self.scalar(UPSTREAMS)
+            listed = tuple(FileUpstream(name=name, url=url) for name, url in pairs)
+            origin = self.origins[UPSTREAMS.name]
+        self.origins.update((dotted("upstreams", upstream.name), origin) for upstream in listed)
+        self.names = tuple(upstream.name for upstream in listed)
+        return listed
+
+    def _general_ca_file(self, needed: bool) -> Authorities | None:
+        """:param needed: whether any upstream is reached over TLS. Else OpenSSL's variables do not matter."""
+        path = self.scalar(CA_FILE)
+        with self.mistakes:
+            if self.origins[CA_FILE.name] is Origin.ENVIRONMENT:
+                return read_authorities(CA_FILE.variable, Path(path)) if path else None
+            if self.file.ca_file is not None:
+                return read_authorities(CA_FILE.name, self.file.ca_file)
+            return from_environment(self.environ) if needed else None
+        return None
+
+    def _ca_file(self, upstream: FileUpstream) -> Authorities | None:
+        if upstream.ca_file is None:
+            return self.ca_file if upstream.url.startswith("https:") else None
+        with self.mistakes:
+            return read_authorities(dotted("upstreams", upstream.name, "ca_file"), upstream.ca_file)
+        return None
+
+    def _upstream_key(self, upstream: FileUpstream) -> Secret | None:
+        path = dotted("upstreams", upstream.name, "api_key")
+        variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
+        with self.mistakes:
+            if variable in self.environ:
+                self.origins[path] = Origin.ENVIRONMENT
+                return Secret(_parse(self.environ, variable, UPSTREAM_API_KEY))
+            if upstream.api_key is not None:
+                self.origins[path] = Origin.FILE
+                return Secret(upstream.api_key.follow(self.environ, UPSTREAM_API_KEY.kind))
+        return None
+
+    def _clocks(self, upstream: FileUpstream) -> Timeouts | None:
+        """The upstream's own in the file, over those that follow from the general settings."""
+        if not upstream.clocks:
+            return None
+        scalars = {option.name: option for option in SCALARS}
+        silence = self.scalar(scalars["request_timeout_seconds"])
+        answer = self.answer_timeout(self.scalar(scalars["answer_timeout_seconds"]), silence)
+        return Timeouts.within(silence, answer).with_own(upstream.clocks)
+
+    def answer_timeout(self, answer: float, silence: float) -> float:
+        """The default follows a longer silence, which was the way to allow long answers before it existed."""
+        return max(answer, silence) if self.origins["answer_timeout_seconds"] is Origin.DEFAULT else answer
+
+    def _max_in_flight(self, upstream: FileUpstream) -> int:
+        path = dotted("upstreams", upstream.name, "max_in_flight")
+        variable = upstream_variable(upstream.name, UPSTREAM_MAX_IN_FLIGHT)
+        if variable in self.environ:
+            self.origins[path] = Origin.ENVIRONMENT
+            with self.mistakes:
+                value: int = _parse(self.environ, variable, UPSTREAM_MAX_IN_FLIGHT)
+                return value
+            return 0
+        self.origins[path] = Origin.DEFAULT if upstream.max_in_flight is None else Origin.FILE
+        return upstream.max_in_flight or 0
+
+    def keys(self) -> Iterator[KeySettings]:
+        """The keys of the environment, else of the file, else the published one."""
+        if API_KEYS.variable not in self.environ and self.file.keys:
+            for held in self.file.keys:
+                self.origins[dotted("keys", held.name)] = Origin.FILE
+                with self.mistakes:
+                    yield self._file_key(held)
+            return
+        for secret in self.scalar(API_KEYS):
+            hashed = digest(secret)
+            name = f"key-{hashed.hex()[:8]}"
+            self.origins[dotted("keys", name)] = self.origins[API_KEYS.name]
+            yield KeySettings(id=name, digest=hashed, length=len(secret))
+
+    def _file_key(self, key: FileKey) -> KeySettings:
+        held, length = key.held, None
+        if isinstance(held, SecretRef):
+            secret = held.follow(self.environ, UPSTREAM_API_KEY.kind)
+            held, length = digest(secret), len(secret)
+        return KeySettings(
+            id=key.name,
+            digest=held,
+            rate_limit_per_minute=key.rate_limit_per_minute,
+            models=key.models,
+            length=length,
+        )
+
+
+def _parse(environ: Mapping[str, str], variable: str, option: Option) -> Any:
+    text = environ[variable]
+    try:
+        refuse_wrapped(text, option.kind.expected)
+        return option.kind.parse(text)
+    except InvalidValue as unfit:
+        shown = option.kind.show(text) if unfit.shown is None else unfit.shown
+        raise ConfigError(variable, shown, unfit.expected, unfit.hint) from None
+
+
+def _refuse_unknown(environ: Mapping[str, str], layers: _Layers, mistakes: Mistakes) -> None:
+    if mistakes.found:
+        return  # a file or a list of upstreams that is wrong would have named more
+    known = {option.variable for option in OPTIONS}
+    known.update(upstream_variable(name, option) for name in layers.names for option in PER_UPSTREAM)
+    accepted = known.union(layers.file.variables())
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in accepted:
+            hint = VARIABLES.get(name.removeprefix(PREFIX)) or nearest(name, known)
+            if _KUBERNETES.fullmatch(name):
+                hint = "Kubernetes sets it for a Service named gateway: turn enableServiceLinks off"
+            # What it is set to may well be a key under a mistyped name.
+            mistakes.add(ConfigError(name, MASK, "a known setting", hint))
+
+
+def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin], mistakes: Mistakes) -> None:
+    names = {upstream.name for upstream in settings.upstreams}
+    default = settings.default_upstream
+    if default is not None and default not in names:
+        in_file = origins["default_upstream"] is Origin.FILE
+        setting = "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM"
+        mistakes.add(_missing_upstream(setting, default, names))
+    for model in settings.models:
+        for candidate in (one for tier in model.tiers for one in tier):
+            if candidate.upstream not in names:
+                setting = dotted("models", model.name, "upstream")
+                mistakes.add(_missing_upstream(setting, candidate.upstream, names))
+    for candidate in (one for chain in settings.fallbacks.values() for one in chain):
+        if candidate.upstream not in names:
+            mistakes.add(_missing_upstream(FALLBACKS.variable, candidate.upstream, names))
+
+
+def _missing_upstream(setting: str, upstream: str, names: set[str]) -> ConfigError:
+    hint = nearest(upstream, names) or f"there are {', '.join(sorted(names))}"
+    return ConfigError(setting, upstream, "the name of an upstream that is set", hint)
+
+
+def _refuse_equal_keys(keys: tuple[KeySettings, ...]) -> None:
+    ids: dict[bytes, str] = {}
+    for key in keys:
+        if key.digest in ids:
+            raise ConfigError(
+                dotted("keys", key.id), None, "a key of its own", f"it is the key of {ids[key.digest]}"
+            )
+        ids[key.digest] = key.id

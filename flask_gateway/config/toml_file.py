@@ -1,0 +1,327 @@
+"""The TOML file: its shape, and what it says, checked value by value but not yet against each other."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..model.call import Continues
+from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
+from .file_access import MOST_SETTINGS, read_regular
+from .hints import for_field
+from .options import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
+from .schema import MASK, Balance, CandidateSettings, ModelSettings
+from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
+from .value_types import (
+    UPSTREAM_NAME,
+    Continuing,
+    Flag,
+    Name,
+    OneOf,
+    TextLine,
+    TextLines,
+    UpstreamUrl,
+    ValueType,
+    WholeNumber,
+)
+
+_TABLES = ("upstreams", "models", "keys")
+_NAME = Name(UPSTREAM_NAME)
+_MODEL_NAME = TextLine("the name of a model")
+
+_UPSTREAM: Mapping[str, ValueType] = {
+    "url": UpstreamUrl("a URL such as http://localhost:8001"),
+    "api_key_env": VARIABLE,
+    "api_key_file": SECRET_PATH,
+    "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
+    "ca_file": CA_FILE.kind,
+    "stream_usage": Flag("true or false"),
+    "list_models": Flag("true or false"),
+    "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
+    **CLOCKS,
+    "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
+}
+_MODEL: Mapping[str, ValueType] = {
+    "upstream": _NAME,
+    "model": _MODEL_NAME,
+    "fallbacks": CHAIN,
+    "tiers": TIERS,
+    "balance": BALANCE,
+    "stream": OneOf("live or whole", ("live", "whole")),
+}
+_KEY: Mapping[str, ValueType] = {
+    "key_env": VARIABLE,
+    "key_file": SECRET_PATH,
+    "sha256": Digest("the SHA-256 digest of a key, as 64 hex digits"),
+    "rate_limit_per_minute": WholeNumber("a whole number of requests per minute, 0 for unlimited"),
+    "models": TextLines("a list of one or more names of models, in which * stands for any text"),
+    "key": Forbidden("no secret in the file", "name its place with key_env or key_file, or give its sha256"),
+}
+
+
+class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    url: str
+    api_key: SecretRef | None = None
+    max_in_flight: int | None = None
+    stream_usage: bool = True
+    list_models: bool = False
+    continues: Continues | None = None
+    ca_file: Path | None = None
+    clocks: Mapping[str, float] = {}
+
+
+class FileKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's key; ``held`` is its digest or where it is kept."""
+
+    name: str
+    held: bytes | SecretRef
+    rate_limit_per_minute: int | None
+    models: frozenset[str] | None
+
+
+class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file says; of the scalars only those that are there."""
+
+    scalars: Mapping[str, Any] = {}
+    state: SecretRef | None = None
+    ca_file: Path | None = None
+    upstreams: tuple[FileUpstream, ...] = ()
+    models: tuple[ModelSettings, ...] = ()
+    keys: tuple[FileKey, ...] = ()
+
+    def variables(self) -> Iterator[str]:
+        """The environment variables the file names as places of secrets."""
+        return (ref.place for ref in self._refs() if ref.folder is None)
+
+    def files(self) -> Iterator[Path]:
+        """The files that it names as places of secrets, or of CA certificates."""
+        yield from (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
+        yield from (path for path in (self.ca_file, *(one.ca_file for one in self.upstreams)) if path)
+
+    def _refs(self) -> Iterator[SecretRef]:
+        keys = (key.held for key in self.keys)
+        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *keys):
+            if isinstance(ref, SecretRef):
+                yield ref
+
+
+def read_file(path: str) -> FileSettings:
+    """The settings in the file.
+
+    :raises ConfigError: with every mistake of the file in it.
+    """
+    document, mistakes, folder = _parse(path), Mistakes(), Path(path).parent
+    top = {name: value for name, value in document.items() if name not in _TABLES}
+    scalars = _fields((), top, FILE_SCALARS, mistakes, also=_TABLES)
+    state, upstreams, models, keys = None, list[FileUpstream](), list[ModelSettings](), list[FileKey]()
+    with mistakes:
+        state = _state(scalars)
+    for name, table in _entries(document, "upstreams", _NAME, mistakes):
+        with mistakes:
+            upstreams.append(_upstream(name, table, folder, mistakes))
+    for name, table in _entries(document, "models", _MODEL_NAME, mistakes):
+        with mistakes:
+            models.append(_model(name, table, mistakes))
+    for name, table in _entries(document, "keys", _NAME, mistakes):
+        with mistakes:
+            keys.append(_key(name, table, folder, mistakes))
+    mistakes.raise_found()
+    return FileSettings(
+        state=state,
+        ca_file=folder / scalars["ca_file"] if "ca_file" in scalars else None,
+        scalars={name: value for name, value in scalars.items() if name != "state_env"},
+        upstreams=tuple(upstreams),
+        models=tuple(models),
+        keys=tuple(keys),
+    )
+
+
+def files(path: str) -> tuple[Path, ...]:
+    """The file itself, and as far as it can be read, those that it names as places of secrets."""
+    try:
+        return (Path(path), *read_file(path).files())
+    except ConfigError:
+        return (Path(path),)
+
+
+def _parse(path: str) -> dict[str, object]:
+    try:
+        content = read_regular(Path(path), MOST_SETTINGS)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise ConfigError(CONFIG.variable, path, "the path of a TOML file that can be read", reason) from None
+    try:
+        # Windows writes a byte order mark at the start of a file in UTF-8. It means nothing there.
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+        return tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        hint = f"see byte {error.start}"
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            hint = "its byte order mark says UTF-16: save it as UTF-8"
+        raise ConfigError(CONFIG.variable, path, "a file in UTF-8", hint) from None
+    except tomllib.TOMLDecodeError as error:
+        # It says what was found and the line and column, and repeats no value.
+        hint = "this is YAML: write it as TOML" if _is_yaml(text) else str(error)
+        raise ConfigError(CONFIG.variable, path, "a TOML file", hint) from None
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or arrays nested as deep.
+        raise ConfigError(CONFIG.variable, path, "a TOML file with shorter values") from None
+
+
+#: The first line of a YAML document that says anything: a list's item, or a name with nothing or a value
+#: behind its colon. A file that ends in ``.yaml`` needs no such line.
+_YAML = re.compile(r"\s*(- |---|[A-Za-z_][\w-]*:(\s|$))")
+
+
+def _is_yaml(text: str) -> bool:
+    lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    return _YAML.match(next(lines, "")) is not None
+
+
+def _fields(
+    path: tuple[str, ...],
+    table: object,
+    kinds: Mapping[str, ValueType],
+    mistakes: Mistakes,
+    also: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The values of one table that are of their kind; the others are mistakes.
+
+    :param also: further right names, for the hint.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(dotted(*path), MASK, f"a table, written [{dotted(*path)}]")
+    fields = {}
+    for name, value in table.items():
+        with mistakes:
+            fields[name] = _value(path, name, value, kinds, also)
+    return fields
+
+
+def _value(
+    path: tuple[str, ...], name: str, value: object, kinds: Mapping[str, ValueType], also: tuple[str, ...]
+) -> Any:
+    setting = dotted(*path, name)
+    if name not in kinds:
+        known = [*(known for known, kind in kinds.items() if not isinstance(kind, Forbidden)), *also]
+        # [models.gpt-4.1] without quotes is a table "1" inside "gpt-4".
+        dot = "put a name that has a dot in quotes" if isinstance(value, dict) and path else None
+        hint = for_field(path, name) or nearest(name, known) or dot or f"known are {', '.join(known)}"
+        # A text may be a secret under a mistyped name; a number is none.
+        shown = value if isinstance(value, int | float) else MASK
+        raise ConfigError(setting, shown, "a known setting", hint)
+    try:
+        return kinds[name].check(value)
+    except InvalidValue as unfit:
+        raise ConfigError(setting, kinds[name].show(value), unfit.expected, unfit.hint) from None
+
+
+def _entries(
+    document: Mapping[str, object], section: str, kind: ValueType, mistakes: Mistakes
+) -> Iterator[tuple[str, object]]:
+    """The tables of a section with their names, which are of the kind."""
+    tables = document.get(section, {})
+    if not isinstance(tables, dict):
+        mistakes.add(ConfigError(section, MASK, f"tables, each written [{section}.NAME]"))
+        return
+    for name, table in tables.items():
+        try:
+            kind.parse(name)
+        except InvalidValue as unfit:
+            mistakes.add(ConfigError(dotted(section, name), None, unfit.expected, "as the last part"))
+            continue
+        yield name, table
+
+
+def _misses(table: object, names: tuple[str, ...], kinds: Mapping[str, ValueType]) -> bool:
+    """Whether a table has none of the fields. One that has an unknown field may have meant one of them."""
+    return (
+        isinstance(table, dict) and not any(name in table for name in names) and table.keys() <= kinds.keys()
+    )
+
+
+def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileUpstream:
+    path = ("upstreams", name)
+    fields = _fields(path, table, _UPSTREAM, mistakes)
+    if _misses(table, ("url",), _UPSTREAM):
+        raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
+    place = _only_one(path, fields, ("api_key_env", "api_key_file"))
+    return FileUpstream(
+        name=name,
+        url=fields.get("url", ""),  # empty when it is refused
+        api_key=_ref(path, place, fields[place], folder) if place else None,
+        max_in_flight=fields.get("max_in_flight"),
+        stream_usage=fields.get("stream_usage", True),
+        list_models=fields.get("list_models", False),
+        continues=Continues(fields["continues"]) if fields.get("continues") else None,
+        ca_file=folder / fields["ca_file"] if "ca_file" in fields else None,
+        clocks=clocks_of(fields),
+    )
+
+
+def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
+    path = ("models", name)
+    fields = _fields(path, table, _MODEL, mistakes)
+    tiers: tuple[tuple[CandidateSettings, ...], ...] = ()
+    if "tiers" in fields:
+        _only_one(path, fields, ("tiers", "upstream"))
+        _only_one(path, fields, ("tiers", "model"))
+        tiers = tuple(candidates_of(tier, name) for tier in fields["tiers"])
+    elif "upstream" in fields:
+        tiers = ((CandidateSettings(upstream=fields["upstream"], model=fields.get("model", name)),),)
+    elif _misses(table, ("upstream", "tiers"), _MODEL):
+        raise ConfigError(dotted(*path, "upstream"), None, "the name of an upstream", "it is missing")
+    fallbacks = candidates_of(fields.get("fallbacks", ()), name)
+    return ModelSettings(
+        name=name,
+        tiers=(*tiers, *((one,) for one in fallbacks)),
+        balance=Balance(fields.get("balance", Balance.IN_TURN)),
+        whole=fields.get("stream") == "whole",
+    )
+
+
+def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
+    path, places = ("keys", name), ("key_env", "key_file", "sha256")
+    fields = _fields(path, table, _KEY, mistakes)
+    place = _only_one(path, fields, places)
+    if _misses(table, (*places, "key"), _KEY):
+        raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
+    held = fields.get(place or "")
+    if place in ("key_env", "key_file"):
+        held = _ref(path, place, fields[place], folder)
+    return FileKey(
+        name=name,
+        held=held or b"",  # empty when it is refused
+        rate_limit_per_minute=fields.get("rate_limit_per_minute"),
+        models=fields.get("models"),
+    )
+
+
+def _state(scalars: Mapping[str, Any]) -> SecretRef | None:
+    place = _only_one((), scalars, ("state", "state_env"))
+    # A redis URL takes its password before the "@" or in the query.
+    if place == "state" and ("@" in scalars["state"] or "password" in scalars["state"].lower()):
+        raise ConfigError(
+            "state", MASK, "no secret in the file", "name a variable that holds the URL in state_env"
+        )
+    return SecretRef("state_env", scalars["state_env"]) if place == "state_env" else None
+
+
+def _only_one(path: tuple[str, ...], fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """Which of the names is set; at most one may be."""
+    given = [name for name in names if name in fields]
+    if len(given) > 1:
+        raise ConfigError(dotted(*path, given[1]), None, f"only one of {' and '.join(given)}")
+    return given[0] if given else None
+
+
+def _ref(path: tuple[str, ...], field: str, value: str, folder: Path) -> SecretRef:
+    return SecretRef(dotted(*path, field), value, folder if field.endswith("_file") else None)

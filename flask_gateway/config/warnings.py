@@ -1,0 +1,80 @@
+"""Things to tell the operator at start-up that are no reason to refuse."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from .errors import dotted
+from .options import API_KEYS, PREFIX, UPSTREAM_API_KEY, UPSTREAMS, upstream_variable
+from .schema import Settings, UpstreamSettings
+from .secrets import DEV_KEY, DEV_KEY_DIGEST, SHORT_KEY
+
+
+class Origin(StrEnum):
+    """The source of a value."""
+
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    """One half sentence each.
+
+    :param origins: by the dotted path of a setting.
+    """
+    yield from _of_keys(settings)
+    yield from _of_upstreams(settings, origins)
+    if settings.log_prompts == "on":
+        yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
+    if settings.machines > 1 and not settings.state.startswith("redis"):
+        yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"
+    if settings.state_namespace and not settings.state.startswith("redis"):
+        yield "state_namespace is set but the state is not in Redis, so it changes nothing"
+
+
+def _of_keys(settings: Settings) -> Iterator[str]:
+    if any(key.digest == DEV_KEY_DIGEST for key in settings.keys):
+        yield (
+            f"{DEV_KEY!r} is among the keys and is known to everybody: "
+            f"set {API_KEYS.variable} before others can reach the gateway"
+        )
+    for key in settings.keys:
+        if key.length is not None and key.length < SHORT_KEY and key.digest != DEV_KEY_DIGEST:
+            yield (
+                f"key {key.id} has fewer than {SHORT_KEY} characters and can be guessed: "
+                "`openssl rand -hex 32` makes a good one"
+            )
+
+
+def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    upstreams = settings.upstreams
+    if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in upstreams):
+        yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
+    if len(upstreams) > 1 and settings.default_upstream is None:
+        yield (
+            f"there are {len(upstreams)} upstreams and no default, so a model that no rule places is "
+            f"refused: set {PREFIX}DEFAULT_UPSTREAM to one of {', '.join(one.name for one in upstreams)}"
+        )
+    for upstream in upstreams:
+        variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
+        if upstream.url.startswith("mock:"):
+            if upstream.api_key is not None:
+                yield f"{variable} has no effect: upstream '{upstream.name}' is a mock"
+        elif upstream.api_key is None and _is_public(upstream):
+            yield f"upstream '{upstream.name}' is on the public internet and has no key: set {variable}"
+
+
+def _is_public(upstream: UpstreamSettings) -> bool:
+    """Whether the upstream is reached over TLS by a name or an address of the public internet."""
+    parts = urlsplit(upstream.url)
+    host = parts.hostname or ""
+    if parts.scheme != "https":
+        return False
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".internal", ".lan", ".home.arpa", ".test"))

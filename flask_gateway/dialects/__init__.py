@@ -1,0 +1,1 @@
+"""Reads and writes what upstreams and callers say. Knows no socket."""

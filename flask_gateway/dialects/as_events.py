@@ -1,0 +1,73 @@
+"""A whole answer in one JSON document, as the events of the stream that was asked for.
+
+Some servers do not stream, or not with tools, and answer in one piece whatever they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..model.call import Operation
+from .values import Ending, ending
+
+#: Fields of a response that the first event has as well.
+_NAMES = ("id", "object", "created_at", "model")
+
+
+def as_events(document: Any, operation: Operation, *, with_usage: bool) -> list[bytes]:
+    """Events without their blank lines; none when the document is no such answer.
+
+    :param with_usage: whether the caller is to see the usage.
+    """
+    if not isinstance(document, dict):
+        return []
+    if operation is Operation.RESPONSE and isinstance(document.get("output"), list):
+        return [_numbered(event, number) for number, event in enumerate(_of_response(document))]
+    choices = document.get("choices")
+    if operation in (Operation.CHAT, Operation.COMPLETION) and isinstance(choices, list) and choices:
+        chunks = _of_choices(document, choices, with_usage)
+        return [b"data: " + msgspec.json.encode(chunk) for chunk in chunks]
+    return []
+
+
+def _of_choices(document: dict[str, Any], choices: list[Any], with_usage: bool) -> Iterator[dict[str, Any]]:
+    chunk = {name: value for name, value in document.items() if name != "usage"}
+    if chunk.get("object") == "chat.completion":
+        chunk["object"] = "chat.completion.chunk"
+    yield {**chunk, "choices": [_streamed(choice) for choice in choices if isinstance(choice, dict)]}
+    if with_usage and isinstance(document.get("usage"), dict):
+        yield {**chunk, "choices": [], "usage": document["usage"]}
+
+
+def _streamed(choice: dict[str, Any]) -> dict[str, Any]:
+    streamed = {name: value for name, value in choice.items() if name != "message"}
+    if isinstance(choice.get("message"), dict):
+        delta = {name: value for name, value in choice["message"].items() if value is not None}
+        if isinstance(delta.get("tool_calls"), list):
+            calls = [call for call in delta["tool_calls"] if isinstance(call, dict)]
+            delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+        streamed["delta"] = delta
+    if ending(choice.get("finish_reason")) is Ending.NOT_YET:
+        streamed["finish_reason"] = "stop"
+    return streamed
+
+
+def _of_response(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    begun = {name: document[name] for name in _NAMES if name in document}
+    yield {"type": "response.created", "response": {**begun, "status": "in_progress", "output": []}}
+    for number, item in enumerate(document["output"]):
+        parts = item.get("content") if isinstance(item, dict) else None
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and isinstance(part.get("text"), str):
+                where = {"item_id": item.get("id"), "output_index": number, "content_index": index}
+                yield {"type": "response.output_text.delta", **where, "delta": part["text"]}
+    kind = "incomplete" if document.get("status") == "incomplete" else "completed"
+    yield {"type": f"response.{kind}", "response": document}
+
+
+def _numbered(event: dict[str, Any], number: int) -> bytes:
+    data = msgspec.json.encode({**event, "sequence_number": number})
+    return f"event: {event['type']}\ndata: ".encode() + data

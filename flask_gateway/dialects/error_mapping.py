@@ -1,0 +1,189 @@
+"""The error for what an upstream said went wrong, by a status, in a body or in the middle of a stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..model.errors import (
+    UpstreamAuthFailed,
+    UpstreamError,
+    UpstreamFlagged,
+    UpstreamMisconfigured,
+    UpstreamModelNotFound,
+    UpstreamOutOfCredit,
+    UpstreamOverloaded,
+    UpstreamQuotaExhausted,
+    UpstreamRefusal,
+    UpstreamShowsPage,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamTooLong,
+    UpstreamUnaffordable,
+)
+from .error_body import ErrorBody, clean, presentable, read_error, read_error_body
+from .error_meaning import Meaning, meaning_of, status_of
+from .pause import limit_reset, pause_in_error, pause_in_words, retry_after
+
+#: The most that is read of an error's body, bytes.
+MAX_ERROR_BODY = 64 * 1024
+
+#: Refusals that are given back in the upstream's own words, and the code for those who send none.
+_REFUSALS: dict[Meaning, tuple[type[UpstreamRefusal], str | None]] = {
+    Meaning.TOO_LONG: (UpstreamTooLong, "context_length_exceeded"),
+    Meaning.RATE_LIMITED: (UpstreamThrottled, "rate_limit_exceeded"),
+    Meaning.UNAFFORDABLE: (UpstreamUnaffordable, None),
+    Meaning.CONTENT_FLAGGED: (UpstreamFlagged, "content_policy_violation"),
+    Meaning.MODEL_NOT_FOUND: (UpstreamModelNotFound, "model_not_found"),
+    Meaning.REJECTED: (UpstreamRefusal, None),
+}
+
+
+def error_for(
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, *, url: str = ""
+) -> UpstreamError:
+    """The error for an answer with that status.
+
+    :param body: what was read of the answer's body, at most ``MAX_ERROR_BODY``.
+    :param url: where it was asked.
+    """
+    said = f"Upstream '{upstream}' answered {status}"
+    error = _error(said, status, headers, read_error_body(body), upstream, url)
+    error.answered = status
+    return error
+
+
+def reported_error(said: object, upstream: str) -> UpstreamError:
+    """The error for one that came in an answer of status 200.
+
+    :param said: the error object, or the body, event or list in which it came.
+    """
+    body = read_error(said)
+    named = _named(said) or next(iter(sorted(body.codes)), None) or body.number
+    code = f" ({str(named)[:64]})" if named else ""
+    return _error(f"Upstream '{upstream}' reported an error{code} in its answer", 200, {}, body, upstream, "")
+
+
+def page_error(status: int, body: bytes, upstream: str) -> UpstreamShowsPage | None:
+    """The error for a good status with a web page; ``None`` when it is none."""
+    page = read_error_body(body).page if body.lstrip()[:1] == b"<" else None
+    if page is None:
+        return None
+    told = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
+    return UpstreamShowsPage(f"{told}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
+
+
+_CHECK = "check the scheme, host, port and path of its URL; tell the operator."
+
+
+def _named(said: object) -> str | None:
+    found = (said.get("code") or said.get("type")) if isinstance(said, Mapping) else None
+    return clean(str(found)) if isinstance(found, str | int) and found else None
+
+
+def _error(
+    said: str, http: int, headers: Mapping[str, str], body: ErrorBody, upstream: str, url: str
+) -> UpstreamError:
+    status = status_of(http, body)
+    meaning = meaning_of(status, body)
+    if meaning is Meaning.OUT_OF_CREDIT:
+        return _out_of_credit(said, status, headers, body, upstream)
+    if meaning in _REFUSALS:
+        return _refusal(meaning, said, status, headers, body, upstream)
+    wait = _pause(headers, body)
+    match meaning:
+        case Meaning.CREDENTIAL_REFUSED:
+            return UpstreamAuthFailed(
+                f"{said}: it does not accept the credential that the gateway is configured with. "
+                "Your own key is fine; tell the operator.",
+                upstream=upstream,
+            )
+        case Meaning.MISCONFIGURED | Meaning.NEEDS_TLS:
+            return UpstreamMisconfigured(
+                _what_to_change(said, meaning, status, headers, body, url), upstream=upstream
+            )
+        case Meaning.TIMED_OUT:
+            return UpstreamTimeout(f"{said}: it gave up waiting.", retry_after=wait, upstream=upstream)
+        case Meaning.OVERLOADED:
+            return UpstreamOverloaded(
+                f"{said}: it has too much to do, or is still loading its model.",
+                retry_after=wait,
+                upstream=upstream,
+            )
+    return UpstreamError(f"{said}.", retry_after=wait, upstream=upstream)
+
+
+def _refusal(
+    meaning: Meaning, said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+) -> UpstreamRefusal:
+    kind, code = _REFUSALS[meaning]
+    throttled = meaning is Meaning.RATE_LIMITED
+    status = 429 if throttled else status if status < 500 else 400
+    message = said + (": too many requests." if throttled else ".")
+    told = _told(body, message, "requests" if throttled else "invalid_request_error")
+    if code is not None and (told.get("code") is None or str(told["code"]).isdigit()):
+        told["code"] = code
+    wait = _pause(headers, body) if throttled else None
+    error = kind(message, status=status, said=told, retry_after=wait, upstream=upstream)
+    if status == 429 and not throttled:
+        error.headers["x-should-retry"] = "false"  # the request itself is too large for the limit
+    return error
+
+
+def _out_of_credit(
+    said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+) -> UpstreamError:
+    if status == 429:
+        message = said + ": too many requests."
+        told = _told(body, message, "requests")
+        wait = _pause(headers, body)
+        return UpstreamQuotaExhausted(message, status=429, said=told, retry_after=wait, upstream=upstream)
+    return UpstreamOutOfCredit(
+        f"{said}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
+        "Your own key is fine; tell the operator.",
+        upstream=upstream,
+    )
+
+
+def _told(body: ErrorBody, message: str, kind: str) -> dict[str, Any]:
+    """The upstream's own ``error`` object, in OpenAI's shape as far as it can be brought there."""
+    told = presentable(body.fields)
+    told["message"] = body.words or message
+    if not isinstance(told.get("type"), str):
+        told["type"] = kind
+    if not isinstance(told.get("param"), str):
+        told["param"] = None
+    code = told.get("code")
+    told["code"] = code if isinstance(code, str | int) and not isinstance(code, bool) else None
+    return told
+
+
+def _pause(headers: Mapping[str, str], body: ErrorBody) -> float | None:
+    now = time.time()
+    waits = [retry_after(headers, now), *(pause_in_error(layer, now) for layer in body.layers)]
+    waits += [pause_in_words(body.words), limit_reset(headers, now)]
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _what_to_change(
+    said: str, meaning: Meaning, status: int, headers: Mapping[str, str], body: ErrorBody, url: str
+) -> str:
+    if meaning is Meaning.NEEDS_TLS:
+        return f"{said}: its port expects TLS. Its URL has to begin with https://; tell the operator."
+    if 300 <= status < 400:
+        secure = url.startswith("http://") and headers.get("location", "").startswith("https://")
+        if secure:
+            return f"{said}, a redirect to https: its URL has to begin with https://; tell the operator."
+        return f"{said}, a redirect, which no OpenAI API does: {_CHECK}"
+    if status in (404, 410):
+        return (
+            f"{said}: there is nothing at this address{_quoted(body.words)}. Most URLs end in /v1: {_CHECK}"
+        )
+    if body.page is not None:
+        return f"{said} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
+    return f"{said}, which no OpenAI API does: {_CHECK}"
+
+
+def _quoted(words: str) -> str:
+    return f" ('{words[:300]}')" if words else ""

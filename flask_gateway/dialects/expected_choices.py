@@ -1,0 +1,43 @@
+"""How many choices a call asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..model.call import Call, Operation
+
+#: No list of more prompts is counted.
+MAX_PROMPTS = 20_000
+
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def choices_of(call: Call) -> int:
+    """``n`` for each prompt. Whatever the upstream would refuse counts as one."""
+    each = _number(call.fields["n"]) if "n" in call.fields else 1
+    if call.operation is Operation.COMPLETION and "prompt" in call.fields:
+        return each * _prompts(bytes(call.fields["prompt"]))
+    return each
+
+
+def _number(raw: msgspec.Raw) -> int:
+    try:
+        value: Any = msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return 1
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and value >= 1 else 1
+
+
+def _prompts(raw: bytes) -> int:
+    """The prompts in a list of texts, or of lists of tokens; one text, or one list of tokens, is one."""
+    inside = raw[:64].lstrip()[1:].lstrip()[:1] if raw[:64].lstrip().startswith(b"[") else b""
+    if inside not in (b'"', b"[") or raw.count(b'"') // 2 + raw.count(b"[") > MAX_PROMPTS:
+        return 1
+    try:
+        return max(1, len(_decode_list(raw)))
+    except (ValueError, RecursionError):
+        return 1

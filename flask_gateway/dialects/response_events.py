@@ -1,0 +1,154 @@
+"""The events of the Responses API: typed, the last of them with the whole response in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..model.call import Call
+from .reported_usage import ReportedUsage
+from .usage import Tally
+from .values import error_in, is_error, is_sign_of_life, says
+
+
+class _Response(msgspec.Struct, gc=False):
+    """Not all of it is built: it may have pictures of many megabytes in it."""
+
+    status: Any = None
+    error: Any = None
+    usage: Any = None
+    id: Any = None
+    model: Any = None
+    created_at: Any = None
+
+
+class _Numbered(msgspec.Struct):
+    sequence_number: int = -1
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    delta: Any = msgspec.UNSET
+    item: Any = None
+    part: Any = None
+    response: _Response | None = None
+    error: Any = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_any = msgspec.json.Decoder(Any).decode
+_decode_numbered = msgspec.json.Decoder(_Numbered).decode
+
+_OPENING = frozenset({"response.created", "response.queued", "response.in_progress", ""})
+_END = frozenset({"response.completed", "response.done", "response.incomplete"})
+_FAILED = frozenset({"response.failed", "response.error", "response.cancelled", "response.canceled", "error"})
+#: Announce a part of the answer, mostly without a word in it.
+_ANNOUNCING = frozenset(
+    {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
+)
+#: Fields of an item that name it.
+_NAMING = frozenset({"type", "id", "status", "role", "object", "phase"})
+
+
+class ResponseReader:
+    """Reads the events of one stream, in order (``dialects.Reader``).
+
+    :ivar response: what the response is called, as far as it has been said.
+    """
+
+    usage_only = usage_null = False  # it tells the usage in its last event, unasked
+    may_end = ended_in_content = False
+
+    def __init__(self, call: Call) -> None:
+        self.complete = False
+        self.reported = ReportedUsage()
+        self.error: object = None
+        self.tally = Tally()
+        self.response: dict[str, Any] = {}
+        self._last = b"{}"
+
+    @property
+    def next_number(self) -> int:
+        """The ``sequence_number`` of the event that follows the one that was read last."""
+        try:
+            return _decode_numbered(self._last).sequence_number + 1
+        except (ValueError, RecursionError):
+            return 0
+
+    def read(self, data: bytes) -> bool:
+        self._last = data
+        try:
+            event = _decode_event(data)
+        except msgspec.ValidationError:
+            return self.read_object(_decode_any(data))
+        if event.type in _FAILED or event.error or not event.type:
+            return self._read_failed(event, _decode_any(data))
+        delta = event.delta
+        if type(delta) is str:  # as it is in nearly every event
+            self.tally.add(delta)
+            return bool(delta)
+        return self._read_event(event)
+
+    def read_object(self, said: Any) -> bool:
+        fields = said if isinstance(said, dict) else {}
+        response = fields.get("response")
+        event = _Event(
+            fields["type"] if isinstance(fields.get("type"), str) else "",
+            fields.get("delta", msgspec.UNSET),
+            fields.get("item"),
+            fields.get("part"),
+            msgspec.convert(response, _Response) if isinstance(response, dict) else None,
+            fields.get("error"),
+        )
+        if event.type in _FAILED or event.error or not event.type:
+            return self._read_failed(event, said)
+        return self._read_event(event)
+
+    def _read_failed(self, event: _Event, said: Any) -> bool:
+        """An error in one of the ways to tell it; or an event of no type, which says nothing."""
+        inner = event.response.error if event.response else None
+        if is_error(event.error) or is_error(inner):
+            self.error = event.error if is_error(event.error) else inner
+        elif event.type.startswith("response."):
+            self.error = {"code": event.type, "message": f"The response ended with {event.type}."}
+        else:
+            self.error = error_in(said)
+        if self.error is None and not isinstance(said, dict):
+            raise ValueError("no object")
+        return self.error is None and bool(event.type) and self._read_event(event)
+
+    def _read_event(self, event: _Event) -> bool:
+        kind = event.type
+        if event.delta is not msgspec.UNSET:
+            if isinstance(event.delta, str):
+                self.tally.add(event.delta)
+            return says(event.delta)
+        if kind in _END:
+            return self._read_end(event.response)
+        if event.response is not None:
+            named = {name: getattr(event.response, name) for name in ("id", "model", "created_at")}
+            self.response |= {name: value for name, value in named.items() if value is not None}
+        if kind in _OPENING or is_sign_of_life(kind):
+            return False
+        if kind in _ANNOUNCING:
+            return _names_something(event.item) or _names_something(event.part)
+        return True
+
+    def _read_end(self, response: _Response | None) -> bool:
+        response = response or _Response()
+        if is_error(response.error) or response.status in ("failed", "cancelled"):
+            self.error = response.error or {"code": f"response.{response.status}"}
+            return False
+        self.complete = True
+        self.reported.add(response.usage)
+        return True
+
+
+def _names_something(item: Any) -> bool:
+    """Whether an item has more in it than its kind and its name: a call of a tool has."""
+    if not isinstance(item, dict):
+        return False
+    if item.get("type") in ("message", "reasoning"):
+        return says([item.get("content"), item.get("summary")])
+    return any(says(value) for name, value in item.items() if name not in _NAMING)

@@ -1,0 +1,369 @@
+"""What an upstream's answer says, read as its bytes pass: is it good, is it complete, what did it cost.
+
+Three transcripts: for a body that is one JSON document, for a stream of events, and for a stream that is
+to be held back until it is complete. All are sans-IO (``reply.Transcript``), so that any driver may feed
+them: a thread, a test, a selector loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..model.call import Call, Usage
+from ..model.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
+from .as_events import as_events
+from .error_mapping import page_error, reported_error
+from .openai import DIALECTS
+from .redaction import Redaction, WatchfulTally
+from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
+from .usage import Tally, estimate, without_null_usage
+from .values import error_in, mend
+
+#: Events without content are held back until content follows, at most this many. More of them say nothing
+#: that these did not, and are left out.
+MAX_HELD_EVENTS = 64
+#: A stream that is longer than this, bytes, has run wild.
+MAX_STREAM = 256 * 1024 * 1024
+
+#: Events whose text may be the beginning of a key are held back up to this size, bytes.
+MAX_WITHHELD = 64 * 1024
+
+DONE = b"data: [DONE]\n\n"
+
+#: Told whether more content may follow; ``None``: the answer is not complete after all.
+Completed = Callable[[bool | None], None]
+
+
+#: In half an event: the text of its part of the answer has begun, so the event that repeats it can be told.
+_TEXT_BEGUN = re.compile(rb'"(?:content|text|arguments|delta|reasoning_content|reasoning|refusal)": ?"[^"]')
+
+
+class StreamTranscript:
+    """An answer in server-sent events, passed on event by event and unchanged.
+
+    Held back until the first event with content, so that an error behind an empty opening still
+    finds the caller uncommitted. Complete means that the model said so (a finish reason of each choice, or
+    the dialect's own last event), not that the socket closed.
+    """
+
+    content_type = "text/event-stream; charset=utf-8"
+
+    __slots__ = (
+        "__weakref__",
+        "_broken",
+        "_bytes",
+        "_call",
+        "_completed",
+        "_dialect",
+        "_held_bytes",
+        "_held_events",
+        "_hides_usage",
+        "_lone_name",
+        "_over",
+        "_reader",
+        "_redaction",
+        "_splitter",
+        "_unsent",
+        "_upstream",
+        "_was_complete",
+        "_watch",
+        "_withheld",
+        "dropped",
+        "finished",
+        "ready",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        upstream: str,
+        *,
+        hides_usage: bool = False,
+        completed: Completed | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
+        self.ready = False
+        self.finished = False
+        #: Events that could not be read and were left out.
+        self.dropped = 0
+        self._bytes = self._held_events = self._held_bytes = 0
+        self._dialect = DIALECTS[call.operation]
+        self._reader = self._dialect.reader(call)
+        self._call = call
+        self._upstream = upstream
+        self._hides_usage = hides_usage
+        self._completed = completed
+        self._was_complete = False
+        self._splitter = EventSplitter(self._dialect.max_event)
+        #: The name of an event whose data came behind a blank line.
+        self._lone_name = b""
+        #: The data of an event that lost its end, until the next event is seen.
+        self._broken = b""
+        #: Whether the bytes are over. An event that lost its end is then a cut, which is told as one.
+        self._over = False
+        #: What came with a fault, before it, and can be passed on yet.
+        self._unsent = b""
+        self._redaction = redaction
+        self._watch: WatchfulTally | None = None
+        if redaction is not None:
+            self._reader.tally = self._watch = WatchfulTally(redaction)
+        #: Events whose text may be the beginning of a key.
+        self._withheld = b""
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.complete
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model has said something."""
+        return self.ready
+
+    @property
+    def usage(self) -> Usage | None:
+        """As reported, else estimated from what was passed on; ``None`` while nothing was."""
+        reported, tally, fields = self._reader.reported, self._reader.tally, self._call.fields
+        if reported:
+            return reported.usage(lambda: estimate(fields, Tally()).prompt_tokens, lambda: tally.tokens)
+        return estimate(fields, tally) if self.ready else None
+
+    def feed(self, data: bytes) -> bytes:
+        self._bytes += len(data)
+        if self._bytes > MAX_STREAM:
+            raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
+        said = self._splitter.only(data)
+        if said is not None:
+            if self._redaction is not None and data.find(self._redaction.mark) >= 0:
+                data = self._redaction.redact(data)
+                said = data[len(b"data: ") : -2]
+            return b"" if self.finished else self._pass_data(data, said)
+        try:
+            events = self._splitter.feed(data)
+        except UpstreamMalformed as error:
+            raise self._malformed(error.message) from None
+        return self._pass_all(events)
+
+    def end(self) -> bytes:
+        self._over, rest = True, self._splitter.rest().rstrip(b"\r\n")
+        # Data without its blank line is worth a look; half a comment, or half a field's name, is not.
+        worth = rest and (data_of(rest) or rest.startswith((b"{", b"[", b"<", b"error:")))
+        return self._pass_all([rest] if worth else [], over=True)
+
+    def cut(self, error: GatewayError) -> bytes:
+        unsent, self._unsent = self._unsent, b""
+        return unsent + self._dialect.error_event(error, self._reader)
+
+    def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
+        committed, parts = self.ready, []
+        try:
+            for event in events:
+                parts.append(self._pass(event))
+            if over:
+                parts.append(self._close())
+        except GatewayError:
+            # A caller who is to see the fault is to see all before it, however the bytes were cut. One
+            # who has seen nothing can still be given another answer, as if this one had never begun.
+            self._unsent = b"".join(parts) if committed else b""
+            self.ready = committed
+            raise
+        return b"".join(parts)
+
+    def _close(self) -> bytes:
+        """The bytes are over."""
+        if self.finished:
+            return b""
+        if not self._reader.complete:
+            if self._bytes and not (self._held_events or self.dropped):
+                raise self._malformed("it has no events in it")
+            raise self._cut("closed the stream before the answer was complete")
+        self.ready = self.finished = True
+        return self._withheld + DONE if self._dialect.ends_in_done else self._withheld
+
+    def _pass(self, event: bytes) -> bytes:
+        """What of this event the caller gets to see."""
+        if self.finished:
+            return b""
+        if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES:
+            raise self._malformed(f"an event has more than {MAX_LINES} lines")
+        if self._redaction is not None:
+            event = self._redaction.redact(event)
+        pair = named(event)
+        name, data = pair if pair is not None else (b"", data_of(event))
+        if data is None:
+            return self._pass_without_data(event)
+        if pair is None and (
+            self._lone_name or len(event) > len(data) + len(b"data: ")
+        ):  # it has other lines
+            name, event = name_of(event) or self._lone_name, without_id(event)
+        self._lone_name = b""
+        if name and name.lower() == b"error":
+            return self._fail(self._named_error(data))
+        return self._pass_data(event + b"\n\n", data)
+
+    def _pass_data(self, event: bytes, data: bytes) -> bytes:
+        """:param event: with the blank line. :param data: what it says."""
+        if self._broken:
+            self._refuse_loss(data)
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
+            return self._done()
+        reader = self._reader
+        try:
+            data.isascii() or data.decode()  # what the decoder of JSON skips it does not check
+            content = reader.read(data)
+        except (ValueError, RecursionError):
+            mended = self._mended(event, data)
+            if mended is None:
+                return b""
+            event, data, content = mended
+        if reader.error is not None:
+            return self._fail(reported_error(reader.error, self._upstream))
+        if not self.ready and not self._commit(len(event), content):
+            return b""
+        if reader.complete or self._was_complete:
+            self._note_completeness(content)
+        if self._hides_usage and (reader.usage_only or reader.usage_null):
+            event = without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
+        if self._watch is not None and (self._watch.suspicious or self._withheld):
+            return self._withhold(event)
+        return event
+
+    def _withhold(self, event: bytes) -> bytes:
+        """Hold an event back while the text may become a key; what of it, and of those before, may pass."""
+        assert self._watch is not None
+        if self._watch.spelled:
+            self._withheld = b""
+            raise self._malformed("it spells out the gateway's own key")
+        self._withheld += event
+        if self._watch.suspicious and not self.finished and len(self._withheld) <= MAX_WITHHELD:
+            return b""
+        event, self._withheld = self._withheld, b""
+        return event
+
+    def _commit(self, size: int, content: bool) -> bool:
+        """Whether the event is to be passed, or held back, before or with the first content."""
+        self._held_events += 1
+        self._held_bytes += size
+        # What announces an answer may be as long as the request, which it repeats. It is not to be lost.
+        self.ready = content or self._held_bytes > self._dialect.max_event
+        return self.ready or self._held_events <= MAX_HELD_EVENTS
+
+    def _note_completeness(self, content: bool) -> None:
+        if self._reader.complete:
+            self._ends(content)
+        else:
+            self._goes_on()
+
+    def _ends(self, content: bool) -> None:
+        """By what it says the answer is complete. Some servers give a finish reason too early."""
+        if not self._dialect.ends_in_done:
+            self.finished = True
+        elif self._completed is not None:
+            more = content and self._reader.ended_in_content
+            if more or not self._was_complete:
+                self._completed(more)
+        self._was_complete = True
+
+    def _goes_on(self) -> None:
+        """It was complete, and another choice has begun."""
+        self._was_complete = False
+        if self._completed is not None:
+            self._completed(None)
+
+    def _mended(self, event: bytes, data: bytes) -> tuple[bytes, bytes, bool] | None:
+        """An event that could not be read, made readable, and whether it carries content."""
+        if not data.strip():
+            return None  # it says nothing
+        found = mend(data)
+        if found is not None:
+            data, said = found
+            try:
+                return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(said)
+            except (ValueError, RecursionError):
+                pass
+        if data.lstrip()[:1] == b"{" and not (self._reader.complete or self._over):
+            if not self.ready:
+                raise self._lost_a_part()
+            self._broken = data.strip()
+        self.dropped += 1
+        return None
+
+    def _refuse_loss(self, data: bytes) -> None:
+        """Half an object had a part of the answer in it, which is lost unless the next event repeats it."""
+        broken, self._broken = self._broken, b""
+        if not (data.startswith(broken) and _TEXT_BEGUN.search(broken)):
+            raise self._lost_a_part()
+
+    def _lost_a_part(self) -> UpstreamMalformed:
+        return self._malformed("an event of it is no JSON, and its part of the answer is lost")
+
+    def _pass_without_data(self, event: bytes) -> bytes:
+        """A comment, a lone name, or what is no event at all."""
+        if event.startswith((b"{", b"[")):
+            return self._pass_document(event)
+        if event.startswith(b"<"):
+            page = page_error(200, event, self._upstream)
+            raise page or self._malformed("a page came, and no events")
+        if event.startswith(b"error:"):  # so did llama.cpp
+            return self._fail(self._named_error(event[len(b"error:") :]))
+        name = name_of(event)
+        if name:
+            self._lone_name = name
+            self._splitter.look_closely()
+        return comment_of(event) if self.ready else b""
+
+    def _pass_document(self, document: bytes) -> bytes:
+        """JSON where events were asked for: an error, or an answer by a server that does not stream."""
+        said: Any = None
+        try:
+            said = msgspec.json.decode(document)
+        except (ValueError, RecursionError):
+            if not self.ready:
+                raise self._malformed("a JSON document came that cannot be read, and no events") from None
+            self.dropped += 1
+        error = error_in(said)
+        if error is not None:
+            return self._fail(reported_error(error, self._upstream))
+        events = as_events(said, self._call.operation, with_usage=not self._hides_usage)
+        if said is not None and not events:
+            raise self._malformed("a JSON document came, and no events")
+        if self._hides_usage and isinstance(said, dict):
+            self._reader.reported.add_found(said)
+        return b"".join([self._pass(event) for event in events])
+
+    def _fail(self, error: UpstreamError) -> bytes:
+        """Break the stream off; but an error behind a complete answer takes nothing from it."""
+        if self._was_complete:
+            return self._done()
+        raise error
+
+    def _named_error(self, data: bytes) -> UpstreamError:
+        """The error of an event whose name is ``error``, whatever its data looks like."""
+        try:
+            said: Any = msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            said = {"message": data.strip().decode("utf-8", "replace")}
+        error = error_in(said)
+        return reported_error(said if error is None else error, self._upstream)
+
+    def _done(self) -> bytes:
+        # Some servers give no finish reason. But an end to a stream that said nothing is no answer.
+        if not (self._reader.complete or (self.ready and self._reader.may_end)):
+            raise self._cut(
+                "ended the stream before the answer was complete"
+                if self.ready
+                else "ended the stream without an answer in it"
+            )
+        self.ready = self.finished = True
+        return self._withheld + DONE
+
+    def _cut(self, what: str) -> UpstreamCut:
+        return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)
+
+    def _malformed(self, what: str) -> UpstreamMalformed:
+        return UpstreamMalformed(
+            f"Upstream '{self._upstream}' broke the stream: {what}.", upstream=self._upstream
+        )

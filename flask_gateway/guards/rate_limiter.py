@@ -1,0 +1,83 @@
+"""The rate limit: never more than so many requests of one caller in any ``WINDOW`` seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..model.call import Call, Caller, Outcome
+from ..model.errors import RateLimited
+from ..state.store import SECOND, Store, state_key
+from .sliding_window import Acquire, Quota
+
+#: Seconds.
+WINDOW = 60.0
+
+
+def quota_headers(quota: Quota) -> dict[str, str]:
+    """The headers of the OpenAI API that tell a caller where it stands."""
+    return {
+        "x-ratelimit-limit-requests": str(quota.limit),
+        "x-ratelimit-remaining-requests": str(quota.remaining),
+        "x-ratelimit-reset-requests": duration(quota.reset),
+    }
+
+
+def duration(micros: int) -> str:
+    """A duration as the OpenAI API writes it: ``120ms``, ``8.64s``, ``6m0s``."""
+    millis = -(-micros // 1000)
+    if millis < 1000:
+        return f"{millis}ms" if millis else "0s"
+    minutes, rest = divmod(millis, 60_000)
+    seconds = f"{rest / 1000:g}s"
+    return f"{minutes}m{seconds}" if minutes else seconds
+
+
+class RateLimiter:
+    """Limits the requests of each caller (``core.Guard``). Shared by all threads; the store guards it."""
+
+    def __init__(self, store: Store, window: float = WINDOW) -> None:
+        self._store = store
+        self._window = window
+
+    def admit(self, call: Call) -> LimitPermit:
+        """:raises RateLimited: the caller has used up its requests; nothing is counted."""
+        caller = call.caller
+        if not caller.rate_limit:
+            return LimitPermit({})
+        take = self._take(caller)
+        admitted, quota = self._store.update(_key(caller), take, ttl=self._window * 2)
+        headers = quota_headers(quota)
+        if admitted:
+            return LimitPermit(headers)
+        wait = quota.wait / SECOND
+        error = RateLimited(
+            f"This key may make {quota.limit} requests in {self._window:g} seconds and has made them. "
+            f"Try again in {duration(quota.wait)}.",
+            retry_after=wait,
+        )
+        error.headers.update(headers)
+        raise error
+
+    def headers(self, caller: Caller) -> dict[str, str]:
+        """What a caller is told of its quota when nothing was taken from it."""
+        if not caller.rate_limit:
+            return {}
+        peek = self._take(caller).peek
+        return quota_headers(self._store.update(_key(caller), peek, ttl=self._window * 2))
+
+    def _take(self, caller: Caller) -> Acquire:
+        return Acquire(caller.rate_limit, int(self._window * SECOND))
+
+
+def _key(caller: Caller) -> str:
+    return state_key("limit", caller.id)
+
+
+class LimitPermit:
+    """A request that was counted. It stays counted, however it ends."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
+
+    def settle(self, outcome: Outcome) -> None:
+        pass

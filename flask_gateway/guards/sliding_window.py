@@ -1,0 +1,184 @@
+"""The sliding window: at most ``limit`` requests in any ``window``, decided by a pure function.
+
+The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``BUCKETS`` requests a window it
+holds each request's own time, so the limit is exact. Above that, time is cut into ``BUCKETS`` grains,
+and a request is stamped with the *end* of its grain. Stamped late it leaves the window late: so
+never too many are admitted, at most one grain's worth (under 0.8 %) too few, and the log of any limit
+fits into the same small space. A log of single times whose limit is raised above that is put into
+grains when it grows too long.
+
+Nothing here knows what is limited, or where the log is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+from ..state.store import SECOND, Value
+
+BUCKETS = 128
+#: No log of one kind has more numbers; one that began as the other kind may.
+_LONGEST = 2 * (BUCKETS + 2)
+
+
+class Quota(NamedTuple):
+    """What a caller has left. Times in microseconds.
+
+    :param reset: until the window is empty again.
+    :param wait: until the next request would be admitted; 0 when it would be now.
+    """
+
+    limit: int
+    remaining: int
+    reset: int
+    wait: int
+
+
+#: ``Acquire.__call__`` for Redis, which runs it on its own side (``stores.redis.Scripted``). A test holds
+#: the two against each other.
+_LUA = """
+local limit, window, grain, longest = arguments[1], arguments[2], arguments[3], arguments[4]
+local log = load() or {}
+local first, used, live, set_back = 1, 0, {}, false
+if #log > 0 and log[#log - 1] > now + grain + 1000000 then
+  for i = 1, #log, 2 do log[i] = math.min(log[i], now) end
+  set_back = true
+end
+while first < #log and log[first] + window <= now do first = first + 2 end
+for i = first, #log, 2 do
+  live[#live + 1], live[#live + 2] = log[i], log[i + 1]
+  used = used + log[i + 1]
+end
+local admitted = used < limit
+if admitted then
+  local stamp = now
+  if grain > 1 then stamp = now - math.fmod(now, grain) + grain end
+  if #live > 0 and live[#live - 1] >= stamp then
+    live[#live] = live[#live] + 1
+  else
+    live[#live + 1], live[#live + 2] = stamp, 1
+  end
+  if grain > 1 and #live > longest then
+    local coarse = {}
+    for i = 1, #live, 2 do
+      local last = live[i] + math.fmod(grain - math.fmod(live[i], grain), grain)
+      if #coarse > 0 and coarse[#coarse - 1] >= last then
+        coarse[#coarse] = coarse[#coarse] + live[i + 1]
+      else
+        coarse[#coarse + 1], coarse[#coarse + 2] = last, live[i + 1]
+      end
+    end
+    live = coarse
+  end
+  used = used + 1
+  save(live)
+elseif set_back then
+  save(log)
+end
+local reset, wait = 0, 0
+if #live > 0 then
+  reset = live[#live - 1] + window - now
+  if used >= limit then wait = math.max(1, live[1] + window - now) end
+end
+return {admitted and 1 or 0, math.max(0, limit - used), reset, wait}
+"""
+
+
+class Acquire:
+    """One request against a limit: a change for a store (``core.Change``).
+
+    :param window: microseconds.
+    """
+
+    __slots__ = ("grain", "limit", "window")
+
+    script: ClassVar[str] = _LUA
+
+    def __init__(self, limit: int, window: int) -> None:
+        self.limit = limit
+        self.window = window
+        self.grain = 1 if limit <= BUCKETS else -(-window // BUCKETS)
+
+    def __call__(self, log: Value | None, now: int) -> tuple[Value | None, tuple[bool, Quota]]:
+        log = self._believable(log, now)
+        live = self._live(log, now)
+        used = sum(live[1::2])
+        if used >= self.limit:
+            return log, (False, self._quota(live, used, now))
+        stamp = now if self.grain == 1 else (now // self.grain + 1) * self.grain
+        if live and live[-2] >= stamp:  # same grain, or another process's clock reading just before ours
+            live = (*live[:-1], live[-1] + 1)
+        else:
+            live = (*live, stamp, 1)
+        if self.grain > 1 and len(live) > _LONGEST:
+            live = self._coarse(live)
+        return live, (True, self._quota(live, used + 1, now))
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """What the twin is told."""
+        return self.limit, self.window, self.grain, _LONGEST
+
+    def answer(self, ints: tuple[int, ...]) -> tuple[bool, Quota]:
+        """What the twin's numbers mean."""
+        admitted, remaining, reset, wait = ints
+        return bool(admitted), Quota(self.limit, remaining, reset, wait)
+
+    def peek(self, log: Value | None, now: int) -> tuple[Value | None, Quota]:
+        """What is left, without taking any of it (``core.Change``)."""
+        live = self._live(self._believable(log, now), now)
+        return log, self._quota(live, sum(live[1::2]), now)
+
+    def refusal(self, log: Value | None, now: int) -> tuple[bool, Quota] | None:
+        """The answer if this log alone is full (``stores.fallback.Confirmed``)."""
+        live = self._live(self._believable(log, now), now) if log else ()
+        used = sum(live[1::2])
+        return (False, self._quota(live, used, now)) if used >= self.limit else None
+
+    def confirmed(
+        self, answer: tuple[bool, Quota], write: Callable[[], tuple[bool, Quota]]
+    ) -> tuple[bool, Quota]:
+        """The stricter answer of two logs."""
+        if not answer[0]:
+            return answer
+        own = write()
+        return answer if own[0] and answer[1].remaining <= own[1].remaining else own
+
+    def divided(self, among: int) -> Acquire:
+        """The share of one of so many, when each has to keep to the limit alone."""
+        return Acquire(max(1, self.limit // among), self.window)
+
+    def _live(self, log: Value | None, now: int) -> Value:
+        """The part of the log that still counts."""
+        first = 0
+        while log and first < len(log) and log[first] + self.window <= now:
+            first += 2
+        return log[first:] if log else ()
+
+    def _coarse(self, live: Value) -> Value:
+        """The log in grains, each request at the end of its own."""
+        coarse: list[int] = []
+        for at in range(0, len(live), 2):
+            end = -(-live[at] // self.grain) * self.grain
+            if coarse and coarse[-2] >= end:
+                coarse[-1] += live[at + 1]
+            else:
+                coarse += (end, live[at + 1])
+        return tuple(coarse)
+
+    def _believable(self, log: Value | None, now: int) -> Value | None:
+        """A stamp further ahead than the clock can have put it means that the clock was set back. It
+        is kept, as of now: that may hold a caller up for one window, where believing it would do so
+        for as long as the clock was set back."""
+        if not log or log[-2] <= now + self.grain + SECOND:
+            return log
+        return tuple(n for at in range(0, len(log), 2) for n in (min(log[at], now), log[at + 1]))
+
+    def _quota(self, live: Value, used: int, now: int) -> Quota:
+        return Quota(
+            limit=self.limit,
+            remaining=max(0, self.limit - used),
+            reset=live[-2] + self.window - now if live else 0,
+            wait=max(1, live[0] + self.window - now) if used >= self.limit and live else 0,
+        )

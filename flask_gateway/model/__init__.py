@@ -1,0 +1,1 @@
+"""Defines the nouns of the gateway: call, reply, errors, and the protocols between packages."""

@@ -1,0 +1,97 @@
+"""Where the gateway's state lives, chosen by a URL.
+
+=====================  =====================================================  ==============================
+``memory://``          one process                                            memory.py
+``shared://``          all workers of one machine (else, per process)         shared.py, mutex.py, slots.py
+``redis://host/0``     all machines (else, per machine its share)             redis.py
+=====================  =====================================================  ==============================
+
+What stands in parentheses answers while the store itself is in trouble: fallback.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config.schema import Settings
+from .contract import StoreBusy, StoreError, StoreFull
+from .store import Store
+
+__all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store", "split_state"]
+
+
+#: A healthy breaker is read with every call. Over the network, ten times a second will do: an open
+#: circuit, or its closing, is noticed so much later by the other workers. Seconds.
+REMEMBER = 0.1
+
+
+def open_store(
+    url: str,
+    machines: int = 1,
+    namespace: str = "",
+    counted: Callable[[str], None] = lambda reason: None,
+) -> Store:
+    """Open the store that ``url`` names. Call it after fork. What it returns raises no ``StoreError``.
+
+    :param machines: how many machines share a Redis: each keeps to its share while it is down.
+    :param namespace: which gateways share it there: those with the same one.
+    :param counted: told ``busy``, ``full`` or ``away`` when other state answers for the store.
+    :raises ValueError: the URL is not understood, or needs a package that is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("redis", "rediss"):
+        return _redis(url, machines, namespace, counted)
+    if separator and scheme in ("memory", "shared") and not rest:
+        return _shared(counted) if scheme == "shared" else _memory()
+    # The URL may hold a password, so it is not repeated here.
+    raise ValueError(
+        "the state URL must be memory://, shared://, redis://host:port/db or rediss://host:port/db"
+    )
+
+
+def split_state(settings: Settings, multiprocess: bool) -> str:
+    """Why each process counts for itself; empty where they share their state, or there is only one.
+
+    :param multiprocess: what the server says of itself (``wsgi.multiprocess``, PEP 3333).
+    """
+    from .shared_memory import is_alone
+
+    kind = settings.state.partition(":")[0]
+    if not multiprocess or not (kind == "memory" or (kind == "shared" and is_alone())):
+        return ""
+    return (
+        "each process of this server counts for itself. Start it with "
+        "`gunicorn -c gunicorn.conf.py wsgi:app`, or set GATEWAY_STATE to a redis:// URL, or run one process"
+    )
+
+
+def _memory() -> Store:
+    from .memory import MemoryStore
+
+    return MemoryStore()
+
+
+def _shared(counted: Callable[[str], None]) -> Store:
+    from . import shared_memory
+    from .fallback import FallbackStore, UnavailableStore
+
+    try:
+        primary: Store = shared_memory.SharedStore()
+    except StoreError as error:
+        primary = UnavailableStore(str(error))
+    # Each worker answers for itself then, so each has its share.
+    return FallbackStore(primary, _memory(), shared_memory.workers(), counted=counted)
+
+
+def _redis(url: str, machines: int, namespace: str, counted: Callable[[str], None]) -> Store:
+    try:
+        import redis  # noqa: F401 - asked here, so that any other failing import is not mistaken for it
+    except ImportError:
+        raise ValueError(
+            "a redis:// state URL needs the redis package; in a clone: .venv/bin/pip install '.[redis]'"
+        ) from None
+    from .fallback import FallbackStore
+    from .redis import RedisStore
+
+    primary = RedisStore(url, REMEMBER, namespace)
+    return FallbackStore(primary, _shared(counted), machines, confirms=True, counted=counted)

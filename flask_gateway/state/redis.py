@@ -1,0 +1,281 @@
+"""The store of several machines: Redis, in one round trip for a change that brings its Lua twin.
+
+Any change works: its key is fetched, the change is worked out here, and stored if the key still is
+as it was fetched; two round trips, more under contention. A hot change also brings its twin
+(:class:`Scripted`), which Redis runs itself. Both keep the same bytes, so they may be mixed at will.
+
+Nothing is ever sent twice. After a timeout nobody knows whether Redis has done, or will do, what it
+was sent; the call is then served from elsewhere, and in Redis it counts once or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import redis
+from cachetools import TTLCache
+from redis.backoff import NoBackoff
+from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
+from redis.retry import Retry
+
+from .contract import MAX_INTS, StoreBusy, StoreError, decode, encode, lifetime, monotonic, name_of
+from .store import Change, Value
+
+Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+PREFIX = b"flask_gateway:"
+
+#: For connecting, and for each answer, seconds: an outage costs a call at most both.
+TIMEOUT = 0.05
+
+#: How long a change without a twin goes on trying against others, seconds.
+PATIENCE = 0.1
+
+#: How often the distance between Redis's clock and ours is measured, microseconds.
+RESYNC = 10_000_000
+
+_OPTIONS: dict[str, Any] = {
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "retry": Retry(NoBackoff(), 0),
+    "health_check_interval": 0,
+    "max_connections": 512,  # of one process; beyond it a call is told StoreBusy
+    "protocol": 2,  # with the next line: no greeting, so a new connection costs no round trip
+    "driver_info": None,
+}
+
+#: Before every twin. Times are microseconds; as doubles they are exact until the year 2255.
+_PRELUDE = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local arguments = {}
+for i = 2, #ARGV do arguments[i - 1] = tonumber(ARGV[i]) end
+local function load()
+  local raw = redis.call('GET', KEYS[1])
+  if not raw or #raw % 8 ~= 0 or #raw > BYTES then return nil end
+  local value = {struct.unpack('<' .. string.rep('i8', #raw / 8), raw)}
+  value[#value] = nil  -- struct.unpack adds the position after the last one
+  return value
+end
+local function save(value)
+  local raw = struct.pack('<' .. string.rep('i8', #value), unpack(value))
+  redis.call('SET', KEYS[1], raw, 'PX', ARGV[1])
+end
+local function forget() redis.call('DEL', KEYS[1]) end
+local function change()
+""".replace("BYTES", str(8 * MAX_INTS))
+_EPILOGUE = """
+end
+return {now, unpack(change())}
+"""
+
+_FETCH = """
+local clock = redis.call('TIME')
+return {clock[1] * 1000000 + clock[2], redis.call('GET', KEYS[1])}
+"""
+
+#: Arguments: lifetime in ms, '1' and what must be there (or '0': nothing), '1' and what shall be there
+#: (or '0': nothing). What counts is the value, not that nobody touched it: a change is a pure function
+#: of the value.
+_SWAP = """
+local clock = redis.call('TIME')
+local raw = redis.call('GET', KEYS[1])
+local same = not raw
+if ARGV[2] == '1' then same = raw == ARGV[3] end
+if not same then return {0, clock[1] * 1000000 + clock[2], raw} end
+if ARGV[4] == '1' then redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[1]) else redis.call('DEL', KEYS[1]) end
+return {1}
+"""
+
+
+class Scripted(Protocol[Answer_co]):
+    """A change with a twin in Lua, which must do exactly as the Python does.
+
+    ``script`` is the body of a Lua function. It may use ``now`` (µs), ``arguments`` (a table of numbers
+    from 1 on), ``load()`` (a table of the value's numbers, or ``nil``), ``save(value)`` and
+    ``forget()``; saving nothing leaves all as it is. It returns a table of integers, without ``nil``
+    in it. It must be the same text for all instances, what differs goes into ``arguments``. Lua's
+    numbers are doubles: integers are exact up to 2 to the 53rd, and ``/`` does not round.
+    """
+
+    script: str
+
+    @property
+    def arguments(self) -> tuple[int, ...]: ...
+
+    def __call__(self, old: Value | None, now: int) -> tuple[Value | None, Answer_co]: ...
+
+    def answer(self, ints: tuple[int, ...]) -> Answer_co:
+        """The answer, from the table that the script returned."""
+        ...
+
+
+class _Sync(NamedTuple):
+    """A comparison of clocks: add ``offset`` to ours for Redis's; off by half a ``round_trip`` at most."""
+
+    offset: int
+    measured: int
+    round_trip: int
+
+
+class RedisStore:
+    """State of all machines that share one Redis. Shared by all threads, guarded by Redis itself.
+
+    Connections are made as calls need them and are never shared with a forked process.
+
+    Every method but ``close`` raises :class:`StoreError` for whatever is wrong with Redis: away, slow,
+    loading, read-only, out of memory, refusing us.
+
+    :param remember: for how long a read may be answered from what this process read last, seconds. It
+        hides what others have written since; its own updates are seen at once.
+    :param url: ``redis://…`` or ``rediss://…``. A name in it is looked up at each new connection, and
+        no timeout bounds that: an address is better.
+    :param namespace: part of every key. Gateways with different ones share nothing.
+    :raises ValueError: the URL cannot be parsed.
+    """
+
+    def __init__(self, url: str, remember: float = 0.0, namespace: str = "") -> None:
+        self._prefix = PREFIX + (f"{namespace}/".encode() if namespace else b"")
+        self._read_lately: TTLCache[bytes, Value | None] = TTLCache(1024, remember)
+        #: The keys that are being read, each with a mark that an update of the key takes away.
+        self._reading: dict[bytes, object] = {}
+        self._lock = threading.Lock()  # of what was read lately, and is being read
+        self._client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **_OPTIONS))
+        self._sync: _Sync | None = None
+
+    def now(self) -> int:
+        """Redis's ``TIME``, told by our own clock in between.
+
+        Off by half the round trip of the comparison, 25 ms at worst and usually below 1 ms, and by
+        what the clocks drift apart in 10 s. If Redis's machine has its clock set, this steps with it.
+        """
+        sync = self._sync
+        if sync is None or monotonic() - sync.measured > RESYNC:
+            sent = monotonic()
+            seconds, micros = self._call("TIME")
+            sync = self._compare(sent, int(seconds) * 1_000_000 + int(micros))
+        return monotonic() + sync.offset
+
+    def read(self, key: str) -> Value | None:
+        name = self._prefix + name_of(key)
+        with self._lock:
+            # Not asked first whether it is there: it may be forgotten between the question and the look.
+            with suppress(KeyError):
+                return self._read_lately[name]
+            mark = self._reading.setdefault(name, object())
+        remember, value = False, None
+        try:
+            raw = self._call("GET", name)
+            value, remember = None if raw is None else decode(raw), True
+        finally:
+            with self._lock:
+                # If the mark is another, an update of ours may be later than what we have read.
+                if self._reading.get(name) is mark:
+                    del self._reading[name]
+                    if remember:
+                        self._read_lately[name] = value
+        return value
+
+    def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
+        """:raises StoreBusy: others changed this key all the time; it was not changed by us."""
+        name = self._prefix + name_of(key)
+        try:
+            return self._update(name, change, ttl)
+        finally:
+            with self._lock:
+                self._read_lately.pop(name, None)
+                self._reading.pop(name, None)
+
+    def _update(self, name: bytes, change: Change[Answer], ttl: float) -> Answer:
+        script = getattr(change, "script", None)
+        if script is None:
+            return self._swap(name, change, lifetime(ttl) // 1000)
+        twin: Scripted[Answer] = change  # type: ignore[assignment]  # it has a script, so it is one
+        sent = monotonic()
+        reply = self._run(_twin(script), name, lifetime(ttl) // 1000, *twin.arguments)
+        self._compare(sent, reply[0])
+        return twin.answer(tuple(reply[1:]))
+
+    def _swap(self, name: bytes, change: Change[Answer], milliseconds: int) -> Answer:
+        deadline = time.monotonic() + PATIENCE
+        now, raw = self._run(_FETCH, name)
+        while True:
+            old = None if raw is None else decode(raw)
+            new, answer = change(old, now)
+            if new is old:
+                return answer
+            wanted = ("0", b"") if new is None else ("1", encode(new))
+            there = ("0", b"") if raw is None else ("1", raw)
+            swapped, *found = self._run(_SWAP, name, milliseconds, *there, *wanted)
+            if swapped:
+                return answer
+            if time.monotonic() > deadline:
+                raise StoreBusy("others kept changing this key")
+            now, raw = found
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
+        pattern = self._prefix + re.sub(rb"[][*?^\\-]", rb"\\\g<0>", prefix.encode()) + b"*"
+        cursor, seen = 0, set()
+        while True:
+            cursor, names = self._call("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
+            fresh = [name for name in names if name not in seen]  # Redis may show a key twice
+            seen.update(fresh)
+            values = self._call("MGET", *fresh) if fresh else ()
+            for name, raw in zip(fresh, values, strict=True):
+                value = None if raw is None else decode(raw)
+                if value is not None:
+                    yield name[len(self._prefix) :].decode(), value
+            if not cursor:
+                return
+
+    def close(self) -> None:
+        self._client.connection_pool.disconnect()
+
+    # ------------------------------------------------------------ talking to Redis
+
+    def _run(self, script: str, name: bytes, *arguments: int | str | bytes) -> Any:
+        try:
+            return self._call("EVALSHA", _digest(script), 1, name, *arguments)
+        except _Unknown:  # a Redis that has been restarted; it ran nothing
+            return self._call("EVAL", script, 1, name, *arguments)
+
+    def _call(self, *command: int | str | bytes) -> Any:
+        try:
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError as error:
+            raise _Unknown(str(error)) from error
+        except MaxConnectionsError as error:
+            raise StoreBusy("no more connections to Redis allowed") from error
+        except (RedisError, OSError) as error:
+            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+
+    def _compare(self, sent: int, theirs: int) -> _Sync:
+        """Keep the comparison with the shortest round trip of the last ten seconds."""
+        received = monotonic()
+        kept = self._sync
+        fresh = _Sync(theirs - (sent + received) // 2, received, received - sent)
+        if kept is None or received - kept.measured > RESYNC or fresh.round_trip <= kept.round_trip:
+            self._sync = kept = fresh
+        return kept
+
+
+class _Unknown(StoreError):
+    """Redis does not have the script."""
+
+
+@lru_cache(maxsize=64)
+def _twin(script: str) -> str:
+    return _PRELUDE + script + _EPILOGUE
+
+
+@lru_cache(maxsize=64)
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,268 @@
+"""How the shared memory is laid out, read and written: an index of digests, and slots. No locks here.
+
+A key belongs to one bucket. The bucket's piece of the index holds one 16-byte digest per slot (zeros:
+free), so that a key is found by one search in a kibibyte. A slot is a sequence number and two halves,
+of which the sequence number's last bit says which one counts. A half is::
+
+    0  checksum   u32   CRC-32 of all that follows, begun with the sequence number
+    4  count      u16   of integers
+    6  length     u16   of the key
+    8  expiry     i64   microseconds of the machine's monotonic clock
+    16 digest     16 bytes
+    32 key        120 bytes
+    152 integers  i64 each
+
+A writer holds the bucket's mutex, a reader holds nothing. A writer fills the other half and then moves
+the sequence number on by one, a single aligned store; a new key goes into the index after that, and a
+forgotten one out of it after its sequence number has moved on without a half that fits. So a writer
+who dies or is stopped anywhere leaves the state from before, or from after, and readers never wait
+for him. Nothing needs repair when a dead holder's mutex is taken over.
+
+The file is sparse, and to write to a hole of it ends the process by SIGBUS if the machine has no page left.
+So the index is allocated when the area is made, and each slot before a key first goes into it. Without room
+the key is refused.
+
+The checksum finds damage of any other origin; what is damaged is empty. As it includes the sequence
+number, it also finds a copy which a processor with weak memory ordering made up from two writes: what
+a reader without the mutex finds damaged is looked at again with it, before it counts as empty.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from mmap import mmap
+from typing import NamedTuple
+from zlib import crc32
+
+from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, encode, layout, name_of
+from .store import Value
+
+#: Keys spread over the buckets unevenly: with 32 000 live keys, one time in 10 000 a bucket has no room.
+BUCKETS = 1024
+SLOTS = 64  # of a bucket
+DIGEST = 16
+_INTS = 32 + MAX_KEY
+HALF = _INTS + 8 * MAX_INTS
+SLOT = 5120  # 8 bytes of sequence number, two halves of 2552 bytes, 8 bytes to spare
+INDEX = DIGEST * SLOTS  # bytes of a bucket's piece of the index
+LENGTH = BUCKETS * (INDEX + SLOTS * SLOT)  # bytes of it all, taken from the machine as they are used
+
+_BODY = struct.Struct(f"<HHq{DIGEST}s{MAX_KEY}s")
+_HEAD = struct.Struct(f"<IHHq{DIGEST}s{MAX_KEY}s")
+_MASK = (1 << 64) - 1
+FREE = bytes(DIGEST)
+_EMPTY = bytes(INDEX)
+
+
+class SlotAddress(NamedTuple):
+    """Where a key belongs."""
+
+    bucket: int
+    digest: bytes
+    name: bytes
+
+
+#: What an undamaged half says: the key's digest, its name, until when, what.
+Content = tuple[bytes, bytes, int, Value]
+
+#: What a look found: the slot that bears the key's digest or -1, its sequence number, the live value;
+#: and when it was. The clock is read after the slot, so no change that was seen is of a later time.
+Seen = tuple[int, int, Value | None, int]
+
+
+@lru_cache(maxsize=4096)
+def slot_address(key: str) -> SlotAddress:
+    """:raises ValueError: the key is empty or too long."""
+    name = name_of(key)
+    digest = blake2b(name, digest_size=DIGEST).digest()
+    return SlotAddress(int.from_bytes(digest[:2], "big") % BUCKETS, digest, name)
+
+
+def body_of(place: SlotAddress, value: Value, expiry: int) -> bytes:
+    """A half without its checksum.
+
+    :raises ValueError: the value is out of bounds.
+    """
+    ints = encode(value)
+    return _BODY.pack(len(value), len(place.name), expiry, place.digest, place.name) + ints
+
+
+def seal(body: bytes, sequence: int) -> bytes:
+    """The half that counts under this sequence number."""
+    return crc32(body, sequence & 0xFFFFFFFF).to_bytes(4, "little") + body
+
+
+def following(sequence: int) -> int:
+    """The next sequence number, in 64 bits."""
+    return (sequence + 1) & _MASK
+
+
+class ShmTable:
+    """The slots of one shared memory. Writing methods want the bucket's mutex held.
+
+    :param offset: where in ``memory`` they begin, a multiple of 8; :data:`LENGTH` bytes are theirs.
+    :param file: of the memory; :param start: where in the file the memory begins.
+    """
+
+    def __init__(self, memory: mmap, offset: int, file: int, start: int) -> None:
+        self.memory = memory
+        self._file, self._start = os.dup(file), start
+        weakref.finalize(self, os.close, self._file)
+        self._index = offset
+        self._slots = offset + BUCKETS * INDEX
+        # Aligned words of the machine, loaded and stored whole, which a piece of an mmap need not be.
+        self.words = memoryview(memory).cast("Q")
+
+    # ------------------------------------------------------------ reading
+
+    def glance(self, place: SlotAddress, clock: Clock) -> Seen | None:
+        """Look without the mutex. ``None``: damaged or overtaken by writers, look with it."""
+        slot = self._find(place.digest, place.bucket)
+        if slot < 0:
+            return -1, 0, None, clock()
+        sequence, content = self._content(slot)
+        if content is None:
+            return None
+        now = clock()
+        return slot, sequence, _live(content, place.digest, now), now
+
+    def look(self, place: SlotAddress, clock: Clock) -> Seen:
+        """Look with the mutex: what is damaged now is so for good, and empty."""
+        slot = self._find(place.digest, place.bucket)
+        if slot < 0:
+            return -1, 0, None, clock()
+        sequence, content = self._content(slot)
+        now = clock()
+        return slot, sequence, None if content is None else _live(content, place.digest, now), now
+
+    def spans(self, slot: int, sequence: int, length: int) -> tuple[int, slice, slice]:
+        """Where the slot that was seen has its sequence number (in words), its entry in the index, and
+        its next half."""
+        at, entry = self._at(slot), self._index + slot * DIGEST
+        begin = at + 8 + (sequence + 1 & 1) * HALF
+        return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
+
+    def index_of(self, bucket: int) -> tuple[slice, bytes]:
+        """A bucket's piece of the index: where it lies, and what is in it."""
+        start = self._index + bucket * INDEX
+        span = slice(start, start + INDEX)
+        return span, self.memory[span]
+
+    def vacancy(self, bucket: int, now: int) -> tuple[int, int]:
+        """A slot that a new key may go into, and its sequence number. It has memory.
+
+        :raises StoreFull: every slot of the bucket holds a live key, or there is no memory.
+        """
+        slot = self._vacancy(bucket, now)
+        return slot, self.words[self._at(slot) >> 3]
+
+    def live(self, now: int) -> Iterator[tuple[str, Value]]:
+        """Every live key, without any mutex."""
+        for bucket in range(BUCKETS):
+            start = self._index + bucket * INDEX
+            index = self.memory[start : start + INDEX]
+            if index != _EMPTY:
+                yield from self._live_of(bucket, index, now)
+
+    def _live_of(self, bucket: int, index: bytes, now: int) -> Iterator[tuple[str, Value]]:
+        for entry in range(SLOTS):
+            digest = index[entry * DIGEST : (entry + 1) * DIGEST]
+            if digest == FREE:
+                continue
+            slot = bucket * SLOTS + entry
+            # Twice, because writers may overtake one look.
+            content = self._content(slot)[1] or self._content(slot)[1]
+            value = None if content is None else _live(content, digest, now)
+            if content is not None and value is not None:
+                yield content[1].decode(), value
+
+    def _find(self, digest: bytes, bucket: int) -> int:
+        """The number of the slot with this digest, or -1."""
+        start = self._index + bucket * INDEX
+        at = self.memory.find(digest, start, start + INDEX)
+        while at >= 0 and (at - start) % DIGEST:  # across two entries
+            at = self.memory.find(digest, at + 1, start + INDEX)
+        return at if at < 0 else (at - self._index) // DIGEST
+
+    def _at(self, slot: int) -> int:
+        return self._slots + slot * SLOT
+
+    def _content(self, slot: int) -> tuple[int, Content | None]:
+        """A slot's sequence number and what the half that counts says."""
+        at = self._at(slot)
+        sequence = self.words[at >> 3]
+        half = at + 8 + (sequence & 1) * HALF
+        return sequence, _read(self.memory[half : half + HALF], sequence)
+
+    # ------------------------------------------------------------ writing, with the mutex
+
+    def put(self, place: SlotAddress, slot: int, body: bytes, now: int) -> None:
+        """Write into the slot that was seen, or for -1 into a vacant one.
+
+        :raises StoreFull: every slot of the bucket holds a live key.
+        """
+        if slot >= 0:
+            self._write(slot, body)
+        else:
+            slot = self._vacancy(place.bucket, now)
+            self._write(slot, body)
+            self._enter(slot, place.digest)
+
+    def forget(self, slot: int) -> None:
+        """Empty the slot that was seen; nothing for -1."""
+        if slot >= 0:
+            word = self._at(slot) >> 3
+            # The other half was written under a number two below this one: it does not fit.
+            self.words[word] = following(self.words[word])
+            self._enter(slot, FREE)
+
+    def _write(self, slot: int, body: bytes) -> None:
+        sequence = self.words[self._at(slot) >> 3]
+        word, _, into = self.spans(slot, sequence, 4 + len(body))
+        self.memory[into] = seal(body, sequence + 1)
+        self.words[word] = following(sequence)
+
+    def _enter(self, slot: int, digest: bytes) -> None:
+        entry = self._index + slot * DIGEST
+        self.memory[entry : entry + DIGEST] = digest
+
+    def _vacancy(self, bucket: int, now: int) -> int:
+        """A slot that is free, else one that is expired or damaged."""
+        slot = self._find(FREE, bucket)
+        if slot >= 0:
+            self._allocate(slot)
+            return slot
+        for slot in range(bucket * SLOTS, (bucket + 1) * SLOTS):
+            entry = self._index + slot * DIGEST
+            content = self._content(slot)[1]
+            if content is None or _live(content, self.memory[entry : entry + DIGEST], now) is None:
+                return slot
+        raise StoreFull(f"all {SLOTS} slots of a bucket hold live keys")
+
+    def _allocate(self, slot: int) -> None:
+        """:raises StoreFull: there is no memory for it."""
+        try:
+            os.posix_fallocate(self._file, self._start + self._at(slot), SLOT)
+        except OSError as error:
+            raise StoreFull(f"no memory for one more key: {error.strerror}") from error
+
+
+def _read(half: bytes, sequence: int) -> Content | None:
+    """What a half says under this sequence number, or ``None`` if it is damaged."""
+    checksum, count, length, expiry, digest, name = _HEAD.unpack_from(half)
+    if count > MAX_INTS or length > MAX_KEY:
+        return None
+    if crc32(half[4 : _INTS + 8 * count], sequence & 0xFFFFFFFF) != checksum:
+        return None
+    return digest, name[:length], expiry, layout(count).unpack_from(half, _INTS)
+
+
+def _live(content: Content, digest: bytes, now: int) -> Value | None:
+    """The value, if it belongs to this digest and has not expired."""
+    owner, _, expiry, value = content
+    return value if owner == digest and expiry > now else None

@@ -1,0 +1,1 @@
+"""Carries committed answers: the relay, buffered streams, resumed streams."""

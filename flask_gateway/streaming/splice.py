@@ -1,0 +1,234 @@
+"""Where an answer in two parts is joined: what the first said, what the second is asked, how it is fitted.
+
+Sans-IO: chunks of chat as a transcript passes them (whole events, each ended by an empty line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ..model.call import Call, Continues, Operation, Usage
+
+#: The longest text that is kept in order to be continued, characters.
+MAX_TEXT = 1024 * 1024
+#: Options longer than this, bytes, are not looked at.
+MAX_OPTION = 4096
+#: What a caller knows an answer by; the same on every chunk.
+_NAMES = ("id", "created", "model")
+_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+
+Raw = msgspec.Raw
+
+
+class PartialAnswer(msgspec.Struct, frozen=True):
+    """What an answer that broke had said, and about how many tokens that was."""
+
+    text: str
+    tokens: int
+
+
+# ---------------------------------------------------------------- the second call
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+
+
+_decode_messages = msgspec.json.Decoder(list[Raw]).decode
+_decode_roles = msgspec.json.Decoder(list[_Message]).decode
+
+
+def may_continue(call: Call) -> bool:
+    """Whether the answer to such a call could be continued: one choice of chat, of text alone, streamed."""
+    if call.operation is not Operation.CHAT or not call.stream or call.whole:
+        return False
+    if _field(call, "n") not in (None, 1):
+        return False
+    if any(_field(call, name) for name in ("logprobs", "echo", "continue_final_message")):
+        return False
+    try:
+        roles = _decode_roles(call.fields["messages"])
+    except (KeyError, ValueError, RecursionError):
+        return False
+    return bool(roles) and roles[-1].role != "assistant"
+
+
+def resumed(call: Call, beginning: PartialAnswer, how: Continues) -> Call:
+    """The call that asks for the rest of the answer."""
+    message: dict[str, Any] = {"role": "assistant", "content": beginning.text}
+    changed: dict[str, Any] = {}
+    if how is Continues.PREFIX:
+        message["prefix"] = True
+    if how is Continues.VLLM:
+        changed |= {"continue_final_message": True, "add_generation_prompt": False}
+    changed["messages"] = [*_decode_messages(call.fields["messages"]), message]
+    for name, least in (("max_tokens", 1), ("max_completion_tokens", 1), ("min_tokens", 0)):
+        limit = _field(call, name)
+        if isinstance(limit, int):
+            changed[name] = max(least, limit - beginning.tokens)
+    fields = {name: Raw(msgspec.json.encode(value)) for name, value in changed.items()}
+    return msgspec.structs.replace(call, fields={**call.fields, **fields})
+
+
+def _field(call: Call, name: str) -> Any:
+    """``None`` if it is missing or no JSON. A long value is not decoded: it is set, and that is all."""
+    if name in call.fields and len(memoryview(call.fields[name])) > MAX_OPTION:
+        return call.fields[name]
+    try:
+        return msgspec.json.decode(call.fields[name]) if name in call.fields else None
+    except (ValueError, RecursionError):
+        return None
+
+
+# ---------------------------------------------------------------- the first part
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: dict[str, Any] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: Raw = Raw()
+    created: Raw = Raw()
+    model: Raw = Raw()
+    choices: list[_Choice] | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class PartialAnswerReader:
+    """Reads what the caller is given of the first part, and keeps its text."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Raw] = {}
+        self._texts: list[str] = []
+        self._size = 0
+        self._fits = True
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it has said something, and nothing but text."""
+        return self._fits and self._size > 0
+
+    def take(self, data: bytes) -> None:
+        if not self._fits:
+            return
+        for _, payload in _events(data):
+            if payload is not None and payload != b"[DONE]":
+                self._fits = self._fits and self._read(payload)
+        if not self._fits:
+            self._texts.clear()
+
+    def _read(self, payload: bytes) -> bool:
+        """Whether this chunk can be followed by another's."""
+        try:
+            chunk = _decode_chunk(payload)
+        except (ValueError, RecursionError):
+            return False
+        # Some servers open with a chunk that has no choices, and no id yet.
+        if len(self.names) < len(_NAMES) and chunk.choices:
+            found = {name: getattr(chunk, name) for name in _NAMES if name not in self.names}
+            self.names |= {name: raw.copy() for name, raw in found.items() if bytes(raw)}
+        for choice in chunk.choices or ():
+            said = {name: value for name, value in (choice.delta or {}).items() if value and name != "role"}
+            text = said.pop("content", "")
+            if choice.index or said or not isinstance(text, str):
+                return False
+            if text:
+                self._texts.append(text)
+                self._size += len(text)
+        return self._size <= MAX_TEXT
+
+
+# ---------------------------------------------------------------- the second part
+
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+class _Count(msgspec.Struct):
+    completion_tokens: int = 0
+
+
+class ChunkRewriter:
+    """Makes the chunks of the second part chunks of the first one's answer.
+
+    :param names: the first one's id, time and model. :param before: what it has cost.
+    """
+
+    def __init__(self, names: Mapping[str, Raw], before: Usage) -> None:
+        self._names = names
+        self._before = before
+
+    def rewrite(self, data: bytes) -> bytes:
+        return b"".join([self._event(event, payload) for event, payload in _events(data)])
+
+    def total(self, after: Usage | None) -> Usage:
+        """What both parts have cost: the prompt once, what was answered in all."""
+        before = self._before
+        if after is None:
+            return before
+        both_reported = before.source == after.source == "reported"
+        return msgspec.structs.replace(
+            before,
+            completion_tokens=before.completion_tokens + after.completion_tokens,
+            source="reported" if both_reported else "estimated",
+        )
+
+    def _event(self, event: bytes, payload: bytes | None) -> bytes:
+        if payload is None or payload == b"[DONE]":
+            return event + b"\n\n"
+        try:
+            chunk = _decode_object(payload)
+            choices = _decode_choices(chunk["choices"])
+            said = [self._choice(choice) for choice in choices]
+            usage = self._usage(chunk["usage"]) if "usage" in chunk else None
+        except (KeyError, ValueError, RecursionError):
+            return event + b"\n\n"  # of no shape that we know: as it would pass anywhere else
+        if choices and usage is None and not any(said):
+            return b""  # an opening; the caller has had one
+        fields: dict[str, Any] = {**chunk, **self._names, "choices": choices}
+        if usage is not None:
+            fields["usage"] = usage
+        return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+    @staticmethod
+    def _choice(choice: dict[str, Raw]) -> bool:
+        """Take the role out of a choice; whether it says anything else."""
+        said = bytes(choice.get("finish_reason", b"null")) != b"null"
+        if "delta" in choice and bytes(choice["delta"]) != b"null":
+            delta = _decode_object(choice["delta"])
+            delta.pop("role", None)
+            choice["delta"] = Raw(msgspec.json.encode(delta))
+            said = said or any(bytes(value) not in _NOTHING for value in delta.values())
+        return said
+
+    def _usage(self, said: Raw) -> dict[str, int] | None:
+        """The same sums for a caller who sees them."""
+        after = msgspec.json.decode(said, type=_Count | None)
+        if after is None:
+            return None
+        total = self.total(Usage(completion_tokens=after.completion_tokens))
+        prompt, completion = total.prompt_tokens, total.completion_tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+
+def _events(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Whole events, each with the data in it; ``None`` for a comment."""
+    for event in data.split(b"\n\n"):
+        if event:
+            lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+            yield event, b"\n".join(lines).strip() if lines else None

@@ -1,0 +1,159 @@
+"""One line per request on standard error: JSON for machines, text for people.
+
+Never a key, and a prompt only where the record has one (``GATEWAY_LOG_PROMPTS``). What each field means
+is in docs/observability.md. A line is at most ``log_output.LONGEST`` bytes long, so that the lines of several
+workers do not mix in a pipe: the longest of what a caller chose is cut until it fits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TextIO
+
+import msgspec
+
+from .log_output import LONGEST, STDERR, is_plain
+from .request_record import Observer, RequestRecord
+
+#: What may be long, because a caller chose it.
+_CHOSEN = ("model", "path", "served", "attempts", "prompt")
+_CUT = "..."
+
+
+def log_to(form: str, stream: TextIO | None = None) -> Observer:
+    """The observer that writes the lines.
+
+    :param form: ``json`` or ``text``.
+    :param stream: where to; standard error, looked up at each line, unless given.
+    """
+    render = _json if form == "json" else _text
+
+    def observe(record: RequestRecord) -> None:
+        now = time.time()
+        line = _fitted(_line(record, _timestamp(now)), render)
+        if stream is None and is_plain():
+            STDERR.write(line)
+            return
+        out = stream or sys.stderr
+        out.write(line.decode())
+        out.flush()
+
+    return observe
+
+
+class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What a line says, in this order. What is not so, or not known, is left out."""
+
+    time: str = ""
+    request_id: str
+    trace_id: str
+    key: str | None = None
+    method: str | None = None
+    path: str | None = None
+    stream: bool = False
+    model: str | None = None
+    served: str | None = None
+    upstream: str | None = None
+    attempts: str | None = None
+    status: int
+    outcome: str | None = None
+    code: str | None = None
+    seconds: float
+    first_byte_seconds: float | None = None
+    overhead_seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    usage_source: str | None = None
+    dropped_events: int = 0
+    prompt: str | None = None
+
+
+def _line(record: RequestRecord, time: str) -> _Line:
+    usage = record.usage
+    return _Line(
+        time=time,
+        request_id=record.ids.request,
+        trace_id=record.ids.trace,
+        key=record.key,
+        method=record.method,
+        path=record.path,
+        stream=record.stream,
+        model=record.model,
+        served=record.served,
+        upstream=record.upstream,
+        attempts=", ".join(map(str, record.attempts)) or None,
+        status=record.status,
+        outcome=record.outcome,
+        code=record.code,
+        seconds=round(record.seconds, 6),
+        first_byte_seconds=_rounded(record.first_byte),
+        overhead_seconds=_rounded(record.overhead),
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        cached_tokens=(usage.cached_tokens or None) if usage else None,
+        usage_source=usage.source if usage else None,
+        dropped_events=record.dropped,
+        prompt=record.prompt,
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def _fitted(line: _Line, render: Callable[[_Line], bytes]) -> bytes:
+    data = render(line)
+    while len(data) > LONGEST:
+        longest = max(_CHOSEN, key=lambda name: len(getattr(line, name) or ""))
+        text = (getattr(line, longest) or "").removesuffix(_CUT)
+        if not text:
+            return data
+        setattr(line, longest, text[: len(text) * LONGEST // (len(data) + 10)] + _CUT)
+        data = render(line)
+    return data
+
+
+def _json(line: _Line) -> bytes:
+    data = msgspec.json.encode(line)
+    if not data.isascii() or b"\x7f" in data:
+        data = _escaped(data.decode()).encode()
+    return data + b"\n"
+
+
+def _escaped(text: str) -> str:
+    """JSON with escapes for the characters that steer a terminal or hide: C1, DEL, bidi, zero width."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+def _text(line: _Line) -> bytes:
+    # A caller chooses its path and model: repr keeps what it chose on this line.
+    fields = msgspec.to_builtins(line)
+    when = fields.pop("time")
+    named = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
+    return f"{when} {named}\n".encode()
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if text.isascii() and text.isprintable() and " " not in text else repr(text)
+
+
+def _timestamp(now: float) -> str:
+    second = int(now)
+    return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

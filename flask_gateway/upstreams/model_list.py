@@ -1,0 +1,91 @@
+"""Asks an upstream which models it has: ``GET /v1/models``, as the OpenAI API has it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..config.schema import Timeouts, UpstreamSettings
+from ..model.call import Call, Caller, Ids, Operation
+from ..model.errors import UpstreamError, UpstreamMalformed
+from .transport.client import UpstreamClient
+from .transport.deadlines import UpstreamAttempt
+from .transport.tls_trust import trust_of
+
+#: The longest that an upstream may take, seconds; the longest list, bytes; and the most models of it.
+PATIENCE, MAX_LIST, MAX_MODELS = 10.0, 8 * 1024 * 1024, 512
+#: The longest name of a model, as callers may write it.
+MAX_NAME = 200
+
+
+class _Model(msgspec.Struct):
+    id: Any = None
+
+
+class _List(msgspec.Struct):
+    data: list[_Model]
+
+
+_decode = msgspec.json.Decoder(_List).decode
+
+
+def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ...]:
+    """Return the names of its models, at most :data:`MAX_MODELS`. Waits: not for a thread that serves.
+
+    :raises GatewayError: it does not answer, or with something else.
+    """
+    if upstream.url.startswith("mock://"):
+        return (upstream.name,)
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"flask-gateway/{__version__}",
+    }
+    if upstream.api_key:
+        headers["Authorization"] = f"Bearer {upstream.api_key.reveal()}"
+    exchange = UpstreamAttempt(_call(), upstream.name, Timeouts.within(PATIENCE, PATIENCE), lambda: False)
+    source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", trust_of(upstream))
+    try:
+        status, body = source.response.status_code, b""
+        if status != 200:
+            raise UpstreamError(f"GET /models was answered with status {status}.", upstream=upstream.name)
+        while data := source.read():
+            body += data
+            if len(body) > MAX_LIST:
+                raise UpstreamMalformed(f"The list is longer than {MAX_LIST} bytes.", upstream=upstream.name)
+        return _names(body, upstream.name)
+    finally:
+        source.close()
+
+
+def _names(body: bytes, upstream: str) -> tuple[str, ...]:
+    try:
+        found = _decode(body).data
+    except (ValueError, RecursionError):
+        raise UpstreamMalformed(
+            "GET /models was answered with no list of models.", upstream=upstream
+        ) from None
+    usable = dict.fromkeys(
+        one.id
+        for one in found
+        if isinstance(one.id, str) and 0 < len(one.id) <= MAX_NAME and one.id.isprintable()
+    )
+    return tuple(usable)[:MAX_MODELS]
+
+
+def _call() -> Call:
+    """A call of nobody: what an exchange wants to know of one."""
+    started = time.monotonic()
+    return Call(
+        ids=Ids("", "", ""),
+        caller=Caller("gateway", 0),
+        operation=Operation.CHAT,
+        model="",
+        fields={},
+        stream=False,
+        started=started,
+        deadline=started + PATIENCE,
+    )

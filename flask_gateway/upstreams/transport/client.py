@@ -1,0 +1,307 @@
+"""The pooled session of one process: one POST, its answer's bytes, and transport errors as ours.
+
+The requests are built by hand and go straight to the session's adapter. So its cookie jar, netrc,
+proxy variables, redirects and header merging are out of play: nothing of one call can reach another,
+and no environment variable can change where a key is sent.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+
+from ...model.errors import (
+    NO_DESCRIPTOR,
+    GatewayError,
+    Overloaded,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamMisconfigured,
+    UpstreamUnreachable,
+)
+from ...model.protocols import Timekeeper
+from .connection import current_send
+from .deadlines import UpstreamAttempt
+from .http1 import CutShort
+from .pool import Adapter
+from .response import CLOSED, READ_SIZE, UpstreamResponse
+
+#: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
+LINGER = 0.02
+#: What requests is told as its timeout, seconds; the exchange's clocks count.
+LONG = 3600.0
+#: How it shows that there is no answer.
+_BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError)
+
+
+#: How certificates are checked: as requests has it, or by a context.
+Verify = bool | str | ssl.SSLContext
+
+
+class UpstreamClient:
+    """Posts to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
+
+    :param timekeeper: rings the clocks of the exchanges.
+    :param pool_size: connections kept per upstream; as many as streams may be under way.
+    :param upstreams: how many upstreams there are, so that no pool evicts another.
+    :param verify: for upstreams without authorities of their own: whether TLS certificates are checked, or
+        the path of the CAs to check them by.
+    """
+
+    def __init__(
+        self, timekeeper: Timekeeper, pool_size: int = 64, upstreams: int = 10, verify: bool | str = True
+    ) -> None:
+        self._timekeeper = timekeeper
+        self._verify = verify
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
+        self._adapter.timekeeper = timekeeper
+        self.session.mount("http://", self._adapter)
+        self.session.mount("https://", self._adapter)
+
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        exchange: UpstreamAttempt,
+        method: str = "POST",
+        trust: ssl.SSLContext | None = None,
+    ) -> ResponseSource:
+        """The head of the answer; its body is unread. The exchange is the source's from now on.
+
+        A pooled connection may have been closed by the other side while it lay idle. When it turns
+        out so before any byte of an answer, the request is sent once more on a fresh one.
+
+        :param trust: verifies the upstream's certificate, instead of what this was made with.
+        :raises GatewayError: there is no answer, and why.
+        """
+        try:
+            exchange.watch(self._timekeeper)
+            exchange.check()
+            request = _request(method, url, body, headers)
+            source = ResponseSource(self._send(request, trust or self._verify, exchange), exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        try:
+            exchange.check()  # the head of a line that was cut looks like a short one
+        except BaseException:
+            source.close()
+            raise
+        if 200 <= source.response.status_code < 300:
+            exchange.answered()
+        else:  # the body of another, long as it may be, counts as head
+            exchange.refused(self._timekeeper)
+        return source
+
+    def _send(
+        self, request: requests.PreparedRequest, verify: Verify, exchange: UpstreamAttempt
+    ) -> requests.Response:
+        current_send.exchange = exchange
+        try:
+            return self._send_once(request, verify, fresh=False)
+        except _BROKEN as error:
+            if exchange.error is not None or not (current_send.reused and _was_closed(error)):
+                raise unanswered(error, exchange) from None
+        try:
+            return self._send_once(request, verify, fresh=True)
+        except _BROKEN as error:
+            raise unanswered(error, exchange) from None
+
+    def _send_once(
+        self, request: requests.PreparedRequest, verify: Verify, *, fresh: bool
+    ) -> requests.Response:
+        current_send.fresh = fresh
+        current_send.reused = False
+        # The connection sets its timeouts itself, phase by phase.
+        return self._adapter.send(request, stream=True, timeout=LONG, verify=verify, proxies={})
+
+    def resize(self, pool_size: int) -> None:
+        """Keep so many connections per upstream from now on."""
+        self._adapter.resize(pool_size)
+
+    def retire(self) -> None:
+        """There will be no new calls: close what is idle now, and the rest when its call is over."""
+        self._adapter.retire()
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.method = method
+    request.url = url
+    request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
+    request.body = body
+    return request
+
+
+class ResponseSource:
+    """The body of an answer, as its bytes arrive (``reply.Source``)."""
+
+    __slots__ = ("__weakref__", "_exchange", "_raw", "response")
+
+    def __init__(self, response: requests.Response, exchange: UpstreamAttempt) -> None:
+        self.response = response
+        #: A :class:`UpstreamResponse`, unless a test has put another in its place.
+        self._raw: UpstreamResponse = response.raw  # type: ignore[assignment]
+        self._exchange = exchange
+
+    def read(self) -> bytes:
+        # read1 gives what is there; iter_content would wait for a full chunk of a close-delimited
+        # body, and loses what came before a break.
+        try:
+            data = self._raw.read1(READ_SIZE, decode_content=False)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            raise self._broken(error) from None
+        # A line that was cut may look like a clean end.
+        self._exchange.check()
+        return data
+
+    @property
+    def channel(self) -> ResponseSource | None:
+        """This, as long as its answer can be read without waiting (``reply.Channel``)."""
+        raw = self._raw
+        return self if isinstance(raw, UpstreamResponse) and not raw.closed else None
+
+    @property
+    def holds(self) -> bool:
+        return self._raw.holds
+
+    @property
+    def patience(self) -> float:
+        return self._exchange.silence_within
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def unblock(self) -> None:
+        self._raw.settimeout(0)
+
+    def receive(self) -> bytes | None:
+        try:
+            data = self._raw.receive()
+        except (HTTPException, OSError, ValueError) as error:
+            raise self._broken(error) from None
+        # A line that was cut may look like a clean end. Its clocks are rung by the thread that is here.
+        if self._exchange.error is not None:
+            raise self._exchange.error
+        return data
+
+    def expire(self) -> None:
+        self._exchange.timed_out()
+
+    def _broken(self, error: Exception) -> GatewayError:
+        exchange = self._exchange
+        if exchange.error is not None:
+            return exchange.error
+        if isinstance(error, HTTPTimeoutError | TimeoutError):
+            return exchange.timed_out()
+        return UpstreamCut(
+            f"Upstream '{exchange.upstream}' broke off in the middle of its answer.",
+            upstream=exchange.upstream,
+        )
+
+    def release(self) -> None:
+        """Back to the pool, once the framing's end has been seen; it mostly came with the last bytes."""
+        if isinstance(self._raw, UpstreamResponse) and not self._raw.closed:
+            with suppress(HTTPException, OSError, ValueError):
+                self._raw.settimeout(LINGER)
+                self._raw.read1()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection, unless all of the answer has been read and it went back already."""
+        # In this order: what goes back must find its line still held, or it would be taken for cut.
+        try:
+            self._raw.close()
+        finally:
+            self._exchange.close()
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it wraps. requests' own classes mislead: its ``ConnectionError`` may be a
+    refused connection, a lost one, or a timeout."""
+    yield error
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            yield from _causes(inner)
+
+
+def _was_closed(error: BaseException) -> bool:
+    """Whether the other side closed the connection, rather than kept silent or sent nonsense."""
+    return any(isinstance(cause, CLOSED) for cause in _causes(error))
+
+
+def _timed_out(causes: list[BaseException]) -> bool:
+    # A refused connection is a kind of timeout, in urllib3's eyes.
+    return not any(isinstance(cause, NewConnectionError) for cause in causes) and any(
+        isinstance(cause, requests.Timeout | HTTPTimeoutError | TimeoutError) for cause in causes
+    )
+
+
+#: How OpenSSL says that what came is no TLS at all.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
+_UNTRUSTED = (
+    "has a certificate that is not trusted: its operator finds the reason with `doctor`, and names "
+    "a private CA in the setting ca_file"
+)
+#: What went wrong before the head of an answer, the most specific class first.
+_UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
+    (ssl.SSLCertVerificationError, UpstreamUnreachable, _UNTRUSTED),
+    (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
+    (NewConnectionError, UpstreamUnreachable, "could not be connected to"),
+    (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
+    (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
+    (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
+    (CutShort, UpstreamCut, "broke off in the middle of its answer's head"),
+    (HTTPException, UpstreamMalformed, "answered with something that is not HTTP: check the port of its URL"),
+)
+
+
+def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
+    """A transport error before the head of an answer, as ours."""
+    if exchange.error is not None:
+        return exchange.error
+    upstream = exchange.upstream
+    if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
+        message = "This server has as many connections open as it may have. Try again in a moment."
+        return Overloaded(message, retry_after=1.0, upstream=upstream)
+    causes = list(_causes(error))
+    if _timed_out(causes):
+        return exchange.timed_out()
+    if exchange.is_connected and _was_closed(error):
+        return UpstreamUnreachable(
+            f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
+        )
+    ours, what = _what_failed(causes)
+    return ours(f"Upstream '{upstream}' {what}.", upstream=upstream)
+
+
+def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]:
+    if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
+        return UpstreamMisconfigured, (
+            "does not speak TLS at this port: its URL has to begin with http://, or to name another port; "
+            "tell the operator"
+        )
+    for kind, ours, what in _UNANSWERED:
+        if any(isinstance(cause, kind) for cause in causes):
+            return ours, what
+    return UpstreamUnreachable, "gave no answer"

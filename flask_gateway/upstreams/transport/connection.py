@@ -1,0 +1,282 @@
+"""The connections of one process to its upstreams, each usable by one thread and cut by any.
+
+urllib3's, with four things changed. A connection knows whether it lay idle in the pool before. Its
+connecting has one clock, however many addresses a name has, and does not wait for an address that is
+dead (``happy_eyeballs.py``). While it carries an exchange, the exchange
+holds its :class:`CutHandle`. And it writes requests and reads answers itself (``response.py``): in less time
+than http.client takes, and so that another than the thread that asked may read on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from ...model.errors import NO_DESCRIPTOR
+from ...reactor.socket_io import is_quiet, send_all, wait_at_most
+from .deadlines import UpstreamAttempt
+from .egress_filter import allowed
+from .happy_eyeballs import AddressInfo, Interrupt, Race, Unanswering, interleaved
+from .response import UpstreamResponse, read_response
+
+#: A body up to this size, bytes, is sent together with its head; to copy a longer one costs more than to
+#: send it by itself.
+ONE_SEND = 128 * 1024
+#: Of this process.
+UNANSWERING = Unanswering()
+
+
+class CutHandle:
+    """A second descriptor of a connection's socket, by which any thread can cut it.
+
+    The socket object itself is its reader's. Over TLS to shut that down would take the reader's SSL
+    state away under it; and its descriptor may be closed at any time, and its number be another's.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._fd = os.dup(sock.fileno())
+        self._lock = threading.Lock()
+        self._holder: CutLease | None = None
+        self._cut = False
+
+    def lend(self) -> CutLease:
+        """To the exchange that has the connection now; who had it before can do nothing any more."""
+        hold = CutLease(self)
+        with self._lock:
+            self._holder = hold
+        return hold
+
+    def cut(self, hold: CutLease) -> None:
+        with self._lock:
+            if self._holder is hold and self._fd >= 0:
+                self._cut = True
+                with suppress(OSError):
+                    twin = socket.socket(fileno=self._fd)  # no further descriptor: there may be none left
+                    try:
+                        twin.shutdown(socket.SHUT_RDWR)
+                    finally:
+                        twin.detach()
+
+    def take_back(self, hold: CutLease | None) -> bool:
+        """Whether it is whole. From now on nobody cuts it, if it was this one's, or whoever has it."""
+        with self._lock:
+            if hold is None or self._holder is hold:
+                self._holder = None
+            return not self._cut
+
+    def close(self) -> None:
+        with self._lock:
+            self._holder = None
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+class CutLease:
+    """One exchange's hold on a line (``exchange.Line``)."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: CutHandle) -> None:
+        self._line = line
+
+    def cut(self) -> None:
+        self._line.cut(self)
+
+    def close(self) -> bool:
+        return self._line.take_back(self)
+
+
+class _Sending(threading.local):
+    """What the thread is about to send, for the connection that urllib3 will choose for it."""
+
+    #: Weak: the thread stays when its call is over, and must not keep the call's prompt in memory.
+    _exchange: weakref.ref[UpstreamAttempt]
+    #: Whether it has to be a new connection.
+    fresh = False
+    #: Whether it was one from the pool.
+    reused = False
+
+    @property
+    def exchange(self) -> UpstreamAttempt:
+        exchange = self._exchange()
+        assert exchange is not None  # its owner is the caller of Http.post, on this thread
+        return exchange
+
+    @exchange.setter
+    def exchange(self, exchange: UpstreamAttempt) -> None:
+        self._exchange = weakref.ref(exchange)
+
+
+current_send = _Sending()
+
+
+class _Interruptible:
+    """The additions to urllib3's connection classes, which this is mixed into."""
+
+    sock: socket.socket | None
+    timeout: Any  # a number, here
+    _line: CutHandle | None = None
+    _used = False
+    #: When it was put into the pool, seconds of ``time.monotonic()``.
+    idle_since = 0.0
+    #: How long its socket waits, seconds; ``None``: that has to be said anew.
+    patience: float | None = None
+
+    def connect(self) -> None:
+        self._used = False
+        self.patience = None
+        current_send.exchange.connecting()
+        self.timeout = current_send.exchange.patience
+        super().connect()  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        """What urllib3 does here takes the connect timeout once for every address."""
+        until = time.monotonic() + self.timeout
+        host: str = self._dns_host  # type: ignore[attr-defined]
+        port: int = self.port  # type: ignore[attr-defined]
+        try:
+            found = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
+        try:
+            if len(found) == 1:
+                family, kind, protocol, _, address = found[0]
+                return self._connected(socket.socket(family, kind, protocol), address, until)
+            return self._first_to_answer(found, until)
+        except TimeoutError as failure:
+            raise ConnectTimeoutError(self, "timed out") from failure
+        except OSError as failure:
+            if failure.errno in NO_DESCRIPTOR:
+                raise  # which is not the upstream's fault
+            raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
+
+    def _first_to_answer(self, found: Sequence[AddressInfo], until: float) -> socket.socket:
+        exchange, interrupt = current_send.exchange, Interrupt()
+        exchange.hold(interrupt)  # which closes it, too
+        race = Race(UNANSWERING.last(interleaved(found)), self.socket_options or (), until)  # type: ignore[attr-defined]
+        try:
+            sock = race.run(interrupt)
+        except InterruptedError:
+            exchange.check()
+            raise
+        UNANSWERING.tell(race.answered, race.vain)
+        try:
+            sock.settimeout(max(until - time.monotonic(), 0.001))
+            self._hold(CutHandle(sock))
+        except BaseException:
+            self._drop_line()
+            sock.close()
+            raise
+        return sock
+
+    def _connected(self, sock: socket.socket, address: Any, until: float) -> socket.socket:
+        try:
+            for option in self.socket_options or ():  # type: ignore[attr-defined]
+                sock.setsockopt(*option)
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            sock.settimeout(left)
+            self._hold(CutHandle(sock))
+            sock.connect(address)
+        except BaseException:
+            self._drop_line()
+            sock.close()
+            raise
+        return sock
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is still good for a request: nobody has closed it, or sent what nobody asked for."""
+        sock = self.sock
+        return sock is not None and (is_quiet(sock) or bool(super().is_connected))  # type: ignore[misc]
+
+    def _hold(self, line: CutHandle) -> None:
+        self._line = line
+        current_send.exchange.hold(line.lend())
+        current_send.exchange.check()
+
+    def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
+        """Head and body in one send, where http.client takes two and builds the head line by line."""
+        if current_send.fresh and self._used:
+            self.close()
+        current_send.reused = self._used and self.sock is not None
+        if self.sock is None:
+            self.connect()
+        elif current_send.reused:
+            assert self._line is not None
+            self._hold(self._line)
+        current_send.exchange.connected()
+        sock = self.sock
+        assert sock is not None
+        # The watcher rings the clocks, to the moment. This is for silence.
+        self._wait_at_most(current_send.exchange.silence_before)
+        head = self._head(method, url, headers)
+        self._used = True
+        try:
+            for part in (head + body,) if len(body) <= ONE_SEND else (head, body):
+                send_all(sock, part, sock.gettimeout())
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it may have answered all the same
+
+    def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
+        host: str = self.host  # type: ignore[attr-defined]
+        port: int = self.port  # type: ignore[attr-defined]
+        host = f"[{host}]" if ":" in host else host
+        if port != self.default_port:  # type: ignore[attr-defined]
+            host = f"{host}:{port}"
+        fields = [f"{method} {url} HTTP/1.1", f"Host: {host}"]
+        fields += [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(fields)
+        lines = len(fields) - 1
+        if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
+            raise ValueError("a header with a line end in it")
+        return head.encode("latin-1") + b"\r\n\r\n"
+
+    def getresponse(self) -> UpstreamResponse:
+        exchange = current_send.exchange
+        response = read_response(self)
+        self._wait_at_most(exchange.silence_within)
+        return response
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """Mostly the same from clock to clock and request to request; to change it takes a system call."""
+        if self.patience != seconds:
+            assert self.sock is not None
+            wait_at_most(self.sock, seconds)
+            self.patience = seconds
+
+    def let_go(self) -> None:
+        """Before it goes to the pool: from now on it cannot be cut. One that was cut is closed."""
+        if self._line is not None and not self._line.take_back(None):
+            self.close()
+
+    def close(self) -> None:
+        self._drop_line()
+        super().close()  # type: ignore[misc]
+
+    def _drop_line(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+
+class UpstreamConnection(_Interruptible, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower
+    default_socket_options: ClassVar = [
+        *HTTPConnection.default_socket_options,
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ]
+
+
+class UpstreamTLSConnection(_Interruptible, HTTPSConnection):  # type: ignore[misc]
+    default_socket_options: ClassVar = UpstreamConnection.default_socket_options

@@ -1,0 +1,186 @@
+"""Connects to the first of several addresses that answers (RFC 8305, "Happy Eyeballs").
+
+An address whose packets get lost, such as one of a broken IPv6 network, costs a quarter of a second instead
+of the whole connect timeout.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ...model.errors import NO_DESCRIPTOR
+
+#: How long an attempt is waited for before the next address is tried as well, seconds (RFC 8305, section 5).
+DELAY = 0.25
+#: Attempts at a time. Beyond that the oldest is given up for the next.
+MOST = 8
+
+#: As ``socket.getaddrinfo`` gives it: family, kind, protocol, canonical name, address.
+AddressInfo = tuple[Any, ...]
+
+
+def interleaved(found: Sequence[AddressInfo]) -> list[AddressInfo]:
+    """The addresses with their families in turn, the resolver's order kept within each (section 4)."""
+    by_family: dict[int, list[AddressInfo]] = {}
+    for one in found:
+        by_family.setdefault(one[0], []).append(one)
+    longest = max(map(len, by_family.values()), default=0)
+    return [family[n] for n in range(longest) for family in by_family.values() if n < len(family)]
+
+
+class Interrupt:
+    """Ends a race from any thread (``exchange.Line``)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def cut(self) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
+
+    def close(self) -> bool:
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+        return True
+
+
+class Race:
+    """The attempts of one connecting. Belongs to one thread.
+
+    :param found: the addresses, in the order in which they are tried.
+    :param options: of each socket, as ``setsockopt`` takes them.
+    :param until: when all of it must be over, seconds of ``time.monotonic()``.
+    """
+
+    def __init__(
+        self, found: Sequence[AddressInfo], options: Sequence[tuple[Any, ...]], until: float
+    ) -> None:
+        self._left = list(reversed(found))
+        self._options = options
+        self._until = until
+        #: The attempts under way by their descriptors, the oldest first.
+        self._trying: dict[int, tuple[socket.socket, Any]] = {}
+        self._failure: OSError = OSError("the name has no address")
+        #: The address that has answered.
+        self.answered: Any = None
+        #: The addresses that were tried before it, and have not.
+        self.vain: list[Any] = []
+
+    def run(self, interrupt: Interrupt) -> socket.socket:
+        """The first connection, in non-blocking mode; all others are closed.
+
+        :raises TimeoutError: none came in time. :raises InterruptedError: it was interrupted.
+        :raises OSError: no address can be connected to.
+        """
+        try:
+            while self._left or self._trying:
+                if self._left:
+                    self._begin_next()
+                if self._trying and (won := self._wait(interrupt)):
+                    return won
+            raise self._failure
+        finally:
+            for sock, _ in self._trying.values():
+                sock.close()
+
+    def _begin_next(self) -> None:
+        family, kind, protocol, _, address = self._left.pop()
+        sock: socket.socket | None = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            for option in self._options:
+                sock.setsockopt(*option)
+            sock.setblocking(False)
+            code = sock.connect_ex(address)
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            self._failed(error, address)
+            return
+        if len(self._trying) >= MOST:
+            oldest, where = self._trying.pop(next(iter(self._trying)))
+            oldest.close()
+            self.vain.append(where)
+        self._trying[sock.fileno()] = sock, address
+
+    def _failed(self, error: OSError, address: Any) -> None:
+        self.vain.append(address)
+        if error.errno in NO_DESCRIPTOR and not self._trying:
+            raise error  # the next would fail as well, and it is no address's fault
+        self._failure = error
+
+    def _wait(self, interrupt: Interrupt) -> socket.socket | None:
+        """Wait until it is time for the next attempt, or one has ended; the connection, if that is one."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        poll = select.poll()
+        poll.register(interrupt, select.POLLIN)
+        for fd in self._trying:
+            poll.register(fd, select.POLLOUT)
+        ready = [fd for fd, _ in poll.poll(1000 * (min(left, DELAY) if self._left else left))]
+        if interrupt.fileno() in ready:
+            raise InterruptedError("interrupted")
+        for fd in ready:
+            sock, address = self._trying[fd]
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == 0:
+                self._won(fd)
+                return sock
+            del self._trying[fd]
+            sock.close()
+            self._failed(OSError(code, os.strerror(code)), address)
+        return None
+
+    def _won(self, fd: int) -> None:
+        before = list(self._trying)[: list(self._trying).index(fd)]
+        self.vain += [self._trying[one][1] for one in before]
+        self.answered = self._trying.pop(fd)[1]
+
+
+class Unanswering:
+    """Addresses that have not answered lately, so that others of the same name are tried before them.
+
+    Shared by all threads. Without it, each new connection would pay the quarter of a second once more.
+    """
+
+    #: For how long an address is tried last, seconds; and how many are remembered.
+    LASTS, MOST = 60.0, 256
+
+    def __init__(self) -> None:
+        self._until: dict[Any, float] = {}
+
+    def last(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """The same addresses, those that have not answered lately behind the others."""
+        if not self._until:
+            return [*found]
+        now = time.monotonic()
+        return sorted(found, key=lambda one: self._until.get(one[4], 0.0) > now)
+
+    def tell(self, answered: Any, vain: Sequence[Any]) -> None:
+        """One address has answered, and those not, although they were tried before it."""
+        if answered in self._until:
+            with suppress(KeyError):
+                del self._until[answered]
+        if vain:
+            if len(self._until) + len(vain) > self.MOST:
+                self._until.clear()
+            until = time.monotonic() + self.LASTS
+            self._until.update((address, until) for address in vain)

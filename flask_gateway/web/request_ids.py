@@ -1,0 +1,57 @@
+"""The names of a request: accepted from the caller when well formed, else made."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+
+from ..model.call import Ids
+from .headers import Header
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+# W3C Trace Context, section 3.2. A later version may append fields, which we do not pass on.
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
+#: An id has to be nobody else's; to be guessed does it no harm. So it is worth no system call, at each of
+#: which a thread may have to wait for the interpreter.
+_random = random.Random(os.urandom(32))  # noqa: S311 - see above
+# The children of a server that forks after this import would all make the same ids.
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
+
+
+def read_ids(header: Header) -> Ids:
+    """The ids of a request.
+
+    A valid ``traceparent`` is continued under a new parent id; else one is begun, under the caller's
+    ``x-trace-id`` if that can be a W3C trace id.
+
+    :param header: gives a header of the request by its name.
+    """
+    request = _well_formed(header("x-request-id"))
+    trace = _well_formed(header("x-trace-id"))
+    parent = _TRACEPARENT(header("traceparent") or "")
+    noise = _random.randbytes(40).hex()
+    span = noise[:16]
+    if parent and _continues(parent):
+        trace_id, flags, state = parent[2], parent[4], header("tracestate") or ""
+        state = state if _TRACESTATE(state) else ""
+    else:
+        trace_id = trace if trace and _TRACE_ID(trace) else noise[16:48]
+        flags, state = "00", ""
+    return Ids(
+        request=request or noise[48:],
+        trace=trace or trace_id,
+        traceparent=f"00-{trace_id}-{span}-{flags}",
+        tracestate=state,
+    )
+
+
+def _well_formed(value: str | None) -> str | None:
+    return value if value and _ID(value) else None
+
+
+def _continues(parent: re.Match[str]) -> bool:
+    """All-zero ids are invalid, and version 00 has no further fields."""
+    return parent[2] != "0" * 32 and parent[3] != "0" * 16 and not (parent[1] == "00" and parent[5])

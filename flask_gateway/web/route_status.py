@@ -1,0 +1,16 @@
+"""``GET /v1/routes/{model}``: where a call of that model would go now, and why."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from .json_response import json_response
+from .request_state import gateway, request_state
+
+blueprint = Blueprint("routes", __name__)
+
+
+@blueprint.get("/v1/routes/<path:model>", provide_automatic_options=False)
+def show_route(model: str) -> Response:
+    found = gateway().candidates.explain(request_state().known, model)
+    return json_response({"object": "route", "model": model, "candidates": found})

@@ -1,0 +1,89 @@
+"""In which order candidates are offered, given what is known of them."""
+
+from __future__ import annotations
+
+import pytest
+from kit.calls import make_call, make_settings
+from kit.explain_parts import one
+
+from flask_gateway.app import build
+from flask_gateway.app.build import Gateway
+from flask_gateway.config.schema import CandidateSettings, ModelSettings, Timeouts, UpstreamSettings
+from flask_gateway.model.call import Outcome
+from flask_gateway.model.errors import Verdict
+from flask_gateway.state.memory import MemoryStore
+
+NAMES = ("a", "b", "c")
+
+
+class CountingStore(MemoryStore):
+    reads = 0
+
+    def read(self, key: str) -> tuple[int, ...] | None:
+        self.reads += 1
+        return super().read(key)
+
+
+@pytest.fixture
+def counting() -> CountingStore:
+    return CountingStore()
+
+
+@pytest.fixture
+def gateway(counting: CountingStore) -> Gateway:
+    upstreams = tuple(UpstreamSettings(name=name, url="mock://local") for name in NAMES)
+    models = (
+        ModelSettings(name="all", tiers=tuple(one(name) for name in NAMES)),
+        ModelSettings(name="alone", tiers=(one("a"),)),
+    )
+    return build.build(make_settings(upstreams=upstreams, models=models), counting)
+
+
+def deny(gateway: Gateway, *names: str) -> None:
+    for breaker in gateway.breakers:
+        if breaker.upstream in names and breaker.model == "m":
+            breaker.admit(make_call()).settle(Outcome(Verdict.DENIED))
+
+
+def order(gateway: Gateway, model: str) -> str:
+    return "".join(candidate.service.name for candidate in gateway.candidates(make_call(model)))
+
+
+@pytest.mark.parametrize(("denied", "expected"), [("", "abc"), ("a", "bca"), ("ab", "cab"), ("abc", "abc")])
+def test_who_has_refused_our_credential_is_asked_last(gateway: Gateway, denied: str, expected: str) -> None:
+    deny(gateway, *denied)
+    assert order(gateway, "all") == expected
+
+
+def test_who_has_nobody_behind_it_is_not_looked_at(gateway: Gateway, counting: CountingStore) -> None:
+    deny(gateway, "a")
+    counting.reads = 0
+    assert order(gateway, "alone") == "a"
+    assert counting.reads == 0
+
+
+def test_they_are_looked_at_one_by_one(gateway: Gateway, counting: CountingStore) -> None:
+    counting.reads = 0
+    next(iter(gateway.candidates(make_call("all"))))
+    assert counting.reads == 1
+
+
+# ------------------------------------------------------------------ how long they may take
+
+
+def test_the_longest_call_is_that_of_any_candidate() -> None:
+    upstreams = (UpstreamSettings(name="a", url="mock://local", clocks=Timeouts(total=100)),)
+    own = CandidateSettings(upstream="a", model="m", clocks={"total": 900.0})
+    for models, longest in (((), 100), ((ModelSettings(name="fast", tiers=((own,),)),), 900)):
+        settings = make_settings(upstreams=upstreams, models=models)
+        assert build.build(settings, MemoryStore()).longest == longest
+
+
+def test_a_probe_has_the_time_its_upstream_has() -> None:
+    clocks = Timeouts(first_byte=40, first_token=90, answer=300)
+    upstreams = (UpstreamSettings(name="a", url="mock://local", clocks=clocks),)
+    own = CandidateSettings(upstream="a", model="m", clocks={"first_byte": 200.0})
+    settings = make_settings(upstreams=upstreams, models=(ModelSettings(name="fast", tiers=((own,),)),))
+    breakers = build.build(settings, MemoryStore()).breakers
+    assert {one.model: one._policy.lease for one in breakers} == {None: 92_000_000, "m": 202_000_000}
+    assert {one._policy.answer_lease for one in breakers} == {302_000_000}

@@ -1,0 +1,361 @@
+"""The file changes under a gateway that serves: all of it is taken over, or nothing."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import weakref
+from pathlib import Path
+
+import msgspec
+import pytest
+from kit.calls import make_call
+
+from flask_gateway.app import build
+from flask_gateway.app.build import Gateway
+from flask_gateway.app.preflight import load_checked
+from flask_gateway.app.reload import Reloader
+from flask_gateway.config import Resolved, changed, load
+from flask_gateway.config.schema import Secret, Settings
+from flask_gateway.model.call import Outcome
+from flask_gateway.model.errors import Overloaded, RateLimited, Unauthorized, Verdict
+from flask_gateway.telemetry.metric_families import families
+
+FILE = """
+state = "memory://"
+max_streams = 2
+[upstreams.mock]
+url = "mock://local?tokens=3"
+[upstreams.llama]
+url = "http://127.0.0.1:1"
+[models.fast]
+upstream = "mock"
+[keys.one]
+key_file = "one.key"
+rate_limit_per_minute = 3
+"""
+WRONG = FILE.replace("max_streams = 2", 'max_streams = "two"')
+DONE = Outcome(Verdict.SUCCESS)
+
+
+class Following:
+    """A gateway and its file, looked at when the test says so."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.file = folder / "gateway.toml"
+        self.secret = folder / "one.key"
+        self.secret.write_text("first-key\n")
+        self.write(FILE)
+        self.environ = {"GATEWAY_CONFIG": str(self.file), **environ}
+        self.gateways = [build.build(load(self.environ))]
+        log = logging.getLogger("reload under test")
+        self.reloader = Reloader(self.gateway, self.load, self.gateways.append, log)
+        self.loads = 0
+        self.settle()
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.gateways[-1]
+
+    def load(self) -> Resolved:
+        self.loads += 1
+        return load_checked(self.environ, ["127.0.0.1:8000"], 1)
+
+    def write(self, text: str) -> None:
+        """As an editor does: another file in the place of the first."""
+        new = self.file.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.file)
+
+    def settle(self) -> None:
+        """Time enough for whatever has been written to be read."""
+        self.reloader.look()
+        self.reloader.look()
+
+
+@pytest.fixture
+def following(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Following:
+    caplog.set_level(logging.INFO)
+    return Following(tmp_path)
+
+
+def reloads(result: str) -> float:
+    return families().reloads(result)._value.get()
+
+
+def test_nothing_happens_while_nothing_changes(following: Following, caplog: pytest.LogCaptureFixture):
+    assert following.loads == 1  # what may have changed between the start and the first look
+    for _ in range(5):
+        following.settle()
+    assert (following.loads, len(following.gateways), caplog.messages) == (1, 1, [])
+
+
+def test_a_change_before_the_first_look_is_seen(tmp_path: Path):
+    following = Following(tmp_path)
+    fresh = Reloader(following.gateway, following.load, following.gateways.append, logging.getLogger())
+    following.write(FILE.replace("max_streams = 2", "max_streams = 7"))
+    fresh.look()
+    fresh.look()
+    assert following.gateway.settings.max_streams == 7
+
+
+def test_a_change_is_taken_over_and_named(following: Following, caplog: pytest.LogCaptureFixture):
+    before = reloads("success")
+    following.write(
+        FILE.replace("minute = 3", "minute = 9")
+        .replace("max_streams = 2", "max_streams = 5")
+        .replace("[models.fast]", '[models.slow]\nupstream = "llama"\n[models."fast.er"]')
+    )
+    following.settle()
+    assert following.gateway.settings == load(following.environ)
+    assert set(following.gateway.routes.listed()) == {"mock", "llama", "slow", "fast.er"}
+    (said,) = caplog.messages
+    assert said == (
+        'settings read anew; changed: keys.one, models.fast, models.slow, models."fast.er", max_streams'
+    )
+    assert reloads("success") == before + 1
+
+
+def test_it_is_read_at_the_look_after_the_one_that_saw_it(following: Following):
+    following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
+    following.reloader.look()
+    assert (following.loads, following.gateway.settings.max_streams) == (1, 2)
+    following.write(FILE.replace("max_streams = 2", "max_streams = 6"))
+    following.reloader.look()
+    assert (following.loads, following.gateway.settings.max_streams) == (2, 6)
+    following.settle()
+    assert following.loads == 2
+
+
+def test_what_is_written_while_it_is_read_is_read_again(following: Following, monkeypatch):
+    read = following.load
+
+    def late() -> Resolved:
+        resolved = read()
+        if following.loads == 2:
+            following.write(FILE.replace("max_streams = 2", "max_streams = 8"))
+        return resolved
+
+    monkeypatch.setattr(following.reloader, "_load", late)
+    following.write(FILE.replace("max_streams = 2", "max_streams = 7"))
+    following.settle()
+    assert following.gateway.settings.max_streams == 7
+    following.settle()
+    assert following.gateway.settings.max_streams == 8
+
+
+def test_a_change_in_place_that_leaves_size_and_time_is_seen(following: Following):
+    times = following.file.stat()
+    following.file.write_text(FILE.replace("max_streams = 2", "max_streams = 3"))
+    os.utime(following.file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    following.settle()
+    assert following.gateway.settings.max_streams == 3
+
+
+def test_another_secret_in_its_file_is_another_key(following: Following, caplog: pytest.LogCaptureFixture):
+    following.secret.write_text("other-key\n")
+    following.settle()
+    assert following.gateway.strikes.identify("other-key", lambda: b"here", 0.0).id == "one"
+    with pytest.raises(Unauthorized):
+        following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
+    assert caplog.messages == ["settings read anew; changed: keys.one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WRONG, "max_streams='two': expected a whole number of streams"),
+        (FILE[: FILE.index("url") + 6], "expected a TOML file"),
+        (FILE.replace("tokens=3", "tokns=3"), "did you mean 'tokens'?"),
+        (FILE.replace('"one.key"', '"two.key"'), "expected a file that can be read"),
+        ("", "keys: expected some, as there were before"),
+        (FILE[: FILE.index("[keys")], "keys: expected some, as there were before"),
+        (
+            "[keys.one]" + FILE.partition("[keys.one]")[2],
+            "upstreams: expected some, as there were before",
+        ),
+    ],
+)
+def test_a_wrong_file_changes_nothing_and_is_said_once(following: Following, caplog, text: str, said: str):
+    before = reloads("failure")
+    following.write(text)
+    for _ in range(4):
+        following.settle()
+    (line,) = caplog.messages
+    assert line.startswith("flask-gateway: ")
+    assert said in line
+    assert line.endswith(" (the change is refused, the old settings stay)")
+    assert len(following.gateways) == 1
+    assert reloads("failure") == before + 1
+    following.file.touch()
+    following.settle()
+    assert len(caplog.messages) == 1
+    following.write(text + "\n# still wrong\n")
+    following.settle()
+    assert len(caplog.messages) == 2
+    assert said in caplog.messages[1]
+    following.write(FILE)
+    following.settle()
+    assert caplog.messages[2:] == ["settings read anew; changed: nothing"]
+    assert len(following.gateways) == 1
+
+
+def test_a_file_that_vanishes_changes_nothing_until_it_is_back(following: Following, caplog):
+    following.file.unlink()
+    for _ in range(3):
+        following.settle()
+    assert ["No such file" in line for line in caplog.messages] == [True]
+    following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
+    following.settle()
+    assert following.gateway.settings.max_streams == 5
+
+
+def test_a_secret_that_was_missing_is_waited_for(following: Following):
+    following.write(FILE.replace('"one.key"', '"two.key"'))
+    following.settle()
+    assert len(following.gateways) == 1
+    following.file.with_name("two.key").write_text("second-key")
+    following.settle()
+    assert following.gateway.strikes.identify("second-key", lambda: b"here", 0.0).id == "one"
+
+
+def test_the_published_key_is_not_exposed_by_a_change(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    following = Following(tmp_path)
+
+    def exposed() -> Resolved:
+        return load_checked(following.environ, ["0.0.0.0:8000"], 2)
+
+    reloader = Reloader(following.gateway, exposed, following.gateways.append, logging.getLogger())
+    following.write(FILE[: FILE.index("[keys.one]")].replace('state = "memory://"', ""))
+    reloader.look()
+    reloader.look()
+    assert "GATEWAY_BIND='0.0.0.0:8000': expected an address of this machine only" in caplog.text
+    assert len(following.gateways) == 1
+
+
+def test_state_takes_a_restart_and_the_rest_is_taken_over(following: Following, caplog):
+    following.write(FILE.replace("memory://", "shared://").replace("streams = 2", "streams = 4"))
+    following.settle()
+    assert following.gateway.settings.state == "memory://"
+    assert following.gateway.settings.max_streams == 4
+    assert caplog.messages == [
+        "the setting state has changed, which takes a restart or a HUP",
+        "settings read anew; changed: max_streams",
+    ]
+
+
+def test_a_fault_of_ours_leaves_the_old_settings_and_goes_on(following: Following, monkeypatch, caplog):
+    before = reloads("failure")
+    with monkeypatch.context() as patched:
+        patched.setattr("flask_gateway.app.reload.rebuild", lambda settings, before: 1 / 0)
+        following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
+        following.settle()
+    assert "the old ones are in force" in caplog.messages[-1]
+    assert reloads("failure") == before + 1
+    following.write(FILE.replace("max_streams = 2", "max_streams = 6"))
+    following.settle()
+    assert following.gateway.settings.max_streams == 6
+
+
+# ---------------------------------------------------------------- what outlives it
+
+
+def test_what_was_counted_counts_on(following: Following):
+    def ask() -> None:
+        caller = following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
+        following.gateway.service.send(make_call("fast", caller=caller)).close()
+
+    for _ in range(3):
+        ask()
+    following.write(FILE.replace("minute = 3", "minute = 5"))
+    following.settle()
+    ask()
+    ask()
+    with pytest.raises(RateLimited):
+        ask()
+
+
+def test_what_is_under_way_is_under_way_still(following: Following):
+    old = following.gateway
+    permits = [old.underway.admit(make_call(stream=True)) for _ in range(2)]
+    following.write(FILE.replace("max_streams = 2", "max_streams = 3"))
+    following.settle()
+    new = following.gateway
+    assert new is not old
+    assert new.underway.streams == 2
+    permits.append(new.underway.admit(make_call(stream=True)))
+    with pytest.raises(Overloaded):
+        new.underway.admit(make_call(stream=True))
+    for permit in permits:
+        permit.settle(DONE)
+    assert new.underway.streams == 0
+
+
+def test_slots_that_are_held_are_given_back_to_the_same_count(following: Following):
+    following.write(FILE.replace('tokens=3"', 'tokens=3"\nmax_in_flight = 5'))
+    following.settle()
+    old = following.gateway
+    reply = old.service.send(make_call("mock"))
+    following.write(FILE.replace('tokens=3"', 'tokens=3"\nmax_in_flight = 1'))
+    following.settle()
+    assert following.gateway.slots.taken("slots:upstream:mock") == 1
+    reply.close()
+    assert following.gateway.slots.taken("slots:upstream:mock") == 0
+
+
+def test_the_same_connections_while_the_addresses_are_the_same(following: Following):
+    old = following.gateway
+    following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
+    following.settle()
+    assert following.gateway.http is old.http
+    assert following.gateway.http._adapter._pool_maxsize == following.gateway.settings.max_streams
+    following.write(FILE.replace("127.0.0.1:1", "127.0.0.1:2"))
+    following.settle()
+    assert following.gateway.http is not old.http
+
+
+def test_nothing_refers_to_the_old_gateway_any_more(following: Following):
+    old = following.gateways.pop()
+    gone = [weakref.ref(part) for part in (old.http, old.recorded, old.limiter)]
+    following.gateways.append(old)
+    following.write(FILE.replace("127.0.0.1:1", "127.0.0.1:2"))
+    following.settle()
+    gc.disable()
+    try:
+        del old, following.gateways[0]
+        assert [one() for one in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_new_names_are_labels_and_the_rest_is_still_other(following: Following):
+    def label(model: str) -> str:
+        metrics = following.gateway.metrics
+        return model if model in metrics._models else "other"
+
+    assert [label("fast"), label("slow")] == ["fast", "other"]
+    following.write(FILE.replace("[models.fast]", "[models.slow]"))
+    following.settle()
+    assert [label("fast"), label("slow")] == ["other", "slow"]
+
+
+# ---------------------------------------------------------------- names of what differs
+
+
+def test_changed_tells_no_values(following: Following):
+    before = following.gateway.settings
+    key = Secret("planted")
+    upstreams = tuple(msgspec.structs.replace(one, api_key=key) for one in before.upstreams)
+    after = msgspec.structs.replace(before, upstreams=upstreams, state="redis://planted@host")
+    assert list(changed(before, after)) == ["upstreams.mock", "upstreams.llama", "state"]
+
+
+def test_equal_secrets_are_no_change_and_an_order_is_one():
+    def settings(*names: str) -> Settings:
+        environ = {"GATEWAY_UPSTREAMS": ";".join(f"{name}=http://{name}" for name in names)}
+        return load({**environ, **{f"GATEWAY_UPSTREAM_{name.upper()}_API_KEY": "secret" for name in names}})
+
+    assert list(changed(settings("a", "b"), settings("a", "b"))) == []
+    assert list(changed(settings("a", "b"), settings("b", "a"))) == ["upstreams"]
+    assert Secret("a") != Secret("b")

@@ -1,0 +1,218 @@
+"""What a process has under way: ceilings, shares, and the end of all of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kit.calls import make_call
+
+from flask_gateway.guards.inflight import InFlightCalls, InFlightPermit, UpstreamThreadQuota
+from flask_gateway.model.call import Call, Caller, Outcome
+from flask_gateway.model.errors import Overloaded, ServerShutdown, UpstreamFull, Verdict
+
+DONE = Outcome(Verdict.SUCCESS)
+
+
+_threads: list[ThreadPoolExecutor] = []
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """They live on as long as the test; or else the next would have the number of one that holds a call."""
+    yield
+    while _threads:
+        _threads.pop().shutdown()
+
+
+def elsewhere(work: Callable[[], object]) -> object:
+    """Do it on a thread of its own, as another call would be; what it gives, or what it raises."""
+    _threads.append(ThreadPoolExecutor(1))
+    done = _threads[-1].submit(work)
+    return done.exception() or done.result()
+
+
+def admit(underway: InFlightCalls, name: str = "a", **more: object) -> tuple[Call, object]:
+    call = make_call(caller=Caller(id=name, rate_limit=0), **more)  # type: ignore[arg-type]
+    return call, elsewhere(lambda: underway.admit(call))
+
+
+def test_one_more_than_the_threads_is_refused_and_told_when_to_come_back() -> None:
+    shed: list[str] = []
+    underway = InFlightCalls(10, shed=shed.append)
+    underway.limit_threads(2)
+    first = admit(underway)[1]
+    admit(underway)
+    _, refused = admit(underway)
+    assert isinstance(refused, Overloaded)
+    assert (refused.status, refused.code, refused.retry_after) == (503, "overloaded", 1.0)
+    assert shed == ["threads"]
+    assert isinstance(first, InFlightPermit)
+    first.settle(DONE)
+    first.settle(DONE)
+    assert underway.threads == 1
+    assert isinstance(admit(underway)[1], InFlightPermit)
+
+
+def test_a_stream_that_is_carried_holds_no_thread_but_counts_as_a_stream() -> None:
+    underway = InFlightCalls(2)
+    underway.limit_threads(1)
+    call = make_call(stream=True)
+
+    def begin() -> InFlightPermit:
+        permit = underway.admit(call)
+        underway.let_go()
+        return permit
+
+    permit = elsewhere(begin)
+    assert (underway.threads, underway.streams, underway.crowd().starting) == (0, 1, 0)
+    _, second = admit(underway, stream=True)
+    assert isinstance(second, InFlightPermit)
+    assert isinstance(permit, InFlightPermit)
+    permit.settle(DONE)
+    second.settle(DONE)
+    assert (underway.threads, underway.streams) == (0, 0)
+
+
+def test_more_streams_than_there_may_be_are_refused_and_other_calls_are_not() -> None:
+    shed: list[str] = []
+    underway = InFlightCalls(1, shed=shed.append)
+    admit(underway, stream=True)
+    assert isinstance(admit(underway, stream=True)[1], Overloaded)
+    assert isinstance(admit(underway)[1], InFlightPermit)
+    assert shed == ["streams"]
+
+
+def test_one_of_several_keys_cannot_take_all_threads() -> None:
+    shed: list[str] = []
+    underway = InFlightCalls(10, callers=2, shed=shed.append)
+    underway.limit_threads(4)
+    given = [admit(underway, "greedy")[1] for _ in range(4)]
+    assert [isinstance(one, InFlightPermit) for one in given] == [True, True, True, False]
+    assert isinstance(admit(underway, "other")[1], InFlightPermit)
+    assert shed == ["share"]
+
+
+def test_a_key_that_is_alone_can() -> None:
+    underway = InFlightCalls(10, callers=1)
+    underway.limit_threads(4)
+    assert all(isinstance(admit(underway)[1], InFlightPermit) for _ in range(4))
+
+
+def test_one_of_several_upstreams_cannot_take_all_threads() -> None:
+    underway = InFlightCalls(10, upstreams=2)
+    underway.limit_threads(4)
+    slow = UpstreamThreadQuota("slow", underway)
+    calls = [admit(underway)[0] for _ in range(4)]
+    permits = [slow.admit(call) for call in calls[:3]]
+    with pytest.raises(UpstreamFull) as caught:
+        slow.admit(calls[3])
+    assert caught.value.another_may_help
+    UpstreamThreadQuota("quick", underway).admit(calls[3])
+    permits[0].settle(DONE)
+    permits[0].settle(DONE)
+    slow.admit(calls[0])
+    with pytest.raises(UpstreamFull):
+        slow.admit(calls[3])
+
+
+def test_an_upstreams_part_goes_with_the_thread_that_was_held_for_it() -> None:
+    underway = InFlightCalls(10, upstreams=2)
+    underway.limit_threads(1)
+    share = UpstreamThreadQuota("one", underway)
+
+    def carried() -> tuple[InFlightPermit, InFlightPermit]:
+        call = make_call(stream=True)
+        outer, inner = underway.admit(call), share.admit(call)
+        underway.let_go()
+        return inner, outer
+
+    permits = [elsewhere(carried) for _ in range(3)]
+    for pair in permits:
+        assert isinstance(pair, tuple), pair
+        for permit in pair:
+            permit.settle(DONE)
+    assert isinstance(elsewhere(carried), tuple)
+    assert underway.threads == 0
+
+
+def test_all_that_is_under_way_can_be_ended() -> None:
+    underway = InFlightCalls(10)
+    calls = [admit(underway, stream=bool(number % 2))[0] for number in range(4)]
+    over, permit = admit(underway)
+    assert isinstance(permit, InFlightPermit)
+    permit.settle(DONE)
+    assert underway.end(lambda: ServerShutdown("bye")) == 4
+    assert all(isinstance(call.cancellation.error, ServerShutdown) for call in calls)
+    assert over.cancellation.error is None
+
+
+def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
+    underway = InFlightCalls(1000, callers=3, upstreams=3)
+    underway.limit_threads(1000)
+    share = UpstreamThreadQuota("one", underway)
+
+    def work(number: int) -> None:
+        for turn in range(50):
+            call = make_call(stream=bool(turn % 2), caller=Caller(id=f"k{number % 3}", rate_limit=0))
+            outer = underway.admit(call)
+            inner = share.admit(call)
+            if turn % 3:
+                underway.let_go()
+            inner.settle(DONE)
+            outer.settle(DONE)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (underway.threads, underway.streams, underway.crowd().starting) == (0, 0, 0)
+    assert not underway._by_caller
+    assert not underway._by_upstream
+    assert not underway._calls
+
+
+def test_an_upstream_that_is_late_with_its_end_takes_nothing_from_the_one_that_goes_on() -> None:
+    """A stream that broke goes on at b; that a is over is settled by another thread, afterwards."""
+    underway = InFlightCalls(10)
+    call, _ = admit(underway, stream=True)
+    first = UpstreamThreadQuota("a", underway).admit(call)
+    second = UpstreamThreadQuota("b", underway).admit(call)
+    first.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == ["b"]
+    second.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == [""]
+
+
+def test_the_same_upstream_may_go_on_with_what_it_began() -> None:
+    underway = InFlightCalls(10)
+    call, _ = admit(underway, stream=True)
+    first, second = (UpstreamThreadQuota("a", underway).admit(call) for _ in range(2))
+    first.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == ["a"]
+    second.settle(DONE)
+    assert [name for name, _ in underway.standing(0.0)] == [""]
+
+
+def test_the_threads_of_an_upstream_are_counted_to_the_end_of_its_own_work() -> None:
+    underway = InFlightCalls(10, upstreams=2)
+    underway.limit_threads(4)
+    permits = []
+    for _ in range(3):
+        call, held = admit(underway)
+        permits += [
+            UpstreamThreadQuota("a", underway).admit(call),
+            UpstreamThreadQuota("b", underway).admit(call),
+            held,
+        ]
+    call, _ = admit(underway)
+    with pytest.raises(UpstreamFull):
+        UpstreamThreadQuota("a", underway).admit(call)
+    for permit in permits:
+        assert isinstance(permit, InFlightPermit)
+        permit.settle(DONE)
+    UpstreamThreadQuota("a", underway).admit(call)
+    UpstreamThreadQuota("b", underway).admit(call)

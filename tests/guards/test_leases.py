@@ -1,0 +1,262 @@
+"""Leases on slots in shared memory: they end with their process, no sooner and no later."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from kit.stores import Child, HandClock, eventually
+
+from flask_gateway.guards.leases import LEASE, ConcurrencyLeases
+from flask_gateway.state.fallback import FallbackStore
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.processes import Processes
+from flask_gateway.state.shared_memory import Memory, SharedStore
+
+KEY = "slots:upstream:llama"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+def holder_of(memory: Memory, clock: HandClock, count: int) -> Child:
+    """A process that holds so many slots and does nothing more: it renews no lease."""
+    store = SharedStore(memory, clock)
+
+    def work() -> None:
+        slots = ConcurrencyLeases(store)
+        for _ in range(count):
+            assert slots.acquire(KEY, 100)
+        time.sleep(600)
+
+    child = Child(work)
+    eventually(lambda: ConcurrencyLeases(store).taken(KEY) == count)
+    return child
+
+
+def test_a_stopped_process_keeps_its_slots_however_long(memory: Memory, clock: HandClock) -> None:
+    """It was 12 of 6 with leases that ran out after 10 s."""
+    with holder_of(memory, clock, 6) as stopped:
+        stopped.stop()
+        slots = ConcurrencyLeases(FallbackStore(SharedStore(memory, clock), MemoryStore(clock)))
+        for seconds in (LEASE, 600, 3600):
+            clock.advance(seconds)
+            slots.keep()
+            assert not slots.acquire(KEY, 6)
+            assert slots.taken(KEY) == 6
+        stopped.resume()
+
+
+def test_a_killed_process_gives_its_slots_back_at_once(memory: Memory, clock: HandClock) -> None:
+    """Though its parent has not waited for it yet, and no time passes."""
+    with holder_of(memory, clock, 6) as killed:
+        slots = ConcurrencyLeases(SharedStore(memory, clock))
+        assert not slots.acquire(KEY, 6)
+        os.kill(killed.pid, 9)
+        eventually(lambda: slots._holders.ended(holder(memory, clock)))
+        assert [bool(slots.acquire(KEY, 6)) for _ in range(7)] == [True] * 6 + [False]
+        assert slots.taken(KEY) == 6
+
+
+def holder(memory: Memory, clock: HandClock) -> int:
+    value = SharedStore(memory, clock).read(KEY)
+    assert value is not None
+    return value[0]
+
+
+def test_the_slots_of_the_dead_are_not_counted(memory: Memory, clock: HandClock) -> None:
+    with holder_of(memory, clock, 3) as killed:
+        killed.kill()
+    assert ConcurrencyLeases(SharedStore(memory, clock)).taken(KEY) == 0
+
+
+def test_rows_of_many_dead_processes_leave_room(memory: Memory, clock: HandClock) -> None:
+    for _ in range(80):
+        with holder_of(memory, clock, 1) as killed:
+            killed.kill()
+    assert ConcurrencyLeases(SharedStore(memory, clock)).acquire(KEY, 1)
+
+
+def test_a_forked_process_holds_nothing_of_its_parent(memory: Memory, clock: HandClock) -> None:
+    """As with ``--preload``: the slots are made before the fork."""
+    slots = ConcurrencyLeases(SharedStore(memory, clock))
+    assert slots.acquire(KEY, 2)
+
+    def work() -> None:
+        epoch = slots.acquire(KEY, 2)
+        assert epoch
+        assert not slots.acquire(KEY, 2)
+        assert slots._keeper is not None
+        assert slots._keeper.is_alive()
+        time.sleep(600)
+
+    with Child(work) as child:
+        eventually(lambda: slots.taken(KEY) == 2)
+        assert not slots.acquire(KEY, 2)
+        child.kill()
+    assert slots.acquire(KEY, 2)
+
+
+def test_slots_taken_from_other_state_run_out_there(clock: HandClock) -> None:
+    """What stands in for a busy store is asked seldom: nobody would give back what is lost there."""
+    local = MemoryStore(clock)
+    slots = ConcurrencyLeases(SharedStore(Memory(), clock))
+    slots._store = FallbackStore(_Busy(), local)
+    assert slots.acquire(KEY, 1)
+    clock.advance(LEASE)
+    assert ConcurrencyLeases(local).taken(KEY) == 0
+
+
+class _Busy(MemoryStore):
+    def update(self, key, change, ttl):  # type: ignore[no-untyped-def]
+        from flask_gateway.state import StoreBusy
+
+        raise StoreBusy("held by another")
+
+
+# ---------------------------------------------------------------- the keeper
+
+
+def test_without_a_thread_to_be_had_no_slot_is_lost() -> None:
+    store = MemoryStore()
+    slots = ConcurrencyLeases(store)
+    with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
+        epoch = slots.acquire(KEY, 1)
+    assert epoch
+    assert slots._keeper is None
+    slots.release(KEY, epoch)
+    assert slots.acquire(KEY, 1)
+    assert slots._keeper is not None
+    assert slots._keeper.is_alive()
+
+
+def test_a_release_in_the_middle_of_a_renewal_leaves_none_too_few() -> None:
+    """Whatever the order: the row is lost, and put back while a slot is given back."""
+    for order in range(6):
+        store = MemoryStore()
+        slots = ConcurrencyLeases(store)
+        first, second = slots.acquire(KEY, 4), slots.acquire(KEY, 4)
+        store.update(KEY, lambda old, now: (None, None), 1)
+        steps = _Steps(slots, first, order)
+        steps.run()
+        assert slots.taken(KEY) >= 1, order
+        slots.keep()
+        assert slots.taken(KEY) == 1, order
+        slots.release(KEY, second)
+        slots.keep()
+        assert slots.taken(KEY) == 0, order
+
+
+class _Steps:
+    """A release and a renewal at the same time: the one runs inside the other's n-th use of the store."""
+
+    def __init__(self, slots: ConcurrencyLeases, epoch: int, order: int) -> None:
+        self._slots, self._epoch = slots, epoch
+        self._inside, self._before = order % 2, order // 2
+        self._update = slots._store.update
+        self._uses = 0
+
+    def run(self) -> None:
+        outer = [self._slots.keep, lambda: self._slots.release(KEY, self._epoch)]
+        inner = outer[1 - self._inside]
+
+        def update(key, change, ttl):  # type: ignore[no-untyped-def]
+            self._uses += 1
+            if self._uses == 1 and self._before == 0:
+                inner()
+            answer = self._update(key, change, ttl)
+            if self._uses == 1 and self._before:
+                inner()
+            return answer
+
+        self._slots._store.update = update  # type: ignore[method-assign]
+        try:
+            outer[self._inside]()
+        finally:
+            self._slots._store.update = self._update  # type: ignore[method-assign]
+
+
+def test_a_process_never_holds_more_than_the_limit_however_often_the_store_forgets() -> None:
+    store = MemoryStore()
+    slots = ConcurrencyLeases(store)
+    held: list[int] = []
+    for _ in range(500):
+        if random.random() < 0.3:
+            store.update(KEY, lambda old, now: (None, None), 1)
+        if held and random.random() < 0.3:
+            slots.release(KEY, held.pop())
+        elif epoch := slots.acquire(KEY, 5):
+            held.append(epoch)
+        assert len(held) <= 5
+
+
+def test_a_row_that_was_lost_is_put_back_at_the_next_call() -> None:
+    """And not only at the next renewal: as after a restart of Redis."""
+    store = MemoryStore()
+    slots, other = ConcurrencyLeases(store), ConcurrencyLeases(store)
+    for _ in range(3):
+        slots.acquire(KEY, 4)
+    store.update(KEY, lambda old, now: (None, None), 1)
+    slots.acquire(KEY, 4)
+    eventually(lambda: other.taken(KEY) == 4, 2.5)
+    assert not other.acquire(KEY, 4)
+
+
+# ---------------------------------------------------------------- processes
+
+
+def proc(folder: Path, pid: int, state: str = "S", start: int = 5, name: str = "a) b") -> Processes:
+    (folder / str(pid)).mkdir(exist_ok=True)
+    fields = [state, *("0" for _ in range(18)), str(start), "0"]
+    (folder / str(pid) / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
+    return Processes(str(folder))
+
+
+def test_this_process_lives_and_has_one_number() -> None:
+    processes = Processes()
+    assert processes.possible
+    assert processes.own() == processes.own() < 1 << 53
+    assert not processes.ended(processes.own())
+
+
+@pytest.mark.parametrize(
+    ("then", "ended"),
+    [
+        pytest.param({"state": "T"}, False, id="stopped"),
+        pytest.param({"state": "D"}, False, id="waiting"),
+        pytest.param({"state": "Z"}, True, id="not waited for"),
+        pytest.param({"state": "X"}, True, id="dead"),
+        pytest.param({"start": 6}, True, id="another with its pid"),
+        pytest.param({"name": ") Z 1 2 3"}, False, id="a name that looks like a state"),
+    ],
+)
+def test_what_the_kernel_tells_of_a_process(tmp_path: Path, then: dict, ended: bool) -> None:
+    number = proc(tmp_path, os.getpid()).own()
+    assert proc(tmp_path, os.getpid(), **then).ended(number) is ended
+
+
+def test_in_doubt_a_process_lives(tmp_path: Path) -> None:
+    """There is such a pid, and proc does not show it: mounted with hidepid, or no descriptor is left."""
+    number = proc(tmp_path, os.getpid()).own()
+    (tmp_path / str(os.getpid()) / "stat").unlink()
+    assert not Processes(str(tmp_path)).ended(number)
+    assert not Processes(str(tmp_path)).possible
+
+
+def test_no_such_pid_is_ended() -> None:
+    with Child(lambda: None) as child:
+        number = Processes().own() >> 22 << 22 | child.pid
+        child.wait()
+    assert Processes().ended(number)

@@ -1,0 +1,1 @@
+"""Shared fakes, servers and helpers of the tests. Tests import from here, never from each other."""

@@ -1,0 +1,93 @@
+"""An upstream as the gateway has it, with a watcher of its own, for tests of single exchanges."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flask_gateway.config.schema import Timeouts
+from flask_gateway.model.call import Call
+from flask_gateway.reactor import Reactor
+from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.transport.client import UpstreamClient
+from kit.calls import make_call
+
+#: What a clock may ring too late, seconds (promise P2) ...
+PUNCTUAL = 0.25
+#: ... and here, each single time: other tests may have the processors meanwhile. What would ring instead
+#: rings at 2 s, or never.
+OVERSHOOT = 1.0
+
+
+class Bench:
+    """Makes upstreams of one session, and sees that nothing of them is left."""
+
+    def __init__(self, verify: bool | str = True) -> None:
+        self.watcher = Reactor()
+        self.http = UpstreamClient(self.watcher, verify=verify)
+
+    def upstream(self, url: str, **clocks: float) -> OpenAIUpstream:
+        return OpenAIUpstream("one", f"{url}/v1", None, self.http, Timeouts(**clocks))
+
+    def close(self) -> None:
+        self.http.close()
+        assert len(self.watcher) == 0
+        self.watcher.close()
+
+
+def call(model: str, *, seconds: float | None = None, stream: bool = False, **fields: Any) -> Call:
+    """A call that begins now.
+
+    :param seconds: how long the caller is going to wait.
+    """
+    made = make_call(model, stream=stream, **fields)
+    now = time.monotonic()
+    return msgspec.structs.replace(
+        made,
+        fields={**made.fields, "stream": msgspec.Raw(b"true" if stream else b"false")},
+        started=now,
+        deadline=now + seconds if seconds is not None else made.deadline,
+    )
+
+
+def collect() -> None:
+    """Have the garbage collected. Where a peer resets a connection in the very moment of its TLS
+    handshake, Python's own ``SSLSocket._create`` leaves a socket to that, and would warn of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def open_files() -> dict[str, str]:
+    """What this process has open, by its descriptors."""
+    found = {}
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[fd.name] = os.readlink(fd)
+    return found
+
+
+@contextmanager
+def unreachable() -> Iterator[str]:
+    """The URL of a server that takes no connection: its queue is full, so that it leaves SYNs unanswered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        queued = []
+        for _ in range(4):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(address)
+            queued.append(sock)
+        time.sleep(0.05)
+        yield f"http://127.0.0.1:{address[1]}"
+        for sock in queued:
+            sock.close()

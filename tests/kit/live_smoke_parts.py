@@ -1,0 +1,18 @@
+"""Shares parts of the tests of live_smoke."""
+
+from __future__ import annotations
+
+import subprocess
+
+from kit.needs import need
+from kit.servers import ROOT
+
+CHECKS = ["health", "refusal", "models", "completion", "limit headers", "stream", "breakers"]
+
+
+def smoke(*arguments: str) -> tuple[int, list[str], str]:
+    """Exit status, lines and standard error of the script."""
+    need("curl")
+    command = ["sh", str(ROOT / "deploy" / "smoke.sh"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout.splitlines(), done.stderr

@@ -1,0 +1,32 @@
+"""Shares parts of the tests of live_start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kit.servers import Gateway
+
+
+@contextmanager
+def confined_to(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile may use these."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cores_of(gateway: Gateway) -> list[set[int]]:
+    """Those of each worker, all its threads included."""
+    return sorted(
+        set().union(*(os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()))
+        for pid in gateway.workers
+    )
+
+
+TWO = set(sorted(os.sched_getaffinity(0))[:2])

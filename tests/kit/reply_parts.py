@@ -1,0 +1,51 @@
+"""Shares parts of the tests of reply."""
+
+from __future__ import annotations
+
+from flask_gateway.model.call import Usage
+from flask_gateway.model.errors import GatewayError
+
+
+class ScriptedSource:
+    """Gives the chunks one after another; raises those that are errors."""
+
+    def __init__(self, *script: bytes | Exception) -> None:
+        self.script = list(script)
+        self.released = self.closed = 0
+
+    def read(self) -> bytes:
+        if not self.script:
+            return b""
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def release(self) -> None:
+        self.released += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class PlainTranscript:
+    """Ready after its first bytes; passes everything."""
+
+    content_type = "text/plain"
+    usage = Usage(1, 2)
+    complete = False
+    dropped = 0
+
+    def __init__(self) -> None:
+        self.ready = self.finished = False
+
+    def feed(self, data: bytes) -> bytes:
+        self.ready = True
+        self.finished = data.endswith(b"!")
+        return data.replace(b"-", b"")
+
+    def end(self) -> bytes:
+        return b"."
+
+    def cut(self, error: GatewayError) -> bytes:
+        return f"<{error.code}>".encode()

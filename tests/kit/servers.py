@@ -1,0 +1,198 @@
+"""The two processes of a live test, and how they are started, asked and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.stores import free_port
+from kit.wire import PROMPT, Answer, ask
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20.0
+#: Runs a command with a descriptor as systemd hands over a socket: sd_listen_fds(3).
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Ask again and again until ``condition`` gives something; that, or whatever it gave last."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+class Upstream:
+    """The scripted upstream of ``upstream.py``."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("scripted_upstream.py"))]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.port = int(self._process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What came in since the last reset, oldest first."""
+        return self._control("GET", "/_requests")
+
+    def last(self) -> dict[str, Any]:
+        return self.requests()[-1]
+
+    def reset(self) -> None:
+        self._control("POST", "/_reset")
+
+    def script(self, *behaviours: str) -> None:
+        """What the next requests get, whatever their model."""
+        self._control("POST", "/_script", {"answers": behaviours})
+
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
+        return ask(self.port, method, path, body).json
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def headers_of(entry: dict[str, Any]) -> dict[str, str]:
+    """The headers of a request that came in upstream, names in lower case."""
+    return {name.lower(): value for name, value in entry["headers"]}
+
+
+class Gateway:
+    """A gunicorn with two workers on a free port.
+
+    :param key: sent with every request that does not bring its own credentials.
+    :param wrap: a command that runs the server's. :param options: for gunicorn, on its command line.
+    :param listener: a socket that listens already, and is handed over as by systemd.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        env: dict[str, str],
+        wrap: Sequence[str] = (),
+        options: Sequence[str] = (),
+        listener: socket.socket | None = None,
+    ) -> None:
+        self.key = key
+        self.port = listener.getsockname()[1] if listener else free_port()
+        if listener:
+            wrap = [sys.executable, "-c", HAND_OVER, str(listener.fileno()), *wrap]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._errors = folder / f"gateway-{self.port}.err"
+        keys = {value for name, value in env.items() if name.endswith(("_API_KEY", "_API_KEYS"))}
+        #: What it must never print.
+        self.secrets = {key, PROMPT, *keys}
+        self._asked_to_end = False
+        #: How many faults of its own it may tell of, being made to have them.
+        self.faults = 0
+        settings = {
+            "GATEWAY_BIND": f"127.0.0.1:{self.port}",
+            "GATEWAY_WORKERS": "2",
+            "GATEWAY_THREADS": "32",
+            "GATEWAY_GRACEFUL_SECONDS": "5",
+        }
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with self._errors.open("ab" if listener else "wb") as stderr:
+            self._process = subprocess.Popen(
+                [*wrap, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *options, "wsgi:app"],
+                cwd=ROOT,
+                env={**kept, **settings, **env},
+                stdout=stderr,
+                stderr=stderr,
+                pass_fds=[listener.fileno()] if listener else [],
+            )
+        ended_or_up = until(lambda: self._process.poll() is not None or self._answers())
+        if not ended_or_up or self._process.poll() is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            pytest.fail(f"the gateway did not start:\n{self.stderr}")
+
+    def _answers(self) -> bool:
+        try:
+            return ask(self.port, "GET", "/health").status == 200
+        except OSError:
+            return False
+
+    @property
+    def stderr(self) -> str:
+        return self._errors.read_text()
+
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """The line of the log about a request."""
+
+        def found() -> list[str]:
+            return [line for line in self.stderr.splitlines() if f'"request_id":"{request_id}"' in line]
+
+        (line,) = until(found) or [None]
+        assert line, f"nothing is logged about {request_id}"
+        return dict(json.loads(line))
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """One request on a connection of its own. ``x_api_key="…"`` sets ``x-api-key``."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if not {"x-api-key", "authorization"} & set(named):
+            named["authorization"] = f"Bearer {self.key}"
+        return ask(self.port, method, path, body, named)
+
+    def chat(self, model: str, **more: Any) -> Answer:
+        """A chat completion of the model, without streaming."""
+        headers = more.pop("headers", {})
+        body = {"model": model, "messages": [{"role": "user", "content": PROMPT}], **more}
+        return self.ask("POST", "/v1/chat/completions", body, **headers)
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    @property
+    def pid(self) -> int:
+        """The process id of the master."""
+        return self._process.pid
+
+    def hang_up(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
+
+    def reload(self) -> None:
+        """Have all workers replaced, and wait until they are."""
+        old = set(self.workers)
+        self.hang_up()
+        assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
+
+    def terminate(self) -> None:
+        """Ask it to end, as systemd would: once. A second time, at its very end, would kill it."""
+        if not self._asked_to_end:
+            self._process.send_signal(signal.SIGTERM)
+        self._asked_to_end = True
+
+    def stop(self) -> None:
+        """End it, and see that it ends well."""
+        self.terminate()
+        try:
+            assert self._process.wait(PATIENCE) == 0, self.stderr[-2000:]
+        finally:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+        assert self.stderr.count("Traceback") == self.faults, self.stderr[-4000:]
+        assert not [secret for secret in self.secrets if secret in self.stderr], "it has printed a secret"

@@ -1,0 +1,99 @@
+"""A reply settles exactly once, whatever happens to it."""
+
+from __future__ import annotations
+
+import pytest
+from kit.reply_parts import PlainTranscript, ScriptedSource
+
+from flask_gateway.model.call import Outcome, Usage
+from flask_gateway.model.errors import UpstreamCut, UpstreamTimeout, Verdict
+from flask_gateway.model.reply import Reply
+
+
+def make(*script: bytes | Exception) -> tuple[Reply, ScriptedSource, list[Outcome]]:
+    source = ScriptedSource(*script)
+    reply = Reply(source, PlainTranscript(), "llama")
+    told: list[Outcome] = []
+    reply.on_close(told.append)
+    return reply, source, told
+
+
+def test_a_failure_before_the_commit_is_raised_and_settled() -> None:
+    reply, source, told = make(UpstreamTimeout("late"))
+    with pytest.raises(UpstreamTimeout):
+        reply.prime()
+    assert [outcome.verdict for outcome in told] == [Verdict.FAILURE]
+    assert source.closed == 1
+    assert list(reply) == []
+
+
+def test_a_failure_after_the_commit_becomes_the_last_words() -> None:
+    reply, source, told = make(b"a", UpstreamCut("gone"))
+    assert list(reply.prime()) == [b"a", b"<upstream_stream_cut>"]
+    assert [outcome.verdict for outcome in told] == [Verdict.FAILURE]
+    assert (source.closed, source.released) == (1, 0)
+
+
+def test_our_own_fault_in_the_middle_blames_nobody_and_is_said() -> None:
+    reply, _, told = make(b"a", RuntimeError("bug"))
+    assert list(reply.prime()) == [b"a", b"<internal_error>"]
+    assert told[0].verdict is Verdict.IGNORED
+
+
+def test_closed_before_its_end_the_caller_has_left() -> None:
+    reply, source, told = make(b"a", b"b")
+    reply.prime()
+    assert next(reply) == b"a"
+    reply.close()
+    assert [outcome.verdict for outcome in told] == [Verdict.IGNORED]
+    assert source.closed == 1
+    assert list(reply) == []
+
+
+def test_closed_before_it_was_ever_advanced() -> None:
+    reply, source, told = make(b"a")
+    reply.prime().close()
+    assert [outcome.verdict for outcome in told] == [Verdict.IGNORED]
+    assert source.closed == 1
+
+
+def test_drained_it_is_a_success_and_closing_it_then_changes_nothing() -> None:
+    reply, source, told = make(b"a", b"b")
+    assert list(reply.prime()) == [b"a", b"b", b"."]
+    reply.close()
+    reply.close()
+    assert told == [Outcome(Verdict.SUCCESS, Usage(1, 2))]
+    assert (source.closed, source.released) == (0, 1)
+
+
+def test_the_server_that_stops_at_the_last_chunk_has_drained_it() -> None:
+    reply, _, told = make(b"a!")
+    assert next(reply.prime()) == b"a!"
+    reply.close()
+    assert told[0].verdict is Verdict.SUCCESS
+
+
+def test_no_empty_chunk_is_passed_on() -> None:
+    reply, _, _ = make(b"a", b"-", b"--", b"b")
+    assert list(reply.prime()) == [b"a", b"b", b"."]
+
+
+def test_nothing_is_read_beyond_the_answers_own_end() -> None:
+    reply, source, _ = make(b"a", b"b!", b"never")
+    assert list(reply.prime()) == [b"a", b"b!"]
+    assert source.script == [b"never"]
+
+
+def test_closers_run_last_added_first_and_none_keeps_another_from_running() -> None:
+    reply, _, told = make(b"a")
+    order: list[str] = []
+
+    def broken(outcome: Outcome) -> None:
+        order.append("broken")
+        raise RuntimeError
+
+    reply.on_close(broken)
+    reply.on_close(lambda outcome: order.append("last"))
+    list(reply.prime())
+    assert order == ["last", "broken"]
+    assert len(told) == 1

@@ -1,0 +1,219 @@
+"""Whose turn it is: nobody starves, no spell is long, and what is waited for no more is told to nobody."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_gateway.reactor import fair_poller as turns_module
+from flask_gateway.reactor.fair_poller import MOST, TIME_SLICE, FairPoller
+
+IN, OUT = 1, 4
+
+
+class Kernel:
+    """What epoll does: who is told of goes behind all who are ready, and stays ready until it is not."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+        self.ready: list[int] = []
+
+    def register(self, fd: int, events: int) -> None:
+        assert fd not in self.known
+        self.known[fd] = events
+
+    def modify(self, fd: int, events: int) -> None:
+        assert fd in self.known
+        self.known[fd] = events
+
+    def unregister(self, fd: int) -> None:
+        del self.known[fd]
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        assert timeout == 0
+        told, rest = self.ready[:maxevents], self.ready[maxevents:]
+        self.ready = rest + told
+        return [(fd, self.known[fd]) for fd in told]
+
+
+class Hand:
+    """A clock that is turned by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def nothing(events: int) -> None:
+    pass
+
+
+#: How many others want something all the time, how long each takes, and when how many more want something.
+_CROWDS = st.tuples(
+    st.integers(1, 40),
+    st.sampled_from([0.0, 0.0001, 0.001, TIME_SLICE / 3, TIME_SLICE, 0.02]),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8), st.booleans()), max_size=8),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_CROWDS, st.integers(1, 12))
+def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
+    crowd: tuple[int, float, list[tuple[int, int, bool]]], most: int
+) -> None:
+    """And a spell ends with whoever is at it when the time is over."""
+    greedy, takes, later = crowd
+    kernel, clock = Kernel(), Hand()
+    turns = FairPoller(kernel, clock)
+    waits: dict[int, Counter[int]] = {}
+
+    def serve(fd: int, stays: bool, events: int) -> None:
+        clock.now += takes
+        waits.pop(fd)
+        for seen in waits.values():
+            seen[fd] += 1
+            assert seen[fd] <= 2
+        if stays:
+            waits[fd] = Counter()
+        else:
+            kernel.ready.remove(fd)
+
+    def comes(fd: int, stays: bool) -> None:
+        turns.wait_for(fd, IN, partial(serve, fd, stays))
+        kernel.ready.append(fd)
+        waits[fd] = Counter()
+
+    for fd in range(greedy):
+        comes(fd, True)
+    number = greedy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns_module, "MOST", most)
+        for turn in range(60):
+            for when, how_many, stays in later:
+                if when == turn:
+                    for _ in range(how_many):
+                        number += 1
+                        comes(number, stays)
+            began, before = clock.now, len(waits)
+            turns.look(0)
+            turns.take()
+            assert clock.now - began <= TIME_SLICE + takes
+            assert len(waits) <= before
+    assert len(kernel.ready) == len(waits)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll on this platform")
+def test_the_kernel_tells_of_more_than_it_can_at_once_in_turn() -> None:
+    """Of far more than fit into one answer, each has as many turns as the others, though only three fit
+    into a spell."""
+    clock, served = Hand(), Counter[int]()
+    with ExitStack() as stack:
+        epoll = stack.enter_context(select.epoll())
+        turns = FairPoller(epoll, clock)
+        fds = [os.eventfd(1) for _ in range(2 * MOST + 100)]
+
+        def serve(fd: int, events: int) -> None:
+            clock.now += TIME_SLICE / 2.5
+            served[fd] += 1
+
+        for fd in fds:
+            stack.callback(os.close, fd)
+            turns.wait_for(fd, select.EPOLLIN, partial(serve, fd))
+        for _ in range(len(fds)):
+            turns.look(0)
+            turns.take()
+        assert set(served) == set(fds)
+        assert max(served.values()) - min(served.values()) <= 1
+
+
+Stage = tuple[Kernel, Hand, FairPoller, list[tuple[str, int]]]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    kernel, clock = Kernel(), Hand()
+    return kernel, clock, FairPoller(kernel, clock), []
+
+
+def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
+    """Both are told of together; while the first has its turn, and takes all the time, that happens."""
+    kernel, clock, turns, seen = stage
+
+    def first(events: int) -> None:
+        clock.now += 1
+        seen.append(("first", events))
+        then()
+
+    turns.wait_for(1, IN, first)
+    turns.wait_for(2, IN, lambda events: seen.append(("second", events)))
+    kernel.ready = [1, 2]
+    turns.look(0)
+    turns.take()
+    kernel.ready = []
+
+
+def test_who_was_told_of_has_his_turn_in_the_next_spell(stage: Stage) -> None:
+    two_are_told_of(stage, lambda: None)
+    assert stage[3] == [("first", IN)]
+    stage[2].look(0)
+    stage[2].take()
+    assert stage[3] == [("first", IN), ("second", IN)]
+
+
+def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number(stage: Stage) -> None:
+    _, _, turns, seen = stage
+
+    def another() -> None:
+        turns.forget(2)
+        turns.wait_for(2, OUT, lambda events: seen.append(("another", events)))
+
+    two_are_told_of(stage, another)
+    turns.look(0)
+    turns.take()
+    assert seen == [("first", IN)]
+    assert len(turns) == 2
+
+
+def test_who_waits_for_something_else_meanwhile_is_not_told_of_the_old(stage: Stage) -> None:
+    kernel, _, turns, seen = stage
+    two_are_told_of(stage, lambda: turns.wait_for(2, OUT, lambda events: seen.append(("other", events))))
+    turns.look(0)
+    turns.take()
+    assert seen == [("first", IN)]
+    kernel.ready = [2]
+    turns.look(0)
+    turns.take()
+    assert seen == [("first", IN), ("other", OUT)]
+
+
+def test_what_was_closed_too_early_disturbs_nobody(stage: Stage) -> None:
+    """It stays in the kernel's set as long as there is a duplicate of it."""
+    kernel, _, turns, seen = stage
+    turns.wait_for(1, IN, lambda events: seen.append(("gone", events)))
+    kernel.known[2] = kernel.known.pop(1)
+    turns.wait_for(3, IN, lambda events: seen.append(("well", events)))
+    kernel.ready = [2, 3]
+    turns.look(0)
+    turns.take()
+    assert seen == [("well", IN)]
+
+
+def test_to_forget_what_is_not_waited_for_does_nothing() -> None:
+    kernel = Kernel()
+    turns = FairPoller(kernel)
+    turns.forget(7)
+    turns.wait_for(7, IN, nothing)
+    turns.forget(7)
+    turns.forget(7)
+    assert kernel.known == {}
+    turns.look(0)
+    turns.take()

@@ -1,0 +1,493 @@
+"""The watcher: faults first, then rings, hang-ups, cancelling, forks, and what it leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from kit.stores import eventually
+
+from flask_gateway.reactor import Reactor, hangup, loop
+
+
+@pytest.fixture(params=["epoll", "sweep", "sweep without RDHUP"])
+def any_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
+    """A watcher as it is here, and as it would be elsewhere."""
+    if request.param != "epoll":
+        monkeypatch.setattr(loop, "open_sockets", hangup.PolledHangups)
+        monkeypatch.setattr(hangup, "SWEEP", 0.02)
+    if request.param == "sweep without RDHUP":
+        monkeypatch.setattr(hangup, "_RDHUP", 0)
+    found = Reactor()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def watcher() -> Iterator[Reactor]:
+    found = Reactor()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end and the peer's, over TCP."""
+    with connected() as (ours, peer):
+        yield ours, peer
+
+
+class connected:
+    def __enter__(self) -> tuple[socket.socket, socket.socket]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.peer = socket.create_connection(server.getsockname())
+            self.ours, _ = server.accept()
+        return self.ours, self.peer
+
+    def __exit__(self, *_: object) -> None:
+        self.ours.close()
+        self.peer.close()
+
+
+def soon(condition: Callable[[], object], seconds: float = 2.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return bool(condition())
+
+
+def cpu() -> float:
+    return time.process_time()
+
+
+# ---------------------------------------------------------------- faults
+
+
+def test_what_raises_stops_nobody_else(watcher: Reactor, caplog: pytest.LogCaptureFixture) -> None:
+    rung = threading.Event()
+    now = time.monotonic()
+    watcher.at(now, partial(divmod, 1, 0))
+    watcher.at(now + 0.01, rung.set)
+    assert rung.wait(2)
+    assert "ZeroDivisionError" in caplog.text
+    assert soon(lambda: len(watcher) == 0)
+
+
+def test_a_turn_that_fails_is_not_the_last(watcher: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung = threading.Event()
+    watcher.at(time.monotonic(), lambda: None)
+    assert soon(lambda: len(watcher) == 0)
+    broken = watcher._loop._sockets  # type: ignore[union-attr]
+    wait = broken.wait
+
+    def fail_once(seconds: float) -> list[int]:
+        monkeypatch.setattr(broken, "wait", wait)
+        raise OSError("once")
+
+    monkeypatch.setattr(broken, "wait", fail_once)
+    watcher.at(time.monotonic() + 0.01, rung.set)
+    assert rung.wait(2)
+
+
+def test_a_closed_socket_is_left_alone(any_watcher: Reactor) -> None:
+    left = threading.Event()
+    sock = socket.socket()
+    sock.close()
+    handle = any_watcher.watch(sock, left.set)
+    assert not left.wait(0.1)
+    handle.cancel()
+    handle.cancel()
+    assert len(any_watcher) == 0
+
+
+def test_what_cannot_be_watched_is_left_alone(watcher: Reactor, tmp_path) -> None:
+    class File:
+        def __init__(self) -> None:
+            self.file = (tmp_path / "file").open("wb")
+
+        def fileno(self) -> int:
+            return self.file.fileno()
+
+    file = File()
+    handle = watcher.watch(file, lambda: None)  # type: ignore[arg-type]
+    eventually(lambda: len(watcher) == 0)
+    handle.cancel()
+    file.file.close()
+
+
+def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(watcher: Reactor) -> None:
+    wrong, right = threading.Event(), threading.Event()
+    ours, peer = socket.socketpair()
+    number = ours.fileno()
+    old = watcher.watch(ours, wrong.set)
+    ours.close()
+    peer.close()
+    ours, peer = socket.socketpair()
+    assert ours.fileno() == number
+    new = watcher.watch(ours, right.set)
+    assert len(watcher) == 1
+    old.cancel()
+    peer.close()
+    assert right.wait(2)
+    assert not wrong.is_set()
+    new.cancel()
+    ours.close()
+
+
+# ---------------------------------------------------------------- moments
+
+
+def test_rings_come_in_order_and_on_time(watcher: Reactor) -> None:
+    rung: list[tuple[int, float]] = []
+    begun = time.monotonic()
+    for number in (3, 1, 2, 0):
+        watcher.at(begun + number * 0.03, lambda number=number: rung.append((number, time.monotonic())))  # type: ignore[misc]
+    assert soon(lambda: len(rung) == 4)
+    assert [number for number, _ in rung] == [0, 1, 2, 3]
+    for number, moment in rung:
+        assert 0 <= moment - begun - number * 0.03 < 1
+
+
+def test_an_earlier_ring_wakes_it(watcher: Reactor) -> None:
+    early = threading.Event()
+    watcher.at(time.monotonic() + 60, lambda: None).cancel()
+    watcher.at(time.monotonic() + 50, lambda: None)
+    time.sleep(0.05)
+    begun = time.monotonic()
+    watcher.at(begun + 0.02, early.set)
+    assert early.wait(2)
+    assert time.monotonic() - begun < 1
+
+
+def test_only_an_earlier_ring_wakes_it(watcher: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher.at(time.monotonic() + 50, lambda: None)
+    woken: list[None] = []
+    monkeypatch.setattr(watcher._loop._sockets, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
+    for number in range(100):
+        watcher.at(time.monotonic() + 60 + number, lambda: None).cancel()
+    assert woken == []
+
+
+def test_every_so_often_until_cancelled(watcher: Reactor) -> None:
+    rung: list[float] = []
+    handle = watcher.every(0.02, lambda: rung.append(time.monotonic()))
+    assert soon(lambda: len(rung) >= 3)
+    handle.cancel()
+    count = len(rung)
+    time.sleep(0.08)
+    assert len(rung) == count
+    assert len(watcher) == 0
+    assert rung[1] - rung[0] >= 0.02
+
+
+def test_a_ring_may_ask_for_the_next_and_cancel_itself(watcher: Reactor) -> None:
+    done = threading.Event()
+    handles = []
+
+    def first() -> None:
+        handles[0].cancel()  # does not wait for itself
+        watcher.at(time.monotonic(), done.set)
+
+    handles.append(watcher.at(time.monotonic() + 0.05, first))
+    assert done.wait(2)
+
+
+def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
+    watcher: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SPELL", 0.0)
+    order: list[str] = []
+    fd = os.eventfd(1)
+
+    def read(events: int) -> None:
+        os.eventfd_read(fd)
+        order.append("ready")
+
+    held = threading.Event()
+    watcher.at(time.monotonic(), held.wait)
+    watcher.at(time.monotonic(), lambda: watcher.turns.wait_for(fd, select.EPOLLIN, read))
+    for _ in range(50):
+        watcher.at(time.monotonic(), lambda: order.append("ring"))
+    held.set()
+    assert soon(lambda: len(order) == 51)
+    assert order.index("ready") < 50
+    os.close(fd)
+
+
+def test_it_tells_how_long_it_was_away_at_most(watcher: Reactor) -> None:
+    assert watcher.longest_turn() == 0.0
+    watcher.at(time.monotonic(), lambda: None)
+    assert soon(lambda: len(watcher) == 0)
+    watcher.longest_turn()
+    watcher.at(time.monotonic(), lambda: time.sleep(0.06))
+    watcher.at(time.monotonic() + 0.6, lambda: None)
+    assert soon(lambda: len(watcher) == 0)
+    assert 0.06 <= watcher.longest_turn() < 0.5
+    assert watcher.longest_turn() < 0.06
+
+
+# ---------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize("how", ["close", "half", "reset", "with bytes unread"])
+def test_a_hang_up_is_told_once(
+    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket], how: str
+) -> None:
+    ours, peer = pair
+    left: list[float] = []
+    any_watcher.watch(ours, lambda: left.append(time.monotonic()))
+    begun = time.monotonic()
+    if how == "half":
+        peer.shutdown(socket.SHUT_WR)
+    elif how == "reset":
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+    elif how == "with bytes unread" and any_watcher._loop._sockets.__class__ is hangup.EpollHangups:  # type: ignore[union-attr]
+        peer.sendall(b"more")
+        peer.close()
+    else:
+        peer.close()
+    assert soon(lambda: left)
+    assert left[0] - begun < 0.5
+    time.sleep(0.05)
+    assert len(left) == 1
+    assert len(any_watcher) == 0
+
+
+def test_when_all_hang_up_at_once_each_is_told(watcher: Reactor) -> None:
+    """More than the kernel tells of at once."""
+    pairs = [socket.socketpair() for _ in range(10 * hangup._MOST)]
+    left: list[int] = []
+    for number, (ours, _) in enumerate(pairs):
+        watcher.watch(ours, partial(left.append, number))
+    for _, peer in pairs:
+        peer.close()
+    assert soon(lambda: len(left) == len(pairs))
+    assert sorted(left) == list(range(len(pairs)))
+    for ours, _ in pairs:
+        ours.close()
+
+
+def test_a_hang_up_from_before_is_told_too(
+    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, peer = pair
+    peer.close()
+    time.sleep(0.01)
+    left = threading.Event()
+    any_watcher.watch(ours, left.set)
+    assert left.wait(2)
+
+
+def test_bytes_that_wait_are_no_hang_up_and_stay(
+    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, peer = pair
+    peer.sendall(b"pipelined")
+    left = threading.Event()
+    handle = any_watcher.watch(ours, left.set)
+    spent = cpu()
+    assert not left.wait(0.15)
+    assert cpu() - spent < 0.05  # and nothing spins
+    handle.cancel()
+    assert ours.recv(100) == b"pipelined"
+
+
+def test_a_unix_socket_too(watcher: Reactor) -> None:
+    ours, peer = socket.socketpair()
+    left = threading.Event()
+    watcher.watch(ours, left.set)
+    peer.close()
+    assert left.wait(2)
+    ours.close()
+
+
+def test_while_hung_up_nothing_spins(watcher: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = pair
+    left = threading.Event()
+    watcher.watch(ours, left.set)
+    peer.close()
+    assert left.wait(2)
+    spent = cpu()
+    time.sleep(0.2)
+    assert cpu() - spent < 0.1
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+def test_cancelled_is_not_called(watcher: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = pair
+    called: list[str] = []
+    ring = watcher.at(time.monotonic() + 0.05, lambda: called.append("ring"))
+    peer_left = watcher.watch(ours, lambda: called.append("left"))
+    for handle in (ring, peer_left, ring, peer_left):
+        handle.cancel()
+    assert len(watcher) == 0
+    peer.close()
+    time.sleep(0.1)
+    assert called == []
+
+
+def test_cancel_waits_for_what_is_under_way(watcher: Reactor) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        inside.set()
+        time.sleep(0.1)
+        over.set()
+
+    handle = watcher.at(time.monotonic(), slow)
+    assert inside.wait(2)
+    handle.cancel()
+    assert over.is_set()
+
+
+def test_nothing_begins_after_cancel_has_returned(watcher: Reactor) -> None:
+    late: list[int] = []
+    rung = 0
+    for number in range(2000):
+        cancelled = False
+
+        def ring(number: int = number) -> None:
+            nonlocal rung
+            rung += 1
+            if cancelled:  # noqa: B023  # it is this very variable that is looked at
+                late.append(number)
+
+        handle = watcher.at(time.monotonic() + (number % 7) * 2e-5, ring)
+        for _ in range(number % 40):
+            pass
+        handle.cancel()
+        cancelled = True
+    assert late == []
+    assert len(watcher) == 0
+
+
+def test_numbers_of_sockets_are_never_confused(watcher: Reactor) -> None:
+    """Sockets come and go under the same numbers, some hung up on just before they are cancelled."""
+    wrong: list[int] = []
+    for number in range(300):
+        ours, peer = socket.socketpair()
+        closed = number % 3 == 0
+        handle = watcher.watch(ours, lambda number=number, closed=closed: closed or wrong.append(number))  # type: ignore[misc]
+        if closed:
+            peer.close()
+        handle.cancel()
+        ours.close()
+        if not closed:
+            peer.close()
+    assert wrong == []
+    assert len(watcher) == 0
+
+
+def test_what_is_cancelled_is_let_go(watcher: Reactor) -> None:
+    class Big:
+        def ring(self) -> None: ...
+
+    big = Big()
+    gone = weakref.ref(big)
+    watcher.at(time.monotonic() + 60, big.ring).cancel()
+    del big
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_cancelled_do_not_pile_up(watcher: Reactor) -> None:
+    for _ in range(20_000):
+        watcher.at(time.monotonic() + 600, lambda: None).cancel()
+    kept = [watcher.at(time.monotonic() + 600, lambda: None) for _ in range(10)]
+    assert len(watcher._loop._heap) < 200  # type: ignore[union-attr]
+    assert len(watcher) == 10
+    for handle in kept:
+        handle.cancel()
+
+
+def test_many_threads_at_once(watcher: Reactor) -> None:
+    rung: list[int] = []
+    asked = 40
+
+    def ask() -> None:
+        for number in range(asked):
+            keep = watcher.at(time.monotonic() + 0.001 * (number % 5), lambda: rung.append(1))
+            lose = watcher.at(time.monotonic() + 30, lambda: rung.append(2))
+            ours, peer = socket.socketpair()
+            handle = watcher.watch(ours, lambda: None)
+            peer.close()
+            for used in (lose, handle):
+                used.cancel()
+            ours.close()
+            del keep
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert soon(lambda: len(rung) == 8 * asked)
+    assert set(rung) == {1}
+    assert len(watcher) == 0
+
+
+# ---------------------------------------------------------------- the thread
+
+
+def test_there_is_no_thread_before_it_is_needed_and_one_after() -> None:
+    before = threading.active_count()
+    watcher = Reactor()
+    assert threading.active_count() == before
+    handles = [watcher.at(time.monotonic() + 60, lambda: None) for _ in range(5)]
+    assert threading.active_count() == before + 1
+    for handle in handles:
+        handle.cancel()
+    watcher.close()
+    watcher.close()
+    assert threading.active_count() == before
+
+
+def test_a_child_has_its_own(watcher: Reactor) -> None:
+    """After a fork the parent's handles are harmless, and the child's work."""
+    parents = watcher.at(time.monotonic() + 0.3, lambda: None)
+    with connected() as (ours, peer):
+        left = threading.Event()
+        watched = watcher.watch(ours, left.set)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                parents.cancel()
+                watched.cancel()  # the epoll set is the parent's too
+                rung = threading.Event()
+                watcher.at(time.monotonic() + 0.01, rung.set)
+                code = 0 if rung.wait(2) and len(watcher) == 0 else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        peer.close()
+        assert left.wait(2)
+    assert soon(lambda: len(watcher) == 0)
+
+
+def test_it_sleeps() -> None:
+    """An idle watcher costs nothing."""
+    watcher = Reactor()
+    watcher.at(time.monotonic() + 60, lambda: None)
+    time.sleep(0.02)
+    spent = cpu()
+    time.sleep(0.2)
+    assert cpu() - spent < 0.05
+    watcher.close()
+
+
+def test_the_platform_has_what_is_used_here() -> None:
+    opened = hangup.open_hangups()
+    assert isinstance(opened, hangup.EpollHangups) is hasattr(select, "epoll")
+    opened.close()

@@ -1,0 +1,324 @@
+"""A request that refers to state of an upstream is sent there, or refused by name, and never elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import responses
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.calls import AUTH, make_settings
+from werkzeug.test import TestResponse
+
+from flask_gateway import create_app
+from flask_gateway.config.schema import CandidateSettings, ModelSettings, UpstreamSettings
+from flask_gateway.model.call import Operation
+from flask_gateway.routing.origins import BUCKETS, PAIRS, Origins
+from flask_gateway.routing.references import ids_in_events, references
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.shared_memory import SharedStore
+from flask_gateway.state.store import Store
+
+
+def candidate(upstream: str) -> CandidateSettings:
+    return CandidateSettings(upstream=upstream, model="m")
+
+
+IN_TURN = ModelSettings(name="m", tiers=((candidate("a"), candidate("b")),))
+IN_TIERS = ModelSettings(name="tiers", tiers=((candidate("a"),), (candidate("b"),)))
+ALONE = ModelSettings(name="alone", tiers=((candidate("a"),),))
+
+
+class Upstreams:
+    """Two that answer, and note who was asked."""
+
+    def __init__(self, mock: responses.RequestsMock) -> None:
+        self.asked: list[str] = []
+        self.down: set[str] = set()
+        self.made = 0
+        for name in "ab":
+            for path in ("responses", "chat/completions"):
+                url = f"http://{name}.test/v1/{path}"
+                mock.add_callback("POST", url, lambda request, name=name: self.answer(name, request))
+
+    def answer(self, name: str, request: Any) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append(name)
+        if name in self.down:
+            return 503, {}, b""
+        self.made += 1
+        body = json.loads(request.body)
+        if "messages" in body:
+            return (
+                200,
+                {"Content-Type": "application/json"},
+                json.dumps({"id": "1", "choices": [{}]}).encode(),
+            )
+        response = {
+            "id": f"resp_{name}{self.made}",
+            "object": "response",
+            "status": "completed",
+            "output": [{"type": "message", "id": f"msg_{name}{self.made}"}],
+            "conversation": {"id": f"conv_{name}{self.made}"},
+            "error": None,
+        }
+        if not body.get("stream"):
+            return 200, {"Content-Type": "application/json"}, json.dumps(response).encode()
+        item = {"type": "message", "id": f"item_{name}{self.made}"}
+        events = [
+            {"type": "response.created", "response": {"id": response["id"], "output": []}},
+            {"type": "response.output_text.delta", "delta": "hello"},
+            {"type": "response.output_item.done", "item": item},
+            {"type": "response.completed", "response": {**response, "output": [item]}},
+        ]
+        data = b"".join(
+            b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events
+        )
+        return 200, {"Content-Type": "text/event-stream"}, data
+
+
+@pytest.fixture
+def upstreams() -> Iterator[Upstreams]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield Upstreams(mock)
+
+
+def client_of(store: Store, *names: str) -> FlaskClient:
+    upstreams = tuple(UpstreamSettings(name=name, url=f"http://{name}.test/v1") for name in names or "ab")
+    models = (IN_TURN, IN_TIERS, ALONE) if len(upstreams) > 1 else (ALONE,)
+    return create_app(make_settings(upstreams=upstreams, models=models), store).test_client()
+
+
+@pytest.fixture
+def client(store: MemoryStore) -> FlaskClient:
+    return client_of(store)
+
+
+def respond(client: FlaskClient, **fields: Any) -> TestResponse:
+    return client.post("/v1/responses", json={"model": "m", "input": "x", **fields}, headers=AUTH)
+
+
+def refused(answer: TestResponse, param: str, code: str = "state_not_here") -> str:
+    assert answer.status_code == 400, answer.data
+    error = answer.json["error"]  # type: ignore[index]
+    assert (error["param"], error["code"]) == (param, code)
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("field", ["previous_response_id", "conversation", "conversation object", "item"])
+def test_a_follow_up_goes_where_its_state_is(
+    client: FlaskClient, upstreams: Upstreams, stream: bool, field: str
+) -> None:
+    for _ in range(5):
+        before = respond(client, stream=stream)
+        made = before.data.decode()
+        where = upstreams.asked[-1]
+        number = upstreams.made
+        item = f"{'item' if stream else 'msg'}_{where}{number}"
+        assert item in made
+        follow_up: dict[str, Any] = {
+            "previous_response_id": {"previous_response_id": f"resp_{where}{number}"},
+            "conversation": {"conversation": f"conv_{where}{number}"},
+            "conversation object": {"conversation": {"id": f"conv_{where}{number}"}},
+            "item": {"input": [{"type": "item_reference", "id": item}, {"role": "user", "content": "go on"}]},
+        }[field]
+        for _ in range(2):
+            after = respond(client, stream=stream, **follow_up)
+            assert after.status_code == 200, after.data
+            assert after.data
+            assert upstreams.asked[-1] == where
+
+
+def test_all_workers_know_it_and_a_reload_forgets_nothing(upstreams: Upstreams) -> None:
+    store = SharedStore()
+    one, other = client_of(store), client_of(store)
+    for _ in range(4):
+        made = respond(one).json["id"]  # type: ignore[index]
+        where = upstreams.asked[-1]
+        assert respond(other, previous_response_id=made).status_code == 200
+        assert upstreams.asked[-1] == where
+    store.close()
+
+
+def test_it_never_fails_over(client: FlaskClient, upstreams: Upstreams) -> None:
+    made = respond(client, model="tiers").json["id"]  # type: ignore[index]
+    upstreams.down = {"a"}
+    upstreams.asked.clear()
+    assert respond(client, model="tiers", previous_response_id=made).status_code in (502, 503)
+    assert set(upstreams.asked) == {"a"}
+
+
+def test_what_the_second_tier_made_stays_there(client: FlaskClient, upstreams: Upstreams) -> None:
+    upstreams.down = {"a"}
+    made = respond(client, model="tiers").json["id"]  # type: ignore[index]
+    upstreams.down = set()
+    respond(client, model="tiers", previous_response_id=made)
+    assert upstreams.asked[-1] == "b"
+
+
+@pytest.mark.parametrize("model", ["m", "tiers"])
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_unknown"}, "previous_response_id"),
+        ({"conversation": "conv_unknown"}, "conversation"),
+        ({"conversation": {"id": "conv_unknown"}}, "conversation"),
+        ({"input": [{"type": "item_reference", "id": "msg_unknown"}]}, "input"),
+        ({"input": [{"id": "msg_unknown"}]}, "input"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(
+    client: FlaskClient, upstreams: Upstreams, model: str, fields: dict[str, Any], param: str
+) -> None:
+    code = "previous_response_not_found" if param == "previous_response_id" else "state_not_here"
+    message = refused(respond(client, model=model, **fields), param, code)
+    assert "unknown" in message
+    assert "Send the whole input instead" in message
+    assert upstreams.asked == []
+
+
+@pytest.mark.parametrize("names", ["ab", "a"])
+def test_with_one_possible_upstream_it_just_goes_there(
+    store: MemoryStore, upstreams: Upstreams, names: str
+) -> None:
+    client = client_of(store, *names)
+    for fields in ({"previous_response_id": "resp_x"}, {"conversation": "c"}, {"prompt": {"id": "pmpt_1"}}):
+        assert respond(client, model="alone", **fields).status_code == 200
+    assert set(upstreams.asked) == {"a"}
+
+
+FILES: list[tuple[dict[str, Any], str]] = [
+    ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]}, "input"),
+    ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, "tools"),
+    ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools"),
+    (
+        {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}}]},
+        "tools",
+    ),
+    ({"prompt": {"id": "pmpt_1", "variables": {"a": "b"}}}, "prompt"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param"), FILES)
+def test_files_go_to_the_upstream_that_is_always_first(
+    client: FlaskClient, upstreams: Upstreams, fields: dict[str, Any], param: str
+) -> None:
+    assert respond(client, model="tiers", **fields).status_code == 200
+    upstreams.down = {"a"}
+    assert respond(client, model="tiers", **fields).status_code in (502, 503)
+    assert set(upstreams.asked) == {"a"}
+
+
+@pytest.mark.parametrize(("fields", "param"), FILES)
+def test_files_are_refused_where_none_is_first(
+    client: FlaskClient, upstreams: Upstreams, fields: dict[str, Any], param: str
+) -> None:
+    refused(respond(client, **fields), param)
+    assert upstreams.asked == []
+
+
+def test_a_file_goes_with_the_response_that_is_known(client: FlaskClient, upstreams: Upstreams) -> None:
+    made = respond(client).json["id"]  # type: ignore[index]
+    where = upstreams.asked[-1]
+    assert respond(client, previous_response_id=made, **FILES[0][0]).status_code == 200
+    assert upstreams.asked[-1] == where
+
+
+def test_a_file_in_a_chat_likewise(client: FlaskClient, upstreams: Upstreams) -> None:
+    content = [{"type": "file", "file": {"file_id": "file-1"}}]
+    messages = [{"role": "user", "content": content}]
+
+    def ask(model: str) -> TestResponse:
+        body = {"model": model, "messages": messages}
+        return client.post("/v1/chat/completions", json=body, headers=AUTH)
+
+    refused(ask("m"), "messages")
+    upstreams.down = {"a"}
+    assert ask("tiers").status_code in (502, 503)
+    assert set(upstreams.asked) == {"a"}
+
+
+def test_two_upstreams_cannot_be_referred_to_at_once(client: FlaskClient, upstreams: Upstreams) -> None:
+    made = [respond(client).json["id"] for _ in range(4)]  # type: ignore[index]
+    one = next(name for name in made if name.startswith("resp_a"))
+    other = next(name for name in made if name.startswith("resp_b"))
+    items = [{"type": "item_reference", "id": other}]
+    assert "two upstreams" in refused(respond(client, previous_response_id=one, input=items), "input")
+
+
+def test_what_is_not_stored_is_not_remembered(
+    client: FlaskClient, upstreams: Upstreams, store: MemoryStore
+) -> None:
+    made = respond(client, store=False).json["id"]  # type: ignore[index]
+    assert list(store.scan("origins:")) == []
+    refused(respond(client, previous_response_id=made), "previous_response_id", "previous_response_not_found")
+
+
+@pytest.mark.parametrize("names", ["ab", "a"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_background_is_refused_until_it_can_be_fetched(
+    store: MemoryStore, upstreams: Upstreams, names: str, stream: bool
+) -> None:
+    client = client_of(store, *names)
+    answer = respond(client, model="alone", background=True, stream=stream)
+    assert "could not be fetched" in refused(answer, "background", None)  # type: ignore[arg-type]
+    assert upstreams.asked == []
+    for harmless in (False, None):
+        assert respond(client, model="alone", background=harmless).status_code == 200
+
+
+def test_null_refers_to_nothing(client: FlaskClient, upstreams: Upstreams) -> None:
+    fields = {"previous_response_id": None, "conversation": None, "prompt": None}
+    assert {respond(client, **fields).status_code for _ in range(4)} == {200}
+    assert set(upstreams.asked) == {"a", "b"}
+
+
+# ------------------------------------------------------------------ the memory, and what is read
+
+
+def test_the_memory_is_bounded_and_forgets_the_oldest(store: MemoryStore) -> None:
+    origins = Origins(store)
+    origins.remember((f"resp_{number}" for number in range(3 * BUCKETS * PAIRS)), "a")
+    kept = list(store.scan("origins:"))
+    assert len(kept) <= BUCKETS
+    assert max(len(value) for _, value in kept) <= 2 * PAIRS
+    assert origins.upstream_of("resp_0", ["a", "b"]) is None
+    assert origins.upstream_of(f"resp_{3 * BUCKETS * PAIRS - 1}", ["b", "a"]) == "a"
+
+
+def test_an_upstream_that_is_gone_is_not_known(store: MemoryStore) -> None:
+    origins = Origins(store)
+    origins.remember(["resp_1"], "a")
+    assert origins.upstream_of("resp_1", ["b", "c"]) is None
+    origins.remember(["resp_1"], "b")
+    assert origins.upstream_of("resp_1", ["a", "b"]) == "b"
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["id", "type", "file_id", "role"]), inner)
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["input", "conversation", "prompt", "tools"]), _json))
+def test_whatever_stands_in_a_body_is_read_without_a_fault(body: dict[str, Any]) -> None:
+    fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
+    for one in references(Operation.RESPONSE, fields):
+        assert one.param in body
+
+
+def test_a_file_is_found_at_the_end_of_a_long_input() -> None:
+    for pad in range((1 << 20) - 40, (1 << 20) + 40):
+        raw = msgspec.Raw(b'"' + b"x" * pad + b'","file_id": "f"')
+        assert [one.param for one in references(Operation.CHAT, {"messages": raw})] == ["messages"]
+
+
+def test_a_broken_event_tells_no_ids() -> None:
+    assert ids_in_events(b'data: {"type":"response.created","response":{"id":\n\n') == []

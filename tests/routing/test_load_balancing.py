@@ -1,0 +1,57 @@
+"""Whose turn it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_gateway.routing.load_balancing import Balancer, in_turn, least_busy
+from flask_gateway.routing.routes import Route, Target
+from flask_gateway.state.memory import MemoryStore
+
+A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m", 3)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 10**6))
+def test_each_has_as_many_turns_as_its_weight(weights: list[int], start: int) -> None:
+    tier = tuple(Target(f"u{number}", "m", weight) for number, weight in enumerate(weights))
+    first = Counter(in_turn(tier, turn)[0] for turn in range(start, start + sum(weights)))
+    assert first == {target: target.weight for target in tier}
+
+
+@given(st.integers(0, 100))
+def test_the_others_follow(turn: int) -> None:
+    assert sorted(in_turn((A, B, C), turn)) == [A, B, C]
+    assert sorted(least_busy((A, B, C), lambda _: 0)) == [A, B, C]
+
+
+def test_of_two_the_less_busy_leads() -> None:
+    busy = {"a": 5, "b": 1}
+    assert {least_busy((A, B), busy.__getitem__)[0] for _ in range(50)} == {B}
+
+
+def test_a_weight_is_room_for_more() -> None:
+    busy = {"a": 2, "c": 3}
+    assert {least_busy((A, C), busy.__getitem__)[0] for _ in range(50)} == {C}
+
+
+def test_equals_share() -> None:
+    first = Counter(least_busy((A, B), lambda _: 0)[0] for _ in range(400))
+    assert min(first.values()) > 100
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_turns_are_taken_over_all_workers(store: MemoryStore, workers: int) -> None:
+    balancers = [Balancer(store, lambda _: 0) for _ in range(workers)]
+    route = Route("fast", ((A, B),), "in_turn")
+    asked = [next(iter(balancers[turn % workers].ordered(route)))[0].upstream for turn in range(12)]
+    assert asked == ["a", "b"] * 6
+
+
+def test_a_tier_that_is_not_reached_takes_no_turn(store: MemoryStore) -> None:
+    route = Route("fast", ((A,), (A, B)), "in_turn")
+    next(iter(Balancer(store, lambda _: 0).ordered(route)))
+    assert list(store.scan("")) == []

@@ -1,0 +1,186 @@
+"""Callers that hang up at any moment: the upstream is let go within a second, and nobody is blamed."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pytest
+from kit.gateways import KEY, StartGateway
+from kit.servers import Gateway, Upstream, until
+from kit.wire import TIMEOUT, head
+
+pytestmark = pytest.mark.live
+
+#: Calls at once, and how many of them leave: a slot is not yet free in the moment in which they do.
+SLOTS, LEAVERS = 12, 6
+
+
+@pytest.fixture(scope="module")
+def leaving(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+    """A gateway that would remember every failure and every slot that is not given back."""
+    return start_gateway(
+        GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local?latency_ms=5000",
+        GATEWAY_DEFAULT_UPSTREAM="one",
+        GATEWAY_UPSTREAM_ONE_MAX_IN_FLIGHT=str(SLOTS),
+        GATEWAY_MAX_CONCURRENT_PER_KEY=str(SLOTS),
+        GATEWAY_RATE_LIMIT_PER_MINUTE="0",
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES="1",
+        GATEWAY_REQUEST_TIMEOUT_SECONDS="20",
+        GATEWAY_ANSWER_TIMEOUT_SECONDS="20",
+    )
+
+
+class Window(NamedTuple):
+    """What the upstream is at when the caller leaves."""
+
+    behaviour: str
+    stream: bool
+    headers: tuple[str, ...] = ()
+
+
+WINDOWS = [
+    Window("never", stream=False),
+    Window("never", stream=True),
+    Window("head-drip", stream=True),
+    Window("stall,after=2", stream=False),
+    Window("murmur", stream=False),
+    Window("drip,pause=0.02", stream=False),
+    Window("murmur", stream=True),
+    Window("stall,after=2", stream=True),
+    Window("ok,tokens=2000,pause=0.01", stream=True),
+    Window("ok,tokens=2000,pause=0.01", stream=True, headers=("x-gateway-stream: whole",)),
+]
+
+
+def leave(sock: socket.socket, how: str) -> None:
+    if how == "reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half":
+        sock.shutdown(socket.SHUT_WR)
+    else:
+        sock.close()
+
+
+def seen(upstream: Upstream, name: str) -> dict[str, Any] | None:
+    """What the upstream knows of the request of that name."""
+    found = [entry for entry in upstream.requests() if f"try={name}" in entry["body"]]
+    return found[-1] if found else None
+
+
+class Left(NamedTuple):
+    """A caller that left, and when."""
+
+    name: str
+    window: Window
+    how: str
+    at: float
+
+
+def ask_and_leave(gateway: Gateway, upstream: Upstream, number: int) -> Left:
+    """Ask, wait until the upstream is asked, and a random while longer, and hang up."""
+    chance = random.Random(number)
+    window, name = WINDOWS[number % len(WINDOWS)], f"{number}x{chance.getrandbits(32):x}"
+    how = ("close", "reset", "half")[number // len(WINDOWS) % 3]
+    body = {"model": f"one/{window.behaviour},try={name}", "stream": window.stream}
+    encoded = json.dumps({**body, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    lines = (f"Content-Length: {len(encoded)}", f"x-request-id: {name}", *window.headers)
+    sock = socket.create_connection(("127.0.0.1", gateway.port), TIMEOUT)
+    sock.sendall(head(gateway.port, "/v1/chat/completions", KEY, *lines) + encoded)
+    assert until(lambda: seen(upstream, name), 10), f"{window} never came to the upstream"
+    time.sleep(chance.uniform(0, 0.3))
+    left = Left(name, window, how, time.monotonic())
+    leave(sock, how)
+    if how == "half":
+        time.sleep(0.5)
+        sock.close()
+    return left
+
+
+def check(gateway: Gateway, upstream: Upstream, lefts: list[Left]) -> None:
+    """That the upstream was let go in time, and that the log and the breaker agree on why."""
+    for left in lefts:
+        entry = until(lambda left=left: (found := seen(upstream, left.name)) and found["ended"] and found, 5)  # type: ignore[misc]
+        assert entry, f"the upstream still answers {left}"
+        assert entry["ended"] == "peer left", left
+        assert entry["ended_at"] - left.at < 1.0, left
+        logged = gateway.logged(left.name)
+        assert (logged["status"], logged["outcome"], logged["upstream"]) == (499, "ignored", "one"), left
+    names = [left.name for left in lefts]
+    assert all(sum(name in entry["body"] for entry in upstream.requests()) == 1 for name in names)
+    blameless(gateway)
+
+
+def blameless(gateway: Gateway) -> None:
+    """The breaker has counted nothing, and all slots are free: that many calls go through at once."""
+    breakers = gateway.ask("GET", "/v1/circuit-breakers").json["data"]
+    assert {(one["state"], one["failures"]) for one in breakers} == {("CLOSED", 0)}
+    with ThreadPoolExecutor(SLOTS) as pool:
+        answers = list(pool.map(lambda _: gateway.chat("one/ok,first=0.1").status, range(SLOTS)))
+    assert answers == [200] * SLOTS
+
+
+def try_many(gateway: Gateway, upstream: Upstream, numbers: range) -> None:
+    with ThreadPoolExecutor(LEAVERS) as pool:
+        lefts = list(pool.map(lambda number: ask_and_leave(gateway, upstream, number), numbers))
+    check(gateway, upstream, lefts)
+
+
+@pytest.fixture
+def watched(leaving: Gateway, upstream: Upstream) -> Iterator[tuple[Gateway, Upstream]]:
+    """Both, and at the end the upstream has nobody left who waits for it."""
+    yield leaving, upstream
+    assert until(lambda: all(entry["ended"] for entry in upstream.requests()), 5)
+
+
+def test_in_every_window_in_every_way(watched: tuple[Gateway, Upstream]):
+    try_many(*watched, range(3 * len(WINDOWS)))
+
+
+@pytest.mark.soak
+def test_five_hundred_times(watched: tuple[Gateway, Upstream]):
+    for batch in range(10):
+        watched[1].reset()
+        try_many(*watched, range(1000 + 50 * batch, 1050 + 50 * batch))
+
+
+def test_while_the_mock_thinks(leaving: Gateway):
+    """It has no connection to be closed, but holds a thread and the caller's slot."""
+    body = json.dumps({"model": "mock", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    lines = (f"Content-Length: {len(body)}", "x-request-id: left-the-mock")
+    with socket.create_connection(("127.0.0.1", leaving.port), TIMEOUT) as sock:
+        sock.sendall(head(leaving.port, "/v1/chat/completions", KEY, *lines) + body)
+        time.sleep(0.2)
+    left = time.monotonic()
+    logged = leaving.logged("left-the-mock")
+    assert time.monotonic() - left < 1.0
+    assert (logged["status"], logged["outcome"], logged["code"]) == (499, "ignored", "client_closed_request")
+
+
+def test_who_has_left_is_asked_nobody_else_for(leaving: Gateway, upstream: Upstream):
+    """There is a fallback, and nobody who would want its answer."""
+    body = {"model": "one/never,try=primary", "fallbacks": ["one/ok,try=fallback"]}
+    encoded = json.dumps({**body, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    lines = (f"Content-Length: {len(encoded)}", "x-request-id: left-with-fallback")
+    with socket.create_connection(("127.0.0.1", leaving.port), TIMEOUT) as sock:
+        sock.sendall(head(leaving.port, "/v1/chat/completions", KEY, *lines) + encoded)
+        assert until(lambda: seen(upstream, "primary"), 5)
+    assert leaving.logged("left-with-fallback")["status"] == 499
+    assert len(upstream.requests()) == 1
+
+
+def test_one_who_waits_is_served(leaving: Gateway):
+    """A second request sent right behind the first waits to be read, and means nobody has left."""
+    body = json.dumps(
+        {"model": "one/ok,first=0.3", "messages": [{"role": "user", "content": "Hello"}]}
+    ).encode()
+    request = head(leaving.port, "/v1/chat/completions", KEY, f"Content-Length: {len(body)}") + body
+    with socket.create_connection(("127.0.0.1", leaving.port), TIMEOUT) as sock:
+        sock.sendall(request + request)
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")

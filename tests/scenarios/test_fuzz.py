@@ -1,0 +1,39 @@
+"""What fuzzing has found worth keeping, and random bytes: none of it may fail (``tests/fuzz/targets.py``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fuzz.targets import TARGETS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CORPUS = Path(__file__).parents[1] / "fuzz/corpus"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_corpus(target: str):
+    kept = sorted((CORPUS / target).iterdir())
+    assert len(kept) >= 5
+    for file in kept:
+        TARGETS[target](file.read_bytes())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_random_bytes(target: str, data: bytes):
+    TARGETS[target](data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_pieces_of_the_corpus(target: str, data: st.DataObject):
+    """Two of its files, each cut somewhere, joined."""
+    kept = [file.read_bytes() for file in sorted((CORPUS / target).iterdir())]
+    first, second = data.draw(st.sampled_from(kept)), data.draw(st.sampled_from(kept))
+    TARGETS[target](
+        first[: data.draw(st.integers(0, len(first)))] + second[data.draw(st.integers(0, len(second))) :]
+    )

@@ -1,0 +1,412 @@
+"""The nginx site that is shipped, in a real nginx: what it passes on, what it refuses and how."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from threading import Event
+from typing import Any
+
+import pytest
+from kit.gateways import KEY
+from kit.nginx import SHIPPED, Behind, Nginx, replaced
+from kit.servers import Gateway, Upstream, free_port, until
+from kit.wire import TIMEOUT, Answer, ask, content, head, open_stream, send_raw
+
+from flask_gateway.config import resolve
+from flask_gateway.config.schema import Settings, Timeouts
+
+pytestmark = pytest.mark.live
+
+SITE = (SHIPPED / "sites-available" / "flask-gateway").read_text()
+
+
+@pytest.fixture(scope="module")
+def _behind() -> Iterator[Behind]:
+    server = Behind()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def behind(_behind: Behind) -> Behind:
+    _behind.reset()
+    return _behind
+
+
+@pytest.fixture(scope="module")
+def before(_behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """An nginx before ``behind``."""
+    nginx = Nginx(tmp_path_factory.mktemp("nginx"), _behind.address)
+    yield nginx
+    nginx.stop()
+
+
+def refused(answer: Answer, status: int, code: str) -> None:
+    """That it is a refusal by nginx which looks like one of the gateway's."""
+    assert (answer.status, answer.error["code"]) == (status, code), answer
+    assert answer.headers["x-gateway-error-origin"] == "gateway"
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert answer.headers["server"] == "nginx"
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+def headers_of(request: bytes) -> dict[str, str]:
+    lines = request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+def logged(nginx: Nginx, name: str, value: object) -> dict[str, Any]:
+    """The first line with that value. It is written when the answer has gone out already."""
+
+    def found() -> list[dict[str, Any]]:
+        lines = map(json.loads, nginx.log.splitlines())
+        return [line for line in lines if line[name] == value]
+
+    return until(found)[0]
+
+
+def directive(name: str) -> str:
+    """The one value that the site gives it."""
+    (value,) = set(re.findall(rf"^\s*{name} (.*);$", SITE, re.MULTILINE))
+    return value
+
+
+def test_nginx_finds_nothing_wrong(nginx: Nginx):
+    said = nginx.check().splitlines()
+    assert len(said) == 2, said
+    assert "syntax is ok" in said[0]
+    assert "test is successful" in said[1]
+
+
+def test_it_agrees_with_the_gateways_defaults():
+    settings: Settings = resolve({}).settings
+    size = re.fullmatch("([0-9]+)m", directive("client_max_body_size"))
+    assert size
+    assert int(size[1]) << 20 == settings.max_body_bytes
+    assert int(directive("proxy_read_timeout").rstrip("s")) > Timeouts.within(10).total
+
+
+# ---------------------------------------------------------------- what goes on to the gateway
+
+
+def test_what_the_gateway_gets_to_see(behind: Behind, before: Nginx):
+    forged = {
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil",
+        "Forwarded": "for=1.2.3.4",
+        "X-Request-Start": "1",
+        "Proxy": "http://evil",
+        "TE": "trailers",
+        "Upgrade": "h2c",
+        "Connection": "upgrade, keep-alive",
+        "Keep-Alive": "300",
+        "Under_Score": "x",
+        "traceparent": "kept",
+        "Authorization": "Bearer kept",
+    }
+    assert ask(before.port, "POST", "/v1//chat/./completions?a=b", {"x": 1}, forged).status == 200
+    (request,) = behind.seen
+    assert request.startswith(b"POST /v1//chat/./completions?a=b HTTP/1.1\r\n")
+    seen = headers_of(request)
+    assert abs(float(seen.pop("x-request-start")) - time.time()) < TIMEOUT
+    assert seen == {
+        "host": "127.0.0.1",
+        "connection": "close",
+        "content-length": "8",
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-proto": "http",
+        "traceparent": "kept",
+        "authorization": "Bearer kept",
+    }
+
+
+def test_a_chunked_body_arrives_with_a_length(behind: Behind, before: Nginx):
+    chunked = head(before.port, "/v1//chat/./completions?a=%62", KEY, "Transfer-Encoding: chunked")
+    answer = send_raw(before.port, chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    (request,) = behind.seen
+    assert request.startswith(b"POST /v1//chat/./completions?a=%62 HTTP/1.1\r\n")
+    assert request.endswith(b"\r\n\r\nabcde")
+    assert headers_of(request)["content-length"] == "5"
+    assert "transfer-encoding" not in headers_of(request)
+
+
+def test_nothing_is_sent_twice(behind: Behind, before: Nginx):
+    behind.answer = b""  # it hangs up without a word
+    refused(ask(before.port, "GET", "/v1/models"), 503, "gateway_unavailable")
+    assert len(behind.seen) == 1
+
+
+def test_a_caller_who_leaves_is_seen_to_leave(behind: Behind, before: Nginx):
+    left = Event()
+
+    def wait_for_the_end(sock: socket.socket) -> None:
+        if sock.recv(1) == b"":
+            left.set()
+
+    behind.answer, behind.then = b"", wait_for_the_end
+    with socket.create_connection(("127.0.0.1", before.port)) as sock:
+        sock.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert not left.wait(0.1)
+    assert left.wait(1)
+
+
+# ---------------------------------------------------------------- what comes back
+
+PIECE = b"data: 1\n\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 18\r\n"
+
+
+def test_events_pass_one_by_one_where_the_gateway_says_so(behind: Behind, before: Nginx):
+    """The second event is sent only when the first has arrived."""
+    arrived = Event()
+
+    def second(sock: socket.socket) -> None:
+        if arrived.wait(5):
+            sock.sendall(PIECE)
+
+    behind.answer, behind.then = HEAD + b"X-Accel-Buffering: no\r\n\r\n" + PIECE, second
+    with open_stream(before.port, KEY, "m") as stream:
+        events = stream.events()
+        assert next(events)[1] == "1"
+        arrived.set()
+        assert next(events)[1] == "1"
+    assert stream.headers["x-accel-buffering"] == "no", "another proxy before nginx has to know it too"
+
+
+def test_what_is_not_a_stream_is_taken_off_the_gateways_hands(behind: Behind, before: Nginx):
+    """A large answer is complete for the gateway before the caller has read any of it."""
+    body = b"x" * 900_000
+    done = Event()
+
+    def last(sock: socket.socket) -> None:
+        done.set()
+
+    behind.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    behind.then = last
+    with socket.create_connection(("127.0.0.1", before.port)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert done.wait(5)
+
+
+def test_an_answer_cannot_order_nginx_about(behind: Behind, before: Nginx):
+    orders = b"X-Accel-Redirect: /-/refused\r\nX-Accel-Limit-Rate: 1\r\nX-Accel-Expires: 9\r\n"
+    behind.answer = behind.answer.replace(b"\r\n\r\n", b"\r\n" + orders + b"\r\n")
+    answer = ask(before.port, "GET", "/")
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert not any(name.startswith("x-accel") for name in answer.headers)
+
+
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"429 Too Many Requests", b"502 Bad Gateway"])
+def test_the_gateways_own_errors_pass_as_they_are(behind: Behind, before: Nginx, status: bytes):
+    behind.answer = behind.answer.replace(b"200 OK", status)
+    answer = ask(before.port, "GET", "/")
+    assert (answer.status, answer.body) == (int(status[:3]), b"{}")
+
+
+def test_a_stream_through_all_of_it(nginx: Nginx, upstream: Upstream):
+    with open_stream(nginx.port, KEY, "ok,tokens=3,pause=0.1") as stream:
+        events = list(stream.events())
+    assert content([data for _, data in events]) == "tok0 tok1 tok2 "
+    assert events[-1][0] - events[0][0] > 0.2
+
+
+# ---------------------------------------------------------------- what nginx refuses
+
+
+def test_nobody_behind(tmp_path):
+    nginx = Nginx(tmp_path, f"unix:{tmp_path}/nobody.sock")
+    try:
+        answer = ask(nginx.port, "POST", "/v1/chat/completions", {})
+    finally:
+        nginx.stop()
+    refused(answer, 503, "gateway_unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert answer.error["type"] == "server_error"
+
+
+def test_a_full_queue_is_refused_at_once(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "full.sock"))
+        listener.listen(0)
+        nginx = Nginx(tmp_path, f"unix:{tmp_path}/full.sock")
+        try:
+            with socket.create_connection(("127.0.0.1", nginx.port)) as waiting:
+                waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                time.sleep(0.1)  # it has taken the only place
+                began = time.monotonic()
+                refused(ask(nginx.port, "GET", "/"), 503, "gateway_unavailable")
+                assert time.monotonic() - began < 1
+        finally:
+            nginx.stop()
+
+
+def test_too_large_for_nginx(nginx: Nginx):
+    announced = head(nginx.port, "/v1/chat/completions", KEY, f"Content-Length: {(16 << 20) + 1}")
+    refused(send_raw(nginx.port, announced), 413, "request_too_large")
+    chunked = head(nginx.port, "/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
+    refused(send_raw(nginx.port, chunked + b"1000001\r\nx"), 413, "request_too_large")
+    assert logged(nginx, "status", 413)["path"] == "/v1/chat/completions"
+
+
+def test_too_large_for_the_gateway_alone(nginx: Nginx):
+    answer = ask(nginx.port, "POST", "/v1/chat/completions", b"x" * 300_000, {"x-api-key": KEY})
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert "262144" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nLong: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/3.1\r\nHost: a\r\n\r\n", 505),
+    ],
+)
+def test_what_is_not_http(nginx: Nginx, sent: bytes, status: int):
+    refused(send_raw(nginx.port, sent), status, "bad_request")
+
+
+def test_plain_http_where_tls_is_spoken(nginx: Nginx):
+    refused(send_raw(nginx.tls_port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_request")
+
+
+def test_the_plain_port_sends_nobody_on(nginx: Nginx):
+    answer = ask(nginx.plain_port, "POST", "/v1/chat/completions", {}, {"x-api-key": KEY})
+    refused(answer, 403, "https_required")
+
+
+METRICS = [
+    "/metrics",
+    "/metrics/",
+    "/%6detrics",
+    "/x/../metrics",
+    "/./metrics?a=b",
+    "//metrics",
+    "///metrics",
+    "/.//metrics",
+    "/x/..//metrics",
+    "/%2fmetrics",
+    "/Metrics",
+    "/metrics;a",
+    "/metrics/x",
+    "//%6Detrics",
+]
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str):
+    chunked = {"x-api-key": KEY, "transfer-encoding": "chunked"}
+    refused(ask(before.port, "GET", path, headers={"x-api-key": KEY}), 404, "unknown_url")
+    refused(ask(before.port, "POST", path, b"0\r\n\r\n", headers=chunked), 404, "unknown_url")
+    assert behind.seen == []
+
+
+@pytest.mark.parametrize("path", ["/-/refused", "/-/chunked"])
+def test_what_is_nginx_own_is_not_for_others(behind: Behind, before: Nginx, path: str):
+    refused(ask(before.port, "GET", path), 404, "unknown_url")
+    assert behind.seen == []
+
+
+@pytest.mark.parametrize("path", METRICS)
+def test_nor_are_they_past_a_proxy_without_that_rule(nginx: Nginx, gateway: Gateway, path: str):
+    """As the gateway's own answer to a target that a rule for ``/metrics`` may not match."""
+    if path.partition("?")[0] != "/metrics":
+        for port in (nginx.port, gateway.port):
+            assert ask(port, "GET", path).status in (401, 404)
+        assert b"gateway_requests" not in ask(gateway.port, "GET", path, headers={"x-api-key": KEY}).body
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer k", "X-API-Key: k", "api-key: k"])
+def test_one_caller_asking_one_call_after_another_loses_none(behind: Behind, before: Nginx, header: str):
+    many = 450
+    line = f"{header}{many}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", before.port), TIMEOUT, ("127.0.0.8", 0)) as sock:
+        sock.sendall((b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n") * many + b"GET / HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", received)[:many] == [b"200"] * many
+
+
+def test_keys_that_are_made_up_do_not_help(tmp_path, _behind: Behind):
+    """A key of its own for each request: the address is limited then."""
+    rate = "limit_req zone=flask_gateway_address_requests burst=2000 nodelay;"
+    nginx = Nginx(tmp_path, _behind.address, lambda site: replaced(site, {rate: rate.replace("2000", "20")}))
+    try:
+        requests = [b"GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: %d\r\n\r\n" % n for n in range(300)]
+        with socket.create_connection(("127.0.0.1", nginx.port), TIMEOUT) as sock:
+            sock.sendall(b"".join(requests) + b"GET / HTTP/1.0\r\n\r\n")
+            received = b"".join(iter(lambda: sock.recv(65536), b""))
+    finally:
+        nginx.stop()
+    assert b"HTTP/1.1 429" in received
+
+
+def test_a_websocket_is_answered_at_once(nginx: Nginx, gateway: Gateway):
+    """nginx takes Upgrade away, and what is left is understood."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x", "x-api-key": KEY}
+    for port in (nginx.port, gateway.port):
+        answer = ask(port, "GET", "/v1/responses", headers=upgrade)
+        assert (answer.status, answer.error["code"]) == (426, "websocket_not_offered")
+        assert answer.headers["upgrade"] == "HTTP/1.1"
+
+
+def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
+    """From an address of its own, so that no other test is refused for it."""
+    many = 300
+    with socket.create_connection(("127.0.0.1", before.port), TIMEOUT, ("127.0.0.9", 0)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * many + b"GET / HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", received)
+    assert len(statuses) == many + 1
+    assert set(statuses) == {b"200", b"429"}
+    assert statuses.count(b"200") >= 200
+    assert received.count(b"Retry-After: 1\r\n") == received.count(b'"code":"rate_limit_exceeded"') > 0
+
+
+def test_too_many_connections_from_one_address(tmp_path):
+    """Two hundred may wait for an answer; the next is told at once."""
+    rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as silent, ExitStack() as stack:
+        behind = f"127.0.0.1:{silent.getsockname()[1]}"
+        nginx = Nginx(tmp_path, behind, lambda site: replaced(site, {rate: ""}))
+        stack.callback(nginx.stop)
+        for _ in range(200):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port)))
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert until(lambda: nginx.connections() >= 400)  # to the callers and on to the gateway
+        refused(ask(nginx.port, "GET", "/"), 429, "rate_limit_exceeded")
+
+
+# ---------------------------------------------------------------- and besides
+
+
+def test_over_tls(nginx: Nginx):
+    context = ssl.create_default_context(cafile=str(nginx.certificate))
+    with (
+        socket.create_connection(("127.0.0.1", nginx.tls_port), TIMEOUT) as sock,
+        context.wrap_socket(sock, server_hostname="127.0.0.1") as secure,
+    ):
+        assert secure.version() == "TLSv1.3"
+        secure.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert secure.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_the_log_has_the_gateways_id_and_no_secret(nginx: Nginx, gateway: Gateway):
+    secret = f"planted{free_port()}"
+    answer = ask(nginx.port, "GET", f"/v1/models?key={secret}", headers={"x-api-key": KEY, "Referer": secret})
+    line = logged(nginx, "request_id", answer.headers["x-request-id"])
+    assert (line["path"], line["status"], line["peer"]) == ("/v1/models", 200, "127.0.0.1")
+    assert secret not in nginx.log
+    assert KEY not in nginx.log

@@ -1,0 +1,96 @@
+"""Two gateways, as on two machines, that share a real Redis; and what they do without it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from kit.gateways import StartGateway
+from kit.servers import Gateway, until
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from kit.stores import RedisServer
+
+pytestmark = pytest.mark.live
+
+LIMIT = 60
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machines(start_gateway: StartGateway, redis: RedisServer) -> list[Gateway]:
+    settings = {
+        "GATEWAY_STATE": redis.url,
+        "GATEWAY_MACHINES": "2",
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": str(LIMIT),
+    }
+    return [start_gateway("first,second,third", **settings) for _ in range(2)]
+
+
+def burst(gateways: list[Gateway], key: str, times: int) -> Counter[int]:
+    """How so many calls, spread over the gateways, were answered."""
+    with ThreadPoolExecutor(8) as pool:
+        ask = [gateways[number % len(gateways)] for number in range(times)]
+        answers = pool.map(lambda gateway: gateway.chat("mock", headers={"x_api_key": key}), ask)
+        return Counter(answer.status for answer in answers)
+
+
+def degraded(gateway: Gateway) -> bool:
+    state = gateway.ask("GET", "/v1/circuit-breakers", x_api_key="third").json["state"]
+    assert state["store"] == "redis"
+    return bool(state["degraded"])
+
+
+def whole(gateway: Gateway) -> bool:
+    """Whether no worker says that it is degraded; so many at once reach all of them."""
+    with ThreadPoolExecutor(8) as pool:
+        return not any(pool.map(degraded, [gateway] * 24))
+
+
+def test_two_machines_admit_exactly_the_limit_together(machines: list[Gateway]) -> None:
+    assert burst(machines, "first", 2 * LIMIT) == {200: LIMIT, 429: LIMIT}
+
+
+def test_without_redis_each_machine_keeps_to_its_share_and_returns(
+    machines: list[Gateway], redis: RedisServer
+) -> None:
+    redis.freeze()
+    try:
+        began = time.monotonic()
+        assert machines[0].chat("mock", headers={"x_api_key": "second"}).status == 200
+        assert time.monotonic() - began < 0.5  # 100 ms of it waiting, once per worker
+        for machine in machines:
+            assert until(lambda machine=machine: degraded(machine), 5)
+            seen = burst([machine], "second", LIMIT)
+            assert set(seen) == {200, 429}
+            assert abs(seen[200] - LIMIT // 2) <= 3, (
+                seen
+            )  # the first call of each worker may have gone either way
+        assert burst(machines, "third", 4) == {200: 4}
+    finally:
+        redis.thaw()
+    for machine in machines:
+        assert until(lambda machine=machine: whole(machine), 6)
+        assert "state is degraded" in machine.stderr
+        assert "Traceback" not in machine.stderr
+    counted = machines[0].chat("mock", headers={"x_api_key": "third"})
+    assert (counted.status, counted.headers["x-ratelimit-limit-requests"]) == (200, str(LIMIT))
+
+
+def test_a_redis_that_begins_anew_is_no_trouble(machines: list[Gateway], redis: RedisServer) -> None:
+    redis.kill()
+    assert machines[0].chat("mock", headers={"x_api_key": "third"}).status == 200
+    redis.start()
+    for machine in machines:
+        assert until(lambda machine=machine: whole(machine), 6)
+    assert burst(machines, "first", 2 * LIMIT) == {200: LIMIT, 429: LIMIT}

@@ -1,0 +1,111 @@
+"""Starting: on wrong settings the server refuses, in one line that says which and why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from kit.gateways import StartGateway
+from kit.live_start_parts import TWO, confined_to, cores_of
+from kit.servers import ROOT, free_port, until
+
+pytestmark = pytest.mark.live
+
+
+def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected not to."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "wsgi:app"]
+    given = {"PATH": os.environ["PATH"], "GATEWAY_BIND": f"127.0.0.1:{free_port()}", **env}
+    return subprocess.run(
+        command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (
+            {"GATEWAY_RATE_LIMIT_PER_MINUTE": "sixty"},
+            "GATEWAY_RATE_LIMIT_PER_MINUTE='sixty': expected a whole number",
+        ),
+        ({"GATEWAY_RATE_LIMIT": "60"}, "did you mean GATEWAY_RATE_LIMIT_PER_MINUTE?"),
+        ({"GATEWAY_WORKERS": "two"}, "GATEWAY_WORKERS='two': expected a whole number of processes"),
+        ({"GATEWAY_UPSTREAMS": "a=ftp://x"}, "GATEWAY_UPSTREAMS"),
+        ({"GATEWAY_UPSTREAMS": "m=mock://x?tokns=1"}, "did you mean 'tokens'?"),
+        ({"GATEWAY_DEFAULT_UPSTREAM": "nope"}, "GATEWAY_DEFAULT_UPSTREAM='nope'"),
+        ({"GATEWAY_CONFIG": "/nowhere.toml"}, "GATEWAY_CONFIG='/nowhere.toml'"),
+        (
+            {"GATEWAY_BIND": "0.0.0.0:8000"},
+            "GATEWAY_BIND='0.0.0.0:8000': expected an address of this machine",
+        ),
+        ({"GATEWAY_STATE": "memory://", "GATEWAY_WORKERS": "2"}, "GATEWAY_STATE='memory://': expected state"),
+        ({"GATEWAY_STATE": "files://"}, "GATEWAY_STATE"),
+        ({"GATEWAY_PIN_WORKERS": "on"}, "GATEWAY_PIN_WORKERS='on': expected auto or off"),
+    ],
+)
+def test_wrong_settings_do_not_start(env: dict[str, str], said: str) -> None:
+    ended = start(**env)
+    assert ended.returncode == 78
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("flask-gateway: ")]
+    refusals = [line for line in lines if ": warning: " not in line]
+    assert len(refusals) == 1, ended.stderr
+    assert said in refusals[0]
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bind_on_the_command_line_counts_too() -> None:
+    ended = start("--bind", "0.0.0.0:8000")
+    assert ended.returncode == 78
+    assert "GATEWAY_BIND='0.0.0.0:8000'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--preload", "--max-requests=100", "--access-logfile=-", "--statsd-host=localhost:8125"],
+)
+def test_what_would_be_ignored_is_refused(option: str) -> None:
+    ended = start(option)
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"flask-gateway: {option.partition('=')[0]} is not offered: ")
+
+
+def test_a_secret_is_not_shown() -> None:
+    ended = start(GATEWAY_UPSTREAMS="a=http://user:planted-secret@host", GATEWAY_API_KEYS="planted key")
+    assert ended.returncode == 78
+    assert "planted" not in ended.stderr + ended.stdout
+
+
+# ---------------------------------------------------------------- on which cores
+
+
+needs_two = pytest.mark.skipif(len(TWO) < 2, reason="one core is all there is")
+
+
+@needs_two
+def test_where_there_is_a_worker_for_each_core_each_has_its_own(start_gateway: StartGateway) -> None:
+    with confined_to(TWO):
+        gateway = start_gateway()
+    each = [{core} for core in sorted(TWO)]
+    assert gateway.chat("mock/x").status == 200  # so that there are more threads than the first
+    assert cores_of(gateway) == each
+    for _ in range(3):
+        victim = gateway.workers[-1]
+        os.kill(victim, signal.SIGKILL)
+        assert until(lambda victim=victim: len(gateway.workers) == 2 and victim not in gateway.workers)
+        assert until(lambda: cores_of(gateway) == each)
+    for _ in range(2):
+        gateway.reload()
+        assert until(lambda: cores_of(gateway) == each)
+
+
+@needs_two
+@pytest.mark.parametrize("env", [{"GATEWAY_PIN_WORKERS": "off"}, {"GATEWAY_WORKERS": "3"}])
+def test_else_they_go_where_they_like(start_gateway: StartGateway, env: dict[str, str]) -> None:
+    with confined_to(TWO):
+        gateway = start_gateway(**env)
+    assert gateway.chat("mock/x").status == 200
+    assert all(cores == TWO for cores in cores_of(gateway))

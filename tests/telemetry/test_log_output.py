@@ -1,0 +1,214 @@
+"""Lines of the log: whole, bounded, and never waiting for a reader."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flask_gateway.model.call import Ids
+from flask_gateway.telemetry.access_log import log_to
+from flask_gateway.telemetry.log_output import LONGEST, MOST_WAITING, LineWriter
+from flask_gateway.telemetry.request_record import RequestRecord
+
+LINE = b"x" * 200 + b"\n"
+
+
+@pytest.fixture
+def pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def read_all(descriptor: int, until: bytes, seconds: float = 10.0) -> bytes:
+    got, deadline = b"", time.monotonic() + seconds
+    os.set_blocking(descriptor, False)
+    while until not in got and time.monotonic() < deadline:
+        try:
+            got += os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.01)
+    return got
+
+
+def in_a_thread(do: object, seconds: float = 10.0) -> bool:
+    """Whether it is over in time."""
+    thread = threading.Thread(target=do, daemon=True)  # type: ignore[arg-type]
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def fill(writer: LineWriter, lines: int) -> None:
+    for _ in range(lines):
+        writer.write(LINE)
+
+
+def test_a_line_is_there_when_the_call_is_over(pipe: tuple[int, int]) -> None:
+    LineWriter(pipe[1]).write(b"one\n")
+    assert os.read(pipe[0], 100) == b"one\n"
+
+
+def test_a_full_pipe_holds_nobody_and_what_was_lost_is_told(pipe: tuple[int, int]) -> None:
+    writer, lost = LineWriter(pipe[1]), [0]
+    writer.on_drop = lambda lines: lost.append(lines)
+    lines = 2 * (MOST_WAITING + (1 << 20)) // len(LINE)
+    assert in_a_thread(lambda: fill(writer, lines))
+    assert sum(lost)
+    told = f"{sum(lost)} lines of the log were dropped".encode()
+    got = read_all(pipe[0], told)
+    assert told in got
+    assert got.count(LINE) == lines - sum(lost)
+    writer.write(b"again\n")
+    assert b"again\n" in read_all(pipe[0], b"again\n")
+
+
+def test_the_mode_of_the_shared_descriptor_stays(pipe: tuple[int, int]) -> None:
+    fill(LineWriter(pipe[1]), 1000)
+    assert not fcntl.fcntl(pipe[1], fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+def test_a_pipe_that_cannot_be_opened_again_holds_nobody(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        writer = LineWriter(pipe[1])
+    assert in_a_thread(lambda: fill(writer, 1000))
+    assert read_all(pipe[0], b"never", 0.5).count(LINE) == 1000
+
+
+def test_journald_that_does_not_read_holds_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        writer, lost = LineWriter(ours.fileno()), [0]
+        writer.on_drop = lambda lines: lost.append(lines)
+        assert in_a_thread(lambda: fill(writer, 20_000))
+        assert sum(lost)
+        assert b"were dropped" in read_all(theirs.fileno(), b"were dropped")
+
+
+def test_a_file_gets_every_line(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        writer = LineWriter(file.fileno())
+        fill(writer, 1000)
+        writer.flush(10)
+    assert (tmp_path / "log").read_bytes() == LINE * 1000
+
+
+def test_a_disk_that_hangs_holds_a_few_for_a_moment_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, hangs, held = os.write, threading.Event(), [0]
+
+    with (tmp_path / "log").open("wb") as file:
+        disk = file.fileno()
+
+        def hanging(descriptor: int, data: bytes) -> int:
+            if descriptor == disk:  # other threads of this process write elsewhere
+                held[0] += 1
+                hangs.wait(30)
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", hanging)
+        writer = LineWriter(disk)
+        first = threading.Thread(target=writer.write, args=(LINE,))
+        first.start()
+        time.sleep(0.2)
+        assert in_a_thread(lambda: fill(writer, 100))
+        assert held[0] <= 2  # the first, and the writer's own thread
+        hangs.set()
+        first.join()
+        writer.flush(10)
+    assert (tmp_path / "log").read_bytes() == LINE * 101
+
+
+def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    writer, lost = LineWriter(descriptor), [0]
+    writer.on_drop = lambda lines: lost.append(lines)
+    fill(writer, 10)
+    assert sum(lost) == 10
+
+
+def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
+    writer, lost = LineWriter(pipe[1]), [0]
+    writer.on_drop = lambda lines: lost.append(lines)
+    os.close(pipe[0])
+    fill(writer, 10)
+    assert sum(lost) == 10
+
+
+def test_the_end_waits_for_so_long_only(pipe: tuple[int, int]) -> None:
+    writer = LineWriter(pipe[1])
+    fill(writer, 1000)
+    assert in_a_thread(lambda: writer.flush(0.1))
+    threading.Timer(0.1, read_all, (pipe[0], b"never", 2.0)).start()
+    writer.flush(10)
+    assert not writer._waiting
+
+
+def test_a_forked_process_writes_its_own_lines_only(pipe: tuple[int, int]) -> None:
+    writer = LineWriter(pipe[1])
+    fill(writer, 1000)
+    child = os.fork()
+    if not child:
+        writer.write(b"of the child\n")
+        writer.flush(5)
+        os._exit(0)
+    got = read_all(pipe[0], b"of the child\n")
+    os.waitpid(child, 0)
+    got += read_all(pipe[0], b"never", 0.3)
+    assert got.count(LINE) == 1000
+    assert got.count(b"of the child\n") == 1
+
+
+def test_long_lines_are_cut_and_many_are_written_in_pieces(pipe: tuple[int, int]) -> None:
+    LineWriter(pipe[1]).write(b"y" * 9000 + b"\n" + LINE * 40)
+    first, *others = read_all(pipe[0], b"never", 0.2).splitlines(keepends=True)
+    assert len(first) <= LONGEST
+    assert first.endswith(b"y...\n")
+    assert others == [LINE] * 40
+
+
+# ---------------------------------------------------------------- the line of a request
+
+
+def record(**more: object) -> RequestRecord:
+    given = {"key": None, "method": "POST", "path": "/", "route": None, "status": 200, "seconds": 1.0, **more}
+    return RequestRecord(ids=Ids("r", "t", "p"), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("sign", ["x", "\x00", "\x85", "é", "😀", '"'])
+def test_a_line_fits_into_a_pipe_whole(form: str, sign: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as out:
+        observe = log_to(form, out)
+        observe(record(prompt=sign * 4096))
+        observe(record(path="/" + sign * 4096, model=sign * 4096))
+    lines = (tmp_path / "log").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2
+    assert all(3000 < len(line) <= LONGEST for line in lines)
+    if form == "json":
+        prompt = json.loads(lines[0])["prompt"]
+        assert prompt.strip(sign) == "..."
+
+
+@pytest.mark.parametrize(
+    "sign", ["\x7f", "\x80", "\x9b", "\u202e", "\u2066", "\u200b", "\u2028", "\U000e0041"]
+)
+def test_what_steers_a_terminal_is_escaped(sign: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as out:
+        log_to("json", out)(record(model=f"é{sign}b"))
+    line = (tmp_path / "log").read_text()
+    assert sign not in line
+    assert "é" in line
+    assert json.loads(line)["model"] == f"é{sign}b"

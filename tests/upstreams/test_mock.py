@@ -1,0 +1,402 @@
+"""``mock://`` upstreams: what they answer, at what pace, and how they break when told to."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import threading
+import time
+
+import msgspec
+import pytest
+
+from flask_gateway.config.schema import Timeouts
+from flask_gateway.model.call import Call, Caller, Ids, Operation, Usage
+from flask_gateway.model.errors import (
+    CallerLeft,
+    GatewayError,
+    UpstreamAuthFailed,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamRefusal,
+    UpstreamThrottled,
+    UpstreamTimeout,
+)
+from flask_gateway.upstreams.mock.upstream import MockUpstream
+
+HELLO = [{"role": "user", "content": "Hello there"}]
+TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {}}}]
+
+
+def call(operation=Operation.CHAT, stream=False, **body):
+    body.setdefault("model", "mock-1")
+    return Call(
+        ids=Ids(request="r", trace="t", traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01"),
+        caller=Caller(id="c", rate_limit=0),
+        operation=operation,
+        model=body["model"],
+        fields={name: msgspec.Raw(json.dumps(value).encode()) for name, value in body.items()},
+        stream=stream,
+        started=time.monotonic(),
+    )
+
+
+def answer(operation=Operation.CHAT, url="mock://local", **body):
+    """The whole answer as JSON, and the usage that the transcript read from it."""
+    reply = MockUpstream("mock", url).send(call(operation, **body)).prime()
+    return json.loads(b"".join(reply)), reply.usage
+
+
+def events(operation=Operation.CHAT, url="mock://local", **body):
+    """The data of every event of a stream, and the usage that the transcript read from it."""
+    reply = MockUpstream("mock", url).send(call(operation, stream=True, **body)).prime()
+    text = b"".join(reply).decode()
+    blocks = [block for block in text.split("\n\n") if block]
+    data = [block.partition("data: ")[2] for block in blocks]
+    return [json.loads(item) if item != "[DONE]" else item for item in data], reply.usage
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("latncy_ms=3", ["latncy_ms", "'3'", "did you mean 'latency_ms'"]),
+        ("colour=red", ["colour", "expected one of latency_ms"]),
+        ("tokens=many", ["tokens", "'many'", "a whole number from 1"]),
+        ("tokens=0", ["tokens", "'0'"]),
+        ("tokens=1.5", ["tokens", "'1.5'"]),
+        ("rate=-1", ["rate", "'-1'", "a number from 0"]),
+        ("rate=nan", ["rate", "'nan'"]),
+        ("latency_ms=", ["latency_ms", "''"]),
+        ("status=200", ["status", "'200'", "from 400 to 599"]),
+        ("cut_after=x", ["cut_after", "'x'"]),
+        ("rate=1&rate=2", ["rate", "twice"]),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_value_and_what_was_expected(query, expected):
+    with pytest.raises(ValueError) as caught:
+        MockUpstream("mock", f"mock://local?{query}")
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_all_options_together_are_accepted():
+    MockUpstream("mock", "mock://local?latency_ms=1.5&tokens=9&rate=2.5&status=503&cut_after=0")
+
+
+# ---------------------------------------------------------------- chat
+
+
+def test_chat_says_what_the_user_said_last():
+    said, usage = answer(messages=[{"role": "system", "content": "Be brief."}, *HELLO])
+    assert said["object"] == "chat.completion"
+    assert said["id"].startswith("chatcmpl-")
+    assert said["model"] == "mock-1"
+    choice = said["choices"][0]
+    assert choice["message"]["content"] == 'Mock answer from mock: you said "Hello there"'
+    assert choice["finish_reason"] == "stop"
+    assert said["usage"] == {"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12}
+    assert (usage.prompt_tokens, usage.completion_tokens) == (4, 8)
+
+
+def test_a_long_prompt_is_not_repeated_in_full():
+    said, _ = answer(messages=[{"role": "user", "content": "x" * 5000}])
+    assert said["choices"][0]["message"]["content"].count("x") == 200
+
+
+def test_content_parts_are_read():
+    parts = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "http://x"}}]
+    said, _ = answer(messages=[{"role": "user", "content": parts}])
+    assert said["choices"][0]["message"]["content"].endswith('"Look"')
+
+
+def test_tokens_sets_the_length_and_the_text_is_always_the_same():
+    first, usage = answer(url="mock://local?tokens=20", messages=HELLO)
+    second, _ = answer(url="mock://local?tokens=20", messages=HELLO)
+    text = first["choices"][0]["message"]["content"]
+    assert len(text.split()) == usage.completion_tokens == 20
+    assert text == second["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_max_tokens_cuts_the_answer_and_says_so(name):
+    said, usage = answer(messages=HELLO, **{name: 2})
+    assert said["choices"][0]["message"]["content"] == "Mock answer"
+    assert said["choices"][0]["finish_reason"] == "length"
+    assert usage.completion_tokens == 2
+
+
+def test_a_stream_gives_the_same_text_token_by_token():
+    chunks, usage = events(messages=HELLO)
+    assert chunks.pop() == "[DONE]"
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    assert text == 'Mock answer from mock: you said "Hello there"'
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-2:] == [None, "stop"]
+    assert not any("usage" in chunk for chunk in chunks), "nobody asked for it but we"
+    assert usage == Usage(2, 8)
+
+
+def test_usage_comes_in_a_chunk_of_its_own_when_asked_for():
+    chunks, usage = events(messages=HELLO, stream_options={"include_usage": True})
+    *others, last, done = chunks
+    assert done == "[DONE]"
+    assert last["choices"] == []
+    assert last["usage"]["total_tokens"] == 10
+    assert all(chunk["usage"] is None for chunk in others)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (2, 8)
+
+
+# ---------------------------------------------------------------- tool calls
+
+
+def test_offered_tools_are_called():
+    said, _ = answer(messages=HELLO, tools=TOOLS)
+    choice = said["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    (tool,) = choice["message"]["tool_calls"]
+    assert tool["function"] == {"name": "look_up", "arguments": "{}"}
+
+
+def test_a_tool_call_is_streamed_in_deltas():
+    chunks, _ = events(messages=HELLO, tools=TOOLS)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
+    assert deltas[0]["tool_calls"][0]["function"] == {"name": "look_up", "arguments": ""}
+    assert deltas[0]["tool_calls"][0]["id"].startswith("call_")
+    assert deltas[1] == {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
+    assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": HELLO, "tools": TOOLS, "tool_choice": "none"},
+        {"messages": [*HELLO, {"role": "tool", "content": "42", "tool_call_id": "c"}], "tools": TOOLS},
+        {"messages": HELLO, "tools": []},
+        {"messages": HELLO, "tools": [{"type": "function"}, 7, {"function": {"name": 3}}]},
+    ],
+)
+def test_no_tool_is_called_when_there_is_none_to_call(body):
+    said, _ = answer(**body)
+    assert said["choices"][0]["finish_reason"] == "stop"
+
+
+# ---------------------------------------------------------------- the other operations
+
+
+def test_completions():
+    said, usage = answer(Operation.COMPLETION, prompt="Once upon")
+    assert said["object"] == "text_completion"
+    assert said["choices"][0]["text"] == 'Mock answer from mock: you said "Once upon"'
+    assert usage.prompt_tokens == 2
+    chunks, _ = events(Operation.COMPLETION, prompt=["Once upon"])
+    assert chunks.pop() == "[DONE]"
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == said["choices"][0]["text"]
+
+
+def test_responses():
+    said, usage = answer(Operation.RESPONSE, input="Hi")
+    assert said["status"] == "completed"
+    assert said["output"][0]["content"][0]["text"] == 'Mock answer from mock: you said "Hi"'
+    assert (usage.prompt_tokens, usage.completion_tokens) == (1, 7)
+
+
+def test_responses_stream_typed_events():
+    parts = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
+    sent, usage = events(Operation.RESPONSE, input=parts)
+    kinds = [event["type"] for event in sent]
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    text = "".join(event["delta"] for event in sent if event["type"] == "response.output_text.delta")
+    assert text == sent[-1]["response"]["output"][0]["content"][0]["text"]
+    assert [event["sequence_number"] for event in sent] == list(range(len(sent)))
+    assert usage.completion_tokens == 7
+
+
+def test_a_shortened_response_is_incomplete():
+    sent, _ = events(Operation.RESPONSE, input="Hi", max_output_tokens=2)
+    assert sent[-1]["type"] == "response.incomplete"
+    assert sent[-1]["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_embeddings_are_unit_vectors_that_depend_on_the_text_only():
+    said, usage = answer(Operation.EMBEDDING, input=["one", "two", "one"])
+    vectors = [item["embedding"] for item in said["data"]]
+    assert [len(vector) for vector in vectors] == [8, 8, 8]
+    assert sum(value * value for value in vectors[0]) == pytest.approx(1)
+    assert vectors[0] == vectors[2] != vectors[1]
+    assert usage.prompt_tokens == 3
+
+
+def test_embeddings_in_base64_hold_the_same_numbers():
+    plain, _ = answer(Operation.EMBEDDING, input="one", dimensions=3)
+    packed, _ = answer(Operation.EMBEDDING, input="one", dimensions=3, encoding_format="base64")
+    numbers = struct.unpack("<3f", base64.b64decode(packed["data"][0]["embedding"]))
+    assert list(numbers) == pytest.approx(plain["data"][0]["embedding"])
+
+
+@pytest.mark.parametrize(("value", "count"), [([1, 2, 3], 1), ([[1, 2], [3]], 2), ("x", 1), ([], 1)])
+def test_embeddings_of_token_lists(value, count):
+    said, _ = answer(Operation.EMBEDDING, input=value)
+    assert len(said["data"]) == count
+
+
+def test_moderations_flag_nothing():
+    said, _ = answer(Operation.MODERATION, input=["a", "b"])
+    assert [result["flagged"] for result in said["results"]] == [False, False]
+
+
+def test_rerank_puts_the_best_match_first():
+    documents = ["cats and dogs", "paris is a city", {"text": "the city of lights"}]
+    said, _ = answer(Operation.RERANK, query="city lights", documents=documents, top_n=2)
+    assert [result["index"] for result in said["results"]] == [2, 1]
+    assert said["results"][0]["relevance_score"] == 1.0
+    assert "document" not in said["results"][0]
+
+
+WRONG = [None, True, 7, -1.5, 10**30, "text", [], {}, [None], [[[]]], [{"role": "user"}], {"a": {"b": []}}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("operation", list(Operation))
+def test_no_field_of_a_wrong_type_breaks_it(operation, wrong):
+    names = [
+        *("messages", "prompt", "input", "tools", "tool_choice", "max_tokens", "stream_options"),
+        *("dimensions", "encoding_format", "query", "documents", "top_n"),
+    ]
+    answer(operation, **dict.fromkeys(names, wrong))
+
+
+@pytest.mark.parametrize("operation", list(Operation))
+def test_deep_nesting_does_not_break_it(operation):
+    deep = json.loads("[" * 900 + "]" * 900)
+    answer(operation, messages=deep, prompt=deep, input=deep, documents=deep, tools=deep)
+
+
+# ---------------------------------------------------------------- pace
+
+
+def test_latency_comes_before_the_first_byte():
+    started = time.monotonic()
+    events(url="mock://local?latency_ms=50", messages=HELLO)
+    assert time.monotonic() - started >= 0.05
+
+
+def test_rate_spreads_the_tokens_of_a_stream():
+    reply = MockUpstream("mock", "mock://local?tokens=5&rate=100").send(call(stream=True, messages=HELLO))
+    times = [time.monotonic() for _ in reply.prime()]
+    assert times[-1] - times[0] >= 0.03
+
+
+def test_rate_delays_a_whole_answer_as_much():
+    started = time.monotonic()
+    answer(url="mock://local?tokens=5&rate=100", messages=HELLO)
+    assert time.monotonic() - started >= 0.05
+
+
+def test_closing_ends_the_wait_of_another_thread():
+    reply = MockUpstream("mock", "mock://local?latency_ms=60000").send(call(stream=True, messages=HELLO))
+    caught: list[BaseException] = []
+
+    def prime() -> None:
+        try:
+            reply.prime()
+        except GatewayError as error:
+            caught.append(error)
+
+    waiting = threading.Thread(target=prime)
+    waiting.start()
+    reply.close()
+    waiting.join(timeout=5)
+    assert not waiting.is_alive()
+    assert isinstance(caught[0], UpstreamCut)
+
+
+@pytest.mark.parametrize("query", ["latency_ms=60000", "latency_ms=60000&status=500", "tokens=9&rate=0.01"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_call_that_is_called_off_ends_its_wait(query, stream):
+    asked = call(stream=stream, messages=HELLO)
+    cancel = threading.Timer(0.05, asked.cancellation.cancel, (CallerLeft("gone"),))
+    cancel.start()
+    started = time.monotonic()
+    with pytest.raises(CallerLeft):
+        MockUpstream("mock", f"mock://local?{query}").send(asked).prime()
+    assert time.monotonic() - started < 1
+    cancel.join()
+
+
+@pytest.mark.parametrize(
+    ("query", "stream", "clock"),
+    [
+        ("latency_ms=60000", True, "first_byte"),
+        ("latency_ms=60000", False, "answer"),
+        ("latency_ms=60000&status=500", False, "answer"),
+        ("tokens=9&rate=0.01", False, "answer"),
+        ("tokens=9&rate=0.01", True, "idle"),
+    ],
+)
+def test_its_clocks_ring(query, stream, clock):
+    clocks = Timeouts(first_byte=0.1, idle=0.1, answer=0.1)
+    with pytest.raises(UpstreamTimeout, match=f"0.1 s .clock '{clock}'.") as caught:
+        MockUpstream("mock", f"mock://local?{query}", clocks).send(
+            call(stream=stream, messages=HELLO)
+        ).prime()
+    assert caught.value.clock == clock
+
+
+def test_a_slow_stream_is_not_over_before_its_deadline():
+    asked = call(stream=True, messages=HELLO)
+    asked = msgspec.structs.replace(asked, deadline=asked.started + 0.2)
+    reply = MockUpstream("mock", "mock://local?tokens=90&rate=50").send(asked).prime()
+    text = b"".join(reply).decode()
+    assert 0.2 <= time.monotonic() - asked.started < 1.5
+    assert "clock 'total'" in text
+    assert "[DONE]" not in text
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "shown"),
+    [
+        (400, UpstreamRefusal, 400),
+        (401, UpstreamAuthFailed, 502),
+        (403, UpstreamAuthFailed, 502),
+        (404, UpstreamRefusal, 404),
+        (429, UpstreamThrottled, 429),
+        (500, UpstreamError, 502),
+        (503, UpstreamError, 502),
+    ],
+)
+def test_a_status_fails_every_call_as_an_http_upstream_would(status, kind, shown):
+    with pytest.raises(kind) as caught:
+        MockUpstream("mock", f"mock://local?status={status}").send(call(messages=HELLO))
+    assert caught.value.status == shown
+    assert caught.value.upstream == "mock"
+
+
+def test_a_cut_stream_ends_in_an_error_and_not_in_done():
+    reply = MockUpstream("mock", "mock://local?cut_after=2").send(call(stream=True, messages=HELLO)).prime()
+    text = b"".join(reply).decode()
+    assert text.count('"content":"') == 3  # the empty opening and two tokens
+    assert '"error"' in text.split("\n\n")[-2]
+    assert "[DONE]" not in text
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_cut_before_it_began_is_no_answer(stream):
+    reply = MockUpstream("mock", "mock://local?cut_after=0").send(call(stream=stream, messages=HELLO))
+    with pytest.raises(UpstreamCut):
+        reply.prime()
+
+
+def test_a_cut_beyond_the_end_cuts_nothing():
+    said, _ = answer(url="mock://local?cut_after=100", messages=HELLO)
+    assert said["choices"][0]["finish_reason"] == "stop"

@@ -1,0 +1,370 @@
+"""The upstream over HTTP, with `responses` at the requests seam: what goes out, what comes back."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+import responses
+from kit.calls import chunk, make_call, sse
+from kit.planted import UPSTREAM_KEY
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+from flask_gateway.config.schema import Timeouts
+from flask_gateway.dialects.pause import retry_after
+from flask_gateway.model.call import Call
+from flask_gateway.model.errors import (
+    GatewayError,
+    Overloaded,
+    UpstreamAuthFailed,
+    UpstreamError,
+    UpstreamMisconfigured,
+    UpstreamOutOfCredit,
+    UpstreamOverloaded,
+    UpstreamRefusal,
+    UpstreamThrottled,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    Verdict,
+)
+from flask_gateway.reactor import Reactor
+from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.stream_options import StreamOptions
+from flask_gateway.upstreams.transport.client import UpstreamClient
+
+URL = "http://llama.test/v1/chat/completions"
+OK = {"id": "1", "object": "chat.completion", "model": "m", "choices": [], "usage": {"prompt_tokens": 1}}
+
+
+@pytest.fixture
+def server() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.fixture
+def upstream() -> Iterator[OpenAIUpstream]:
+    watcher = Reactor()
+    http = UpstreamClient(watcher)
+    yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http, Timeouts())
+    http.close()
+    assert len(watcher) == 0
+    watcher.close()
+
+
+def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
+    return b"".join(upstream.send(call or make_call()).prime())
+
+
+def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        ask(upstream, call)
+    assert caught.value.upstream == "llama"
+    assert UPSTREAM_KEY not in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "ours", "verdict", "another"),
+    [
+        (500, UpstreamError, 502, Verdict.FAILURE, True),
+        (502, UpstreamError, 502, Verdict.FAILURE, True),
+        (503, UpstreamError, 502, Verdict.FAILURE, True),
+        (504, UpstreamError, 502, Verdict.FAILURE, True),
+        (529, UpstreamOverloaded, 502, Verdict.FAILURE, True),
+        (408, UpstreamTimeout, 504, Verdict.FAILURE, True),
+        (425, UpstreamError, 502, Verdict.FAILURE, True),
+        (429, UpstreamThrottled, 429, Verdict.THROTTLED, True),
+        (401, UpstreamAuthFailed, 502, Verdict.DENIED, True),
+        (402, UpstreamOutOfCredit, 502, Verdict.DENIED, True),
+        (403, UpstreamAuthFailed, 502, Verdict.DENIED, True),
+        (400, UpstreamRefusal, 400, Verdict.ANSWERED, False),
+        (404, UpstreamRefusal, 404, Verdict.ANSWERED, False),
+        (413, UpstreamRefusal, 413, Verdict.ANSWERED, False),
+        (422, UpstreamRefusal, 422, Verdict.ANSWERED, False),
+        (301, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (307, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (204, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+        (501, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_status_has_its_meaning(
+    server: responses.RequestsMock,
+    upstream: OpenAIUpstream,
+    status: int,
+    kind: type[GatewayError],
+    ours: int,
+    verdict: Verdict,
+    another: bool,
+    stream: bool,
+) -> None:
+    server.post(
+        URL, status=status, json={"error": {"message": "said"}}, headers={"Location": "http://evil.test/"}
+    )
+    error = failure(upstream, make_call(stream=stream))
+    assert type(error) is kind
+    assert (error.status, error.verdict, error.another_may_help) == (ours, verdict, another)
+    assert len(server.calls) == 1  # no redirect was followed, nothing was tried again
+
+
+@pytest.mark.parametrize("field", ["code", "type"])
+def test_a_429_without_quota_is_about_our_credential(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, field: str
+) -> None:
+    told = {"message": "You exceeded your current quota.", "type": "t", "param": None, "code": "c"}
+    told[field] = "insufficient_quota"
+    server.post(URL, status=429, json={"error": told})
+    error = failure(upstream)
+    assert (error.status, error.verdict, error.another_may_help) == (429, Verdict.DENIED, True)
+    assert error.envelope() == {"error": told}
+
+
+def said(message: str, type: str = "invalid_request_error", **more: object) -> dict[str, object]:
+    return {"message": message, "type": type, "param": None, "code": None, **more}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"error":{"message":"M","type":"t","param":"p","code":"c","x":1}}',
+            said("M", "t", param="p", code="c", x=1),
+        ),
+        (
+            '{"message":"vLLM","type":"BadRequestError","code":400}',
+            said("vLLM", "BadRequestError", code="400"),
+        ),
+        ('{"error":"plain"}', said("plain")),
+        ('{"detail":"fastapi"}', said("fastapi")),
+        ("<html>", said("Upstream 'llama' answered 400.")),
+        ("[1]", said("Upstream 'llama' answered 400.")),
+    ],
+)
+def test_a_refusal_is_given_back_as_it_is(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, body: str, expected: dict[str, object]
+) -> None:
+    server.post(URL, status=400, body=body)
+    assert failure(upstream).envelope() == {"error": expected}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (requests.ConnectionError(NewConnectionError(None, "refused")), UpstreamUnreachable),  # type: ignore[arg-type]
+        (requests.ConnectTimeout(), UpstreamTimeout),
+        (requests.ReadTimeout(ReadTimeoutError(None, "", "")), UpstreamTimeout),  # type: ignore[arg-type]
+        (requests.ConnectionError(ConnectionResetError()), UpstreamUnreachable),
+        (requests.exceptions.SSLError(), UpstreamUnreachable),
+        (requests.exceptions.ChunkedEncodingError(), UpstreamUnreachable),
+        (OSError(errno.EMFILE, "Too many open files"), Overloaded),
+    ],
+)
+def test_transport_errors_are_told_apart(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, error: Exception, kind: type[GatewayError]
+) -> None:
+    server.post(URL, body=error)
+    assert type(failure(upstream)) is kind
+
+
+@pytest.mark.parametrize(
+    ("stream", "content_type", "body"),
+    [
+        (False, "text/html", "<html>"),
+        (False, "application/json", '{"choices":'),
+        (False, "text/event-stream", "data: {}\n\n"),
+        (True, "application/json", json.dumps(OK)),
+        (True, "text/html", "<html><body>\n\nhello</body>"),
+        (True, "text/plain", "hello"),
+        (True, "text/event-stream", ""),
+    ],
+)
+def test_an_answer_that_is_none(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, stream: bool, content_type: str, body: str
+) -> None:
+    server.post(URL, body=body, content_type=content_type)
+    assert failure(upstream, make_call(stream=stream)).status == 502
+
+
+def test_what_goes_out_is_built_and_not_copied(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK)
+    ask(upstream, make_call(temperature=0.5, odd={"deep": [1.0, None]}))
+    request = server.calls[0].request
+    assert {name: value for name, value in request.headers.items() if name != "User-Agent"} == {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "Accept": "application/json",
+        "Authorization": f"Bearer {UPSTREAM_KEY}",
+        "x-request-id": "req-1",
+        "x-trace-id": "trace-1",
+        "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-00",
+        "Content-Length": str(len(request.body or b"")),
+    }
+    assert json.loads(request.body or b"") == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.5,
+        "odd": {"deep": [1.0, None]},
+    }
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_usage_is_asked_for_where_that_is_understood(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, asks: bool
+) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": {"prompt_tokens": 1}})
+    server.post(URL, body=said, content_type="text/event-stream")
+    options = StreamOptions("llama", "http://llama.test/v1") if asks else None
+    asked = OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts(), options)
+    seen = ask(asked, make_call(stream=True))
+    assert (b"stream_options" in (server.calls[0].request.body or b"")) is asks
+    assert (seen == said) is not asks
+
+
+def test_no_key_no_credential(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    server.post(URL, json=OK)
+    ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts()))
+    assert "Authorization" not in server.calls[0].request.headers
+
+
+def test_the_upstream_reads_the_model_that_was_routed(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK)
+    ask(upstream, make_call("asked").asking("served"))
+    assert json.loads(server.calls[0].request.body or b"")["model"] == "served"
+
+
+def test_no_cookie_of_one_call_goes_with_another(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, json=OK, headers={"Set-Cookie": "session=of-another"})
+    ask(upstream)
+    ask(upstream)
+    assert "Cookie" not in server.calls[1].request.headers
+
+
+def test_netrc_and_proxies_are_not_read(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine llama.test login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://evil.test:1")
+    server.post(URL, json=OK)
+    ask(upstream)
+    assert server.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
+
+
+def test_a_stream_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"))
+    server.post(URL, body=said, content_type="text/event-stream; charset=utf-8")
+    assert ask(upstream, make_call(stream=True)) == said
+    assert server.calls[0].request.headers["Accept"] == "text/event-stream"
+
+
+def test_a_body_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+    server.post(URL, body='{"choices": [], "odd":  1.0}', content_type="application/json")
+    assert ask(upstream) == b'{"choices": [], "odd":  1.0}'
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e9"}, 86400.0),
+        ({"retry-after": "later"}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}, 20.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:01 GMT"}, 0.0),
+        ({"retry-after": "Thu, 99 Foo 1970"}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=10.0) == seconds
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206])
+@pytest.mark.parametrize("kind", [None, "application/json", "text/plain", "text/event-stream"])
+def test_a_good_body_is_an_answer_whatever_its_label(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, status: int, kind: str | None
+) -> None:
+    server.post(URL, status=status, body=json.dumps(OK), content_type=kind)
+    assert ask(upstream) == json.dumps(OK).encode()
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "kind", [None, "text/event-stream", "text/plain; charset=utf-8", "text/html", "application/json"]
+)
+def test_good_events_are_an_answer_whatever_their_label(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, status: int, kind: str | None
+) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"))
+    server.post(URL, status=status, body=said, content_type=kind)
+    assert ask(upstream, make_call(stream=True)) == said
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity, gzip", gzip.compress),
+        ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("gzip", bytes),
+        ("", bytes),
+        ("identity", bytes),
+        ("utf-8", bytes),
+    ],
+)
+def test_a_compressed_answer_is_unpacked(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    said = sse(chunk("a"), chunk(finish="stop"))
+    head = {"Content-Encoding": coding}
+    server.post(URL, body=pack(json.dumps(OK).encode()), headers=head)
+    assert ask(upstream) == json.dumps(OK).encode()
+    server.replace(responses.POST, URL, body=pack(said), headers=head, content_type="text/event-stream")
+    assert ask(upstream, make_call(stream=True)) == said
+    server.replace(responses.POST, URL, status=400, body=pack(b'{"error":{"message":"M"}}'), headers=head)
+    assert failure(upstream).envelope()["error"]["message"] == "M"
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("br", b"x"),
+        ("zstd", b"x"),
+        ("gzip", gzip.compress(b"{}" * 999, mtime=0)[:-9]),
+        ("gzip", b"\x1f\x8bxxxxxxxxx"),
+    ],
+)
+def test_one_that_cannot_be_unpacked_is_none(
+    server: responses.RequestsMock, upstream: OpenAIUpstream, coding: str, body: bytes
+) -> None:
+    server.post(URL, body=body, headers={"Content-Encoding": coding})
+    assert failure(upstream).status == 502
+
+
+def test_what_a_compressed_answer_unpacks_to_is_bounded(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
+    server.post(URL, body=gzip.compress(b" " * (33 << 20)), headers={"Content-Encoding": "gzip"})
+    assert "more than" in failure(upstream).message

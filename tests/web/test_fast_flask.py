@@ -1,0 +1,192 @@
+"""The lean application does what Flask does, for whatever is registered in Flask's own ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+import pytest
+from flask import Blueprint, Flask, Response, after_this_request, g, request, signals, url_for
+from kit.calls import AUTH, chat
+
+from flask_gateway.web.fast_flask import CallResponse, FastFlask
+
+#: What can be registered: how, by its name.
+Register = Callable[[Flask, Blueprint, Callable[[str], None]], object]
+
+#: Those that are sent of each request.
+SIGNALS = (
+    "appcontext_popped",
+    "appcontext_pushed",
+    "appcontext_tearing_down",
+    "request_finished",
+    "request_started",
+    "request_tearing_down",
+)
+
+
+def _passing(say: Callable[[str], None], what: str) -> Callable[..., object]:
+    def after(response: Response) -> Response:
+        say(f"{what} {response.status_code}")
+        return response
+
+    return after
+
+
+REGISTERED: dict[str, Register] = {
+    "before": lambda app, room, say: app.before_request(lambda: say("before")),
+    "before in the room": lambda app, room, say: room.before_request(lambda: say("before room")),
+    "before answers": lambda app, room, say: app.before_request(lambda: "early"),
+    "after": lambda app, room, say: app.after_request(_passing(say, "after")),
+    "after in the room": lambda app, room, say: room.after_request(_passing(say, "after room")),
+    "after this": lambda app, room, say: app.before_request(
+        lambda: after_this_request(_passing(say, "this")) and None
+    ),
+    "teardown": lambda app, room, say: app.teardown_request(lambda error: say(f"teardown {error}")),
+    "teardown in the room": lambda app, room, say: room.teardown_request(lambda error: say(f"room {error}")),
+    "teardown of the context": lambda app, room, say: app.teardown_appcontext(lambda error: say(f"{error}")),
+    "values": lambda app, room, say: app.url_value_preprocessor(lambda endpoint, values: say(f"{endpoint}")),
+}
+
+
+def told(kind: type[Flask], ways: tuple[str, ...], path: str, signal: str | None = None) -> list[object]:
+    """What happens in an application of that kind, and what it answers."""
+    app, room, happened = kind("here"), Blueprint("room", "here"), []
+    app.testing = False
+
+    def view(name: str = "") -> Response:
+        happened.append(f"view {name}")
+        return Response(f"well {name}")
+
+    def broken() -> Response:
+        raise ValueError("broken")
+
+    room.add_url_rule("/plain", view_func=view, provide_automatic_options=False)
+    room.add_url_rule("/named/<name>", "named", view)
+    room.add_url_rule("/broken", view_func=broken)
+    room.add_url_rule("/answer", "answer", lambda: CallResponse(b"all", 200, "text/plain", [("x-one", "1")]))
+    for way in ways:
+        REGISTERED[way](app, room, happened.append)
+    app.register_blueprint(room)
+
+    def hear(sender: object, **more: object) -> None:
+        happened.append(f"signal {more.get('exc')}")
+
+    if signal is not None:
+        getattr(signals, signal).connect(hear, app)
+    answer = app.test_client().get(path)
+    headers = [(name.lower(), value) for name, value in answer.headers]
+    return [*happened, answer.status_code, answer.data, headers]
+
+
+PATHS = ("/plain", "/named/one", "/broken", "/answer", "/nothing", "/plain?a=1")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("way", [*REGISTERED, None])
+def test_what_is_registered_has_its_turn(way: str | None, path: str) -> None:
+    ways = (way,) if way else ()
+    assert told(FastFlask, ways, path) == told(Flask, ways, path)
+    assert told(FastFlask, ("before", "after", *ways), path) == told(Flask, ("before", "after", *ways), path)
+
+
+def test_all_of_it_at_once_in_the_same_order() -> None:
+    ways = tuple(way for way in REGISTERED if way != "before answers")
+    for path in PATHS:
+        assert told(FastFlask, ways, path) == told(Flask, ways, path)
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_signals_are_sent(signal: str) -> None:
+    for path in PATHS:
+        here = told(FastFlask, (), path, signal)
+        assert here == told(Flask, (), path, signal)
+        assert any(str(one).startswith("signal") for one in here)
+
+
+# ---------------------------------------------------------------- what extensions count on
+
+
+def extended(app: Flask) -> tuple[Flask, list[object]]:
+    """The application with a room of somebody else's, and what happened in it."""
+    room, happened = Blueprint("admin", "here", url_prefix="/admin"), []
+
+    @room.get("/")
+    def index() -> str:
+        g.user, g.code = "an extension's", "own"
+        assert g.get("user") == g.pop("user") == "an extension's"
+        assert list(g) == ["code"]
+        return " ".join([url_for(".index"), url_for("models.list_models"), url_for(".named", name="a b")])
+
+    @room.get("/named/<name>")
+    def named(name: str) -> str:
+        return url_for(".index", _external=True)
+
+    @room.post("/form")
+    def form() -> str:
+        happened.append(request.files["file"])
+        return request.form["field"]
+
+    @room.before_request
+    def before() -> None:
+        happened.append("before")
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        response.call_on_close(lambda: happened.append(f"closed {response.status_code}"))
+        return response
+
+    app.register_blueprint(room)
+    return app, happened
+
+
+def test_urls_and_attributes_of_others(app: Flask):
+    client = extended(app)[0].test_client()
+    answer = client.get("/admin/", headers=AUTH)
+    assert (answer.status_code, answer.text) == (200, "/admin/ /v1/models /admin/named/a%20b")
+    answer = client.get("/admin/named/x", headers={**AUTH, "Host": "gw.example:8443"})
+    assert answer.text == "http://gw.example:8443/admin/"
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_registered_for_the_end_of_a_response_is_called_once(app: Flask, stream: bool):
+    app, happened = extended(app)
+    client = app.test_client()
+    for answer in (
+        client.get("/v1/models", headers=AUTH),
+        client.post("/v1/chat/completions", json=chat("mock", stream=stream), headers=AUTH),
+        client.post("/v1/chat/completions", json=chat("nothing"), headers=AUTH),
+    ):
+        assert answer.data
+        answer.close()
+        assert happened == [f"closed {answer.status_code}"]
+        happened.clear()
+
+
+def test_a_stream_that_is_left_ends_what_was_registered_too(app: Flask):
+    app, happened = extended(app)
+    body = chat("mock", stream=True)
+    answer = app.test_client().post("/v1/chat/completions", json=body, headers=AUTH, buffered=False)
+    answer.close()
+    assert happened == ["closed 200"]
+
+
+def test_the_files_of_a_form_are_closed(app: Flask):
+    app, happened = extended(app)
+    form = {"field": "x", "file": (BytesIO(b"content"), "name")}
+    answer = app.test_client().post("/admin/form", data=form, headers=AUTH)
+    answer.close()
+    assert answer.text == "x"
+    assert happened[0] == "before"
+    assert happened[1].stream.closed  # type: ignore[attr-defined]
+
+
+def test_a_fault_before_the_request_has_ids_is_told_as_itself(app: Flask, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("the first fault")
+
+    monkeypatch.setattr("flask_gateway.web.hooks.read_ids", broken)
+    answer = app.test_client().get("/v1/models", headers=AUTH)
+    assert answer.status_code == 500
+    assert answer.json["error"]["code"] == "internal_error"  # type: ignore[index]

@@ -1,0 +1,148 @@
+"""The shape of a body: what is too deep, too much, or no number, whatever stands in its texts."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flask_gateway.model.errors import InvalidJson
+from flask_gateway.web.json_limits import MAX_DEPTH, MAX_DIGITS, MAX_NAMES, MAX_PARTS, check_shape
+from flask_gateway.web.request_body import parse_fields
+
+
+def refuses(body: bytes) -> bool:
+    try:
+        check_shape(body)
+    except InvalidJson:
+        return True
+    return False
+
+
+def deep(depth: int, opening: str = "[", closing: str = "]") -> bytes:
+    return (opening * depth + closing * depth).encode()
+
+
+@pytest.mark.parametrize("pair", ["[]", "{}"])
+def test_depth(pair: str):
+    assert not refuses(deep(MAX_DEPTH, *pair))
+    assert refuses(deep(MAX_DEPTH + 1, *pair))
+
+
+def test_depth_of_lists_and_objects_by_turns():
+    for depth in (MAX_DEPTH, MAX_DEPTH + 1):
+        value: Any = 1
+        for level in range(depth):
+            value = [value] if level % 2 else {"a": value}
+        assert refuses(json.dumps(value).encode()) == (depth > MAX_DEPTH)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": ', b'{"a": 1, "b": [', b"[" * 9, b'{"a":' * MAX_DEPTH, b"]", b'{"a": [1, 2], "b": {']
+)
+def test_a_body_that_was_cut_is_not_deep(body: bytes):
+    """What it is, the parser says."""
+    check_shape(body)
+    with pytest.raises(InvalidJson) as caught:
+        parse_fields(body)
+    assert "nested" not in caught.value.message
+
+
+def test_what_stands_beside_is_not_deep():
+    assert not refuses(b"[" + b",".join([deep(MAX_DEPTH - 1)] * 500) + b"]")
+
+
+@pytest.mark.parametrize("text", ["[" * 1000, "{" * 1000 + '"' * 99, '\\"[', '\\\\"' * 70 + "[" * 99, "\\"])
+def test_brackets_in_texts_are_no_depth(text: str):
+    assert not refuses(json.dumps({"a": [text, text]}).encode())
+    assert refuses(json.dumps({"a": text}).encode()[:-1] + b',"b":' + deep(MAX_DEPTH) + b"}")
+
+
+def names(count: int) -> dict[str, int]:
+    return {f"n{index}": index for index in range(count)}
+
+
+def test_names_of_one_object():
+    assert not refuses(json.dumps({"a": names(MAX_NAMES), "b": [names(MAX_NAMES)]}).encode())
+    assert refuses(json.dumps({"a": names(MAX_NAMES + 1)}).encode())
+    # Also those before, between and behind other objects.
+    assert refuses(json.dumps({**names(MAX_NAMES), "x": {"y": [{}]}}).encode())
+    assert refuses(json.dumps({"x": {"y": [{"z": 1}]}, **names(MAX_NAMES)}).encode())
+
+
+def test_parts_in_all():
+    assert refuses(b"[" + b",".join([b'""'] * (MAX_PARTS + 1)) + b"]")
+    assert refuses(b"[" + b",".join([b"[]"] * MAX_PARTS) + b"]")
+    assert not refuses(b"[" + b",".join([b'["a"]'] * (MAX_PARTS // 2)) + b"]")
+    assert not refuses(json.dumps(['"' * 3 * MAX_PARTS]).encode())
+    assert not refuses(json.dumps(list(range(5 * MAX_PARTS))).encode())
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1e999", "-1e999", "1E+309", "1.8e308", "0.1e310", "9" * 310, "1" + "0" * 300 + "e10", "1e" + "9" * 99],
+)
+def test_numbers_that_are_too_large(number: str):
+    assert refuses(f'{{"a":[true,{number}]}}'.encode())
+    assert not refuses(f'{{"a":"{number}"}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "number", ["1.7976931348623157e308", "1e-999", "-0", "1e5", "9" * MAX_DIGITS, "123456789012345678901234"]
+)
+def test_numbers_that_pass(number: str):
+    assert not refuses(f'{{"a":[false,null,{number}]}}'.encode())
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(values, st.booleans(), st.booleans())
+@example({'"': ['\\"', "\\\\", '[{"']}, True, False)
+def test_json_of_a_usual_shape_passes(value: Any, ascii_only: bool, indented: bool):
+    text = json.dumps({"value": value}, ensure_ascii=ascii_only, indent=2 if indented else None)
+    check_shape(text.encode("utf-8", "surrogatepass"))
+
+
+@given(values, st.integers(1, 30))
+def test_depth_is_found_behind_any_texts(value: Any, extra: int):
+    body = json.dumps([value]).encode()[:-1] + b"," + deep(MAX_DEPTH + extra - 1) + b"]"
+    assert refuses(body)
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_json_is_refused_as_that_or_left_to_the_parser(body: bytes):
+    refuses(body)
+
+
+def cost(body: bytes) -> float:
+    """CPU milliseconds for all of it, at best."""
+    best = math.inf
+    for _ in range(5):
+        begun = time.process_time()
+        with suppress(InvalidJson):
+            parse_fields(body)
+        best = min(best, time.process_time() - begun)
+    return best * 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" * 1_000_000, id="a million brackets"),
+        pytest.param(json.dumps(names(1_000_000)).encode(), id="a million names"),
+        pytest.param(json.dumps({"a": "x" * 10_000_000}).encode(), id="a text of ten megabytes"),
+        pytest.param(b'{"a":[' + b",".join([deep(62)] * 1500) + b"]}", id="depth, many times"),
+    ],
+)
+def test_no_body_of_that_kind_costs_a_tenth_of_a_second(body: bytes):
+    assert cost(body) < 100
