@@ -46,7 +46,7 @@ for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_g
     del sys.modules[_name]
 
 # What the server itself logs waits for no reader either. gunicorn's logger is made after this.
-# And the master itself is ours: see master.py.
+# And the master itself is ours: see server/master.py.
 from flask_gateway.server import master  # noqa: E402
 from flask_gateway.telemetry import log_output  # noqa: E402
 

@@ -1,6 +1,6 @@
 """The circuit breaker: stops asking an upstream that keeps failing, and finds out when it is back.
 
-What it decides is in ``circuit.py`` and ``pauses.py``; here it is kept in a store, asked, and told.
+What it decides is in ``breaker_state.py`` and ``pauses.py``; here it is kept in a store, asked, and told.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Operation(StrEnum):
 
 
 class Continues(StrEnum):
-    """How an upstream is told to go on with an answer that others have begun (``continuation.py``)."""
+    """How an upstream is told to go on with an answer that others have begun (``streaming/resume.py``)."""
 
     #: ``continue_final_message`` and no ``add_generation_prompt``: vLLM, SGLang.
     VLLM = "vllm"
@@ -107,7 +107,7 @@ class Call(msgspec.Struct, frozen=True):
     :param fields: the body's top level, each value still as the caller wrote it, so that whatever
         we do not know passes through untouched.
     :param started: ``time.monotonic()`` at the door, seconds.
-    :param whole: a stream that is to be held back until it is complete (``whole.py``).
+    :param whole: a stream that is to be held back until it is complete (``streaming/buffered.py``).
     :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
     :param cancellation: how it is called off before that.
     :param attempts: who has been asked so far; what answers the call adds to it.

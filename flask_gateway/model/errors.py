@@ -2,7 +2,7 @@
 
 An error says which HTTP status and code it becomes, who is to blame, whether another upstream may
 do better, and what it tells about the upstream that raised it. The raiser knows; the edge obeys
-(``web/errors.py`` renders, ``dispatch.py`` walks on, ``guards/breaker.py`` counts).
+(``web/error_handlers.py`` renders, ``routing/dispatcher.py`` walks on, ``guards/breaker.py`` counts).
 
 Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a caller expects.
 """

@@ -77,7 +77,7 @@ def _pause(call: Call, seconds: float) -> None:
 class Dispatcher:
     """Asks the candidates of a call one after another, until one has committed to an answer.
 
-    Only walks: ``attempts.py`` says whether to go on, ``candidates`` where to.
+    Only walks: ``retry.py`` says whether to go on, ``candidates`` where to.
 
     :param candidates: where a call can be answered, in order; asked for as it is needed.
     :param continuers: who could go on with an answer that breaks, given who has begun it.

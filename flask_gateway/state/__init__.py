@@ -1,12 +1,15 @@
 """Where the gateway's state lives, chosen by a URL.
 
-=====================  =====================================================  ==============================
-``memory://``          one process                                            memory.py
-``shared://``          all workers of one machine (else, per process)         shared.py, mutex.py, slots.py
-``redis://host/0``     all machines (else, per machine its share)             redis.py
-=====================  =====================================================  ==============================
+==================  ==============================================  ==================================
+URL                 shared by (while the store is in trouble)       modules
+==================  ==============================================  ==================================
+``memory://``       one process                                     memory.py
+``shared://``       all workers of one machine (one process)        shared_memory.py, robust_mutex.py,
+                                                                    shm_table.py
+``redis://host/0``  all machines (one machine, with its share)      redis.py
+==================  ==============================================  ==================================
 
-What stands in parentheses answers while the store itself is in trouble: fallback.py.
+``fallback.py`` answers while the store itself is in trouble.
 """
 
 from __future__ import annotations

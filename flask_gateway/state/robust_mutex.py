@@ -98,7 +98,7 @@ class Mutexes:
         if code == errno.EBUSY:
             code = self._go_on_trying(place)
         if code == errno.EOWNERDEAD:
-            # Its holder died and it is ours. What it guards needs no repair: see slots.py.
+            # Its holder died and it is ours. What it guards needs no repair: see shm_table.py.
             self._consistent(*place)
         elif code:
             raise StoreBusy(f"unusable lock: {errno.errorcode.get(code, code)}")

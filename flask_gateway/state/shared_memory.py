@@ -9,12 +9,12 @@ to each worker it forks. It needs nothing of this package for that, so that a re
         server.gateway_memory = os.memfd_create("flask-gateway")
 
     def post_fork(server, worker):  # in the new worker
-        from flask_gateway.stores import shared
+        from flask_gateway.state import shared_memory
 
-        shared.attach(server.gateway_memory, server.cfg.workers)
+        shared_memory.attach(server.gateway_memory, server.cfg.workers)
 
 State thus outlives workers and reloads, and goes with the master. Nothing has to be done when a worker
-dies: see mutex.py for its locks and slots.py for what it was writing.
+dies: see robust_mutex.py for its locks and shm_table.py for what it was writing.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from .store import Change, Value
 
 Answer = TypeVar("Answer")
 
-#: Of everything that processes sharing the memory must agree on: what lies where (slots.py), which
-#: lock guards it (mutex.py), what is done in which order. Raise it with every change of that.
+#: Of everything that processes sharing the memory must agree on: what lies where (shm_table.py), which
+#: lock guards it (robust_mutex.py), what is done in which order. Raise it with every change of that.
 LAYOUT = 2
 
 _HEADER = struct.Struct("<16sQQ")  # magic, layout, bytes to the next area
@@ -242,7 +242,7 @@ class SharedStore:
         return self._add(place, body, now)
 
     # From taking the mutex to releasing it nothing is called in the next three, and nothing made that could
-    # start a garbage collection: see mutex.py.
+    # start a garbage collection: see robust_mutex.py.
 
     def _swap(self, place: SlotAddress, slot: int, sequence: int, body: bytes) -> bool:
         """Write the body if all is still as it was seen."""

@@ -33,7 +33,7 @@ from .request_state import Globals, gateway, request_state
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
 ROOT = "health.root"
 METRICS = "metrics.metrics"
-#: What only the operator may ask for, by the key of the figures where there is one (``web/breakers.py``).
+#: What only the operator may ask for, by the key of the figures where there is one (``circuit_breakers.py``).
 TRY = "breakers.try_upstream"
 #: A request that has waited for longer than this in front of us is not worth beginning, seconds.
 MAX_WAIT = 1.0
@@ -117,7 +117,7 @@ def _needs_no_key(endpoint: str | None) -> bool:
     if not figures and endpoint != TRY:
         return False
     digest = gateway().settings.metrics_digest
-    # Without such a key, an operator shows a caller's (``web/breakers.py``).
+    # Without such a key, an operator shows a caller's (``circuit_breakers.py``).
     return (figures or digest is not None) and may_read_metrics(
         request_state().header, request.remote_addr, digest
     )

@@ -253,7 +253,7 @@ def test_what_is_no_url(url: str, capsys: Capture) -> None:
 
 
 def test_another_machine_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.way, "look", lambda caller, model, max_body: iter(()))
+    monkeypatch.setattr(command.network_path, "look", lambda caller, model, max_body: iter(()))
     asked = Namespace(url="https://llm.example.com", model=None, key="")
     found = list(command.look(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))
     assert [str(one).split(":")[0] for one in found] == ["ok    settings", "warn  machine"]

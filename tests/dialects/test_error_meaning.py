@@ -34,7 +34,7 @@ from flask_gateway.model.errors import (
 
 #: What each kind says of the upstream, and whether another one is asked.
 CONSEQUENCES: dict[type[GatewayError], tuple[Verdict, bool]] = {
-    UpstreamTooLong: (Verdict.ANSWERED, False),  # others are asked all the same: attempts.py
+    UpstreamTooLong: (Verdict.ANSWERED, False),  # others are asked all the same: routing/retry.py
     UpstreamThrottled: (Verdict.THROTTLED, True),
     UpstreamQuotaExhausted: (Verdict.DENIED, True),
     UpstreamOutOfCredit: (Verdict.DENIED, True),

@@ -22,7 +22,7 @@ from flask_gateway.reactor import Reactor, hangup, loop
 def any_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
     """A watcher as it is here, and as it would be elsewhere."""
     if request.param != "epoll":
-        monkeypatch.setattr(loop, "open_sockets", hangup.PolledHangups)
+        monkeypatch.setattr(loop, "open_hangups", hangup.PolledHangups)
         monkeypatch.setattr(hangup, "SWEEP", 0.02)
     if request.param == "sweep without RDHUP":
         monkeypatch.setattr(hangup, "_RDHUP", 0)
@@ -203,7 +203,7 @@ def test_a_ring_may_ask_for_the_next_and_cancel_itself(watcher: Reactor) -> None
 def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
     watcher: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SPELL", 0.0)
+    monkeypatch.setattr(loop, "TIME_SLICE", 0.0)
     order: list[str] = []
     fd = os.eventfd(1)
 

@@ -163,7 +163,7 @@ def admitted_at_once(gateway: Gateway) -> int:
 
 def probe(port: int, prefix: str, seconds: float) -> subprocess.Popen[str]:
     model = f"{prefix}clock,tokens=100,pause=0.02"
-    script = str(Path(__file__).with_name("probe.py"))
+    script = str(Path(__file__).parents[1] / "kit/probe.py")
     command = [sys.executable, script, str(port), KEY, model, str(seconds)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 

@@ -170,7 +170,7 @@ def test_the_published_key_on_a_socket_that_is_handed_over(tmp_path: Path, open_
 
 def test_it_gets_by_with_what_the_unit_allows(tmp_path: Path):
     unit = UNITS / "flask-gateway.service"
-    wrap = [sys.executable, str(Path(__file__).with_name("confined.py")), str(unit)]
+    wrap = [sys.executable, str(Path(__file__).parents[1] / "kit/confined.py"), str(unit)]
     with confined_to(TWO):
         gateway = Gateway(tmp_path, KEY, {"GATEWAY_API_KEYS": KEY}, wrap)
     try:
@@ -191,7 +191,7 @@ def test_it_gets_by_with_what_the_unit_allows(tmp_path: Path):
 )
 def test_the_filters_are_those_of_the_unit(refused: str):
     unit = UNITS / "flask-gateway.service"
-    command = [sys.executable, str(Path(__file__).with_name("confined.py")), str(unit)]
+    command = [sys.executable, str(Path(__file__).parents[1] / "kit/confined.py"), str(unit)]
     command += [sys.executable, "-c", f"import mmap, os; os.memfd_create('x'); print('allowed'); {refused}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == "allowed\n"

@@ -232,7 +232,7 @@ def test_only_the_owner_can_release(store: SharedStore) -> None:
 
 
 def test_a_signal_handler_that_raises_leaves_no_mutex_taken() -> None:
-    """Wherever it strikes: see mutex.py on why there is no place between taking and ``try``."""
+    """Wherever it strikes: see state/robust_mutex.py on why there is no place between taking and ``try``."""
     store, counted = SharedStore(Memory()), Flags()
 
     class Struck(Exception):
@@ -684,7 +684,7 @@ def test_buckets_are_evenly_used() -> None:
 
 @pytest.mark.live
 def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
-    """With the very lines of shared.py's docstring as configuration."""
+    """With the very lines of state/shared_memory.py's docstring as configuration."""
     lines = shared_memory.__doc__.partition("::\n")[2].partition("State thus")[0]
     (tmp_path / "conf.py").write_text(textwrap.dedent(lines))
     (tmp_path / "app.py").write_text(
@@ -788,8 +788,8 @@ def test_a_key_for_which_there_is_no_memory_is_refused_and_harms_no_other(
 
 FILL_A_SMALL_DISK = """
 import os, sys
-from flask_gateway.stores import StoreFull
-from flask_gateway.stores.shared import Memory, SharedStore
+from flask_gateway.state import StoreFull
+from flask_gateway.state.shared_memory import Memory, SharedStore
 store = SharedStore(Memory(os.open(sys.argv[1] + "/state", os.O_RDWR | os.O_CREAT)))
 count = lambda old, now: ((1 + (old or (0,))[0],), None)
 kept = []

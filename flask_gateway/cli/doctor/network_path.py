@@ -114,7 +114,7 @@ def published_key(status: int, *, local: bool) -> Diagnosis:
 def addresses(sharing: str | None, *, local: bool) -> Diagnosis:
     """Whether the gateway counts wrong keys for each caller by itself.
 
-    :param sharing: what it says about the address of a wrong key, as ``web/address.py`` has it.
+    :param sharing: what it says about the address of a wrong key, as ``web/client_address.py`` has it.
     """
     if sharing == "own" or (sharing == "machine" and local):
         return ok("addresses: wrong keys are counted for each caller by itself")

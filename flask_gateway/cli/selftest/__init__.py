@@ -1,4 +1,4 @@
 """``python -m flask_gateway selftest``: sixteen faults between the gateway and its upstreams, and a judge.
 
-Read ``scenarios.py`` for what happens, ``judge.py`` for what is right, ``stage.py`` for how it is played.
+``scenarios.py`` lists the faults, ``verdicts.py`` says what is right, ``harness.py`` runs a scenario.
 """

@@ -1,7 +1,7 @@
 """What a mock upstream writes: chat and text completions in the bytes of the OpenAI API.
 
 No clock beyond the ``created`` stamp, no pace: an answer is a sequence of :class:`Frame`, and
-``mock.py`` plays it. Requests are read leniently, a field of the wrong type counts as missing.
+``upstream.py`` plays it. Requests are read leniently, a field of the wrong type counts as missing.
 """
 
 from __future__ import annotations

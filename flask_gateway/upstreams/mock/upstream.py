@@ -1,7 +1,7 @@
 """``mock://`` upstreams: answer every operation without a server, at a pace that the URL sets.
 
 ``mock://local?latency_ms=300&tokens=50&rate=20`` plays a slow provider on a laptop. What is answered
-is in ``mock_text.py`` and its neighbours; here it is asked for, timed, and broken on request.
+is in ``chat.py`` and its neighbours; here it is asked for, timed, and broken on request.
 """
 
 from __future__ import annotations
