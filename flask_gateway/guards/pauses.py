@@ -2,8 +2,8 @@
 
 A provider's limits are per model, so a 429 for one model pauses that model alone. Each pause is a pair of
 integers behind the breaker's state (``breaker_state.py``): the digest of the model's name, and when the pause
-ends, in microseconds of the store's clock. There are at most :data:`MAX_PAUSES` pairs. An upstream that has paused
-more models than that at once is paused as a whole.
+ends, in microseconds of the store's clock. There are at most :data:`MAX_PAUSES` pairs. An upstream that
+has paused more models than that at once is paused as a whole.
 """
 
 from __future__ import annotations
