@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_gateway.__main__ import main
+from flask_gateway.cli.main import main
 
 SECRET = "PLANTED7secret"
 Capture = pytest.CaptureFixture[str]
@@ -35,7 +35,7 @@ def test_too_few_open_files_are_a_warning(capsys: Capture) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
-        "from flask_gateway.__main__ import main; sys.exit(main(['check', '--quiet'], {}))"
+        "from flask_gateway.cli.main import main; sys.exit(main(['check', '--quiet'], {}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "flask-gateway: warning: files: only 512 may be open" in done.stderr

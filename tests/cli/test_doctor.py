@@ -10,12 +10,12 @@ from argparse import Namespace
 import pytest
 from kit.stores import free_port
 
-from flask_gateway.__main__ import main
 from flask_gateway.cli.doctor import command, host, network_path
 from flask_gateway.cli.doctor.command import first_key, local_url
 from flask_gateway.cli.doctor.finding import Diagnosis, Level, fail, ok, warn
 from flask_gateway.cli.doctor.probe_client import ProbeClient, ProbeResponse
 from flask_gateway.cli.doctor.upstreams import unreachable
+from flask_gateway.cli.main import main
 from flask_gateway.config import load
 from flask_gateway.config.schema import Settings
 

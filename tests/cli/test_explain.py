@@ -10,7 +10,7 @@ from kit.calls import AUTH, make_call, make_settings
 from kit.explain_parts import one
 
 from flask_gateway import create_app
-from flask_gateway.__main__ import main
+from flask_gateway.cli.main import main
 from flask_gateway.config.schema import ModelSettings, UpstreamSettings
 from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import UpstreamThrottled, Verdict

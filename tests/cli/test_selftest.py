@@ -19,7 +19,7 @@ from flask import Flask
 from kit.calls import make_settings
 
 from flask_gateway import create_app
-from flask_gateway.__main__ import main
+from flask_gateway.cli.main import main
 from flask_gateway.cli.selftest import harness
 from flask_gateway.cli.selftest.client import ClientResponse, StreamEnd
 from flask_gateway.cli.selftest.command import choose, exit_status

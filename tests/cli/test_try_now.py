@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
-from flask_gateway.__main__ import main
+from flask_gateway.cli.main import main
 from flask_gateway.config.schema import Secret
 from flask_gateway.state.memory import MemoryStore
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_gateway.__main__ import main
+from flask_gateway.cli.main import main
 from flask_gateway.config import ConfigError, load
 from flask_gateway.model.call import Caller
 
