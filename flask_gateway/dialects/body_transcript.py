@@ -79,7 +79,7 @@ class BodyTranscript:
         self._size = 0
 
     def feed(self, data: bytes) -> bytes:
-        if not self._parts:
+        if not self._parts and data[:1] != b"{":
             self._check_beginning(data)
         self._size += len(data)
         if self._size > MAX_BODY:

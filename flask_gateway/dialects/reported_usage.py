@@ -60,9 +60,12 @@ class ReportedUsage:
         """Take the parts that can be read of a ``usage`` object. Later ones count."""
         if not isinstance(said, dict):
             return
-        self.prompt = _later(self.prompt, _count(said, _PROMPT))
-        self.completion = _later(self.completion, _count(said, _COMPLETION))
-        self.total = _later(self.total, _count(said, _TOTAL))
+        if (prompt := _count(said, _PROMPT)) or self.prompt is None:
+            self.prompt = prompt
+        if (completion := _count(said, _COMPLETION)) or self.completion is None:
+            self.completion = completion
+        if (total := _count(said, _TOTAL)) or self.total is None:
+            self.total = total
         details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
         cached = _count(details, _CACHED) if isinstance(details, dict) else None
         self.cached = cached or _count(said, _CACHED) or self.cached
@@ -111,20 +114,21 @@ def _inside(outer: Any, name: str) -> Any:
     return outer.get(name) if isinstance(outer, dict) else None
 
 
-def _later(before: int | None, after: int | None) -> int | None:
-    return before if not after and before is not None else after
-
-
 def _count(said: dict[str, Any], names: tuple[str, ...]) -> int | None:
     """The first of these that is a number of tokens."""
     for name in names:
         value = said.get(name)
         if value is None:
             continue
-        if isinstance(value, str) and value.isdecimal() and len(value) < 12:
-            value = int(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if type(value) is int and 0 <= value <= MAX_TOKENS:
+        if type(value) is not int:
+            value = _whole(value)
+        if value is not None and 0 <= value <= MAX_TOKENS:
             return value
     return None
+
+
+def _whole(value: Any) -> int | None:
+    """A number that some servers write otherwise: as a text, or with a point."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 12:
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
