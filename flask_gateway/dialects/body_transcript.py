@@ -157,6 +157,8 @@ class BodyTranscript:
     def _usage(self, seen: _Body, body: bytes) -> Usage | None:
         reported, fields = ReportedUsage(), self._fields
         reported.add(seen.usage)
+        if reported.prompt and reported.completion:  # as nearly always
+            return Usage(reported.prompt, reported.completion, reported.cached)
         if not reported:
             reported.add_found(_without_answer(body))
         text = self._operation in _TEXT

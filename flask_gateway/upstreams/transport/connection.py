@@ -203,8 +203,9 @@ class _Interruptible:
 
     def _hold(self, line: CutHandle) -> None:
         self._line = line
-        current_send.exchange.hold(line.lend())
-        current_send.exchange.check()
+        exchange = current_send.exchange
+        exchange.hold(line.lend())
+        exchange.check()
 
     def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
         """Head and body in one send, where http.client takes two and builds the head line by line."""
@@ -216,11 +217,12 @@ class _Interruptible:
         elif current_send.reused:
             assert self._line is not None
             self._hold(self._line)
-        current_send.exchange.connected()
+        exchange = current_send.exchange
+        exchange.connected()
         sock = self.sock
         assert sock is not None
         # The watcher rings the clocks, to the moment. This is for silence.
-        self._wait_at_most(current_send.exchange.silence_before)
+        self._wait_at_most(exchange.silence_before)
         head = self._head(method, url, headers)
         self._used = True
         try:

@@ -105,6 +105,8 @@ class UpstreamAttempt:
         "_waits_for",
         "clocks",
         "error",
+        "silence_before",
+        "silence_within",
         "upstream",
     )
 
@@ -119,9 +121,13 @@ class UpstreamAttempt:
         self._ready = ready
         self._started = time.monotonic()
         self._over_at = min(call.deadline, self._started + clocks.total)
-        # The head of an answer in one piece mostly comes when all of it has been generated.
-        self._head_clock = Clock.FIRST_BYTE if call.stream else Clock.ANSWER
-        self._head_by = self._started + getattr(clocks, self._head_clock)
+        #: The longest that its socket waits before the head, and within the body, seconds.
+        self.silence_before, self.silence_within = clocks.first_byte, clocks.idle
+        self._head_clock = Clock.FIRST_BYTE
+        if not call.stream:  # its head mostly comes when all of it has been generated
+            self.silence_before = self.silence_within = clocks.answer
+            self._head_clock = Clock.ANSWER
+        self._head_by = self._started + self.silence_before
         #: When a complete answer is waited for no longer.
         self._tail_over_at = math.inf
         self._timekeeper: Timekeeper | None = None
@@ -220,16 +226,6 @@ class UpstreamAttempt:
             left = min(left, getattr(self.clocks, self._waits_for))
         return max(left, 0.001)
 
-    @property
-    def silence_before(self) -> float:
-        """The longest that its socket waits before the head, seconds."""
-        return self.clocks.first_byte if self._head_clock is Clock.FIRST_BYTE else self.clocks.answer
-
-    @property
-    def silence_within(self) -> float:
-        """The longest that its socket waits within the body, seconds."""
-        return self.clocks.idle if self._head_clock is Clock.FIRST_BYTE else self.clocks.answer
-
     def check(self) -> None:
         """:raises GatewayError: it was ended from outside, or its time is up."""
         if self.error is None and time.monotonic() >= self._over_at:
@@ -282,12 +278,14 @@ class UpstreamAttempt:
 
     def _next(self) -> tuple[float, Clock]:
         """The clock that rings next, and when. ``connect`` and ``idle`` are kept by the owner's waiting."""
-        rings = [(self._over_at, Clock.TOTAL), (self._tail_over_at, Clock.IDLE)]
-        if self._waits_for is not Clock.IDLE:
-            rings.append((self._head_by, self._head_clock))
-        if not self._ready():
-            rings.append((self._started + self.clocks.first_token, Clock.FIRST_TOKEN))
-        return min(rings)
+        when, clock = self._over_at, Clock.TOTAL
+        if not self._ready() and (by := self._started + self.clocks.first_token) <= when:
+            when, clock = by, Clock.FIRST_TOKEN
+        if self._tail_over_at <= when:
+            when, clock = self._tail_over_at, Clock.IDLE
+        if self._waits_for is not Clock.IDLE and self._head_by <= when:
+            when, clock = self._head_by, self._head_clock
+        return when, clock
 
     def _rung(self, clock: Clock) -> UpstreamTimeout:
         if clock is Clock.TOTAL and self._over_at == self._deadline:
