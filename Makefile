@@ -108,9 +108,9 @@ requirements: $(VENV)/bin/python
 	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	$(COMPILE) --extra attack -c requirements-dev.txt -o requirements-attack.txt pyproject.toml
 
-# docs/openapi.yaml as it is served. A test sees that it was not forgotten.
+# docs/openapi.yaml as the gateway serves it, one key a line, so that changes merge. A test compares the two files.
 openapi: $(VENV)/dev
-	$(BIN)/python -c 'import json, yaml; print(json.dumps(yaml.safe_load(open("docs/openapi.yaml"))))' \
+	$(BIN)/python -c 'import json, yaml; print(json.dumps(yaml.safe_load(open("docs/openapi.yaml")), indent=1))' \
 		> flask_gateway/web/openapi.json
 
 clean:

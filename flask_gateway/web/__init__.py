@@ -1,1 +1,1 @@
-"""HTTP: requests become calls, replies and errors become responses. The only rooms that know flask."""
+"""Turns HTTP requests into calls, and replies and errors into responses. Only this package imports Flask."""

@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions`` and the other operations: one handler, streaming or not."""
+"""Handles ``POST /v1/chat/completions`` and the other operations, streamed or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model.call import Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
-from .client_timeouts import patience, watch_caller
+from .client_timeouts import client_timeout, watch_caller
 from .fast_flask import CallResponse
 from .request_body import check, parse_fields, read_body, take_fallbacks
 from .request_state import RequestState, request_state
@@ -20,78 +20,80 @@ blueprint = Blueprint("chat", __name__)
 
 
 def answer(operation: Operation) -> Response:
-    """Ask the gateway's service, and give back what it says."""
-    here = request_state()
-    ours = here.gateway
-    asked = request._get_current_object()  # type: ignore[attr-defined]  # for it is a proxy
-    body = ours.body_memory.lease(here.known.id)
-    unwatch = _nothing
+    """Send the call to the gateway's service and return its reply as a response."""
+    state = request_state()
+    gateway = state.gateway
+    # The request itself: each access through Flask's proxy costs extra.
+    incoming = request._get_current_object()  # type: ignore[attr-defined]
+    lease = gateway.body_memory.lease(state.known.id)
+    unwatch = _not_watching
     try:
-        call = _call(operation, here, asked, body)
-        here.recorded = True
-        unwatch = watch_caller(call, asked.environ.get("gunicorn.socket"), ours.watcher)
-        reply = ours.service.send(call)
+        call = _read_call(operation, state, incoming, lease)
+        state.recorded = True
+        unwatch = watch_caller(call, incoming.environ.get("gunicorn.socket"), gateway.watcher)
+        reply = gateway.service.send(call)
     except BaseException:
         unwatch()
-        body.release()
+        lease.release()
         raise
 
-    def over(outcome: Outcome) -> None:
+    def release(outcome: Outcome) -> None:
         unwatch()
-        body.release()
+        lease.release()
 
-    reply.on_close(over)
-    return _streamed(reply) if call.stream else _whole(reply)
-
-
-def _nothing() -> None:
-    """There is no caller to be watched yet."""
+    reply.on_close(release)
+    return _streamed(reply) if call.stream else _buffered(reply)
 
 
-def _call(operation: Operation, here: RequestState, asked: Request, body: BodyLease) -> Call:
-    ours, caller = here.gateway, here.known
-    sent = read_body(asked, ours.settings.max_body_bytes, body.hold)
-    with taking_turns(len(sent)):
-        fields = parse_fields(sent)
+def _not_watching() -> None:
+    """Stands for ``unwatch`` until the caller is watched."""
+
+
+def _read_call(operation: Operation, state: RequestState, incoming: Request, lease: BodyLease) -> Call:
+    gateway, caller = state.gateway, state.known
+    body = read_body(incoming, gateway.settings.max_body_bytes, lease.hold)
+    with taking_turns(len(body)):
+        fields = parse_fields(body)
         model, stream = check(operation, fields)
         fields, fallbacks = take_fallbacks(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
         if not caller.may_call(name):
             raise ModelNotAllowed(
-                f"This key may not call the model '{name}'. GET /v1/models lists those it may.", param=param
+                f"This key may not call the model '{name}'. GET /v1/models lists the models it may call.",
+                param=param,
             )
-    default = stream and ours.candidates.whole(model)
-    whole = wants_whole(here.header("x-gateway-stream"), default=default)
+    default = stream and gateway.candidates.whole(model)
+    whole = wants_whole(state.header("x-gateway-stream"), default=default)
     return Call(
-        ids=here.ids,
+        ids=state.ids,
         caller=caller,
         operation=operation,
         model=model,
         fields=fields,
         stream=stream,
-        started=here.started,
-        deadline=here.started + min(ours.longest, patience(here.header, stream=stream)),
+        started=state.started,
+        deadline=state.started + min(gateway.longest, client_timeout(state.header, stream=stream)),
         fallbacks=fallbacks,
         whole=stream and whole,
     )
 
 
-def wants_whole(asked: str | None, *, default: bool) -> bool:
-    """Whether a stream is to be held back until it is complete.
+def wants_whole(value: str | None, *, default: bool) -> bool:
+    """Whether the gateway holds the stream back until it is complete.
 
-    :param asked: the header's value. :param default: what the route says.
-    :raises InvalidField: it asks for something else.
+    :param value: of the header ``x-gateway-stream``. :param default: the route's own setting.
+    :raises InvalidField: the value is neither ``whole`` nor ``live``.
     """
-    if asked is None:
+    if value is None:
         return default
-    if asked not in ("whole", "live"):
+    if value not in ("whole", "live"):
         raise InvalidField(
             "The header 'x-gateway-stream' must be 'whole' or 'live'.", param="x-gateway-stream"
         )
-    return asked == "whole"
+    return value == "whole"
 
 
-def _whole(reply: Reply) -> Response:
+def _buffered(reply: Reply) -> Response:
     try:
         body = b"".join(reply)
     finally:
@@ -100,14 +102,14 @@ def _whole(reply: Reply) -> Response:
 
 
 def _streamed(reply: Reply) -> Response:
-    told = (("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no"))
-    # Passed through as it is: the server iterates the reply itself, and closes it.
-    return CallResponse(reply, reply.status, reply.transcript.content_type, _headers(reply, *told))
+    unbuffered = (("Cache-Control", "no-cache, no-transform"), ("X-Accel-Buffering", "no"))
+    # The server iterates the reply itself, and closes it.
+    return CallResponse(reply, reply.status, reply.transcript.content_type, _headers(reply, *unbuffered))
 
 
-def _headers(reply: Reply, *more: tuple[str, str]) -> list[tuple[str, str]]:
-    headers = [*more]
-    if reply.upstream:  # a whole answer that is still to come has none yet
+def _headers(reply: Reply, *extra: tuple[str, str]) -> list[tuple[str, str]]:
+    headers = [*extra]
+    if reply.upstream:  # a buffered stream that is not complete has no upstream yet
         headers.append(("x-gateway-upstream", reply.upstream))
     headers += reply.headers.items()
     return headers

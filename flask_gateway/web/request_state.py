@@ -1,4 +1,4 @@
-"""What is known of a request while it is served, kept behind Flask's ``g``."""
+"""Keeps what the gateway knows about the current request, in a slot of Flask's ``g``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from ..app.build import Gateway
 from ..model.call import Caller, Ids
 from .headers import Header
 
-#: Of a request at which the door failed before it gave it ids.
-_NOT_YET = Ids(request="-", trace="-", traceparent="")
+#: The ids of a request that failed before ``hooks.py`` gave it its own.
+_NO_IDS = Ids(request="-", trace="-", traceparent="")
 
 
 class RequestState:
-    """One request's. Made before anything looks at the request, filled at the door.
+    """The state of one request. Flask makes it first; the hook before the request fills it.
 
     :ivar started: ``time.monotonic()``, seconds.
-    :ivar gateway: serves this request from beginning to end: another may take its place meanwhile, and serves
-        the next. :ivar header: gives a header of the request by its name.
-    :ivar caller: ``None`` where nobody need be known.
-    :ivar recorded: whether somebody else writes it down. :ivar code: of the error it was answered with.
+    :ivar gateway: serves this request to its end, even if a reload replaces it for later requests.
+    :ivar header: returns a header of the request by its name.
+    :ivar caller: the authenticated caller; ``None`` on routes that need no key.
+    :ivar recorded: whether the service records this request, so that ``hooks.py`` does not.
+    :ivar code: the code of the error in the response, if it is one.
     """
 
     __slots__ = ("caller", "code", "gateway", "header", "ids", "recorded", "started")
@@ -31,36 +32,36 @@ class RequestState:
     ids: Ids
 
     def __init__(self) -> None:
-        self.ids = _NOT_YET
+        self.ids = _NO_IDS
         self.caller: Caller | None = None
         self.recorded = False
         self.code: str | None = None
 
     @property
     def known(self) -> Caller:
-        """The caller, where the door lets in nobody that is not known."""
+        """The authenticated caller; only for routes that require a key."""
         assert self.caller is not None
         return self.caller
 
 
 class Globals(_AppCtxGlobals):
-    """Flask's ``g``, which takes any attribute, with ours in a slot where no name of others' meets it."""
+    """Flask's ``g``, which takes any attribute. Ours has a slot, so no other name can collide with it."""
 
-    __slots__ = ("_visit",)
+    __slots__ = ("_state",)
 
-    _visit: RequestState
+    _state: RequestState
 
     def __init__(self) -> None:
-        object.__setattr__(self, "_visit", RequestState())  # Flask's own would not put it into the slot
+        object.__setattr__(self, "_state", RequestState())  # Flask's own __setattr__ ignores slots
 
 
 def request_state() -> RequestState:
-    """That of the request that this thread serves."""
-    return g._get_current_object()._visit  # type: ignore[no-any-return]  # for it is a proxy
+    """The state of the request that this thread serves."""
+    return g._get_current_object()._state  # type: ignore[no-any-return]  # g is a proxy
 
 
 def is_multiprocess() -> bool:
-    """Whether the server has several processes that serve, as it says itself (PEP 3333)."""
+    """Whether the server runs several worker processes, by its own word (PEP 3333)."""
     return bool(request.environ.get("wsgi.multiprocess"))
 
 

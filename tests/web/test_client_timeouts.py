@@ -1,4 +1,4 @@
-"""What a caller says of its patience, believed when it can be; and that it left, seen when it does."""
+"""Tests that announced client timeouts are read, and that a call is cancelled when its caller hangs up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kit.calls import make_call
 
 from flask_gateway.model.errors import CallerLeft
 from flask_gateway.reactor import Reactor
-from flask_gateway.web.client_timeouts import patience, watch_caller
+from flask_gateway.web.client_timeouts import client_timeout, watch_caller
 
 OURS, SDK, NODE, OTHER = (
     *("x-request-timeout", "x-stainless-read-timeout", "x-stainless-timeout", "request-timeout"),
@@ -26,8 +26,8 @@ OURS, SDK, NODE, OTHER = (
     ],
 )
 @pytest.mark.parametrize("name", [OURS, SDK, NODE, OTHER])
-def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
-    assert patience({name: value}.get, stream=False) == math.inf
+def test_an_invalid_timeout_is_ignored(name: str, value: str) -> None:
+    assert client_timeout({name: value}.get, stream=False) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
         ({}, math.inf),
         ({OURS: "5"}, 5.0),
         ({OURS: "0.25"}, 0.25),
-        # An SDK's own timeout fires before the gateway's: its users catch that.
+        # An SDK's own timeout fires before the gateway's, because its users catch that exception.
         ({SDK: "600"}, 601.0),
         ({SDK: "20.0"}, 21.0),
         ({OTHER: "20"}, 21.0),
@@ -50,16 +50,16 @@ def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
         ({OURS: "999999999"}, 999999999.0),
     ],
 )
-def test_the_shorter_of_what_is_said(headers: dict[str, str], seconds: float) -> None:
-    assert patience(headers.get, stream=False) == seconds
+def test_the_shortest_announced_timeout_counts(headers: dict[str, str], seconds: float) -> None:
+    assert client_timeout(headers.get, stream=False) == seconds
 
 
-def test_in_a_stream_the_sdk_speaks_of_each_silence_only() -> None:
-    assert patience({SDK: "20", NODE: "20", OTHER: "20"}.get, stream=True) == math.inf
-    assert patience({OURS: "5", SDK: "2"}.get, stream=True) == 5.0
+def test_an_sdk_timeout_does_not_bound_a_whole_stream() -> None:
+    assert client_timeout({SDK: "20", NODE: "20", OTHER: "20"}.get, stream=True) == math.inf
+    assert client_timeout({OURS: "5", SDK: "2"}.get, stream=True) == 5.0
 
 
-# ---------------------------------------------------------------- leaving
+# ---------------------------------------------------------------- hang-ups
 
 
 def test_without_a_socket_nothing_is_watched() -> None:
@@ -69,7 +69,7 @@ def test_without_a_socket_nothing_is_watched() -> None:
 
 
 @pytest.mark.parametrize("leaves", [True, False])
-def test_the_call_is_called_off_when_its_caller_leaves_before_its_end(leaves: bool) -> None:
+def test_the_call_is_cancelled_if_its_caller_hangs_up_before_the_end(leaves: bool) -> None:
     watcher, call = Reactor(), make_call()
     ours, callers = socket.socketpair()
     unwatch = watch_caller(call, ours, watcher)

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface is true: its routes, errors and limits are those of the code."""
+"""Compares docs/openapi.yaml with the code: routes, errors and limits are the same."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
-def test_what_is_served_is_what_is_written(client: FlaskClient):
+def test_the_file_that_is_served_is_up_to_date_and_indented():
+    served = (ROOT / "flask_gateway/web/openapi.json").read_text()
+    assert served == json.dumps(DOCUMENT, indent=1) + "\n", "make openapi"
+
+
+def test_openapi_json_equals_the_yaml_document(client: FlaskClient):
     answer = client.get("/openapi.json")
     assert answer.status_code == 200
     assert answer.json == DOCUMENT, "make openapi"
     assert b"flask_gateway" not in answer.data
 
 
-def test_every_route_is_described_and_no_other(app: Flask):
+def test_the_document_has_every_route_and_no_other(app: Flask):
     there = {
         (rule.rule.replace("<path:", "{").replace(">", "}"), method.lower())
         for rule in app.url_map.iter_rules()
@@ -44,19 +49,19 @@ def own_errors() -> Iterator[type[errors.GatewayError]]:
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        if not issubclass(kind, errors.CallerLeft):  # nobody is left to be told
+        if not issubclass(kind, errors.CallerLeft):  # the caller has gone, so it never gets this error
             yield kind
 
 
 @pytest.mark.parametrize("kind", sorted(own_errors(), key=lambda kind: kind.__name__))
-def test_every_error_is_described_under_its_status(kind: type[errors.GatewayError]):
+def test_the_document_lists_every_error_code_under_its_status(kind: type[errors.GatewayError]):
     answers = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]
     name = answers[str(kind.status)]["$ref"].rpartition("/")[2]
     if kind.code is not None:
         assert f"`{kind.code}`" in DOCUMENT["components"]["responses"][name]["description"]
 
 
-def test_the_limits_are_those_of_the_code():
+def test_the_document_states_the_limits_of_the_code():
     prose = " ".join(DOCUMENT["info"]["description"].split())
     for limit in (
         json_limits.MAX_DEPTH,
@@ -73,14 +78,14 @@ def test_the_limits_are_those_of_the_code():
     assert counts == request_body._COUNTS
 
 
-def test_the_servers_limits_are_those_of_its_settings():
+def test_the_document_states_the_limits_of_gunicorn_conf():
     server = dict(re.findall(r"^(\w+) = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE))
-    said = DOCUMENT["components"]["responses"]["NotHttp"]["description"]
+    description = DOCUMENT["components"]["responses"]["NotHttp"]["description"]
     for name in ("limit_request_line", "limit_request_fields", "limit_request_field_size"):
-        assert f" {server[name]} " in said
+        assert f" {server[name]} " in description
 
 
-def test_every_reference_leads_somewhere():
+def test_every_reference_in_the_document_has_a_target():
     text = json.dumps(DOCUMENT)
     for reference in {part.partition('"')[0] for part in text.split('"$ref": "#/')[1:]}:
         node: Any = DOCUMENT
