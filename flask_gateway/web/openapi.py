@@ -1,4 +1,4 @@
-"""Serves ``GET /openapi.json``, the OpenAPI description of this API. It is the same for all, so it needs no key."""
+"""Serves ``GET /openapi.json``, the OpenAPI description of this API. It is public, so it needs no key."""
 
 from __future__ import annotations
 
