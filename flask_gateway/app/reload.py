@@ -109,7 +109,7 @@ class Reloader:
             if old.http is not self._gateway.http:
                 old.http.retire()
         last_good.save(after)
-        if names or self._refused:
+        if names or not self._gateway.metrics.last_reload_successful:
             self._gateway.metrics.reloaded("success")
             self._log.info("settings read anew; changed: %s", names or "nothing")
         self._refused = None

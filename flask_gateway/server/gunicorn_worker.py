@@ -140,7 +140,7 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
             return
         self.gateway = gateway
         gateway.underway.limit_threads(self.cfg.threads - reserved_threads(self.cfg.threads))
-        gateway.metrics.inflight(())  # so that the series are there from the beginning
+        gateway.metrics.in_flight(())  # so that the series are there from the beginning
         gateway.watcher.every(REPORT, self._report)
         if Relay.is_possible():
             told = gateway.settings
@@ -168,8 +168,8 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
-        self.gateway.metrics.turn(self.gateway.watcher.longest_turn())
-        self.gateway.metrics.inflight(self.gateway.underway.standing(time.monotonic()))
+        self.gateway.metrics.event_loop_lag(self.gateway.watcher.longest_turn())
+        self.gateway.metrics.in_flight(self.gateway.underway.standing(time.monotonic()))
 
     # ---------------------------------------------------------------- on a thread of the pool
 

@@ -19,7 +19,7 @@ from .log_output import LONGEST, STDERR, is_plain
 from .request_record import Observer, RequestRecord
 
 #: What may be long, because a caller chose it.
-_CHOSEN = ("model", "path", "served", "attempts", "prompt")
+_CHOSEN = ("model", "path", "upstream_model", "attempts", "prompt")
 _CUT = "..."
 
 
@@ -55,13 +55,13 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     path: str | None = None
     stream: bool = False
     model: str | None = None
-    served: str | None = None
+    upstream_model: str | None = None
     upstream: str | None = None
     attempts: str | None = None
     status: int
     outcome: str | None = None
     code: str | None = None
-    seconds: float
+    duration_seconds: float
     first_byte_seconds: float | None = None
     overhead_seconds: float | None = None
     prompt_tokens: int | None = None
@@ -70,6 +70,10 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     usage_source: str | None = None
     dropped_events: int = 0
     prompt: str | None = None
+
+
+#: The names of all fields, in the order of the line.
+LOG_FIELDS = _Line.__struct_fields__
 
 
 def _line(record: RequestRecord, time: str) -> _Line:
@@ -83,13 +87,13 @@ def _line(record: RequestRecord, time: str) -> _Line:
         path=record.path,
         stream=record.stream,
         model=record.model,
-        served=record.served,
+        upstream_model=record.upstream_model,
         upstream=record.upstream,
         attempts=", ".join(map(str, record.attempts)) or None,
         status=record.status,
         outcome=record.outcome,
         code=record.code,
-        seconds=round(record.seconds, 6),
+        duration_seconds=round(record.seconds, 6),
         first_byte_seconds=_rounded(record.first_byte),
         overhead_seconds=_rounded(record.overhead),
         prompt_tokens=usage.prompt_tokens if usage else None,

@@ -1,8 +1,9 @@
-"""What ``/metrics`` says: what all workers have counted, and how things stand at this moment."""
+"""Renders ``/metrics``: the figures of all workers, and the current state of the store and the settings."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,38 +13,46 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from .. import __version__
 from .metric_families import Families, directory
+
+#: The number of a breaker's state is its position here.
+BREAKER_STATES = ("closed", "open", "half_open")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """How things stand, read once when somebody asks, from the state that the workers share.
+    """The current state, read once for each scrape.
 
-    :param breakers: 0 closed, 1 open, 2 half open; by upstream and model, the model empty when it is about
-        all of the upstream.
-    :param degraded: whether other state answers for the store, as the worker sees it that is asked.
-    :param missing: whether some figures are missing, because there is no room for them.
-    :param configured: when that worker took the settings in force, seconds since the epoch.
+    :param breakers: the number of each breaker's state, by upstream and model. The model is empty for the
+        breaker of the whole upstream.
+    :param degraded: whether another store answers for the configured one, as seen by the scraped worker.
+    :param configured: when the scraped worker loaded its settings, seconds since the epoch.
+    :param reloaded: whether the last reload of that worker succeeded.
+    :param missing: whether some figures are missing, because there is no space for them.
     """
 
     breakers: Mapping[tuple[str, str], int]
     degraded: bool
     configured: float
+    reloaded: bool = True
     missing: bool = False
 
 
-def exposition(families: Families, standing: Snapshot) -> bytes:
+def exposition(families: Families, snapshot: Snapshot) -> bytes:
     """The text format of Prometheus, version 0.0.4."""
-    counted, now = families.registry, CollectorRegistry()
+    counted, current = families.registry, CollectorRegistry()
     if (where := directory()) is not None and os.path.isdir(where):
         counted = CollectorRegistry()
         MultiProcessCollector(counted, where)  # type: ignore[no-untyped-call]
-    now.register(_Now(standing))
-    return generate_latest(counted) + generate_latest(now)
+    current.register(_SnapshotCollector(snapshot))
+    return generate_latest(counted) + generate_latest(current)
 
 
 def live_streams() -> int | None:
-    """The streams under way in all workers, as each has said within the last second; ``None`` when they do
-    not keep their figures together."""
+    """Count the active streams of all workers; each worker's figure is at most a second old.
+
+    :return: ``None`` when the workers do not share their figures.
+    """
     if (where := directory()) is None:
         return None
     files = [str(file) for file in Path(where).glob("gauge_livesum_*.db")]
@@ -51,29 +60,54 @@ def live_streams() -> int | None:
     return sum(
         int(sample.value)
         for family in families
-        if family.name == "gateway_streams_live"
+        if family.name == "gateway_streams_active"
         for sample in family.samples
     )
 
 
-class _Now(Collector):
-    def __init__(self, standing: Snapshot) -> None:
-        self._standing = standing
+class _SnapshotCollector(Collector):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        state = GaugeMetricFamily(
-            "gateway_breaker_state", "0 closed, 1 open, 2 half open.", labels=["upstream", "model"]
+        yield from _breakers(self._snapshot.breakers)
+        build = GaugeMetricFamily(
+            "gateway_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
         )
-        for names, phase in self._standing.breakers.items():
-            state.add_metric(names, phase)
-        degraded = GaugeMetricFamily("gateway_store_degraded", "Whether other state answers for the store.")
-        degraded.add_metric([], self._standing.degraded)
-        configured = GaugeMetricFamily(
-            "gateway_config_timestamp_seconds", "When the settings in force were taken."
-        )
-        configured.add_metric([], self._standing.configured)
-        missing = GaugeMetricFamily(
-            "gateway_metrics_degraded", "Whether figures are missing here, because there is no room for them."
-        )
-        missing.add_metric([], self._standing.missing)
-        yield from (state, degraded, missing, configured)
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+        for name, help_text, value in (
+            (
+                "store_degraded",
+                "Whether another store answers for the configured one.",
+                self._snapshot.degraded,
+            ),
+            ("metrics_degraded", "Whether figures are missing here.", self._snapshot.missing),
+            (
+                "config_last_reload_success_timestamp_seconds",
+                "When the worker loaded its settings.",
+                self._snapshot.configured,
+            ),
+            (
+                "config_last_reload_successful",
+                "Whether the worker's last reload succeeded.",
+                self._snapshot.reloaded,
+            ),
+        ):
+            yield GaugeMetricFamily(f"gateway_{name}", help_text, value=value)
+
+
+def _breakers(states: Mapping[tuple[str, str], int]) -> tuple[Metric, Metric]:
+    """Every state as 0 or 1, which can be summed; and the number of the current state."""
+    labels = ["upstream", "model"]
+    state = GaugeMetricFamily(
+        "gateway_breaker_state", "1 for the breaker's current state, else 0.", labels=[*labels, "state"]
+    )
+    number = GaugeMetricFamily(
+        "gateway_breaker_state_number", "0 closed, 1 open, 2 half open.", labels=labels
+    )
+    for names, current in states.items():
+        number.add_metric(names, current)
+        for index, name in enumerate(BREAKER_STATES):
+            state.add_metric([*names, name], index == current)
+    return state, number

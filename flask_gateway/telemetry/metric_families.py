@@ -23,8 +23,8 @@ DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 120
 FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
 #: Of calls under way.
 AGES = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, math.inf)
-OVERHEADS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-TURNS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
+ADDED_LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LAGS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
 #: The kinds of files that a scrape expects of every worker.
 KINDS = ("counter", "histogram", "gauge_livesum")
@@ -104,8 +104,10 @@ class Families:
             "upstream",
             "stream",
         )
-        self.overheads = self._histogram(
-            "overhead_seconds", "Calls, until the answer began, without what upstreams took.", OVERHEADS
+        self.added_latency = self._histogram(
+            "added_latency_seconds",
+            "Calls, until the answer began, without what upstreams took.",
+            ADDED_LATENCIES,
         )
         self.first_tokens = self._histogram(
             "ttft_seconds", "Streams, until their first content.", FIRST_TOKENS, "model", "upstream"
@@ -142,11 +144,15 @@ class Families:
         self.log_dropped()
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
         self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
-        self.streams_live = self._gauge("streams_live", "Streams under way now.")
-        self.turns = self._histogram("relay_turn_seconds", "The longest turn of each second.", TURNS)
-        self.inflight = Series(self._gauge("inflight", "Calls under way at an upstream now.", "upstream"))
-        self.ages = Series(
-            self._gauge("inflight_age_seconds_bucket", "Calls under way now, no older than le seconds.", "le")
+        self.streams_active = self._gauge("streams_active", "Streams under way now.")
+        self.event_loop_lag = self._histogram(
+            "event_loop_lag_seconds", "The longest turn of each second.", LAGS
+        )
+        self.in_flight = Series(
+            self._gauge("requests_in_flight", "Calls under way at an upstream now.", "upstream")
+        )
+        self.in_flight_by_age = Series(
+            self._gauge("requests_in_flight_by_age", "Calls under way now, no older than le seconds.", "le")
         )
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Series[Counter]:

@@ -40,6 +40,8 @@ class Metrics:
         self._upstreams = frozenset(upstreams) | {""}
         self._listed = listed
         self._codes = known_codes() | {""}
+        #: Whether the last reload of the settings succeeded; ``True`` before the first.
+        self.last_reload_successful = True
 
     def __call__(self, record: RequestRecord) -> None:
         upstream = self._upstream(record.upstream)
@@ -64,6 +66,7 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Settings were read anew: ``success`` or ``failure``."""
         self.families.reloads(result).inc()
+        self.last_reload_successful = result == "success"
 
     def log_dropped(self, lines: int) -> None:
         """Lines of the log were dropped, because nothing read it."""
@@ -74,23 +77,23 @@ class Metrics:
         self.families.threads_busy.set(busy)
         self.families.threads_limit.set(limit)
 
-    def streams(self, live: int) -> None:
+    def streams(self, active: int) -> None:
         """Of this worker, now."""
-        self.families.streams_live.set(live)
+        self.families.streams_active.set(active)
 
-    def turn(self, longest: float) -> None:
+    def event_loop_lag(self, longest: float) -> None:
         """Of the thread that carries streams, since the last time. Seconds."""
-        self.families.turns().observe(longest)
+        self.families.event_loop_lag().observe(longest)
 
-    def inflight(self, calls: Collection[tuple[str, float]]) -> None:
+    def in_flight(self, calls: Collection[tuple[str, float]]) -> None:
         """Of this worker, now: of each call its upstream and its age in seconds."""
         asked = Counter(self._upstream(upstream) for upstream, _ in calls)
-        shown = self.families.inflight.known()  # such among them as settings do not name any more
+        shown = self.families.in_flight.known()  # such among them as settings do not name any more
         for upstream in {*self._upstreams, *asked, *(name for (name,) in shown)} - {""}:
-            self.families.inflight(upstream).set(asked[upstream])
+            self.families.in_flight(upstream).set(asked[upstream])
         for age in AGES:
             label = "+Inf" if age == math.inf else str(age)
-            self.families.ages(label).set(sum(old <= age for _, old in calls))
+            self.families.in_flight_by_age(label).set(sum(old <= age for _, old in calls))
 
     def breaker_changed(self, upstream: str, model: str | None, before: str, after: str) -> None:
         self.families.transitions(upstream, model or "", before, after).inc()
@@ -101,7 +104,7 @@ class Metrics:
         families, key = self.families, record.key or ""
         families.durations(model, upstream, "true" if record.stream else "false").observe(record.seconds)
         if record.overhead is not None:
-            families.overheads().observe(record.overhead)
+            families.added_latency().observe(record.overhead)
         if record.stream and record.first_byte is not None:
             # A stream that was held back began when it was over, or with a mere sign of life.
             if not record.whole:

@@ -29,7 +29,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     :param method: and :param path: ``None`` of what could not be read.
     :param route: the path's pattern as it is served; ``None`` where nothing is served.
-    :param served: what the upstream that answered calls the model.
+    :param upstream_model: what the upstream that answered calls the model.
     :param outcome: the verdict on a call; ``None`` when no call was made of the request.
     :param limited: which limit of its caller refused it, ``requests`` or ``concurrency``.
     :param attempts: the upstreams that were asked, in order; none when the call was refused before.
@@ -49,7 +49,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     whole: bool = False
     model: str | None = None
-    served: str | None = None
+    upstream_model: str | None = None
     upstream: str | None = None
     outcome: str | None = None
     code: str | None = None
@@ -125,7 +125,7 @@ class RecordingService:
             stream=call.stream,
             whole=call.whole,
             model=call.model,
-            served=_served(call),
+            upstream_model=_upstream_model(call),
             upstream=upstream or None,
             outcome=outcome.verdict.value,
             usage=outcome.usage,
@@ -148,7 +148,7 @@ def _waited(call: Call) -> float:
     return sum(attempt.seconds for attempt in call.attempts)
 
 
-def _served(call: Call) -> str | None:
+def _upstream_model(call: Call) -> str | None:
     """What the last upstream that began to answer was asked for."""
     for attempt in reversed(call.attempts):
         if attempt.said == "200":

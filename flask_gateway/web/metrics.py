@@ -35,5 +35,6 @@ def _standing() -> Snapshot:
         degraded=(isinstance(store, FallbackStore) and store.degraded)
         or bool(split_state(found.settings, is_multiprocess())),
         configured=found.built,
+        reloaded=found.metrics.last_reload_successful,
         missing=bool(trouble()),
     )

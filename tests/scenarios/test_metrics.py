@@ -150,9 +150,9 @@ def test_what_a_killed_worker_had_answered_is_counted(counted: Gateway) -> None:
 
 def test_what_is_under_way_is_shown_and_then_no_more(counted: Gateway) -> None:
     def shown() -> tuple[float, float, float]:
-        ages = figures(counted, "inflight_age_seconds_bucket", "le")
-        inflight = figures(counted, "inflight", "upstream")["scripted"]
-        return inflight, figures(counted, "streams_live")[""], ages["10.0"]
+        ages = figures(counted, "requests_in_flight_by_age", "le")
+        inflight = figures(counted, "requests_in_flight", "upstream")["scripted"]
+        return inflight, figures(counted, "streams_active")[""], ages["10.0"]
 
     with ExitStack() as stack:
         for _ in range(4):
@@ -204,17 +204,17 @@ def test_how_many_streams_there_are_and_how_long_they_wait_for_each_other(counte
     def figure(name: str) -> float:
         return figures(counted, name)[""]
 
-    began, turns = time.monotonic(), figure("relay_turn_seconds_count")
+    began, turns = time.monotonic(), figure("event_loop_lag_seconds_count")
     with ExitStack() as stack:
         for _ in range(5):
             model = "scripted/ok,tokens=1000,pause=0.02"
             stack.enter_context(open_stream(counted.port, counted.key, model))
-        assert until(lambda: figure("streams_live") == 5)
+        assert until(lambda: figure("streams_active") == 5)
         assert counted.ask("GET", "/v1/circuit-breakers").json["streams"] == {"live": 5}
-    assert until(lambda: figure("streams_live") == 0)
+    assert until(lambda: figure("streams_active") == 0)
     # Each worker says so, once a second.
-    assert 1 <= figure("relay_turn_seconds_count") - turns <= 2 * (time.monotonic() - began) + 2
-    assert figure("relay_turn_seconds_sum") > 0
+    assert 1 <= figure("event_loop_lag_seconds_count") - turns <= 2 * (time.monotonic() - began) + 2
+    assert figure("event_loop_lag_seconds_sum") > 0
 
 
 def test_the_directory_is_its_own_and_goes_with_it(

@@ -653,9 +653,9 @@ def test_one_line_a_request(client: FlaskClient, capsys: pytest.CaptureFixture[s
         "mock",
     )
     assert first["outcome"] == "success"
-    assert (first["served"], first["attempts"]) == ("mock", "mock:200:0.00s")
+    assert (first["upstream_model"], first["attempts"]) == ("mock", "mock:200:0.00s")
     assert first["completion_tokens"] > 0
-    assert 0 <= first["overhead_seconds"] <= first["first_byte_seconds"] <= first["seconds"]
+    assert 0 <= first["overhead_seconds"] <= first["first_byte_seconds"] <= first["duration_seconds"]
     assert [line.get("stream") for line in logged] == [None, True, None, None]
     assert [line.get("code") for line in logged] == [None, None, "invalid_json", "invalid_api_key"]
 
