@@ -1,4 +1,4 @@
-"""What most tests need: a clock turned by hand, a store that reads it, settings, a client."""
+"""Provides the common fixtures: a manual clock, a store that reads it, settings, an app and a client."""
 
 from __future__ import annotations
 
@@ -9,27 +9,23 @@ import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from kit.calls import (
-    _overheard,
-    make_settings,
-)
+from kit.calls import make_settings
 from kit.needs import left_out
-from kit.planted import printed_by
+from kit.planted import command_output, printed_by
+from kit.planted import pytest_runtest_makereport as pytest_runtest_makereport  # registers the hook
 from kit.stores import HandClock
 
 from flask_gateway import create_app
-from flask_gateway.config.schema import (
-    Settings,
-)
+from flask_gateway.config.schema import Settings
 from flask_gateway.state.memory import MemoryStore
 
-# A machine that is busy with something else makes no test wrong.
+# No deadline: a busy machine must not fail a test.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The last line of a run says which tests were left out for want of a program."""
+    """Name the skipped tests in the last line of the run, with the programs that they need."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput"):
         return
@@ -41,8 +37,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_printed_has_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Set up before all others, so that it ends when the last server has."""
-    with _overheard.listening():
+    """Fail the session if a file contains a secret. Set up first, to run after the last server has ended."""
+    with command_output.recording():
         yield
     assert printed_by(tmp_path_factory.getbasetemp().rglob("*")) == []
 
@@ -74,7 +70,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def make_client(store: MemoryStore) -> Callable[..., FlaskClient]:
-    """A client of a gateway with some settings changed."""
+    """Builds a client of a gateway with some settings changed."""
 
     def make(**changes: Any) -> FlaskClient:
         return create_app(make_settings(**changes), store).test_client()

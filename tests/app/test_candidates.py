@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kit.calls import make_call, make_settings
-from kit.explain_parts import one
+from kit.calls import make_call, make_settings, single_candidate
 
 from flask_gateway.app import build
 from flask_gateway.app.build import Gateway
@@ -33,8 +32,8 @@ def counting() -> CountingStore:
 def gateway(counting: CountingStore) -> Gateway:
     upstreams = tuple(UpstreamSettings(name=name, url="mock://local") for name in NAMES)
     models = (
-        ModelSettings(name="all", tiers=tuple(one(name) for name in NAMES)),
-        ModelSettings(name="alone", tiers=(one("a"),)),
+        ModelSettings(name="all", tiers=tuple(single_candidate(name) for name in NAMES)),
+        ModelSettings(name="alone", tiers=(single_candidate("a"),)),
     )
     return build.build(make_settings(upstreams=upstreams, models=models), counting)
 

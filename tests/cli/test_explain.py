@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from kit.calls import AUTH, make_call, make_settings
-from kit.explain_parts import one
+from kit.calls import AUTH, make_call, make_settings, single_candidate
 
 from flask_gateway import create_app
 from flask_gateway.cli.main import main
@@ -23,7 +22,7 @@ def routed(store: MemoryStore) -> Any:
         UpstreamSettings(name=name, url="mock://local", max_in_flight=1 if name == "full" else 0)
         for name in ("sick", "paused", "full", "denied", "well", "spare")
     )
-    tiers = tuple(one(upstream.name) for upstream in upstreams)
+    tiers = tuple(single_candidate(upstream.name) for upstream in upstreams)
     settings = make_settings(upstreams=upstreams, models=(ModelSettings(name="fast", tiers=tiers),))
     return create_app(settings, store)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import ROLE, chunk, make_call, sse
-from kit.reply_parts import ScriptedSource
+from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.buffered_transcript import MAX_WHOLE
 from flask_gateway.dialects.chunks import MAX_PARTS

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, make_call, sse
-from kit.reply_parts import ScriptedSource
+from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.openai import error_event
 from flask_gateway.dialects.sse import MAX_EVENT

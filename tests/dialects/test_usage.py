@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, make_call, sse
-from kit.reply_parts import ScriptedSource
+from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.reported_usage import ReportedUsage
 from flask_gateway.dialects.transcripts import transcript_for

@@ -10,7 +10,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from kit.stores import Child, HandClock, eventually
+from kit.stores import Child, HandClock
+from kit.waiting import until
 
 from flask_gateway.guards.leases import LEASE, ConcurrencyLeases
 from flask_gateway.state.fallback import FallbackStore
@@ -42,7 +43,7 @@ def holder_of(memory: Memory, clock: HandClock, count: int) -> Child:
         time.sleep(600)
 
     child = Child(work)
-    eventually(lambda: ConcurrencyLeases(store).taken(KEY) == count)
+    assert until(lambda: ConcurrencyLeases(store).taken(KEY) == count)
     return child
 
 
@@ -65,7 +66,7 @@ def test_a_killed_process_gives_its_slots_back_at_once(memory: Memory, clock: Ha
         slots = ConcurrencyLeases(SharedStore(memory, clock))
         assert not slots.acquire(KEY, 6)
         os.kill(killed.pid, 9)
-        eventually(lambda: slots._holders.ended(holder(memory, clock)))
+        assert until(lambda: slots._holders.ended(holder(memory, clock)))
         assert [bool(slots.acquire(KEY, 6)) for _ in range(7)] == [True] * 6 + [False]
         assert slots.taken(KEY) == 6
 
@@ -103,7 +104,7 @@ def test_a_forked_process_holds_nothing_of_its_parent(memory: Memory, clock: Han
         time.sleep(600)
 
     with Child(work) as child:
-        eventually(lambda: slots.taken(KEY) == 2)
+        assert until(lambda: slots.taken(KEY) == 2)
         assert not slots.acquire(KEY, 2)
         child.kill()
     assert slots.acquire(KEY, 2)
@@ -210,7 +211,7 @@ def test_a_row_that_was_lost_is_put_back_at_the_next_call() -> None:
         slots.acquire(KEY, 4)
     store.update(KEY, lambda old, now: (None, None), 1)
     slots.acquire(KEY, 4)
-    eventually(lambda: other.taken(KEY) == 4, 2.5)
+    assert until(lambda: other.taken(KEY) == 4, 2.5)
     assert not other.acquire(KEY, 4)
 
 

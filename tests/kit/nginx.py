@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from kit.needs import need
-from kit.servers import PATIENCE, ROOT, free_port, until
+from kit.servers import ROOT, free_port
 from kit.tls import make_certificate
+from kit.waiting import PATIENCE, until
 
 SHIPPED = ROOT / "deploy" / "nginx"
 

@@ -1,14 +1,16 @@
-"""Secrets that are planted in the tests, and the net that nothing printed gets through with one.
+"""Plants secrets in the tests, and fails a test that prints one of them.
 
-What is looked at: all that pytest captures of a test, its set-up and its end, servers and commands that write
-to the same places included; what a command has said that a test has run; and at the end all files that
-servers have written: logs, and whatever else lies in the folders of the tests.
+The check reads three sources:
+
+* all output that pytest captures during set-up, call and teardown, that of servers and commands included;
+* the captured output of every command that a test runs with ``subprocess.run``;
+* at the end of the session, all files that servers have written to the folders of the tests.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,48 +21,64 @@ KEY = "planted-caller-key-3f9a"
 UPSTREAM_KEY = "planted-upstream-key-77c1"
 LIVE_KEY = "live-caller-key"
 LIVE_UPSTREAM_KEY = "live-upstream-key"
-#: What the live tests ask a model.
+#: The prompt that the live tests send.
 PROMPT = "Hello, planted prompt 5d1e"
-#: What every other key that is planted begins with.
+#: The prefixes of all other planted keys.
 OTHERS = ("live-key-of-", "planted-other-key", "planted-narrow-key", "planted-metrics-key", "planted-file")
 
 SECRETS = (KEY, UPSTREAM_KEY, LIVE_KEY, LIVE_UPSTREAM_KEY, PROMPT, *OTHERS)
 
 
 def found_in(text: str | bytes) -> list[str]:
-    """The secrets that a text has in it."""
+    """The planted secrets that occur in a text."""
     data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     return [secret for secret in SECRETS if secret.encode() in data]
 
 
 def printed_by(files: Iterable[Path]) -> list[str]:
-    """The files with a secret in them. Where a test keeps a key for a server to read, the name says so."""
-    kept = [file for file in files if file.is_file() and not file.is_symlink() and "key" not in file.name]
-    return [f"{file}: {found}" for file in kept if (found := found_in(file.read_bytes()))]
+    """The files with a secret in them. Skips files with ``key`` in their name: tests put keys there."""
+    written = [file for file in files if file.is_file() and not file.is_symlink() and "key" not in file.name]
+    return [f"{file}: {found}" for file in written if (found := found_in(file.read_bytes()))]
 
 
-class Overheard:
-    """What commands have said since it was last asked."""
+class CommandOutput:
+    """Keeps the captured output of commands until the next check."""
 
     def __init__(self) -> None:
-        self._said: list[str | bytes] = []
+        self._texts: list[str | bytes] = []
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """To whatever is run with its output captured."""
+    def recording(self) -> Iterator[None]:
+        """Record every ``subprocess.run`` that captures its output."""
         patch, run = pytest.MonkeyPatch(), subprocess.run
 
-        def overheard(*args: Any, **kwargs: Any) -> Any:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
             done = run(*args, **kwargs)
-            self._said += [said for said in (done.stdout, done.stderr) if said]
+            self._texts += [text for text in (done.stdout, done.stderr) if text]
             return done
 
-        patch.setattr(subprocess, "run", overheard)
+        patch.setattr(subprocess, "run", recorded)
         try:
             yield
         finally:
             patch.undo()
 
     def secrets(self) -> list[str]:
-        said, self._said = self._said, []
-        return [secret for text in said for secret in found_in(text)]
+        """The secrets printed since the last check."""
+        texts, self._texts = self._texts, []
+        return [secret for text in texts for secret in found_in(text)]
+
+
+command_output = CommandOutput()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that has printed or logged a secret. ``conftest.py`` registers this hook."""
+    report = yield
+    found = found_in("".join(text for _, text in report.sections)) + command_output.secrets()
+    if report.passed and found:
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} has printed {found}"
+    return report

@@ -224,8 +224,8 @@ def control(exchange: Exchange) -> None:
 
 def perform(exchange: Exchange, behaviour: str) -> None:
     """Do what ``behaviour,option=value,…`` says."""
-    from behaviours import BEHAVIOURS, Options, ok
-    from hostile import HOSTILE
+    from kit.behaviours import BEHAVIOURS, Options, ok
+    from kit.hostile import HOSTILE
 
     name, *settings = behaviour.split(",")
     options = Options(setting.split("=", 1) for setting in settings)

@@ -8,18 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kit.stores import free_port
-from kit.wire import PROMPT, Answer, ask
+from kit.waiting import PATIENCE, until
+from kit.wire import PROMPT, Answer, ask, stream_body
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
 #: Runs a command with a descriptor as systemd hands over a socket: sd_listen_fds(3).
 HAND_OVER = """
 import os, sys
@@ -29,20 +28,12 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Ask again and again until ``condition`` gives something; that, or whatever it gave last."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
-
-
 class Upstream:
     """The scripted upstream of ``upstream.py``."""
 
     def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("scripted_upstream.py"))]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "kit.scripted_upstream"]
+        self._process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
@@ -60,6 +51,10 @@ class Upstream:
     def script(self, *behaviours: str) -> None:
         """What the next requests get, whatever their model."""
         self._control("POST", "/_script", {"answers": behaviours})
+
+    def stream(self, model: str) -> bytes:
+        """The stream that the upstream itself sends for ``model``."""
+        return ask(self.port, "POST", "/v1/chat/completions", stream_body(model)).body
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
         return ask(self.port, method, path, body).json

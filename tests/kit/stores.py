@@ -18,6 +18,7 @@ import redis
 
 from flask_gateway.state.store import Value
 from kit.needs import need
+from kit.waiting import until
 
 
 class HandClock:
@@ -90,15 +91,6 @@ class Take:
     def divided(self, share: int) -> Take:
         limit, step = self.arguments
         return Take(max(1, limit // share), step)
-
-
-def eventually(true: Callable[[], object], seconds: float = 5.0) -> float:
-    """Wait until ``true()``; how long it took. Fails after ``seconds``."""
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < seconds, "it never came true"
-        time.sleep(0.001)
-    return time.monotonic() - begun
 
 
 class Child:
@@ -176,7 +168,7 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        eventually(self._listens)
+        assert until(self._listens)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

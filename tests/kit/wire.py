@@ -66,10 +66,28 @@ def send_raw(port: int, data: bytes) -> Answer:
             return _answer(response)
 
 
+def send_header_lines(
+    port: int, *lines: bytes, body: bytes = b"", target: bytes = b"GET /v1/models"
+) -> Answer:
+    """Send a request with exactly these header lines."""
+    first = [target + b" HTTP/1.1", f"Host: 127.0.0.1:{port}".encode(), *lines]
+    return send_raw(port, b"\r\n".join([*first, b"", b""]) + body)
+
+
 def head(port: int, path: str, key: str, *lines: str, version: str = "1.1") -> bytes:
     """The head of a POST, for ``send_raw``."""
     first = [f"POST {path} HTTP/{version}", f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {key}"]
     return "\r\n".join([*first, "Content-Type: application/json", *lines, "", ""]).encode()
+
+
+def stream_body(model: str) -> dict[str, Any]:
+    """The body of a request for a chat stream with its usage."""
+    return {
+        "model": model,
+        "stream": True,
+        "messages": [{"role": "user", "content": PROMPT}],
+        "stream_options": {"include_usage": True},
+    }
 
 
 class Stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kit.reply_parts import PlainTranscript, ScriptedSource
+from kit.replies import PlainTranscript, ScriptedSource
 
 from flask_gateway.model.call import Outcome, Usage
 from flask_gateway.model.errors import UpstreamCut, UpstreamTimeout, Verdict

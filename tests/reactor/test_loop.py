@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from kit.stores import eventually
+from kit.waiting import until
 
 from flask_gateway.reactor import Reactor, hangup, loop
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_watched_is_left_alone(watcher: Reactor, tmp_path) -> Non
 
     file = File()
     handle = watcher.watch(file, lambda: None)  # type: ignore[arg-type]
-    eventually(lambda: len(watcher) == 0)
+    assert until(lambda: len(watcher) == 0)
     handle.cancel()
     file.file.close()
 

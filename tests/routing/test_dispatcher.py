@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from kit.calls import make_call
-from kit.dispatch_parts import FakeUpstream, SecondsClock, dispatcher
+from kit.dispatch import FakeUpstream, SecondsClock, dispatcher
 
 from flask_gateway.dialects.error_mapping import error_for
 from flask_gateway.model.call import Call, Outcome

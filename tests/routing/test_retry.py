@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.calls import make_call
-from kit.dispatch_parts import FakeUpstream, SecondsClock, dispatcher
+from kit.dispatch import FakeUpstream, SecondsClock, dispatcher
 
 from flask_gateway.dialects.error_mapping import error_for
 from flask_gateway.model.call import Call

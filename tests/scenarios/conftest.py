@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY, MANY, UPSTREAM_KEY, StartGateway
+from kit.gateways import KEY, UNLIMITED, UPSTREAM_KEY, StartGateway
 from kit.nginx import Nginx, without_rates
 from kit.servers import Gateway, Upstream, free_port
 
@@ -68,9 +68,9 @@ def ordinary(scripted: Upstream) -> dict[str, str]:
         "GATEWAY_UPSTREAMS": f"scripted={scripted.url};mock=mock://local;dead={dead};{aliases}",
         "GATEWAY_DEFAULT_UPSTREAM": "scripted",
         "GATEWAY_UPSTREAM_SCRIPTED_API_KEY": UPSTREAM_KEY,
-        "GATEWAY_RATE_LIMIT_PER_MINUTE": MANY,
-        "GATEWAY_FAILED_KEYS_PER_MINUTE": MANY,
-        "GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": MANY,
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": UNLIMITED,
+        "GATEWAY_FAILED_KEYS_PER_MINUTE": UNLIMITED,
+        "GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": UNLIMITED,
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "1",
         "GATEWAY_ANSWER_TIMEOUT_SECONDS": "1",
         "GATEWAY_MAX_BODY_BYTES": "262144",
@@ -149,8 +149,8 @@ def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_UPSTREAMS=upstreams,
         GATEWAY_DEFAULT_UPSTREAM="one0",
         GATEWAY_UPSTREAM_ONE0_API_KEY=UPSTREAM_KEY,
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="2",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="2",
     )

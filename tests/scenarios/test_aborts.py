@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from kit.exchanges import OVERSHOOT, Bench, call, collect, open_files, unreachable
-from kit.servers import Upstream, until
+from kit.servers import Upstream
 from kit.tls import TLSRelay, make_certificate
+from kit.waiting import until
 from urllib3 import connectionpool
 
 from flask_gateway.model.call import Call, Outcome

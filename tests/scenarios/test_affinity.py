@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from kit.gateways import StartGateway
-from kit.servers import ROOT, Gateway, until
+from kit.servers import ROOT, Gateway
+from kit.waiting import until
 from kit.wire import Answer
 
 pytestmark = pytest.mark.live

@@ -21,10 +21,11 @@ import brotli
 import pytest
 from backports import zstd
 from kit.gateways import KEY, UPSTREAM_KEY, StartGateway
-from kit.live_attacks_parts import metrics_files, processes, raw, shared_memory
+from kit.process_files import metrics_files, processes, shared_memory
 from kit.process_memory import MIB, cost_to
-from kit.servers import Gateway, Upstream, until
-from kit.wire import Answer, ask, head, send_raw
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
+from kit.wire import Answer, ask, head, send_header_lines, send_raw
 
 pytestmark = pytest.mark.live
 
@@ -47,7 +48,7 @@ def test_s1_no_key_is_kept_anywhere(target: Gateway, upstream: Upstream):
     target.ask("GET", "/v1/models", x_api_key="wrong-key-of-s1")
     places = [target.stderr.encode(), *(Path(path).read_bytes() for path in shared_memory(target))]
     places += [file.read_bytes() for file in metrics_files(target)]
-    places += [raw(target.port, target=b"GET /metrics").body]
+    places += [send_header_lines(target.port, target=b"GET /metrics").body]
     places += [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes(target)]
     places += [
         target.ask("GET", path).body for path in ("/v1/models", "/v1/circuit-breakers", "/v1/routes/ok")
@@ -119,12 +120,12 @@ def test_s2_nor_do_the_times_of_20_000_of_each(start_gateway: StartGateway):
 )
 def test_s3_no_two_ways_to_read_who_asks(port: int, gateway: Gateway, lines: list[bytes], status: int):
     # The proxy drops some of these headers, and refuses others.
-    assert raw(port, *lines).status in ((status,) if port == gateway.port else (400, 401))
+    assert send_header_lines(port, *lines).status in ((status,) if port == gateway.port else (400, 401))
 
 
 def test_s3_no_key_in_the_target(port: int):
     for query in (f"api_key={KEY}", f"key={KEY}", f"access_token={KEY}"):
-        assert raw(port, target=f"GET /v1/models?{query}".encode()).status == 401
+        assert send_header_lines(port, target=f"GET /v1/models?{query}".encode()).status == 401
 
 
 DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/models/ /v1/./models /V1/models
@@ -137,7 +138,7 @@ DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/mod
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "HACK"])
 def test_s16_every_door_is_closed(port: int, gateway: Gateway, method: str):
     def status(path: str) -> int:
-        return raw(port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
+        return send_header_lines(port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
 
     # TRACE ends at the proxy.
     closed = (400, 405) if method == "TRACE" and port != gateway.port else (400, 401)
@@ -232,7 +233,7 @@ def test_s20_ten_thousand_wrong_keys(start_gateway: StartGateway):
     [b"a\xff\xfe", b"a\x7f", b"a%0d%0aSet-Cookie:x", b"x" * 8000, b"a\tb", "ü€".encode(), b'"};alert(1)'],
 )
 def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Upstream, name, value):
-    answer = raw(port, bearer(KEY), name.encode() + b": " + value)
+    answer = send_header_lines(port, bearer(KEY), name.encode() + b": " + value)
     assert answer.status in (200, 400)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
     assert answer.headers["x-request-id"].encode() != value
@@ -243,7 +244,7 @@ def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Ups
     "value", [b"a\r\nX-Injected: 1", b"a\nX-Injected: 1", b"a\rX-Injected: 1", b"a\0b", b"x" * MIB]
 )
 def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(port: int, value: bytes):
-    answer = raw(port, bearer(KEY), b"x-request-id: " + value)
+    answer = send_header_lines(port, bearer(KEY), b"x-request-id: " + value)
     assert answer.status in (200, 400, 431)
     assert "x-injected" not in answer.headers
     if answer.status == 200:
@@ -438,7 +439,7 @@ def live_keys(gateway: Gateway) -> int:
 
 def series(gateway: Gateway) -> set[str]:
     """The names and labels of all figures."""
-    lines = raw(gateway.port, target=b"GET /metrics").body.decode().splitlines()
+    lines = send_header_lines(gateway.port, target=b"GET /metrics").body.decode().splitlines()
     return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
 
@@ -525,8 +526,8 @@ def test_s18_nothing_that_a_caller_keeps_secret_is_in_the_log(gateway: Gateway, 
         [b"Expect: " + CANARY.encode()],
     ]
     for lines in unreadable:
-        assert raw(gateway.port, *lines, target=f"GET /?{CANARY}".encode()).status >= 400
-    assert raw(gateway.port, target=f"GET /{CANARY}\x01?{CANARY}".encode()).status == 400
+        assert send_header_lines(gateway.port, *lines, target=f"GET /?{CANARY}".encode()).status >= 400
+    assert send_header_lines(gateway.port, target=f"GET /{CANARY}\x01?{CANARY}".encode()).status == 400
     chunked = head(gateway.port, CHAT, KEY, "Transfer-Encoding: chunked")
     assert send_raw(gateway.port, chunked + f"{CANARY}\r\n".encode()).status == 400
     marker = gateway.ask("GET", "/v1/models").headers["x-request-id"]
@@ -551,15 +552,15 @@ def test_s18_one_line_stays_one_line(gateway: Gateway):
 
 
 def test_s19_health_says_one_thing(gateway: Gateway):
-    bodies = {raw(gateway.port, target=b"GET /health").body for _ in range(5)}
+    bodies = {send_header_lines(gateway.port, target=b"GET /health").body for _ in range(5)}
     gateway.chat("hang-up")
-    assert bodies | {raw(gateway.port, bearer(KEY), target=b"GET /health?verbose=1").body} == {
+    assert bodies | {send_header_lines(gateway.port, bearer(KEY), target=b"GET /health?verbose=1").body} == {
         b'{"status":"ok"}'
     }
 
 
 def test_s19_figures_are_for_this_machine(gateway: Gateway):
-    told = raw(gateway.port, target=b"GET /metrics")
+    told = send_header_lines(gateway.port, target=b"GET /metrics")
     assert told.status == 200
     assert KEY not in told.body.decode()
     for header in (
@@ -567,25 +568,25 @@ def test_s19_figures_are_for_this_machine(gateway: Gateway):
         b"Forwarded: for=198.51.100.1",
         b"X-Real-IP: 198.51.100.1",
     ):
-        assert raw(gateway.port, header, target=b"GET /metrics").status == 401
+        assert send_header_lines(gateway.port, header, target=b"GET /metrics").status == 401
     assert gateway.ask("GET", "/metrics", x_forwarded_for="198.51.100.1").status == 404
-    assert raw(gateway.port, target=b"POST /metrics").status == 401
+    assert send_header_lines(gateway.port, target=b"POST /metrics").status == 401
 
 
 @pytest.mark.parametrize(
     "path", ["/admin", "/debug", "/console", "/env", "/v1/keys", "/config", "/server-status"]
 )
 def test_s19_there_is_no_back_room(gateway: Gateway, path: str):
-    assert raw(gateway.port, target=f"GET {path}".encode()).status == 401
+    assert send_header_lines(gateway.port, target=f"GET {path}".encode()).status == 401
     assert gateway.ask("GET", path).status == 404
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/health", "/nothing"])
 def test_s21_no_other_site_may_ask(port: int, path: str):
     origin = [b"Origin: https://evil.example", b"Access-Control-Request-Method: POST"]
-    preflight = raw(port, *origin, target=f"OPTIONS {path}".encode())
+    preflight = send_header_lines(port, *origin, target=f"OPTIONS {path}".encode())
     assert preflight.status in (401, 404, 405)
-    asked = raw(port, *origin, bearer(KEY), target=f"GET {path}".encode())
+    asked = send_header_lines(port, *origin, bearer(KEY), target=f"GET {path}".encode())
     for answer in (preflight, asked):
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from kit.gateways import KEY, UPSTREAM_KEY, StartGateway
-from kit.hygiene import NAMES, TO_CALLER, TO_UPSTREAM
+from kit.header_names import NAMES, TO_CALLER, TO_UPSTREAM
 from kit.nginx import Behind, Nginx, without_rates
 from kit.servers import Gateway
 from kit.wire import Answer, ask

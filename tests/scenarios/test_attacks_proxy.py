@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 from kit.gateways import KEY
-from kit.live_attacks_upstream_parts import PLANTED
+from kit.hostile import PLANTED
 from kit.nginx import Nginx
-from kit.servers import Gateway, until
+from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import TIMEOUT, Answer, ask, content, open_stream
 
 pytestmark = pytest.mark.live

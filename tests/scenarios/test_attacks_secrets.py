@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 from kit.gateways import KEY, UPSTREAM_KEY, StartGateway
-from kit.live_attacks_parts import metrics_files, processes, raw, shared_memory
+from kit.process_files import metrics_files, processes, shared_memory
 from kit.servers import ROOT, Gateway, Upstream, headers_of
-from kit.wire import content, open_stream
+from kit.wire import content, open_stream, send_header_lines
 
 pytestmark = pytest.mark.live
 
@@ -55,7 +55,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, scripted: Upstream) ->
 
 def everything_to_be_seen(gateway: Gateway) -> list[bytes]:
     pids = processes(gateway)
-    seen = [gateway.stderr.encode(), raw(gateway.port, target=b"GET /metrics").body]
+    seen = [gateway.stderr.encode(), send_header_lines(gateway.port, target=b"GET /metrics").body]
     seen += [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
     seen += [
         Path(path).read_bytes() for path in shared_memory(gateway) if "settings" not in os.readlink(path)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 from kit.gateways import KEY
-from kit.live_attacks_upstream_parts import PLANTED
+from kit.hostile import PLANTED
 from kit.process_memory import MIB, cost_to
 from kit.servers import Gateway, Upstream
 from kit.wire import content, open_stream

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from kit.gateways import StartGateway
 from kit.process_memory import MIB, cost_to
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import Answer
 
 LIMIT = 48 * MIB

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import Answer, open_stream
 
 pytestmark = pytest.mark.live

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from kit.gateways import KEY, StartGateway
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import TIMEOUT, head
 
 pytestmark = pytest.mark.live

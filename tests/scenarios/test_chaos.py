@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
-from kit.servers import ROOT, until
+from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.servers import ROOT
 from kit.stores import free_port
+from kit.waiting import until
 from kit.wire import ask
 from openai import OpenAI
 
@@ -60,9 +61,9 @@ def test_300_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos:
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"chaos={chaos};mock=mock://local",
         GATEWAY_FALLBACKS="chaos=mock",
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
-        **({"GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": MANY} if patient else {}),
+        **({"GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": UNLIMITED} if patient else {}),
     )
     with OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client, ThreadPoolExecutor(AT_ONCE) as pool:
         said = Counter(pool.map(lambda number: _answer(client, number % 2 == 0), range(CALLS)))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from kit.gateways import KEY, StartGateway
-from kit.servers import Upstream, until
+from kit.servers import Upstream
+from kit.waiting import until
 
 pytestmark = pytest.mark.live
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY, MANY
-from kit.live_metrics_parts import figures
-from kit.servers import Gateway, Upstream, until
+from kit.gateways import KEY, UNLIMITED
+from kit.scrape import figures
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import Answer, ask, open_stream
 
 pytestmark = pytest.mark.live
@@ -26,7 +27,7 @@ def short(tmp_path: Path, scripted: Upstream):
         "GATEWAY_WORKERS": "1",
         "GATEWAY_THREADS": "32",
         "GATEWAY_MAX_STREAMS": "200",
-        "GATEWAY_RATE_LIMIT_PER_MINUTE": MANY,
+        "GATEWAY_RATE_LIMIT_PER_MINUTE": UNLIMITED,
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "10",
         "GATEWAY_ANSWER_TIMEOUT_SECONDS": "10",
     }

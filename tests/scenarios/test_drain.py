@@ -12,8 +12,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
-from kit.servers import Gateway, Upstream, until
+from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import open_stream
 
 
@@ -22,7 +23,7 @@ def draining(start_gateway: StartGateway, scripted: Upstream, grace: int = 4) ->
         GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local?tokens=400&rate=40",
         GATEWAY_DEFAULT_UPSTREAM="one",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="20",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="20",
         GATEWAY_GRACEFUL_SECONDS=str(grace),

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, make_call
-from kit.drivers_parts import NOTHING, Relayed, Script, iterated, reply_over
-from kit.framing_parts import pieces, sent
-from kit.stores import eventually
+from kit.drivers import NOTHING, Relayed, Script, iterated, reply_over
+from kit.framing import pieces, sent
+from kit.waiting import until
 
 from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import GatewayError
@@ -167,7 +167,7 @@ def test_nothing_is_left_to_the_collector_of_garbage(relayed: Relayed, by: str, 
         else:
             assert (iterated if by == "thread" else relayed.drive)(reply)
         del reply
-        eventually(lambda: not any(one() for one in left))
+        assert until(lambda: not any(one() for one in left))
     finally:
         gc.enable()
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
-from kit.servers import Gateway, until
+from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import TIMEOUT
 
 pytestmark = pytest.mark.live
@@ -20,7 +21,7 @@ REQUEST = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nConnection
 
 @pytest.fixture(scope="module")
 def server(start_gateway: StartGateway) -> Gateway:
-    return start_gateway(GATEWAY_THREADS=str(THREADS), GATEWAY_RATE_LIMIT_PER_MINUTE=MANY)
+    return start_gateway(GATEWAY_THREADS=str(THREADS), GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from kit.calls import chat, make_settings
-from kit.hygiene import NAMES, TO_CALLER, TO_UPSTREAM
+from kit.header_names import NAMES, TO_CALLER, TO_UPSTREAM
 from kit.planted import KEY, UPSTREAM_KEY
 
 from flask_gateway import create_app
@@ -40,8 +40,8 @@ NARROW_KEY = "planted-narrow-key-9e01"
 PATH = "/v1/chat/completions"
 
 
-class FakeUpstream:
-    """Stands where requests meets the network. Answers with what it was asked, under planted headers."""
+class FakeNetwork:
+    """Replaces the requests adapter. Echoes the prompt under planted headers."""
 
     def __init__(self) -> None:
         self.sent: list[requests.PreparedRequest] = []
@@ -70,8 +70,8 @@ class FakeUpstream:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeUpstream]:
-    upstream = FakeUpstream()
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNetwork]:
+    upstream = FakeNetwork()
     monkeypatch.setattr(Adapter, "send", lambda *args, **kwargs: upstream.send(*args, **kwargs))
     return upstream
 
@@ -118,7 +118,7 @@ def random_request(chance: random.Random, words: str) -> tuple[dict[str, str], d
     return headers, body, key
 
 
-def check_one(app: Flask, fake: FakeUpstream, seed: int) -> None:
+def check_one(app: Flask, fake: FakeNetwork, seed: int) -> None:
     chance = random.Random(seed)
     words = f"w{seed:06d}-{chance.randbytes(6).hex()}"
     headers, body, _ = random_request(chance, words)
@@ -134,7 +134,7 @@ def check_one(app: Flask, fake: FakeUpstream, seed: int) -> None:
         assert secret not in said
 
 
-def test_nothing_of_the_callers_goes_up_and_nothing_of_the_upstreams_comes_back(fake: FakeUpstream):
+def test_nothing_of_the_callers_goes_up_and_nothing_of_the_upstreams_comes_back(fake: FakeNetwork):
     """Five thousand requests of two callers, from four threads."""
     app = unlimited()
     with ThreadPoolExecutor(4) as pool:
@@ -219,7 +219,7 @@ def test_the_model_that_is_sent_is_the_one_that_was_checked(
 def read_by_upstream() -> Iterator[Callable[[bytes], list[tuple[str, Any]] | None]]:
     """Asks for the body with a key for one model only: what the upstream reads, each name in order."""
     only = CandidateSettings(upstream="llama", model="llama-3-8b-instruct")
-    app, upstream = unlimited(models=(ModelSettings(name="fast", tiers=((only,),)),)), FakeUpstream()
+    app, upstream = unlimited(models=(ModelSettings(name="fast", tiers=((only,),)),)), FakeNetwork()
     patch = pytest.MonkeyPatch()
     patch.setattr(Adapter, "send", lambda *args, **kwargs: upstream.send(*args, **kwargs))
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from kit.gateways import KEY, StartGateway
-from kit.servers import ROOT, free_port, until
+from kit.servers import ROOT, free_port
+from kit.waiting import until
 from kit.wire import PROMPT, ask
 
 pytestmark = pytest.mark.live

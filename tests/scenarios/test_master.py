@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from kit.gateways import KEY, StartGateway
-from kit.servers import Gateway, until
+from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import open_stream
 
 pytestmark = pytest.mark.live

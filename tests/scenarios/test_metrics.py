@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from kit.gateways import MANY, StartGateway
-from kit.live_metrics_parts import figures
-from kit.servers import Gateway, Upstream, until
+from kit.gateways import UNLIMITED, StartGateway
+from kit.scrape import figures
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import PROMPT, ask, open_stream, send_raw
 
 pytestmark = pytest.mark.live
@@ -37,8 +38,8 @@ def directory(gateway: Gateway) -> Path:
 def counted(start_gateway: StartGateway, upstream: Upstream) -> Gateway:
     return start_gateway(
         GATEWAY_UPSTREAMS=f"scripted={upstream.url};mock=mock://local",
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
     )
 
 

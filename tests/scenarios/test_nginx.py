@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from kit.gateways import KEY
 from kit.nginx import SHIPPED, Behind, Nginx, replaced
-from kit.servers import Gateway, Upstream, free_port, until
+from kit.servers import Gateway, Upstream, free_port
+from kit.waiting import until
 from kit.wire import TIMEOUT, Answer, ask, content, head, open_stream, send_raw
 
 from flask_gateway.config import resolve

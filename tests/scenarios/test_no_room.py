@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY, MANY
+from kit.gateways import KEY, UNLIMITED
 from kit.needs import lacking
-from kit.servers import Gateway, until
+from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import ask
 
 pytestmark = pytest.mark.live
@@ -37,7 +38,7 @@ def small(options: str, fill: str = "") -> Sequence[str]:
 
 @contextmanager
 def confined(folder: Path, wrap: Sequence[str]) -> Iterator[Gateway]:
-    env = {"GATEWAY_API_KEYS": KEY, "GATEWAY_RATE_LIMIT_PER_MINUTE": MANY}
+    env = {"GATEWAY_API_KEYS": KEY, "GATEWAY_RATE_LIMIT_PER_MINUTE": UNLIMITED}
     gateway = Gateway(folder, KEY, env, wrap=wrap)
     try:
         yield gateway

@@ -16,7 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from kit.planted import LIVE_KEY as KEY
-from kit.servers import ROOT, free_port, until
+from kit.servers import ROOT, free_port
+from kit.waiting import until
 from kit.wire import ask
 
 from flask_gateway import create_app

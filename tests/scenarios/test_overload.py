@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
+from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.load import Health, Seen, arrivals, call, in_turns, p99
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import open_stream
 
 OTHER = "live-other-key"
@@ -31,7 +32,7 @@ def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_DEFAULT_UPSTREAM="one",
         GATEWAY_THREADS="8",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="5",
         GATEWAY_MAX_STREAMS="20",
@@ -51,7 +52,7 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
         GATEWAY_THREADS="8",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="5",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="5",
     )
@@ -156,7 +157,7 @@ def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, s
         GATEWAY_THREADS="16",
         GATEWAY_MAX_STREAMS="20",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="10",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="10",
     )

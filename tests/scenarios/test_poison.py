@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from kit.gateways import MANY, StartGateway
+from kit.gateways import UNLIMITED, StartGateway
 from kit.servers import Gateway, Upstream
 from kit.wire import Answer
 
@@ -23,7 +23,7 @@ def attacked(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
     return start_gateway(
         "good-key-0123456789,poison-key-0123456789",
         GATEWAY_UPSTREAMS=upstreams,
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="0.5",
     )
 

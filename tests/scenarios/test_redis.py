@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from kit.gateways import StartGateway
-from kit.servers import Gateway, until
+from kit.servers import Gateway
+from kit.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kit.stores import RedisServer

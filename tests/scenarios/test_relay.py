@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 from kit.exchanges import Bench, call
-from kit.gateways import KEY, MANY, StartGateway
-from kit.live_relay_parts import asked, direct
-from kit.servers import ROOT, Gateway, Upstream, until
+from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.servers import ROOT, Gateway, Upstream
 from kit.tls import TLSRelay, make_certificate
-from kit.wire import Stream, content, head, open_stream
+from kit.waiting import until
+from kit.wire import Stream, content, head, open_stream, stream_body
 
 from flask_gateway.streaming.relay import Relay
 
@@ -41,7 +41,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_THREADS=str(THREADS),
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="1",
         GATEWAY_SEND_TIMEOUT_SECONDS="1",
@@ -90,7 +90,7 @@ def test_what_breaks_is_told_and_what_runs_beside_it_runs_on(streams: Streams, u
         [streams.read(streams.open(model)) for _ in range(8)]
         for model in ("ok,tokens=60,pause=0.02", "cut,after=2", "cut,after=2,how=reset", "stall,after=2")
     )
-    expected = direct(upstream, "ok,tokens=60,pause=0.02")
+    expected = upstream.stream("ok,tokens=60,pause=0.02")
     assert [one.result() for one in well] == [expected] * 8
     for broken, code in (
         (cut, "upstream_stream_cut"),
@@ -110,7 +110,7 @@ def leave(sock: socket.socket, how: str) -> None:
 
 
 def test_when_callers_leave_their_upstreams_are_let_go_at_once(gateway: Gateway, upstream: Upstream) -> None:
-    encoded = json.dumps(asked("ok,tokens=500,pause=0.02")).encode()
+    encoded = json.dumps(stream_body("ok,tokens=500,pause=0.02")).encode()
     raw = head(gateway.port, "/v1/chat/completions", KEY, f"Content-Length: {len(encoded)}") + encoded
     socks, ids = [], []
     for _ in range(20):
@@ -134,7 +134,7 @@ def test_when_callers_leave_their_upstreams_are_let_go_at_once(gateway: Gateway,
 def test_a_caller_who_takes_nothing_is_dropped_and_its_upstream_with_it(
     gateway: Gateway, upstream: Upstream
 ) -> None:
-    encoded = json.dumps(asked("huge-event,size=900000,times=20")).encode()
+    encoded = json.dumps(stream_body("huge-event,size=900000,times=20")).encode()
     raw = head(gateway.port, "/v1/chat/completions", KEY, f"Content-Length: {len(encoded)}") + encoded
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -166,7 +166,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 def test_a_killed_worker_takes_only_its_own_streams_along(gateway: Gateway, upstream: Upstream) -> None:
     model = "ok,tokens=60,pause=0.02"
-    expected = direct(upstream, model)
+    expected = upstream.stream(model)
     with Streams(gateway) as streams:
         reading = []
         for worker in gateway.workers:
@@ -252,14 +252,14 @@ def threads_of(pid: int) -> int:
 
 def test_an_event_of_a_megabyte(streams: Streams, upstream: Upstream) -> None:
     model = "huge-event,size=1000000"
-    assert streams.read(streams.open(model)).result() == direct(upstream, model)
+    assert streams.read(streams.open(model)).result() == upstream.stream(model)
 
 
 def test_many_callers_of_http_1_0(streams: Streams, upstream: Upstream) -> None:
     model = "ok,tokens=5,pause=0.02"
     opened = [streams.open(model, version="1.0") for _ in range(10)]
     assert not any("transfer-encoding" in stream.headers for stream in opened)
-    assert [streams.read(stream).result() for stream in opened] == [direct(upstream, model)] * 10
+    assert [streams.read(stream).result() for stream in opened] == [upstream.stream(model)] * 10
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])
@@ -284,21 +284,21 @@ def test_a_callers_connection_is_kept_behind_a_stream_where_connections_are_kept
         GATEWAY_UPSTREAMS=f"one={upstream.url}",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
     )
-    whole, model = direct(upstream, "ok,pause=0.005"), "ok,pause=0.005"
+    whole, model = upstream.stream("ok,pause=0.005"), "ok,pause=0.005"
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     connection.connect()
     sock = connection.sock
     with closing(connection):
         for _ in range(3 * THREADS):
-            for body in (asked(model), {**asked(model), "stream": False, "stream_options": None}):
+            for body in (stream_body(model), {**stream_body(model), "stream": False, "stream_options": None}):
                 connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
                 response = connection.getresponse()
                 said = response.read()
                 assert response.status == 200, said
                 assert said == whole or not body["stream"]
                 assert connection.sock is sock
-        connection.request("POST", "/v1/chat/completions", json.dumps(asked("cut,after=2")), headers)
+        connection.request("POST", "/v1/chat/completions", json.dumps(stream_body("cut,after=2")), headers)
         assert b"upstream_stream_cut" in connection.getresponse().read()
         assert connection.sock is sock
     # None of them still counts as one that a thread or the relay has.
@@ -321,7 +321,7 @@ def test_over_tls(upstream: Upstream, tmp_path: Path) -> None:
             "ok,framing=close",
         ):
             for _ in range(2):
-                assert carried(relay, one.send(tls_call(model))) == direct(upstream, model)
+                assert carried(relay, one.send(tls_call(model))) == upstream.stream(model)
         assert b"upstream_stream_cut" in carried(relay, one.send(tls_call("cut,after=2")))
         assert b"upstream_timeout" in carried(relay, one.send(tls_call("stall,after=2")))
     finally:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from kit.gateways import StartGateway
-from kit.live_metrics_parts import figures
-from kit.servers import Gateway, Upstream, until
+from kit.scrape import figures
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import Answer, open_stream
 
 pytestmark = pytest.mark.live

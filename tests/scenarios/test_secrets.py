@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.calls import pytest_runtest_makereport
-from kit.planted import SECRETS, printed_by
+from kit.planted import SECRETS, printed_by, pytest_runtest_makereport
 
 
 def report_of(item: pytest.Item, printed: str, when: str) -> pytest.TestReport:

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kit.gateways import KEY, StartGateway
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import open_stream
 
 pytestmark = pytest.mark.live

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
+from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.load import Asking
 from kit.needs import need
 from kit.nginx import Nginx
@@ -35,7 +35,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def site(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    gateway = start_gateway(GATEWAY_UPSTREAMS="mock=mock://local", GATEWAY_RATE_LIMIT_PER_MINUTE=MANY)
+    gateway = start_gateway(GATEWAY_UPSTREAMS="mock=mock://local", GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED)
     nginx = Nginx(tmp_path_factory.mktemp("slow"), f"127.0.0.1:{gateway.port}")
     yield nginx
     nginx.stop()
@@ -134,7 +134,7 @@ def test_slow_readers_of_long_streams(
 ):
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"mock=mock://local;one={scripted.url}",
-        GATEWAY_RATE_LIMIT_PER_MINUTE=MANY,
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="120",
         GATEWAY_MAX_STREAMS="200",
     )

@@ -13,11 +13,11 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
-from kit.live_relay_parts import asked, direct
+from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.process_memory import cpu_of, pss_of
-from kit.servers import Gateway, Upstream, until
-from kit.wire import TIMEOUT, Stream, head, open_stream
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
+from kit.wire import TIMEOUT, Stream, head, open_stream, stream_body
 
 pytestmark = pytest.mark.live
 
@@ -36,7 +36,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
         GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local",
         GATEWAY_DEFAULT_UPSTREAM="one",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="120",
         GATEWAY_SEND_TIMEOUT_SECONDS="120",
         GATEWAY_STREAM_BUFFER_BYTES=str(BUFFER),
@@ -46,7 +46,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 @contextmanager
 def slow_reader(gateway: Gateway, model: str) -> Iterator[Stream]:
     """Has read the head of a stream, and keeps as little of it as a socket can."""
-    encoded = json.dumps(asked(model)).encode()
+    encoded = json.dumps(stream_body(model)).encode()
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         sock.settimeout(TIMEOUT)
@@ -114,7 +114,7 @@ class Size(NamedTuple):
 def slow(gateway: Gateway, upstream: Upstream, size: Size) -> None:
     readers, times, streams, rounds, later = size
     model = LARGE.format(times=times)
-    expected, quick = sha256(direct(upstream, model)).hexdigest(), direct(upstream, QUICK)
+    expected, quick = sha256(upstream.stream(model)).hexdigest(), upstream.stream(QUICK)
     before = crowd(gateway, quick, streams, rounds)
     # As many threads and buffers as there will be: what is left of it is not what a slow reader costs.
     with ExitStack() as stack, ThreadPoolExecutor(readers) as pool:

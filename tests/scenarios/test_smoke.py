@@ -11,10 +11,10 @@ from threading import Thread
 
 import pytest
 from kit.gateways import KEY
-from kit.live_smoke_parts import CHECKS, smoke
 from kit.needs import need
 from kit.nginx import Nginx
 from kit.servers import Gateway, Upstream, free_port
+from kit.smoke_script import CHECKS, smoke
 
 pytestmark = pytest.mark.live
 

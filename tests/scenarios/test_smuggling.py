@@ -11,8 +11,9 @@ from typing import NamedTuple
 import pytest
 from kit.gateways import KEY
 from kit.nginx import Nginx
-from kit.servers import Gateway, until
+from kit.servers import Gateway
 from kit.smuggling import CASES, Case, Verdict, fill
+from kit.waiting import until
 
 pytestmark = pytest.mark.live
 

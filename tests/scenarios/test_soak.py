@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from kit.gateways import KEY, MANY, StartGateway
-from kit.servers import ROOT, Gateway, Upstream, until
+from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.servers import ROOT, Gateway, Upstream
+from kit.waiting import until
 from kit.wire import PROMPT, Stream, ask, open_stream
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
@@ -188,7 +189,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
         GATEWAY_UPSTREAMS=f"one={scripted.url};probe={other.url}",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",
         GATEWAY_MAX_CONCURRENT_PER_KEY=str(LIMIT),
-        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=MANY,
+        GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="2",
         GATEWAY_ANSWER_TIMEOUT_SECONDS="2",
         GATEWAY_SEND_TIMEOUT_SECONDS="1",

@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from kit.cpu_affinity import TWO, confined_to, cores_of
 from kit.gateways import StartGateway
-from kit.live_start_parts import TWO, confined_to, cores_of
-from kit.servers import ROOT, free_port, until
+from kit.servers import ROOT, free_port
+from kit.waiting import until
 
 pytestmark = pytest.mark.live
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import pytest
 from kit.gateways import KEY
-from kit.servers import Gateway, Upstream, until
+from kit.servers import Gateway, Upstream
+from kit.waiting import until
 from kit.wire import content, open_stream
 
 pytestmark = pytest.mark.live

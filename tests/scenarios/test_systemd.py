@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from kit.cpu_affinity import TWO, confined_to, cores_of
 from kit.gateways import KEY
-from kit.live_smoke_parts import CHECKS, smoke
-from kit.live_start_parts import TWO, confined_to, cores_of
 from kit.needs import need
 from kit.nginx import Nginx, replaced
-from kit.servers import PATIENCE, ROOT, Gateway, free_port, until
+from kit.servers import ROOT, Gateway, free_port
+from kit.smoke_script import CHECKS, smoke
+from kit.waiting import PATIENCE, until
 from kit.wire import ask
 
 from flask_gateway.config import load

@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from kit.stores import HandClock, Take, eventually, increment, put
+from kit.stores import HandClock, Take, increment, put
+from kit.waiting import until
 
 from flask_gateway.state import StoreBusy, StoreError, StoreFull, open_store
 from flask_gateway.state.fallback import FallbackStore, UnavailableStore
@@ -79,7 +80,7 @@ def store(primary: Moody, local: MemoryStore, seconds: Seconds) -> FallbackStore
 
 def settled(store: FallbackStore) -> None:
     """Wait until no probe is under way."""
-    eventually(lambda: not store._probing)
+    assert until(lambda: not store._probing)
 
 
 # ---------------------------------------------------------------- trouble
@@ -158,7 +159,7 @@ def test_no_call_waits_for_a_probe_and_there_is_one_at_a_time(
         thread.join(5)
     assert time.monotonic() - begun < 2
     assert store.read("key") == (401,)
-    eventually(lambda: primary.asked)
+    assert until(lambda: primary.asked)
     assert primary.asked == 1
     primary.gate.set()
     settled(store)

@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.needs import lacking, need
-from kit.stores import Child, HandClock, eventually, free_port, increment, keep, overtaken, put
+from kit.stores import Child, HandClock, free_port, increment, keep, overtaken, put
+from kit.waiting import until
 
 from flask_gateway.guards import sliding_window
 from flask_gateway.state import (
@@ -103,7 +104,7 @@ def test_a_holder_killed_inside_its_change_delays_nobody_and_changes_nothing(sto
         hold(store, "key", sleep)
 
     with Child(work) as child:
-        eventually(lambda: inside[0])
+        assert until(lambda: inside[0])
         child.kill()
         begun = time.monotonic()
         assert store.update("key", increment, 60) == 43  # 42 was the other writer's
@@ -272,12 +273,12 @@ def test_a_stopped_holder_makes_writers_go_elsewhere_in_20_ms(store: SharedStore
     def work() -> None:
         def linger() -> None:
             inside[0] = 1
-            eventually(lambda: inside[1])
+            assert until(lambda: inside[1])
 
         hold(store, "key", linger)
 
     with Child(work) as child:
-        eventually(lambda: inside[0])
+        assert until(lambda: inside[0])
         child.stop()
         for key in ("key", neighbour):
             begun = time.monotonic()
@@ -511,7 +512,7 @@ def test_workers_that_start_together_share(file: int) -> None:
     flags = Flags()
 
     def work() -> None:
-        eventually(lambda: flags[0])
+        assert until(lambda: flags[0])
         store = SharedStore(Memory(file))
         for _ in range(20):
             store.update("key", increment, 60)
@@ -561,7 +562,7 @@ def test_a_worker_stopped_while_setting_up_holds_the_others_for_a_second(
 
     monkeypatch.setattr(shared_memory, "_SET_UP_PATIENCE", 0.05)
     with Child(work):
-        eventually(lambda: flags[0])
+        assert until(lambda: flags[0])
         with pytest.raises(StoreError, match="no shared memory"):
             Memory(file)
     assert SharedStore(Memory(file)).update("key", increment, 60) == 1
@@ -665,7 +666,7 @@ def test_readers_never_see_a_mixture() -> None:
             store.update("key", put((number,) * (1 + number % 300)), 60)
 
     with Child(work) as child:
-        eventually(lambda: store.read("key") != (0,) * 300)  # else a slow start is all that is read
+        assert until(lambda: store.read("key") != (0,) * 300)  # else a slow start is all that is read
         values = [store.read("key") for _ in range(3000)]
         flags[0] = 1
         assert child.wait() == 0
@@ -728,7 +729,7 @@ def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
                 found[:] = map(int, reply.read().split())
             return bool(found) and of(found[0])
 
-        eventually(answered, 10)
+        assert until(answered, 10)
         return tuple(found)
 
     try:

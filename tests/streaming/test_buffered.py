@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 from kit.calls import ROLE, chunk, make_call, sse
-from kit.reply_parts import ScriptedSource
+from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.buffered_transcript import MAX_WHOLE
 from flask_gateway.dialects.openai import error_event

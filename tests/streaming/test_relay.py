@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
-from kit.reply_parts import PlainTranscript, ScriptedSource
+from kit.replies import PlainTranscript, ScriptedSource
+from kit.waiting import until
 
 from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import GatewayError, UpstreamCut, UpstreamTimeout, Verdict
@@ -28,13 +29,6 @@ from flask_gateway.streaming.relay import PING_EVENT, Relay
 
 SOON = 10.0
 BUFFER, ROOM = 64 * 1024, 8192
-
-
-def until(condition: Callable[[], Any], seconds: float = SOON) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return bool(condition())
 
 
 def pair(room: int = 0) -> tuple[socket.socket, socket.socket]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, make_call, sse
-from kit.reply_parts import ScriptedSource
+from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.sse import MAX_EVENT
 from flask_gateway.dialects.transcripts import transcript_for

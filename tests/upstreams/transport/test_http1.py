@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.framing_parts import CHUNKED, pieces, sent
+from kit.framing import CHUNKED, pieces, sent
 
 from flask_gateway.upstreams.transport.http1 import (
     MAX_HEAD,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.calls import chunk, sse
-from kit.drivers_parts import Relayed, iterated, reply_over
+from kit.drivers import Relayed, iterated, reply_over
 
 from flask_gateway.model.errors import Verdict
 from flask_gateway.upstreams.transport.client import ResponseSource

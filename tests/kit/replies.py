@@ -1,4 +1,4 @@
-"""Shares parts of the tests of reply."""
+"""Scripts the source and the transcript of a reply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask_gateway.model.errors import GatewayError
 
 
 class ScriptedSource:
-    """Gives the chunks one after another; raises those that are errors."""
+    """Returns the scripted chunks in order. Raises the entries that are errors."""
 
     def __init__(self, *script: bytes | Exception) -> None:
         self.script = list(script)
@@ -29,7 +29,7 @@ class ScriptedSource:
 
 
 class PlainTranscript:
-    """Ready after its first bytes; passes everything."""
+    """Is ready after its first bytes, and passes on everything."""
 
     content_type = "text/plain"
     usage = Usage(1, 2)

@@ -1,4 +1,4 @@
-"""Shares parts of the tests of live_metrics."""
+"""Reads metrics from a scrape of a running gateway."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from kit.servers import Gateway
 from kit.wire import ask
 
 _SAMPLE = re.compile(r"^(gateway_\w+)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
-
-
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def figures(gateway: Gateway, family: str, *labels: str) -> Counter[str]:
-    """What a scrape says of a family, summed by the values of some of its labels."""
+    """The samples of a metric family, summed by the values of ``labels``."""
     scrape = ask(gateway.port, "GET", "/metrics")
     assert scrape.status == 200
-    found: Counter[str] = Counter()
-    for name, said, figure in _SAMPLE.findall(scrape.body.decode()):
+    sums: Counter[str] = Counter()
+    for name, labelled, figure in _SAMPLE.findall(scrape.body.decode()):
         if name == f"gateway_{family}":
-            values = dict(_LABEL.findall(said))
-            found[" ".join(values[label] for label in labels)] += float(figure)
-    return found
+            values = dict(_LABEL.findall(labelled))
+            sums[" ".join(values[label] for label in labels)] += float(figure)
+    return sums

@@ -1,15 +1,15 @@
-"""Which headers there are, and which of them go anywhere."""
+"""Lists the headers that the gateway passes on, and headers that it must not pass on."""
 
 from __future__ import annotations
 
 import re
 
-#: All that an upstream ever learns of a request besides its body.
+#: The only request headers that an upstream receives.
 TO_UPSTREAM = {
     "content-type", "content-length", "accept", "accept-encoding", "user-agent", "authorization",
     "x-request-id", "x-trace-id", "traceparent", "tracestate",
 }  # fmt: skip
-#: All that a caller ever learns of an answer besides its body.
+#: The only response headers that a caller receives.
 TO_CALLER = {
     "content-type", "content-length", "cache-control", "x-accel-buffering", "x-request-id", "x-trace-id",
     "x-gateway-upstream", "x-gateway-error-origin", "x-gateway-attempts", "x-gateway-retries",
@@ -17,7 +17,7 @@ TO_CALLER = {
     "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
 }  # fmt: skip
 
-#: What callers and upstreams might say in headers, to each other or to what stands between them.
+#: Headers that callers, upstreams and proxies send to each other.
 NAMES = re.findall(
     r"\S+",
     """Cookie Set-Cookie Server Via X-Powered-By X-Accel-Redirect X-Accel-Limit-Rate X-Sendfile Location

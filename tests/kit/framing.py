@@ -1,4 +1,4 @@
-"""Shares parts of the tests of framing."""
+"""Generates HTTP/1.1 bodies in every framing, for property tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHUNKED = "Transfer-Encoding: Chunked"
 
 
 class Sent(NamedTuple):
-    """A body as it goes over the wire, and the fields that say how."""
+    """The bytes of a body on the wire, and the header fields that frame them."""
 
     fields: list[str]
     raw: bytes
@@ -21,6 +21,7 @@ _TEXT = st.text("abc=\";, \t'0", max_size=12).map(str.encode)
 
 @st.composite
 def chunked(draw: st.DrawFn, body: bytes) -> Sent:
+    """The body in chunks of any size, with extensions and trailers."""
     raw, at = b"", 0
     end = b"\r\n"
     while at < len(body):
@@ -36,6 +37,7 @@ def chunked(draw: st.DrawFn, body: bytes) -> Sent:
 
 @st.composite
 def sent(draw: st.DrawFn, body: bytes) -> Sent:
+    """The body in any framing: chunked, by length, or until the connection closes."""
     how = draw(st.sampled_from(["chunked", "length", "close"]))
     if how == "chunked":
         return draw(chunked(body))
@@ -44,6 +46,6 @@ def sent(draw: st.DrawFn, body: bytes) -> Sent:
 
 @st.composite
 def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """The data, split anywhere."""
+    """The data, split at arbitrary positions."""
     at = sorted(draw(st.sets(st.integers(1, max(1, len(data) - 1)), max_size=12)))
     return [part for a, b in zip([0, *at], [*at, len(data)], strict=True) if (part := data[a:b])]

@@ -1,4 +1,4 @@
-"""Shares parts of the tests of live_start."""
+"""Limits the CPU cores of a gateway, and reads which cores its workers use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.servers import Gateway
 
 @contextmanager
 def confined_to(cores: set[int]) -> Iterator[None]:
-    """What is started meanwhile may use these."""
+    """Processes started inside the block may use these cores only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -22,7 +22,7 @@ def confined_to(cores: set[int]) -> Iterator[None]:
 
 
 def cores_of(gateway: Gateway) -> list[set[int]]:
-    """Those of each worker, all its threads included."""
+    """The cores of each worker, over all its threads."""
     return sorted(
         set().union(*(os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()))
         for pid in gateway.workers

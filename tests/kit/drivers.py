@@ -1,4 +1,4 @@
-"""Shares parts of the tests of drivers."""
+"""Builds a reply over a scripted connection, and drives it by iteration or by the relay."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from flask_gateway.upstreams.transport.http1 import read_head
 from flask_gateway.upstreams.transport.response import UpstreamResponse
 from kit.calls import make_call
 
+#: A step at which the socket has no data.
 NOTHING = None
-
-
 Script = list[bytes | Exception | None]
 
 
 class Wire:
-    """A connection whose socket gives what the script says. It is always said to be readable."""
+    """A connection whose socket returns the steps of a script. It always polls as readable."""
 
     def __init__(self, script: Script) -> None:
         self.script = list(script)
@@ -39,7 +38,7 @@ class Wire:
         while self.script:
             step = self.script.pop(0)
             if isinstance(step, Exception):
-                raise type(step)  # itself, it would be known by a frame that it knows
+                raise type(step)  # a new instance: the scripted one would form a reference cycle with a frame
             if step is not NOTHING:
                 assert len(step) <= size
                 return step
@@ -59,7 +58,7 @@ class Wire:
         self._fd, self.fate = -1, "closed"
 
     def _put_conn(self, connection: Wire) -> None:
-        """It is its own pool, too."""
+        """Take the connection back: it is its own pool."""
         if self._fd >= 0:
             self.close()
             self.fate = "kept"
@@ -69,7 +68,7 @@ HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
 def reply_over(fields: list[str], script: Script) -> tuple[Reply, Wire]:
-    """A reply to a stream of chat whose bytes come like that."""
+    """A reply to a chat stream whose bytes arrive as the script says."""
     call, wire = make_call(stream=True), Wire(script)
     head = read_head((HEAD + "".join(f"{field}\r\n" for field in fields) + "\r\n").encode())
     response = UpstreamResponse(wire, head, b"")
@@ -81,25 +80,26 @@ def reply_over(fields: list[str], script: Script) -> tuple[Reply, Wire]:
 
 
 class Relayed:
-    """A relay, for one answer after another."""
+    """Sends one reply after another through a relay."""
 
     def __init__(self) -> None:
         self.watcher = Reactor()
         self.relay = Relay(self.watcher)
 
     def drive(self, reply: Reply) -> bytes:
-        ours, caller = socket.socketpair()
+        """The body that the caller receives from the relay."""
+        gateway_end, caller = socket.socketpair()
         over = threading.Event()
         clean: list[bool] = []
 
         def done(well: bool) -> None:
             clean.append(well)
-            ours.close()
+            gateway_end.close()
             over.set()
 
         with caller:
             caller.settimeout(10)
-            self.relay.take(reply, ours, b"", chunked=False, done=done)
+            self.relay.take(reply, gateway_end, b"", chunked=False, done=done)
             body = b""
             while data := caller.recv(65536):
                 body += data
@@ -114,6 +114,7 @@ class Relayed:
 
 
 def iterated(reply: Reply) -> bytes:
+    """The body of a reply that a serving thread iterates."""
     body = b"".join(reply)
     reply.close()
     return body

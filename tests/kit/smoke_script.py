@@ -1,4 +1,4 @@
-"""Shares parts of the tests of live_smoke."""
+"""Runs ``deploy/smoke.sh`` and returns its result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHECKS = ["health", "refusal", "models", "completion", "limit headers", "stream"
 
 
 def smoke(*arguments: str) -> tuple[int, list[str], str]:
-    """Exit status, lines and standard error of the script."""
+    """The exit status, the lines of standard output, and standard error."""
     need("curl")
     command = ["sh", str(ROOT / "deploy" / "smoke.sh"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -1,4 +1,4 @@
-"""Shares parts of the tests of dispatch."""
+"""Fakes an upstream and a clock, and builds a dispatcher over them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from flask_gateway.model.call import Call
 from flask_gateway.model.reply import Reply
 from flask_gateway.routing.dispatcher import Candidate, Dispatcher, Guarded
-from kit.reply_parts import PlainTranscript, ScriptedSource
+from kit.replies import PlainTranscript, ScriptedSource
 
 
 class FakeUpstream:
-    """Answers with what it is given: an error to raise, or the script of a reply."""
+    """A service that raises the given error, or returns a reply with the given script."""
 
     def __init__(self, name: str, *script: bytes | Exception) -> None:
         self.name = name
@@ -26,7 +26,7 @@ class FakeUpstream:
 
 
 class SecondsClock:
-    """Seconds that pass only in sleep."""
+    """A clock in seconds that only ``sleep`` advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
