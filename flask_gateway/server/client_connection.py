@@ -22,6 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
+from ..model.error_headers import error_headers
 from ..model.errors import CallerError, GatewayError
 from ..reactor.socket_io import (
     AT_ONCE,
@@ -256,11 +257,10 @@ def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
     :param status: with its reason.
     """
     body = msgspec.json.encode(error.envelope())
-    wait = "" if error.retry_after is None else f"Retry-After: {error.retry_after:.0f}\r\n"
+    headers = "".join(f"{name}: {value}\r\n" for name, value in error_headers(error).items())
     head = (
         f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{wait}x-request-id: {request_id}\r\n"
-        f"x-gateway-error-origin: {error.origin}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n{headers}\r\n"
     )
     return head.encode("ascii") + body
 
