@@ -14,6 +14,7 @@ from ..auth.api_keys import ApiKeyTable
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
     Authorities,
+    Balance,
     CandidateSettings,
     ModelSettings,
     Settings,
@@ -182,9 +183,7 @@ def _build(settings: Settings, lasting: _CarriedOver) -> Gateway:
         slots=slots,
         store=store,
         http=http,
-        recorded=RecordingService(
-            guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts == "on"
-        ),
+        recorded=RecordingService(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts),
         metrics=metrics,
         watcher=REACTOR,
         underway=underway,
@@ -257,7 +256,7 @@ def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateS
 
 def _balanced(settings: Settings) -> frozenset[str]:
     """The upstreams whose calls under way are counted even without a limit, to find the least busy."""
-    routes = [model for model in settings.models if model.balance == "least_busy"]
+    routes = [model for model in settings.models if model.balance is Balance.LEAST_REQUESTS]
     return frozenset(one.upstream for model in routes for tier in model.tiers for one in tier)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .errors import dotted, one_line
 from .load import Resolved
-from .options import SCALARS
+from .options import SCALARS, written
 from .schema import (
     MASK,
     Authorities,
@@ -121,6 +121,4 @@ def _called(upstream: UpstreamSettings) -> str:
 def _plain(value: object) -> str:
     if value is None or value == ():
         return "none"
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return ", ".join(value) if isinstance(value, tuple) else written(value)

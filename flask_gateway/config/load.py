@@ -92,7 +92,9 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
     return Resolved(
-        settings=msgspec.structs.replace(settings, warnings=tuple(warnings(settings, layers.origins))),
+        settings=msgspec.structs.replace(
+            settings, warnings=(*layers.file.warnings, *warnings(settings, layers.origins))
+        ),
         origins=layers.origins,
         server=server,
     )

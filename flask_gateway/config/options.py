@@ -1,13 +1,20 @@
-"""Every setting there is: name, kind, default. Checks, output and documentation follow this table."""
+"""Declares every setting once: its name, type, unit, bounds, default, scope and description.
+
+``schema.py`` has the defaults of the values in ``Settings``; this table takes them from there. Loading,
+``check`` and the messages follow this table. Tests hold ``gunicorn.conf.py`` and the documents equal to it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from .route_syntax import Fallbacks
+from .schema import Settings, UpstreamSettings
 from .secrets import DEV_KEY, USABLE_KEY, Forbidden, Key, KeyList, SecretPath, Variable
 from .value_types import (
     UPSTREAM_NAME,
@@ -17,6 +24,7 @@ from .value_types import (
     OneOf,
     Seconds,
     StateUrl,
+    Switch,
     TextLine,
     UpstreamList,
     ValueType,
@@ -26,108 +34,189 @@ from .value_types import (
 PREFIX = "GATEWAY_"
 
 
+class Scope(StrEnum):
+    """Where a setting may be set."""
+
+    FILE = "environment or file"
+    ENVIRONMENT = "environment"
+    #: Only in the environment: ``gunicorn.conf.py`` reads it before the settings are loaded.
+    SERVER = "environment, for the server"
+
+
 class Option(msgspec.Struct, frozen=True):
     """One setting.
 
-    :param name: as the file and :class:`~flask_gateway.config.schema.Settings` call it, in lower case.
-    :param default: as the environment would write it; ``None`` where no fixed value is the default.
-    :param in_file: whether the file may set it at its top level.
+    :param name: its name in the file and in :class:`~flask_gateway.config.schema.Settings`, in lower case.
+    :param kind: its type with unit and bounds.
+    :param default: as text of the environment; ``None`` if the default is not a fixed value.
+    :param description: what it sets, in one sentence.
     """
 
     name: str
     kind: ValueType
     default: str | None
-    in_file: bool = True
+    description: str
+    scope: Scope = Scope.FILE
 
     @property
     def variable(self) -> str:
         return PREFIX + self.name.upper()
 
+    @property
+    def in_file(self) -> bool:
+        """Whether the file may set it under this name."""
+        return self.scope is Scope.FILE
+
+
+def written(value: Any) -> str:
+    """A value as the environment would write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _default(settings: type[msgspec.Struct], name: str) -> str | None:
+    (value,) = (field.default for field in msgspec.structs.fields(settings) if field.name == name)
+    return None if value is None else written(value)
+
+
+def _setting(name: str, kind: ValueType, description: str) -> Option:
+    """A value of ``Settings``, with its default there."""
+    return Option(name, kind, _default(Settings, name), description)
+
+
+def _count(what: str, low: int = 1, high: int = 10_000_000) -> WholeNumber:
+    return WholeNumber(f"a whole number of {what}, at least {low}", low, high)
+
+
+def _limit(what: str) -> WholeNumber:
+    return WholeNumber(f"a whole number of {what}, 0 for unlimited")
+
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-_AT_ONCE = "a whole number of calls at once, 0 for unlimited"
-_LISTEN = "addresses to listen on, such as 127.0.0.1:8000"
-_SECONDS = "a number of seconds above 0"
+_CALLS = _limit("calls at once")
+_SECONDS = Seconds("a number of seconds above 0")
 
-CA_FILE = Option("ca_file", TextLine("the path of a file of CA certificates in PEM"), None)
+CA_FILE = _setting(
+    "ca_file",
+    TextLine("the path of a file of CA certificates in PEM"),
+    "CA certificates in PEM that verify upstreams",
+)
 
-#: The settings with one value each, that end up in ``Settings`` under the same name.
+#: The settings with one value each that end up in ``Settings`` under the same name.
 SCALARS = (
-    Option(
-        "rate_limit_per_minute",
-        WholeNumber("a whole number of requests per minute, 0 for unlimited"),
-        "60",
-    ),
-    Option("max_concurrent_per_key", WholeNumber(_AT_ONCE), "0"),
-    Option(
+    _setting("rate_limit_per_minute", _limit("requests per minute"), "requests of one key in any 60 seconds"),
+    _setting("max_concurrent_per_key", _CALLS, "calls of one key in flight"),
+    _setting(
         "failed_keys_per_minute",
-        WholeNumber("a whole number of failed keys per minute, 0 for unlimited"),
-        "60",
+        _limit("failed keys per minute"),
+        "wrong keys of one address in any 60 seconds before it gets 429",
     ),
-    Option("circuit_breaker_max_failures", WholeNumber("a whole number of failures, at least 1", 1), "5"),
-    Option("circuit_breaker_reset_seconds", Seconds(_SECONDS), "30"),
-    Option("circuit_breaker_successes", WholeNumber("a whole number of successes, at least 1", 1), "1"),
-    Option("circuit_breaker_slow_seconds", Seconds("a number of seconds, 0 for never", 0.0), "0"),
-    Option("request_timeout_seconds", Seconds(_SECONDS), "10"),
-    Option("answer_timeout_seconds", Seconds(_SECONDS), "120"),
+    _setting(
+        "circuit_breaker_max_failures", _count("failures"), "consecutive failures that open a circuit breaker"
+    ),
+    _setting("circuit_breaker_reset_seconds", _SECONDS, "seconds from opening to the first probe"),
+    _setting("circuit_breaker_successes", _count("successes"), "consecutive successful probes that close it"),
+    _setting(
+        "circuit_breaker_slow_seconds",
+        Seconds("a number of seconds, 0 for never", 0.0),
+        "seconds after which a call counts as slow",
+    ),
+    _setting("request_timeout_seconds", _SECONDS, "the longest silence of a stream, seconds"),
+    _setting("answer_timeout_seconds", _SECONDS, "the longest time for an answer in one piece, seconds"),
     CA_FILE,
-    Option("default_upstream", Name(UPSTREAM_NAME), None),
-    Option("max_body_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "16777216"),
-    Option("body_memory_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 40), "268435456"),
-    Option("max_streams", WholeNumber("a whole number of streams, at least 1", 1, 1_000_000), "2000"),
-    Option("stream_buffer_bytes", WholeNumber("a whole number of bytes, at least 1", 1, 1 << 30), "262144"),
-    Option("send_timeout_seconds", Seconds(_SECONDS), "30"),
-    Option(
+    _setting("default_upstream", Name(UPSTREAM_NAME), "the upstream of models that no other rule places"),
+    _setting("max_body_bytes", _count("bytes", 1, 1 << 40), "the largest request body, bytes"),
+    _setting(
+        "body_memory_bytes", _count("bytes", 1, 1 << 40), "memory for request bodies in one worker, bytes"
+    ),
+    _setting("max_streams", _count("streams", 1, 1_000_000), "streams in flight in one worker"),
+    _setting(
+        "stream_buffer_bytes", _count("bytes", 1, 1 << 30), "bytes of a stream that wait for a slow caller"
+    ),
+    _setting("send_timeout_seconds", _SECONDS, "seconds that a caller may take nothing of its stream"),
+    _setting(
         "state",
         StateUrl("memory://, shared://, redis://host:port/0 or rediss://host:port/0"),
-        "shared://",
+        "the store of limits and circuit breakers",
     ),
-    Option("state_namespace", Name(UPSTREAM_NAME), None),
-    Option("machines", WholeNumber("a whole number of machines, at least 1", 1, 10_000), "1"),
-    Option("log", OneOf("json or text", ("json", "text")), "json"),
-    Option("log_prompts", OneOf("on or off", ("on", "off")), "off"),
-    Option("cors_origins", CorsOrigins("origins such as https://app.example.org, or * for all"), ""),
+    _setting("state_namespace", Name(UPSTREAM_NAME), "a name in front of every key in Redis"),
+    _setting("machines", _count("machines", 1, 10_000), "gateways that share one Redis"),
+    _setting("log", OneOf("json or text", ("json", "text")), "the format of log lines"),
+    _setting("log_prompts", Switch("on or off"), "whether log lines show the first 4 KiB of prompts"),
+    _setting(
+        "cors_origins",
+        CorsOrigins("origins such as https://app.example.org, or * for all"),
+        "origins whose pages may call from a browser",
+    ),
 )
 
 API_KEYS = Option(
     "api_keys",
     KeyList("keys separated by commas, each of visible ASCII characters without spaces, none twice"),
     DEV_KEY,
-    in_file=False,
+    "the callers' keys",
+    Scope.ENVIRONMENT,
 )
 UPSTREAMS = Option(
     "upstreams",
     UpstreamList("name=url;name=url, for example llama=http://localhost:8001"),
     "mock=mock://local",
-    in_file=False,
+    "the upstreams and their URLs",
+    Scope.ENVIRONMENT,
 )
 FALLBACKS = Option(
     "fallbacks",
     Fallbacks("model=upstream/model,upstream2;model2=upstream3, for example gpt-4o=spare,openai/gpt-4o"),
     None,
-    in_file=False,
+    "further candidates of models",
+    Scope.ENVIRONMENT,
 )
-METRICS_KEY = Option("metrics_key", Key(USABLE_KEY), None, in_file=False)
-CONFIG = Option("config", TextLine("the path of a TOML file"), None, in_file=False)
+METRICS_KEY = Option(
+    "metrics_key", Key(USABLE_KEY), None, "the key that /metrics requires", Scope.ENVIRONMENT
+)
+CONFIG = Option(
+    "config", TextLine("the path of a TOML file"), None, "the path of the settings file", Scope.ENVIRONMENT
+)
 
-#: Read by ``gunicorn.conf.py``, before there are settings; checked here all the same. Without
-#: ``GATEWAY_WORKERS`` there is one worker per processor core.
+
+def _of_server(name: str, kind: ValueType, default: str | None, description: str) -> Option:
+    return Option(name, kind, default, description, Scope.SERVER)
+
+
+#: ``gunicorn.conf.py`` reads these. Loading checks them too. Without ``GATEWAY_WORKERS`` and
+#: ``WEB_CONCURRENCY`` there is one worker per processor core.
 SERVER = (
-    Option(
-        "bind", Addresses("addresses to listen on, such as 127.0.0.1:8000"), "127.0.0.1:8000", in_file=False
+    _of_server(
+        "bind",
+        Addresses("addresses to listen on, such as 127.0.0.1:8000"),
+        "127.0.0.1:8000",
+        "the addresses to listen on",
     ),
-    Option("workers", WholeNumber("a whole number of processes, at least 1", 1, 10_000), None, in_file=False),
-    Option("threads", WholeNumber("a whole number of threads, at least 1", 1, 10_000), "64", in_file=False),
-    Option("pin_workers", OneOf("auto or off", ("auto", "off")), "auto", in_file=False),
-    Option("graceful_seconds", WholeNumber("a whole number of seconds, at least 1", 1), "30", in_file=False),
-    Option("server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", in_file=False),
+    _of_server("workers", _count("processes", 1, 10_000), None, "worker processes"),
+    _of_server("threads", _count("threads", 1, 10_000), "64", "threads of one worker"),
+    _of_server(
+        "pin_workers", OneOf("auto or off", ("auto", "off")), "auto", "whether each worker stays on one core"
+    ),
+    _of_server(
+        "graceful_seconds", _count("seconds"), "30", "seconds that calls in flight may take at a stop"
+    ),
+    _of_server(
+        "server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", "gunicorn's log level"
+    ),
 )
 
 OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, METRICS_KEY, CONFIG, *SERVER)
 
 #: Per upstream: ``GATEWAY_UPSTREAM_<NAME>_API_KEY`` and so on.
-UPSTREAM_API_KEY = Option("api_key", Key(USABLE_KEY), None, in_file=False)
-UPSTREAM_MAX_IN_FLIGHT = Option("max_in_flight", WholeNumber(_AT_ONCE), "0")
+UPSTREAM_API_KEY = Option(
+    "api_key", Key(USABLE_KEY), None, "sent to the upstream as Bearer token", Scope.ENVIRONMENT
+)
+UPSTREAM_MAX_IN_FLIGHT = Option(
+    "max_in_flight", _CALLS, _default(UpstreamSettings, "max_in_flight"), "calls in flight at the upstream"
+)
 PER_UPSTREAM = (UPSTREAM_API_KEY, UPSTREAM_MAX_IN_FLIGHT)
 
 
@@ -139,7 +228,7 @@ def upstream_variable(upstream: str, option: Option) -> str:
 VARIABLE = Variable("the name of an environment variable")
 SECRET_PATH = SecretPath("the path of a file")
 
-#: What the top level of the file may hold besides its tables.
+#: The names at the top level of the file, apart from its tables.
 FILE_SCALARS: Mapping[str, ValueType] = {
     **{option.name: option.kind for option in SCALARS},
     "state_env": VARIABLE,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import InvalidValue, nearest
-from .schema import Balance, CandidateSettings, Timeouts
+from .schema import FORMER_BALANCE, Balance, CandidateSettings, Timeouts
 from .value_types import UPSTREAM_NAME, BaseType, Name, OneOf, Seconds, TextLine, ValueType, WholeNumber
 
 CANDIDATE = "upstream or upstream/model"
@@ -109,12 +109,11 @@ def _from_table(fields: Mapping[str, Any], asked: str) -> CandidateSettings:
     return CandidateSettings(
         upstream=fields["upstream"],
         model=fields.get("model", asked),
-        weight=fields.get("weight", 1),
-        max_in_flight=fields.get("max_in_flight", 0),
         clocks=clocks_of(fields),
+        **{name: fields[name] for name in ("weight", "max_in_flight") if name in fields},
     )
 
 
-BALANCE = OneOf("in_order, in_turn or least_busy", tuple(Balance))
+BALANCE = OneOf("in_order, round_robin or least_requests", tuple(Balance), tuple(FORMER_BALANCE))
 TIERS = Tiers('a list of tiers, such as [["llama/llama-3-8b", "spare"], ["openai/gpt-4o-mini"]]')
 CHAIN = Chain('a list such as ["spare", "openai/gpt-4o-mini"]')

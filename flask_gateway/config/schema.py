@@ -1,4 +1,7 @@
-"""The settings as the gateway uses them: frozen types. Nothing here reads or parses (see ``settings/``)."""
+"""Defines the settings as frozen types, with the default of each.
+
+This module reads and parses nothing: ``load.py`` does. ``options.py`` takes the defaults from here.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,20 @@ import msgspec
 
 from ..model.call import Continues
 
-#: What stands in any output where a secret would.
+#: Replaces a secret in every output.
 MASK = "****"
 
-#: scheme, userinfo, the rest up to the query, the query or fragment; at most one ``@``, in its place.
+#: The general timeouts, seconds: a stream's silence, and an answer in one piece.
+SILENCE_SECONDS = 10.0
+ANSWER_SECONDS = 120.0
+
+#: scheme, userinfo, the rest up to the query, the query or fragment; at most one ``@``, after the userinfo.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?([^@/?#]*@)?([^@?#]*)([?#][^@]*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def mask_url(url: str) -> str:
-    """The URL with its userinfo and its query hidden, also when it is no proper URL."""
+    """Return the URL with its userinfo and query masked. Malformed URLs are masked too."""
     match = _URL.fullmatch(url)
     if match is None:
         scheme = _SCHEME.match(url)
@@ -29,7 +36,7 @@ def mask_url(url: str) -> str:
 
 
 class Secret:
-    """A value that no repr, log line or traceback shows. ``reveal()`` is the only way to it."""
+    """Holds a value that no repr, log line or traceback shows. Only ``reveal()`` returns it."""
 
     __slots__ = ("_value",)
 
@@ -50,11 +57,11 @@ class Secret:
 
 
 class Authorities(msgspec.Struct, frozen=True):
-    """Certificate authorities by which upstreams are verified, instead of the public ones.
+    """The certificate authorities that verify upstreams, instead of the public ones.
 
-    :param files: the paths of those that they were read from.
-    :param pem: their certificates, as they were read.
-    :param folders: directories of certificates named by their hashes, in which OpenSSL looks them up.
+    :param files: the paths of the files that were read.
+    :param pem: the certificates of those files, as read.
+    :param folders: directories of certificates named by their hashes. OpenSSL searches them.
     """
 
     files: tuple[str, ...] = ()
@@ -69,26 +76,26 @@ class Authorities(msgspec.Struct, frozen=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """How long an upstream may take, seconds. ``docs/time.md`` says what each of them bounds.
+    """The timeouts of an upstream, seconds. ``docs/time.md`` explains each.
 
-    :param connect: until there is a connection.
+    :param connect: until the connection is open.
     :param first_byte: until the head of a stream is complete.
     :param first_token: until a stream's first content.
-    :param idle: from one part of a stream to the next.
-    :param answer: until the end of an answer in one piece, which takes as long as its generation.
+    :param idle: between two parts of a stream.
+    :param answer: until the end of an answer in one piece. It includes the whole generation.
     :param total: until the end of any answer.
     """
 
     connect: float = 5.0
-    first_byte: float = 10.0
+    first_byte: float = SILENCE_SECONDS
     first_token: float = 15.0
-    idle: float = 10.0
-    answer: float = 120.0
+    idle: float = SILENCE_SECONDS
+    answer: float = ANSWER_SECONDS
     total: float = 600.0
 
     @classmethod
-    def within(cls, silence: float, answer: float = 120.0) -> Timeouts:
-        """The clocks of an upstream that has none of its own, from the two general settings.
+    def within(cls, silence: float, answer: float = ANSWER_SECONDS) -> Timeouts:
+        """Derive the timeouts of an upstream that sets none from the two general settings.
 
         :param silence: the longest silence of a stream. :param answer: for an answer in one piece.
         """
@@ -103,10 +110,11 @@ class Timeouts(msgspec.Struct, frozen=True):
         )
 
     def with_own(self, own: Mapping[str, float]) -> Timeouts:
-        """These clocks with some of them replaced. ``total`` is never shorter than an ``answer`` that is set
-        without it.
+        """Return these timeouts with some replaced.
 
-        :param own: seconds by clock.
+        If ``own`` sets ``answer`` without ``total``, ``total`` is raised to at least ``answer``.
+
+        :param own: seconds by the name of the timeout.
         """
         clocks = msgspec.structs.replace(self, **own)
         if "answer" in own and "total" not in own:
@@ -118,13 +126,13 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
 
     :param url: ``mock://…``, or an ``http(s)`` base to which ``/chat/completions`` is appended.
-    :param api_key: sent upstream as Bearer.
-    :param max_in_flight: calls under way at once over all workers; 0 means without limit.
-    :param stream_usage: whether it can be asked for the usage of a stream.
-    :param continues: how it is told to go on with an answer that another has begun; ``None``: it cannot.
-    :param ca_file: by which its certificate is checked; ``None``: by the public authorities.
+    :param api_key: sent to the upstream as Bearer token.
+    :param max_in_flight: the limit of calls in flight over all workers; 0 means no limit.
+    :param stream_usage: whether the upstream accepts a request for the usage of a stream.
+    :param continues: how to make the upstream resume a partial answer; ``None``: it cannot.
+    :param ca_file: the authorities that verify its certificate; ``None``: the public ones.
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
-    :param list_models: whether it is asked in the background which models it has.
+    :param list_models: whether the gateway lists the upstream's models in the background.
     """
 
     name: str
@@ -139,12 +147,12 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where a model can be asked.
+    """An upstream and a model of it that can answer a call.
 
-    :param model: the name the upstream knows it by.
-    :param weight: its share within its tier, against the others' weights.
-    :param max_in_flight: calls of this model under way there at once; 0 means without limit.
-    :param clocks: in seconds by their names in :class:`Timeouts`, where they are not the upstream's.
+    :param model: the upstream's name of the model.
+    :param weight: the candidate's share of its tier, relative to the other weights.
+    :param max_in_flight: the limit of calls of this model in flight at the upstream; 0 means no limit.
+    :param clocks: seconds by their names in :class:`Timeouts`, where they differ from the upstream's.
     """
 
     upstream: str
@@ -154,44 +162,54 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Mapping[str, float] = {}
 
 
+#: Earlier names of balance policies. The file may use them, with a warning.
+FORMER_BALANCE = {"in_turn": "round_robin", "least_busy": "least_requests"}
+
+
 class Balance(StrEnum):
-    """Which candidate of a tier is asked first; the others follow when it cannot answer."""
+    """Which candidate of a tier comes first. The others follow when it cannot answer."""
 
     IN_ORDER = "in_order"
-    IN_TURN = "in_turn"
-    LEAST_BUSY = "least_busy"
+    ROUND_ROBIN = "round_robin"
+    LEAST_REQUESTS = "least_requests"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Balance | None:
+        """Accept an earlier name, also from settings that a worker with older code has saved."""
+        name = FORMER_BALANCE.get(value) if isinstance(value, str) else None
+        return None if name is None else cls(name)
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A model by the name that callers use.
 
-    :param tiers: candidates in groups: a later group is asked when an earlier one cannot answer.
-    :param whole: whether its streams are held back until they are complete.
+    :param tiers: groups of candidates. The gateway tries a tier when the tiers before it cannot answer.
+    :param whole: whether the gateway buffers its streams until they are complete.
     """
 
     name: str
     tiers: tuple[tuple[CandidateSettings, ...], ...]
-    balance: Balance = Balance.IN_TURN
+    balance: Balance = Balance.ROUND_ROBIN
     whole: bool = False
 
     @property
     def upstream(self) -> str:
-        """Of its first candidate."""
+        """The upstream of the first candidate."""
         return self.tiers[0][0].upstream
 
     @property
     def model(self) -> str:
-        """What its first candidate calls it."""
+        """The first candidate's name of the model."""
         return self.tiers[0][0].model
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One caller's key, kept as the SHA-256 digest of it only.
+    """One caller's key, kept only as its SHA-256 digest.
 
-    :param id: what logs and status pages call it.
-    :param rate_limit_per_minute: overrides the general limit; 0 means without limit.
-    :param models: the models it may name, ``*`` standing for any text; ``None`` means every model.
-    :param length: in characters; ``None`` when only its digest is known.
+    :param id: the name of the key in logs and status pages.
+    :param rate_limit_per_minute: overrides the general limit; 0 means no limit.
+    :param models: the models that the key may call, ``*`` matching any text; ``None`` means every model.
+    :param length: the length of the key, characters; ``None`` when only its digest is known.
     """
 
     id: str
@@ -202,18 +220,18 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the gateway is told. Times are seconds, sizes bytes.
+    """All settings, each with its default. Times are in seconds, sizes in bytes.
 
     :param state: may carry a password; show it through :func:`mask_url` only.
-    :param state_namespace: part of every key in Redis; gateways with different ones share nothing.
-    :param machines: how many gateways share one Redis; each takes this share when Redis is down.
-    :param config: the path of the file that they come from; ``None``: they come from none.
+    :param state_namespace: part of every key in Redis. Gateways with different namespaces share nothing.
+    :param machines: how many gateways share one Redis. While Redis is down, each allows its share.
+    :param config: the path of the settings file; ``None``: there is no file.
     """
 
     keys: tuple[KeySettings, ...]
     upstreams: tuple[UpstreamSettings, ...]
     models: tuple[ModelSettings, ...] = ()
-    #: By the name that callers use: where to ask when the model's own route cannot answer.
+    #: By the name that callers use: further candidates, for when the model's own route cannot answer.
     fallbacks: Mapping[str, tuple[CandidateSettings, ...]] = {}
     default_upstream: str | None = None
     rate_limit_per_minute: int = 60
@@ -223,9 +241,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_reset_seconds: float = 30.0
     circuit_breaker_successes: int = 1
     circuit_breaker_slow_seconds: float = 0.0
-    request_timeout_seconds: float = 10.0
-    answer_timeout_seconds: float = 120.0
-    #: For the upstreams that have none of their own.
+    request_timeout_seconds: float = SILENCE_SECONDS
+    answer_timeout_seconds: float = ANSWER_SECONDS
+    #: For the upstreams that set no authorities themselves.
     ca_file: Authorities | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     body_memory_bytes: int = 256 * 1024 * 1024
@@ -236,14 +254,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_namespace: str | None = None
     machines: int = 1
     log: str = "json"
-    #: Whether log lines show the beginning of prompts: ``on`` or ``off``.
-    log_prompts: str = "off"
+    #: Whether log lines show the beginning of prompts.
+    log_prompts: bool = False
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
-    #: SHA-256 of the key that ``/metrics`` asks for; without one only this machine may read it.
+    #: SHA-256 of the key that ``/metrics`` requires; without one only this machine may read it.
     metrics_digest: bytes | None = None
     config: str | None = None
-    #: Things to tell the operator at start-up that are no reason to refuse.
+    #: Shown to the operator at start. They do not stop it.
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

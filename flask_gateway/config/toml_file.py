@@ -17,7 +17,7 @@ from .file_access import MOST_SETTINGS, read_regular
 from .hints import for_field
 from .options import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
-from .schema import MASK, Balance, CandidateSettings, ModelSettings
+from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, ModelSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
 from .value_types import (
     UPSTREAM_NAME,
@@ -33,6 +33,8 @@ from .value_types import (
 )
 
 _TABLES = ("upstreams", "models", "keys")
+#: The two names of the value of ``stream`` that buffers a stream until it is complete.
+_BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
 _MODEL_NAME = TextLine("the name of a model")
 
@@ -54,7 +56,7 @@ _MODEL: Mapping[str, ValueType] = {
     "fallbacks": CHAIN,
     "tiers": TIERS,
     "balance": BALANCE,
-    "stream": OneOf("live or whole", ("live", "whole")),
+    "stream": OneOf("live, whole or buffered", ("live", *_BUFFERED)),
 }
 _KEY: Mapping[str, ValueType] = {
     "key_env": VARIABLE,
@@ -96,6 +98,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[FileUpstream, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     keys: tuple[FileKey, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
         """The environment variables the file names as places of secrets."""
@@ -135,6 +138,7 @@ def read_file(path: str) -> FileSettings:
             keys.append(_key(name, table, folder, mistakes))
     mistakes.raise_found()
     return FileSettings(
+        warnings=tuple(_former_names(document.get("models"))),
         state=state,
         ca_file=folder / scalars["ca_file"] if "ca_file" in scalars else None,
         scalars={name: value for name, value in scalars.items() if name != "state_env"},
@@ -283,9 +287,18 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     return ModelSettings(
         name=name,
         tiers=(*tiers, *((one,) for one in fallbacks)),
-        balance=Balance(fields.get("balance", Balance.IN_TURN)),
-        whole=fields.get("stream") == "whole",
+        whole=fields.get("stream") in _BUFFERED,
+        **({"balance": Balance(fields["balance"])} if "balance" in fields else {}),
     )
+
+
+def _former_names(models: object) -> Iterator[str]:
+    """Warn of values that have been renamed."""
+    for name, table in models.items() if isinstance(models, dict) else ():
+        value = table.get("balance") if isinstance(table, dict) else None
+        if isinstance(value, str) and value in FORMER_BALANCE:
+            setting = dotted("models", name, "balance")
+            yield f"{setting} = {value} is an old name: write {FORMER_BALANCE[value]}"
 
 
 def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:

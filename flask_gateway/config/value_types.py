@@ -124,12 +124,27 @@ class Seconds(BaseType, frozen=True):
 
 
 class OneOf(BaseType, frozen=True):
+    """One of a few words.
+
+    :param former: earlier words, still accepted. No message offers them.
+    """
+
     choices: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     def parse(self, text: str) -> str:
-        if text not in self.choices:
+        if text not in self.choices and text not in self.former:
             raise InvalidValue(self.expected, nearest(text, self.choices))
         return text
+
+
+class Switch(BaseType, frozen=True):
+    """``on`` or ``off``."""
+
+    def parse(self, text: str) -> bool:
+        if text not in ("on", "off"):
+            raise InvalidValue(self.expected, nearest(text, ("on", "off")))
+        return text == "on"
 
 
 class CorsOrigins(BaseType, frozen=True):

@@ -28,7 +28,7 @@ def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]
     """
     yield from _of_keys(settings)
     yield from _of_upstreams(settings, origins)
-    if settings.log_prompts == "on":
+    if settings.log_prompts:
         yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
     if settings.machines > 1 and not settings.state.startswith("redis"):
         yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"

@@ -57,7 +57,7 @@ class Balancer:
         for number, tier in enumerate(route.tiers):
             if len(tier) == 1 or route.balance == "in_order":
                 yield tier
-            elif route.balance == "least_busy":
+            elif route.balance == "least_requests":
                 yield least_busy(tier, self._busy)
             else:
                 turn = self._store.update(state_key(f"turn:{number}", route.name), _next, FORGET_AFTER)

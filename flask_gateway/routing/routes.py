@@ -29,7 +29,7 @@ class Route(msgspec.Struct, frozen=True):
     """All the places where a model can be asked.
 
     :param tiers: a later one is asked when an earlier one cannot answer.
-    :param balance: how to choose within a tier: ``in_order``, ``in_turn`` or ``least_busy``.
+    :param balance: how to choose within a tier: ``in_order``, ``round_robin`` or ``least_requests``.
     :param whole: whether its streams are held back until they are complete.
     """
 

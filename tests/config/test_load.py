@@ -843,6 +843,25 @@ def test_the_documentation_has_every_setting_with_its_default() -> None:
         assert not option.in_file or option.name in file_key, row
 
 
+def test_the_readme_names_settings_with_their_defaults() -> None:
+    options = {option.variable: option for option in OPTIONS}
+    options |= {f"GATEWAY_UPSTREAM_<NAME>_{option.name.upper()}": option for option in PER_UPSTREAM}
+    rows = [row for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| `GATEWAY_")]
+    assert rows
+    for row in rows:
+        variables, defaults = [cell.strip() for cell in row.strip("|").split("|")][:2]
+        fixed = [options[name].default for name in re.findall(r"`([^`]+)`", variables)]
+        shown = [default.strip(" `") for default in defaults.split(",")]
+        expected = [default for default in fixed if default is not None]
+        assert [default for default in shown if default in expected] == expected, row
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *PER_UPSTREAM], ids=lambda option: option.name)
+def test_every_setting_has_a_description(option: Option) -> None:
+    assert option.description
+    assert not option.description.endswith(".")
+
+
 def test_the_servers_defaults_are_those_of_its_own_file() -> None:
     lines = (ROOT / "gunicorn.conf.py").read_text().splitlines()
     for option in SERVER:

@@ -62,7 +62,7 @@ def test_fallbacks_that_are_none(refusal: Callable[..., str], text: str, said: s
         ),
         ("[models.m]\ntiers = [['a'], ['c']]", "models.m.upstream='c': expected the name of an upstream"),
         ("[models.m]\nupstream = 'a'\nfallbacks = 'b'", "models.m.fallbacks='b': expected a list such as"),
-        ("[models.m]\nupstream = 'a'\nbalance = 'in_turns'", "did you mean in_turn?"),
+        ("[models.m]\nupstream = 'a'\nbalance = 'round_robbin'", "did you mean round_robin?"),
         ("[models.m]\nupstream = 'a'\nstream = 'hole'", "did you mean whole?"),
         ("[fallbacks]\na = ['b']", "fallbacks='****': expected fallbacks with their model"),
     ],
@@ -77,7 +77,7 @@ def test_a_route_in_full(tmp_path: Path) -> None:
         UPSTREAMS
         + """
 [models.fast]
-balance = "least_busy"
+balance = "least_requests"
 stream = "whole"
 tiers = [["a/one", {upstream = "b", model = "two", weight = 3}], ["a"]]
 fallbacks = ["b/three"]
@@ -85,7 +85,7 @@ fallbacks = ["b/three"]
     )
     settings = load({"GATEWAY_CONFIG": str(file), "GATEWAY_FALLBACKS": "x = a/y , b; ;z=b"})
     (fast,) = settings.models
-    assert (fast.balance, fast.whole) == (Balance.LEAST_BUSY, True)
+    assert (fast.balance, fast.whole) == (Balance.LEAST_REQUESTS, True)
     assert fast.tiers == (
         (
             CandidateSettings(upstream="a", model="one"),
@@ -98,6 +98,27 @@ fallbacks = ["b/three"]
         "x": (CandidateSettings(upstream="a", model="y"), CandidateSettings(upstream="b", model="x")),
         "z": (CandidateSettings(upstream="b", model="z"),),
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("in_turn", Balance.ROUND_ROBIN), ("least_busy", Balance.LEAST_REQUESTS)]
+)
+def test_an_old_name_of_a_balance_policy_is_accepted_with_a_warning(
+    tmp_path: Path, old: str, new: Balance
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f"{UPSTREAMS}[models.fast]\nupstream = 'a'\nbalance = '{old}'\n")
+    settings = load({"GATEWAY_CONFIG": str(file)})
+    assert settings.models[0].balance is new
+    assert f"models.fast.balance = {old} is an old name: write {new}" in settings.warnings
+
+
+def test_buffered_is_another_name_for_whole_streams(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f"{UPSTREAMS}[models.fast]\nupstream = 'a'\nstream = 'buffered'\n")
+    settings = load({"GATEWAY_CONFIG": str(file)})
+    assert settings.models[0].whole
+    assert not [warning for warning in settings.warnings if "buffered" in warning]
 
 
 def test_an_upstreams_own_clocks_and_habits(tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ def test_equals_share() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_turns_are_taken_over_all_workers(store: MemoryStore, workers: int) -> None:
     balancers = [Balancer(store, lambda _: 0) for _ in range(workers)]
-    route = Route("fast", ((A, B),), "in_turn")
+    route = Route("fast", ((A, B),), "round_robin")
     asked = [next(iter(balancers[turn % workers].ordered(route)))[0].upstream for turn in range(12)]
     assert asked == ["a", "b"] * 6
 
 
 def test_a_tier_that_is_not_reached_takes_no_turn(store: MemoryStore) -> None:
-    route = Route("fast", ((A,), (A, B)), "in_turn")
+    route = Route("fast", ((A,), (A, B)), "round_robin")
     next(iter(Balancer(store, lambda _: 0).ordered(route)))
     assert list(store.scan("")) == []

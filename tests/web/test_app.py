@@ -673,7 +673,7 @@ def test_no_secret_and_no_prompt_is_logged(client: FlaskClient, capsys: pytest.C
 def test_prompts_are_logged_where_they_are_wanted(
     make_client: Callable[..., FlaskClient], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for switch, seen in (("on", '[{"role":"user","content":"Hello"}]'), ("off", None)):
+    for switch, seen in ((True, '[{"role":"user","content":"Hello"}]'), (False, None)):
         post(make_client(log_prompts=switch), chat("mock"))
         (line,) = lines(capsys)
         assert (line.get("prompt") or "").replace(" ", "") == (seen or "")
