@@ -1,0 +1,174 @@
+"""Checks that docstrings, comments, messages, test names and documents are plain English.
+
+The rule: subject, verb, object, in that order; the field's own word; one fact a sentence.
+The check knows the words and openings that broke the rule most often. It cannot see a clumsy sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CODE = [*sorted((ROOT / "flask_gateway").rglob("*.py")), ROOT / "gunicorn.conf.py", ROOT / "wsgi.py"]
+TESTS = [*sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+
+#: Files and folders that do not pass yet. Shrink this list; never extend it.
+NOT_YET: tuple[str, ...] = (
+    "README.md",
+    "SECURITY.md",
+    "bench",
+    "deploy",
+    "docs",
+    "flask_gateway",
+    "gunicorn.conf.py",
+    "tests/app",
+    "tests/cli",
+    "tests/config",
+    "tests/dialects",
+    "tests/fuzz",
+    "tests/guards",
+    "tests/kit",
+    "tests/model",
+    "tests/reactor",
+    "tests/routing",
+    "tests/scenarios",
+    "tests/server",
+    "tests/state",
+    "tests/streaming",
+    "tests/telemetry",
+    "tests/upstreams",
+    "tests/web",
+)
+
+#: Words and phrases that a reader of English has to translate.
+WORDS = re.compile(
+    r"""\b(
+        told\ of | said\ of | gone\ to | asked\ for\ of | thought\ of\ as | heard\ of
+      | lest | anew | of\ late | thereby | likewise | whoever | whomever | whatsoever | thereof | hitherto
+      | give[sn]?\ (the\ interpreter|it)\ away | collector\ of\ garbage | be\ it\ only | but\ a\ matter\ of
+      | all\ the\ same | as\ ever | none\ the\ worse | to\ no\ purpose | under\ way | at\ hand
+      | beside | mostly | in\ its\ turn | doorstep | the\ door
+    )\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+#: No sentence begins with these words, unless it is a question.
+OPENINGS = re.compile(
+    r"(?:^|(?<=[.!?:]\s)|(?<=\n\n))\s*(Who|What|Whoever|Whom|Whose|Nobody)\s[^?]*?(?:[.!](?:\s|$)|$)"
+)
+
+#: A text and the line on which it begins.
+Text = tuple[int, str]
+
+
+def docstrings(tree: ast.Module) -> Iterator[Text]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            if docstring:
+                yield node.body[0].lineno, docstring
+
+
+def comments(source: str) -> Iterator[Text]:
+    """Each block of comments on consecutive lines, joined to one text."""
+    block: list[str] = []
+    first = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line = token.start[0]
+        if block and line != last + 1:
+            yield first, " ".join(block)
+            block = []
+        first = first if block else line
+        block.append(token.string.lstrip("#: "))
+        last = line
+    if block:
+        yield first, " ".join(block)
+
+
+def messages(tree: ast.Module) -> Iterator[Text]:
+    """The strings that contain a blank, except docstrings."""
+    in_docstring = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(node.body[0] if node.body else None, ast.Expr)
+    }
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in in_docstring else None
+        if isinstance(text, str) and " " in text:
+            yield node.lineno, text
+
+
+def names_of_tests(tree: ast.Module) -> Iterator[Text]:
+    """The name of each test, as a sentence."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node.lineno, node.name.removeprefix("test_").replace("_", " ").capitalize()
+
+
+def paragraphs(document: str) -> Iterator[Text]:
+    """The paragraphs of a Markdown document, without its blocks of code."""
+    in_code, line = False, 1
+    for paragraph in document.split("\n\n"):
+        fences = paragraph.count("```")
+        if not in_code and not fences:
+            yield line, re.sub(r"`[^`]*`", "X", paragraph)
+        in_code ^= fences % 2 == 1
+        line += paragraph.count("\n") + 2
+
+
+def texts(path: Path) -> Iterator[Text]:
+    source = path.read_text()
+    if path.suffix == ".md":
+        yield from paragraphs(source)
+        return
+    tree = ast.parse(source)
+    yield from docstrings(tree)
+    yield from comments(source)
+    yield from names_of_tests(tree) if path in TESTS else messages(tree)
+
+
+def faults(path: Path) -> list[str]:
+    """The places of a file that break the rule, as ``path:line: text``."""
+    return [
+        f"{path.relative_to(ROOT)}:{line}: {' '.join(match.group().split())[:70]}"
+        for line, text in texts(path)
+        for pattern in (WORDS, OPENINGS)
+        for match in pattern.finditer(text)
+    ]
+
+
+def passes_already(path: Path) -> bool:
+    names = {str(part) for part in (path.relative_to(ROOT), *path.relative_to(ROOT).parents)}
+    return names.isdisjoint(NOT_YET)
+
+
+PATHS = [path for path in (*CODE, *TESTS, *DOCUMENTS) if passes_already(path)]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_plain(path: Path) -> None:
+    assert faults(path) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "plain"),
+    [
+        ("Who is late waits.", False),
+        ("The call ends. Nobody waits for it.", False),
+        ("What is a lease?", True),
+        ("The lease is written anew.", False),
+        ("The relay writes the lease again.", True),
+    ],
+)
+def test_the_check_finds_what_breaks_the_rule(sentence: str, plain: bool) -> None:
+    assert (not [match for pattern in (WORDS, OPENINGS) for match in pattern.finditer(sentence)]) == plain
