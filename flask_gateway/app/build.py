@@ -79,7 +79,7 @@ class Gateway(msgspec.Struct, frozen=True):
     http: UpstreamClient
     recorded: RecordingService
     metrics: Metrics
-    watcher: Reactor
+    reactor: Reactor
     underway: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
@@ -185,7 +185,7 @@ def _build(settings: Settings, lasting: _CarriedOver) -> Gateway:
         http=http,
         recorded=RecordingService(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts),
         metrics=metrics,
-        watcher=REACTOR,
+        reactor=REACTOR,
         underway=underway,
         body_memory=body_memory,
         catalog=catalog,

@@ -125,7 +125,7 @@ def _refusal(
     if code is not None and (told.get("code") is None or str(told["code"]).isdigit()):
         told["code"] = code
     wait = _pause(headers, body) if throttled else None
-    error = kind(message, status=status, said=told, retry_after=wait, upstream=upstream)
+    error = kind(message, status=status, error_object=told, retry_after=wait, upstream=upstream)
     if status == 429 and not throttled:
         error.headers["x-should-retry"] = "false"  # the request itself is too large for the limit
     return error
@@ -138,7 +138,9 @@ def _out_of_credit(
         message = said + ": too many requests."
         told = _told(body, message, "requests")
         wait = _pause(headers, body)
-        return UpstreamQuotaExhausted(message, status=429, said=told, retry_after=wait, upstream=upstream)
+        return UpstreamQuotaExhausted(
+            message, status=429, error_object=told, retry_after=wait, upstream=upstream
+        )
     return UpstreamOutOfCredit(
         f"{said}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
         "Your own key is fine; tell the operator.",

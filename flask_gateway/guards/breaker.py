@@ -239,7 +239,11 @@ class Breaker:
 
     def _end(self, outcome: Outcome) -> CallResult:
         limit = self._policy.slow
-        slow = limit > 0 and outcome.first is not None and outcome.first * SECOND > limit
+        slow = (
+            limit > 0
+            and outcome.first_token_seconds is not None
+            and outcome.first_token_seconds * SECOND > limit
+        )
         if outcome.verdict is Verdict.SUCCESS and not slow:
             return WELL
         wanted = _pause(outcome) if outcome.verdict is Verdict.THROTTLED else 0

@@ -251,7 +251,7 @@ def _noted(state: State, now: int, end: CallResult) -> State:
     if end.verdict is Verdict.THROTTLED:
         return state._replace(cool_until=max(state.cool_until, now + end.pause))
     # What is denied again and again gets its turn, and a line in the log, once in so long all the same.
-    if end.verdict is Verdict.DENIED and not denied(state, now):
+    if end.verdict is Verdict.CREDENTIAL_REFUSED and not denied(state, now):
         return state._replace(denied_until=now + int(CREDENTIAL_HOLD * SECOND))
     return state
 

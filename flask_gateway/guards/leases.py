@@ -339,7 +339,7 @@ class ConcurrencyLeases:
         return True
 
     def _start_keeper(self) -> None:
-        # A thread of its own and not the watcher's: a renewal may have to wait for Redis, a clock may not.
+        # A thread of its own and not the reactor's: a renewal may have to wait for Redis, a clock may not.
         if self._keeper is not None:
             return
         with self._lock:

@@ -80,24 +80,24 @@ class Ids(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One upstream, asked once. ``said``: its status, or our code when it gave none.
+    """One request to one upstream.
 
     :param model: what it was asked for, by the name that it knows.
     """
 
     upstream: str
-    said: str
+    result: str
     seconds: float
     model: str | None = None
 
     @classmethod
     def failed(cls, upstream: str, error: GatewayError, seconds: float, model: str | None = None) -> Attempt:
         answered = getattr(error, "answered", None)
-        said = str(answered) if answered else error.code or str(error.status)
-        return cls(upstream, said, seconds, model)
+        result = str(answered) if answered else error.code or str(error.status)
+        return cls(upstream, result, seconds, model)
 
     def __str__(self) -> str:
-        return f"{self.upstream}:{self.said}:{self.seconds:.2f}s"
+        return f"{self.upstream}:{self.result}:{self.seconds:.2f}s"
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -149,12 +149,12 @@ class Usage(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How what was admitted ended. Exactly one per permit and per reply.
 
-    :param first: seconds until the answer had shown itself good; ``None``: it never did, or nobody looked.
+    :param first_token_seconds: seconds until the first token; ``None`` if none came or nobody measured it.
     :param dropped: events of it that could not be read, and were left out.
     """
 
     verdict: Verdict
     usage: Usage | None = None
     error: GatewayError | None = None
-    first: float | None = None
+    first_token_seconds: float | None = None
     dropped: int = 0

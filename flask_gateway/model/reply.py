@@ -155,7 +155,7 @@ class Reply:
         "_pending",
         "_source",
         "_tell",
-        "first",
+        "first_token_seconds",
         "headers",
         "outcome",
         "over",
@@ -168,7 +168,7 @@ class Reply:
         self.headers: dict[str, str] = {}
         self.transcript = transcript
         #: Seconds until it had shown itself good, noted by whoever asked for it.
-        self.first: float | None = None
+        self.first_token_seconds: float | None = None
         self._source = source
         self._pending = b""
         self._closers: list[Closer] = []
@@ -308,7 +308,7 @@ class Reply:
         if self.outcome is not None:
             return
         self.outcome = outcome = Outcome(
-            outcome.verdict, outcome.usage, outcome.error, self.first, self.transcript.dropped
+            outcome.verdict, outcome.usage, outcome.error, self.first_token_seconds, self.transcript.dropped
         )
         if not self._drained:
             shielded(self._source.close)
@@ -320,7 +320,7 @@ class Reply:
         # Here, and not where it ended: to estimate what a large prompt has cost takes a while.
         usage = outcome.usage or self._known_usage()
         self.outcome = outcome = Outcome(
-            outcome.verdict, usage, outcome.error, outcome.first, outcome.dropped
+            outcome.verdict, usage, outcome.error, outcome.first_token_seconds, outcome.dropped
         )
         # They know their reply; and what knows itself is left to the collector of garbage.
         closers, self._closers, self._tell = self._closers, [], _at_once

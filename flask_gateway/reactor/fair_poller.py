@@ -66,13 +66,13 @@ class FairPoller:
             with suppress(OSError, ValueError):  # closed, and with that forgotten
                 self._poll.unregister(fd)
 
-    def look(self, seconds: float) -> None:
+    def poll(self, seconds: float) -> None:
         """Learn who is ready. The first is waited for so long, unless some have not had their turn."""
         if not self._due:
             self._due = dict(reversed(self._poll.poll(seconds, MOST)))
         self.now = self._clock()
 
-    def take(self) -> None:
+    def dispatch(self) -> None:
         """Look after those who are ready, one at least, until that has taken its time."""
         until, due = self.now + TIME_SLICE, self._due
         while due:

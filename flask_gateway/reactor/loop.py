@@ -1,4 +1,4 @@
-"""The watcher and its thread."""
+"""The reactor and its thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPARE = 64
 
 
 class Registration:
-    """Something asked of a watcher (``core.Handle``)."""
+    """Something asked of a reactor (``core.Handle``)."""
 
     __slots__ = ("_loop", "call", "fd", "period", "told")
 
@@ -76,21 +76,21 @@ class Reactor:
         return loop.watch(Registration(loop, left, fd=sock.fileno()))
 
     @property
-    def turns(self) -> FairPoller:
+    def poller(self) -> FairPoller:
         """The descriptors that its thread looks after beside the clocks. They are that thread's: what is to
         be waited for is said there.
 
         :raises OSError: this platform cannot."""
-        turns = self._running().turns
-        if turns is None:
+        poller = self._running().poller
+        if poller is None:
             raise OSError("there is no epoll on this platform")
-        return turns
+        return poller
 
-    def longest_turn(self) -> float:
+    def longest_iteration(self) -> float:
         """How long at most, since this was last asked, the thread has been at work from one look at all
         that it has to look after to the next. Seconds, by the clock."""
         loop = self._loop
-        return loop.longest_turn() if loop is not None and loop.pid == os.getpid() else 0.0
+        return loop.longest_iteration() if loop is not None and loop.pid == os.getpid() else 0.0
 
     def __len__(self) -> int:
         """How many handles are not over."""
@@ -126,7 +126,7 @@ class _Loop:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="reactor", daemon=True)
         self.alive = 0
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
@@ -145,10 +145,10 @@ class _Loop:
         #: this one was put in by the same thread, so a number that has meanwhile become another's descriptor
         #: cannot be confused.
         self._epoll = select.epoll() if self._sockets.fileno() >= 0 else None
-        self.turns: FairPoller | None = None
+        self.poller: FairPoller | None = None
         if self._epoll is not None:
-            self.turns = FairPoller(self._epoll)
-            self.turns.wait_for(self._sockets.fileno(), select.EPOLLIN, lambda _: self._hung_up(0))
+            self.poller = FairPoller(self._epoll)
+            self.poller.wait_for(self._sockets.fileno(), select.EPOLLIN, lambda _: self._hung_up(0))
 
     def ring(self, when: float, handle: Registration) -> Registration:
         with self._lock:
@@ -238,10 +238,10 @@ class _Loop:
             try:
                 self._turn()
             except Exception:  # without this thread no clock rings
-                log.exception("the watcher stumbled")
+                log.exception("the reactor stumbled")
                 time.sleep(0.1)
 
-    def longest_turn(self) -> float:
+    def longest_iteration(self) -> float:
         longest, self._longest = self._longest, 0.0
         return longest
 
@@ -256,12 +256,12 @@ class _Loop:
         seconds = self._wakes - now
         if not 0.0 <= seconds <= LONGEST_SLEEP:
             seconds = 0.0 if seconds < 0.0 else LONGEST_SLEEP
-        if self.turns is None:
+        if self.poller is None:
             self._hung_up(seconds)
         else:
-            self.turns.look(seconds)
-            self._looked = self.turns.now
-            self.turns.take()
+            self.poller.poll(seconds)
+            self._looked = self.poller.now
+            self.poller.dispatch()
 
     def _ring_due(self, until: float) -> None:
         """What is due. What is so yet when the time is over is due in the next turn, too."""
@@ -277,15 +277,15 @@ class _Loop:
             while self._heap and (self._heap[0][2].call is None or self._heap[0][0] <= now):
                 handle = heappop(self._heap)[2]
                 if handle.call is not None:
-                    if self.turns is not None:
-                        self.turns.now = now
+                    if self.poller is not None:
+                        self.poller.now = now
                     return handle, self._begin(handle)
             self._wakes = min(queue[0][0] if queue else math.inf for queue in (self._heap, self._young))
             return None
 
     def _hung_up(self, seconds: float) -> None:
         found = self._sockets.wait(seconds)
-        if self.turns is None:
+        if self.poller is None:
             self._looked = time.monotonic()
         for fd in found:
             self._may_be_gone(fd)
@@ -316,7 +316,7 @@ class _Loop:
         try:
             call()
         except Exception:
-            log.exception("a callback of the watcher failed")
+            log.exception("a callback of the reactor failed")
         with self._lock:
             self._calling = None
             if handle.call is not None:

@@ -149,6 +149,6 @@ class Dispatcher:
                 if call.cancellation.error is not None:
                     raise ledger.closed(call.cancellation.error) from None
             else:
-                reply.first = self._clock() - began
-                ledger.succeeded(candidate.service.name, reply.first, candidate.model)
+                reply.first_token_seconds = self._clock() - began
+                ledger.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model)
                 return reply

@@ -141,7 +141,7 @@ class AttemptLog:
             self._note(Attempt.failed(upstream, error, seconds, model))
         if isinstance(error, UpstreamTooLong):
             self._too_long.add(model)
-        elif not error.another_may_help:
+        elif not error.retry_elsewhere:
             raise self.closed(error)
 
     def pause(self, candidate: str, error: GatewayError) -> float | None:

@@ -141,10 +141,10 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self.gateway = gateway
         gateway.underway.limit_threads(self.cfg.threads - reserved_threads(self.cfg.threads))
         gateway.metrics.in_flight(())  # so that the series are there from the beginning
-        gateway.watcher.every(REPORT, self._report)
+        gateway.reactor.every(REPORT, self._report)
         if Relay.is_possible():
             told = gateway.settings
-            self.relay = Relay(gateway.watcher, told.stream_buffer_bytes, told.send_timeout_seconds)
+            self.relay = Relay(gateway.reactor, told.stream_buffer_bytes, told.send_timeout_seconds)
         if gateway.settings.config is not None:
             self._follow_file(gateway)
 
@@ -164,11 +164,11 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
             self.relay.buffer, self.relay.send_timeout = told.stream_buffer_bytes, told.send_timeout_seconds
 
     def _report(self) -> None:
-        """On the watcher's thread."""
+        """On the reactor's thread."""
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.underway.streams)
-        self.gateway.metrics.event_loop_lag(self.gateway.watcher.longest_turn())
+        self.gateway.metrics.event_loop_lag(self.gateway.reactor.longest_iteration())
         self.gateway.metrics.in_flight(self.gateway.underway.standing(time.monotonic()))
 
     # ---------------------------------------------------------------- on a thread of the pool
@@ -280,7 +280,7 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
             else:
                 self._close(conn)
 
-        self.relay.take(answer, conn.sock, resp.take_head(), chunked=resp.chunked, done=done)
+        self.relay.start(answer, conn.sock, resp.take_head(), chunked=resp.chunked, done=done)
         return True
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
@@ -404,8 +404,8 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
             return
         self.gateway.draining.set()
         grace = self.cfg.graceful_timeout
-        # To call off a thousand takes a while, and the watcher carries them to their ends meanwhile.
-        self.gateway.watcher.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._begin_end)
+        # To call off a thousand takes a while, and the reactor carries them to their ends meanwhile.
+        self.gateway.reactor.at(time.monotonic() + grace - min(LAST_WORDS, grace / 2), self._begin_end)
 
     def _begin_end(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """Carries committed streams without a thread for each: threads decide, the relay carries.
 
 A thread that has brought a stream to its first content hands over the reply and the caller's socket, and
-is free. From then on the watcher's thread moves it: when the upstream has sent something, the reply says
+is free. From then on the reactor's thread moves it: when the upstream has sent something, the reply says
 what of it is to be passed on. Nothing here waits for anybody:
 
 - what the caller does not take at once is kept, up to a bound; beyond it the upstream is not read;
@@ -54,7 +54,7 @@ class RelayReactor(Timekeeper, Protocol):
     """Whose thread does the carrying."""
 
     @property
-    def turns(self) -> FairPoller:
+    def poller(self) -> FairPoller:
         """The descriptors that its thread looks after."""
         ...
 
@@ -66,14 +66,14 @@ class Relay:
     """
 
     def __init__(
-        self, watcher: RelayReactor, buffer: int = BUFFER, send_timeout: float = SEND_TIMEOUT
+        self, reactor: RelayReactor, buffer: int = BUFFER, send_timeout: float = SEND_TIMEOUT
     ) -> None:
-        self.watcher = watcher
+        self.reactor = reactor
         self.buffer = buffer
         self.send_timeout = send_timeout
         self.settlers = ThreadPoolExecutor(SETTLERS, thread_name_prefix="settling")
         self.resumers = ThreadPoolExecutor(RESUMERS, thread_name_prefix="resuming")
-        self.turns = watcher.turns
+        self.poller = reactor.poller
         self._streams: set[_Stream] = set()
 
     @staticmethod
@@ -85,7 +85,7 @@ class Relay:
         """How many streams are being carried."""
         return len(self._streams)
 
-    def take(self, reply: Reply, sock: socket.socket, head: bytes, *, chunked: bool, done: Done) -> None:
+    def start(self, reply: Reply, sock: socket.socket, head: bytes, *, chunked: bool, done: Done) -> None:
         """Carry the reply to its end. From any thread, which has nothing more to do with either.
 
         :param reply: iterated no further, and with a channel. :param sock: the caller's.
@@ -94,7 +94,7 @@ class Relay:
         """
         stream = _Stream(self, reply, sock, head, chunked, done)
         self._streams.add(stream)
-        self.watcher.at(time.monotonic(), partial(stream.guarded, stream.begin))
+        self.reactor.at(time.monotonic(), partial(stream.guarded, stream.begin))
 
     def close(self) -> None:
         """The threads end with what they are at. What is being carried is not."""
@@ -102,12 +102,12 @@ class Relay:
         self.resumers.shutdown(wait=False)
 
     def over(self, stream: _Stream) -> None:
-        """On the watcher's thread."""
+        """On the reactor's thread."""
         self._streams.discard(stream)
 
 
 class _Stream:
-    """One stream. All of it on the watcher's thread, but for what says otherwise."""
+    """One stream. All of it on the reactor's thread, but for what says otherwise."""
 
     __slots__ = (
         "_away",
@@ -121,6 +121,7 @@ class _Stream:
         "_heard",
         "_lost",
         "_paused",
+        "_poller",
         "_relay",
         "_reply",
         "_sock",
@@ -128,7 +129,6 @@ class _Stream:
         "_stuck",
         "_tick",
         "_told",
-        "_turns",
         "_unsent",
         "_upstream",
     )
@@ -137,7 +137,7 @@ class _Stream:
         self, relay: Relay, reply: Reply, sock: socket.socket, head: bytes, chunked: bool, done: Done
     ) -> None:
         self._relay = relay
-        self._turns = relay.turns
+        self._poller = relay.poller
         self._reply = reply
         self._sock = sock
         self._fd = sock.fileno()
@@ -214,7 +214,7 @@ class _Stream:
     def _pump(self) -> None:
         """Pass on what has come."""
         reply = self._reply
-        self._heard = self._turns.now
+        self._heard = self._poller.now
         while True:
             if data := reply.receive():
                 self._send(data)
@@ -247,12 +247,12 @@ class _Stream:
         if new:
             self._channel, self._upstream = channel, channel.fileno()
         # Without events a line that is cut, by us or by a reset, is told of all the same.
-        self._turns.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
+        self._poller.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
         self._ring()
 
     def _unlisten(self) -> None:
         if self._channel is not None:
-            self._turns.forget(self._upstream)
+            self._poller.forget(self._upstream)
         self._channel, self._paused = None, False
 
     def _step_aside(self) -> None:
@@ -273,7 +273,7 @@ class _Stream:
         except Exception:
             log.exception("a stream broke in a thread's hands")
             self._lost = True
-        self._relay.watcher.at(time.monotonic(), partial(self.guarded, partial(self._back, data)))
+        self._relay.reactor.at(time.monotonic(), partial(self.guarded, partial(self._back, data)))
 
     def _back(self, data: bytes) -> None:
         self._away = False
@@ -291,7 +291,7 @@ class _Stream:
         """:param data: nothing, when it is all over."""
         if self._lost:
             return
-        self._spoke = self._turns.now
+        self._spoke = self._poller.now
         if self._chunked:
             data = b"%X\r\n%b\r\n" % (len(data), data)
         if self._head:
@@ -307,9 +307,9 @@ class _Stream:
                 return
             if sent == len(data):
                 return
-            self._stuck = self._turns.now
+            self._stuck = self._poller.now
             self._unsent += memoryview(data)[sent:]
-            self._turns.wait_for(self._fd, _OUT, self._may_send)
+            self._poller.wait_for(self._fd, _OUT, self._may_send)
             self._ring()
         else:
             self._unsent += data
@@ -326,9 +326,9 @@ class _Stream:
             self._drop()
             return
         del self._unsent[:sent]
-        self._stuck = self._spoke = self._turns.now
+        self._stuck = self._spoke = self._poller.now
         if not self._unsent:
-            self._turns.forget(self._fd)
+            self._poller.forget(self._fd)
             if self._ending:
                 self._end(clean=True)
                 return
@@ -347,7 +347,7 @@ class _Stream:
         if self._tick is not None:
             self._tick.cancel()
         when = max(now + 0.01, when)
-        self._tick = self._relay.watcher.at(when, partial(self.guarded, self._rung))
+        self._tick = self._relay.reactor.at(when, partial(self.guarded, self._rung))
 
     def _rung(self) -> None:
         now = time.monotonic()
@@ -385,7 +385,7 @@ class _Stream:
     def _drop(self) -> None:
         """The caller has left, or takes nothing."""
         self._lost = True
-        self._turns.forget(self._fd)
+        self._poller.forget(self._fd)
         if self._away:
             self._reply.abandon()
             return  # until the reply is back
@@ -397,7 +397,7 @@ class _Stream:
         if self._ended:
             return
         self._ended = True
-        self._turns.forget(self._fd)
+        self._poller.forget(self._fd)
         self._relay.over(self)
         if self._tick is not None:
             self._tick.cancel()

@@ -56,8 +56,8 @@ def resume_at(
             if not isinstance(error, UpstreamUnavailable):
                 call.attempts.append(Attempt.failed(service.name, error, time.monotonic() - began, model))
         else:
-            reply.first = time.monotonic() - began
-            call.attempts.append(Attempt(service.name, "200", reply.first, model))
+            reply.first_token_seconds = time.monotonic() - began
+            call.attempts.append(Attempt(service.name, "200", reply.first_token_seconds, model))
             return reply
     raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
 

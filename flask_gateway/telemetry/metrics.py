@@ -143,7 +143,7 @@ class Metrics:
 
     def _said(self, attempt: Attempt) -> str:
         """A status, or our code."""
-        said = attempt.said
+        said = attempt.result
         return said if len(said) == 3 and said.isdecimal() else _one_of(self._codes, said)
 
 

@@ -89,7 +89,7 @@ class RecordingService:
         overhead = first_byte - _waited(call) if call.attempts else None
 
         def closed(outcome: Outcome) -> None:
-            # Found out by the watcher, or by the server that could not write to the caller.
+            # Found out by the reactor, or by the server that could not write to the caller.
             unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
             left = unheard or isinstance(outcome.error, CallerLeft)
             status, more = (CallerLeft.status, _LEFT) if left else (reply.status, {})
@@ -151,7 +151,7 @@ def _waited(call: Call) -> float:
 def _upstream_model(call: Call) -> str | None:
     """What the last upstream that began to answer was asked for."""
     for attempt in reversed(call.attempts):
-        if attempt.said == "200":
+        if attempt.result == "200":
             return attempt.model
     return None
 

@@ -43,7 +43,7 @@ def _seconds(value: str | None) -> float:
     return (float(value) or math.inf) if value and _SECONDS(value) else math.inf
 
 
-def watch_caller(call: Call, sock: socket.socket | None, watcher: Reactor) -> Callable[[], None]:
+def watch_caller(call: Call, sock: socket.socket | None, reactor: Reactor) -> Callable[[], None]:
     """Cancel the call when its caller hangs up.
 
     :param sock: the caller's connection; ``None`` if the server does not expose it.
@@ -52,4 +52,4 @@ def watch_caller(call: Call, sock: socket.socket | None, watcher: Reactor) -> Ca
     if sock is None:
         return lambda: None
     error = CallerLeft("The caller closed the connection before the answer was complete.")
-    return watcher.watch(sock, lambda: call.cancellation.cancel(error)).cancel
+    return reactor.watch(sock, lambda: call.cancellation.cancel(error)).cancel

@@ -30,7 +30,7 @@ def answer(operation: Operation) -> Response:
     try:
         call = _read_call(operation, state, incoming, lease)
         state.recorded = True
-        unwatch = watch_caller(call, incoming.environ.get("gunicorn.socket"), gateway.watcher)
+        unwatch = watch_caller(call, incoming.environ.get("gunicorn.socket"), gateway.reactor)
         reply = gateway.service.send(call)
     except BaseException:
         unwatch()

@@ -41,7 +41,7 @@ def gateway(counting: CountingStore) -> Gateway:
 def deny(gateway: Gateway, *names: str) -> None:
     for breaker in gateway.breakers:
         if breaker.upstream in names and breaker.model == "m":
-            breaker.admit(make_call()).settle(Outcome(Verdict.DENIED))
+            breaker.admit(make_call()).settle(Outcome(Verdict.CREDENTIAL_REFUSED))
 
 
 def order(gateway: Gateway, model: str) -> str:

@@ -32,9 +32,9 @@ def test_every_candidate_has_its_reason(routed: Any) -> None:
     breakers = {(breaker.upstream, breaker.model): breaker for breaker in gateway.breakers}
     for _ in range(5):
         breakers["sick", "m"].admit(make_call()).settle(Outcome(Verdict.FAILURE))
-    pause = UpstreamThrottled("slow", status=429, said={}, retry_after=9)
+    pause = UpstreamThrottled("slow", status=429, error_object={}, retry_after=9)
     breakers["paused", "m"].admit(make_call()).settle(Outcome(Verdict.THROTTLED, error=pause))
-    breakers["denied", "m"].admit(make_call()).settle(Outcome(Verdict.DENIED))
+    breakers["denied", "m"].admit(make_call()).settle(Outcome(Verdict.CREDENTIAL_REFUSED))
     gateway.candidates._slots.acquire("slots:upstream:full", 1)
     client: FlaskClient = routed.test_client()
     shown = client.get("/v1/routes/fast", headers=AUTH).json

@@ -114,10 +114,10 @@ def test_an_honest_error_is_enough_for_a_stream_that_has_begun_and_breaks() -> N
 
 def test_nothing_is_left() -> None:
     """Neither a thread of the gateway's server nor one of a provider, whatever they were doing."""
-    before = {thread for thread in threading.enumerate() if thread.name != "watcher"}
+    before = {thread for thread in threading.enumerate() if thread.name != "reactor"}
     for scenario in ("S05", "S06", "S09"):
         play(scenario)
-    assert {thread for thread in threading.enumerate() if thread.name != "watcher"} <= before
+    assert {thread for thread in threading.enumerate() if thread.name != "reactor"} <= before
 
 
 def test_it_plays_the_operators_own_settings() -> None:

@@ -90,8 +90,8 @@ def cutter() -> Iterator[Cutter]:
 
 @pytest.fixture
 def dispatcher(cutter: Cutter) -> Iterator[Dispatcher]:
-    watcher = Reactor()
-    http = UpstreamClient(watcher)
+    reactor = Reactor()
+    http = UpstreamClient(reactor)
     clocks = Timeouts.within(5)
     primary = OpenAIUpstream("primary", cutter.url, None, http, clocks)
     fallback = MockUpstream("fallback", "mock://fallback", clocks)
@@ -105,7 +105,7 @@ def dispatcher(cutter: Cutter) -> Iterator[Dispatcher]:
     walker._budget("primary")._saved = 1e9
     yield walker
     http.close()
-    watcher.close()
+    reactor.close()
 
 
 def cuts(whole: bytes, step: int) -> range:

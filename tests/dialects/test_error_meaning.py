@@ -34,19 +34,19 @@ from flask_gateway.model.errors import (
 
 #: What each kind says of the upstream, and whether another one is asked.
 CONSEQUENCES: dict[type[GatewayError], tuple[Verdict, bool]] = {
-    UpstreamTooLong: (Verdict.ANSWERED, False),  # others are asked all the same: routing/retry.py
+    UpstreamTooLong: (Verdict.REJECTED, False),  # others are asked all the same: routing/retry.py
     UpstreamThrottled: (Verdict.THROTTLED, True),
-    UpstreamQuotaExhausted: (Verdict.DENIED, True),
-    UpstreamOutOfCredit: (Verdict.DENIED, True),
-    UpstreamAuthFailed: (Verdict.DENIED, True),
-    UpstreamUnaffordable: (Verdict.ANSWERED, True),
-    UpstreamFlagged: (Verdict.ANSWERED, False),
-    UpstreamModelNotFound: (Verdict.ANSWERED, True),
+    UpstreamQuotaExhausted: (Verdict.CREDENTIAL_REFUSED, True),
+    UpstreamOutOfCredit: (Verdict.CREDENTIAL_REFUSED, True),
+    UpstreamAuthFailed: (Verdict.CREDENTIAL_REFUSED, True),
+    UpstreamUnaffordable: (Verdict.REJECTED, True),
+    UpstreamFlagged: (Verdict.REJECTED, False),
+    UpstreamModelNotFound: (Verdict.REJECTED, True),
     UpstreamMisconfigured: (Verdict.IGNORED, True),
     UpstreamTimeout: (Verdict.FAILURE, True),
     UpstreamOverloaded: (Verdict.FAILURE, True),
     UpstreamError: (Verdict.FAILURE, True),
-    UpstreamRefusal: (Verdict.ANSWERED, False),
+    UpstreamRefusal: (Verdict.REJECTED, False),
 }
 
 
@@ -331,7 +331,7 @@ def check(error: GatewayError, case: Case) -> None:
     envelope = error.envelope()["error"]
     assert type(error) is case.kind, error.message
     assert (error.status, error.upstream) == (case.caller, "llama")
-    assert (error.verdict, error.another_may_help) == CONSEQUENCES[case.kind]
+    assert (error.verdict, error.retry_elsewhere) == CONSEQUENCES[case.kind]
     assert case.words in envelope["message"]
     assert error.retry_after == case.pause
     assert isinstance(envelope["message"], str)

@@ -92,7 +92,7 @@ def test_an_error_event_is_a_failure_and_its_words_stay_out(said: object) -> Non
     with pytest.raises(UpstreamError) as caught:
         stream().feed(sse({"error": said}))
     assert "secret" not in caught.value.message
-    assert caught.value.another_may_help
+    assert caught.value.retry_elsewhere
 
 
 def test_an_error_event_behind_content_is_a_failure_too() -> None:

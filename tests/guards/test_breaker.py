@@ -34,14 +34,14 @@ TWICE = msgspec.structs.replace(POLICY, successes=2)
 
 SUCCESS = Outcome(Verdict.SUCCESS)
 FAILURE = Outcome(Verdict.FAILURE)
-SLOW = Outcome(Verdict.SUCCESS, first=2.5)
-DENIED = Outcome(Verdict.DENIED, error=error_for(401, {}, b"", "llama"))
+SLOW = Outcome(Verdict.SUCCESS, first_token_seconds=2.5)
+REFUSED = Outcome(Verdict.CREDENTIAL_REFUSED, error=error_for(401, {}, b"", "llama"))
 IGNORED = Outcome(Verdict.IGNORED)
-ANSWERED = Outcome(Verdict.ANSWERED)
+REJECTED = Outcome(Verdict.REJECTED)
 
 
 def throttled(seconds: float | None) -> Outcome:
-    error = UpstreamThrottled("slow down", status=429, said={}, retry_after=seconds)
+    error = UpstreamThrottled("slow down", status=429, error_object={}, retry_after=seconds)
     return Outcome(Verdict.THROTTLED, error=error)
 
 
@@ -82,7 +82,7 @@ def test_a_success_between_begins_the_count_anew(breaker: Breaker) -> None:
     assert breaker.status().failures == 2
 
 
-@pytest.mark.parametrize("outcome", [IGNORED, ANSWERED])
+@pytest.mark.parametrize("outcome", [IGNORED, REJECTED])
 def test_what_says_nothing_of_the_upstream_leaves_the_count(breaker: Breaker, outcome: Outcome) -> None:
     for end in (FAILURE, FAILURE, outcome, FAILURE):
         go(breaker).settle(end)
@@ -173,7 +173,7 @@ def test_successes_that_are_not_in_a_row_do_not_close(store: MemoryStore, clock:
     assert breaker.status().state == "HALF_OPEN"
 
 
-@pytest.mark.parametrize("outcome", [ANSWERED, DENIED, throttled(None)])
+@pytest.mark.parametrize("outcome", [REJECTED, REFUSED, throttled(None)])
 def test_a_probe_that_got_any_answer_closes(breaker: Breaker, clock: HandClock, outcome: Outcome) -> None:
     trip(breaker)
     clock.advance(30)
@@ -310,7 +310,7 @@ def test_who_allows_more_in_a_row_is_not_overruled_by_a_share(store: MemoryStore
 
 
 def test_what_says_nothing_of_the_upstream_is_not_in_the_share(by_rate: Breaker) -> None:
-    quiet = [IGNORED, ANSWERED, throttled(0), DENIED] * 10
+    quiet = [IGNORED, REJECTED, throttled(0), REFUSED] * 10
     assert state_after(by_rate, [FAILURE, *quiet, SUCCESS, *[FAILURE] * 17]) == "CLOSED"
     assert state_after(by_rate, [FAILURE]) == "OPEN"
 
@@ -352,7 +352,7 @@ def test_less_than_four_fifths_of_slow_calls_is_not_enough(by_rate: Breaker) -> 
 
 def test_nothing_is_slow_unless_it_is_set(store: MemoryStore) -> None:
     breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, slow=0))
-    assert state_after(breaker, [Outcome(Verdict.SUCCESS, first=1e6)] * 30) == "CLOSED"
+    assert state_after(breaker, [Outcome(Verdict.SUCCESS, first_token_seconds=1e6)] * 30) == "CLOSED"
     assert list(store.scan("")) == []
 
 
@@ -368,7 +368,7 @@ def test_a_probe_that_is_slow_opens_again(breaker: Breaker, clock: HandClock) ->
 
 def test_a_refused_credential_is_noted_for_a_minute(breaker: Breaker, clock: HandClock) -> None:
     assert not breaker.denied
-    go(breaker).settle(DENIED)
+    go(breaker).settle(REFUSED)
     assert (breaker.denied, breaker.status().credential_refused) == (True, True)
     assert (breaker.status().state, breaker.status().retry_after) == ("CLOSED", None)
     clock.advance(59.9)
@@ -378,7 +378,7 @@ def test_a_refused_credential_is_noted_for_a_minute(breaker: Breaker, clock: Han
 
 
 def test_a_success_clears_it(breaker: Breaker) -> None:
-    for outcome in (DENIED, ANSWERED, FAILURE):
+    for outcome in (REFUSED, REJECTED, FAILURE):
         go(breaker).settle(outcome)
     assert breaker.denied
     go(breaker).settle(SUCCESS)
@@ -389,7 +389,7 @@ def test_it_is_logged_once_in_that_minute(
     breaker: Breaker, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(7):
-        go(breaker).settle(DENIED)
+        go(breaker).settle(REFUSED)
         clock.advance(10)
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (
@@ -401,7 +401,7 @@ def test_it_is_logged_once_in_that_minute(
 
 
 def test_a_clock_set_back_forgets_it(breaker: Breaker, clock: HandClock) -> None:
-    go(breaker).settle(DENIED)
+    go(breaker).settle(REFUSED)
     clock.advance(-3600)
     assert not breaker.denied
 
@@ -497,13 +497,17 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def settle(self, permit: BreakerPermit, verdict: Verdict, slow: bool) -> None:
         # A pause of 0 s keeps the jitter out of the model; that pauses work is tested above.
-        zero = throttled(0) if verdict is Verdict.THROTTLED else Outcome(verdict, first=2.5 if slow else 1.5)
+        zero = (
+            throttled(0)
+            if verdict is Verdict.THROTTLED
+            else Outcome(verdict, first_token_seconds=2.5 if slow else 1.5)
+        )
         permit.settle(zero)
 
     def count(self, verdict: Verdict, slow: bool, lease: float) -> None:
         """What the end of a call of this era does to the model."""
         failed = verdict is Verdict.FAILURE
-        if verdict is Verdict.DENIED and self.now >= self.denied:
+        if verdict is Verdict.CREDENTIAL_REFUSED and self.now >= self.denied:
             self.denied = self.now + 60
         if verdict is Verdict.SUCCESS:
             self.denied = 0

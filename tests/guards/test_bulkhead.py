@@ -31,7 +31,7 @@ def test_one_more_than_the_limit_is_refused_at_once(slots: ConcurrencyLeases) ->
     guard.admit(make_call())
     with pytest.raises(UpstreamFull) as caught:
         guard.admit(make_call())
-    assert (caught.value.status, caught.value.retry_after, caught.value.another_may_help) == (503, 1.0, True)
+    assert (caught.value.status, caught.value.retry_after, caught.value.retry_elsewhere) == (503, 1.0, True)
 
 
 def test_a_slot_is_given_back_once(slots: ConcurrencyLeases) -> None:

@@ -109,7 +109,7 @@ def test_one_of_several_upstreams_cannot_take_all_threads() -> None:
     permits = [slow.admit(call) for call in calls[:3]]
     with pytest.raises(UpstreamFull) as caught:
         slow.admit(calls[3])
-    assert caught.value.another_may_help
+    assert caught.value.retry_elsewhere
     UpstreamThreadQuota("quick", underway).admit(calls[3])
     permits[0].settle(DONE)
     permits[0].settle(DONE)

@@ -25,7 +25,7 @@ POLICY = Policy(max_failures=5, reset=30 * SECOND, lease=17 * SECOND)
 BY_SHARE = msgspec.structs.replace(POLICY, max_failures=20, slow=2 * SECOND)
 
 GOOD, BAD = Outcome(Verdict.SUCCESS), Outcome(Verdict.FAILURE)
-SLOW, LEFT = Outcome(Verdict.SUCCESS, first=2.5), Outcome(Verdict.IGNORED)
+SLOW, LEFT = Outcome(Verdict.SUCCESS, first_token_seconds=2.5), Outcome(Verdict.IGNORED)
 
 
 @pytest.fixture
@@ -393,7 +393,8 @@ TestSeveralCallers.settings = settings(max_examples=400, stateful_step_count=25,
 
 def throttled(seconds: float = 20) -> Outcome:
     return Outcome(
-        Verdict.THROTTLED, error=UpstreamThrottled("slow down", status=429, said={}, retry_after=seconds)
+        Verdict.THROTTLED,
+        error=UpstreamThrottled("slow down", status=429, error_object={}, retry_after=seconds),
     )
 
 

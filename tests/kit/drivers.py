@@ -83,8 +83,8 @@ class Relayed:
     """Sends one reply after another through a relay."""
 
     def __init__(self) -> None:
-        self.watcher = Reactor()
-        self.relay = Relay(self.watcher)
+        self.reactor = Reactor()
+        self.relay = Relay(self.reactor)
 
     def drive(self, reply: Reply) -> bytes:
         """The body that the caller receives from the relay."""
@@ -99,7 +99,7 @@ class Relayed:
 
         with caller:
             caller.settimeout(10)
-            self.relay.take(reply, gateway_end, b"", chunked=False, done=done)
+            self.relay.start(reply, gateway_end, b"", chunked=False, done=done)
             body = b""
             while data := caller.recv(65536):
                 body += data
@@ -110,7 +110,7 @@ class Relayed:
     def close(self) -> None:
         assert len(self.relay) == 0
         self.relay.close()
-        self.watcher.close()
+        self.reactor.close()
 
 
 def iterated(reply: Reply) -> bytes:

@@ -1,4 +1,4 @@
-"""An upstream as the gateway has it, with a watcher of its own, for tests of single exchanges."""
+"""An upstream as the gateway has it, with a reactor of its own, for tests of single exchanges."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Bench:
     """Makes upstreams of one session, and sees that nothing of them is left."""
 
     def __init__(self, verify: bool | str = True) -> None:
-        self.watcher = Reactor()
-        self.http = UpstreamClient(self.watcher, verify=verify)
+        self.reactor = Reactor()
+        self.http = UpstreamClient(self.reactor, verify=verify)
 
     def upstream(self, url: str, **clocks: float) -> OpenAIUpstream:
         return OpenAIUpstream("one", f"{url}/v1", None, self.http, Timeouts(**clocks))
 
     def close(self) -> None:
         self.http.close()
-        assert len(self.watcher) == 0
-        self.watcher.close()
+        assert len(self.reactor) == 0
+        self.reactor.close()
 
 
 def call(model: str, *, seconds: float | None = None, stream: bool = False, **fields: Any) -> Call:

@@ -77,7 +77,7 @@ def post_fork(server, worker):
     attach(server, worker)
     from flask_gateway.reactor.fair_poller import FairPoller
 
-    FairPoller.look = turns.waited(FairPoller.look)
+    FairPoller.poll = turns.waited(FairPoller.poll)
 
 
 def post_worker_init(worker):

@@ -104,8 +104,8 @@ def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
                         number += 1
                         comes(number, stays)
             began, before = clock.now, len(waits)
-            turns.look(0)
-            turns.take()
+            turns.poll(0)
+            turns.dispatch()
             assert clock.now - began <= TIME_SLICE + takes
             assert len(waits) <= before
     assert len(kernel.ready) == len(waits)
@@ -129,8 +129,8 @@ def test_the_kernel_tells_of_more_than_it_can_at_once_in_turn() -> None:
             stack.callback(os.close, fd)
             turns.wait_for(fd, select.EPOLLIN, partial(serve, fd))
         for _ in range(len(fds)):
-            turns.look(0)
-            turns.take()
+            turns.poll(0)
+            turns.dispatch()
         assert set(served) == set(fds)
         assert max(served.values()) - min(served.values()) <= 1
 
@@ -156,16 +156,16 @@ def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
     turns.wait_for(1, IN, first)
     turns.wait_for(2, IN, lambda events: seen.append(("second", events)))
     kernel.ready = [1, 2]
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()
     kernel.ready = []
 
 
 def test_who_was_told_of_has_his_turn_in_the_next_spell(stage: Stage) -> None:
     two_are_told_of(stage, lambda: None)
     assert stage[3] == [("first", IN)]
-    stage[2].look(0)
-    stage[2].take()
+    stage[2].poll(0)
+    stage[2].dispatch()
     assert stage[3] == [("first", IN), ("second", IN)]
 
 
@@ -177,8 +177,8 @@ def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number
         turns.wait_for(2, OUT, lambda events: seen.append(("another", events)))
 
     two_are_told_of(stage, another)
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()
     assert seen == [("first", IN)]
     assert len(turns) == 2
 
@@ -186,12 +186,12 @@ def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number
 def test_who_waits_for_something_else_meanwhile_is_not_told_of_the_old(stage: Stage) -> None:
     kernel, _, turns, seen = stage
     two_are_told_of(stage, lambda: turns.wait_for(2, OUT, lambda events: seen.append(("other", events))))
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()
     assert seen == [("first", IN)]
     kernel.ready = [2]
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()
     assert seen == [("first", IN), ("other", OUT)]
 
 
@@ -202,8 +202,8 @@ def test_what_was_closed_too_early_disturbs_nobody(stage: Stage) -> None:
     kernel.known[2] = kernel.known.pop(1)
     turns.wait_for(3, IN, lambda events: seen.append(("well", events)))
     kernel.ready = [2, 3]
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()
     assert seen == [("well", IN)]
 
 
@@ -215,5 +215,5 @@ def test_to_forget_what_is_not_waited_for_does_nothing() -> None:
     turns.forget(7)
     turns.forget(7)
     assert kernel.known == {}
-    turns.look(0)
-    turns.take()
+    turns.poll(0)
+    turns.dispatch()

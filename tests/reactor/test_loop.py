@@ -1,4 +1,4 @@
-"""The watcher: faults first, then rings, hang-ups, cancelling, forks, and what it leaves behind."""
+"""The reactor: faults first, then rings, hang-ups, cancelling, forks, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flask_gateway.reactor import Reactor, hangup, loop
 
 @pytest.fixture(params=["epoll", "sweep", "sweep without RDHUP"])
 def any_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
-    """A watcher as it is here, and as it would be elsewhere."""
+    """A reactor as it is here, and as it would be elsewhere."""
     if request.param != "epoll":
         monkeypatch.setattr(loop, "open_hangups", hangup.PolledHangups)
         monkeypatch.setattr(hangup, "SWEEP", 0.02)
@@ -32,7 +32,7 @@ def any_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def watcher() -> Iterator[Reactor]:
+def reactor() -> Iterator[Reactor]:
     found = Reactor()
     yield found
     found.close()
@@ -71,21 +71,21 @@ def cpu() -> float:
 # ---------------------------------------------------------------- faults
 
 
-def test_what_raises_stops_nobody_else(watcher: Reactor, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_raises_stops_nobody_else(reactor: Reactor, caplog: pytest.LogCaptureFixture) -> None:
     rung = threading.Event()
     now = time.monotonic()
-    watcher.at(now, partial(divmod, 1, 0))
-    watcher.at(now + 0.01, rung.set)
+    reactor.at(now, partial(divmod, 1, 0))
+    reactor.at(now + 0.01, rung.set)
     assert rung.wait(2)
     assert "ZeroDivisionError" in caplog.text
-    assert soon(lambda: len(watcher) == 0)
+    assert soon(lambda: len(reactor) == 0)
 
 
-def test_a_turn_that_fails_is_not_the_last(watcher: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_fails_is_not_the_last(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     rung = threading.Event()
-    watcher.at(time.monotonic(), lambda: None)
-    assert soon(lambda: len(watcher) == 0)
-    broken = watcher._loop._sockets  # type: ignore[union-attr]
+    reactor.at(time.monotonic(), lambda: None)
+    assert soon(lambda: len(reactor) == 0)
+    broken = reactor._loop._sockets  # type: ignore[union-attr]
     wait = broken.wait
 
     def fail_once(seconds: float) -> list[int]:
@@ -93,7 +93,7 @@ def test_a_turn_that_fails_is_not_the_last(watcher: Reactor, monkeypatch: pytest
         raise OSError("once")
 
     monkeypatch.setattr(broken, "wait", fail_once)
-    watcher.at(time.monotonic() + 0.01, rung.set)
+    reactor.at(time.monotonic() + 0.01, rung.set)
     assert rung.wait(2)
 
 
@@ -108,7 +108,7 @@ def test_a_closed_socket_is_left_alone(any_watcher: Reactor) -> None:
     assert len(any_watcher) == 0
 
 
-def test_what_cannot_be_watched_is_left_alone(watcher: Reactor, tmp_path) -> None:
+def test_what_cannot_be_watched_is_left_alone(reactor: Reactor, tmp_path) -> None:
     class File:
         def __init__(self) -> None:
             self.file = (tmp_path / "file").open("wb")
@@ -117,23 +117,23 @@ def test_what_cannot_be_watched_is_left_alone(watcher: Reactor, tmp_path) -> Non
             return self.file.fileno()
 
     file = File()
-    handle = watcher.watch(file, lambda: None)  # type: ignore[arg-type]
-    assert until(lambda: len(watcher) == 0)
+    handle = reactor.watch(file, lambda: None)  # type: ignore[arg-type]
+    eventually(lambda: len(reactor) == 0)
     handle.cancel()
     file.file.close()
 
 
-def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(watcher: Reactor) -> None:
+def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(reactor: Reactor) -> None:
     wrong, right = threading.Event(), threading.Event()
     ours, peer = socket.socketpair()
     number = ours.fileno()
-    old = watcher.watch(ours, wrong.set)
+    old = reactor.watch(ours, wrong.set)
     ours.close()
     peer.close()
     ours, peer = socket.socketpair()
     assert ours.fileno() == number
-    new = watcher.watch(ours, right.set)
-    assert len(watcher) == 1
+    new = reactor.watch(ours, right.set)
+    assert len(reactor) == 1
     old.cancel()
     peer.close()
     assert right.wait(2)
@@ -145,63 +145,63 @@ def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(wat
 # ---------------------------------------------------------------- moments
 
 
-def test_rings_come_in_order_and_on_time(watcher: Reactor) -> None:
+def test_rings_come_in_order_and_on_time(reactor: Reactor) -> None:
     rung: list[tuple[int, float]] = []
     begun = time.monotonic()
     for number in (3, 1, 2, 0):
-        watcher.at(begun + number * 0.03, lambda number=number: rung.append((number, time.monotonic())))  # type: ignore[misc]
+        reactor.at(begun + number * 0.03, lambda number=number: rung.append((number, time.monotonic())))  # type: ignore[misc]
     assert soon(lambda: len(rung) == 4)
     assert [number for number, _ in rung] == [0, 1, 2, 3]
     for number, moment in rung:
         assert 0 <= moment - begun - number * 0.03 < 1
 
 
-def test_an_earlier_ring_wakes_it(watcher: Reactor) -> None:
+def test_an_earlier_ring_wakes_it(reactor: Reactor) -> None:
     early = threading.Event()
-    watcher.at(time.monotonic() + 60, lambda: None).cancel()
-    watcher.at(time.monotonic() + 50, lambda: None)
+    reactor.at(time.monotonic() + 60, lambda: None).cancel()
+    reactor.at(time.monotonic() + 50, lambda: None)
     time.sleep(0.05)
     begun = time.monotonic()
-    watcher.at(begun + 0.02, early.set)
+    reactor.at(begun + 0.02, early.set)
     assert early.wait(2)
     assert time.monotonic() - begun < 1
 
 
-def test_only_an_earlier_ring_wakes_it(watcher: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher.at(time.monotonic() + 50, lambda: None)
+def test_only_an_earlier_ring_wakes_it(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    reactor.at(time.monotonic() + 50, lambda: None)
     woken: list[None] = []
-    monkeypatch.setattr(watcher._loop._sockets, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
+    monkeypatch.setattr(reactor._loop._sockets, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
     for number in range(100):
-        watcher.at(time.monotonic() + 60 + number, lambda: None).cancel()
+        reactor.at(time.monotonic() + 60 + number, lambda: None).cancel()
     assert woken == []
 
 
-def test_every_so_often_until_cancelled(watcher: Reactor) -> None:
+def test_every_so_often_until_cancelled(reactor: Reactor) -> None:
     rung: list[float] = []
-    handle = watcher.every(0.02, lambda: rung.append(time.monotonic()))
+    handle = reactor.every(0.02, lambda: rung.append(time.monotonic()))
     assert soon(lambda: len(rung) >= 3)
     handle.cancel()
     count = len(rung)
     time.sleep(0.08)
     assert len(rung) == count
-    assert len(watcher) == 0
+    assert len(reactor) == 0
     assert rung[1] - rung[0] >= 0.02
 
 
-def test_a_ring_may_ask_for_the_next_and_cancel_itself(watcher: Reactor) -> None:
+def test_a_ring_may_ask_for_the_next_and_cancel_itself(reactor: Reactor) -> None:
     done = threading.Event()
     handles = []
 
     def first() -> None:
         handles[0].cancel()  # does not wait for itself
-        watcher.at(time.monotonic(), done.set)
+        reactor.at(time.monotonic(), done.set)
 
-    handles.append(watcher.at(time.monotonic() + 0.05, first))
+    handles.append(reactor.at(time.monotonic() + 0.05, first))
     assert done.wait(2)
 
 
 def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
-    watcher: Reactor, monkeypatch: pytest.MonkeyPatch
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "TIME_SLICE", 0.0)
     order: list[str] = []
@@ -212,26 +212,26 @@ def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
         order.append("ready")
 
     held = threading.Event()
-    watcher.at(time.monotonic(), held.wait)
-    watcher.at(time.monotonic(), lambda: watcher.turns.wait_for(fd, select.EPOLLIN, read))
+    reactor.at(time.monotonic(), held.wait)
+    reactor.at(time.monotonic(), lambda: reactor.poller.wait_for(fd, select.EPOLLIN, read))
     for _ in range(50):
-        watcher.at(time.monotonic(), lambda: order.append("ring"))
+        reactor.at(time.monotonic(), lambda: order.append("ring"))
     held.set()
     assert soon(lambda: len(order) == 51)
     assert order.index("ready") < 50
     os.close(fd)
 
 
-def test_it_tells_how_long_it_was_away_at_most(watcher: Reactor) -> None:
-    assert watcher.longest_turn() == 0.0
-    watcher.at(time.monotonic(), lambda: None)
-    assert soon(lambda: len(watcher) == 0)
-    watcher.longest_turn()
-    watcher.at(time.monotonic(), lambda: time.sleep(0.06))
-    watcher.at(time.monotonic() + 0.6, lambda: None)
-    assert soon(lambda: len(watcher) == 0)
-    assert 0.06 <= watcher.longest_turn() < 0.5
-    assert watcher.longest_turn() < 0.06
+def test_it_tells_how_long_it_was_away_at_most(reactor: Reactor) -> None:
+    assert reactor.longest_iteration() == 0.0
+    reactor.at(time.monotonic(), lambda: None)
+    assert soon(lambda: len(reactor) == 0)
+    reactor.longest_iteration()
+    reactor.at(time.monotonic(), lambda: time.sleep(0.06))
+    reactor.at(time.monotonic() + 0.6, lambda: None)
+    assert soon(lambda: len(reactor) == 0)
+    assert 0.06 <= reactor.longest_iteration() < 0.5
+    assert reactor.longest_iteration() < 0.06
 
 
 # ---------------------------------------------------------------- peers
@@ -262,12 +262,12 @@ def test_a_hang_up_is_told_once(
     assert len(any_watcher) == 0
 
 
-def test_when_all_hang_up_at_once_each_is_told(watcher: Reactor) -> None:
+def test_when_all_hang_up_at_once_each_is_told(reactor: Reactor) -> None:
     """More than the kernel tells of at once."""
     pairs = [socket.socketpair() for _ in range(10 * hangup._MOST)]
     left: list[int] = []
     for number, (ours, _) in enumerate(pairs):
-        watcher.watch(ours, partial(left.append, number))
+        reactor.watch(ours, partial(left.append, number))
     for _, peer in pairs:
         peer.close()
     assert soon(lambda: len(left) == len(pairs))
@@ -301,19 +301,19 @@ def test_bytes_that_wait_are_no_hang_up_and_stay(
     assert ours.recv(100) == b"pipelined"
 
 
-def test_a_unix_socket_too(watcher: Reactor) -> None:
+def test_a_unix_socket_too(reactor: Reactor) -> None:
     ours, peer = socket.socketpair()
     left = threading.Event()
-    watcher.watch(ours, left.set)
+    reactor.watch(ours, left.set)
     peer.close()
     assert left.wait(2)
     ours.close()
 
 
-def test_while_hung_up_nothing_spins(watcher: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_while_hung_up_nothing_spins(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, peer = pair
     left = threading.Event()
-    watcher.watch(ours, left.set)
+    reactor.watch(ours, left.set)
     peer.close()
     assert left.wait(2)
     spent = cpu()
@@ -324,20 +324,20 @@ def test_while_hung_up_nothing_spins(watcher: Reactor, pair: tuple[socket.socket
 # ---------------------------------------------------------------- cancelling
 
 
-def test_cancelled_is_not_called(watcher: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_cancelled_is_not_called(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, peer = pair
     called: list[str] = []
-    ring = watcher.at(time.monotonic() + 0.05, lambda: called.append("ring"))
-    peer_left = watcher.watch(ours, lambda: called.append("left"))
+    ring = reactor.at(time.monotonic() + 0.05, lambda: called.append("ring"))
+    peer_left = reactor.watch(ours, lambda: called.append("left"))
     for handle in (ring, peer_left, ring, peer_left):
         handle.cancel()
-    assert len(watcher) == 0
+    assert len(reactor) == 0
     peer.close()
     time.sleep(0.1)
     assert called == []
 
 
-def test_cancel_waits_for_what_is_under_way(watcher: Reactor) -> None:
+def test_cancel_waits_for_what_is_under_way(reactor: Reactor) -> None:
     inside, over = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -345,13 +345,13 @@ def test_cancel_waits_for_what_is_under_way(watcher: Reactor) -> None:
         time.sleep(0.1)
         over.set()
 
-    handle = watcher.at(time.monotonic(), slow)
+    handle = reactor.at(time.monotonic(), slow)
     assert inside.wait(2)
     handle.cancel()
     assert over.is_set()
 
 
-def test_nothing_begins_after_cancel_has_returned(watcher: Reactor) -> None:
+def test_nothing_begins_after_cancel_has_returned(reactor: Reactor) -> None:
     late: list[int] = []
     rung = 0
     for number in range(2000):
@@ -363,22 +363,22 @@ def test_nothing_begins_after_cancel_has_returned(watcher: Reactor) -> None:
             if cancelled:  # noqa: B023  # it is this very variable that is looked at
                 late.append(number)
 
-        handle = watcher.at(time.monotonic() + (number % 7) * 2e-5, ring)
+        handle = reactor.at(time.monotonic() + (number % 7) * 2e-5, ring)
         for _ in range(number % 40):
             pass
         handle.cancel()
         cancelled = True
     assert late == []
-    assert len(watcher) == 0
+    assert len(reactor) == 0
 
 
-def test_numbers_of_sockets_are_never_confused(watcher: Reactor) -> None:
+def test_numbers_of_sockets_are_never_confused(reactor: Reactor) -> None:
     """Sockets come and go under the same numbers, some hung up on just before they are cancelled."""
     wrong: list[int] = []
     for number in range(300):
         ours, peer = socket.socketpair()
         closed = number % 3 == 0
-        handle = watcher.watch(ours, lambda number=number, closed=closed: closed or wrong.append(number))  # type: ignore[misc]
+        handle = reactor.watch(ours, lambda number=number, closed=closed: closed or wrong.append(number))  # type: ignore[misc]
         if closed:
             peer.close()
         handle.cancel()
@@ -386,41 +386,41 @@ def test_numbers_of_sockets_are_never_confused(watcher: Reactor) -> None:
         if not closed:
             peer.close()
     assert wrong == []
-    assert len(watcher) == 0
+    assert len(reactor) == 0
 
 
-def test_what_is_cancelled_is_let_go(watcher: Reactor) -> None:
+def test_what_is_cancelled_is_let_go(reactor: Reactor) -> None:
     class Big:
         def ring(self) -> None: ...
 
     big = Big()
     gone = weakref.ref(big)
-    watcher.at(time.monotonic() + 60, big.ring).cancel()
+    reactor.at(time.monotonic() + 60, big.ring).cancel()
     del big
     gc.collect()
     assert gone() is None
 
 
-def test_the_cancelled_do_not_pile_up(watcher: Reactor) -> None:
+def test_the_cancelled_do_not_pile_up(reactor: Reactor) -> None:
     for _ in range(20_000):
-        watcher.at(time.monotonic() + 600, lambda: None).cancel()
-    kept = [watcher.at(time.monotonic() + 600, lambda: None) for _ in range(10)]
-    assert len(watcher._loop._heap) < 200  # type: ignore[union-attr]
-    assert len(watcher) == 10
+        reactor.at(time.monotonic() + 600, lambda: None).cancel()
+    kept = [reactor.at(time.monotonic() + 600, lambda: None) for _ in range(10)]
+    assert len(reactor._loop._heap) < 200  # type: ignore[union-attr]
+    assert len(reactor) == 10
     for handle in kept:
         handle.cancel()
 
 
-def test_many_threads_at_once(watcher: Reactor) -> None:
+def test_many_threads_at_once(reactor: Reactor) -> None:
     rung: list[int] = []
     asked = 40
 
     def ask() -> None:
         for number in range(asked):
-            keep = watcher.at(time.monotonic() + 0.001 * (number % 5), lambda: rung.append(1))
-            lose = watcher.at(time.monotonic() + 30, lambda: rung.append(2))
+            keep = reactor.at(time.monotonic() + 0.001 * (number % 5), lambda: rung.append(1))
+            lose = reactor.at(time.monotonic() + 30, lambda: rung.append(2))
             ours, peer = socket.socketpair()
-            handle = watcher.watch(ours, lambda: None)
+            handle = reactor.watch(ours, lambda: None)
             peer.close()
             for used in (lose, handle):
                 used.cancel()
@@ -434,7 +434,7 @@ def test_many_threads_at_once(watcher: Reactor) -> None:
         thread.join()
     assert soon(lambda: len(rung) == 8 * asked)
     assert set(rung) == {1}
-    assert len(watcher) == 0
+    assert len(reactor) == 0
 
 
 # ---------------------------------------------------------------- the thread
@@ -442,23 +442,23 @@ def test_many_threads_at_once(watcher: Reactor) -> None:
 
 def test_there_is_no_thread_before_it_is_needed_and_one_after() -> None:
     before = threading.active_count()
-    watcher = Reactor()
+    reactor = Reactor()
     assert threading.active_count() == before
-    handles = [watcher.at(time.monotonic() + 60, lambda: None) for _ in range(5)]
+    handles = [reactor.at(time.monotonic() + 60, lambda: None) for _ in range(5)]
     assert threading.active_count() == before + 1
     for handle in handles:
         handle.cancel()
-    watcher.close()
-    watcher.close()
+    reactor.close()
+    reactor.close()
     assert threading.active_count() == before
 
 
-def test_a_child_has_its_own(watcher: Reactor) -> None:
+def test_a_child_has_its_own(reactor: Reactor) -> None:
     """After a fork the parent's handles are harmless, and the child's work."""
-    parents = watcher.at(time.monotonic() + 0.3, lambda: None)
+    parents = reactor.at(time.monotonic() + 0.3, lambda: None)
     with connected() as (ours, peer):
         left = threading.Event()
-        watched = watcher.watch(ours, left.set)
+        watched = reactor.watch(ours, left.set)
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -466,25 +466,25 @@ def test_a_child_has_its_own(watcher: Reactor) -> None:
                 parents.cancel()
                 watched.cancel()  # the epoll set is the parent's too
                 rung = threading.Event()
-                watcher.at(time.monotonic() + 0.01, rung.set)
-                code = 0 if rung.wait(2) and len(watcher) == 0 else 2
+                reactor.at(time.monotonic() + 0.01, rung.set)
+                code = 0 if rung.wait(2) and len(reactor) == 0 else 2
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         peer.close()
         assert left.wait(2)
-    assert soon(lambda: len(watcher) == 0)
+    assert soon(lambda: len(reactor) == 0)
 
 
 def test_it_sleeps() -> None:
-    """An idle watcher costs nothing."""
-    watcher = Reactor()
-    watcher.at(time.monotonic() + 60, lambda: None)
+    """An idle reactor costs nothing."""
+    reactor = Reactor()
+    reactor.at(time.monotonic() + 60, lambda: None)
     time.sleep(0.02)
     spent = cpu()
     time.sleep(0.2)
     assert cpu() - spent < 0.05
-    watcher.close()
+    reactor.close()
 
 
 def test_the_platform_has_what_is_used_here() -> None:

@@ -63,7 +63,7 @@ def test_a_refusal_gives_back_what_the_guards_before_it_gave() -> None:
     [
         (UpstreamUnreachable("x"), Verdict.FAILURE),
         (RuntimeError("bug"), Verdict.IGNORED),
-        (UpstreamRefusal("x", status=400, said={}), Verdict.ANSWERED),
+        (UpstreamRefusal("x", status=400, error_object={}), Verdict.REJECTED),
     ],
 )
 def test_an_error_settles_with_its_own_verdict(error: Exception, verdict: Verdict) -> None:
@@ -93,13 +93,15 @@ def test_a_guard_is_told_how_long_the_answer_took_to_show_itself_good() -> None:
     reply = dispatcher(Guarded(Slow("u", b"a", b"b"), [guard]), clock=clock).send(make_call())
     clock.now += 60
     list(reply)
-    assert [outcome.first for outcome in guard.settled] == [2.5]
+    assert [outcome.first_token_seconds for outcome in guard.settled] == [2.5]
 
 
 def test_what_no_other_can_better_is_raised_at_once() -> None:
     second = FakeUpstream("b", b"x")
     with pytest.raises(UpstreamRefusal):
-        dispatcher(FakeUpstream("a", UpstreamRefusal("x", status=400, said={})), second).send(make_call())
+        dispatcher(FakeUpstream("a", UpstreamRefusal("x", status=400, error_object={})), second).send(
+            make_call()
+        )
     assert second.asked == []
 
 
@@ -191,7 +193,7 @@ def test_the_record_has_the_attempts_whatever_came_of_them(
     with suppress(UpstreamError):
         list(service.send(make_call()))
     (record,) = told
-    assert [f"{one.upstream}:{one.said}" for one in record.attempts] == said
+    assert [f"{one.upstream}:{one.result}" for one in record.attempts] == said
 
 
 def test_a_permit_that_fails_to_settle_keeps_none_from_settling(caplog: pytest.LogCaptureFixture) -> None:

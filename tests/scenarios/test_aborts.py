@@ -330,7 +330,7 @@ def test_a_thousand_calls_of_all_endings_leave_nothing(bench: Bench, upstream: U
         ended
     )  # type: ignore[arg-type]
     bench.http.close()
-    assert len(bench.watcher) == 0
+    assert len(bench.reactor) == 0
     # Fewer may be open: those that tests before this one have left to the garbage collector.
     assert until(lambda: len(open_files()) <= len(before), 2), set(open_files().values()) - set(
         before.values()

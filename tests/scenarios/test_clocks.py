@@ -60,7 +60,7 @@ def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour
     error, seconds = ended(one, call(behaviour, stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert (error.clock, error.code, error.status) == (clock, "upstream_timeout", 504)
-    assert (error.verdict, error.another_may_help, error.upstream) == (Verdict.FAILURE, True, "one")
+    assert (error.verdict, error.retry_elsewhere, error.upstream) == (Verdict.FAILURE, True, "one")
     assert f"0.1 s (clock '{clock}')" in error.message
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
@@ -69,7 +69,7 @@ def test_signs_of_life_are_no_first_token(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.09, idle=0.09)
     error, seconds = ended(one, call("murmur", stream=True))
     assert isinstance(error, UpstreamTimeout)
-    assert (error.clock, error.verdict, error.another_may_help) == ("first_token", Verdict.FAILURE, True)
+    assert (error.clock, error.verdict, error.retry_elsewhere) == ("first_token", Verdict.FAILURE, True)
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
@@ -93,7 +93,7 @@ def test_an_upstreams_own_total(bench: Bench, upstream: Upstream, stream):
     error, seconds = ended(one, call("murmur", stream=stream))
     assert isinstance(error, UpstreamTimeout)
     assert not isinstance(error, DeadlineExceeded)
-    assert (error.clock, error.verdict, error.another_may_help) == ("total", Verdict.FAILURE, True)
+    assert (error.clock, error.verdict, error.retry_elsewhere) == ("total", Verdict.FAILURE, True)
     assert "0.1 s (clock 'total')" in error.message
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
@@ -107,7 +107,7 @@ def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream,
     error, seconds = ended(bench.upstream(upstream.url), call(behaviour, seconds=0.1, stream=stream))
     assert isinstance(error, DeadlineExceeded)
     assert (error.clock, error.code, error.status) == ("total", "upstream_timeout", 504)
-    assert (error.verdict, error.another_may_help) == (Verdict.IGNORED, False)
+    assert (error.verdict, error.retry_elsewhere) == (Verdict.IGNORED, False)
     assert "0.1 s" in error.message
     assert 0.09 <= seconds < 0.1 + OVERSHOOT
 

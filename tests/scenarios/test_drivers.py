@@ -157,7 +157,7 @@ def test_nothing_is_left_to_the_collector_of_garbage(relayed: Relayed, by: str, 
         reply, _ = reply_over(["Transfer-Encoding: chunked"], [raw, *behind])
         reply.on_close(lambda outcome, known=reply: None)  # type: ignore[misc]
         source: Any = reply._source
-        source._exchange.watch(relayed.watcher)
+        source._exchange.watch(relayed.reactor)
         parts = (reply, source, source._raw, source._raw._framing, source._exchange, reply.transcript)
         left = [weakref.ref(part) for part in parts]
         del source, parts
@@ -179,7 +179,7 @@ def test_the_relay_takes_little_at_a_time(relayed: Relayed) -> None:
     recv = wire.recv
 
     def noted(size: int) -> bytes:
-        if threading.current_thread().name == "watcher":
+        if threading.current_thread().name == "reactor":
             asked.append(size)
         return recv(size)
 

@@ -310,7 +310,7 @@ def test_a_callers_connection_is_kept_behind_a_stream_where_connections_are_kept
 def test_over_tls(upstream: Upstream, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     tls, bench = TLSRelay(certificate, upstream.port), Bench(verify=str(certificate))
-    relay = Relay(bench.watcher)
+    relay = Relay(bench.reactor)
     one = bench.upstream(tls.url, idle=1.0)
     try:
         for model in (
@@ -345,7 +345,7 @@ def carried(relay: Relay, reply: Any) -> bytes:
         over.set()
 
     with caller:
-        relay.take(reply.prime(), ours, b"", chunked=False, done=done)
+        relay.start(reply.prime(), ours, b"", chunked=False, done=done)
         while data := caller.recv(65536):
             body += data
         assert over.wait(10)

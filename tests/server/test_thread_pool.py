@@ -179,8 +179,8 @@ def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
 
 def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
     """Prompts may be large, and there are as many idle threads as there once were calls at a time."""
-    listener, watcher, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
-    http = UpstreamClient(watcher)
+    listener, reactor, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
+    http = UpstreamClient(reactor)
     upstream = OpenAIUpstream(
         "one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Timeouts()
     )
@@ -203,7 +203,7 @@ def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
     assert [one() for one in fields] == [None]
     threads.shutdown()
     http.close()
-    watcher.close()
+    reactor.close()
 
 
 def test_what_was_given_before_the_end_is_still_done_and_then_they_end() -> None:

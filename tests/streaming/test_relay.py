@@ -1,4 +1,4 @@
-"""The relay by itself: real sockets and a real watcher, but scripted answers.
+"""The relay by itself: real sockets and a real reactor, but scripted answers.
 
 Whatever one stream does, or has done to it, it ends once, it is told of once, and no other notices.
 """
@@ -120,7 +120,7 @@ class Carried:
         self.threads: set[str] = set()
         reply.on_close(self._closed)
         self._finish = lambda clean: self.done.append((clean, len(self.told)))
-        relay.take(reply, self.sock, head, chunked=chunked, done=self._finish)
+        relay.start(reply, self.sock, head, chunked=chunked, done=self._finish)
 
     def _closed(self, outcome: Outcome) -> None:
         self.threads.add(threading.current_thread().name.rpartition("_")[0])
@@ -159,8 +159,8 @@ class Stage:
     """A relay of its own, and all that it is given to carry."""
 
     def __init__(self) -> None:
-        self.watcher = Reactor()
-        self.relay = Relay(self.watcher, buffer=BUFFER, send_timeout=SOON)
+        self.reactor = Reactor()
+        self.relay = Relay(self.reactor, buffer=BUFFER, send_timeout=SOON)
         self.carried: list[Carried] = []
 
     def carry(self, source: Any, *, transcript: Any = None, **options: Any) -> Carried:
@@ -173,7 +173,7 @@ class Stage:
             assert until(lambda: len(self.relay) == 0), "a stream is left over"
         finally:
             self.relay.close()
-            self.watcher.close()
+            self.reactor.close()
             for one in self.carried:
                 one.close()
             while Piped.opened:
@@ -280,13 +280,13 @@ def test_a_slow_caller_costs_nothing_while_it_takes_nothing(
     one = stage.carry(source, room=ROOM)
     flood(source, 1024 * 1024)
     assert stands_still(source)
-    rings, at = [0], stage.watcher.at
+    rings, at = [0], stage.reactor.at
 
     def counted(when: float, ring: Callable[[], None]) -> Any:
         rings[0] += 1
         return at(when, ring)
 
-    monkeypatch.setattr(stage.watcher, "at", counted)
+    monkeypatch.setattr(stage.reactor, "at", counted)
     time.sleep(0.3)
     assert rings[0] <= 1
     assert not one.done
@@ -730,4 +730,4 @@ def test_many_at_once_and_nothing_is_left_of_them() -> None:
             assert (b"cut>" in text) == (number % 3 == 1)
     stage.close()
     assert len(os.listdir("/proc/self/fd")) == before
-    assert len(stage.relay.turns) == 1  # the watcher's own: of those who may hang up
+    assert len(stage.relay.poller) == 1  # the reactor's own: of those who may hang up

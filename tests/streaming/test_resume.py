@@ -107,7 +107,7 @@ def text_of(seen: bytes) -> str:
 @pytest.mark.parametrize(
     "refusal",
     [
-        UpstreamRefusal("no prefixes here", status=400, said={"message": "no prefixes here"}),
+        UpstreamRefusal("no prefixes here", status=400, error_object={"message": "no prefixes here"}),
         UpstreamUnreachable("refused"),
         RuntimeError("bug"),
         None,
@@ -129,7 +129,7 @@ def test_those_who_were_asked_to_go_on_are_attempts() -> None:
     services = [Continuer("Hello", script=UpstreamUnreachable("x")), Continuer("Hello")]
     first = reply_of("llama", call, sse(chunk("Hel"), done=False), CUT).prime()
     list(resumable(first, call, resume_with(*services, call=call)))
-    assert [(one.upstream, one.said) for one in call.attempts] == [
+    assert [(one.upstream, one.result) for one in call.attempts] == [
         ("spare", "upstream_unreachable"),
         ("spare", "200"),
     ]

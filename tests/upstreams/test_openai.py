@@ -49,12 +49,12 @@ def server() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def upstream() -> Iterator[OpenAIUpstream]:
-    watcher = Reactor()
-    http = UpstreamClient(watcher)
+    reactor = Reactor()
+    http = UpstreamClient(reactor)
     yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http, Timeouts())
     http.close()
-    assert len(watcher) == 0
-    watcher.close()
+    assert len(reactor) == 0
+    reactor.close()
 
 
 def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
@@ -80,13 +80,13 @@ def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
         (408, UpstreamTimeout, 504, Verdict.FAILURE, True),
         (425, UpstreamError, 502, Verdict.FAILURE, True),
         (429, UpstreamThrottled, 429, Verdict.THROTTLED, True),
-        (401, UpstreamAuthFailed, 502, Verdict.DENIED, True),
-        (402, UpstreamOutOfCredit, 502, Verdict.DENIED, True),
-        (403, UpstreamAuthFailed, 502, Verdict.DENIED, True),
-        (400, UpstreamRefusal, 400, Verdict.ANSWERED, False),
-        (404, UpstreamRefusal, 404, Verdict.ANSWERED, False),
-        (413, UpstreamRefusal, 413, Verdict.ANSWERED, False),
-        (422, UpstreamRefusal, 422, Verdict.ANSWERED, False),
+        (401, UpstreamAuthFailed, 502, Verdict.CREDENTIAL_REFUSED, True),
+        (402, UpstreamOutOfCredit, 502, Verdict.CREDENTIAL_REFUSED, True),
+        (403, UpstreamAuthFailed, 502, Verdict.CREDENTIAL_REFUSED, True),
+        (400, UpstreamRefusal, 400, Verdict.REJECTED, False),
+        (404, UpstreamRefusal, 404, Verdict.REJECTED, False),
+        (413, UpstreamRefusal, 413, Verdict.REJECTED, False),
+        (422, UpstreamRefusal, 422, Verdict.REJECTED, False),
         (301, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
         (307, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
         (204, UpstreamMisconfigured, 502, Verdict.IGNORED, True),
@@ -109,7 +109,7 @@ def test_every_status_has_its_meaning(
     )
     error = failure(upstream, make_call(stream=stream))
     assert type(error) is kind
-    assert (error.status, error.verdict, error.another_may_help) == (ours, verdict, another)
+    assert (error.status, error.verdict, error.retry_elsewhere) == (ours, verdict, another)
     assert len(server.calls) == 1  # no redirect was followed, nothing was tried again
 
 
@@ -121,7 +121,7 @@ def test_a_429_without_quota_is_about_our_credential(
     told[field] = "insufficient_quota"
     server.post(URL, status=429, json={"error": told})
     error = failure(upstream)
-    assert (error.status, error.verdict, error.another_may_help) == (429, Verdict.DENIED, True)
+    assert (error.status, error.verdict, error.retry_elsewhere) == (429, Verdict.CREDENTIAL_REFUSED, True)
     assert error.envelope() == {"error": told}
 
 

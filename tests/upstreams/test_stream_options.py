@@ -63,8 +63,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def make(store: MemoryStore) -> Iterator[Callable[[], OpenAIUpstream]]:
-    watcher = Reactor()
-    http = UpstreamClient(watcher)
+    reactor = Reactor()
+    http = UpstreamClient(reactor)
 
     def upstream() -> OpenAIUpstream:
         options = StreamOptions("llama", "http://llama.test/v1", store)
@@ -72,8 +72,8 @@ def make(store: MemoryStore) -> Iterator[Callable[[], OpenAIUpstream]]:
 
     yield upstream
     http.close()
-    assert len(watcher) == 0
-    watcher.close()
+    assert len(reactor) == 0
+    reactor.close()
 
 
 def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:

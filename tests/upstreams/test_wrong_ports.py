@@ -35,14 +35,14 @@ def saying(answer: bytes) -> Iterator[int]:
 
 
 def asking(url: str) -> GatewayError:
-    watcher = Reactor()
-    http = UpstreamClient(watcher)
+    reactor = Reactor()
+    http = UpstreamClient(reactor)
     try:
         with pytest.raises(GatewayError) as caught:
             OpenAIUpstream("llama", url, None, http, Timeouts()).send(make_call()).prime()
     finally:
         http.close()
-        watcher.close()
+        reactor.close()
     return caught.value
 
 

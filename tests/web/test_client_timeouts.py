@@ -63,16 +63,16 @@ def test_an_sdk_timeout_does_not_bound_a_whole_stream() -> None:
 
 
 def test_without_a_socket_nothing_is_watched() -> None:
-    watcher = Reactor()
-    watch_caller(make_call(), None, watcher)()
-    assert len(watcher) == 0
+    reactor = Reactor()
+    watch_caller(make_call(), None, reactor)()
+    assert len(reactor) == 0
 
 
 @pytest.mark.parametrize("leaves", [True, False])
 def test_the_call_is_cancelled_if_its_caller_hangs_up_before_the_end(leaves: bool) -> None:
-    watcher, call = Reactor(), make_call()
+    reactor, call = Reactor(), make_call()
     ours, callers = socket.socketpair()
-    unwatch = watch_caller(call, ours, watcher)
+    unwatch = watch_caller(call, ours, reactor)
     if leaves:
         callers.close()
         assert call.cancellation.wait(2)
@@ -86,6 +86,6 @@ def test_the_call_is_cancelled_if_its_caller_hangs_up_before_the_end(leaves: boo
     callers.close()
     time.sleep(0.05)
     assert (call.cancellation.error is not None) is leaves
-    assert len(watcher) == 0
+    assert len(reactor) == 0
     ours.close()
-    watcher.close()
+    reactor.close()

@@ -14,7 +14,7 @@ from .finding import Diagnosis, Level, fail, ok, warn
 
 #: Beside the connections: logs, heartbeats, the interpreter's own.
 SPARE_FILES = 64
-#: Beside those that serve: the watcher, the accepting one, a signal's.
+#: Beside those that serve: the reactor, the accepting one, a signal's.
 SPARE_THREADS = 8
 #: Free room for the workers' figures, bytes of one worker.
 METRICS = 1 << 19

@@ -221,7 +221,7 @@ class _Interruptible:
         exchange.connected()
         sock = self.sock
         assert sock is not None
-        # The watcher rings the clocks, to the moment. This is for silence.
+        # The reactor rings the clocks, to the moment. This is for silence.
         self._wait_at_most(exchange.silence_before)
         head = self._head(method, url, headers)
         self._used = True

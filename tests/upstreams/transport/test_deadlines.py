@@ -195,7 +195,7 @@ def test_the_deadline_is_named_before_all_others(phase: str) -> None:
     getattr(exchange, phase)()
     error = exchange.timed_out()
     assert isinstance(error, DeadlineExceeded)
-    assert (error.clock, error.verdict, error.another_may_help) == ("total", Verdict.IGNORED, False)
+    assert (error.clock, error.verdict, error.retry_elsewhere) == ("total", Verdict.IGNORED, False)
 
 
 # ---------------------------------------------------------------- answers in one piece

@@ -243,14 +243,14 @@ def upstream(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator
     port = server.getsockname()[1]
     found = [info("127.0.0.2", port), info("127.0.0.1", port)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    watcher = Reactor()
-    watcher.at(0.0, lambda: None)  # it has descriptors, too, from its first use on
-    http = UpstreamClient(watcher)
+    reactor = Reactor()
+    reactor.at(0.0, lambda: None)  # it has descriptors, too, from its first use on
+    http = UpstreamClient(reactor)
     with black_hole("127.0.0.2", port):
         yield OpenAIUpstream("one", f"http://two.test:{port}/v1", None, http, Timeouts())
     http.close()
-    assert len(watcher) == 0
-    watcher.close()
+    assert len(reactor) == 0
+    reactor.close()
 
 
 def test_a_call_is_answered_and_the_next_one_waits_for_nothing(

@@ -138,8 +138,8 @@ class Lean:
     """As the gateway asks."""
 
     def __init__(self, verify: bool | str = True) -> None:
-        self.watcher = Reactor()
-        self.http = UpstreamClient(self.watcher, verify=verify)
+        self.reactor = Reactor()
+        self.http = UpstreamClient(self.reactor, verify=verify)
 
     def post(self, url: str, body: bytes, headers: dict[str, str]) -> Any:
         clocks = Timeouts(
@@ -156,8 +156,8 @@ class Lean:
 
     def close(self) -> None:
         self.http.close()
-        assert len(self.watcher) == 0
-        self.watcher.close()
+        assert len(self.reactor) == 0
+        self.reactor.close()
 
 
 class Stock:

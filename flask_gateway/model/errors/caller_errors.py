@@ -1,0 +1,162 @@
+"""Defines the errors that the caller causes: bad keys, bad requests, used-up limits."""
+
+from __future__ import annotations
+
+from .base import GatewayError
+
+
+class CallerError(GatewayError):
+    """The request cannot be served as it was sent; sending it again unchanged will not help."""
+
+    status = 400
+    code: str | None = None
+    type = "invalid_request_error"
+
+
+class Unauthorized(CallerError):
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers["WWW-Authenticate"] = "Bearer"
+
+
+class AmbiguousCredentials(CallerError):
+    code = "ambiguous_credentials"
+
+
+class ModelNotAllowed(CallerError):
+    status = 403
+    code = "model_not_allowed"
+    type = "permission_error"
+
+
+class OperatorOnly(CallerError):
+    """Only whoever runs the gateway may do this."""
+
+    status = 403
+    code = "operator_only"
+    type = "permission_error"
+
+
+class UnknownUpstream(CallerError):
+    status = 404
+    code = "upstream_not_found"
+
+
+class OriginNotAllowed(CallerError):
+    """A browser asks for a page of another origin, which may not call."""
+
+    status = 403
+    code = "origin_not_allowed"
+    type = "permission_error"
+
+
+class UnknownUrl(CallerError):
+    status = 404
+    code = "unknown_url"
+
+
+class NotOffered(CallerError):
+    """A path of another API, or of a part of OpenAI's that is not offered. It is no 404, because some clients
+    take every 404 for a model that does not exist."""
+
+    code = "not_offered"
+
+
+class WebSocketNotOffered(CallerError):
+    """The caller wants to speak WebSocket. Clients that are told so by this status use HTTP at once."""
+
+    status = 426
+    code = "websocket_not_offered"
+
+
+class UnknownModel(CallerError):
+    status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(CallerError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyNotReceived(CallerError):
+    """The body did not arrive as it was announced."""
+
+    code = "incomplete_body"
+
+
+class BodyTooSlow(CallerError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class BodyTooLarge(CallerError):
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(CallerError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class InvalidCompression(CallerError):
+    """The body is not what its Content-Encoding says."""
+
+    code = "invalid_compression"
+
+
+class InvalidJson(CallerError):
+    code = "invalid_json"
+
+
+class InvalidField(CallerError):
+    """A field is missing, of the wrong type, or ambiguous; ``param`` names it."""
+
+
+class StateNotHere(InvalidField):
+    """The request refers to what an upstream keeps, and nobody knows which one."""
+
+    code = "state_not_here"
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message, param=param)
+        if param == "previous_response_id":
+            self.code = "previous_response_not_found"  # as OpenAI says it, so that clients know what to do
+
+
+class CallerLeft(GatewayError):
+    """The caller hung up before its answer was over. Nobody is left to be told; the log is."""
+
+    status = 499  # nginx's word for it
+    code = "client_closed_request"
+    type = "invalid_request_error"
+
+
+class RateLimited(CallerError):
+    """The caller has used up its requests of the last minute."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "requests"
+
+
+class TooManyFailedKeys(CallerError):
+    """A wrong key, after too many others from the same address."""
+
+    status = 429
+    code = "too_many_failed_keys"
+    type = "requests"
+
+
+class TooManyConcurrent(CallerError):
+    """The caller has as many calls under way as its key allows."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "concurrency"
