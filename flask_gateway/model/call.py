@@ -19,7 +19,7 @@ from .errors import GatewayError, Verdict
 
 
 class Operation(StrEnum):
-    """What a caller may ask of a model; the value is the path below ``/v1/``."""
+    """The operations that a caller can call; the value is the path below ``/v1/``."""
 
     CHAT = "chat/completions"
     COMPLETION = "completions"
@@ -30,23 +30,23 @@ class Operation(StrEnum):
 
 
 class Continues(StrEnum):
-    """How an upstream is told to go on with an answer that others have begun (``streaming/resume.py``)."""
+    """How a request tells an upstream to continue a partial answer (``streaming/resume.py``)."""
 
     #: ``continue_final_message`` and no ``add_generation_prompt``: vLLM, SGLang.
     VLLM = "vllm"
     #: ``prefix`` in the last message: DeepSeek (its ``/beta``), Mistral.
     PREFIX = "prefix"
-    #: Nothing: it goes on by itself when the last message is the assistant's.
+    #: No field: the upstream continues when the last message has the role ``assistant``.
     PLAIN = "plain"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who is asking: the owner of an API key, known by an id that is not the key.
+    """The owner of an API key, identified by an id that is not the key.
 
     :param id: safe to log and to show; derived from the key's digest, or its configured name.
-    :param rate_limit: requests admitted in any 60 s; 0 means without limit.
-    :param models: the models it may name, ``*`` standing for any text; ``None`` means every model.
-    :param max_concurrent: calls under way at once; 0 means without limit.
+    :param rate_limit: requests admitted in any 60 s; 0 means no limit.
+    :param models: the models that it may call, with ``*`` for any text; ``None`` means every model.
+    :param max_concurrent: calls in flight at once; 0 means no limit.
     """
 
     id: str
@@ -60,9 +60,9 @@ class Caller(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=256)
 def _patterns(models: frozenset[str]) -> re.Pattern[str] | None:
-    """Those of the names that have a ``*``, as one expression; ``None`` when there are none."""
-    found = [".*".join(map(re.escape, name.split("*"))) for name in sorted(models) if "*" in name]
-    return re.compile("|".join(found), re.DOTALL) if found else None
+    """Compile the names that contain ``*`` into one expression; ``None`` when there are none."""
+    patterns = [".*".join(map(re.escape, name.split("*"))) for name in sorted(models) if "*" in name]
+    return re.compile("|".join(patterns), re.DOTALL) if patterns else None
 
 
 def _fits_any(model: str, models: frozenset[str]) -> bool:
@@ -71,7 +71,7 @@ def _fits_any(model: str, models: frozenset[str]) -> bool:
 
 
 class Ids(msgspec.Struct, frozen=True):
-    """The names of one request: ours, the caller's trace, and the W3C trace context sent upstream."""
+    """The ids of one request: the gateway's, the caller's trace, and the W3C trace context sent upstream."""
 
     request: str
     trace: str
@@ -82,7 +82,8 @@ class Ids(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """One request to one upstream.
 
-    :param model: what it was asked for, by the name that it knows.
+    :param result: the upstream's status, or the gateway's error code if the upstream returned none.
+    :param model: the requested model, by the upstream's name for it.
     """
 
     upstream: str
@@ -101,17 +102,17 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One admitted-for-consideration request to a model.
+    """One parsed request to a model, before any guard has admitted it.
 
-    :param fallbacks: the caller's own chain of models; ``None`` leaves it to the route, ``()`` forbids any.
-    :param fields: the body's top level, each value still as the caller wrote it, so that whatever
-        we do not know passes through untouched.
-    :param started: ``time.monotonic()`` at the door, seconds.
-    :param whole: a stream that is to be held back until it is complete (``streaming/buffered.py``).
-    :param deadline: ``time.monotonic()`` after which nobody waits for the answer any more, seconds.
-    :param cancellation: how it is called off before that.
-    :param attempts: who has been asked so far; what answers the call adds to it.
-    :param pinned: the only upstream that may be asked, for it keeps what the call refers to; ``None``: any.
+    :param fallbacks: the caller's own list of fallback models; ``None``: the route's; ``()``: no fallback.
+    :param fields: the body's top level. Each value keeps the caller's bytes, so unknown fields pass through
+        unchanged.
+    :param started: ``time.monotonic()`` when the request arrived, seconds.
+    :param whole: the stream is buffered until it is complete (``streaming/buffered.py``).
+    :param deadline: ``time.monotonic()`` at which the call times out, seconds.
+    :param cancellation: cancels the call before that.
+    :param attempts: the attempts so far; the service that answers the call appends to it.
+    :param pinned: the only upstream that may answer, as it stores what the call refers to; ``None``: any.
     """
 
     ids: Ids
@@ -129,16 +130,16 @@ class Call(msgspec.Struct, frozen=True):
     pinned: str | None = None
 
     def asking(self, model: str) -> Call:
-        """The same call under the name the upstream knows the model by."""
+        """Return the call with the upstream's name for the model."""
         return self if model == self.model else msgspec.structs.replace(self, model=model)
 
     def payload(self) -> bytes:
-        """The body for the upstream. Written anew, so that it reads the one ``model`` we checked."""
+        """Encode the body for the upstream. It contains only the one ``model`` that the gateway checked."""
         return msgspec.json.encode({**self.fields, "model": self.model})
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer: as the upstream reported them, or else counted by us, roughly."""
+    """Tokens of one answer: as the upstream reported them, or as the gateway estimated them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -147,10 +148,10 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How what was admitted ended. Exactly one per permit and per reply.
+    """How an admitted call ended. Exactly one per permit and per reply.
 
     :param first_token_seconds: seconds until the first token; ``None`` if none came or nobody measured it.
-    :param dropped: events of it that could not be read, and were left out.
+    :param dropped: events of the stream that could not be parsed and were left out.
     """
 
     verdict: Verdict

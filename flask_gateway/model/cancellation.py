@@ -1,4 +1,4 @@
-"""How a call is called off from outside: by whoever learns that nobody wants its answer any more."""
+"""Cancels a call from another thread, when its caller has left or its deadline has passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Abort = Callable[[], None]
 
 
 class _Attachment:
-    """One ``abort``, and the thread that is in the middle of it, if any."""
+    """One ``abort`` callback, and the thread that is running it, if any."""
 
     __slots__ = ("abort", "runner")
 
@@ -24,49 +24,49 @@ class _Attachment:
 
 
 class Cancellation:
-    """Whether a call has been called off, and what is to be done when it is.
+    """Whether a call is cancelled, and the callbacks to run when it is.
 
-    One per call, shared by all threads, guarded by its lock, which is never held while an ``abort``
-    runs. Every ``abort`` is called at most once.
+    There is one per call, shared by all threads and guarded by its lock. The lock is never held while an
+    ``abort`` runs. Every ``abort`` is called at most once.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: Made by the first who waits, which next to nobody does.
+        #: Created by the first thread that waits, because almost no call needs it.
         self._changed: threading.Condition | None = None
         self._error: GatewayError | None = None
         self._attached: list[_Attachment] = []
 
     @property
     def error(self) -> GatewayError | None:
-        """Why the call was called off; ``None`` as long as it was not."""
+        """Why the call was cancelled; ``None`` if it is not cancelled."""
         return self._error
 
     def cancel(self, error: GatewayError) -> None:
-        """Call the call off: every attached ``abort`` is called, on this thread, one after another.
+        """Cancel the call: run every attached ``abort`` on this thread, one after another.
 
-        Only the first error counts. What an ``abort`` raises is logged, and the next is called.
+        Only the first error counts. If an ``abort`` raises, the exception is logged and the next one runs.
         """
         with self._lock:
             if self._error is not None:
                 return
             self._error = error
-            waiting = list(self._attached)
-            self._tell()
-        for attachment in waiting:
+            attached = list(self._attached)
+            self._notify()
+        for attachment in attached:
             self._abort(attachment)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, but not beyond the call's end; whether that is what ended it."""
+        """Sleep for so long, or until the call is cancelled. Return whether it was cancelled."""
         with self._lock:
             return self._condition().wait_for(lambda: self._error is not None, seconds)
 
     def attach(self, abort: Abort) -> Callable[[], None]:
-        """Have ``abort`` called when the call is called off; at once, on this thread, if it already is.
+        """Run ``abort`` when the call is cancelled. If it is cancelled already, run it now on this thread.
 
-        :return: ``detach``. After it has returned, ``abort`` neither begins nor is in progress: it waits
-            for an ``abort`` that another thread is in the middle of. Called from within that very
-            ``abort`` it does not wait. So never detach while holding a lock that ``abort`` takes.
+        :return: ``detach``. After it has returned, ``abort`` neither starts nor runs: ``detach`` waits for an
+            ``abort`` that another thread is running. Called from within that ``abort``, it does not wait.
+            So never detach while holding a lock that ``abort`` takes.
         """
         attachment = _Attachment(abort)
         with self._lock:
@@ -94,7 +94,7 @@ class Cancellation:
                 attachment.runner = None
                 if attachment in self._attached:
                     self._attached.remove(attachment)
-                self._tell()
+                self._notify()
 
     def _detach(self, attachment: _Attachment) -> None:
         with self._lock:
@@ -104,12 +104,12 @@ class Cancellation:
                 self._condition().wait()
 
     def _condition(self) -> threading.Condition:
-        """With the lock held."""
+        """Return the condition. Called with the lock held."""
         if self._changed is None:
             self._changed = threading.Condition(self._lock)
         return self._changed
 
-    def _tell(self) -> None:
-        """Those who wait, with the lock held."""
+    def _notify(self) -> None:
+        """Wake the waiting threads. Called with the lock held."""
         if self._changed is not None:
             self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""Work on large JSON without holding the GIL for long: in slices, and by one thread at a time.
+"""Splits work on large JSON into slices, so that no thread holds the GIL for long.
 
 A call into C on 16 MiB holds the GIL for 5 to 700 ms. No other thread runs meanwhile: no stream, no health
-check. So the work is cut into slices of a few milliseconds, and other threads run between
-them. If many threads did so at once, each of the others would wait for all of them; so they take turns.
+check. So the work is split into slices of a few milliseconds, and other threads run between the slices. A
+lock lets only one thread at a time work on large JSON. Otherwise other threads would wait for all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-#: The most that one call into C is given, bytes.
+#: The most data that one call into C gets, bytes.
 SLICE = 256 * 1024
-#: From this size on, bytes, threads take turns.
+#: From this size on, bytes, the work needs the lock.
 LARGE = 1024 * 1024
-#: How many values are worked on from one pause to the next.
+#: How many values are processed between two pauses.
 MANY = 500
-#: How long the GIL is left to others between two slices, seconds. A zero would not make a thread switch.
+#: How long a pause between two slices is, seconds. A pause of zero does not make threads switch.
 PAUSE = 0.0001
 
 _turn = threading.Lock()
@@ -29,14 +29,14 @@ _at_once: AbstractContextManager[object] = nullcontext()
 
 
 def taking_turns(size: int) -> AbstractContextManager[object]:
-    """To be entered for work on so many bytes. It must wait for nobody, and never be entered twice."""
+    """Return the lock for work on so many bytes. The work must not block or enter the lock twice."""
     return _turn if size > LARGE else _at_once
 
 
 def slices(data: bytes | memoryview) -> Iterator[bytes]:
-    """The data in slices, with a pause between two of them if it is large."""
+    """Yield the data in slices, with a pause between two slices if the data is large."""
     if len(data) <= SLICE:
-        yield bytes(data)  # no copy of what is bytes
+        yield bytes(data)  # copies nothing if the data is `bytes`
         return
     for start in range(0, len(data), SLICE):
         if start and len(data) > LARGE:
@@ -45,7 +45,7 @@ def slices(data: bytes | memoryview) -> Iterator[bytes]:
 
 
 def pausing(values: Sequence[Value]) -> Iterator[Value]:
-    """The values, with a pause now and then if they are many."""
+    """Yield the values, with a pause after every :data:`MANY` of them."""
     for index, value in enumerate(values):
         if index % MANY == MANY - 1:
             time.sleep(PAUSE)
@@ -53,31 +53,32 @@ def pausing(values: Sequence[Value]) -> Iterator[Value]:
 
 
 class Texts:
-    """Tells the texts of JSON from what stands outside them, slice by slice.
+    """Separates the strings of JSON from the text around them, slice by slice.
 
-    An escaped quote ends no text; escapes of quotes and backslashes come out as ``--``.
+    An escaped quote does not end a string. Escapes of quotes and backslashes are replaced by ``--``.
     """
 
     def __init__(self) -> None:
-        #: Whether the next slice begins inside a text.
+        #: Whether the next slice begins inside a string.
         self.inside = False
-        #: The quotes so far.
+        #: How many quotes there were so far.
         self.quotes = 0
         self._escape = b""
 
     def split(self, piece: bytes, most: int = -1) -> list[bytes]:
-        """The slice cut at its quotes: by turns outside and inside of texts, as :attr:`inside` said before.
+        """Split the slice at its quotes. The pieces alternate between outside and inside of strings, starting
+        with what :attr:`inside` was before.
 
-        :param most: where to stop counting quotes; what is behind them is left as it is.
+        :param most: stop after so many quotes and leave the rest unsplit.
         """
         if self._escape:
             piece, self._escape = self._escape + piece, b""
-        # A single byte is looked for many times faster than two or three.
+        # Searching for one byte is many times faster than for two or three.
         if b"\\" in piece:
-            # A run of backslashes that goes on in the next slice: its last one may escape what is there.
+            # A run of backslashes at the end may escape the first byte of the next slice.
             if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
                 piece, self._escape = piece[:-1], b"\\"
-            # To replace by as many bytes is the fastest.
+            # A replacement of equal length is the fastest.
             if rb'\\"' in piece:
                 piece = piece.replace(rb"\\", b"--")
             piece = piece.replace(rb"\"", b"--")

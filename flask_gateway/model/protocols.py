@@ -13,49 +13,49 @@ from .reply import Reply
 
 
 class Service(Protocol):
-    """Whatever can answer a call. Behaviour is added by wrapping one in another."""
+    """Answers calls. One service wraps another to add behaviour."""
 
     @property
     def name(self) -> str: ...
 
     def send(self, call: Call) -> Reply:
-        """Answer, or raise a :class:`GatewayError`. The reply is committed but not yet drained."""
+        """Answer the call, or raise a :class:`GatewayError`. The reply is committed but not yet drained."""
         ...
 
 
 class Permit(Protocol):
-    """What a guard hands out. Settled exactly once; settling again does nothing."""
+    """A guard's admission of one call. It is settled exactly once; settling it again does nothing."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the caller should be told about this permit, error or not."""
+        """Response headers about this permit, for answers and errors."""
         ...
 
     def settle(self, outcome: Outcome) -> None: ...
 
 
 class Guard(Protocol):
-    """Whatever may refuse a call."""
+    """Admits or refuses calls."""
 
     def admit(self, call: Call) -> Permit:
-        """A permit, or a :class:`GatewayError` that says why not. Costs nothing when it refuses."""
+        """Return a permit, or raise a :class:`GatewayError`. A refused call is not counted."""
         ...
 
 
 class Handle(Protocol):
-    """Something that was asked for and can be called off."""
+    """A registration that can be cancelled."""
 
     def cancel(self) -> None:
-        """Call it off. When this returns it neither begins nor is in progress. May be called again."""
+        """Cancel it. After this returns, its callback neither starts nor runs. May be called again."""
         ...
 
 
 class Timekeeper(Protocol):
-    """Who is told of a moment and rings then."""
+    """Runs timers."""
 
     def at(self, when: float, ring: Callable[[], None]) -> Handle:
-        """Have ``ring`` called, on another thread and soon after ``when``, seconds of ``time.monotonic()``.
+        """Call ``ring`` on another thread, soon after ``when``, seconds of ``time.monotonic()``.
 
-        ``ring`` must be quick, and must not wait for whoever may cancel it.
+        ``ring`` must be quick, and must not wait for a thread that may cancel it.
         """
         ...

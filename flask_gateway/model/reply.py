@@ -1,12 +1,12 @@
-"""The answer to a call: one class for streaming and not.
+"""Defines the reply to a call: one class for streams and complete answers.
 
 A :class:`Reply` joins a **source** (bytes as the upstream sends them) with a **transcript** (sans-IO
-logic that decides what the caller may see of them), and settles exactly once, at the first of:
-drained, failed, closed. It is a class with ``close`` and not a generator, because closing a generator
-that was never advanced skips its ``finally``.
+logic that decides which bytes the caller receives). It settles exactly once, at the first of: drained,
+failed, closed. It is a class with ``close`` and not a generator, because closing a generator that was never
+advanced skips its ``finally``.
 
-Two drivers move it, by the same steps: whoever iterates it waits for each part; the relay
-(``relay.py``), which never waits, asks for what has come.
+Two drivers advance a reply by the same steps. A thread that iterates it blocks for each part. The relay
+(``streaming/relay.py``) never blocks and receives only what has arrived.
 """
 
 from __future__ import annotations
@@ -22,87 +22,89 @@ from .errors import GatewayError, InternalError, UpstreamError, Verdict
 log = logging.getLogger(__name__)
 
 Closer = Callable[[Outcome], None]
-#: Has something done: at once, or by another thread.
+#: Runs a function: at once, or on another thread.
 Run = Callable[[Callable[[], None]], Any]
 
 
 class Source(Protocol):
-    """Where an answer's bytes come from."""
+    """Reads an answer's bytes."""
 
     def read(self) -> bytes:
-        """Some bytes as soon as there are any; ``b""`` at the clean end; else a ``GatewayError``."""
+        """Return some bytes as soon as there are any; ``b""`` at the clean end; else a ``GatewayError``."""
         ...
 
     def release(self) -> None:
-        """The answer is complete: keep the connection for the next call if it is clean."""
+        """Release the connection after a complete answer: the pool keeps it if it is clean."""
         ...
 
     def close(self) -> None:
-        """Give the answer up: nothing more is wanted of it. May be called again."""
+        """Abandon the answer and close its connection. May be called again."""
         ...
 
 
 class Channel(Protocol):
-    """What an answer comes through, for a driver that never waits. A source that has one gives it as
-    ``channel``, as long as it can be had, and then has ``receive`` beside ``read``: the same, but ``None``
-    where the other would wait."""
+    """The upstream's connection, for a driver that never blocks.
+
+    A source that has a channel exposes it as ``channel`` while it is usable. Such a source also has
+    ``receive``, which works like ``read`` but returns ``None`` where ``read`` would block."""
 
     @property
     def patience(self) -> float:
-        """How long it may be silent, seconds."""
+        """How long the upstream may be silent, seconds."""
         ...
 
     @property
     def holds(self) -> bool:
-        """Whether there is more to be had than its descriptor tells of: bytes, a fault, or the end, after
-        which it is no channel any more."""
+        """Whether the channel has buffered bytes, an error or the end, which its descriptor does not show.
+
+        After an error or the end it is no longer a channel."""
         ...
 
     def fileno(self) -> int:
-        """The descriptor that turns readable when there is something to receive."""
+        """Return the descriptor that becomes readable when there is something to receive."""
         ...
 
     def unblock(self) -> None:
-        """From now on it is received from, and not read."""
+        """Switch to non-blocking use: from now on the driver calls ``receive`` and not ``read``."""
         ...
 
     def expire(self) -> None:
-        """It has been silent for too long: what is received next is that error."""
+        """Report the idle timeout: the next ``receive`` raises that error."""
         ...
 
 
 @runtime_checkable
 class Settling(Protocol):
-    """A source that is made of replies, which settle by themselves."""
+    """A source that consists of replies, which settle themselves."""
 
     def settle_with(self, run: Run) -> None: ...
 
 
 @runtime_checkable
 class Abandonable(Protocol):
-    """A source whose ``read`` may wait long for an upstream that is still to be found."""
+    """A source whose ``read`` may block long while the gateway still looks for an upstream."""
 
     def abandon(self) -> None:
-        """End that wait: nobody takes the answer any more. From any thread, while another one reads."""
+        """End that wait, because the caller has left. Any thread may call it while another thread reads."""
         ...
 
 
 class Transcript(Protocol):
-    """What an answer says, read as its bytes pass. No socket, no clock: bytes in, bytes out."""
+    """Parses an answer while its bytes pass. It uses no socket and no clock: bytes in, bytes out."""
 
     @property
     def ready(self) -> bool:
-        """Whether the answer has shown itself good, so that a status may be committed to."""
+        """Whether the answer has begun well enough that the gateway may commit to a status."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether the answer has come to its own end: nothing that follows belongs to it."""
+        """Whether the answer has reached its own end: later bytes do not belong to it."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether all that makes it an answer has come, although more may follow."""
+        """Whether all required parts of the answer have arrived, although more bytes may follow."""
         ...
 
     @property
@@ -110,28 +112,27 @@ class Transcript(Protocol):
 
     @property
     def dropped(self) -> int:
-        """How many of its events could not be read, and were left out."""
+        """How many events could not be parsed and were left out."""
         ...
 
     @property
     def content_type(self) -> str: ...
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came, give what may be sent on. Raises ``GatewayError`` when it is no answer."""
+        """Parse the upstream's bytes and return the bytes to send. Raises ``GatewayError`` if invalid."""
         ...
 
     def end(self) -> bytes:
-        """The bytes are over: the last to send, or a ``GatewayError`` when that is too early."""
+        """Handle the upstream's end: return the last bytes, or raise ``GatewayError`` if it is too early."""
         ...
 
     def cut(self, error: GatewayError) -> bytes:
-        """What a caller who has already seen a part is told, so that it never looks complete."""
+        """Return the error event for a caller that has received only a part of the answer."""
         ...
 
 
 class Passing:
-    """What is common to a transcript (:class:`Transcript`) whose source is itself a committed reply, or
-    several: it passes all, and its end is the source's."""
+    """A base :class:`Transcript` for a source that consists of committed replies: it passes all bytes."""
 
     ready = True
     finished = complete = False
@@ -145,7 +146,7 @@ class Passing:
 
 
 class Reply:
-    """A committed answer. Owned by one thread at a time; iterate it once, then close it."""
+    """A committed answer. One thread at a time owns it. Iterate it once, then close it."""
 
     status = 200
 
@@ -153,8 +154,8 @@ class Reply:
         "__weakref__",
         "_closers",
         "_pending",
+        "_run_settling",
         "_source",
-        "_tell",
         "first_token_seconds",
         "headers",
         "outcome",
@@ -167,15 +168,15 @@ class Reply:
         self.upstream = upstream
         self.headers: dict[str, str] = {}
         self.transcript = transcript
-        #: Seconds until it had shown itself good, noted by whoever asked for it.
+        #: Seconds until the first token, set by the service that sent the call.
         self.first_token_seconds: float | None = None
         self._source = source
         self._pending = b""
         self._closers: list[Closer] = []
-        self._tell: Run = _at_once
-        #: Whether the source has no more to give.
+        self._run_settling: Run = _at_once
+        #: Whether the source is exhausted.
         self.over = False
-        #: How it ended; ``None`` as long as it has not.
+        #: How the reply ended; ``None`` while it has not.
         self.outcome: Outcome | None = None
 
     @property
@@ -184,24 +185,24 @@ class Reply:
 
     @property
     def begun(self) -> bytes:
-        """What has come before it was committed to and has not been passed on."""
+        """The bytes that arrived before the commit and have not been sent."""
         return self._pending
 
     @property
     def channel(self) -> Channel | None:
-        """What the answer comes through; ``None`` when only a thread can go on with it."""
+        """The upstream's channel; ``None`` when only a blocking thread can continue the reply."""
         channel: Channel | None = getattr(self._source, "channel", None)
         return channel
 
     def on_close(self, closer: Closer) -> None:
-        """Have ``closer`` told the outcome, before those that were added earlier."""
+        """Call ``closer`` with the outcome. Closers run in reverse order: the last added runs first."""
         self._closers.append(closer)
 
     def prime(self) -> Reply:
-        """Wait until the answer is known to be one: the first content of a stream, else all of it.
+        """Block until the answer is known to be valid: the first content of a stream, or else all of it.
         May be called again.
 
-        :raises GatewayError: it is none; the reply is then settled, and the caller has seen nothing.
+        :raises GatewayError: it is invalid. The reply is then settled, and the caller has received nothing.
         """
         held = []
         try:
@@ -220,7 +221,7 @@ class Reply:
         except UpstreamError:
             if not transcript.complete:
                 raise
-            data = b""  # a connection that breaks behind a complete answer takes nothing from it
+            data = b""  # the connection broke after a complete answer, which stays valid
         if data:
             out = transcript.feed(data)
             self.over = transcript.finished
@@ -235,24 +236,24 @@ class Reply:
         return self
 
     def __next__(self) -> bytes:
-        # A chunk may complete no event. Nothing empty is passed on: an empty chunk is never written,
-        # so it would not notice that the caller has gone.
+        # A chunk may complete no event. Do not yield empty bytes: the server would not write them, and so
+        # would not notice that the caller has gone.
         while self.outcome is None or self._pending:
             if out := self._advance(self._source.read):
                 return out
         raise StopIteration
 
     def receive(self) -> bytes | None:
-        """The next part without waiting: ``None`` when nothing has come, ``b""`` when what has come is
-        nothing to be sent. To be called while there is no :attr:`outcome`, and a :attr:`channel`.
+        """Return the next part without blocking: ``None`` when nothing has arrived, ``b""`` when the data
+        that arrived is not for the caller. It needs a :attr:`channel` and no :attr:`outcome`.
 
-        Called once an event, and each step between the socket and here is a part of what an event costs."""
-        receive = self._source.receive  # type: ignore[attr-defined]  # it has a channel
+        It runs once per event, so each step between the socket and here adds to the cost of an event."""
+        receive = self._source.receive  # type: ignore[attr-defined]  # a source with a channel has it
         if self._pending or self.over:
             return self._advance(receive)
         try:
             return self._part(receive)
-        except Exception as error:  # noqa: BLE001  # it is told of there
+        except Exception as error:  # noqa: BLE001  # `_broken` logs it
             return self._broken(error)
 
     def _advance(self, read: Callable[[], bytes | None]) -> bytes | None:
@@ -264,28 +265,29 @@ class Reply:
             return b""
         try:
             return self._part(read)
-        except Exception as error:  # noqa: BLE001  # it is told of there
+        except Exception as error:  # noqa: BLE001  # `_broken` logs it
             return self._broken(error)
 
     def _broken(self, error: Exception) -> bytes:
         if isinstance(error, GatewayError):
             return self.break_off(error)
-        log.error("a reply broke in our own hands", exc_info=error)
+        log.error("the gateway failed while it read a reply", exc_info=error)
         return self.break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
 
     def break_off(self, error: GatewayError) -> bytes:
-        """End it with this error: what the caller is told, who has seen a part."""
-        error.__traceback__ = error.__context__ = None  # they know our frames, and these know us
+        """End the reply with this error. Return the error event for the caller, which has received a part."""
+        # The traceback refers to our frames, and these refer to the error: avoid that cycle.
+        error.__traceback__ = error.__context__ = None
         self.fail(error)
         return self.transcript.cut(error)
 
     def fail(self, error: BaseException) -> None:
-        """Settle as the error says. What is not a ``GatewayError`` says nothing of the upstream."""
+        """Settle with the error's verdict. Any other exception says nothing about the upstream."""
         known = error if isinstance(error, GatewayError) else None
         self.settle(Outcome(known.verdict if known else Verdict.IGNORED, error=known))
 
     def close(self) -> None:
-        """The server is done with us. Before the end this means that the caller has left."""
+        """Settle when the server closes the reply. Before its end this means that the caller has left."""
         self.settle(Outcome(Verdict.SUCCESS if self._drained else Verdict.IGNORED))
 
     @property
@@ -293,18 +295,18 @@ class Reply:
         return self.over and not self._pending
 
     def settle_with(self, run: Run) -> None:
-        """Have ``run`` do what may wait when it settles, because its driver may not."""
-        self._tell = run
+        """Use ``run`` for the blocking part of settling, because the reply's driver must not block."""
+        self._run_settling = run
         if isinstance(self._source, Settling):
             self._source.settle_with(run)
 
     def abandon(self) -> None:
-        """The caller takes nothing any more, while another thread has the reply: cut its waiting short."""
+        """End the wait of the thread that reads this reply, because the caller has left."""
         if isinstance(self._source, Abandonable):
             self._source.abandon()
 
     def settle(self, outcome: Outcome) -> None:
-        """Tell every closer, once, last added first; none can keep another from being told."""
+        """Call every closer once, last added first. A closer that fails does not stop the others."""
         if self.outcome is not None:
             return
         self.outcome = outcome = Outcome(
@@ -312,18 +314,18 @@ class Reply:
         )
         if not self._drained:
             shielded(self._source.close)
-        self._tell(partial(self._settle, outcome, self._drained))
+        self._run_settling(partial(self._settle, outcome, self._drained))
 
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
             shielded(self._source.release)
-        # Here, and not where it ended: to estimate what a large prompt has cost takes a while.
+        # Here, because this may run on another thread: estimating a large prompt's tokens takes long.
         usage = outcome.usage or self._known_usage()
         self.outcome = outcome = Outcome(
             outcome.verdict, usage, outcome.error, outcome.first_token_seconds, outcome.dropped
         )
-        # They know their reply; and what knows itself is left to the collector of garbage.
-        closers, self._closers, self._tell = self._closers, [], _at_once
+        # Drop the closers: they refer back to this reply, and a cycle would wait for the garbage collector.
+        closers, self._closers, self._run_settling = self._closers, [], _at_once
         for closer in reversed(closers):
             shielded(closer, outcome)
 
@@ -331,7 +333,7 @@ class Reply:
         try:
             return self.usage
         except Exception:
-            log.exception("what an answer has cost could not be told")
+            log.exception("could not count the tokens of an answer")
             return None
 
 
@@ -340,8 +342,8 @@ def _at_once(work: Callable[[], None]) -> None:
 
 
 def shielded(work: Callable[..., None], *args: Outcome) -> None:
-    """Do some work of settling, and log what it raises: others are still to be settled."""
+    """Run one step of settling and log its exception, so that the remaining steps still run."""
     try:
         work(*args)
     except Exception:
-        log.exception("a closer failed")
+        log.exception("a step of settling a reply failed")

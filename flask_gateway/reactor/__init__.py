@@ -1,9 +1,9 @@
-"""The one background thread of a process: it rings at a moment, and tells when a peer has hung up.
+"""Runs timers, detects hang-ups and polls sockets on one background thread per process.
 
-Threads that serve calls wait for sockets, and who waits can look at no clock and at no other socket.
-So one thread does that for all of them. Everything it is asked for is a :class:`Registration`, which is over
-when it has been called or cancelled. What is called runs on the reactor's thread: it must be quick and
-wait for nobody; what it raises is logged.
+A thread that serves a call blocks on its socket. It cannot watch a timer or a second socket meanwhile, so
+the reactor does that for all threads. Each request to the reactor returns a :class:`Registration`. The
+registration ends when its callback has been called or it was cancelled. Callbacks run on the reactor's
+thread: they must be quick and must not block. The reactor logs the exceptions that they raise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is ready, and whose turn it is: many descriptors looked after by one thread, for a while at a time."""
+"""Polls many descriptors on one thread and serves the ready ones fairly, one time slice at a time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-#: How long the ready are looked after before whoever else the thread has to look after, seconds.
+#: How long ready descriptors are served before the thread looks at its timers again, seconds.
 TIME_SLICE = 0.005
-#: The most that are told of at once.
-MOST = 256
+#: The most ready descriptors that one poll returns.
+MAX_EVENTS = 256
 
 Ready = Callable[[int], None]
 
 
 class Poller(Protocol):
-    """What is needed of ``select.epoll``, which tells first of those of whom it has not told for longest."""
+    """The part of ``select.epoll`` that is used. epoll reports ready descriptors in round-robin order."""
 
     def register(self, fd: int, events: int) -> None: ...
 
@@ -30,55 +30,56 @@ class Poller(Protocol):
 class FairPoller:
     """Owned by one thread.
 
-    Nobody is told of again before all that were told of have had their turn, however long that takes; so
-    who is ready waits for each of the others at most twice: in this round, and in the next.
+    It polls again only after every ready descriptor has been served. A ready descriptor therefore waits for
+    at most two rounds.
 
-    :param poll: empty. :param clock: seconds.
+    :param poll: an epoll set without members. :param clock: returns seconds.
     """
 
     def __init__(self, poll: Poller, clock: Callable[[], float] = time.monotonic) -> None:
         self._poll = poll
         self._clock = clock
         self._ready: dict[int, Ready] = {}
-        #: Those that were told of and have not had their turn, in reverse, and what of.
+        #: Ready descriptors not yet served, last first, with their events.
         self._due: dict[int, int] = {}
-        #: When it was looked who is ready, or when the one began whose turn it is, seconds. Whoever owns this
-        #: may set it, when something else begins.
+        #: When the last poll returned, or when the current callback began, seconds. The owning thread may set
+        #: it when it starts other work.
         self.now = clock()
 
     def __len__(self) -> int:
-        """How many are waited for."""
+        """Return how many descriptors are registered."""
         return len(self._ready)
 
     def wait_for(self, fd: int, events: int, ready: Ready) -> None:
-        """From now on have ``ready`` called with the events that have come, one of these or an error."""
+        """Register the descriptor: ``ready`` is called with its events, one of these or an error."""
         if fd in self._ready:
             self._poll.modify(fd, events)
-            self._due.pop(fd, None)  # what was told may be what is waited for no more
+            self._due.pop(fd, None)  # its pending event may not be one of the new events
         else:
             self._poll.register(fd, events)
         self._ready[fd] = ready
 
     def forget(self, fd: int) -> None:
-        """Before it is closed: its number may soon be another's."""
+        """Unregister the descriptor. Call this before closing it: the kernel may soon reuse its number."""
         if self._ready.pop(fd, None) is not None:
             self._due.pop(fd, None)
-            with suppress(OSError, ValueError):  # closed, and with that forgotten
+            with suppress(OSError, ValueError):  # already closed, so epoll has dropped it
                 self._poll.unregister(fd)
 
     def poll(self, seconds: float) -> None:
-        """Learn who is ready. The first is waited for so long, unless some have not had their turn."""
+        """Poll for ready descriptors, for at most so many seconds, unless some are not yet served."""
         if not self._due:
-            self._due = dict(reversed(self._poll.poll(seconds, MOST)))
+            self._due = dict(reversed(self._poll.poll(seconds, MAX_EVENTS)))
         self.now = self._clock()
 
     def dispatch(self) -> None:
-        """Look after those who are ready, one at least, until that has taken its time."""
+        """Serve ready descriptors, at least one, until the time slice is over."""
         until, due = self.now + TIME_SLICE, self._due
         while due:
             fd, events = due.popitem()
             ready = self._ready.get(fd)
-            if ready is not None:  # else it was closed too early, and somebody has a duplicate
+            # Not registered: it was closed without `forget()`, but a dup keeps the epoll entry alive.
+            if ready is not None:
                 ready(events)
             self.now = self._clock()
             if self.now >= until:

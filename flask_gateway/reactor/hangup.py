@@ -1,4 +1,4 @@
-"""How one learns, without reading from it, that a socket's peer has hung up."""
+"""Detects that a socket's peer has hung up, without reading from the socket."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import socket
 from contextlib import suppress
 from typing import Protocol
 
-#: Where the kernel cannot be asked to tell: how often it is asked whether a peer is still there, seconds.
+#: Without epoll: how often each watched socket is polled, seconds.
 SWEEP = 0.25
 
-#: The peer will send no more, is gone, or never was: in poll's and in epoll's words, which are the same.
+#: The peer has stopped sending, or the connection is gone. poll and epoll use the same values.
 _RDHUP: int = getattr(select, "POLLRDHUP", 0)
 _GONE = _RDHUP | select.POLLHUP | select.POLLERR
 
 
 class Hangups(Protocol):
-    """Those that are watched, and the thread that waits for them."""
+    """A set of watched sockets, with a wait that reports which of them may have hung up."""
 
     def add(self, fd: int) -> None:
-        """Have this one watched. ``OSError`` or ``ValueError`` when it cannot be."""
+        """Watch this descriptor. Raises ``OSError`` or ``ValueError`` when that is impossible."""
         ...
 
     def remove(self, fd: int) -> None: ...
 
     def fileno(self) -> int:
-        """What is readable when there is something to be told; -1 where there is no such descriptor."""
+        """Return a descriptor that becomes readable when there are hang-ups; -1 if the platform has none."""
         ...
 
     def wait(self, seconds: float) -> list[int]:
-        """Sleep until woken; those that may have been hung up on, see :func:`is_gone`."""
+        """Sleep until woken. Return the sockets that may have hung up; :func:`is_gone` makes sure."""
         ...
 
     def wake(self) -> None: ...
@@ -43,7 +43,7 @@ def open_hangups() -> Hangups:
 
 
 def is_gone(fd: int) -> bool:
-    """Whether the peer of this socket has hung up."""
+    """Return whether the peer of this socket has hung up."""
     poll = select.poll()
     poll.register(fd, _RDHUP or select.POLLIN)
     events = poll.poll(0)
@@ -52,27 +52,27 @@ def is_gone(fd: int) -> bool:
     if events[0][1] & _GONE or _RDHUP:
         return bool(events[0][1] & _GONE)
     try:
-        with socket.socket(fileno=os.dup(fd)) as twin:
-            return not twin.recv(1, socket.MSG_PEEK)
+        with socket.socket(fileno=os.dup(fd)) as duplicate:
+            return not duplicate.recv(1, socket.MSG_PEEK)
     except ConnectionError:
         return True
     except OSError:
         return False
 
 
-#: Nothing that merely waits to be read is told of, and each socket is told of once.
+#: epoll reports each socket once, and does not report unread data.
 _ONCE = _RDHUP | getattr(select, "EPOLLONESHOT", 0)
-#: The most that are told of at once. What is done about a hang-up takes several calls to the kernel.
-_MOST = 8
+#: The most hang-ups that one wait returns. Handling a hang-up takes several system calls.
+_MAX_EVENTS = 8
 
 
 class EpollHangups:
-    """Linux: the kernel tells."""
+    """Linux: epoll reports hang-ups."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wakeup, select.EPOLLIN | select.EPOLLET)
 
     def add(self, fd: int) -> None:
         try:
@@ -88,26 +88,26 @@ class EpollHangups:
         return self._epoll.fileno()
 
     def wait(self, seconds: float) -> list[int]:
-        return [fd for fd, _ in self._epoll.poll(seconds, _MOST) if fd != self._bell]
+        return [fd for fd, _ in self._epoll.poll(seconds, _MAX_EVENTS) if fd != self._wakeup]
 
     def wake(self) -> None:
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._wakeup, 1)
 
     def close(self) -> None:
         self._epoll.close()
-        os.close(self._bell)
+        os.close(self._wakeup)
 
 
 class PolledHangups:
-    """Elsewhere: every socket is asked about several times a second."""
+    """Without epoll: every socket is polled several times a second."""
 
     def __init__(self) -> None:
         self._fds: set[int] = set()
-        self._bell, self._rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._rope.setblocking(False)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
         self._poll = select.poll()
-        self._poll.register(self._bell, select.POLLIN)
+        self._poll.register(self._wake_reader, select.POLLIN)
 
     def add(self, fd: int) -> None:
         if fd < 0:
@@ -124,13 +124,13 @@ class PolledHangups:
     def wait(self, seconds: float) -> list[int]:
         self._poll.poll(1000 * (min(seconds, SWEEP) if self._fds else seconds))
         with suppress(BlockingIOError):
-            self._bell.recv(4096)
+            self._wake_reader.recv(4096)
         return list(self._fds)
 
     def wake(self) -> None:
         with suppress(BlockingIOError):
-            self._rope.send(b"\0")
+            self._wake_writer.send(b"\0")
 
     def close(self) -> None:
-        self._bell.close()
-        self._rope.close()
+        self._wake_reader.close()
+        self._wake_writer.close()

@@ -1,4 +1,4 @@
-"""The reactor and its thread."""
+"""Runs the reactor: registers timers and hang-up watches, and calls their callbacks on one thread."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ from .hangup import is_gone, open_hangups
 
 log = logging.getLogger(__name__)
 
-#: The longest sleep, seconds; nothing is known to need it to be finite.
+#: The longest sleep, seconds. A bound as a precaution: no known case needs it.
 LONGEST_SLEEP = 60.0
-#: After how long the kernel is told of a peer that is watched, seconds: it takes two calls to the kernel.
-YOUTH = 0.1
-#: The cancelled entries that the heap may hold, beside as many as are alive.
+#: How long a new hang-up watch waits before epoll learns of it, seconds. Registering costs two system calls,
+#: and most watches are over by then.
+REGISTER_DELAY = 0.1
+#: How many more cancelled entries than live ones the heap may hold.
 SPARE = 64
 
 
 class Registration:
-    """Something asked of a reactor (``core.Handle``)."""
+    """One timer or hang-up watch of a reactor (``model.protocols.Handle``)."""
 
-    __slots__ = ("_loop", "call", "fd", "period", "told")
+    __slots__ = ("_loop", "call", "fd", "period", "registered")
 
     def __init__(self, loop: _Loop, call: Callable[[], None], period: float = 0.0, fd: int = -1) -> None:
         self._loop = loop
-        #: What is to be called; ``None`` when that is over. Guarded by the loop's lock.
+        #: The callback; ``None`` once the registration has ended. Guarded by the loop's lock.
         self.call: Callable[[], None] | None = call
         self.period = period
         self.fd = fd
-        #: Whether the kernel has been told of the descriptor. Guarded by the loop's lock.
-        self.told = False
+        #: Whether epoll knows the descriptor. Guarded by the loop's lock.
+        self.registered = False
 
     def cancel(self) -> None:
-        """Call it off. Waits if it is being called right now, unless by the one who calls this."""
+        """End the registration. Waits for a running callback, unless the callback itself cancels."""
         self._loop.cancel(self)
 
 
 class Reactor:
     """Shared by all threads of a process, one per process.
 
-    Its thread is started by the first who needs it. A fork leaves it behind, and the child gets its own.
+    The first registration starts its thread. After a fork the child starts a thread of its own.
     """
 
     def __init__(self) -> None:
@@ -56,49 +57,47 @@ class Reactor:
         self._loop: _Loop | None = None
 
     def at(self, when: float, ring: Callable[[], None]) -> Registration:
-        """Have ``ring`` called once, soon after ``when``, seconds of ``time.monotonic()``."""
+        """Call ``ring`` once, soon after ``when``, seconds of ``time.monotonic()``."""
         loop = self._running()
-        return loop.ring(when, Registration(loop, ring))
+        return loop.add_timer(when, Registration(loop, ring))
 
     def every(self, seconds: float, ring: Callable[[], None]) -> Registration:
-        """Have ``ring`` called again and again, the first time in so many seconds."""
+        """Call ``ring`` every so many seconds, the first time after that period."""
         loop = self._running()
-        return loop.ring(time.monotonic() + seconds, Registration(loop, ring, seconds))
+        return loop.add_timer(time.monotonic() + seconds, Registration(loop, ring, seconds))
 
     def watch(self, sock: socket.socket, left: Callable[[], None]) -> Registration:
-        """Have ``left`` called once when the peer has hung up, be it only its sending half.
+        """Call ``left`` once when the peer has hung up. A peer that only stopped sending counts too.
 
-        Nothing is read, and what waits to be read makes no difference. A socket has one handle at a
-        time, which is to be cancelled before the socket is closed; one that is closed is left alone.
-        The kernel is told of it a little later, for most of them are over by then.
+        The reactor reads nothing, and unread data makes no difference. A socket has one registration at a
+        time. Cancel it before closing the socket; a closed socket is ignored. epoll learns of the socket
+        only after :data:`REGISTER_DELAY`.
         """
         loop = self._running()
         return loop.watch(Registration(loop, left, fd=sock.fileno()))
 
     @property
     def poller(self) -> FairPoller:
-        """The descriptors that its thread looks after beside the clocks. They are that thread's: what is to
-        be waited for is said there.
+        """The poller of the reactor's thread. Only that thread may register descriptors with it.
 
-        :raises OSError: this platform cannot."""
+        :raises OSError: this platform has no epoll."""
         poller = self._running().poller
         if poller is None:
             raise OSError("there is no epoll on this platform")
         return poller
 
     def longest_iteration(self) -> float:
-        """How long at most, since this was last asked, the thread has been at work from one look at all
-        that it has to look after to the next. Seconds, by the clock."""
+        """Return the longest time between two polls since this was last called, seconds of wall time."""
         loop = self._loop
         return loop.longest_iteration() if loop is not None and loop.pid == os.getpid() else 0.0
 
     def __len__(self) -> int:
-        """How many handles are not over."""
+        """Return how many registrations have not ended."""
         loop = self._loop
         return loop.alive if loop is not None and loop.pid == os.getpid() else 0
 
     def close(self) -> None:
-        """End the thread, once nobody asks for anything any more; what was asked for is forgotten."""
+        """Stop the thread and forget all registrations. Call it only when no thread registers any more."""
         with self._starting:
             loop, self._loop = self._loop, None
         if loop is not None and loop.pid == os.getpid():
@@ -112,16 +111,16 @@ class Reactor:
             loop = self._loop
             if loop is None or loop.pid != os.getpid():
                 loop = _Loop()
-                loop.thread.start()  # where there is no thread to be had, the next one asks again
+                loop.thread.start()  # if no thread can be started, the next registration tries again
                 self._loop = loop
         return loop
 
 
 class _Loop:
-    """What the thread does, and what the others ask of it, guarded by the lock.
+    """The reactor's thread and its registrations, guarded by the lock.
 
-    The heap holds ``(when, number, handle)``. A handle that is cancelled stays in it until it comes up,
-    or until there are too many of its kind.
+    The heap holds ``(when, number, registration)``. A cancelled registration stays in the heap until it is
+    due, or until there are too many cancelled ones.
     """
 
     def __init__(self) -> None:
@@ -131,141 +130,143 @@ class _Loop:
         self._lock = threading.Lock()
         self._called = threading.Condition(self._lock)
         self._heap: list[tuple[float, int, Registration]] = []
-        self._number = self._rings = 0  # the rings are those that are alive
-        self._peers: dict[int, Registration] = {}
-        #: Those that the kernel has yet to be told of, and when.
-        self._young: deque[tuple[float, Registration]] = deque()
+        self._number = self._timers = 0  # how many entries there were, and how many timers are alive
+        self._watches: dict[int, Registration] = {}
+        #: Watches that epoll does not know yet, with the time to register them.
+        self._unregistered: deque[tuple[float, Registration]] = deque()
         self._calling: Registration | None = None
         self._wakes = math.inf  # when the thread wakes by itself
-        #: When it was last looked who is ready, and the longest from there to the next look. Seconds.
-        self._looked, self._longest = math.inf, 0.0
+        #: When the last poll returned, and the longest time from there to the next poll. Seconds.
+        self._polled, self._longest = math.inf, 0.0
         self._stopped = False
-        self._sockets = open_hangups()
-        #: Everything that the thread waits for. Not the set of those that may hang up: what is taken out of
-        #: this one was put in by the same thread, so a number that has meanwhile become another's descriptor
-        #: cannot be confused.
-        self._epoll = select.epoll() if self._sockets.fileno() >= 0 else None
+        self._hangups = open_hangups()
+        #: The epoll set that the thread waits on. It is separate from the set of hang-ups: only this thread
+        #: adds and removes here, so a descriptor number that was reused cannot be confused.
+        self._epoll = select.epoll() if self._hangups.fileno() >= 0 else None
         self.poller: FairPoller | None = None
         if self._epoll is not None:
             self.poller = FairPoller(self._epoll)
-            self.poller.wait_for(self._sockets.fileno(), select.EPOLLIN, lambda _: self._hung_up(0))
+            self.poller.wait_for(self._hangups.fileno(), select.EPOLLIN, lambda _: self._poll_hangups(0))
 
-    def ring(self, when: float, handle: Registration) -> Registration:
+    def add_timer(self, when: float, registration: Registration) -> Registration:
         with self._lock:
             self.alive += 1
-            self._rings += 1
-            self._push(when, handle)
+            self._timers += 1
+            self._push(when, registration)
             early = when < self._wakes
             if early:
                 self._wakes = when
         if early:
-            self._sockets.wake()
-        return handle
+            self._hangups.wake()
+        return registration
 
-    def watch(self, handle: Registration) -> Registration:
-        if handle.fd < 0:
-            handle.call = None
-            return handle
+    def watch(self, registration: Registration) -> Registration:
+        if registration.fd < 0:
+            registration.call = None
+            return registration
         with self._lock:
-            self._end(self._peers.get(handle.fd))  # of a socket that was closed without a word
+            # An old watch of this number: its socket was closed without cancelling the watch.
+            self._end(self._watches.get(registration.fd))
             self.alive += 1
-            self._peers[handle.fd] = handle
-            when = time.monotonic() + YOUTH
-            self._young.append((when, handle))
+            self._watches[registration.fd] = registration
+            when = time.monotonic() + REGISTER_DELAY
+            self._unregistered.append((when, registration))
             early = when < self._wakes
             if early:
                 self._wakes = when
         if early:
-            self._sockets.wake()
-        return handle
+            self._hangups.wake()
+        return registration
 
-    def _tell(self) -> None:
-        """Tell the kernel of the descriptors that are still watched after a while. On the thread."""
+    def _register_watches(self) -> None:
+        """Register with epoll the watches that have outlived the delay. On the reactor's thread."""
         now, failed = time.monotonic(), []
         with self._lock:
-            while self._young and (self._young[0][0] <= now or self._young[0][1].call is None):
-                handle = self._young.popleft()[1]
-                if handle.call is None:
+            while self._unregistered and (
+                self._unregistered[0][0] <= now or self._unregistered[0][1].call is None
+            ):
+                registration = self._unregistered.popleft()[1]
+                if registration.call is None:
                     continue
                 try:
-                    # Under the lock: who cancels it afterwards finds it told, and takes it back.
-                    self._sockets.add(handle.fd)
-                    handle.told = True
+                    # Under the lock, so that a later `cancel` sees `registered` and unregisters.
+                    self._hangups.add(registration.fd)
+                    registration.registered = True
                 except (OSError, ValueError):
-                    failed.append(handle)
-        for handle in failed:
-            self.cancel(handle)
+                    failed.append(registration)
+        for registration in failed:
+            self.cancel(registration)
 
-    def cancel(self, handle: Registration) -> None:
+    def cancel(self, registration: Registration) -> None:
         if self.pid != os.getpid():
-            return  # all of it is our parent's, the lock and the epoll set too
+            return  # after a fork: the lock and the epoll set belong to the parent
         with self._lock:
-            watched = self._end(handle) and handle.told
-            while self._calling is handle and threading.current_thread() is not self.thread:
+            watched = self._end(registration) and registration.registered
+            while self._calling is registration and threading.current_thread() is not self.thread:
                 self._called.wait()
         if watched:
-            self._sockets.remove(handle.fd)
+            self._hangups.remove(registration.fd)
 
     def stop(self) -> None:
         self._stopped = True
-        self._sockets.wake()
+        self._hangups.wake()
         self.thread.join()
-        self._sockets.close()
+        self._hangups.close()
         if self._epoll is not None:
             self._epoll.close()
 
-    def _push(self, when: float, handle: Registration) -> None:
-        if len(self._heap) > 2 * self._rings + SPARE:
+    def _push(self, when: float, registration: Registration) -> None:
+        if len(self._heap) > 2 * self._timers + SPARE:
             self._heap = [entry for entry in self._heap if entry[2].call is not None]
             heapify(self._heap)
         self._number += 1
-        heappush(self._heap, (when, self._number, handle))
+        heappush(self._heap, (when, self._number, registration))
 
-    def _end(self, handle: Registration | None) -> bool:
-        """Whether it was this that ended the handle."""
-        if handle is None or handle.call is None:
+    def _end(self, registration: Registration | None) -> bool:
+        """End the registration. Return whether this call ended it."""
+        if registration is None or registration.call is None:
             return False
-        handle.call = None
+        registration.call = None
         self.alive -= 1
-        if handle.fd < 0:
-            self._rings -= 1
+        if registration.fd < 0:
+            self._timers -= 1
         else:
-            del self._peers[handle.fd]
+            del self._watches[registration.fd]
         return True
 
     def _run(self) -> None:
         while not self._stopped:
             try:
-                self._turn()
-            except Exception:  # without this thread no clock rings
-                log.exception("the reactor stumbled")
+                self._run_once()
+            except Exception:  # without this thread no timeout fires
+                log.exception("the reactor's loop failed; it continues")
                 time.sleep(0.1)
 
     def longest_iteration(self) -> float:
         longest, self._longest = self._longest, 0.0
         return longest
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         now = time.monotonic()
         if now >= self._wakes:
-            self._ring_due(now + TIME_SLICE)
+            self._call_due(now + TIME_SLICE)
             now = time.monotonic()
-        # Once an event, mostly, and so without calls of max and min.
-        if now - self._looked > self._longest:
-            self._longest = now - self._looked
+        # This runs for nearly every event, so it avoids calls of max and min.
+        if now - self._polled > self._longest:
+            self._longest = now - self._polled
         seconds = self._wakes - now
         if not 0.0 <= seconds <= LONGEST_SLEEP:
             seconds = 0.0 if seconds < 0.0 else LONGEST_SLEEP
         if self.poller is None:
-            self._hung_up(seconds)
+            self._poll_hangups(seconds)
         else:
             self.poller.poll(seconds)
-            self._looked = self.poller.now
+            self._polled = self.poller.now
             self.poller.dispatch()
 
-    def _ring_due(self, until: float) -> None:
-        """What is due. What is so yet when the time is over is due in the next turn, too."""
-        self._tell()
+    def _call_due(self, until: float) -> None:
+        """Call the due timers until the time slice is over. The rest follow in the next iteration."""
+        self._register_watches()
         while due := self._next_due():
             self._call(*due)
             if time.monotonic() >= until:
@@ -275,50 +276,54 @@ class _Loop:
         now = time.monotonic()
         with self._lock:
             while self._heap and (self._heap[0][2].call is None or self._heap[0][0] <= now):
-                handle = heappop(self._heap)[2]
-                if handle.call is not None:
+                registration = heappop(self._heap)[2]
+                if registration.call is not None:
                     if self.poller is not None:
                         self.poller.now = now
-                    return handle, self._begin(handle)
-            self._wakes = min(queue[0][0] if queue else math.inf for queue in (self._heap, self._young))
+                    return registration, self._begin(registration)
+            self._wakes = min(
+                queue[0][0] if queue else math.inf for queue in (self._heap, self._unregistered)
+            )
             return None
 
-    def _hung_up(self, seconds: float) -> None:
-        found = self._sockets.wait(seconds)
+    def _poll_hangups(self, seconds: float) -> None:
+        suspects = self._hangups.wait(seconds)
         if self.poller is None:
-            self._looked = time.monotonic()
-        for fd in found:
-            self._may_be_gone(fd)
+            self._polled = time.monotonic()
+        for fd in suspects:
+            self._check_hangup(fd)
 
-    def _may_be_gone(self, fd: int) -> None:
-        """The descriptor may by now be another socket's than the one that was told of, so it is asked
-        again. While its handle is alive, which is seen after that, its socket is not closed."""
+    def _check_hangup(self, fd: int) -> None:
+        """Call the watch's callback if its peer has hung up.
+
+        Another socket may have reused the descriptor's number, so poll it again here. The check of the
+        registration comes after that: while the registration is alive, its socket is open."""
         with self._lock:
-            handle = self._peers.get(fd)
-        if handle is None or not is_gone(fd):
+            registration = self._watches.get(fd)
+        if registration is None or not is_gone(fd):
             return
         with self._lock:
-            if handle.call is None:
+            if registration.call is None:
                 return
-            call = self._begin(handle)
-        self._sockets.remove(fd)
-        self._call(handle, call)
+            call = self._begin(registration)
+        self._hangups.remove(fd)
+        self._call(registration, call)
 
-    def _begin(self, handle: Registration) -> Callable[[], None]:
-        call = handle.call
+    def _begin(self, registration: Registration) -> Callable[[], None]:
+        call = registration.call
         assert call is not None
-        self._calling = handle
-        if not handle.period:
-            self._end(handle)
+        self._calling = registration
+        if not registration.period:
+            self._end(registration)
         return call
 
-    def _call(self, handle: Registration, call: Callable[[], None]) -> None:
+    def _call(self, registration: Registration, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception:
             log.exception("a callback of the reactor failed")
         with self._lock:
             self._calling = None
-            if handle.call is not None:
-                self._push(time.monotonic() + handle.period, handle)
+            if registration.call is not None:
+                self._push(time.monotonic() + registration.period, registration)
             self._called.notify_all()

@@ -1,13 +1,12 @@
-"""What Python's sockets do in two calls to the system, done in one; and what waits for nothing, without
-giving the interpreter away.
+"""Sends and receives with fewer system calls, and keeps the GIL for calls that cannot block.
 
-Each call gives the interpreter away, and on a busy machine waits to get it back, which costs more than what
-is called. A socket with a timeout polls before it sends or receives; here it is first tried, and the kernel
-keeps the time. What is short and never waits is asked of the C library, and the interpreter kept for those
-few microseconds; whatever does not succeed so is left to Python's own way, which knows why. What the kernel
-knows of a socket it tells without that, so that it need not be tried to no purpose.
+Each call of Python's socket methods releases the GIL. On a busy machine, getting the GIL back costs more than
+the system call. A Python socket with a timeout also polls before it sends or receives. Here the operation is
+tried first, and the kernel enforces the timeout. Short calls that cannot block go to the C library, which
+keeps the GIL for those few microseconds. On failure we call Python's socket method, which raises the right
+exception. ``SO_MEMINFO`` and ``TCP_INFO`` tell whether a read can succeed before we try.
 
-TLS needs Python's own way: its records are not the socket's bytes.
+TLS sockets use Python's methods: TLS records are not the socket's bytes.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ import threading
 from collections.abc import Callable
 from ssl import SSLSocket
 
-#: Do not wait, this once. Where there is no such flag, there is waiting.
+#: Makes one call non-blocking. On a platform without the flag, calls block.
 AT_ONCE = int(getattr(socket, "MSG_DONTWAIT", 0))
-#: Linux's ``SO_MEMINFO``, of which the first number is what waits to be read, in bytes of memory.
+#: Linux's ``SO_MEMINFO``: its first number is the memory of unread data, bytes.
 _MEMINFO = 55
-#: Linux's ``TCP_INFO``, of which the first byte is the state.
+#: Linux's ``TCP_INFO``: its first byte is the connection's state.
 _TCP_INFO: int = getattr(socket, "TCP_INFO", 11)
 _ESTABLISHED = b"\x01"
 _TIMEVAL = struct.Struct("@ll")
-#: What is longer than this, bytes, takes long enough for others to have the interpreter meanwhile.
+#: Longer data, bytes, takes long enough that the GIL should be released meanwhile.
 SHORT = 16384
-#: A peer that is gone is an error, and no signal.
+#: A lost peer raises an error and sends no SIGPIPE.
 _QUIETLY = AT_ONCE | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
-def _keeping(name: str, *arguments: type) -> Callable[..., int] | None:
-    """A function of the C library that is called with the interpreter kept; ``None`` where there is none, or
-    where there is no way to have it wait for nothing."""
+def _without_gil_release(name: str, *arguments: type) -> Callable[..., int] | None:
+    """Return a function of the C library that keeps the GIL; ``None`` if the library does not have it, or if
+    the platform has no non-blocking flag."""
     try:
         prototype = ctypes.PYFUNCTYPE(ctypes.c_ssize_t, ctypes.c_int, *arguments)
         return prototype((name, ctypes.PyDLL(None))) if AT_ONCE else None
@@ -44,26 +43,26 @@ def _keeping(name: str, *arguments: type) -> Callable[..., int] | None:
         return None
 
 
-_send = _keeping("send", ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-_recv = _keeping("recv", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_close = _keeping("close")
+_send = _without_gil_release("send", ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_recv = _without_gil_release("recv", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_close = _without_gil_release("close")
 
 
-class _Room(threading.local):
-    """Where one thread receives to."""
+class _ReceiveBuffer(threading.local):
+    """The receive buffer of one thread."""
 
     def __init__(self) -> None:
         self.buffer = ctypes.create_string_buffer(SHORT)
         self.view = memoryview(self.buffer).cast("B")
 
 
-_room = _Room()
+_receive_buffer = _ReceiveBuffer()
 
 
 def send_at_once(sock: socket.socket, data: bytes) -> int:
-    """Send as much as there is room for, and tell how much that was. Not for TLS.
+    """Send as much as the kernel's buffer takes, without blocking. Return the number of bytes. Not for TLS.
 
-    :raises OSError: the other side is gone.
+    :raises OSError: the peer is gone.
     """
     if _send is not None and len(data) <= SHORT:
         sent = _send(sock.fileno(), data, len(data), _QUIETLY)
@@ -76,7 +75,7 @@ def send_at_once(sock: socket.socket, data: bytes) -> int:
 
 
 def close_at_once(sock: socket.socket) -> None:
-    """Close it. What has not been sent is the kernel's. Not for one that is to linger."""
+    """Close the socket; the kernel still sends what is buffered. Not for a socket with SO_LINGER."""
     if _close is None or isinstance(sock, SSLSocket):
         sock.close()
     elif (fd := sock.detach()) >= 0:
@@ -84,10 +83,10 @@ def close_at_once(sock: socket.socket) -> None:
 
 
 def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> None:
-    """Send all of it. Mostly there is room for it, and nothing to wait for.
+    """Send all data. The kernel's buffer usually takes it at once.
 
-    :param seconds: how long the rest may take; ``None``: as long as somebody who can cut it lets it.
-    :raises TimeoutError: it took longer. :raises OSError: the other side is gone.
+    :param seconds: how long the rest may take; ``None``: no limit, another thread can cut the connection.
+    :raises TimeoutError: it took longer. :raises OSError: the peer is gone.
     """
     sent = 0
     if not isinstance(sock, SSLSocket):
@@ -99,15 +98,15 @@ def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> 
 
 
 def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
-    """What has come; ``None`` when nothing has. Not for TLS; and one with a timeout waits all the same.
+    """Return the data that has arrived; ``None`` if none has. Not for TLS; a socket with a timeout blocks.
 
-    :raises OSError: the other side is gone.
+    :raises OSError: the peer is gone.
     """
     if _recv is not None and size <= SHORT:
-        room = _room
-        came = _recv(sock.fileno(), room.buffer, size, AT_ONCE)
-        if came >= 0:
-            return room.view[:came].tobytes()
+        target = _receive_buffer
+        received = _recv(sock.fileno(), target.buffer, size, AT_ONCE)
+        if received >= 0:
+            return target.view[:received].tobytes()
     try:
         return sock.recv(size, AT_ONCE)
     except BlockingIOError:
@@ -115,22 +114,22 @@ def receive_at_once(sock: socket.socket, size: int) -> bytes | None:
 
 
 def wait_at_most(sock: socket.socket, seconds: float) -> None:
-    """How long :func:`receive` waits from now on; more than 0."""
+    """Set how long :func:`receive` waits from now on; more than 0."""
     if isinstance(sock, SSLSocket):
         if sock.gettimeout() != seconds:
             sock.settimeout(seconds)
         return
     whole = int(seconds)
-    rest = max(int((seconds - whole) * 1e6), 0 if whole else 1)  # nothing at all would be for ever
+    rest = max(int((seconds - whole) * 1e6), 0 if whole else 1)  # a zero would mean no timeout
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole, rest))
     if sock.gettimeout() is not None:
         sock.settimeout(None)
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
-    """Some bytes as soon as there are any; ``b""`` at the end.
+    """Return some bytes as soon as there are any; ``b""`` at the end.
 
-    :raises TimeoutError: there were none for as long as :func:`wait_at_most` said.
+    :raises TimeoutError: no bytes arrived within the time that :func:`wait_at_most` set.
     """
     try:
         return sock.recv(size)
@@ -139,14 +138,14 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def is_readable(fd: int, seconds: float = 0.0) -> bool:
-    """Whether there is something to read, or an end to be noticed, within so many seconds."""
+    """Return whether data, or the end of the connection, can be read within so many seconds."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
 def has_unread(sock: socket.socket) -> bool:
-    """Whether bytes, or the other side's goodbye, may wait to be read."""
+    """Return whether unread bytes, or the peer's close, may be waiting."""
     try:
         return any(sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4))
     except OSError:
@@ -154,7 +153,7 @@ def has_unread(sock: socket.socket) -> bool:
 
 
 def is_quiet(sock: socket.socket) -> bool:
-    """Whether the connection stands and nothing has come on it. ``False`` where that cannot be told so."""
+    """Return whether the connection is established and has no unread data; ``False`` if that is unknown."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1) == _ESTABLISHED and not has_unread(sock)
     except OSError:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_gateway.reactor import fair_poller as turns_module
-from flask_gateway.reactor.fair_poller import MOST, TIME_SLICE, FairPoller
+from flask_gateway.reactor.fair_poller import MAX_EVENTS, TIME_SLICE, FairPoller
 
 IN, OUT = 1, 4
 
@@ -96,7 +96,7 @@ def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
         comes(fd, True)
     number = greedy
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turns_module, "MOST", most)
+        patch.setattr(turns_module, "MAX_EVENTS", most)
         for turn in range(60):
             for when, how_many, stays in later:
                 if when == turn:
@@ -119,7 +119,7 @@ def test_the_kernel_tells_of_more_than_it_can_at_once_in_turn() -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(select.epoll())
         turns = FairPoller(epoll, clock)
-        fds = [os.eventfd(1) for _ in range(2 * MOST + 100)]
+        fds = [os.eventfd(1) for _ in range(2 * MAX_EVENTS + 100)]
 
         def serve(fd: int, events: int) -> None:
             clock.now += TIME_SLICE / 2.5

@@ -85,7 +85,7 @@ def test_a_turn_that_fails_is_not_the_last(reactor: Reactor, monkeypatch: pytest
     rung = threading.Event()
     reactor.at(time.monotonic(), lambda: None)
     assert soon(lambda: len(reactor) == 0)
-    broken = reactor._loop._sockets  # type: ignore[union-attr]
+    broken = reactor._loop._hangups  # type: ignore[union-attr]
     wait = broken.wait
 
     def fail_once(seconds: float) -> list[int]:
@@ -170,7 +170,7 @@ def test_an_earlier_ring_wakes_it(reactor: Reactor) -> None:
 def test_only_an_earlier_ring_wakes_it(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     reactor.at(time.monotonic() + 50, lambda: None)
     woken: list[None] = []
-    monkeypatch.setattr(reactor._loop._sockets, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
+    monkeypatch.setattr(reactor._loop._hangups, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
     for number in range(100):
         reactor.at(time.monotonic() + 60 + number, lambda: None).cancel()
     assert woken == []
@@ -250,7 +250,7 @@ def test_a_hang_up_is_told_once(
     elif how == "reset":
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.close()
-    elif how == "with bytes unread" and any_watcher._loop._sockets.__class__ is hangup.EpollHangups:  # type: ignore[union-attr]
+    elif how == "with bytes unread" and any_watcher._loop._hangups.__class__ is hangup.EpollHangups:  # type: ignore[union-attr]
         peer.sendall(b"more")
         peer.close()
     else:
@@ -264,7 +264,7 @@ def test_a_hang_up_is_told_once(
 
 def test_when_all_hang_up_at_once_each_is_told(reactor: Reactor) -> None:
     """More than the kernel tells of at once."""
-    pairs = [socket.socketpair() for _ in range(10 * hangup._MOST)]
+    pairs = [socket.socketpair() for _ in range(10 * hangup._MAX_EVENTS)]
     left: list[int] = []
     for number, (ours, _) in enumerate(pairs):
         reactor.watch(ours, partial(left.append, number))

@@ -1,8 +1,9 @@
-"""Every way a call can end badly, each knowing its own consequence.
+"""Defines the base class of all errors, and the errors that concern neither the caller nor an upstream.
 
-An error says which HTTP status and code it becomes, who is to blame, whether another upstream may
-do better, and what it tells about the upstream that raised it. The raiser knows; the edge obeys
-(``web/error_handlers.py`` renders, ``routing/dispatcher.py`` walks on, ``guards/breaker.py`` counts).
+An error class says which HTTP status and code it becomes, whether the gateway or the upstream caused it,
+whether another upstream may succeed, and what it says about the upstream. Other packages only read that:
+``web/error_handlers.py`` renders errors, ``routing/dispatcher.py`` decides about retries, and
+``guards/breaker.py`` counts failures.
 
 Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a caller expects.
 """
@@ -14,41 +15,41 @@ import math
 from enum import Enum
 from typing import Any, ClassVar
 
-#: How a system call fails for want of descriptors, of this process or of the machine: nobody else's fault.
+#: The errno of a system call for which this process, or the machine, had no descriptor left.
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Verdict(Enum):
-    """What the end of an attempt says about the upstream that was asked."""
+    """The conclusion about an upstream that an attempt ended with."""
 
     SUCCESS = "success"
-    #: The upstream is to blame.
+    #: The upstream failed.
     FAILURE = "failure"
-    #: It says nothing: the caller left, we refused, we were shut down.
+    #: It says nothing about the upstream: the caller left, the gateway refused, or the process shut down.
     IGNORED = "ignored"
-    #: The upstream is well, the request was wrong: heals a probe, clears no count.
+    #: The upstream works and rejected the request: a probe succeeds, the count of failures stays.
     REJECTED = "rejected"
-    #: The upstream is well and does not take our credential: others are asked first for a while.
+    #: The upstream works and refused the gateway's credential: other upstreams are tried first for a while.
     CREDENTIAL_REFUSED = "credential_refused"
-    #: The upstream is well and wants a pause.
+    #: The upstream works and asked for a pause.
     THROTTLED = "throttled"
 
 
 class GatewayError(Exception):
-    """The root. Subclasses set the class attributes; an instance adds what happened this time.
+    """The base class. Subclasses set the class attributes; an instance adds the details.
 
     :param message: one or two sentences for the caller: what happened and what to do.
     :param param: the field of the request that is at fault, as OpenAI's ``error.param``.
-    :param retry_after: seconds until another try makes sense, or ``None`` for "not known".
+    :param retry_after: seconds until a retry makes sense; ``None``: not known.
     :param upstream: the name of the upstream concerned.
     """
 
     status: int = 500
     code: str | None = "internal_error"
     type: str = "server_error"
-    #: ``gateway`` or ``upstream``: who spoke.
+    #: The origin of the error: ``gateway`` or ``upstream``.
     origin: ClassVar[str] = "gateway"
-    #: Whether asking another upstream may give an answer.
+    #: Whether a retry at another upstream may succeed.
     retry_elsewhere: ClassVar[bool] = False
     verdict: ClassVar[Verdict] = Verdict.IGNORED
 
@@ -67,37 +68,37 @@ class GatewayError(Exception):
         self.upstream = upstream
         #: The longest wait that the header ``Retry-After`` may ask for, seconds.
         self.max_retry_after = math.inf
-        #: Further headers for the caller, added by the guards the call has passed.
+        #: Further response headers, added by the guards that admitted the call.
         self.headers: dict[str, str] = {}
 
     def envelope(self) -> dict[str, Any]:
-        """The body that tells a caller: OpenAI's error object."""
+        """Return the response body: OpenAI's error object."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 class InternalError(GatewayError):
-    """A fault of our own code. The details are in the log, never in the answer."""
+    """The gateway's own code failed. The log has the details; the answer never has them."""
 
 
 class ServerShutdown(GatewayError):
-    """This process is about to end. Another one answers the next try."""
+    """This process is shutting down. Another process answers the retry."""
 
     status = 503
     code = "server_shutdown"
 
 
 class Overloaded(GatewayError):
-    """This process has as much under way as it can carry."""
+    """This process has as many calls in flight as it can serve."""
 
     status = 503
     code = "overloaded"
 
 
 def known_codes() -> frozenset[str]:
-    """Every code that is ours. What an upstream says of its own is in its errors, and not among them."""
-    found, waiting = set(), [GatewayError]
-    while waiting:
-        kind = waiting.pop()
-        found.add(kind.code)
-        waiting += kind.__subclasses__()
-    return frozenset(code for code in found if code is not None)
+    """Return every error code of the gateway. Codes that only an upstream uses are not included."""
+    codes, pending = set(), [GatewayError]
+    while pending:
+        kind = pending.pop()
+        codes.add(kind.code)
+        pending += kind.__subclasses__()
+    return frozenset(code for code in codes if code is not None)

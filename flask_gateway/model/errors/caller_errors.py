@@ -6,7 +6,7 @@ from .base import GatewayError
 
 
 class CallerError(GatewayError):
-    """The request cannot be served as it was sent; sending it again unchanged will not help."""
+    """The request cannot be served as it is. Repeating it unchanged does not help."""
 
     status = 400
     code: str | None = None
@@ -33,7 +33,7 @@ class ModelNotAllowed(CallerError):
 
 
 class OperatorOnly(CallerError):
-    """Only whoever runs the gateway may do this."""
+    """Only the operator of the gateway may do this."""
 
     status = 403
     code = "operator_only"
@@ -46,7 +46,7 @@ class UnknownUpstream(CallerError):
 
 
 class OriginNotAllowed(CallerError):
-    """A browser asks for a page of another origin, which may not call."""
+    """A browser sent the request for a page whose origin is not allowed."""
 
     status = 403
     code = "origin_not_allowed"
@@ -59,14 +59,15 @@ class UnknownUrl(CallerError):
 
 
 class NotOffered(CallerError):
-    """A path of another API, or of a part of OpenAI's that is not offered. It is no 404, because some clients
-    take every 404 for a model that does not exist."""
+    """The path belongs to another API, or to a part of OpenAI's API that the gateway does not offer.
+
+    The status is not 404, because some clients take every 404 for an unknown model."""
 
     code = "not_offered"
 
 
 class WebSocketNotOffered(CallerError):
-    """The caller wants to speak WebSocket. Clients that are told so by this status use HTTP at once."""
+    """The caller asked for a WebSocket. On this status, clients switch to HTTP at once."""
 
     status = 426
     code = "websocket_not_offered"
@@ -83,7 +84,7 @@ class MethodNotAllowed(CallerError):
 
 
 class BodyNotReceived(CallerError):
-    """The body did not arrive as it was announced."""
+    """The body did not arrive completely."""
 
     code = "incomplete_body"
 
@@ -106,7 +107,7 @@ class UnsupportedMediaType(CallerError):
 
 
 class InvalidCompression(CallerError):
-    """The body is not what its Content-Encoding says."""
+    """The body does not match its Content-Encoding."""
 
     code = "invalid_compression"
 
@@ -120,26 +121,26 @@ class InvalidField(CallerError):
 
 
 class StateNotHere(InvalidField):
-    """The request refers to what an upstream keeps, and nobody knows which one."""
+    """The request refers to state that an upstream stores, and the gateway does not know which upstream."""
 
     code = "state_not_here"
 
     def __init__(self, message: str, param: str) -> None:
         super().__init__(message, param=param)
         if param == "previous_response_id":
-            self.code = "previous_response_not_found"  # as OpenAI says it, so that clients know what to do
+            self.code = "previous_response_not_found"  # OpenAI's code, which clients know how to handle
 
 
 class CallerLeft(GatewayError):
-    """The caller hung up before its answer was over. Nobody is left to be told; the log is."""
+    """The caller hung up before the end of its answer. Only the log shows this error."""
 
-    status = 499  # nginx's word for it
+    status = 499  # nginx's status for it
     code = "client_closed_request"
     type = "invalid_request_error"
 
 
 class RateLimited(CallerError):
-    """The caller has used up its requests of the last minute."""
+    """The caller has used up its requests per minute."""
 
     status = 429
     code = "rate_limit_exceeded"
@@ -147,7 +148,7 @@ class RateLimited(CallerError):
 
 
 class TooManyFailedKeys(CallerError):
-    """A wrong key, after too many others from the same address."""
+    """The key is wrong, after too many wrong keys from the same address."""
 
     status = 429
     code = "too_many_failed_keys"
@@ -155,7 +156,7 @@ class TooManyFailedKeys(CallerError):
 
 
 class TooManyConcurrent(CallerError):
-    """The caller has as many calls under way as its key allows."""
+    """The caller has as many calls in flight as its key allows."""
 
     status = 429
     code = "rate_limit_exceeded"

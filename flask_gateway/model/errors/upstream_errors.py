@@ -9,7 +9,7 @@ from .base import GatewayError, Verdict
 
 
 class UpstreamUnavailable(GatewayError):
-    """We did not ask the upstream, for a reason that will pass."""
+    """The gateway did not send the call to the upstream, for a temporary reason."""
 
     status = 503
     code = "upstream_unavailable"
@@ -17,17 +17,17 @@ class UpstreamUnavailable(GatewayError):
 
 
 class CircuitOpen(UpstreamUnavailable):
-    """It has failed too often of late."""
+    """The upstream's circuit breaker is open: it has failed too often."""
 
 
 class UpstreamFull(UpstreamUnavailable):
-    """It has as many calls under way as we allow it."""
+    """The upstream has as many calls in flight as the gateway allows."""
 
     code = "upstream_full"
 
 
 class UpstreamBackingOff(UpstreamUnavailable):
-    """It asked for a pause (429), and the pause is not over."""
+    """The upstream asked for a pause (429), and the pause is not over."""
 
     status = 429
     code = "upstream_rate_limited"
@@ -35,27 +35,27 @@ class UpstreamBackingOff(UpstreamUnavailable):
 
 
 class UpstreamError(GatewayError):
-    """The upstream was asked and did not give a usable answer."""
+    """The upstream was called and returned no usable answer."""
 
     status = 502
     code: str | None = "upstream_error"
     origin = "upstream"
     retry_elsewhere = True
     verdict = Verdict.FAILURE
-    #: The status that the upstream answered with, if it was not 200.
+    #: The upstream's status, if it was not 200.
     answered: int | None = None
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection, or it was lost before any byte of an answer."""
+    """The connection failed, or broke before the first byte of an answer."""
 
     code = "upstream_unreachable"
 
 
 class UpstreamTimeout(UpstreamError):
-    """It took too long: one of our clocks rang, or it says so itself.
+    """The upstream took too long: one of the gateway's timeouts fired, or the upstream reports a timeout.
 
-    :param clock: the name of the clock (see ``config.Clocks``); ``None`` when it was not ours.
+    :param clock: the name of the timeout (see ``config.Timeouts``); ``None``: the upstream reported it.
     """
 
     status = 504
@@ -74,7 +74,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 class DeadlineExceeded(UpstreamTimeout):
-    """The time for the whole call is over, which says nothing of the upstream that was at work then."""
+    """The whole call timed out. This says nothing about the upstream that was working on it."""
 
     origin = "gateway"
     retry_elsewhere = False
@@ -82,7 +82,7 @@ class DeadlineExceeded(UpstreamTimeout):
 
 
 class UpstreamMalformed(UpstreamError):
-    """An answer that is not what the OpenAI API gives."""
+    """The answer does not follow the OpenAI API."""
 
     code = "upstream_malformed"
 
@@ -94,42 +94,42 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamAuthFailed(UpstreamError):
-    """The upstream refused *our* credential. The caller's own key was fine, so never a 401."""
+    """The upstream refused the gateway's credential. The caller's key was valid, so the status is not 401."""
 
     code = "upstream_auth_failed"
     verdict = Verdict.CREDENTIAL_REFUSED
 
 
 class UpstreamOutOfCredit(UpstreamAuthFailed):
-    """The account behind *our* credential has nothing left to spend."""
+    """The account behind the gateway's credential is out of credit."""
 
     code = "upstream_out_of_credit"
 
 
 class UpstreamOverloaded(UpstreamError):
-    """It says that it has too much to do, or that its model is still loading."""
+    """The upstream reports that it is overloaded, or that its model is still loading."""
 
     code = "upstream_overloaded"
 
 
 class UpstreamMisconfigured(UpstreamError):
-    """A redirect, a web page, "not implemented": the upstream's URL or kind is set wrongly."""
+    """The upstream's URL or kind is set wrongly: it answered a redirect, a web page or "not implemented"."""
 
     code = "upstream_misconfigured"
     verdict = Verdict.IGNORED
 
 
 class UpstreamShowsPage(UpstreamMisconfigured):
-    """A web page under a good status: a login, or the page of a server that is being worked at."""
+    """The upstream returned a web page with a success status: a login page or a maintenance page."""
 
     verdict = Verdict.FAILURE
 
 
 class UpstreamRefusal(UpstreamError):
-    """The upstream answered a 4xx about the request itself; given back as it is.
+    """The upstream answered a 4xx about the request itself. The caller receives it unchanged.
 
     :param status: the upstream's status.
-    :param error_object: the upstream's own ``error`` object, which the caller gets to see.
+    :param error_object: the upstream's own ``error`` object, which the caller receives.
     """
 
     retry_elsewhere = False
@@ -160,7 +160,7 @@ class UpstreamTooLong(UpstreamRefusal):
 
 
 class UpstreamFlagged(UpstreamRefusal):
-    """A filter of content blocked the request. Nobody else is asked to answer it all the same."""
+    """A content filter blocked the request. The gateway does not retry it at another upstream."""
 
 
 class UpstreamModelNotFound(UpstreamRefusal):
@@ -170,19 +170,19 @@ class UpstreamModelNotFound(UpstreamRefusal):
 
 
 class UpstreamUnaffordable(UpstreamRefusal):
-    """What the request may cost is more than our account has left there. A smaller one would be served."""
+    """The request may cost more than the gateway's account has left. A smaller request would succeed."""
 
     retry_elsewhere = True
 
 
 class UpstreamThrottled(UpstreamRefusal):
-    """The upstream answered 429: its limit, not ours."""
+    """The upstream answered 429: its own rate limit, not the gateway's."""
 
     retry_elsewhere = True
     verdict = Verdict.THROTTLED
 
 
 class UpstreamQuotaExhausted(UpstreamThrottled):
-    """A 429 that no pause mends: what our credential may spend is spent."""
+    """The upstream answered 429 because the credential's quota is used up. Waiting does not help."""
 
     verdict = Verdict.CREDENTIAL_REFUSED
