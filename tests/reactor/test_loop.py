@@ -118,7 +118,7 @@ def test_what_cannot_be_watched_is_left_alone(reactor: Reactor, tmp_path) -> Non
 
     file = File()
     handle = reactor.watch(file, lambda: None)  # type: ignore[arg-type]
-    eventually(lambda: len(reactor) == 0)
+    until(lambda: len(reactor) == 0)
     handle.cancel()
     file.file.close()
 
