@@ -1,4 +1,4 @@
-"""The Flask application: what there is to ask for, and its error faces."""
+"""Assembles the Flask application: gateway, hooks, error handlers and blueprints."""
 
 from __future__ import annotations
 
@@ -39,14 +39,17 @@ def make_app(settings: Settings | None = None, store: Store | None = None) -> Fl
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    for room in (health, inference, models, circuit_breakers, route_status, openapi, metrics):
-        app.register_blueprint(room.blueprint)
+    for module in (health, inference, models, circuit_breakers, route_status, openapi, metrics):
+        app.register_blueprint(module.blueprint)
     return app
 
 
 def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool) -> None:
-    """In a process that was forked after the application was made, make the gateway again: its threads are
-    not here, its connections and the name it holds slots under are the other process's. The state stays."""
+    """Build the gateway again if the server forked after the application was made.
+
+    A fork has none of the parent's threads. Connections and the owner's name of leases are the parent's. The
+    store's state stays.
+    """
     settings = app.extensions["gateway"].settings
     if os.getpid() != made_in:
         app.extensions["gateway"] = build.build(settings, store)

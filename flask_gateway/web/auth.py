@@ -1,4 +1,4 @@
-"""From a request's credentials to its caller."""
+"""Authenticates callers by the API key of a request, and decides who may read the metrics."""
 
 from __future__ import annotations
 
@@ -12,65 +12,66 @@ from ..model.errors import AmbiguousCredentials, GatewayError, Unauthorized
 from .client_address import FORWARDED, is_loopback
 from .headers import Header
 
-#: Parameters of a URL in which some APIs take a key.
+#: URL parameters in which some APIs accept a key.
 _KEY_IN_URL = re.compile(r"(?:^|&)(?:key|api[-_]?key|access_token)=.", re.IGNORECASE).search
 
 
 def authenticate(header: Header, identify: Callable[[str], Caller], query: str = "") -> Caller:
-    """Who is asking, by ``Authorization: Bearer``, ``X-API-Key`` or ``api-key``, which clients of Azure send.
+    """The caller, by ``Authorization: Bearer``, ``X-API-Key`` or ``api-key`` (which Azure's clients send).
 
-    :param header: gives a header of the request by its name.
-    :param identify: tells whose key one is.
-    :param query: of the request's URL. A key in it is not read, and its sender is told so.
-    :raises Unauthorized: no key, or nobody's. :raises AmbiguousCredentials: two keys that differ.
+    :param header: returns a header of the request by its name.
+    :param identify: returns the caller of a key.
+    :param query: of the request's URL. The gateway does not read a key in it; the error says so.
+    :raises Unauthorized: there is no key, or it is unknown.
+    :raises AmbiguousCredentials: the headers carry different keys.
     """
-    given = _given(header)
-    if given is None:
+    key = _key_of(header)
+    if key is None:
         raise Unauthorized(
-            f"No API key was given. {_elsewhere(header, query)}"
+            f"No API key was given. {_misplaced_key(header, query)}"
             "Send it as 'Authorization: Bearer KEY', as 'X-API-Key: KEY' or as 'api-key: KEY'."
         )
-    return identify(given)
+    return identify(key)
 
 
-def _elsewhere(header: Header, query: str) -> str:
-    """Where else a key was put, if anywhere."""
+def _misplaced_key(header: Header, query: str) -> str:
+    """A sentence about a key in a place that the gateway does not read; empty if there is none."""
     if header("x-goog-api-key"):
-        return "The header x-goog-api-key is not read. "
+        return "The gateway does not read the header x-goog-api-key. "
     if _KEY_IN_URL(query):
-        return "A key in the URL is not read, because URLs are kept in logs. "
+        return "The gateway does not read a key in the URL, because URLs are kept in logs. "
     return ""
 
 
 def may_read_metrics(header: Header, peer: str | None, key_digest: bytes | None) -> bool:
-    """Whether a request may be told everybody's figures.
+    """Whether a request may read the metrics, which cover all callers.
 
     :param peer: the address it comes from.
-    :param key_digest: SHA-256 of the key that is needed; without one, whoever is on this machine may,
-        unless a proxy speaks for somebody else.
+    :param key_digest: SHA-256 of the metrics key. If none is set, requests from this machine may, unless a
+        proxy forwarded them.
     """
     if key_digest is None:
         return is_loopback(peer) and not any(header(name) for name in FORWARDED)
     try:
-        given = _given(header) or ""
+        key = _key_of(header) or ""
     except GatewayError:
         return False
-    return hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), key_digest)
+    return hmac.compare_digest(sha256(key.encode("utf-8", "surrogateescape")).digest(), key_digest)
 
 
-def _given(header: Header) -> str | None:
-    bearer, key, azure = _bearer(header("Authorization")), header("X-API-Key"), header("api-key")
-    given = bearer or key or azure
-    if (key and key != given) or (azure and azure != given):
+def _key_of(header: Header) -> str | None:
+    bearer, own, azure = _bearer(header("Authorization")), header("X-API-Key"), header("api-key")
+    key = bearer or own or azure
+    if (own and own != key) or (azure and azure != key):
         raise AmbiguousCredentials(
             "Authorization, X-API-Key and api-key carry different keys. "
             "Send one of them, or the same key in each."
         )
-    return given or None
+    return key or None
 
 
 def _bearer(authorization: str | None) -> str | None:
-    """The key; ``None`` where there is none behind the word either."""
+    """The bearer key; ``None`` if the header is missing or has no key after ``Bearer``."""
     if not authorization:
         return None
     scheme, _, key = authorization.strip().partition(" ")

@@ -1,6 +1,6 @@
-"""``/v1/circuit-breakers``: which upstreams are asked, which are not, and until when; and to try one now.
+"""Serves ``/v1/circuit-breakers``: each upstream's breaker, and a POST that allows a probe now.
 
-Beside them stands how the state fares of which they are a part, and how many streams are under way.
+The list also reports the health of the state store and the number of active streams.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ blueprint = Blueprint("breakers", __name__)
 
 @blueprint.get("/v1/circuit-breakers", provide_automatic_options=False)
 def list_breakers() -> Response:
+    """``GET``: the breakers that the caller may see."""
     statuses = _statuses()
     page = {"object": "list", "data": statuses, "state": _state(), "streams": _streams()}
     shown = {status.upstream for status in statuses}
-    refused = [one.upstream for one in gateway().stream_options if one.upstream in shown and one.are_refused]
-    if refused:
+    options = [option for option in gateway().stream_options if option.upstream in shown]
+    if refused := [option.upstream for option in options if option.are_refused]:
         page["stream_options_refused"] = refused
     if reason := trouble():
         page["metrics"] = {"degraded": True, "reason": reason}
@@ -40,24 +41,24 @@ def list_breakers() -> Response:
 
 @blueprint.post("/v1/circuit-breakers/<path:upstream>/try", provide_automatic_options=False)
 def try_upstream(upstream: str) -> Response:
-    """Have the next call of an upstream ask it. This request itself sends nothing there."""
+    """``POST``: let the next call probe the upstream. This request itself sends nothing to it."""
     _check_operator()
-    found = [breaker for breaker in gateway().breakers if breaker.upstream == upstream]
-    if not found:
+    breakers = [breaker for breaker in gateway().breakers if breaker.upstream == upstream]
+    if not breakers:
         raise UnknownUpstream(f"There is no upstream '{upstream[:200]}' here.")
-    for breaker in found:
+    for breaker in breakers:
         breaker.try_now()
-    log.info("the operator has upstream '%s' tried now", upstream)
-    return json_response({"object": "list", "data": [breaker.status() for breaker in found]})
+    log.info("the operator allowed a probe of upstream '%s' now", upstream)
+    return json_response({"object": "list", "data": [breaker.status() for breaker in breakers]})
 
 
 def _check_operator() -> None:
-    """Refuse an ordinary caller: it could have a sick upstream asked over and over.
+    """Refuse ordinary callers: they could have a broken upstream probed over and over.
 
-    The operator comes with ``GATEWAY_METRICS_KEY``, which the door has looked at. Where none is set, it asks
-    from this machine, with a key that may call every model.
+    The operator sends ``GATEWAY_METRICS_KEY``, which ``hooks.py`` has checked. If none is set, the operator
+    asks from this machine, with a key that may call every model.
 
-    :raises OperatorOnly: it is somebody else.
+    :raises OperatorOnly: the request is not the operator's.
     """
     caller = request_state().caller
     if caller is None:
@@ -72,14 +73,18 @@ def _check_operator() -> None:
 
 
 def _statuses() -> list[BreakerStatus]:
-    """Those of all upstreams; for a key that may call some models only, of those where these are asked."""
+    """The status of every breaker; for a key limited to some models, only of the breakers they use."""
     caller, breakers = request_state().known, gateway().breakers
-    seen = None if caller.models is None else gateway().candidates.visible(caller.models)
-    return [one.status() for one in breakers if seen is None or (one.upstream, one.model) in seen]
+    visible = None if caller.models is None else gateway().candidates.visible(caller.models)
+    return [
+        breaker.status()
+        for breaker in breakers
+        if visible is None or (breaker.upstream, breaker.model) in visible
+    ]
 
 
 def _state() -> dict[str, Any]:
-    """What keeps the state; ``degraded`` while other state answers for it, with the reason."""
+    """The kind of the store; ``degraded`` and the reason while a fallback store replaces it."""
     store = gateway().store
     kind = gateway().settings.state.partition(":")[0]
     status = store.status() if isinstance(store, FallbackStore) else None

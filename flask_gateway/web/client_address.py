@@ -1,4 +1,4 @@
-"""Finds the address that a request comes from, as far as it can be known."""
+"""Finds the address that a request comes from, if it can be known."""
 
 from __future__ import annotations
 
@@ -7,63 +7,64 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-#: What proxies add to the requests of others.
+#: Headers that proxies add to the requests they forward.
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via", "X-Request-Start")
-_AS_WSGI_NAMES_THEM = tuple(f"HTTP_{name.upper().replace('-', '_')}" for name in FORWARDED)
+_WSGI_NAMES = tuple(f"HTTP_{name.upper().replace('-', '_')}" for name in FORWARDED)
 
 
 class Sharing(StrEnum):
-    """How many callers an address may stand for. ``doctor`` explains it to operators."""
+    """How many callers may share an address. ``doctor`` explains it to operators."""
 
     #: One caller, or one network of callers.
     OWN = "own"
-    #: This machine's own address: a caller here, or a proxy here that does not pass addresses on.
+    #: This machine's own address: a local caller, or a local proxy that does not forward addresses.
     MACHINE = "machine"
-    #: A proxy on another machine, whose headers are not believed.
+    #: A proxy on another machine, whose headers the gateway does not trust.
     PROXY = "proxy"
-    #: A proxy here sends something else than one address, such as a list.
+    #: A local proxy sends something other than one address, such as a list.
     UNKNOWN = "unknown"
 
 
 def address_of(environ: Mapping[str, Any]) -> bytes:
-    """The address of whoever sent the request: an IPv4 address, or the network of an IPv6 address, since
-    hardly anybody has less of them than a ``/64``. Empty if it is not known.
+    """The sender's IPv4 address, or the ``/64`` network of its IPv6 address, which nearly every host has to
+    itself. Empty if it is not known.
 
-    A proxy on this machine is believed what it says in ``X-Forwarded-For``, if that is one address: the
-    proxy's own word then, and not a list that the caller has begun.
+    A proxy on this machine is trusted if its ``X-Forwarded-For`` is a single address: the proxy wrote that
+    itself. The caller may have begun a list.
     """
-    return _look(environ)[1]
+    return _classify(environ)[1]
 
 
 def sharing_of(environ: Mapping[str, Any]) -> Sharing:
-    """How many callers :func:`address_of` may stand for."""
-    return _look(environ)[0]
+    """How many callers may share the address that :func:`address_of` returns."""
+    return _classify(environ)[0]
 
 
-def _look(environ: Mapping[str, Any]) -> tuple[Sharing, bytes]:
+def _classify(environ: Mapping[str, Any]) -> tuple[Sharing, bytes]:
     peer = _parse(environ.get("REMOTE_ADDR", ""))
     if peer is not None and not peer.is_loopback:
-        proxied = any(environ.get(name) for name in _AS_WSGI_NAMES_THEM)
+        proxied = any(environ.get(name) for name in _WSGI_NAMES)
         return (Sharing.PROXY if proxied else Sharing.OWN), peer.packed[:8]
     # The other end of a Unix socket has no address.
-    told = environ.get("HTTP_X_FORWARDED_FOR")
-    address = _parse(told) if told else None
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR")
+    address = _parse(forwarded) if forwarded else None
     if address is not None:
         return Sharing.OWN, address.packed[:8]
-    if told or peer is None:
+    if forwarded or peer is None:
         return Sharing.UNKNOWN, b""
     return Sharing.MACHINE, peer.packed[:8]
 
 
 def is_from_here(environ: Mapping[str, Any]) -> bool:
-    """Whether a request was sent on this machine: over loopback or a Unix socket, and not by a proxy here
-    that speaks for somebody elsewhere."""
-    peer, told = _parse(environ.get("REMOTE_ADDR", "")), environ.get("HTTP_X_FORWARDED_FOR")
-    return (peer is None or peer.is_loopback) and (not told or is_loopback(told))
+    """Whether a request was sent on this machine: over loopback or a Unix socket, and not forwarded by a
+    local proxy for a caller elsewhere."""
+    peer, forwarded = _parse(environ.get("REMOTE_ADDR", "")), environ.get("HTTP_X_FORWARDED_FOR")
+    return (peer is None or peer.is_loopback) and (not forwarded or is_loopback(forwarded))
 
 
 def is_loopback(peer: str | None) -> bool:
-    """Whether an address is this machine's own. A Unix socket has none, and mostly a proxy at its end."""
+    """Whether an address is this machine's own. A Unix socket has none, so the answer for it is no: its
+    other end is usually a proxy."""
     address = _parse(peer or "")
     return address is not None and address.is_loopback
 

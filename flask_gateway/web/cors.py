@@ -1,6 +1,6 @@
-"""CORS: answers browsers that ask whether pages of another origin may call (``cors_origins``).
+"""Answers CORS preflights, and adds the headers that let pages of ``cors_origins`` read responses.
 
-No cookies are involved, so no answer allows credentials: a page sends a key of its own.
+The gateway uses no cookies, so no response allows credentials: a page sends its own API key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from flask import Response
 from ..model.errors import OriginNotAllowed
 from .headers import Header
 
-#: What a page may read of an answer besides its body, its status and the few headers that need no leave.
+#: Headers that a page may read, besides the few that CORS always allows.
 EXPOSED = ", ".join(
     (
         *("x-request-id", "x-trace-id", "Retry-After", "retry-after-ms", "x-should-retry"),
@@ -20,39 +20,42 @@ EXPOSED = ", ".join(
         *("x-gateway-upstream", "x-gateway-attempts", "x-gateway-retries", "x-gateway-error-origin"),
     )
 )
-#: How long a browser may keep the answer to a preflight, seconds. Chromium caps it there.
+#: How long a browser may cache the answer to a preflight, seconds. Chromium's own limit is the same.
 MAX_AGE = "7200"
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?: *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+)*").fullmatch
 _ANY = "*"
 
 
 def preflight(origins: tuple[str, ...], header: Header) -> Response | None:
-    """The answer to a preflight; ``None`` if the request is none. It carries no key, so it needs none.
+    """The response to a preflight; ``None`` if the request is not one. Browsers send no key with it.
 
-    :param origins: those that may call; none while CORS is off.
-    :raises OriginNotAllowed: this one may not.
+    :param origins: the allowed origins; empty while CORS is off.
+    :raises OriginNotAllowed: the page's origin is not among them.
     """
-    origin, asked = header("Origin"), header("Access-Control-Request-Headers") or ""
+    origin, names = header("Origin"), header("Access-Control-Request-Headers") or ""
     if not origins or origin is None or header("Access-Control-Request-Method") is None:
         return None
     if not _is_allowed(origins, origin):
         raise OriginNotAllowed(
             "Pages of this origin may not call the gateway. Its operator allows origins with cors_origins."
         )
-    answer = Response(status=204)
-    del answer.headers["Content-Type"]
-    answer.headers["Access-Control-Allow-Methods"] = "GET, POST"
-    # "*" would not stand for Authorization, so the names are given back.
-    if _NAMES(asked):
-        answer.headers["Access-Control-Allow-Headers"] = asked
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+    # The wildcard "*" does not cover Authorization, so we echo the requested names.
+    if _NAMES(names):
+        response.headers["Access-Control-Allow-Headers"] = names
     if header("Access-Control-Request-Private-Network") == "true":
-        answer.headers["Access-Control-Allow-Private-Network"] = "true"
-    answer.headers["Access-Control-Max-Age"] = MAX_AGE
-    return answer
+        response.headers["Access-Control-Allow-Private-Network"] = "true"
+    response.headers["Access-Control-Max-Age"] = MAX_AGE
+    return response
 
 
 def cors_headers(origins: tuple[str, ...], header: Header) -> list[tuple[str, str]]:
-    """The headers of every answer, errors included, while ``origins`` may call."""
+    """The CORS headers of a response. Errors carry them, too, so that a page can read why it failed.
+
+    :param origins: the allowed origins.
+    """
     if _ANY in origins:
         return [("Access-Control-Allow-Origin", _ANY), ("Access-Control-Expose-Headers", EXPOSED)]
     vary, origin = ("Vary", "Origin"), header("Origin")

@@ -1,7 +1,7 @@
-"""Decompresses request bodies: gzip, deflate, br and zstd, bounded by what they unpack to.
+"""Decompresses request bodies (gzip, deflate, br, zstd) and limits their decompressed size.
 
-The libraries are imported at the first body that needs them. Each of their calls unpacks 256 KiB at most and
-releases the GIL meanwhile, so a body that unpacks to the limit holds up no other thread.
+Each library is imported when the first body needs it. Each library call yields at most 256 KiB and releases
+the GIL while it works, so a large body blocks no other thread.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from ..model.errors import BodyTooLarge, InvalidCompression, UnsupportedMediaType
 
-#: What one call to a library is given and may give back, bytes.
+#: The most that one library call reads and returns, bytes.
 INPUT_STEP, OUTPUT_STEP = 65536, 262144
-#: Codings of one body, one inside the other. Each costs as much as the body may be large.
+#: Codings applied to one body, one after another. Each may produce as many bytes as the body's limit.
 MAX_CODINGS = 3
-#: Members of a gzip body or frames of a zstd body, one behind the other. bgzip makes one per 64 KiB.
+#: Members of a gzip body or frames of a zstd body in a row. bgzip makes one per 64 KiB.
 MAX_MEMBERS = 4096
 #: RFC 9659: a sender's zstd window is 8 MiB at most.
 ZSTD_WINDOW_LOG = 23
@@ -29,14 +29,14 @@ class _Member(Protocol):
     """One compressed stream: a gzip member, a zstd frame, all of a br body."""
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
-        """The bytes that ``data`` completes, in steps."""
+        """Decompress ``data`` in steps."""
 
     @property
     def ended(self) -> bool: ...
 
     @property
     def rest(self) -> bytes:
-        """What came behind its end."""
+        """The bytes after the stream's end."""
 
 
 class _Zlib:
@@ -50,7 +50,7 @@ class _Zlib:
             unpacked = self._stream.decompress(data, OUTPUT_STEP)
             yield unpacked
             data = self._stream.unconsumed_tail
-            # A full step may have left more inside, even when all of the input is taken.
+            # After a full step the library may hold more output, even if it has taken all input.
             if self.ended or not (data or len(unpacked) == OUTPUT_STEP):
                 return
 
@@ -64,7 +64,7 @@ class _Zlib:
 
 
 class _Deflate:
-    """``deflate`` is zlib by RFC 9110, but many senders leave the zlib header out."""
+    """``deflate``: RFC 9110 requires the zlib format, but many senders omit the zlib header."""
 
     def __init__(self) -> None:
         self._first = b""
@@ -94,8 +94,8 @@ class _Brotli:
         self._stream = import_module("brotli").Decompressor()
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
-        # Bytes behind the end are an error of the library's, so there is never a rest.
-        # Its can_accept_more_data() is true while more can still be taken out of it.
+        # The library raises an error for bytes after the end, so there is never a rest.
+        # Its can_accept_more_data() is true while it still holds output.
         unpacked = self._stream.process(data, output_buffer_limit=OUTPUT_STEP)
         while unpacked:
             yield unpacked
@@ -129,7 +129,7 @@ class _Zstd:
 
 
 def _zstd() -> Any:
-    """The standard library's since Python 3.14, and its backport."""
+    """The zstd module: the standard library has one since Python 3.14, before that we use its backport."""
     try:
         return import_module("compression.zstd")
     except ImportError:
@@ -142,14 +142,14 @@ _MEMBERS: dict[str, Callable[[], _Member]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
-#: The codings that may stand several times behind each other in one body (RFC 1952, RFC 8878).
+#: Codings whose streams may follow each other in one body (RFC 1952, RFC 8878).
 _REPEATED = frozenset({"gzip", "zstd"})
 
 
 def read_codings(content_encoding: str | None) -> tuple[str, ...]:
-    """The codings of a body, as they were applied.
+    """The codings of a body, in the order in which the sender applied them.
 
-    :param content_encoding: the header; ``identity`` in it says nothing.
+    :param content_encoding: the header; ``identity`` in it is ignored.
     :raises UnsupportedMediaType: one of them is unknown, or there are too many.
     """
     if content_encoding is None:
@@ -160,8 +160,8 @@ def read_codings(content_encoding: str | None) -> tuple[str, ...]:
     if unknown is not None or len(codings) > MAX_CODINGS:
         what = f"{MAX_CODINGS + 1} codings or more" if unknown is None else ascii(unknown[:40])
         error = UnsupportedMediaType(
-            f"A Content-Encoding of {what} is not read here. "
-            f"Send the body as it is, or with one of {', '.join(_MEMBERS)}."
+            f"The gateway does not support a Content-Encoding of {what}. "
+            f"Send the body uncompressed, or with one of {', '.join(_MEMBERS)}."
         )
         error.headers["Accept-Encoding"] = ", ".join(_MEMBERS)  # RFC 9110, 15.5.16
         raise error
@@ -171,18 +171,19 @@ def read_codings(content_encoding: str | None) -> tuple[str, ...]:
 def decompress(
     body: bytes, codings: tuple[str, ...], limit: int, hold: Callable[[int], None] = lambda size: None
 ) -> bytes:
-    """The body without its codings.
+    """The decompressed body.
 
-    :param codings: as :func:`read_codings` gives them. :param limit: the most bytes it may unpack to.
-    :param hold: told how many bytes are in memory by now; what it raises ends the unpacking.
-    :raises BodyTooLarge: it unpacks to more. :raises InvalidCompression: it is broken.
+    :param codings: from :func:`read_codings`. :param limit: its largest decompressed size, bytes.
+    :param hold: called with the number of bytes in memory; an exception from it stops the work.
+    :raises BodyTooLarge: the decompressed body exceeds the limit.
+    :raises InvalidCompression: the compressed data is broken.
     :raises UnsupportedMediaType: the library for a coding is not installed.
     """
     view = memoryview(body)
     pieces: Iterable[bytes] = (bytes(view[at : at + INPUT_STEP]) for at in range(0, len(body), INPUT_STEP))
     for coding in reversed(codings):
         pieces = _bounded(_unpack(pieces, coding), limit)
-    # Its value is the buffer itself: no second copy.
+    # getvalue() returns the buffer itself, without a copy.
     unpacked = BytesIO()
     for piece in pieces:
         hold(len(body) + unpacked.tell() + len(piece))
@@ -196,7 +197,7 @@ def _bounded(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise BodyTooLarge(f"The body unpacks to more than the {limit} bytes accepted here.")
+            raise BodyTooLarge(f"The decompressed body is larger than the limit of {limit} bytes.")
         yield piece
 
 
@@ -205,7 +206,8 @@ def _unpack(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
         yield from _members(pieces, coding)
     except ImportError:
         raise UnsupportedMediaType(
-            f"This gateway cannot unpack '{coding}': its library is not installed. Send the body as it is."
+            f"This gateway cannot decompress '{coding}': the library is not installed. "
+            "Send the body uncompressed."
         ) from None
     except _library_errors() as error:
         if coding == "zstd" and "memory" in str(error):
@@ -214,7 +216,7 @@ def _unpack(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
 
 
 def _library_errors() -> tuple[type[Exception], ...]:
-    """Looked up when something was raised, so that no library is imported for it."""
+    """The exception types of the libraries that are loaded; this imports none of them."""
     modules = (("brotli", "error"), ("backports.zstd", "ZstdError"), ("compression.zstd", "ZstdError"))
     loaded = [getattr(sys.modules[name], error) for name, error in modules if name in sys.modules]
     return (zlib.error, *loaded)
@@ -235,4 +237,4 @@ def _members(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
             begun = True
             piece = member.rest if member.ended else b""
     if begun and not member.ended:
-        raise InvalidCompression(f"The {coding} body ends too early: it was cut.")
+        raise InvalidCompression(f"The {coding} body is truncated.")

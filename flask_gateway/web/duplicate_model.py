@@ -1,4 +1,4 @@
-"""Finds bodies that name the model twice. The decoder keeps the last one, some upstreams the first."""
+"""Finds bodies that name the model twice. Our decoder keeps the last name, some upstreams the first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 from ..model.large_json import Texts, slices
 
 _NAMED = b'"model"'
-#: ``model`` as long as it can be written: each letter as an escape.
+#: The longest way to write ``model``: each letter as an escape.
 _LONGEST = len("model") * len("\\u006d")
 
 
@@ -20,20 +20,20 @@ def names_model_twice(body: bytes) -> bool:
 
 
 def _may_repeat(body: bytes) -> bool:
-    """A cheap doubt. ``model`` has letters that escape as ``\\u006…``, which hardly anybody does."""
+    """A cheap first test. Every letter of ``model`` escapes as ``\\u006…``, which clients hardly ever do."""
     return body.find(_NAMED) != body.rfind(_NAMED) or (b"\\" in body and b"\\u006" in body)
 
 
 def _count(body: bytes) -> int:
     texts, count, depth = Texts(), 0, 0
-    #: The last text at the top level, as long as nothing but blanks came behind it.
+    #: The last string at the top level, while only blanks have followed it.
     text: bytes | None = None
     for piece in slices(body):
         inside = texts.inside
         for part in texts.split(piece):
             if not inside:
-                if text is not None and (behind := part.lstrip()):
-                    count += behind.startswith(b":") and _is_model(text)
+                if text is not None and (after := part.lstrip()):
+                    count += after.startswith(b":") and _is_model(text)
                     text = None
                 depth += part.count(b"{") + part.count(b"[") - part.count(b"}") - part.count(b"]")
             elif depth == 1:
@@ -43,7 +43,7 @@ def _count(body: bytes) -> int:
 
 
 def _is_model(name: bytes) -> bool:
-    """:param name: as it is written, or the beginning of a longer one."""
+    """:param name: as written in the body, possibly truncated."""
     if b"\\" not in name or len(name) > _LONGEST:
         return name == b"model"
     try:

@@ -1,7 +1,7 @@
-"""Flask, without the steps that lead nowhere here: sessions, coroutines, variable paths, corrected headers.
+"""Subclasses Flask and skips steps the gateway does not need: sessions, coroutines, host matching.
 
-Each of them is a few microseconds of every request, and together they would be as many as the routing,
-the limits and the breaker take. Whatever is registered in Flask's own ways still has its turn.
+Each step costs a few microseconds of every request. Together they would cost as much as routing, limits and
+breaker. Hooks, signals and teardown functions registered with Flask still run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..model.reply import Reply
 
 
 class _NoSessions(SessionInterface):
-    """There are no cookies, neither read nor written."""
+    """The gateway reads and writes no cookies."""
 
     _none = NullSession()
 
@@ -32,7 +32,7 @@ class _NoSessions(SessionInterface):
         return self._none
 
     def save_session(self, app: Flask, session: object, response: Response) -> None:
-        """Nothing."""
+        """Save nothing."""
 
 
 _NO_SESSIONS = _NoSessions()
@@ -40,10 +40,10 @@ _is_coroutine = lru_cache(maxsize=256)(iscoroutinefunction)
 
 
 class _Adapter:
-    """Matches without a look at the Host header. For all else that an adapter is used for, such as building
-    URLs, Flask's own is made, and only then.
+    """Matches a path without reading the Host header. Every other use, such as building URLs, creates Flask's
+    own adapter on demand.
 
-    :param match: as that of :class:`werkzeug.routing.MapAdapter`. :param full: makes Flask's own.
+    :param match: as that of :class:`werkzeug.routing.MapAdapter`. :param full: creates Flask's own adapter.
     """
 
     def __init__(self, match: Callable[..., Any], full: Callable[[], MapAdapter | None]) -> None:
@@ -55,7 +55,7 @@ class _Adapter:
 
 
 def _matched(rule: Rule) -> Callable[..., tuple[Rule, dict[str, Any]]]:
-    """What a path without variable parts leads to, found out before."""
+    """The match of a path without variable parts, prepared in advance."""
 
     def match(*, return_rule: bool) -> tuple[Rule, dict[str, Any]]:
         return rule, {}
@@ -63,13 +63,13 @@ def _matched(rule: Rule) -> Callable[..., tuple[Rule, dict[str, Any]]]:
     return match
 
 
-def _of_rooms(registered: Mapping[str | None, object]) -> bool:
-    """Whether any of it is registered for a blueprint, and not for all requests."""
+def _has_blueprint_hooks(registered: Mapping[str | None, object]) -> bool:
+    """Whether any hook belongs to one blueprint. Hooks under ``None`` run for all requests."""
     return len(registered) > (None in registered)
 
 
-class _Unparsed(Request):
-    """A request whose files are closed if there are any: a view may have read a form."""
+class _Request(Request):
+    """A request that closes its files only if a view has parsed a form."""
 
     def close(self) -> None:
         if "files" in self.__dict__:
@@ -77,24 +77,24 @@ class _Unparsed(Request):
 
 
 class FastFlask(Flask):
-    """Flask, but for what it would believe of the Host header: nothing here depends on it."""
+    """Flask without host matching: routing ignores the Host header."""
 
-    request_class = _Unparsed
+    request_class = _Request
     session_interface = _NO_SESSIONS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.url_map.merge_slashes = False  # it would answer with a redirect, to wherever Host says
-        #: Gives the path of a route for another spelling of it.
+        self.url_map.merge_slashes = False  # werkzeug would redirect to the host that Host names
+        #: Returns the route's path for another spelling of it.
         self.canonical: Callable[[str], str] = str
         self._matched: dict[tuple[str, str], _Adapter] | None = None
         self._process = 0
         self._beginning = threading.Lock()
-        #: Called once in each process that serves, before its first request: whether there are others.
+        #: Called once in each process before its first request, with whether there are other processes.
         self.begin: Callable[[bool], None] = lambda multiprocess: None
 
     def begin_here(self, multiprocess: bool) -> None:
-        """Begin to serve in this process, if that was not done. A server may fork after it has loaded us."""
+        """Prepare this process to serve, once. A server may fork after it has imported the application."""
         with self._beginning:
             if self._process != os.getpid():
                 self.begin(multiprocess)
@@ -110,13 +110,12 @@ class FastFlask(Flask):
             return super().create_url_adapter(None)
         if self._matched is None:
             self._matched = self._match_all()
-        # As it came: ``request.path`` has but one slash in front, however many there were.
+        # The raw path: ``request.path`` merges leading slashes into one.
         sent = request.environ.get("PATH_INFO") or "/"
-        found: Any = self._matched.get((request.method, sent))
-        if found is not None:
-            return found  # type: ignore[no-any-return]  # it is as good as one
-        adapter: Any = _Adapter(self._other_path(request.method, sent).match, self._full_adapter)
-        return adapter  # type: ignore[no-any-return]
+        adapter: Any = self._matched.get((request.method, sent))
+        if adapter is None:
+            adapter = _Adapter(self._other_path(request.method, sent).match, self._full_adapter)
+        return adapter  # type: ignore[no-any-return]  # it has all that Flask uses of an adapter
 
     def _full_adapter(self) -> MapAdapter | None:
         return super().create_url_adapter(request_ctx.request)
@@ -125,11 +124,11 @@ class FastFlask(Flask):
         path = sent.encode("latin-1").decode(errors="replace")  # PEP 3333
         canonical = self.canonical(path)
         if canonical.startswith("//"):
-            canonical = "/." + canonical  # werkzeug would leave the first slash out
+            canonical = "/." + canonical  # werkzeug would drop the first slash
         return self.url_map.bind("gateway", path_info=canonical, default_method=method)
 
     def _match_all(self) -> dict[tuple[str, str], _Adapter]:
-        """Of the first request on, when no route is added any more."""
+        """Prepare the matches at the first request, after which Flask accepts no more routes."""
         return {
             (method, rule.rule): _Adapter(_matched(rule), self._full_adapter)
             for rule in self.url_map.iter_rules()
@@ -141,7 +140,7 @@ class FastFlask(Flask):
         return super().ensure_sync(func) if _is_coroutine(func) else func
 
     def preprocess_request(self) -> Any:
-        if self.url_value_preprocessors or _of_rooms(self.before_request_funcs):
+        if self.url_value_preprocessors or _has_blueprint_hooks(self.before_request_funcs):
             return super().preprocess_request()
         for before in self.before_request_funcs.get(None, ()):
             if (answer := before()) is not None:
@@ -150,7 +149,7 @@ class FastFlask(Flask):
 
     def process_response(self, response: Response) -> Response:
         if (
-            _of_rooms(self.after_request_funcs)
+            _has_blueprint_hooks(self.after_request_funcs)
             or request_ctx._after_request_functions
             or self.session_interface is not _NO_SESSIONS
         ):
@@ -169,17 +168,16 @@ class FastFlask(Flask):
 
 
 class CallResponse(Response):
-    """An answer to a call, whose headers are sent as they are.
+    """The response to a call. Its extra headers bypass werkzeug.
 
-    :param body: all of it; or the reply, which the server iterates, and closes.
-    :param told: further headers. They are our own words, or were looked at when they came, so that werkzeug
-        need not look at each again.
+    :param body: the complete body, or the reply, which the server iterates and closes.
+    :param raw_headers: extra headers. The gateway made or checked them, so werkzeug need not check again.
     """
 
-    def __init__(self, body: Any, status: int, content_type: str, told: list[tuple[str, str]]) -> None:
+    def __init__(self, body: Any, status: int, content_type: str, raw_headers: list[tuple[str, str]]) -> None:
         super().__init__(body, status, content_type=content_type)
         self.direct_passthrough = not isinstance(body, bytes)
-        self.told = told
+        self.raw_headers = raw_headers
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if (
@@ -187,14 +185,14 @@ class CallResponse(Response):
             or not 200 <= self.status_code < 300
             or self.status_code == 204
         ):
-            self.headers.extend(self.told)
+            self.headers.extend(self.raw_headers)
             return super().__call__(environ, start_response)
-        start_response(self.status, [*self.headers.to_wsgi_list(), *self.told])
-        # Bytes, of which we know the length, or a reply, which the server has to see as it is.
+        start_response(self.status, [*self.headers.to_wsgi_list(), *self.raw_headers])
+        # The body is bytes of known length, or a reply, which the server must get unwrapped.
         return self._closing() if self._on_close else self.response  # type: ignore[return-value]
 
     def _closing(self) -> Iterable[bytes]:
-        """The body, with what was registered by ``call_on_close`` called at its end."""
+        """The body; the functions registered with ``call_on_close`` run at its end."""
         if not isinstance(self.response, Reply):
             return ClosingIterator(self.iter_encoded(), self.close)
         closers = self._on_close

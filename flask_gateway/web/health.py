@@ -1,7 +1,7 @@
-"""``GET /health``: alive. ``GET /readyz``: alive, and to be given calls. No key, no upstream, no store.
+"""Serves ``GET /health`` (liveness) and ``GET /readyz`` (readiness), without key, upstream or store.
 
-They say only that this process answers, and that it does not mean to end: an upstream that is out is no
-reason to take the gateway away from those who call another. The bodies are constant.
+Liveness says that this process answers; readiness, that it is not shutting down. Neither checks upstreams: if
+one is down, callers of the others still need the gateway. The bodies are constant.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from .request_state import gateway
 blueprint = Blueprint("health", __name__)
 
 
-# The second path of each is what a proxy of another make answers; who comes from there has it set.
+# The second path of each is LiteLLM's. Deployments that migrate from there have it configured.
 @blueprint.get("/health", provide_automatic_options=False)
 @blueprint.get("/health/liveliness", provide_automatic_options=False)
 def health() -> Response:
     return Response(b'{"status":"ok"}', content_type="application/json")
 
 
-# HEAD is how clients see that a server is there: Claude Code asks for the second before it begins.
+# Clients send HEAD to see if a server is there. Claude Code does so for /api/hello when it starts.
 @blueprint.get("/", provide_automatic_options=False)
 @blueprint.route("/api/hello", methods=["HEAD"], provide_automatic_options=False)
 def root() -> Response:

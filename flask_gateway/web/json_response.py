@@ -1,4 +1,4 @@
-"""JSON answers of our own."""
+"""Makes JSON responses for the gateway's own endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /metrics``: all figures, for Prometheus. Who may read them is decided at the door."""
+"""Serves ``GET /metrics`` for Prometheus. ``hooks.py`` decides who may read it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .request_state import gateway, is_multiprocess, request_state
 
 blueprint = Blueprint("metrics", __name__)
 
-#: Of the text format; without it Prometheus 3 refuses to guess.
+#: Of Prometheus' text format. Prometheus 3 requires it.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @blueprint.get("/metrics", provide_automatic_options=False)
 def metrics() -> Response:
     if request_state().caller is not None:
-        # A key for models is none for everybody's figures, so to its owner there is nothing here.
+        # An API key does not open the metrics of all callers, so its owner gets a 404.
         raise UnknownUrl(unknown(request.method, request.path))
-    return Response(exposition(gateway().metrics.families, _standing()), content_type=CONTENT_TYPE)
+    return Response(exposition(gateway().metrics.families, _snapshot()), content_type=CONTENT_TYPE)
 
 
-def _standing() -> Snapshot:
-    found, store = gateway(), gateway().store
-    breakers = [breaker.status() for breaker in found.breakers]
+def _snapshot() -> Snapshot:
+    serving, store = gateway(), gateway().store
+    statuses = [breaker.status() for breaker in serving.breakers]
     return Snapshot(
-        breakers={(one.upstream, one.model or ""): Phase[one.state] for one in breakers},
+        breakers={(status.upstream, status.model or ""): Phase[status.state] for status in statuses},
         degraded=(isinstance(store, FallbackStore) and store.degraded)
-        or bool(split_state(found.settings, is_multiprocess())),
-        configured=found.built,
-        reloaded=found.metrics.last_reload_successful,
+        or bool(split_state(serving.settings, is_multiprocess())),
+        configured=serving.built,
+        reloaded=serving.metrics.last_reload_successful,
         missing=bool(trouble()),
     )

@@ -1,4 +1,4 @@
-"""``GET /v1/models``: what the caller may call."""
+"""Serves ``GET /v1/models``: the models that the caller may call."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .request_state import gateway, request_state
 
 blueprint = Blueprint("models", __name__)
 
-#: The API tells when a model was made, which the gateway does not know. It is the same for all models, in all
-#: workers and after each start, and a date that clients can show: 2026-01-01.
+#: The API requires a creation time, which the gateway does not know. This one is the same for all models and
+#: workers, also after a restart, and is a date that clients can show: 2026-01-01.
 CREATED = 1767225600
 
 
 @blueprint.get("/v1/models", provide_automatic_options=False)
 def list_models() -> Response:
     data = [_model(name, upstream) for name, upstream in _callable().items()]
-    # Codex reads nothing else, and complains of its absence. What it wants to know of each model, such as its
-    # instructions and tools, is not known here; of an empty list it goes on with what it knows itself.
+    # Codex reads only ``models``, and fails without it. The gateway does not know what Codex wants of each
+    # model, such as instructions and tools. With an empty list, Codex uses its built-in values.
     return json_response({"object": "list", "data": data, "models": []})
 
 
@@ -30,14 +30,14 @@ def show_model(name: str) -> Response:
     upstream = _callable().get(name) or _unlisted(name)
     if upstream is None:
         raise UnknownModel(
-            f"The model '{name[:200]}' is not listed here. GET /v1/models lists those you may call.",
+            f"The model '{name[:200]}' is not listed here. GET /v1/models lists the models you may call.",
             param="model",
         )
     return json_response(_model(name, upstream))
 
 
 def _unlisted(name: str) -> str | None:
-    """The upstream that a call of an unlisted model would be sent to first, if the caller may call it."""
+    """The upstream that the gateway would ask first for an unlisted model, if the caller may call it."""
     if not request_state().known.may_call(name):
         return None
     try:

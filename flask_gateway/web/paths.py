@@ -1,7 +1,7 @@
-"""Recognises paths: other spellings of ours, and those of APIs that are not offered here.
+"""Recognises paths: other spellings of the gateway's own, and paths of APIs that it does not offer.
 
-Only model calls and the list of models have other spellings. Everything else has one, so that a proxy's rule
-for it holds.
+Only model calls and the list of models have other spellings. Every other path has exactly one, so that a
+proxy's rule for it cannot be bypassed.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from typing import Any, NamedTuple
 
 from ..model.call import Operation
 
-#: What people mean who leave ``/v1`` out, write it twice, or have a slash too many in their base URL.
+#: Usual mistakes in a base URL: ``/v1`` missing or doubled, or a slash too many.
 _SPELLED = re.compile(
     r"/+(?:openai/+)?(?:v1/+)*(?:(?P<chat>chat/+completions)|(?P<other>completions|responses|embeddings|"
     r"moderations|rerank|models))/*|/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
 ).fullmatch
 _MODEL = re.compile(r"/+(?:openai/+)?(?:v1/+)*models/+(?P<name>[^/].*?)/*", re.DOTALL).fullmatch
-#: What is compared and quoted of a path.
+#: How many characters of a path we compare and quote.
 _LONGEST = 200
 
 
 def canonical(path: str) -> str:
-    """The path as the routes spell it; the same path if it is none of theirs."""
-    if found := _SPELLED(path):
-        return "/v1/" + ("chat/completions" if found["chat"] else found["other"] or found["rerank"])
-    # A model's name may have slashes of its own.
-    found = _MODEL(path)
-    return f"/v1/models/{found['name']}" if found else path
+    """The path as the routes spell it; the path unchanged if no route matches it."""
+    if match := _SPELLED(path):
+        return "/v1/" + ("chat/completions" if match["chat"] else match["other"] or match["rerank"])
+    # A model's name may contain slashes.
+    match = _MODEL(path)
+    return f"/v1/models/{match['name']}" if match else path
 
 
 def is_exactly(path: str, environ: Mapping[str, Any]) -> bool:
-    """Whether a request's target is that path as it stands: not ``//metrics`` or ``/%6detrics``, which a
-    proxy's rule for it may not match. Servers that do not tell the target are trusted."""
+    """Whether the request's target is literally that path.
+
+    ``//metrics`` or ``/%6detrics`` is not: a proxy's rule may miss it. If the server does not pass on the
+    target, the decoded path counts.
+    """
     target = environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ.get("PATH_INFO")
     return str(target).partition("?")[0] == path
 
 
 class _Foreign(NamedTuple):
-    """Paths of which we know what they are meant for."""
+    """Paths of another API."""
 
     pattern: str
-    #: What is not offered, and what to do instead.
+    #: The error message: the missing feature, and what to do instead.
     message: str
 
 
-_INSTEAD = (
-    "Models are asked by POST /v1/chat/completions, /v1/responses or /v1/completions of the OpenAI API."
-)
-_CHAT = f"is not spoken here. {_INSTEAD}"
+_INSTEAD = "Use POST /v1/chat/completions, /v1/responses or /v1/completions of the OpenAI API instead."
+_CHAT = f"is not offered here. {_INSTEAD}"
 
 ANTHROPIC = re.compile(r"/+(?:anthropic/+)?(?:v1/+)*(?:messages|complete)(?:/.*)?", re.DOTALL).fullmatch
 
-#: In this order. All are matched behind any number of ``/v1``.
+#: Tried in this order, after any number of leading ``/v1``.
 _FOREIGN = tuple(
     (re.compile(pattern, re.DOTALL).match, message)
     for pattern, message in (
@@ -85,8 +86,8 @@ _FOREIGN = tuple(
         ),
         _Foreign(
             r"responses/(input_tokens|compact)$",
-            "Counting and compacting of responses are not offered here. "
-            "The usage of each answer counts its tokens.",
+            "Token counting and compaction of responses are not offered here. "
+            "Each answer reports its tokens as usage.",
         ),
         _Foreign(
             r"responses/.",
@@ -107,8 +108,8 @@ _FOREIGN = tuple(
         _Foreign(
             r"(audio|images|videos|files|uploads|batches|vector_stores|containers|fine_tuning|fine-tunes|evals"
             r"|edits|engines|skills|organization|dashboard|usage|webhooks)(/|$)",
-            "This part of the OpenAI API is not offered here. Offered are chat/completions, completions, "
-            "responses, embeddings, moderations, rerank and models, all below /v1.",
+            "This part of the OpenAI API is not offered here. The gateway offers chat/completions, "
+            "completions, responses, embeddings, moderations, rerank and models, all below /v1.",
         ),
     )
 )
@@ -116,17 +117,17 @@ _VERSIONS = re.compile(r"(?:/+v1(?=/))*/+")
 
 
 def not_offered(path: str) -> str | None:
-    """What to tell a caller who asks for a path of another API, or for an OpenAI path that is not offered."""
+    """The error message for a path of another API, or for an OpenAI path that the gateway does not offer."""
     short = re.sub("/+", "/", path[:_LONGEST])
     rest = short[match.end() :] if (match := _VERSIONS.match(short)) else short
-    return next((message for found, message in _FOREIGN if found(rest)), None)
+    return next((message for matches, message in _FOREIGN if matches(rest)), None)
 
 
 _KNOWN = (*(f"/v1/{operation}" for operation in Operation), "/v1/models", "/v1/circuit-breakers")
 
 
 def unknown(method: str, path: str) -> str:
-    """What to tell a caller who asks for a path that nobody knows."""
+    """The error message for an unknown path."""
     near = get_close_matches(path[:_LONGEST].lower(), _KNOWN, 1, 0.6)
-    hint = f"The nearest path is {near[0]}." if near else "GET /openapi.json describes what there is."
+    hint = f"The nearest path is {near[0]}." if near else "GET /openapi.json describes all paths."
     return f"There is nothing at {method} {path[:_LONGEST]}. {hint}"

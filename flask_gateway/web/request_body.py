@@ -1,4 +1,4 @@
-"""A request's body: read within its limit, checked, and left otherwise untouched."""
+"""Reads a request's body within its limit, checks it, and leaves its values as the caller wrote them."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ from .json_limits import check_shape
 
 Fields = Mapping[str, msgspec.Raw]
 
-#: What is read of a body at once: at first, and at most, bytes.
+#: How much one read takes, bytes: the first read, and the largest.
 FIRST_STEP, READ_STEP = 16 * 1024, 256 * 1024
-#: The CPU time that reading a body may take, seconds, at first and for each byte. A chunk takes 3 us, so a
-#: body of 16 MiB in chunks of a byte would take 40 s; in chunks of 64 bytes it takes half of what it may.
+#: The CPU time that reading a body may take, seconds: a base, and for each byte. A chunk takes 3 us, so
+#: 16 MiB in chunks of one byte would take 40 s. In chunks of 64 bytes, it takes half of the allowed time.
 READ_CPU, READ_CPU_PER_BYTE = 0.02, 1.2 / (16 * 1024 * 1024)
-_ROOM = bytes(SLICE)
-#: How much of a body that is too large is read and thrown away, bytes, and in what steps ...
+_ZEROS = bytes(SLICE)
+#: How much of a rejected body we read and discard, bytes, and in what steps ...
 DISCARD_BYTES, DISCARD_STEP = 64 * 1024 * 1024, SLICE
-#: ... and for how long, in all and while nothing comes, seconds.
+#: ... and for how long, seconds: in total, and while no data arrives.
 DISCARD_SECONDS, DISCARD_SILENCE = 5.0, 0.25
 
-#: More models than this are not tried for one call, so no more can be named.
+#: The most models that a caller may name as fallbacks.
 MAX_CHAIN = 8
 
-#: The model of a moderation that names none, as the OpenAI API has it.
+#: The model of a moderation request without ``model``, as in the OpenAI API.
 DEFAULT_MODERATION = "omni-moderation-latest"
 
-#: More messages than this are not a conversation.
+#: The most messages in one conversation.
 MAX_MESSAGES = 4096
 
-#: Fields that set a limit or a number of answers. There are readers that take ``true`` for 1, and -0, or a
-#: number that no double holds, for who knows what.
+#: Fields that set a limit or a number of answers. Some parsers read ``true`` as 1, and disagree about -0 and
+#: about numbers too large for a double.
 _COUNTS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "top_logprobs", "top_n"}
     | {"dimensions"}
 )
 _COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
 
-#: Other gateways take an address, or the key to go there with, from the body. Some were made to send
-#: their own keys to whoever asked.
+#: Some gateways read an upstream's address or key from the body. Attackers have used that to make them send
+#: their own keys elsewhere, so we do not forward these fields.
 _NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
 
-#: The length of a body, if it is one that can be.
+#: A plausible Content-Length.
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
 _STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
 
-#: What each operation cannot do without, besides the model.
+#: Fields that each operation requires, besides the model.
 _REQUIRED = {
     Operation.CHAT: ("messages",),
     Operation.COMPLETION: ("prompt",),
@@ -81,14 +81,14 @@ _REQUIRED = {
 
 
 def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
-    """The whole body.
+    """The complete body, decompressed.
 
-    werkzeug cuts a chunked body silently at its own limit, so the server's stream is read itself.
+    werkzeug silently truncates a chunked body at its own limit, so this reads the server's stream directly.
 
-    :param limit: the most bytes accepted.
-    :param hold: told how many bytes are in memory by now; what it raises ends the reading.
-    :raises CallerError: it is of the wrong type, too large, broken, or does not arrive.
-    :raises Overloaded: there is no room for it.
+    :param limit: the largest body accepted, bytes.
+    :param hold: called with the number of bytes in memory; an exception from it stops the reading.
+    :raises CallerError: the body has the wrong type, is too large, is broken, or does not arrive.
+    :raises Overloaded: the gateway has no memory left for it.
     """
     environ = request.environ
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
@@ -102,14 +102,14 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
         if len(body) > limit:
             raise _too_large(limit)
     except (BodyTooLarge, Overloaded) as error:
-        error.__traceback__, body = None, b""  # let go of what has been read so far
+        error.__traceback__, body = None, b""  # free the bytes read so far
         hold(0)
         _discard(request)
         raise
     except TimeoutError:
         raise BodyTooSlow("The body did not arrive in time.") from None
     except (OSError, ValueError, ParseException):
-        raise BodyNotReceived("The body did not arrive as it was announced: the framing is broken.") from None
+        raise BodyNotReceived("The body could not be read: its HTTP framing is broken.") from None
     if announced is not None and len(body) < announced:
         raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
     return decompress(body, codings, limit, hold) if codings else body
@@ -120,18 +120,18 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def _announced(request: Request) -> int | None:
-    """How long the body is said to be; ``None`` when it comes in chunks."""
+    """The announced length of the body; ``None`` if it is chunked."""
     length = request.environ.get("CONTENT_LENGTH", "")
-    # The server has found it to be a number, and alone. werkzeug knows what else a server may say.
+    # gunicorn has checked that this is a single number. For any other value we ask werkzeug.
     if _LENGTH(length) and "HTTP_TRANSFER_ENCODING" not in request.environ:
         return int(length)
     return request.content_length
 
 
 def _read(stream: Any, size: int, hold: Callable[[int], None]) -> bytes:
-    """Up to so many bytes, never copied as a whole: the buffer grows in place and becomes the body.
+    """Read up to ``size`` bytes without copying the whole: the buffer grows in place and becomes the body.
 
-    :param stream: a file; one that has ``readinto`` is read into the buffer itself.
+    :param stream: a file. If it has ``readinto``, this reads directly into the buffer.
     """
     read_into: Callable[[memoryview], int] | None = getattr(stream, "readinto", None)
     if read_into is not None:
@@ -145,7 +145,7 @@ def _read(stream: Any, size: int, hold: Callable[[int], None]) -> bytes:
     while part:
         buffer.write(part)
         if time.thread_time() - begun > READ_CPU + buffer.tell() * READ_CPU_PER_BYTE:
-            raise BodyNotReceived("The body comes in chunks of a few bytes each. Send larger chunks.")
+            raise BodyNotReceived("The chunks of the body have only a few bytes each. Send larger chunks.")
         left, step = size - buffer.tell(), min(2 * step, READ_STEP)
         part = stream.read(min(left, step)) if left else b""
         hold(buffer.tell() + len(part))
@@ -155,13 +155,13 @@ def _read(stream: Any, size: int, hold: Callable[[int], None]) -> bytes:
 def _read_into(read_into: Callable[[memoryview], int], size: int, hold: Callable[[int], None]) -> bytes:
     buffer, filled = BytesIO(), 0
     while filled < size:
-        room = min(size - filled, SLICE)
-        buffer.write(_ROOM[:room])
-        with buffer.getbuffer() as whole:
-            while room:
-                came = read_into(whole[filled : filled + room])
-                filled, room = filled + came, room - came
-                if not came:
+        free = min(size - filled, SLICE)
+        buffer.write(_ZEROS[:free])
+        with buffer.getbuffer() as view:
+            while free:
+                received = read_into(view[filled : filled + free])
+                filled, free = filled + received, free - received
+                if not received:
                     size = filled
                     break
                 hold(filled)
@@ -170,35 +170,39 @@ def _read_into(read_into: Callable[[memoryview], int], size: int, hold: Callable
 
 
 def _discard(request: Request) -> None:
-    """Let a caller whose body is refused finish sending it, within reason. Many read the answer only then,
-    and would see a broken connection instead of the reason. One that waits is answered at once."""
+    """Read and drop the rest of a rejected body, within limits.
+
+    Many clients read the response only after they have sent everything. They would see a broken connection
+    instead of the error. A client that stops sending gets its response at once.
+    """
     stream, sock = request.environ["wsgi.input"], request.environ.get("gunicorn.socket")
     if sock is None:
         return
-    deadline, left, patience = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES, sock.gettimeout()
-    read_into, scrap = getattr(stream, "readinto", None), memoryview(bytearray(DISCARD_STEP))
+    deadline, left, timeout = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES, sock.gettimeout()
+    read_into, scratch = getattr(stream, "readinto", None), memoryview(bytearray(DISCARD_STEP))
     sock.settimeout(DISCARD_SILENCE)
     with suppress(OSError, ParseException):
         while left > 0 and time.monotonic() < deadline:
-            came = len(stream.read(DISCARD_STEP)) if read_into is None else read_into(scrap)
-            if not came:
+            received = len(stream.read(DISCARD_STEP)) if read_into is None else read_into(scratch)
+            if not received:
                 break
-            left -= came
-    sock.settimeout(patience)
+            left -= received
+    sock.settimeout(timeout)
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def parse_fields(body: bytes) -> Fields:
-    """The top level of the body; the values stay as the caller wrote them.
+    """The top-level fields of the body. Their values stay as the caller wrote them.
 
-    :raises InvalidJson: it is not one JSON object in UTF-8. :raises InvalidField: ``model`` is double.
+    :raises InvalidJson: the body is not one JSON object in UTF-8.
+    :raises InvalidField: the body has ``model`` twice.
     """
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
-    if not body.isascii() and (at := _first_bad_byte(body)) is not None:
-        raise _byte_order_mark(body) or InvalidJson(f"The body is not UTF-8: see byte {at}.")
+    if not body.isascii() and (position := _first_bad_byte(body)) is not None:
+        raise _byte_order_mark(body) or InvalidJson(f"The body is not UTF-8: see byte {position}.")
     check_shape(body)
     try:
         fields = _decode_fields(body)
@@ -207,7 +211,7 @@ def parse_fields(body: bytes) -> Fields:
     except msgspec.DecodeError as error:
         raise _byte_order_mark(body) or InvalidJson(f"The body is not valid JSON: {error}.") from None
     if names_model_twice(body):
-        raise InvalidField("The field 'model' stands in the body more than once.", param="model")
+        raise InvalidField("The body has the field 'model' more than once.", param="model")
     return fields
 
 
@@ -222,7 +226,7 @@ _BYTE_ORDER_MARKS = {
 
 
 def _byte_order_mark(body: bytes) -> InvalidJson | None:
-    """The reason why a body is not JSON, if it begins with a byte order mark."""
+    """The error for a body that begins with a byte order mark; ``None`` if it has none."""
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if body.startswith(mark):
             return InvalidJson(
@@ -233,7 +237,8 @@ def _byte_order_mark(body: bytes) -> InvalidJson | None:
 
 
 def _first_bad_byte(body: bytes) -> int | None:
-    """Where the body is not UTF-8. Slice by slice: as one text it might take four times the memory."""
+    """The position of the first byte that is not UTF-8. It decodes slice by slice: the whole text could take
+    four times the body's memory."""
     decode, read = codecs.getincrementaldecoder("utf-8")().decode, 0
     try:
         for piece in slices(body):
@@ -260,9 +265,9 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 
 
 def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
-    """The model that is asked, and whether the answer is to be streamed.
+    """The requested model, and whether the caller wants a stream.
 
-    :raises InvalidField: a field that we need is missing or of the wrong type.
+    :raises InvalidField: a field that the gateway needs is missing or has the wrong type.
     """
     if operation is Operation.MODERATION and fields.get("model", _NULL) == _NULL:
         model = DEFAULT_MODERATION
@@ -283,12 +288,12 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
 
 
 def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:
-    """The caller's own chain of models, and the fields for an upstream: without those that are for us,
-    and without those that would have it ask elsewhere, if it is a gateway itself.
+    """The fields for the upstream, and the caller's own fallback models.
 
-    ``false`` and ``[]`` forbid any fallback; without the field the route has its own.
+    The upstream gets neither the fields meant for us nor those that would redirect it, if it is a gateway
+    itself. ``false`` and ``[]`` forbid any fallback. Without the field, the route's own fallbacks apply.
 
-    :raises InvalidField: it is no chain.
+    :raises InvalidField: ``fallbacks`` has the wrong type or too many models.
     """
     rest = fields
     if not _NOT_FORWARDED.isdisjoint(fields):

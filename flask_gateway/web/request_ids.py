@@ -1,4 +1,4 @@
-"""The names of a request: accepted from the caller when well formed, else made."""
+"""Reads the ids of a request from its headers if they are well formed, and generates the others."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..model.call import Ids
 from .headers import Header
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-# W3C Trace Context, section 3.2. A later version may append fields, which we do not pass on.
+# W3C Trace Context, section 3.2. A later version may append fields; we drop them.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
-#: An id has to be nobody else's; to be guessed does it no harm. So it is worth no system call, at each of
-#: which a thread may have to wait for the interpreter.
+#: An id must be unique, but may be guessable. So we avoid ``os.urandom``, a system call that releases the
+#: GIL: getting it back may take a thread long under load.
 _random = random.Random(os.urandom(32))  # noqa: S311 - see above
-# The children of a server that forks after this import would all make the same ids.
+# Without this, the children of a server that forks after this import would all generate the same ids.
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
 
@@ -24,10 +24,10 @@ _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
 def read_ids(header: Header) -> Ids:
     """The ids of a request.
 
-    A valid ``traceparent`` is continued under a new parent id; else one is begun, under the caller's
-    ``x-trace-id`` if that can be a W3C trace id.
+    A valid ``traceparent`` is continued with a new parent id. Otherwise a new trace begins; its id is the
+    caller's ``x-trace-id`` if that is a valid W3C trace id.
 
-    :param header: gives a header of the request by its name.
+    :param header: returns a header of the request by its name.
     """
     request = _well_formed(header("x-request-id"))
     trace = _well_formed(header("x-trace-id"))
@@ -53,5 +53,5 @@ def _well_formed(value: str | None) -> str | None:
 
 
 def _continues(parent: re.Match[str]) -> bool:
-    """All-zero ids are invalid, and version 00 has no further fields."""
+    """Whether the trace can be continued: all-zero ids are invalid, and version 00 has no more fields."""
     return parent[2] != "0" * 32 and parent[3] != "0" * 16 and not (parent[1] == "00" and parent[5])

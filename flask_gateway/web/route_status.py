@@ -1,4 +1,4 @@
-"""``GET /v1/routes/{model}``: where a call of that model would go now, and why."""
+"""Serves ``GET /v1/routes/{model}``: which upstreams a call of that model would be sent to now, and why."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ blueprint = Blueprint("routes", __name__)
 
 @blueprint.get("/v1/routes/<path:model>", provide_automatic_options=False)
 def show_route(model: str) -> Response:
-    found = gateway().candidates.explain(request_state().known, model)
-    return json_response({"object": "route", "model": model, "candidates": found})
+    candidates = gateway().candidates.explain(request_state().known, model)
+    return json_response({"object": "route", "model": model, "candidates": candidates})

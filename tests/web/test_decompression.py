@@ -77,14 +77,14 @@ def test_a_bomb_is_given_up_at_the_limit(name: str, pack: Callable[[bytes], byte
 def test_a_body_that_was_cut_is_told_so(name: str, pack: Callable[[bytes], bytes]):
     whole = pack(random.Random(3).randbytes(5000))
     for end in (1, len(whole) // 2, len(whole) - 1):
-        with pytest.raises(InvalidCompression, match=r"was cut|not valid"):
+        with pytest.raises(InvalidCompression, match=r"truncated|not valid"):
             unpacked(name, whole[:end])
 
 
 @every_coding
 @pytest.mark.parametrize("garbage", [b"\0", b"x", BODY])
 def test_nothing_may_follow(name: str, pack: Callable[[bytes], bytes], garbage: bytes):
-    with pytest.raises(InvalidCompression, match=r"follows (the|its) end|was cut"):
+    with pytest.raises(InvalidCompression, match=r"follows (the|its) end|truncated"):
         unpacked(name, pack(BODY) + garbage)
 
 
