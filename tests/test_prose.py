@@ -22,11 +22,9 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deplo
 
 #: Files and folders that do not pass yet. Shrink this list; never extend it.
 NOT_YET: tuple[str, ...] = (
-    "README.md",
-    "SECURITY.md",
     "bench",
     "deploy",
-    "docs",
+    "docs/observability.md",
     "flask_gateway",
     "gunicorn.conf.py",
     "tests/app",
