@@ -1,7 +1,8 @@
-"""Reading the settings: environment, then file, then defaults; whatever is unknown or unfit is refused.
+"""Reads the settings at start and when the settings file has changed.
 
-At the start, and when a file has changed. Nothing here opens a connection, and nothing here prints or
-keeps a caller's key. The types of what comes out are in ``config.py``.
+The environment wins over the file, and the file over the defaults. Unknown names and invalid values are
+refused. This package opens no connection, and neither prints nor keeps a caller's key. ``schema.py`` has the
+resulting types, ``options.py`` the table of all settings. It imports ``model`` only.
 """
 
 from .describe import changed, describe

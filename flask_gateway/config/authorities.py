@@ -1,4 +1,4 @@
-"""Reads the certificate authorities of upstreams, also those that the environment names for OpenSSL."""
+"""Reads the certificate authorities of upstreams from files and from OpenSSL's environment variables."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .errors import ConfigError
 from .schema import Authorities
 
 EXPECTED = "the path of a file of CA certificates in PEM"
-#: The largest file that is read, bytes. That of all public authorities has a quarter of a million.
+#: The largest file that is read, bytes. The file of all public authorities has about 250,000.
 MOST_BYTES = 16 * 1024 * 1024
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 def read_authorities(setting: str, path: Path) -> Authorities:
-    """The authorities in a file.
+    """Read the authorities in a file.
 
-    :param setting: which names the file.
-    :raises ConfigError: there are none in it.
+    :param setting: the setting that names the file, for the error.
+    :raises ConfigError: the file has no valid certificate.
     """
     found = _CERTIFICATE.findall(data := _read(setting, path))
     if not found:
-        raise ConfigError(setting, str(path), EXPECTED, _what(data))
+        raise ConfigError(setting, str(path), EXPECTED, _content_of(data))
     texts = [one.decode("ascii", "replace") for one in found]
     if not _can_be_read("\n".join(texts)):
         broken = next((number for number, one in enumerate(texts, 1) if not _can_be_read(one)), 1)
@@ -36,11 +36,11 @@ def read_authorities(setting: str, path: Path) -> Authorities:
 
 
 def from_environment(environ: Mapping[str, str]) -> Authorities | None:
-    """Those that the variables of OpenSSL and of requests name, together; ``None`` when none of them is set.
+    """Read all authorities that the variables of OpenSSL and requests name; ``None`` when none is set.
 
-    Where only one of OpenSSL's two is set, its other place is the system's, as OpenSSL has it.
+    If only one of OpenSSL's two variables is set, the system's default replaces the other, as in OpenSSL.
 
-    :raises ConfigError: they name what is not there.
+    :raises ConfigError: a variable names a file or directory that does not exist.
     """
     file, folder, bundle = (
         environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -75,7 +75,7 @@ def _folders(setting: str, named: str) -> list[str]:
 
 def _read(setting: str, path: Path) -> bytes:
     try:
-        # Neither a pipe nor a device is waited for.
+        # O_NONBLOCK: opening a pipe or a device must not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
@@ -100,8 +100,8 @@ def _can_be_read(pem: str) -> bool:
     return True
 
 
-def _what(data: bytes) -> str:
-    """What a file is that has no certificate in PEM."""
+def _content_of(data: bytes) -> str:
+    """Describe a file that has no certificate in PEM."""
     if not data.strip():
         return "it is empty"
     if b"PRIVATE KEY-----" in data:
@@ -109,5 +109,5 @@ def _what(data: bytes) -> str:
     if b"-----BEGIN" in data:
         return "it holds something else in PEM, and no certificate"
     if data[:1] == b"\x30":
-        return "it seems to be in DER: `openssl x509 -inform der -in FILE -out ca.pem` turns it into PEM"
+        return "it seems to be in DER: `openssl x509 -inform der -in FILE -out ca.pem` converts it to PEM"
     return "it holds no certificate"

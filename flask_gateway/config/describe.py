@@ -1,4 +1,4 @@
-"""The effective settings in plain lines, with every secret masked; and which of them differ."""
+"""Prints the effective settings with every secret masked, and names the settings that differ."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .schema import (
 from .upstream_url import CHAT_PATH
 from .warnings import Origin
 
-#: The settings that are tables in the file, and what each table is called by.
+#: The settings that are tables in the file, and the field that names each table.
 _TABLES = {"keys": "id", "upstreams": "name", "models": "name"}
 
 
 def describe(resolved: Resolved) -> Iterator[str]:
-    """One line per setting: ``name = value  (from environment | file | default)``."""
+    """Yield one line per setting: ``name = value  (from environment | file | default)``."""
     for path, value, origin in _rows(resolved):
         yield one_line(f"{path} = {value}  (from {origin})")
 
 
 def changed(before: Settings, after: Settings) -> Iterator[str]:
-    """The names of the settings that differ, as the file would have them; no values."""
+    """Yield the names of the settings that differ, as in the file, without values."""
     for name in Settings.__struct_fields__:
         old, new = getattr(before, name), getattr(after, name)
         if old == new or name == "warnings":
@@ -42,7 +42,7 @@ def changed(before: Settings, after: Settings) -> Iterator[str]:
         olds, news = ({getattr(one, _TABLES[name]): one for one in ones} for ones in (old, new))
         differ = [one for one in {**olds, **news} if olds.get(one) != news.get(one)]
         yield from (one_line(dotted(name, one)) for one in differ)
-        if not differ:  # only their order, by which the first of two counts
+        if not differ:  # only the order differs, and the first of two matches wins
             yield name
 
 
@@ -59,12 +59,12 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         yield "metrics_key", MASK, origins["metrics_key"]
     for upstream in settings.upstreams:
         path = dotted("upstreams", upstream.name)
-        yield path, _called(upstream), origins[path]
+        yield path, _effective_url(upstream), origins[path]
         if upstream.api_key is not None:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
         yield from (
-            (f"{path}.{name}", value, Origin.FILE) for name, value in _habits(upstream, settings.ca_file)
+            (f"{path}.{name}", value, Origin.FILE) for name, value in _file_only(upstream, settings.ca_file)
         )
     for model in settings.models:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
@@ -77,10 +77,10 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
 
 
 def _tiers(model: ModelSettings) -> str:
-    """Its candidates in the order of their tiers, and what else it has of its own."""
-    said = ", then ".join(_tier(tier) for tier in model.tiers)
-    said += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
-    return said + (", streams whole" if model.whole else "")
+    """The model's candidates in the order of their tiers, with balance policy and stream mode."""
+    text = ", then ".join(_tier(tier) for tier in model.tiers)
+    text += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
+    return text + (", streams whole" if model.whole else "")
 
 
 def _tier(tier: tuple[CandidateSettings, ...]) -> str:
@@ -91,15 +91,15 @@ def _tier(tier: tuple[CandidateSettings, ...]) -> str:
 
 
 def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
-    """What a key has of its own."""
+    """The settings of one key that differ from the general ones."""
     if key.rate_limit_per_minute is not None:
         yield "rate_limit_per_minute", str(key.rate_limit_per_minute)
     if key.models is not None:
         yield "models", ", ".join(sorted(key.models))
 
 
-def _habits(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:
-    """What the file says of an upstream, where it is not the usual."""
+def _file_only(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:
+    """The settings of an upstream that only the file can set, where they are not the default."""
     if not upstream.stream_usage:
         yield "stream_usage", "false"
     if upstream.list_models:
@@ -113,8 +113,8 @@ def _habits(upstream: UpstreamSettings, general: Authorities | None) -> Iterator
             yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))
 
 
-def _called(upstream: UpstreamSettings) -> str:
-    """The URL that is really called."""
+def _effective_url(upstream: UpstreamSettings) -> str:
+    """The URL of chat calls, with the path that the gateway appends."""
     return upstream.url if upstream.url.startswith("mock:") else upstream.url + CHAT_PATH
 
 

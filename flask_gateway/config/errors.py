@@ -1,6 +1,6 @@
-"""How a setting is refused: in one line that names it, shows it, and says what was expected.
+"""Defines the error for an invalid setting: one line with its name, its value and the expected value.
 
-One run names every mistake: :class:`Mistakes` collects refusals and raises them together.
+One run reports every mistake: :class:`Mistakes` collects the errors and raises them together.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterable
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-#: Longer values are cut: the line is for reading, and the setting is named anyway.
+#: Longer values are cut to keep the line readable. The line names the setting anyway.
 _SHOWN_CHARACTERS = 120
 
 
 class ConfigError(Exception):
-    """The settings cannot be used. ``str()`` is one line for the operator.
+    """A setting is invalid. ``str()`` is one line for the operator.
 
     :param setting: the environment variable, or the dotted path in the file.
-    :param value: what it was set to, with secrets already masked; ``None`` when there is none.
-    :param expected: what would have been right, to follow the word "expected".
-    :param hint: a further half sentence, such as the nearest right name.
+    :param value: the refused value, with secrets already masked; ``None`` when there is none.
+    :param expected: the values that would be valid, to follow the word "expected".
+    :param hint: a further half sentence, such as the most similar valid name.
     """
 
     def __init__(self, setting: str, value: object, expected: str, hint: str | None = None) -> None:
@@ -29,7 +29,7 @@ class ConfigError(Exception):
         self.value = value
         self.expected = expected
         self.hint = hint
-        #: The other mistakes of the same run, each with none of its own here.
+        #: The other mistakes of the same run. Their own ``others`` are empty.
         self.others: tuple[ConfigError, ...] = ()
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class ConfigError(Exception):
         return self._line() + more
 
     def lines(self) -> list[str]:
-        """Every mistake of the run, a line each."""
+        """Every mistake of the run, one line each."""
         return [error._line() for error in (self, *self.others)]
 
     def _line(self) -> str:
@@ -47,10 +47,10 @@ class ConfigError(Exception):
 
 
 class Mistakes:
-    """Collects the refusals of one run: each block ``with mistakes:`` may raise one."""
+    """Collects the errors of one run. Each block ``with mistakes:`` may raise one."""
 
     def __init__(self) -> None:
-        #: By their lines, so that a setting that is read twice is refused once.
+        #: Keyed by the printed line, so a setting that is read twice is reported once.
         self._found: dict[str, ConfigError] = {}
 
     @property
@@ -58,22 +58,22 @@ class Mistakes:
         return bool(self._found)
 
     def add(self, error: ConfigError) -> None:
-        for one in (error, *error.others):
-            self._found.setdefault(one._line(), one)
+        for mistake in (error, *error.others):
+            self._found.setdefault(mistake._line(), mistake)
         error.others = ()
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        """Keep the refusal that the block raises, and go on behind the block."""
+        """Store the :class:`ConfigError` that the block raised, and continue after the block."""
         if not isinstance(error, ConfigError):
             return False
         self.add(error)
         return True
 
     def raise_found(self) -> None:
-        """Raise the first refusal with the others in it, if there was any."""
+        """Raise the first error with the others attached, if there is any."""
         if self._found:
             first, *others = self._found.values()
             first.others = tuple(others)
@@ -81,9 +81,9 @@ class Mistakes:
 
 
 class InvalidValue(ValueError):
-    """A value is not of its kind; raised before it is known which setting holds it.
+    """A value does not fit its type. The code that raises it does not know the setting's name.
 
-    :param shown: what of the value may be printed, when the kind cannot tell by the value alone.
+    :param shown: the part of the value that may be printed, if the type's ``show`` cannot decide.
     """
 
     def __init__(self, expected: str, hint: str | None = None, shown: str | None = None) -> None:
@@ -94,19 +94,19 @@ class InvalidValue(ValueError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """``did you mean …?`` with the most alike of ``names``, or ``None`` when none is alike."""
+    """``did you mean …?`` with the most similar of ``names``, or ``None`` when none is similar."""
     by_lower = {known.lower(): known for known in sorted(names)}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"did you mean {by_lower[found[0]]}?" if found else None
 
 
 def dotted(*parts: str) -> str:
-    """A path in the file, as TOML writes it: parts that are no bare key are quoted."""
+    """A path in the file in TOML syntax: parts that are not bare keys are quoted."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in parts)
 
 
 def one_line(text: str) -> str:
-    """The text with everything escaped that is not printable, line ends included."""
+    """The text with unprintable characters escaped, line ends included."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -1,6 +1,6 @@
-"""Reads a settings file or a secret: a regular file only, up to a bound.
+"""Reads a settings file or a secret: only a regular file, up to a size limit.
 
-A FIFO or a terminal would block the process that reads it, and a device such as /dev/zero would fill it.
+A FIFO or a terminal would block the reading process. A device such as /dev/zero would fill its memory.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MOST_SECRET = 1 << 16
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The content of the file. Waits for nobody.
+    """Return the content of the file. Never blocks.
 
-    :raises OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
-    :raises ValueError: there can be no such path.
+    :raises OSError: the file cannot be read, is not a regular file, or has more than ``most`` bytes.
+    :raises ValueError: the path is not a valid path.
     """
-    _refuse_others(os.stat(path).st_mode)  # to open a device can have effects
+    _refuse_others(os.stat(path).st_mode)  # opening a device can have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         _refuse_others(os.fstat(descriptor).st_mode)

@@ -1,4 +1,4 @@
-"""What to write instead of a name that other gateways have and this one has not."""
+"""Suggests the right name for settings that other gateways have under another name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .schema import Timeouts
 _BIND = "GATEWAY_BIND takes host:port"
 _KEYS = "did you mean GATEWAY_API_KEYS?"
 
-#: Environment variables, without their prefix.
+#: Hints by environment variable, without the prefix.
 VARIABLES: Mapping[str, str] = {
     "MASTER_KEY": _KEYS,
     "KEY": _KEYS,
@@ -35,7 +35,7 @@ _NO_BUDGETS = "budgets are not offered; rate_limit_per_minute limits requests"
 _ONLY_REQUESTS = "limits of tokens are not offered; rate_limit_per_minute limits requests"
 _BY_PLACE = "name the place of the key with api_key_env or api_key_file"
 
-#: Fields of the tables of the file, by the section that they stand in.
+#: Hints by field of a table of the file, grouped by section.
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "upstreams": {
         "timeout": _TIMEOUTS,
@@ -48,17 +48,17 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "key": _BY_PLACE,
         "token": _BY_PLACE,
         "headers": "headers of your own are not offered",
-        "weight": "a weight stands at a candidate: [models.NAME] tiers = [[{upstream = …, weight = …}]]",
+        "weight": "a weight belongs to a candidate: [models.NAME] tiers = [[{upstream = …, weight = …}]]",
         "models": "models are tables of their own: [models.NAME] upstream = …",
-        "fallbacks": "fallbacks stand at a model: [models.NAME] fallbacks = […]",
+        "fallbacks": "fallbacks belong to a model: [models.NAME] fallbacks = […]",
     },
     "models": {
         "timeout": _TIMEOUTS + ", at an upstream or at a candidate in tiers",
-        "weight": "a weight stands at a candidate: tiers = [[{upstream = …, weight = …}]]",
+        "weight": "a weight belongs to a candidate: tiers = [[{upstream = …, weight = …}]]",
         "model_name": "the name that callers use is the name of the table: [models.NAME]",
-        "url": "the URL stands at the upstream: [upstreams.NAME] url = …",
-        "api_base": "the URL stands at the upstream: [upstreams.NAME] url = …",
-        "api_key": "the key stands at the upstream: [upstreams.NAME] api_key_env = …",
+        "url": "the URL belongs to the upstream: [upstreams.NAME] url = …",
+        "api_base": "the URL belongs to the upstream: [upstreams.NAME] url = …",
+        "api_key": "the key belongs to the upstream: [upstreams.NAME] api_key_env = …",
         "fallback": "did you mean fallbacks?",
         "upstreams": "did you mean upstream, or tiers for several?",
     },
@@ -77,5 +77,5 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 
 
 def for_field(path: tuple[str, ...], name: str) -> str | None:
-    """The hint for an unknown field of a table of the file."""
+    """The hint for an unknown field of a table of the file, if there is one."""
     return FIELDS.get(path[0], {}).get(name.lower()) if path else None

@@ -1,7 +1,7 @@
-"""The settings in force, kept for the workers to come: one of them may find a file that it cannot begin with.
+"""Saves the last known good settings for new workers, in case the settings file has become invalid.
 
-They are kept in a file in memory that the master has made, with no name and no other reader than its
-workers, because there are secrets in it. Fields are kept by their names, so newer code understands them.
+The master creates an unnamed file in memory (memfd) for them. Only its workers can read it, because it
+contains secrets. The encoding uses field names, so newer code can read it.
 """
 
 from __future__ import annotations
@@ -18,42 +18,44 @@ import msgspec
 
 from .schema import Secret, Settings
 
-#: The file's first byte says which of two halves counts. A half has a length, a checksum, and the settings.
+#: The file's first byte selects the valid half. A half has a length, a checksum, and the settings.
 _ROOM = 1 << 30
 _HALVES = (4096, 4096 + _ROOM)
 _RECORD = struct.Struct("<QI")
-#: How often a reader tries whom writers overtake.
+#: How often a reader retries when writers overtake it.
 _READS = 10
 
-#: The file's descriptor; ``None`` while there is none.
+#: The file's descriptor; ``None`` until :func:`attach`.
 _descriptor: int | None = None
-#: The server they are for: its addresses, none being those that are set; and its processes likewise.
+#: The server's addresses and worker count. Empty and ``None`` mean those in the settings.
 _server: tuple[Sequence[str], int | None] = ((), None)
 
 
 def attach(descriptor: int, binds: Sequence[str], workers: int) -> None:
-    """Have them kept in this file. To be called in the worker, before it begins."""
+    """Use this file. Call it in the worker before it serves."""
     global _descriptor, _server
     _descriptor, _server = descriptor, (binds, workers)
 
 
 def server() -> tuple[Sequence[str], int | None]:
-    """The addresses that this process's server listens on, and how many processes it has."""
+    """The addresses that this process's server listens on, and its number of workers."""
     return _server
 
 
 def save(settings: Settings) -> None:
-    """These are in force. Another worker that is just saying so is not waited for."""
+    """Save settings that are in force. If another worker is saving at this moment, do nothing."""
     if _descriptor is None:
         return
     data = msgspec.msgpack.encode(settings, enc_hook=_plain)
-    with suppress(OSError):  # another is at it, or there is no room
+    with suppress(OSError):  # another worker holds the lock, or there is no space
         _write(_descriptor, data)
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write to the half that does not count, and make it count by its last byte. A writer who is killed
-    leaves what was there before."""
+    """Write the invalid half, then flip the first byte of the file to make that half valid.
+
+    A writer that is killed before the flip leaves the previous settings valid.
+    """
     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         half = 1 - _half(descriptor)
@@ -65,12 +67,12 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _half(descriptor: int) -> int:
-    """Which half counts."""
+    """The number of the valid half."""
     return os.pread(descriptor, 1, 0) == b"\1"
 
 
 def load() -> Settings | None:
-    """Those that were last in force in a worker of this server, if that is known."""
+    """Load the settings that a worker of this server saved last; ``None`` if there are none."""
     if _descriptor is None:
         return None
     for _ in range(_READS):
@@ -84,7 +86,7 @@ def load() -> Settings | None:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """What counts; ``None`` if writers have overtaken the reader, who waits for nobody."""
+    """Read the valid half without a lock; ``None`` if a writer overwrote it meanwhile."""
     at = _HALVES[_half(descriptor)]
     head = os.pread(descriptor, _RECORD.size, at)
     if len(head) < _RECORD.size:

@@ -1,4 +1,4 @@
-"""From environment and file to ``Settings``: the environment wins over the file, that over the defaults."""
+"""Loads ``Settings``: the environment wins over the file, and the file over the defaults."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from .toml_file import FileKey, FileSettings, FileUpstream, read_file
 from .value_types import refuse_wrapped
 from .warnings import Origin, warnings
 
-#: What Kubernetes sets in every container beside a Service that is called "gateway".
+#: Variables that Kubernetes sets in every container of a namespace with a Service named "gateway".
 _KUBERNETES = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """The settings, and by dotted path where each comes from.
+    """The settings, and the source of each by its dotted path.
 
-    :param server: the settings that are not in ``Settings``, the path of the file and the server's own;
-        ``None`` for what is not set and has no fixed default.
+    :param server: the path of the file, and the server's settings, which are not in ``Settings``. The value
+        is ``None`` if it is not set and has no fixed default.
     """
 
     settings: Settings
@@ -52,14 +52,16 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """The settings. Reads the files it is pointed at and nothing else. Raises :class:`ConfigError`."""
+    """Load the settings. Reads only the files that they name. Raises :class:`ConfigError`."""
     return resolve(environ).settings
 
 
 def resolve(environ: Mapping[str, str]) -> Resolved:
-    """The settings with their origins.
+    """Load the settings with the source of each.
 
-    :raises ConfigError: with every mistake in it. Values are compared with each other when each is right.
+    Values are compared with each other only when each is valid by itself.
+
+    :raises ConfigError: there are mistakes; the error holds all of them.
     """
     mistakes = Mistakes()
     layers = _Layers(environ, mistakes)
@@ -71,7 +73,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     )
     scalars["ca_file"] = layers.ca_file
     if layers.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
-        layers.origins["ca_file"] = Origin.ENVIRONMENT  # by a variable of OpenSSL
+        layers.origins["ca_file"] = Origin.ENVIRONMENT  # a variable of OpenSSL set it
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
@@ -101,16 +103,16 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
 
 
 class _Layers:
-    """The environment over the file over the defaults. Notes in ``origins`` who spoke."""
+    """Looks settings up in the environment, the file and the defaults. Records the source in ``origins``."""
 
     def __init__(self, environ: Mapping[str, str], mistakes: Mistakes) -> None:
         self.environ = environ
         self.mistakes = mistakes
         self.origins: dict[str, Origin] = {}
-        #: Of the upstreams, once they are listed.
+        #: The names of the upstreams; empty until they are listed.
         self.names: tuple[str, ...] = ()
         self.file = FileSettings()
-        #: Of the upstreams that have none of their own; read when the first of them is met.
+        #: For upstreams that set no authorities themselves. :meth:`upstreams` reads it.
         self.ca_file: Authorities | None = None
         path = self.scalar(CONFIG)
         if path is not None:
@@ -118,7 +120,7 @@ class _Layers:
                 self.file = read_file(path)
 
     def scalar(self, option: Option) -> Any:
-        """The value of a setting that stands alone; its default, when what is set is a mistake."""
+        """The value of a setting; its default when the value is a mistake."""
         default = None if option.default is None else option.kind.parse(option.default)
         with self.mistakes:
             return self._scalar(option, default)
@@ -137,10 +139,10 @@ class _Layers:
         return default
 
     def upstreams(self) -> Iterator[UpstreamSettings]:
-        """The upstreams of the environment, else of the file, else the mock; each with its variables."""
+        """The upstreams of the environment, else of the file, else the mock. Variables override fields."""
         variables: dict[str, str] = {}
         listed = self._listed_upstreams()
-        self.ca_file = self._general_ca_file(any(one.url.startswith("https:") for one in listed))
+        self.ca_file = self._general_ca_file(any(upstream.url.startswith("https:") for upstream in listed))
         for upstream in listed:
             path = ("upstreams", upstream.name)
             variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
@@ -173,7 +175,7 @@ class _Layers:
         return listed
 
     def _general_ca_file(self, needed: bool) -> Authorities | None:
-        """:param needed: whether any upstream is reached over TLS. Else OpenSSL's variables do not matter."""
+        """:param needed: whether any upstream uses TLS. If none does, OpenSSL's variables are not read."""
         path = self.scalar(CA_FILE)
         with self.mistakes:
             if self.origins[CA_FILE.name] is Origin.ENVIRONMENT:
@@ -203,7 +205,7 @@ class _Layers:
         return None
 
     def _clocks(self, upstream: FileUpstream) -> Timeouts | None:
-        """The upstream's own in the file, over those that follow from the general settings."""
+        """The upstream's timeouts in the file; the general settings give the others."""
         if not upstream.clocks:
             return None
         scalars = {option.name: option for option in SCALARS}
@@ -212,7 +214,10 @@ class _Layers:
         return Timeouts.within(silence, answer).with_own(upstream.clocks)
 
     def answer_timeout(self, answer: float, silence: float) -> float:
-        """The default follows a longer silence, which was the way to allow long answers before it existed."""
+        """Raise the default to a longer ``request_timeout_seconds``.
+
+        Before ``answer_timeout_seconds`` existed, ``request_timeout_seconds`` bounded whole answers too.
+        """
         return max(answer, silence) if self.origins["answer_timeout_seconds"] is Origin.DEFAULT else answer
 
     def _max_in_flight(self, upstream: FileUpstream) -> int:
@@ -228,7 +233,7 @@ class _Layers:
         return upstream.max_in_flight or 0
 
     def keys(self) -> Iterator[KeySettings]:
-        """The keys of the environment, else of the file, else the published one."""
+        """The keys of the environment, else of the file, else ``dev-key``."""
         if API_KEYS.variable not in self.environ and self.file.keys:
             for held in self.file.keys:
                 self.origins[dotted("keys", held.name)] = Origin.FILE
@@ -267,7 +272,7 @@ def _parse(environ: Mapping[str, str], variable: str, option: Option) -> Any:
 
 def _refuse_unknown(environ: Mapping[str, str], layers: _Layers, mistakes: Mistakes) -> None:
     if mistakes.found:
-        return  # a file or a list of upstreams that is wrong would have named more
+        return  # an invalid file or list of upstreams might have named further variables
     known = {option.variable for option in OPTIONS}
     known.update(upstream_variable(name, option) for name in layers.names for option in PER_UPSTREAM)
     accepted = known.union(layers.file.variables())
@@ -276,7 +281,7 @@ def _refuse_unknown(environ: Mapping[str, str], layers: _Layers, mistakes: Mista
             hint = VARIABLES.get(name.removeprefix(PREFIX)) or nearest(name, known)
             if _KUBERNETES.fullmatch(name):
                 hint = "Kubernetes sets it for a Service named gateway: turn enableServiceLinks off"
-            # What it is set to may well be a key under a mistyped name.
+            # The value may be a key under a mistyped name.
             mistakes.add(ConfigError(name, MASK, "a known setting", hint))
 
 
@@ -288,11 +293,11 @@ def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin],
         setting = "default_upstream" if in_file else PREFIX + "DEFAULT_UPSTREAM"
         mistakes.add(_missing_upstream(setting, default, names))
     for model in settings.models:
-        for candidate in (one for tier in model.tiers for one in tier):
+        for candidate in (candidate for tier in model.tiers for candidate in tier):
             if candidate.upstream not in names:
                 setting = dotted("models", model.name, "upstream")
                 mistakes.add(_missing_upstream(setting, candidate.upstream, names))
-    for candidate in (one for chain in settings.fallbacks.values() for one in chain):
+    for candidate in (candidate for chain in settings.fallbacks.values() for candidate in chain):
         if candidate.upstream not in names:
             mistakes.add(_missing_upstream(FALLBACKS.variable, candidate.upstream, names))
 

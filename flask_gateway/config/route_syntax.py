@@ -1,4 +1,4 @@
-"""How a route is written: a candidate as ``upstream[/model]``, tiers of them, and fallbacks by model."""
+"""Parses routes: candidates as ``upstream[/model]``, tiers of candidates, and fallbacks by model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CANDIDATE = "upstream or upstream/model"
 _UPSTREAM = Name(UPSTREAM_NAME)
 _MODEL = TextLine("the name of a model")
 
-#: The clocks of an upstream, or of a candidate, by their names in the file.
+#: The timeouts of an upstream or a candidate, by their names in the file.
 CLOCKS: Mapping[str, ValueType] = {
     f"{clock}_seconds": Seconds("a number of seconds above 0") for clock in Timeouts.__struct_fields__
 }
 
 
 def clocks_of(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Those that are set, by their names in ``Timeouts``."""
+    """The timeouts that are set, by their names in :class:`Timeouts`."""
     return {name.removesuffix("_seconds"): value for name, value in fields.items() if name in CLOCKS}
 
 
@@ -35,10 +35,10 @@ _FIELDS: Mapping[str, ValueType] = {
 
 
 def read_candidate(text: str, asked: str) -> CandidateSettings:
-    """A candidate as one word.
+    """Parse a candidate that is written as one word.
 
-    :param asked: the name that callers use, which the upstream is asked for unless another is given.
-    :raises Unfit: it is none.
+    :param asked: the name that callers use. It is the upstream's name too, unless the text gives one.
+    :raises InvalidValue: the text is not a candidate.
     """
     upstream, slash, model = text.strip().partition("/")
     if slash and not model:
@@ -47,23 +47,23 @@ def read_candidate(text: str, asked: str) -> CandidateSettings:
 
 
 class Fallbacks(BaseType, frozen=True):
-    """``model=upstream[/model],upstream2;model2=…``, of the environment."""
+    """``model=upstream[/model],upstream2;model2=…`` in the environment."""
 
     def parse(self, text: str) -> Mapping[str, tuple[CandidateSettings, ...]]:
-        found: dict[str, tuple[CandidateSettings, ...]] = {}
+        chains: dict[str, tuple[CandidateSettings, ...]] = {}
         for entry in (entry.strip() for entry in text.split(";")):
             if not entry:
                 continue
             model, equals, chain = entry.partition("=")
             model = model.strip()
-            if not equals or model in found:
-                raise InvalidValue(self.expected, f"{model} stands there twice" if equals else None)
-            found[_MODEL.parse(model)] = tuple(read_candidate(one, model) for one in chain.split(","))
-        return found
+            if not equals or model in chains:
+                raise InvalidValue(self.expected, f"{model} appears twice" if equals else None)
+            chains[_MODEL.parse(model)] = tuple(read_candidate(word, model) for word in chain.split(","))
+        return chains
 
 
 class Tiers(BaseType, frozen=True):
-    """A list of tiers, each a list of candidates, each a word or a table; of the file."""
+    """A list of tiers in the file. A tier is a list of candidates, each a word or a table."""
 
     def check(self, value: object) -> tuple[tuple[Any, ...], ...]:
         if not isinstance(value, list) or not value:
@@ -73,35 +73,36 @@ class Tiers(BaseType, frozen=True):
     def _tier(self, tier: object) -> tuple[str | dict[str, Any], ...]:
         if not isinstance(tier, list) or not tier:
             raise InvalidValue(self.expected)
-        return tuple(self._candidate(one) for one in tier)
+        return tuple(self._candidate(candidate) for candidate in tier)
 
-    def _candidate(self, one: object) -> str | dict[str, Any]:
-        if isinstance(one, str):
-            read_candidate(one, "a")
-            return one
-        if not isinstance(one, dict) or "upstream" not in one:
+    def _candidate(self, candidate: object) -> str | dict[str, Any]:
+        if isinstance(candidate, str):
+            read_candidate(candidate, "a")
+            return candidate
+        if not isinstance(candidate, dict) or "upstream" not in candidate:
             raise InvalidValue(self.expected)
-        for name in one:
+        for name in candidate:
             if name not in _FIELDS:
                 raise InvalidValue(f"fields of a candidate: {', '.join(_FIELDS)}", nearest(name, _FIELDS))
-        return {name: _FIELDS[name].check(value) for name, value in one.items()}
+        return {name: _FIELDS[name].check(value) for name, value in candidate.items()}
 
 
 class Chain(BaseType, frozen=True):
-    """A list of candidates, each a word; of the file."""
+    """A list of candidates in the file, each a word."""
 
     def check(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
             raise InvalidValue(self.expected)
-        for one in value:
-            read_candidate(one, "a")
+        for word in value:
+            read_candidate(word, "a")
         return tuple(value)
 
 
 def candidates_of(written: tuple[Any, ...], asked: str) -> tuple[CandidateSettings, ...]:
-    """The candidates of a tier or a chain that a kind above has found fit."""
+    """The candidates of a tier or a chain that :class:`Tiers` or :class:`Chain` has checked."""
     return tuple(
-        read_candidate(one, asked) if isinstance(one, str) else _from_table(one, asked) for one in written
+        read_candidate(candidate, asked) if isinstance(candidate, str) else _from_table(candidate, asked)
+        for candidate in written
     )
 
 

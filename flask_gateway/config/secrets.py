@@ -1,4 +1,4 @@
-"""Secrets on their way in: what a usable key is, where the file says one is kept, and its digest."""
+"""Reads secrets: checks keys, follows references to variables and files, and hashes callers' keys."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from .file_access import MOST_SECRET, read_regular
 from .schema import MASK
 from .value_types import BaseType, ValueType, refuse_wrapped
 
-#: The key that works when none is set. It is in the documentation, so it protects nothing.
+#: The default key. It is published in the documentation, so it protects nothing.
 DEV_KEY = "dev-key"
 
-#: What can travel as a Bearer token in one header.
+#: The characters of a Bearer token in one header.
 _USABLE = re.compile(r"[\x21-\x7e]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: How variables are named; lower case may be a secret, written where the name of one belongs.
+#: The usual form of variable names. Other text may be a secret, written in place of a name.
 _CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 USABLE_KEY = "a key of visible ASCII characters, without spaces"
 
-
-#: A caller's key that is shorter than this is weak, characters; one that is shorter than that is guessed.
+#: Minimum lengths of a caller's key, characters. Below the first it is weak, below the second guessable.
 SHORT_KEY, GUESSABLE_KEY = 16, 8
 
 
 def digest(key: str) -> bytes:
-    """What is kept of a caller's key: 32 bytes of SHA-256."""
+    """The SHA-256 digest of a caller's key. The gateway keeps only these 32 bytes."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -41,7 +40,7 @@ _EMPTY_DIGEST = digest("")
 
 
 class Masked(BaseType, frozen=True):
-    """A kind whose refused values are never shown, since they may be secrets."""
+    """A type whose refused values are never shown, because they may be secrets."""
 
     def show(self, value: object) -> object:
         return MASK
@@ -55,7 +54,7 @@ class Key(Masked, frozen=True):
 
 
 class KeyList(Masked, frozen=True):
-    """Keys separated by commas; spaces around a comma belong to no key."""
+    """Keys separated by commas. Spaces around a comma are not part of a key."""
 
     def parse(self, text: str) -> tuple[str, ...]:
         places: dict[str, int] = {}
@@ -66,7 +65,7 @@ class KeyList(Masked, frozen=True):
                 raise InvalidValue(self.expected, f"key {place} is empty")
             if not _USABLE.fullmatch(key):
                 raise InvalidValue(
-                    self.expected, f"key {place} has a space or another character that is none of these"
+                    self.expected, f"key {place} has a space or another character that is not allowed"
                 )
             if key in places:
                 raise InvalidValue(self.expected, f"key {place} repeats key {places[key]}")
@@ -84,7 +83,7 @@ class Digest(Masked, frozen=True):
 
 
 class Variable(Masked, frozen=True):
-    """The name of an environment variable. What is no name may be the secret itself: not shown."""
+    """The name of an environment variable. An invalid name may be the secret itself, so it is masked."""
 
     def parse(self, text: str) -> str:
         if not _VARIABLE.fullmatch(text):
@@ -100,7 +99,7 @@ class SecretPath(Masked, frozen=True):
 
 
 class Forbidden(Masked, frozen=True):
-    """A name we know and refuse, to say where the thing belongs instead."""
+    """A known name that is refused here. The hint says where the value belongs."""
 
     hint: str
 
@@ -109,11 +108,11 @@ class Forbidden(Masked, frozen=True):
 
 
 class SecretRef(msgspec.Struct, frozen=True):
-    """Where the file says a secret is kept. Followed only when the environment does not set it.
+    """A reference in the file to a secret. It is read only if the environment does not set the secret.
 
-    :param setting: the dotted path of the field that says so.
+    :param setting: the dotted path of the field with the reference.
     :param place: the name of a variable, or the path of a file.
-    :param folder: what the path is relative to; ``None`` when the place is a variable.
+    :param folder: the base of a relative path; ``None`` when the place is a variable.
     """
 
     setting: str
@@ -121,9 +120,9 @@ class SecretRef(msgspec.Struct, frozen=True):
     folder: Path | None = None
 
     def follow(self, environ: Mapping[str, str], kind: ValueType) -> str:
-        """The secret, checked to be of the kind. Raises :class:`ConfigError`, which never shows it."""
+        """Read the secret and check its type. Raises :class:`ConfigError`, which never shows the secret."""
         text = self._from(environ) if self.folder is None else self._from_file(self.folder / self.place)
-        # There is such a place, so its name is not the secret itself.
+        # The place exists, so its name is not the secret itself and may be shown.
         shown = self.place if self.folder is None else str(self.folder / self.place)
         if not text:
             raise ConfigError(self.setting, shown, "a place that holds a secret", "it is empty")
@@ -144,7 +143,7 @@ class SecretRef(msgspec.Struct, frozen=True):
             # Windows writes a byte order mark at the start of a file in UTF-8.
             return read_regular(path, MOST_SECRET).decode("utf-8-sig").rstrip("\r\n")
         except OSError as error:
-            # A bare word that cannot be read may be a secret, written where the path of one belongs.
+            # An unreadable bare word may be a secret, written in place of a path.
             shown = str(path) if re.search("[/.]", self.place) else MASK
             raise ConfigError(self.setting, shown, "a file that can be read", error.strerror) from None
         except ValueError:

@@ -1,4 +1,4 @@
-"""What must not be served: settings that are right by themselves, but not with this server."""
+"""Refuses valid settings that are unsafe with this server's addresses or number of workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOST = re.compile(r"(?:tcp://)?(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]:
 def refuse_exposed_dev_key(settings: Settings, binds: Iterable[str]) -> None:
     """Raise :class:`ConfigError` when ``dev-key`` is among the keys and other machines can connect.
 
-    :param binds: addresses as gunicorn takes them, also several in one with commas.
+    :param binds: addresses in gunicorn's syntax; one text may hold several, separated by commas.
     """
     if not any(key.digest == DEV_KEY_DIGEST for key in settings.keys):
         return
@@ -43,8 +43,8 @@ def refuse_exposed_short_keys(settings: Settings, binds: Iterable[str]) -> None:
         for key in settings.keys
         if key.length is not None and key.length < GUESSABLE_KEY and key.digest != DEV_KEY_DIGEST
     ]
-    open_to_others = (one for bind in binds for one in bind.split(",") if not _is_local(one.strip()))
-    address = next(open_to_others, None)
+    addresses = (address for bind in binds for address in bind.split(","))
+    address = next((address for address in addresses if not _is_local(address.strip())), None)
     if guessable and address is not None:
         raise ConfigError(
             dotted("keys", guessable[0]),
@@ -55,8 +55,10 @@ def refuse_exposed_short_keys(settings: Settings, binds: Iterable[str]) -> None:
 
 
 def workers_of(server: Mapping[str, object], environ: Mapping[str, str]) -> int:
-    """How many workers ``gunicorn.conf.py`` starts: so many as are set, by us or by the platform, or one per
-    core that may be used."""
+    """The number of workers that ``gunicorn.conf.py`` starts.
+
+    ``GATEWAY_WORKERS`` comes first, then the platform's ``WEB_CONCURRENCY``, then one per usable core.
+    """
     if server["workers"] is not None:
         return int(str(server["workers"]))
     of_platform = environ.get("WEB_CONCURRENCY", "")
@@ -66,7 +68,7 @@ def workers_of(server: Mapping[str, object], environ: Mapping[str, str]) -> int:
 
 
 def refuse_split_state(settings: Settings, workers: int) -> None:
-    """Raise :class:`ConfigError` when several processes would each count for themselves."""
+    """Raise :class:`ConfigError` when several processes would each keep their own counts."""
     if settings.state.startswith("memory://") and workers > 1:
         raise ConfigError(
             PREFIX + "STATE",
@@ -77,7 +79,7 @@ def refuse_split_state(settings: Settings, workers: int) -> None:
 
 
 def _is_local(address: str) -> bool:
-    """Whether only this machine can connect; in doubt it is not so."""
+    """Whether only this machine can connect. Unknown forms count as reachable by others."""
     if address.startswith(("unix:", "fd://")):
         return True
     match = _HOST.fullmatch(address)
@@ -87,8 +89,8 @@ def _is_local(address: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        found = ipaddress.ip_address(host)
+        parsed = ipaddress.ip_address(host)
     except ValueError:
         return False
-    # Python 3.13 calls ::ffff:127.0.0.1 loopback, earlier ones do not.
-    return found.is_loopback and getattr(found, "ipv4_mapped", None) is None
+    # Python 3.13 calls ::ffff:127.0.0.1 loopback, earlier versions do not.
+    return parsed.is_loopback and getattr(parsed, "ipv4_mapped", None) is None

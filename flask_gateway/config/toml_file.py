@@ -1,4 +1,4 @@
-"""The TOML file: its shape, and what it says, checked value by value but not yet against each other."""
+"""Reads the TOML file and checks each value by itself. ``load.py`` compares values with each other."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller's key; ``held`` is its digest or where it is kept."""
+    """A caller's key; ``held`` is its digest, or a reference to the key."""
 
     name: str
     held: bytes | SecretRef
@@ -90,7 +90,7 @@ class FileKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says; of the scalars only those that are there."""
+    """The settings in the file. ``scalars`` holds only those that the file sets."""
 
     scalars: Mapping[str, Any] = {}
     state: SecretRef | None = None
@@ -101,13 +101,14 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
-        """The environment variables the file names as places of secrets."""
+        """The environment variables that the file names as sources of secrets."""
         return (ref.place for ref in self._refs() if ref.folder is None)
 
     def files(self) -> Iterator[Path]:
-        """The files that it names as places of secrets, or of CA certificates."""
+        """The files that it names as sources of secrets or CA certificates."""
         yield from (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
-        yield from (path for path in (self.ca_file, *(one.ca_file for one in self.upstreams)) if path)
+        own = (upstream.ca_file for upstream in self.upstreams)
+        yield from (path for path in (self.ca_file, *own) if path)
 
     def _refs(self) -> Iterator[SecretRef]:
         keys = (key.held for key in self.keys)
@@ -117,9 +118,9 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_file(path: str) -> FileSettings:
-    """The settings in the file.
+    """Read the settings in the file.
 
-    :raises ConfigError: with every mistake of the file in it.
+    :raises ConfigError: the file has mistakes; the error holds all of them.
     """
     document, mistakes, folder = _parse(path), Mistakes(), Path(path).parent
     top = {name: value for name, value in document.items() if name not in _TABLES}
@@ -172,16 +173,15 @@ def _parse(path: str) -> dict[str, object]:
             hint = "its byte order mark says UTF-16: save it as UTF-8"
         raise ConfigError(CONFIG.variable, path, "a file in UTF-8", hint) from None
     except tomllib.TOMLDecodeError as error:
-        # It says what was found and the line and column, and repeats no value.
+        # The parser's message gives line and column, and repeats no value.
         hint = "this is YAML: write it as TOML" if _is_yaml(text) else str(error)
         raise ConfigError(CONFIG.variable, path, "a TOML file", hint) from None
     except (ValueError, RecursionError):
-        # A number of thousands of digits, or arrays nested as deep.
+        # A number with thousands of digits, or thousands of nested arrays.
         raise ConfigError(CONFIG.variable, path, "a TOML file with shorter values") from None
 
 
-#: The first line of a YAML document that says anything: a list's item, or a name with nothing or a value
-#: behind its colon. A file that ends in ``.yaml`` needs no such line.
+#: The first line of a YAML document with content: a list item, or ``name:`` with or without a value.
 _YAML = re.compile(r"\s*(- |---|[A-Za-z_][\w-]*:(\s|$))")
 
 
@@ -197,9 +197,9 @@ def _fields(
     mistakes: Mistakes,
     also: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The values of one table that are of their kind; the others are mistakes.
+    """Return the valid values of one table, and add the others to ``mistakes``.
 
-    :param also: further right names, for the hint.
+    :param also: further valid names, for the hint.
     """
     if not isinstance(table, dict):
         raise ConfigError(dotted(*path), MASK, f"a table, written [{dotted(*path)}]")
@@ -219,7 +219,7 @@ def _value(
         # [models.gpt-4.1] without quotes is a table "1" inside "gpt-4".
         dot = "put a name that has a dot in quotes" if isinstance(value, dict) and path else None
         hint = for_field(path, name) or nearest(name, known) or dot or f"known are {', '.join(known)}"
-        # A text may be a secret under a mistyped name; a number is none.
+        # A text may be a secret under a mistyped name. A number is not.
         shown = value if isinstance(value, int | float) else MASK
         raise ConfigError(setting, shown, "a known setting", hint)
     try:
@@ -231,7 +231,7 @@ def _value(
 def _entries(
     document: Mapping[str, object], section: str, kind: ValueType, mistakes: Mistakes
 ) -> Iterator[tuple[str, object]]:
-    """The tables of a section with their names, which are of the kind."""
+    """Yield the tables of a section with their names. Invalid names are mistakes."""
     tables = document.get(section, {})
     if not isinstance(tables, dict):
         mistakes.add(ConfigError(section, MASK, f"tables, each written [{section}.NAME]"))
@@ -246,7 +246,7 @@ def _entries(
 
 
 def _misses(table: object, names: tuple[str, ...], kinds: Mapping[str, ValueType]) -> bool:
-    """Whether a table has none of the fields. One that has an unknown field may have meant one of them."""
+    """Whether a table has none of the fields, and no unknown field that may be a misspelling of one."""
     return (
         isinstance(table, dict) and not any(name in table for name in names) and table.keys() <= kinds.keys()
     )
@@ -260,7 +260,7 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
     place = _only_one(path, fields, ("api_key_env", "api_key_file"))
     return FileUpstream(
         name=name,
-        url=fields.get("url", ""),  # empty when it is refused
+        url=fields.get("url", ""),  # empty when the URL was refused
         api_key=_ref(path, place, fields[place], folder) if place else None,
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
@@ -312,7 +312,7 @@ def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
         held = _ref(path, place, fields[place], folder)
     return FileKey(
         name=name,
-        held=held or b"",  # empty when it is refused
+        held=held or b"",  # empty when the key was refused
         rate_limit_per_minute=fields.get("rate_limit_per_minute"),
         models=fields.get("models"),
     )
@@ -320,7 +320,7 @@ def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
 
 def _state(scalars: Mapping[str, Any]) -> SecretRef | None:
     place = _only_one((), scalars, ("state", "state_env"))
-    # A redis URL takes its password before the "@" or in the query.
+    # A redis URL has its password before the "@" or in the query.
     if place == "state" and ("@" in scalars["state"] or "password" in scalars["state"].lower()):
         raise ConfigError(
             "state", MASK, "no secret in the file", "name a variable that holds the URL in state_env"
@@ -329,7 +329,10 @@ def _state(scalars: Mapping[str, Any]) -> SecretRef | None:
 
 
 def _only_one(path: tuple[str, ...], fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """Which of the names is set; at most one may be."""
+    """The one of the names that is set, if any.
+
+    :raises ConfigError: several are set.
+    """
     given = [name for name in names if name in fields]
     if len(given) > 1:
         raise ConfigError(dotted(*path, given[1]), None, f"only one of {' and '.join(given)}")

@@ -1,4 +1,4 @@
-"""The URL of an upstream: what is accepted, and the base it becomes. No network, no name look-up."""
+"""Checks the URL of an upstream and completes its base path. Uses no network and no DNS."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from .errors import InvalidValue, nearest
 
-#: What is called below the base of every HTTP upstream.
+#: The path of chat calls, below the base of every HTTP upstream.
 CHAT_PATH = "/chat/completions"
-#: What people copy along with the base.
+#: Paths that operators copy along with the base by mistake.
 ENDPOINTS = (
     CHAT_PATH,
     "/completions",
@@ -31,14 +31,14 @@ _SCHEMES = ("http", "https", "mock")
 
 
 def base_url(url: str) -> str:
-    """The URL below which the upstream's ``/chat/completions`` lies; ``mock://`` stays as written.
+    """Return the base to which ``/chat/completions`` is appended. ``mock://`` URLs are returned unchanged.
 
-    ``/v1`` is added unless a segment of the path already looks like a version. Raises :class:`InvalidValue`.
+    ``/v1`` is added unless a segment of the path looks like a version. Raises :class:`InvalidValue`.
     """
     if not _VISIBLE_ASCII.fullmatch(url):
         raise InvalidValue("a URL in ASCII, without spaces or control characters")
     if "@" in url:
-        # Anywhere, not only before the host: a password with an unescaped "/" moves its "@" into the path.
+        # Refuse "@" in the whole URL: an unescaped "/" in a password moves the "@" into the path.
         raise InvalidValue(
             "a URL without credentials", "give the key as a setting of its own; write a plain @ as %40"
         )
@@ -53,9 +53,9 @@ def base_url(url: str) -> str:
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    """The parts of a URL with one of the schemes, a host, and a port from 1 to 65535 or none.
+    """Split a URL that has one of the schemes, a host, and no port or one from 1 to 65535.
 
-    Raises :class:`InvalidValue`; the texts of the errors underneath could repeat a password, so none is kept.
+    Raises :class:`InvalidValue`. It drops the message of ``urlsplit``, which could repeat a password.
     """
     expected = "a URL that begins with " + ", ".join(f"{scheme}://" for scheme in schemes)
     scheme, separator, _ = url.partition("://")
@@ -93,7 +93,7 @@ def _authority(parts: SplitResult) -> str:
 
 
 def _refuse_ollama_path(parts: SplitResult) -> None:
-    """Ollama has an API of its own below ``/api``. Its OpenAI API is below ``/v1``."""
+    """Refuse Ollama's own API below ``/api``. Its OpenAI API is below ``/v1``."""
     if parts.port == OLLAMA_PORT and re.fullmatch(r"/api(/\w+)*/?", parts.path):
         base = f"{parts.scheme}://{_authority(parts)}"
         raise InvalidValue("the base of an OpenAI API", f"Ollama has one at {base}, without {parts.path}")

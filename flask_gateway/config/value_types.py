@@ -1,6 +1,6 @@
-"""The kinds of values a setting may have. Each reads text from the environment and values from the file.
+"""Defines the types of settings. Each type parses text of the environment and checks values of the file.
 
-A kind knows nothing of names: it raises :class:`InvalidValue`, and whoever asked says which setting it was.
+A type does not know the setting's name. It raises :class:`InvalidValue`, and the caller adds the name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UPSTREAM_NAME = (
     "a name of up to 64 letters, digits, dots, dashes and underscores, not beginning with . - or _"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-#: The scheme of an application (``app://obsidian.md``) is one as well. "null" is no origin to be trusted.
+#: Schemes of applications (``app://obsidian.md``) are allowed. "null" is not, since any page can send it.
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*://)([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _DEFAULT_PORTS = {("http://", ":80"), ("https://", ":443")}
 _DIGITS = re.compile(r"[0-9]+")
@@ -28,14 +28,13 @@ _ADDRESS = re.compile(
 )
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
-
-#: What editors and container engines leave in a value: quotes around it, a byte order mark in front.
+#: Quotes that editors and container engines leave around a value.
 _OPENING, _CLOSING = ("'", '"', "\u2018", "\u201c"), ("'", '"', "\u2019", "\u201d")
 _QUOTED = "without quotes around it; `docker --env-file` keeps them"
 
 
 def refuse_wrapped(text: str, expected: str) -> None:
-    """Raise :class:`InvalidValue` when a value has quotes around it, or a byte order mark in front."""
+    """Raise :class:`InvalidValue` when a value has quotes around it or begins with a byte order mark."""
     if text.startswith("\ufeff"):
         raise InvalidValue(expected, "it begins with a byte order mark: save its file without one")
     if text.startswith(_OPENING) or text.endswith(_CLOSING):
@@ -43,28 +42,28 @@ def refuse_wrapped(text: str, expected: str) -> None:
 
 
 class ValueType(Protocol):
-    """What a value must be."""
+    """The type of a setting."""
 
     @property
     def expected(self) -> str:
-        """What the value must be, to follow the word "expected"."""
+        """The description of valid values, to follow the word "expected"."""
         ...
 
     def parse(self, text: str) -> Any:
-        """The value of an environment variable. Raises :class:`InvalidValue`."""
+        """Parse the value of an environment variable. Raises :class:`InvalidValue`."""
         ...
 
     def check(self, value: object) -> Any:
-        """The value TOML gave. Raises :class:`InvalidValue`."""
+        """Check a value from TOML. Raises :class:`InvalidValue`."""
         ...
 
     def show(self, value: object) -> object:
-        """What of a refused value may be printed."""
+        """The part of a refused value that may be printed."""
         ...
 
 
 class BaseType(msgspec.Struct, frozen=True):
-    """What most kinds share: a file writes them as a string, and they are no secret."""
+    """The common case: a string in the file, and not a secret."""
 
     expected: str
 
@@ -80,7 +79,7 @@ class BaseType(msgspec.Struct, frozen=True):
         if isinstance(value, str):
             # A URL with credentials may have been set under the wrong name.
             return mask_url(value) if "@" in value else value
-        # A list or a table may hold anything, also what is a secret elsewhere.
+        # A list or a table may hold anything, secrets included.
         return value if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
@@ -92,7 +91,7 @@ class WholeNumber(BaseType, frozen=True):
         digits = text.strip()
         if not _DIGITS.fullmatch(digits):
             raise InvalidValue(self.expected)
-        # Python refuses to read thousands of digits; a number that long is too large anyway.
+        # int() refuses thousands of digits. A number with 100 digits is too large anyway.
         return self.check(int(digits.lstrip("0")[:100] or "0"))
 
     def check(self, value: object) -> int:
@@ -104,7 +103,7 @@ class WholeNumber(BaseType, frozen=True):
 
 
 class Seconds(BaseType, frozen=True):
-    """A time; fractions are allowed, down to a millisecond."""
+    """A duration in seconds. Fractions are allowed, down to a millisecond."""
 
     low: float = 0.001
     high: float = 10_000_000
@@ -118,7 +117,7 @@ class Seconds(BaseType, frozen=True):
     def check(self, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise InvalidValue(self.expected)
-        if not self.low <= value <= self.high:  # also when it is not a number
+        if not self.low <= value <= self.high:  # also refuses NaN
             raise InvalidValue(f"{self.expected}, from {self.low} to {self.high}")
         return float(value)
 
@@ -148,7 +147,7 @@ class Switch(BaseType, frozen=True):
 
 
 class CorsOrigins(BaseType, frozen=True):
-    """Origins of web pages: separated by commas, or a list in the file. None at all is possible."""
+    """Origins of web pages: separated by commas, or a list in the file. The list may be empty."""
 
     def parse(self, text: str) -> tuple[str, ...]:
         refuse_wrapped(text, self.expected)
@@ -162,19 +161,19 @@ class CorsOrigins(BaseType, frozen=True):
         return tuple(dict.fromkeys(map(self._origin, value)))
 
     def _origin(self, text: str) -> str:
-        """As browsers write it: in lower case, without the port that goes without saying."""
+        """Normalize an origin as browsers do: lower case, without the scheme's default port."""
         if text == "*":
             return text
-        found = _ORIGIN.fullmatch(text.lower())
-        if not found:
+        match = _ORIGIN.fullmatch(text.lower())
+        if not match:
             hint = "an origin is a scheme and a host, maybe a port, and no path" if "://" in text else ""
             raise InvalidValue(self.expected, hint)
-        scheme, host, port = found.groups("")
+        scheme, host, port = match.groups("")
         return scheme + host + ("" if (scheme, port) in _DEFAULT_PORTS else port)
 
 
 class Flag(BaseType, frozen=True):
-    """Yes or no; in the file only."""
+    """``true`` or ``false``; in the file only."""
 
     def check(self, value: object) -> bool:
         if not isinstance(value, bool):
@@ -183,7 +182,7 @@ class Flag(BaseType, frozen=True):
 
 
 class Continuing(OneOf, frozen=True):
-    """One of the ways to go on with an answer, or plainly yes or no; in the file only."""
+    """A way to resume a partial answer, or ``true`` or ``false``; in the file only."""
 
     def check(self, value: object) -> str | None:
         if isinstance(value, bool):
@@ -199,7 +198,7 @@ class Name(BaseType, frozen=True):
 
 
 class TextLine(BaseType, frozen=True):
-    """Any text that can be printed on one line, and is not empty."""
+    """Text that is not empty and can be printed on one line."""
 
     def parse(self, text: str) -> str:
         if not text.strip() or not text.isprintable():
@@ -208,7 +207,7 @@ class TextLine(BaseType, frozen=True):
 
 
 class Addresses(BaseType, frozen=True):
-    """Addresses to listen on, with commas between them, as gunicorn takes them."""
+    """Addresses to listen on in gunicorn's syntax, separated by commas."""
 
     def parse(self, text: str) -> str:
         for address in text.split(","):
@@ -224,7 +223,7 @@ class Addresses(BaseType, frozen=True):
 
 
 class TextLines(BaseType, frozen=True):
-    """A list of such texts, not empty; in the file only."""
+    """A list of :class:`TextLine`, not empty; in the file only."""
 
     def check(self, value: object) -> frozenset[str]:
         if not isinstance(value, list) or not value:
@@ -242,7 +241,7 @@ class UpstreamUrl(BaseType, frozen=True):
 
 
 class UpstreamList(BaseType, frozen=True):
-    """``name=url;name=url``, as pairs in the order given."""
+    """``name=url;name=url``, parsed to pairs in the same order."""
 
     def parse(self, text: str) -> tuple[tuple[str, str], ...]:
         entries = [entry.strip() for entry in text.split(";")]
@@ -252,7 +251,7 @@ class UpstreamList(BaseType, frozen=True):
             raise InvalidValue(self.expected)
         pairs: dict[str, str] = {}
         for place, entry in enumerate(entries, 1):
-            # A ";" or "=" inside a password would tear it apart, so with an "@" about nothing is shown.
+            # A ";" or "=" in a password would split it, so a text with an "@" is masked as a whole.
             shown = MASK if "@" in text else mask_url(entry)
             name, url = self._pair(entry, place, shown)
             if name in pairs:
@@ -280,7 +279,7 @@ class UpstreamList(BaseType, frozen=True):
 
 
 class StateUrl(BaseType, frozen=True):
-    """Where shared state lives. It may carry a password, so a refused one is never shown."""
+    """The URL of the store. It may carry a password, so a refused one is never shown."""
 
     def parse(self, text: str) -> str:
         if text in {"memory://", "shared://"}:
@@ -290,11 +289,11 @@ class StateUrl(BaseType, frozen=True):
             schemes = ("memory://", "shared://", "redis://", "rediss://")
             raise InvalidValue(self.expected, nearest(f"{scheme}://", schemes) if separator else None)
         if not text.isprintable() or " " in text or text.count("@") > 1:
-            raise InvalidValue(self.expected, "percent-encode what is special in the password")
-        # Anything but one "@" before the first "/", "?" or "#" would make the password part of the path.
+            raise InvalidValue(self.expected, "percent-encode special characters in the password")
+        # An "@" after the first "/", "?" or "#" would make the password a part of the path.
         authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
         if "@" in text and "@" not in authority:
-            raise InvalidValue(self.expected, "percent-encode what is special in the password")
+            raise InvalidValue(self.expected, "percent-encode special characters in the password")
         split_url(text, ("redis", "rediss"))
         return text
 

@@ -1,4 +1,4 @@
-"""Things to tell the operator at start-up that are no reason to refuse."""
+"""Warns the operator of settings that are valid but probably not intended."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Origin(StrEnum):
 
 
 def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
-    """One half sentence each.
+    """Yield the warnings, half a sentence each.
 
-    :param origins: by the dotted path of a setting.
+    :param origins: the source of each setting by its dotted path.
     """
     yield from _of_keys(settings)
     yield from _of_upstreams(settings, origins)
     if settings.log_prompts:
         yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
     if settings.machines > 1 and not settings.state.startswith("redis"):
-        yield "machines is above 1 but the state is not in Redis, so each machine counts for itself"
+        yield "machines is above 1 but the state is not in Redis, so each machine keeps its own counts"
     if settings.state_namespace and not settings.state.startswith("redis"):
         yield "state_namespace is set but the state is not in Redis, so it changes nothing"
 
@@ -55,9 +55,10 @@ def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
     if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in upstreams):
         yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
     if len(upstreams) > 1 and settings.default_upstream is None:
+        names = ", ".join(upstream.name for upstream in upstreams)
         yield (
             f"there are {len(upstreams)} upstreams and no default, so a model that no rule places is "
-            f"refused: set {PREFIX}DEFAULT_UPSTREAM to one of {', '.join(one.name for one in upstreams)}"
+            f"refused: set {PREFIX}DEFAULT_UPSTREAM to one of {names}"
         )
     for upstream in upstreams:
         variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
@@ -69,7 +70,7 @@ def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
 
 
 def _is_public(upstream: UpstreamSettings) -> bool:
-    """Whether the upstream is reached over TLS by a name or an address of the public internet."""
+    """Whether the URL uses TLS with a name or an address of the public internet."""
     parts = urlsplit(upstream.url)
     host = parts.hostname or ""
     if parts.scheme != "https":

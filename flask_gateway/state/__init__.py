@@ -1,7 +1,7 @@
-"""Where the gateway's state lives, chosen by a URL.
+"""Opens the store of shared state that a URL names. Imports ``model`` and ``config`` only.
 
 ==================  ==============================================  ==================================
-URL                 shared by (while the store is in trouble)       modules
+URL                 shared by (while the store fails)               modules
 ==================  ==============================================  ==================================
 ``memory://``       one process                                     memory.py
 ``shared://``       all workers of one machine (one process)        shared_memory.py, robust_mutex.py,
@@ -9,7 +9,7 @@ URL                 shared by (while the store is in trouble)       modules
 ``redis://host/0``  all machines (one machine, with its share)      redis.py
 ==================  ==============================================  ==================================
 
-``fallback.py`` answers while the store itself is in trouble.
+``fallback.py`` answers from local state while the store fails.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .store import Store
 __all__ = ["StoreBusy", "StoreError", "StoreFull", "open_store", "split_state"]
 
 
-#: A healthy breaker is read with every call. Over the network, ten times a second will do: an open
-#: circuit, or its closing, is noticed so much later by the other workers. Seconds.
+#: For how long a process may reuse a read from Redis, seconds. Every call reads its breaker, and ten reads a
+#: second are enough. Other workers notice an opened or closed breaker by this much later.
 REMEMBER = 0.1
 
 
@@ -34,12 +34,12 @@ def open_store(
     namespace: str = "",
     counted: Callable[[str], None] = lambda reason: None,
 ) -> Store:
-    """Open the store that ``url`` names. Call it after fork. What it returns raises no ``StoreError``.
+    """Open the store that ``url`` names. Call it after fork. The returned store raises no ``StoreError``.
 
-    :param machines: how many machines share a Redis: each keeps to its share while it is down.
-    :param namespace: which gateways share it there: those with the same one.
-    :param counted: told ``busy``, ``full`` or ``away`` when other state answers for the store.
-    :raises ValueError: the URL is not understood, or needs a package that is not installed.
+    :param machines: how many machines share a Redis. Each allows its share of a limit while Redis is down.
+    :param namespace: gateways with the same namespace share state in Redis.
+    :param counted: called with ``busy``, ``full`` or ``away`` when local state answers for the store.
+    :raises ValueError: the URL is invalid, or needs a package that is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("redis", "rediss"):
@@ -53,9 +53,9 @@ def open_store(
 
 
 def split_state(settings: Settings, multiprocess: bool) -> str:
-    """Why each process counts for itself; empty where they share their state, or there is only one.
+    """The reason why each process keeps its own counts; empty if they share state or there is only one.
 
-    :param multiprocess: what the server says of itself (``wsgi.multiprocess``, PEP 3333).
+    :param multiprocess: the server's ``wsgi.multiprocess`` (PEP 3333).
     """
     from .shared_memory import is_alone
 
@@ -82,13 +82,13 @@ def _shared(counted: Callable[[str], None]) -> Store:
         primary: Store = shared_memory.SharedStore()
     except StoreError as error:
         primary = UnavailableStore(str(error))
-    # Each worker answers for itself then, so each has its share.
+    # While the shared memory fails, each worker counts alone, so each allows its share.
     return FallbackStore(primary, _memory(), shared_memory.workers(), counted=counted)
 
 
 def _redis(url: str, machines: int, namespace: str, counted: Callable[[str], None]) -> Store:
     try:
-        import redis  # noqa: F401 - asked here, so that any other failing import is not mistaken for it
+        import redis  # noqa: F401 - alone in the try, so that no other failed import looks like this one
     except ImportError:
         raise ValueError(
             "a redis:// state URL needs the redis package; in a clone: .venv/bin/pip install '.[redis]'"

@@ -1,7 +1,7 @@
-"""What all stores agree on: their errors, their clock, and the bounds of keys, values and lifetimes.
+"""Defines the errors and the clock of all stores, and the bounds of keys, values and lifetimes.
 
-No state lives here. Every backend refuses the same keys and values, so that what works on one
-machine's memory also works on Redis.
+This module holds no state. Every store refuses the same keys and values. A change that works in memory
+therefore also works in Redis.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from math import ceil
 
 from .store import Value
 
-#: The longest value: a window of 256 stamps with room for its own book-keeping.
+#: The longest value, integers: a window of 256 timestamps and its counters.
 MAX_INTS = 300
 
-#: The longest key, bytes of UTF-8: what a slot of the shared memory has room for.
+#: The longest key, bytes of UTF-8: the space for it in a slot of the shared memory.
 MAX_KEY = 120
 
 #: Microseconds of a clock that never steps.
@@ -25,26 +25,26 @@ Clock = Callable[[], int]
 
 
 class StoreError(Exception):
-    """The store cannot serve this call. Nobody's request is at fault: serve it from other state."""
+    """The store cannot serve this call. The request is not at fault: serve it from local state."""
 
 
 class StoreBusy(StoreError):
-    """Only this key, only now: others are at it, or their holder does not move. Nothing was written."""
+    """This key cannot be updated now: others keep changing it, or hold its mutex. Nothing was written."""
 
 
 class StoreFull(StoreError):
-    """No room for one more key beside the live ones. Nothing was written."""
+    """The store has no space for another key. Nothing was written."""
 
 
 def monotonic() -> int:
-    """Microseconds since some point of this boot, the same for every process of the machine."""
+    """Microseconds of the machine's monotonic clock, the same for all its processes."""
     return time.monotonic_ns() // 1000
 
 
 def name_of(key: str) -> bytes:
-    """The key as it is kept.
+    """The key as stored bytes.
 
-    :raises ValueError: it is empty or longer than :data:`MAX_KEY`.
+    :raises ValueError: the key is empty or longer than :data:`MAX_KEY`.
     """
     name = key.encode()
     if not 0 < len(name) <= MAX_KEY:
@@ -53,20 +53,20 @@ def name_of(key: str) -> bytes:
 
 
 def lifetime(ttl: float) -> int:
-    """``ttl`` seconds in microseconds, rounded up to a whole millisecond as Redis keeps it."""
+    """``ttl`` seconds in microseconds, rounded up to a whole millisecond, the resolution of Redis."""
     return max(1, ceil(ttl * 1000)) * 1000
 
 
-@cache  # bounded: refuses any count beyond MAX_INTS
+@cache  # bounded: a count above MAX_INTS is refused
 def layout(count: int) -> struct.Struct:
-    """How ``count`` integers lie in memory: little-endian, 64 bits each, signed."""
+    """The memory layout of ``count`` integers: little-endian, 64 bits each, signed."""
     if count > MAX_INTS:
         raise ValueError(f"a value has at most {MAX_INTS} integers, this one has {count}")
     return struct.Struct(f"<{count}q")
 
 
 def encode(value: Value) -> bytes:
-    """:raises ValueError: too long, or not all 64-bit integers."""
+    """:raises ValueError: the value is too long, or has more than 64-bit integers in it."""
     try:
         return layout(len(value)).pack(*value)
     except struct.error as error:
@@ -74,6 +74,6 @@ def encode(value: Value) -> bytes:
 
 
 def decode(data: bytes) -> Value | None:
-    """What :func:`encode` wrote, or ``None`` when it cannot have been that."""
+    """The value that :func:`encode` wrote; ``None`` if the data has an impossible length."""
     count, rest = divmod(len(data), 8)
     return None if rest or count > MAX_INTS else layout(count).unpack(data)

@@ -1,4 +1,4 @@
-"""The store of one process: dictionaries in stripes, each under its own lock."""
+"""Keeps the state of one process in dictionaries. Keys are striped, and each stripe has a lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 
 STRIPES = 16
 
-#: A value and the microsecond at which it is forgotten.
+#: A value and the microsecond at which it expires.
 Kept = tuple[Value, int]
 
 
@@ -24,7 +24,7 @@ def _expiry(key: str, kept: Kept, now: int) -> int:
 
 
 class _Stripe:
-    """A part of the keys. The lock outlives every key it guards."""
+    """A part of the keys with their lock. The lock outlives the keys."""
 
     __slots__ = ("kept", "lock")
 
@@ -34,10 +34,10 @@ class _Stripe:
 
 
 class MemoryStore:
-    """State of this process only. Shared by all its threads, each key guarded by its stripe's lock.
+    """State of this process only. All its threads share it; each key is guarded by its stripe's lock.
 
     :param clock: microseconds; it must not go backwards.
-    :param max_keys: beyond it expired keys go first, then those unused the longest.
+    :param max_keys: above it, expired keys are evicted first, then the least recently used.
     """
 
     def __init__(self, clock: Clock = monotonic, max_keys: int = 10_000) -> None:
@@ -59,10 +59,10 @@ class MemoryStore:
         return None if kept is None else kept[0]
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        """:raises ValueError: the key or the new value is out of bounds; nothing is written then."""
+        """:raises ValueError: the key or the new value is out of bounds. Nothing is written."""
         name_of(key)
         stripe = self._stripe(key)
-        # The cache's timer stands still inside its own ``with``: ``change`` and expiry see one time.
+        # The cache's timer is frozen inside its own ``with``: ``change`` and expiry see the same time.
         with stripe.lock, stripe.kept.timer as now:
             kept = stripe.kept.get(key)
             old = None if kept is None else kept[0]
@@ -70,15 +70,15 @@ class MemoryStore:
             if new is None:
                 stripe.kept.pop(key, None)
             elif new is not old:
-                encode(new)  # only to refuse what the other stores could not keep
+                encode(new)  # only to refuse values that the other stores could not keep
                 stripe.kept[key] = (new, now + lifetime(ttl))
         return answer
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         for stripe in self._stripes:
             with stripe.lock, stripe.kept.timer:
-                found = [(key, kept[0]) for key, kept in stripe.kept.items() if key.startswith(prefix)]
-            yield from found
+                live = [(key, kept[0]) for key, kept in stripe.kept.items() if key.startswith(prefix)]
+            yield from live
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""

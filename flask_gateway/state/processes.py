@@ -1,8 +1,8 @@
-"""Processes of this machine as holders of leases: a lease lives exactly as long as its process.
+"""Identifies the processes that hold leases, and detects when they have ended.
 
-A process is known by its pid and its start time, so a later process with the same pid is another one. The
-kernel says whether it lives (proc_pid_stat(5)). A process that is stopped or starved lives. A process that
-was killed does not, even before its parent has waited for it.
+A lease lives exactly as long as its process. A pid and a start time identify a process, so a later process
+with the same pid is a different one. The kernel says whether a process lives (proc_pid_stat(5)). A stopped or
+starved process lives. A killed process does not, even before its parent has waited for it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-#: Bits of a pid on Linux (``PID_MAX_LIMIT``), and of the start time that are kept: 124 days of ticks.
-#: Together 52, which a double holds exactly.
+#: Bits of a pid on Linux (``PID_MAX_LIMIT``), and kept bits of the start time: 124 days of ticks. A double
+#: holds the 52 bits of both exactly.
 _PID, _START = 22, 30
 
 
 class Stat(NamedTuple):
-    """The parts of ``/proc/PID/stat`` that matter here. ``start``: in clock ticks since the boot."""
+    """The used fields of ``/proc/PID/stat``. ``start``: in clock ticks since boot."""
 
     state: str
     start: int
 
 
 class Processes:
-    """Tells processes apart, and which of them have ended. Has no state of its own.
+    """Numbers processes and detects which have ended. Keeps no state.
 
-    :param folder: where proc is mounted.
+    :param folder: the mount point of proc.
     """
 
-    #: How long the store keeps a lease whose process nobody has looked at, seconds.
+    #: The expiry of a lease in the store, seconds, if no process checks its holder.
     lease = 86_400.0
 
     def __init__(self, folder: str = "/proc") -> None:
@@ -36,13 +36,13 @@ class Processes:
 
     @property
     def possible(self) -> bool:
-        """Whether the kernel tells here."""
+        """Whether proc is readable here."""
         return self._stat(os.getpid()) is not None
 
     def own(self) -> int:
         """The number of this process.
 
-        :raises OSError: the kernel does not tell its start time.
+        :raises OSError: proc does not show its start time.
         """
         pid, stat = os.getpid(), self._stat(os.getpid())
         if stat is None:
@@ -50,13 +50,13 @@ class Processes:
         return _number(pid, stat.start)
 
     def ended(self, number: int) -> bool:
-        """Whether the process with that number is known to have ended. In doubt it has not."""
+        """Whether the process with that number has certainly ended. In doubt: no."""
         pid = number & (1 << _PID) - 1
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:  # it is another user's
+        except OSError:  # the process belongs to another user
             pass
         stat = self._stat(pid)
         return stat is not None and (stat.state in "ZXx" or _number(pid, stat.start) != number)
@@ -64,7 +64,7 @@ class Processes:
     def _stat(self, pid: int) -> Stat | None:
         try:
             with open(f"{self._folder}/{pid}/stat", "rb", buffering=0) as file:
-                # The name, in parentheses, may have anything in it.
+                # The name, in parentheses, may contain any character.
                 fields = file.read(4096).rpartition(b") ")[2].split()
             return Stat(fields[0].decode(), int(fields[19]))
         except (OSError, ValueError, IndexError):

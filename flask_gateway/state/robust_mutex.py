@@ -1,24 +1,25 @@
-"""Locks in shared memory which no dead process can keep: POSIX robust mutexes, only ever tried.
+"""Locks shared memory with POSIX robust mutexes, which the kernel releases when their owner dies.
 
-Why these, and not ``multiprocessing.Semaphore``: a semaphore does not know who holds it. Whoever
-writes his pid beside it can die between taking it and writing, or between wiping and releasing, and
-two who find him dead can both release it. A robust mutex has its owner *in* the lock word, put there
-by the same compare-and-swap that takes it. Each thread has told the kernel where it keeps the list of
-those it holds, with a field for the one it is just taking or releasing; when the thread ends, for
-whatever reason, ``kill -9`` included, the kernel walks that list and marks them. The next to try is
-told ``EOWNERDEAD`` and *has* the lock: exactly one is, nobody waits, and no pid is looked at, so none
-can be mistaken for another's. Only the owner can release: there is no double release. See
+Why not ``multiprocessing.Semaphore``: a semaphore does not know its holder. A holder that stores its pid next
+to it can die between locking and storing, or between clearing and unlocking. Two processes that find the
+holder dead can then both unlock. A robust mutex has its owner *in* the lock word. The same compare-and-swap
+locks the mutex and sets the owner.
+
+Each thread registers a list of its mutexes with the kernel, with a field for the mutex that it is locking or
+unlocking. When the thread ends, even by ``kill -9``, the kernel walks that list and marks the mutexes. The
+next trylock returns ``EOWNERDEAD`` and *holds* the lock. Exactly one thread gets it, nobody waits, and no pid
+is compared, so a reused pid does no harm. Only the owner can unlock, so there is no double unlock. See
 pthread_mutexattr_setrobust(3) and the kernel's Documentation/locking/robust-futexes.rst.
 
-Why only tried: any lock that lets go of the interpreter lock while it waits comes back holding the
-shared lock and waiting for the interpreter lock, and the other processes queue up behind that.
-``ctypes.PyDLL`` keeps the interpreter lock, and neither a try nor a release ever enters the kernel.
+Why trylock only: a blocking lock releases the GIL while it waits. It returns with the shared lock held and
+then waits for the GIL, and the other processes queue behind it. ``ctypes.PyDLL`` keeps the GIL, and neither
+trylock nor unlock enters the kernel.
 
-Why ``map``: the interpreter switches threads and runs signal handlers at calls and on jumping back, and
-nowhere else. A function drawn from a ``map`` made beforehand is not called by the interpreter, so
-between taking and releasing, if nothing is called there either, no thread is switched out holding the
-lock, and no handler raises before the caller's ``try``. Should an interpreter do otherwise, all that is
-lost is this: a holder may have to wait for its turn, and others meet ``StoreBusy`` sometimes.
+Why ``map``: the interpreter switches threads and runs signal handlers only at calls and at backward jumps.
+Drawing from a prepared ``map`` is not a call of the interpreter. If the code between lock and unlock makes no
+call either, no thread is switched out while it holds the lock, and no handler raises before the caller's
+``try``. On an interpreter that switches elsewhere, a holder may lose the GIL, and others get ``StoreBusy``
+sometimes. Nothing else breaks.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from .contract import StoreBusy, StoreError
 #: (24 to 48 bytes with glibc and musl).
 SPACING = 64
 
-#: How long a try may go on, seconds. What a mutex guards takes microseconds, so a holder seen all this
-#: time is stopped, swapped out, or many threads away from its turn at the interpreter.
+#: How long to try for a mutex, seconds. A critical section takes microseconds. A holder that keeps a mutex
+#: for this long is stopped, swapped out, or waiting for the GIL behind many threads.
 PATIENCE = 0.020
 
-#: Between two tries, seconds; and how many tries come in a row before the first pause, and at the end. A
-#: pause gives the interpreter lock away, and with many busy threads it may take 10 ms and more to get it
-#: back; these tries take about 30 µs, and what a mutex guards mostly takes one.
+#: The pause between two tries, seconds; and the number of tries without pause, at the start and at the end.
+#: A pause releases the GIL, and with many busy threads it may take 10 ms or more to get it back. These tries
+#: take about 30 µs together; a critical section usually takes 1 µs.
 PAUSE = 50e-6
 EAGER = 100
 
@@ -51,9 +52,9 @@ _ROBUST = 1
 
 
 class Mutexes:
-    """A row of mutexes in shared memory. Shared by all threads of all processes that map it.
+    """An array of mutexes in shared memory, for all threads of all processes that map it.
 
-    :param offset: where in ``memory`` the first one lies, a multiple of :data:`SPACING`.
+    :param offset: of the first mutex in ``memory``, a multiple of :data:`SPACING`.
     :raises StoreError: the platform has no robust mutexes.
     """
 
@@ -64,7 +65,7 @@ class Mutexes:
             self._try = function(("pthread_mutex_trylock", library))
             self._unlock = function(("pthread_mutex_unlock", library))
             self._consistent = function(("pthread_mutex_consistent", library))
-            library.pthread_mutexattr_setrobust  # noqa: B018 - raises where there is none
+            library.pthread_mutexattr_setrobust  # noqa: B018 - raises if the platform has none
         except (AttributeError, TypeError, OSError) as error:
             raise StoreError(f"this platform has no robust mutexes ({error})") from error
         self._library = library
@@ -73,7 +74,7 @@ class Mutexes:
         self._places = tuple((first + SPACING * index,) for index in range(count))
 
     def create(self) -> None:
-        """Make every mutex anew. Only while nobody else can have found them.
+        """Initialize every mutex. Call it only while no other process can use them.
 
         :raises StoreError: the kernel does not support them.
         """
@@ -89,35 +90,35 @@ class Mutexes:
             raise StoreError(f"no robust mutexes: {errno.errorcode.get(max(codes))}")
 
     def take(self, index: int) -> None:
-        """Take one; follow with ``try … finally`` and what :meth:`freeing` gave before, on this thread.
+        """Lock a mutex. Draw from a prepared :meth:`unlocker` in ``try … finally`` on the same thread.
 
-        :raises StoreBusy: it was held for :data:`PATIENCE`; it is not held by us.
+        :raises StoreBusy: another thread held it for :data:`PATIENCE`. The mutex is not locked.
         """
         place = self._places[index]
         (code,) = map(self._try, place)
         if code == errno.EBUSY:
-            code = self._go_on_trying(place)
+            code = self._keep_trying(place)
         if code == errno.EOWNERDEAD:
-            # Its holder died and it is ours. What it guards needs no repair: see shm_table.py.
+            # The holder died, and we hold the mutex now. The slots need no repair: see shm_table.py.
             self._consistent(*place)
         elif code:
             raise StoreBusy(f"unusable lock: {errno.errorcode.get(code, code)}")
 
     def try_once(self, index: int) -> bool:
-        """Whether it could be taken at once."""
+        """Try once to lock a mutex. Returns whether it is locked now."""
         (code,) = map(self._try, self._places[index])
         if code == errno.EOWNERDEAD:
             self._consistent(*self._places[index])
         return code in (0, errno.EOWNERDEAD)
 
-    def _go_on_trying(self, place: tuple[int]) -> int:
+    def _keep_trying(self, place: tuple[int]) -> int:
         deadline = time.monotonic() + PATIENCE
         code = self._try_in_a_row(place)
         while code == errno.EBUSY and time.monotonic() < deadline:
             time.sleep(PAUSE)
             (code,) = map(self._try, place)
         if code == errno.EBUSY:
-            # The last pause may have been most of the time, because other threads had the interpreter.
+            # The last pause may have used up the time, because other threads held the GIL.
             code = self._try_in_a_row(place)
         if code == errno.EBUSY:
             raise StoreBusy(f"held by another for {PATIENCE * 1000:.0f} ms")
@@ -130,6 +131,6 @@ class Mutexes:
                 return int(code)
         return errno.EBUSY
 
-    def freeing(self, index: int) -> Iterator[int]:
-        """Releases one that this thread has taken, when drawn from: ``(_,) = freeing``."""
+    def unlocker(self, index: int) -> Iterator[int]:
+        """An iterator that unlocks a mutex of this thread when drawn from: ``(_,) = unlocker``."""
         return map(self._unlock, self._places[index])

@@ -1,7 +1,7 @@
-"""The store of one machine: memory shared by all its gunicorn workers, guarded by tried mutexes.
+"""Keeps the state of one machine in memory that all its gunicorn workers share. Mutexes guard writes.
 
-The gunicorn master makes the memory, an unnamed file that exists in RAM only, and hands its descriptor
-to each worker it forks. It needs nothing of this package for that, so that a reload brings new code::
+The gunicorn master creates the memory, an unnamed file in RAM (memfd). Each forked worker inherits its
+descriptor. The master imports nothing of this package for that, so that a reload brings new code::
 
     import os
 
@@ -13,8 +13,8 @@ to each worker it forks. It needs nothing of this package for that, so that a re
 
         shared_memory.attach(server.gateway_memory, server.cfg.workers)
 
-State thus outlives workers and reloads, and goes with the master. Nothing has to be done when a worker
-dies: see robust_mutex.py for its locks and shm_table.py for what it was writing.
+State therefore outlives workers and reloads, and ends with the master. A worker that dies needs no cleanup:
+robust_mutex.py explains why for its locks, shm_table.py for its unfinished writes.
 """
 
 from __future__ import annotations
@@ -48,29 +48,30 @@ from .store import Change, Value
 
 Answer = TypeVar("Answer")
 
-#: Of everything that processes sharing the memory must agree on: what lies where (shm_table.py), which
-#: lock guards it (robust_mutex.py), what is done in which order. Raise it with every change of that.
+#: The version of everything that processes sharing the memory must agree on: the layout (shm_table.py), the
+#: locks (robust_mutex.py) and the order of writes. Raise it with every change of these.
 LAYOUT = 2
 
 _HEADER = struct.Struct("<16sQQ")  # magic, layout, bytes to the next area
 _MAGIC = b"flask-gateway"
 _PAGE = 4096
 _AREA = _PAGE + SPACING * BUCKETS + LENGTH  # header, mutexes, slots
-_FIXED = _PAGE + SPACING * BUCKETS + INDEX * BUCKETS  # what is allocated from the beginning
+_FIXED = _PAGE + SPACING * BUCKETS + INDEX * BUCKETS  # allocated from the start
 
-#: How long a start may wait for another worker that is just setting up the memory, seconds.
+#: How long a starting worker waits for another that is setting up the memory, seconds.
 _SET_UP_PATIENCE = 1.0
 
 _attached: int | None = None
 _workers = 1
-#: Where no master has made one: the file that a process made for itself and those forked from it, and which.
+#: Without a file of the master: the descriptor of the file that this process or its parent created, and the
+#: pid of its creator.
 _own: tuple[int, int] | None = None
-#: Guards the setting up against this process's other threads; ``lockf`` does so against other processes.
+#: Guards the set-up against other threads of this process. ``lockf`` guards it against other processes.
 _setting_up = threading.Lock()
 
 
 def attach(descriptor: int, workers: int = 1) -> None:
-    """Have every ``Memory()`` of this process use the file that the gunicorn master has made.
+    """Use the file that the gunicorn master created for every ``Memory()`` of this process.
 
     :param workers: how many processes share it.
     """
@@ -79,25 +80,25 @@ def attach(descriptor: int, workers: int = 1) -> None:
 
 
 def workers() -> int:
-    """How many processes share the memory: among so many a limit is divided while each counts for itself."""
+    """How many processes share the memory. A limit is divided by it while each process counts alone."""
     return _workers
 
 
 def is_alone() -> bool:
-    """Whether no process but this one, and those it may yet fork, has this memory."""
+    """Whether only this process and its later forks have this memory."""
     return _attached is None and (_own is None or _own[1] == os.getpid())
 
 
 class Memory:
-    """The part of the shared file that is laid out as this code expects. Shared by all who map it.
+    """Maps the area of the shared file that has this code's layout.
 
-    The file is a row of areas, each with a header that tells its layout. Code of another layout, met
-    after a reload, adds an area of its own and leaves the old workers theirs: state then begins anew,
-    once, and nobody reads what he does not understand.
+    The file is a sequence of areas, each with a header that gives its layout. After a reload, code with
+    another layout adds its own area and leaves the old area to the old workers. Its state then starts empty,
+    once, and no worker reads a layout that it does not know.
 
-    :param descriptor: of a file in RAM; without one the attached one, or else a new one, shared with
-        whatever is forked from here.
-    :raises StoreError: there is no such memory on this platform, or it cannot be had.
+    :param descriptor: of a file in RAM. By default the attached file, or else a new one, which later forks
+        share.
+    :raises StoreError: the platform has no such memory, or it cannot be allocated.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -105,7 +106,7 @@ class Memory:
         descriptor = _attached if descriptor is None else descriptor
         if descriptor is None and not is_alone():
             assert _own is not None
-            descriptor = _own[0]  # of the process that forked us
+            descriptor = _own[0]  # inherited from the parent process
         if descriptor is not None:
             self._open(descriptor)
             return
@@ -134,7 +135,7 @@ class Memory:
     def _find_or_add_area(self, descriptor: int) -> None:
         start, ours = 0, _HEADER.pack(_MAGIC, LAYOUT, _AREA)
         while (header := os.pread(descriptor, _HEADER.size, start)) != ours:
-            if not any(header):  # the end; or begun by one who died before he wrote the header
+            if not any(header):  # the end, or an area whose creator died before writing the header
                 break
             magic, _, length = _HEADER.unpack(header)
             if magic.rstrip(b"\0") != _MAGIC or not length or length % _PAGE:
@@ -159,9 +160,9 @@ def _new_file() -> int:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock the file against other processes; the kernel unlocks it when we die.
+    """Lock the file against other processes. The kernel unlocks it when this process dies.
 
-    :raises OSError: another has been setting it up for too long.
+    :raises OSError: another process has held the lock for too long.
     """
     deadline = time.monotonic() + _SET_UP_PATIENCE
     while True:
@@ -175,14 +176,14 @@ def _lock(descriptor: int) -> None:
 
 
 class SharedStore:
-    """State of this machine. Shared by all threads of all workers: a write is guarded by its bucket's
-    mutex, a read by the checksum of what it read.
+    """State of this machine, for all threads of all workers.
 
-    A change is first worked out without the mutex, which is then held just for comparing and storing,
-    a microsecond. Whoever finds that another was faster works it out again with the mutex held. The time
-    a change is told is read after the value it is given, and nothing is written between that and its own
-    write: so one key's changes are told times in order, however long a thread had to wait for its turn in
-    between.
+    The mutex of a key's bucket guards writes. A checksum validates reads.
+
+    An update first runs ``change`` without the mutex. It then holds the mutex for about a microsecond, to
+    compare and store. If another update was faster, it runs ``change`` again with the mutex held. ``now`` is
+    read after the old value, and no other write comes between that read and the update's own write. The
+    changes of one key therefore see times in order, however long a thread waited for the GIL in between.
 
     :param clock: microseconds, the same for all processes.
     :raises StoreError: as :class:`Memory`.
@@ -193,34 +194,34 @@ class SharedStore:
         self._mutexes = memory.mutexes
         self._slots = memory.slots
         self._clock = clock
-        #: The processes that share this memory, if the kernel tells of them.
+        #: The processes that share this memory; ``None`` if proc is not readable.
         self.holders = processes if (processes := Processes()).possible else None
 
     def now(self) -> int:
         return self._clock()
 
     def read(self, key: str) -> Value | None:
-        """:raises StoreBusy: what is there is damaged, and its bucket's mutex cannot be had."""
+        """:raises StoreBusy: the slot is damaged, and its bucket's mutex cannot be locked."""
         place = slot_address(key)
-        seen = self._slots.glance(place, self._clock)
+        seen = self._slots.read_unlocked(place, self._clock)
         if seen is None:
-            freeing = self._mutexes.freeing(place.bucket)
+            unlocker = self._mutexes.unlocker(place.bucket)
             self._mutexes.take(place.bucket)
             try:
-                seen = self._slots.look(place, self._clock)
+                seen = self._slots.read_locked(place, self._clock)
             finally:
-                (_,) = freeing
+                (_,) = unlocker
         return seen[2]
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        """On an error nothing is written.
+        """Apply ``change``. On an error nothing is written.
 
-        :raises StoreBusy: the mutex of the key's bucket was held for 20 ms.
-        :raises StoreFull: the bucket has no room for another key.
+        :raises StoreBusy: another held the mutex of the key's bucket for 20 ms.
+        :raises StoreFull: the bucket has no space for another key.
         :raises ValueError: the key or the new value is out of bounds.
         """
         place = slot_address(key)
-        seen = self._slots.glance(place, self._clock)
+        seen = self._slots.read_unlocked(place, self._clock)
         if seen is not None:
             slot, sequence, old, now = seen
             new, answer = change(old, now)
@@ -233,7 +234,7 @@ class SharedStore:
     def _store(
         self, place: SlotAddress, slot: int, sequence: int, new: Value | None, now: int, ttl: float
     ) -> bool:
-        """Store what a change has made of what was seen, if all is still as it was seen."""
+        """Store the new value if the slot has not changed since it was read."""
         if new is None:
             return slot < 0 or self._drop(place, slot, sequence)
         body = body_of(place, new, now + lifetime(ttl))
@@ -241,30 +242,30 @@ class SharedStore:
             return self._swap(place, slot, sequence, body)
         return self._add(place, body, now)
 
-    # From taking the mutex to releasing it nothing is called in the next three, and nothing made that could
-    # start a garbage collection: see robust_mutex.py.
+    # The next three methods make no call while they hold the mutex, and create no object that could start a
+    # garbage collection: see robust_mutex.py.
 
     def _swap(self, place: SlotAddress, slot: int, sequence: int, body: bytes) -> bool:
-        """Write the body if all is still as it was seen."""
+        """Overwrite the slot if it has not changed since it was read."""
         half, digest, next_sequence = seal(body, sequence + 1), place.digest, following(sequence)
         word, entry, into = self._slots.spans(slot, sequence, len(half))
         memory, words = self._slots.memory, self._slots.words
-        freeing = self._mutexes.freeing(place.bucket)
+        unlocker = self._mutexes.unlocker(place.bucket)
         self._mutexes.take(place.bucket)
         try:
-            # The index as well: after we found the digest there, the slot may have gone to another key.
+            # Compare the index too: another key may have taken the slot since we found the digest.
             still = words[word] == sequence and memory[entry] == digest
             if still:
                 memory[into] = half
                 words[word] = next_sequence
         finally:
-            (_,) = freeing
+            (_,) = unlocker
         return still
 
     def _add(self, place: SlotAddress, body: bytes, now: int) -> bool:
-        """Write a new key's body if its bucket has the same keys as when it was not among them.
+        """Add a new key if the bucket's index has not changed since the key was missing from it.
 
-        :raises StoreFull: there is no room.
+        :raises StoreFull: the bucket has no space.
         """
         span, index = self._slots.index_of(place.bucket)
         if place.digest in index:
@@ -273,7 +274,7 @@ class SharedStore:
         half, digest, next_sequence = seal(body, sequence + 1), place.digest, following(sequence)
         word, entry, into = self._slots.spans(slot, sequence, len(half))
         memory, words = self._slots.memory, self._slots.words
-        freeing = self._mutexes.freeing(place.bucket)
+        unlocker = self._mutexes.unlocker(place.bucket)
         self._mutexes.take(place.bucket)
         try:
             still = memory[span] == index and words[word] == sequence
@@ -282,15 +283,15 @@ class SharedStore:
                 words[word] = next_sequence
                 memory[entry] = digest
         finally:
-            (_,) = freeing
+            (_,) = unlocker
         return still
 
     def _drop(self, place: SlotAddress, slot: int, sequence: int) -> bool:
-        """Forget the key if all is still as it was seen."""
+        """Delete the key if its slot has not changed since it was read."""
         digest, next_sequence = place.digest, following(sequence)
         word, entry, _ = self._slots.spans(slot, sequence, 0)
         memory, words = self._slots.memory, self._slots.words
-        freeing = self._mutexes.freeing(place.bucket)
+        unlocker = self._mutexes.unlocker(place.bucket)
         self._mutexes.take(place.bucket)
         try:
             still = words[word] == sequence and memory[entry] == digest
@@ -298,26 +299,26 @@ class SharedStore:
                 words[word] = next_sequence
                 memory[entry] = FREE
         finally:
-            (_,) = freeing
+            (_,) = unlocker
         return still
 
     def _update_undisturbed(self, place: SlotAddress, change: Change[Answer], ttl: float) -> Answer:
-        """Work the change out while holding the mutex."""
-        freeing = self._mutexes.freeing(place.bucket)
+        """Run the change while holding the mutex."""
+        unlocker = self._mutexes.unlocker(place.bucket)
         self._mutexes.take(place.bucket)
         try:
-            slot, _, old, now = self._slots.look(place, self._clock)
+            slot, _, old, now = self._slots.read_locked(place, self._clock)
             new, answer = change(old, now)
             if new is None:
                 self._slots.forget(slot)
             elif new is not old:
                 self._slots.put(place, slot, body_of(place, new, now + lifetime(ttl)), now)
         finally:
-            (_,) = freeing
+            (_,) = unlocker
         return answer
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         return ((key, value) for key, value in self._slots.live(self._clock()) if key.startswith(prefix))
 
     def close(self) -> None:
-        """Nothing: the mapping goes with the last reference to it, so that no thread is left without."""
+        """Do nothing: the last reference unmaps the memory, so no thread loses it while in use."""

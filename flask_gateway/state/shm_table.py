@@ -1,10 +1,10 @@
-"""How the shared memory is laid out, read and written: an index of digests, and slots. No locks here.
+"""Reads and writes the hash table in shared memory: an index of digests, and seqlocked slots. Takes no lock.
 
-A key belongs to one bucket. The bucket's piece of the index holds one 16-byte digest per slot (zeros:
-free), so that a key is found by one search in a kibibyte. A slot is a sequence number and two halves,
-of which the sequence number's last bit says which one counts. A half is::
+A key belongs to one bucket. The bucket's part of the index holds one 16-byte digest per slot (zeros: free),
+so one search in a kibibyte finds a key. A slot is a sequence number and two halves. The sequence number's
+last bit selects the valid half. A half is::
 
-    0  checksum   u32   CRC-32 of all that follows, begun with the sequence number
+    0  checksum   u32   CRC-32 of all that follows, seeded with the sequence number
     4  count      u16   of integers
     6  length     u16   of the key
     8  expiry     i64   microseconds of the machine's monotonic clock
@@ -12,19 +12,19 @@ of which the sequence number's last bit says which one counts. A half is::
     32 key        120 bytes
     152 integers  i64 each
 
-A writer holds the bucket's mutex, a reader holds nothing. A writer fills the other half and then moves
-the sequence number on by one, a single aligned store; a new key goes into the index after that, and a
-forgotten one out of it after its sequence number has moved on without a half that fits. So a writer
-who dies or is stopped anywhere leaves the state from before, or from after, and readers never wait
-for him. Nothing needs repair when a dead holder's mutex is taken over.
+A writer holds the bucket's mutex, a reader holds nothing. A writer fills the invalid half and then increments
+the sequence number, a single aligned store. A new key enters the index after that. To delete a key, a writer
+increments the sequence number without a matching half, and then clears the index entry. A writer that dies or
+stops anywhere therefore leaves either the old or the new state, and readers never wait for it. Nothing needs
+repair when another process takes over the mutex of a dead holder.
 
-The file is sparse, and to write to a hole of it ends the process by SIGBUS if the machine has no page left.
-So the index is allocated when the area is made, and each slot before a key first goes into it. Without room
-the key is refused.
+The file is sparse. A write to a hole kills the process by SIGBUS if the machine has no free page. So the
+index is allocated when the area is created, and each slot before its first key. Without memory the key is
+refused.
 
-The checksum finds damage of any other origin; what is damaged is empty. As it includes the sequence
-number, it also finds a copy which a processor with weak memory ordering made up from two writes: what
-a reader without the mutex finds damaged is looked at again with it, before it counts as empty.
+The checksum detects any other damage, and a damaged slot counts as empty. Because it includes the sequence
+number, it also detects a copy that a processor with weak memory ordering mixed from two writes. A reader
+without the mutex that finds a damaged slot reads it again with the mutex before it counts as empty.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from zlib import crc32
 from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, encode, layout, name_of
 from .store import Value
 
-#: Keys spread over the buckets unevenly: with 32 000 live keys, one time in 10 000 a bucket has no room.
+#: Keys are spread unevenly over the buckets. With 32 000 live keys, a bucket overflows one time in 10 000.
 BUCKETS = 1024
 SLOTS = 64  # of a bucket
 DIGEST = 16
 _INTS = 32 + MAX_KEY
 HALF = _INTS + 8 * MAX_INTS
 SLOT = 5120  # 8 bytes of sequence number, two halves of 2552 bytes, 8 bytes to spare
-INDEX = DIGEST * SLOTS  # bytes of a bucket's piece of the index
-LENGTH = BUCKETS * (INDEX + SLOTS * SLOT)  # bytes of it all, taken from the machine as they are used
+INDEX = DIGEST * SLOTS  # bytes of a bucket's part of the index
+LENGTH = BUCKETS * (INDEX + SLOTS * SLOT)  # bytes of the table; the machine allocates pages on use
 
 _BODY = struct.Struct(f"<HHq{DIGEST}s{MAX_KEY}s")
 _HEAD = struct.Struct(f"<IHHq{DIGEST}s{MAX_KEY}s")
@@ -60,18 +60,18 @@ _EMPTY = bytes(INDEX)
 
 
 class SlotAddress(NamedTuple):
-    """Where a key belongs."""
+    """The bucket, digest and name of a key."""
 
     bucket: int
     digest: bytes
     name: bytes
 
 
-#: What an undamaged half says: the key's digest, its name, until when, what.
+#: The content of a valid half: the key's digest, its name, the expiry and the value.
 Content = tuple[bytes, bytes, int, Value]
 
-#: What a look found: the slot that bears the key's digest or -1, its sequence number, the live value;
-#: and when it was. The clock is read after the slot, so no change that was seen is of a later time.
+#: The result of a read: the slot with the key's digest or -1, its sequence number, the live value, and the
+#: time of the read. The clock is read after the slot, so the value is never from a later time.
 Seen = tuple[int, int, Value | None, int]
 
 
@@ -93,7 +93,7 @@ def body_of(place: SlotAddress, value: Value, expiry: int) -> bytes:
 
 
 def seal(body: bytes, sequence: int) -> bytes:
-    """The half that counts under this sequence number."""
+    """The half that is valid under this sequence number."""
     return crc32(body, sequence & 0xFFFFFFFF).to_bytes(4, "little") + body
 
 
@@ -103,10 +103,10 @@ def following(sequence: int) -> int:
 
 
 class ShmTable:
-    """The slots of one shared memory. Writing methods want the bucket's mutex held.
+    """The hash table in one shared memory. The caller of a writing method holds the bucket's mutex.
 
-    :param offset: where in ``memory`` they begin, a multiple of 8; :data:`LENGTH` bytes are theirs.
-    :param file: of the memory; :param start: where in the file the memory begins.
+    :param offset: of the table in ``memory``, a multiple of 8. The table has :data:`LENGTH` bytes.
+    :param file: the file of the memory; :param start: the offset of the memory in that file.
     """
 
     def __init__(self, memory: mmap, offset: int, file: int, start: int) -> None:
@@ -115,13 +115,13 @@ class ShmTable:
         weakref.finalize(self, os.close, self._file)
         self._index = offset
         self._slots = offset + BUCKETS * INDEX
-        # Aligned words of the machine, loaded and stored whole, which a piece of an mmap need not be.
+        # The processor loads and stores aligned words atomically. Slices of an mmap are not atomic.
         self.words = memoryview(memory).cast("Q")
 
     # ------------------------------------------------------------ reading
 
-    def glance(self, place: SlotAddress, clock: Clock) -> Seen | None:
-        """Look without the mutex. ``None``: damaged or overtaken by writers, look with it."""
+    def read_unlocked(self, place: SlotAddress, clock: Clock) -> Seen | None:
+        """Read without the mutex. ``None``: damaged or overtaken by writers, so read with the mutex."""
         slot = self._find(place.digest, place.bucket)
         if slot < 0:
             return -1, 0, None, clock()
@@ -131,8 +131,8 @@ class ShmTable:
         now = clock()
         return slot, sequence, _live(content, place.digest, now), now
 
-    def look(self, place: SlotAddress, clock: Clock) -> Seen:
-        """Look with the mutex: what is damaged now is so for good, and empty."""
+    def read_locked(self, place: SlotAddress, clock: Clock) -> Seen:
+        """Read with the mutex held. A slot that is damaged now stays damaged, and counts as empty."""
         slot = self._find(place.digest, place.bucket)
         if slot < 0:
             return -1, 0, None, clock()
@@ -141,28 +141,27 @@ class ShmTable:
         return slot, sequence, None if content is None else _live(content, place.digest, now), now
 
     def spans(self, slot: int, sequence: int, length: int) -> tuple[int, slice, slice]:
-        """Where the slot that was seen has its sequence number (in words), its entry in the index, and
-        its next half."""
+        """The positions of a slot's sequence number (in words), of its index entry, and of its next half."""
         at, entry = self._at(slot), self._index + slot * DIGEST
         begin = at + 8 + (sequence + 1 & 1) * HALF
         return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
 
     def index_of(self, bucket: int) -> tuple[slice, bytes]:
-        """A bucket's piece of the index: where it lies, and what is in it."""
+        """The position and the content of a bucket's part of the index."""
         start = self._index + bucket * INDEX
         span = slice(start, start + INDEX)
         return span, self.memory[span]
 
     def vacancy(self, bucket: int, now: int) -> tuple[int, int]:
-        """A slot that a new key may go into, and its sequence number. It has memory.
+        """An allocated slot for a new key, and its sequence number.
 
-        :raises StoreFull: every slot of the bucket holds a live key, or there is no memory.
+        :raises StoreFull: every slot of the bucket holds a live key, or the machine has no memory.
         """
         slot = self._vacancy(bucket, now)
         return slot, self.words[self._at(slot) >> 3]
 
     def live(self, now: int) -> Iterator[tuple[str, Value]]:
-        """Every live key, without any mutex."""
+        """Yield every live key. Uses no mutex."""
         for bucket in range(BUCKETS):
             start = self._index + bucket * INDEX
             index = self.memory[start : start + INDEX]
@@ -175,7 +174,7 @@ class ShmTable:
             if digest == FREE:
                 continue
             slot = bucket * SLOTS + entry
-            # Twice, because writers may overtake one look.
+            # Twice, because a writer may overtake the first read.
             content = self._content(slot)[1] or self._content(slot)[1]
             value = None if content is None else _live(content, digest, now)
             if content is not None and value is not None:
@@ -185,7 +184,7 @@ class ShmTable:
         """The number of the slot with this digest, or -1."""
         start = self._index + bucket * INDEX
         at = self.memory.find(digest, start, start + INDEX)
-        while at >= 0 and (at - start) % DIGEST:  # across two entries
+        while at >= 0 and (at - start) % DIGEST:  # the match spans two entries
             at = self.memory.find(digest, at + 1, start + INDEX)
         return at if at < 0 else (at - self._index) // DIGEST
 
@@ -193,7 +192,7 @@ class ShmTable:
         return self._slots + slot * SLOT
 
     def _content(self, slot: int) -> tuple[int, Content | None]:
-        """A slot's sequence number and what the half that counts says."""
+        """A slot's sequence number and the content of its valid half."""
         at = self._at(slot)
         sequence = self.words[at >> 3]
         half = at + 8 + (sequence & 1) * HALF
@@ -202,7 +201,7 @@ class ShmTable:
     # ------------------------------------------------------------ writing, with the mutex
 
     def put(self, place: SlotAddress, slot: int, body: bytes, now: int) -> None:
-        """Write into the slot that was seen, or for -1 into a vacant one.
+        """Write to the slot that was read, or for -1 to a vacant one.
 
         :raises StoreFull: every slot of the bucket holds a live key.
         """
@@ -214,10 +213,10 @@ class ShmTable:
             self._enter(slot, place.digest)
 
     def forget(self, slot: int) -> None:
-        """Empty the slot that was seen; nothing for -1."""
+        """Empty the slot that was read. Does nothing for -1."""
         if slot >= 0:
             word = self._at(slot) >> 3
-            # The other half was written under a number two below this one: it does not fit.
+            # The other half is sealed with a sequence number that is two lower, so it becomes invalid.
             self.words[word] = following(self.words[word])
             self._enter(slot, FREE)
 
@@ -232,7 +231,7 @@ class ShmTable:
         self.memory[entry : entry + DIGEST] = digest
 
     def _vacancy(self, bucket: int, now: int) -> int:
-        """A slot that is free, else one that is expired or damaged."""
+        """A free slot, else an expired or damaged one."""
         slot = self._find(FREE, bucket)
         if slot >= 0:
             self._allocate(slot)
@@ -245,7 +244,7 @@ class ShmTable:
         raise StoreFull(f"all {SLOTS} slots of a bucket hold live keys")
 
     def _allocate(self, slot: int) -> None:
-        """:raises StoreFull: there is no memory for it."""
+        """:raises StoreFull: the machine has no memory for the slot."""
         try:
             os.posix_fallocate(self._file, self._start + self._at(slot), SLOT)
         except OSError as error:
@@ -253,7 +252,7 @@ class ShmTable:
 
 
 def _read(half: bytes, sequence: int) -> Content | None:
-    """What a half says under this sequence number, or ``None`` if it is damaged."""
+    """The content of a half under this sequence number; ``None`` if it is damaged."""
     checksum, count, length, expiry, digest, name = _HEAD.unpack_from(half)
     if count > MAX_INTS or length > MAX_KEY:
         return None
@@ -263,6 +262,6 @@ def _read(half: bytes, sequence: int) -> Content | None:
 
 
 def _live(content: Content, digest: bytes, now: int) -> Value | None:
-    """The value, if it belongs to this digest and has not expired."""
+    """The value, if the content belongs to this digest and has not expired."""
     owner, _, expiry, value = content
     return value if owner == digest and expiry > now else None

@@ -131,10 +131,10 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name_and_without_its_va
         ("", "key 1 is empty"),
         (f"{SECRET},", "key 2 is empty"),
         (f"{SECRET}, ,b", "key 2 is empty"),
-        (f"a,{SECRET} x", "key 2 has a space or another character that is none of these"),
-        (f"{SECRET}é", "key 1 has a space or another character that is none of these"),
-        (f"a\x00{SECRET}", "key 1 has a space or another character that is none of these"),
-        (f"{SECRET}\udc80", "key 1 has a space or another character that is none of these"),
+        (f"a,{SECRET} x", "key 2 has a space or another character that is not allowed"),
+        (f"{SECRET}é", "key 1 has a space or another character that is not allowed"),
+        (f"a\x00{SECRET}", "key 1 has a space or another character that is not allowed"),
+        (f"{SECRET}\udc80", "key 1 has a space or another character that is not allowed"),
         (f"{SECRET},b,{SECRET}", "key 3 repeats key 1"),
     ],
 )
@@ -705,7 +705,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(environ: dict[str
     assert [key.digest for key in settings.keys] == [hashlib.sha256(b"the-only-key-here").digest()]
     assert len(settings.models) == 2
     assert settings.warnings == (
-        "machines is above 1 but the state is not in Redis, so each machine counts for itself",
+        "machines is above 1 but the state is not in Redis, so each machine keeps its own counts",
     )
     assert resolved.origins["rate_limit_per_minute"] is Origin.ENVIRONMENT
     assert resolved.origins["request_timeout_seconds"] is Origin.FILE

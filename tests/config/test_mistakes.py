@@ -287,7 +287,7 @@ def test_addresses_that_gunicorn_takes_are_accepted(bind: str) -> None:
         ("[upstreams.a]\nurl = 'http://h'\ntimeout = 30", "the timeouts are connect_seconds, "),
         ("[upstreams.a]\nbase_url = 'http://h'", "did you mean url?"),
         ("[upstreams.a]\nurl = 'http://h'\nheaders = {a = 'b'}", "headers of your own are not offered"),
-        ("[upstreams.a]\nurl = 'http://h'\nweight = 2", "a weight stands at a candidate"),
+        ("[upstreams.a]\nurl = 'http://h'\nweight = 2", "a weight belongs to a candidate"),
         ("[upstreams.a]\nurl = 'http://h'\nzzz = 2", "known are url, api_key_env, api_key_file, "),
         ("[keys.a]\nkey_env = 'K'\nbudget = 10.5", "keys.a.budget=10.5: expected a known setting; budgets"),
         ("model_list:\n  - model_name: gpt-4o\n", "this is YAML: write it as TOML"),

@@ -35,7 +35,7 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
         ("a=", "a name of up to 64"),
         ("a=b/", "upstream or upstream/model"),
         ("=b", "expected the name of a model"),
-        ("a=b;a=b", "a stands there twice"),
+        ("a=b;a=b", "a appears twice"),
         ("a=c", "'c': expected the name of an upstream that is set"),
         ("a=b,", "a name of up to 64"),
     ],

@@ -116,13 +116,13 @@ def _just_taken(store: SharedStore, place: SlotAddress, slot: int, body: bytes) 
 
 
 def _half_filled(store: SharedStore, place: SlotAddress, slot: int, body: bytes) -> None:
-    seen = store._slots.look(place, store.now)
+    seen = store._slots.read_locked(place, store.now)
     _, _, into = store._slots.spans(*seen[:2], 200)
     store._slots.memory[into] = os.urandom(200)
 
 
 def _filled(store: SharedStore, place: SlotAddress, slot: int, body: bytes) -> None:
-    seen = store._slots.look(place, store.now)
+    seen = store._slots.read_locked(place, store.now)
     _, _, into = store._slots.spans(*seen[:2], 4 + len(body))
     store._slots.memory[into] = shm_table.seal(body, seen[1] + 1)
 
@@ -216,20 +216,20 @@ def test_only_the_owner_can_release(store: SharedStore) -> None:
     """There is no double release: not by the owner, not by another thread, not by another process."""
     mutexes = store._mutexes
     mutexes.take(3)
-    thread = threading.Thread(target=lambda: list(mutexes.freeing(3)))
+    thread = threading.Thread(target=lambda: list(mutexes.unlocker(3)))
     thread.start()
     thread.join()
-    assert Child(lambda: list(mutexes.freeing(3))).wait() == 0
+    assert Child(lambda: list(mutexes.unlocker(3))).wait() == 0
     with pytest.raises(StoreBusy):
         mutexes.take(3)
-    (released,) = mutexes.freeing(3)
+    (released,) = mutexes.unlocker(3)
     assert released == 0
-    (released,) = mutexes.freeing(3)
+    (released,) = mutexes.unlocker(3)
     assert released == errno.EPERM
     mutexes.take(3)
     with pytest.raises(StoreBusy):
         mutexes.take(3)
-    list(mutexes.freeing(3))
+    list(mutexes.unlocker(3))
 
 
 def test_a_signal_handler_that_raises_leaves_no_mutex_taken() -> None:
@@ -370,7 +370,7 @@ def test_what_writers_overtook_is_looked_at_again_with_the_mutex(
 ) -> None:
     """As after a copy that two writes have mixed, or that came in the wrong order."""
     store.update("key", put((7,)), 60)
-    monkeypatch.setattr(store._slots, "glance", lambda place, clock: None)
+    monkeypatch.setattr(store._slots, "read_unlocked", lambda place, clock: None)
     assert store.read("key") == (7,)
     assert store.update("key", increment, 60) == 8
     assert store.update("key", keep, 60) == (8,)
@@ -416,7 +416,7 @@ def test_a_slot_that_went_to_another_key_is_not_written_over(store: SharedStore,
     assert store.read(keys[0]) is None
 
 
-def test_a_slot_that_went_to_another_key_in_mid_glance_is_not_written_over(
+def test_a_slot_that_went_to_another_key_during_a_read_is_not_written_over(
     store: SharedStore, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given away after the digest was found in the index, before the slot was read."""
@@ -861,7 +861,7 @@ def test_a_pause_that_was_long_is_followed_by_tries(
         store._mutexes.take(place.bucket)
         taken.set()
         free.wait(5)
-        (_,) = store._mutexes.freeing(place.bucket)
+        (_,) = store._mutexes.unlocker(place.bucket)
         freed.set()
 
     freed = threading.Event()
