@@ -74,7 +74,7 @@ class Texts:
         if self._escape:
             piece, self._escape = self._escape + piece, b""
         # Searching for one byte is many times faster than for two or three.
-        if b"\\" in piece:
+        if piece.find(b"\\") >= 0:
             # A run of backslashes at the end may escape the first byte of the next slice.
             if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
                 piece, self._escape = piece[:-1], b"\\"

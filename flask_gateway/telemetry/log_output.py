@@ -89,14 +89,15 @@ class LineWriter:
             self._forked()
         if not self._waiting and self._send is not None:
             try:
-                piece = piece[self._send(piece) :]
+                sent = self._send(piece)
             except BlockingIOError:
-                pass
+                sent = 0
             except OSError:
                 self._drop(piece)
                 return
-            if not piece:
+            if sent == len(piece):
                 return
+            piece = piece[sent:]
         self._enqueue(piece)
 
     def _forked(self) -> None:
