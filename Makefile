@@ -52,7 +52,7 @@ audit: $(ATTACK)/made
 sbom:
 	@$(PYTHON) deploy/sbom.py
 
-# The long forms of the tests. Their last results are in docs/state.md.
+# The long forms of the tests. Their last results are in docs/benchmarks.md.
 soak: $(ATTACK)/made $(VENV)/dev
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
