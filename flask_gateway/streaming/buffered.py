@@ -1,7 +1,7 @@
-"""Waiting for an answer that is held back until it is whole, without the line falling silent meanwhile.
+"""Waits for buffered streams on a thread pool, and sends pings to their callers meanwhile.
 
-That the answer is held back is its transcript's doing: it is not ``ready`` before it is complete, so
-whatever serves the call can still fail over from the middle of a stream. Here is only the waiting.
+The transcript does the buffering: it is not ``ready`` before the answer is complete. So the dispatcher can
+still fail over in the middle of a stream. This module only does the waiting.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ from ..model.errors import CallerLeft, GatewayError
 from ..model.protocols import Service
 from ..model.reply import Passing, Reply
 
-#: What a comment is to every reader of server-sent events: nothing.
+#: An SSE comment: every SSE parser ignores it.
 PING_EVENT = b": ping\n\n"
-#: How long the caller waits without a sign of life, seconds.
+#: Seconds between two pings.
 PING = 15.0
-#: Calls that are waited for at once; more than these wait for a thread, and are sent pings as well.
+#: The threads that wait for buffered streams. Further calls queue for a thread and get pings as well.
 THREADS = 64
 
-#: The event that tells of an error in a stream of some operation.
+#: Builds the error event of an operation's stream.
 ErrorEvent = Callable[[Operation, GatewayError], bytes]
 
 
 class BufferedStreams:
-    """A service whose ``call.whole`` answers are waited for on another thread (``core.Service``).
+    """A service that waits for ``call.whole`` answers on another thread (``model.protocols.Service``).
 
-    What comes within ``ping`` seconds is returned, or raised, as if there were no other thread. Later
-    than that a reply is returned that pings until there is an answer. By then its status is committed to
-    and its headers are sent: a failure is told by an event, and neither the upstream nor the attempts
-    are named in a header.
+    An answer or error within ``ping`` seconds is returned or raised as without the thread. After that,
+    ``send`` returns a reply that pings until there is an answer. Its status and headers are sent by then.
+    So a failure becomes an error event, and no header names the upstream or the attempts.
 
-    Other calls pass straight through. Shared by all threads; those of its own are made as they are needed.
+    Other calls pass straight through. All threads share this service. It starts its own threads on demand.
 
-    :param error_event: how a failure is told in a stream.
-    :param ping: seconds between signs of life. :param threads: the most calls waited for at once.
+    :param error_event: builds the error event of a stream.
+    :param ping: seconds between two pings. :param threads: the most threads that wait.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class BufferedStreams:
 
 
 class PendingReply(Reply):
-    """A reply whose answer is still to come."""
+    """A reply whose answer has not arrived yet."""
 
     def __init__(self, call: Call, answer: Future[Reply], error_event: ErrorEvent, ping: float) -> None:
         source = _Waiting(call, answer, ping)
@@ -70,13 +69,13 @@ class PendingReply(Reply):
 
 
 class _Waiting:
-    """Pings, then the answer (``reply.Source``). Owned by the caller's thread."""
+    """Yields pings, then the answer (``model.reply.Source``). Owned by the caller's thread."""
 
     def __init__(self, call: Call, answer: Future[Reply], ping: float) -> None:
         self._call = call
         self._answer = answer
         self._ping = ping
-        self._patience = 0.0  # the first ping is due at once: it has been waited for already
+        self._patience = 0.0  # the first ping is due at once: `send` has waited already
         self.reply: Reply | None = None
         self.named: Callable[[str], None] = lambda upstream: None
 
@@ -98,17 +97,17 @@ class _Waiting:
         return reply
 
     def release(self) -> None:
-        """The answer is drained, and has settled by itself."""
+        """Do nothing: the answer is drained and has settled itself."""
 
     def close(self) -> None:
-        # An answer that comes all the same, a moment too late, is closed by the thread that brings it.
+        # If the answer still arrives, the thread that produces it closes it.
         self.abandon()
         self._answer.add_done_callback(_close)
 
     def abandon(self) -> None:
         if not self._answer.done():
             self._answer.cancel()
-            self._call.cancellation.cancel(CallerLeft("The caller left before its answer was whole."))
+            self._call.cancellation.cancel(CallerLeft("The caller left before its answer was complete."))
 
 
 def _close(answer: Future[Reply]) -> None:
@@ -117,7 +116,7 @@ def _close(answer: Future[Reply]) -> None:
 
 
 class _Awaited(Passing):
-    """What is still to come (``reply.Transcript``)."""
+    """The transcript of a pending reply (``model.reply.Transcript``)."""
 
     content_type = "text/event-stream; charset=utf-8"
 

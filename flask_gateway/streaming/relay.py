@@ -1,17 +1,16 @@
-"""Carries committed streams without a thread for each: threads decide, the relay carries.
+"""Relays committed streams on the reactor's thread, so that a stream needs no thread of its own.
 
-A thread that has brought a stream to its first content hands over the reply and the caller's socket, and
-is free. From then on the reactor's thread moves it: when the upstream has sent something, the reply says
-what of it is to be passed on. Nothing here waits for anybody:
+A serving thread brings a stream to its first content. Then it hands the reply and the caller's socket to the
+relay and is free. From then on the reactor's thread forwards the stream: when upstream bytes arrive, the
+reply decides which of them the caller receives. The relay never blocks:
 
-- what the caller does not take at once is kept, up to a bound; beyond it the upstream is not read;
-- a reply that cannot go on by itself, because it has to be continued elsewhere, is given to a thread
-  for that step, and comes back;
-- what is to be done at a stream's end (limits, circuits, the log) is done by a thread, for it may wait.
+- The relay buffers what the caller does not read at once. When the buffer is full, the relay stops reading
+  the upstream.
+- A reply that has to be resumed at another upstream goes to a thread for that step, and comes back.
+- A thread does the settling at a stream's end (limits, circuit breakers, the log), because it may block.
 
-The clocks of the exchange ring as ever, and a caller's leaving is seen as ever: both cut the upstream's
-line, and a line that is cut turns readable. Only the silence between two parts, which a waiting thread
-leaves to its socket's timeout, has a clock here.
+The attempt's timeouts and the hang-up watch cut the upstream's connection, which then becomes readable. Only
+the idle timeout is the relay's own, because a blocking thread uses its socket's timeout for that.
 """
 
 from __future__ import annotations
@@ -32,37 +31,36 @@ from ..reactor.socket_io import is_readable
 
 log = logging.getLogger(__name__)
 
-#: Bytes that may wait for a caller before its upstream is no longer read.
+#: Unsent bytes of one stream at which the relay stops reading the upstream.
 BUFFER = 256 * 1024
-#: A caller that takes nothing for so long is dropped, seconds.
+#: A caller that reads nothing for so long is dropped, seconds.
 SEND_TIMEOUT = 30.0
-#: The longest that a caller hears nothing, seconds, and the comment that breaks the silence.
+#: After how long without data the caller gets a ping, seconds, and the SSE comment that is the ping.
 PING, PING_EVENT = 15.0, b": ping\n\n"
-#: Threads that tell of ends, and threads in which broken streams are continued.
+#: Threads that settle ended streams, and threads that resume broken ones.
 SETTLERS, RESUMERS = 4, 32
 
 _IN = getattr(select, "EPOLLIN", 0)
-#: A caller is waited for only when it has not taken all: then its leaving is told here, too.
+#: The caller's socket is polled, hang-ups included, only while it has unsent data.
 _OUT = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLRDHUP", 0)
 _GONE = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLHUP", 0) | getattr(select, "EPOLLERR", 0)
 
-#: Told, on any thread, when a stream is over and its socket is the giver's again; whether all was sent.
+#: Gives the socket back when a stream has ended, on any thread; the argument says whether all data was sent.
 Done = Callable[[bool], None]
 
 
 class RelayReactor(Timekeeper, Protocol):
-    """Whose thread does the carrying."""
+    """The reactor whose thread runs the relay."""
 
     @property
     def poller(self) -> FairPoller:
-        """The descriptors that its thread looks after."""
-        ...
+        """The poller of the reactor's thread."""
 
 
 class Relay:
-    """All streams of a process that no thread carries. Made in the process that serves, one per process.
+    """All relayed streams of a process. There is one per worker, created after the fork.
 
-    :param buffer: bytes that may wait for a caller. :param send_timeout: seconds for it to take any.
+    :param buffer: the most unsent bytes of a caller. :param send_timeout: seconds it may read nothing.
     """
 
     def __init__(
@@ -74,61 +72,57 @@ class Relay:
         self.settlers = ThreadPoolExecutor(SETTLERS, thread_name_prefix="settling")
         self.resumers = ThreadPoolExecutor(RESUMERS, thread_name_prefix="resuming")
         self.poller = reactor.poller
-        self._streams: set[_Stream] = set()
+        self.streams: set[_Stream] = set()
 
     @staticmethod
     def is_possible() -> bool:
-        """Whether this platform has what it takes."""
+        """Return whether this platform has epoll."""
         return hasattr(select, "epoll")
 
     def __len__(self) -> int:
-        """How many streams are being carried."""
-        return len(self._streams)
+        """Return how many streams are being relayed."""
+        return len(self.streams)
 
     def start(self, reply: Reply, sock: socket.socket, head: bytes, *, chunked: bool, done: Done) -> None:
-        """Carry the reply to its end. From any thread, which has nothing more to do with either.
+        """Relay the reply to its end. The calling thread must not use the reply or the socket any more.
 
-        :param reply: iterated no further, and with a channel. :param sock: the caller's.
-        :param head: what is to be sent before it.
-        :param chunked: whether the body is framed in chunks.
+        :param reply: has a channel, and nothing iterates it any more. :param sock: the caller's.
+        :param head: the response head, to be sent before the body.
+        :param chunked: whether the body uses chunked transfer encoding.
         """
         stream = _Stream(self, reply, sock, head, chunked, done)
-        self._streams.add(stream)
+        self.streams.add(stream)
         self.reactor.at(time.monotonic(), partial(stream.guarded, stream.begin))
 
     def close(self) -> None:
-        """The threads end with what they are at. What is being carried is not."""
+        """Stop the threads after their current work. Streams in progress continue."""
         self.settlers.shutdown(wait=False)
         self.resumers.shutdown(wait=False)
 
-    def over(self, stream: _Stream) -> None:
-        """On the reactor's thread."""
-        self._streams.discard(stream)
-
 
 class _Stream:
-    """One stream. All of it on the reactor's thread, but for what says otherwise."""
+    """One relayed stream. Its methods run on the reactor's thread unless they say otherwise."""
 
     __slots__ = (
-        "_away",
+        "_blocked_since",
         "_channel",
         "_chunked",
+        "_client_gone",
         "_done",
         "_ended",
         "_ending",
         "_fd",
         "_head",
-        "_heard",
-        "_lost",
+        "_last_received",
+        "_last_sent",
+        "_on_thread",
         "_paused",
         "_poller",
         "_relay",
         "_reply",
+        "_settled",
         "_sock",
-        "_spoke",
-        "_stuck",
-        "_tick",
-        "_told",
+        "_timer",
         "_unsent",
         "_upstream",
     )
@@ -144,40 +138,39 @@ class _Stream:
         self._head = head
         self._chunked = chunked
         self._done = done
-        self._told: Future[None] | None = None
-        #: What the caller has not taken yet; since when it has taken nothing.
+        self._settled: Future[None] | None = None
+        #: Data that the caller has not read yet, and since when it has read nothing.
         self._unsent = bytearray()
-        self._stuck = 0.0
-        #: What is waited for, and its descriptor. Not read while too much is unsent.
+        self._blocked_since = 0.0
+        #: The polled channel and its descriptor. The relay pauses reading while too much is unsent.
         self._channel: Channel | None = None
         self._upstream = -1
         self._paused = False
-        #: When the upstream, and when we have last said something.
-        self._heard = self._spoke = time.monotonic()
-        #: A thread has the reply; the caller is not to be had any more; all but what is unsent is over;
-        #: all is.
-        self._away = self._lost = self._ending = self._ended = False
-        self._tick: Handle | None = None
+        #: When the upstream last sent data, and when the caller last got data.
+        self._last_received = self._last_sent = time.monotonic()
+        #: Whether a thread has the reply; the caller is gone; only unsent data is left; the stream is over.
+        self._on_thread = self._client_gone = self._ending = self._ended = False
+        self._timer: Handle | None = None
 
     def guarded(self, step: Callable[[], None]) -> None:
-        """Whatever goes wrong with one stream ends that stream."""
+        """Run a step. If it raises, drop this stream, so that other streams continue."""
         try:
             step()
-        except Exception:  # noqa: BLE001  # it is told of there
-            self._broke()
+        except Exception:  # noqa: BLE001  # `_fail` logs it
+            self._fail()
 
-    def _broke(self) -> None:
-        log.exception("a stream broke in the relay's hands")
+    def _fail(self) -> None:
+        log.exception("the relay failed on a stream")
         self._drop()
 
     def begin(self) -> None:
         self._reply.settle_with(self._settle)
         self._sock.setblocking(False)
-        self._go_on()
+        self._continue()
 
     def _settle(self, work: Callable[[], None]) -> None:
-        """Called again when one that was continued is over: one thing is told after the other."""
-        before = self._told
+        """Submit settling work. A resumed reply settles more than once: each runs after the one before."""
+        before = self._settled
 
         def in_turn() -> None:
             if before is not None:
@@ -185,18 +178,18 @@ class _Stream:
             work()
 
         try:
-            self._told = self._relay.settlers.submit(in_turn)
-        except RuntimeError:  # the process is about to end
+            self._settled = self._relay.settlers.submit(in_turn)
+        except RuntimeError:  # the process is shutting down
             in_turn()
 
-    def _go_on(self) -> None:
-        """The reply is here, or here again, or wanted again."""
+    def _continue(self) -> None:
+        """Continue the reply: at its start, after a thread gave it back, or after a pause."""
         if self._reply.outcome is not None:
             self._finish()
             return
         channel = self._reply.channel
         if channel is None and not self._reply.over:
-            self._step_aside()
+            self._give_to_thread()
             return
         if channel is not None and channel is not self._channel:
             channel.unblock()
@@ -204,17 +197,17 @@ class _Stream:
 
     # ---------------------------------------------------------------- from the upstream
 
-    def _arrived(self, events: int) -> None:
-        """Once an event, so this is no call of :meth:`guarded`."""
+    def _upstream_ready(self, events: int) -> None:
+        """Handle upstream events. This runs once per event, so it avoids a call of :meth:`guarded`."""
         try:
             self._pump()
-        except Exception:  # noqa: BLE001  # it is told of there
-            self._broke()
+        except Exception:  # noqa: BLE001  # `_fail` logs it
+            self._fail()
 
     def _pump(self) -> None:
-        """Pass on what has come."""
+        """Forward the data that has arrived."""
         reply = self._reply
-        self._heard = self._poller.now
+        self._last_received = self._poller.now
         while True:
             if data := reply.receive():
                 self._send(data)
@@ -225,73 +218,73 @@ class _Stream:
                 self._finish()
                 return
             if channel is not None and not (reply.over or self._unsent or self._paused or channel.holds):
-                return  # as after nearly every event: nothing has changed
+                return  # the usual case: the channel is polled already
             if reply.over:
                 continue
             channel = reply.channel
             if channel is None:
-                self._step_aside()
+                self._give_to_thread()
                 return
             if channel is not self._channel:
-                self._unlisten()
+                self._unpoll_channel()
                 channel.unblock()
             if len(self._unsent) > self._relay.buffer or not channel.holds:
-                self._listen(channel)
+                self._poll_channel(channel)
                 return
 
-    def _listen(self, channel: Channel) -> None:
+    def _poll_channel(self, channel: Channel) -> None:
         paused = len(self._unsent) > self._relay.buffer
         if channel is self._channel and paused == self._paused:
             return
         new, self._paused = channel is not self._channel, paused
         if new:
             self._channel, self._upstream = channel, channel.fileno()
-        # Without events a line that is cut, by us or by a reset, is told of all the same.
-        self._poller.wait_for(self._upstream, 0 if paused else _IN, self._arrived)
-        self._ring()
+        # With an empty event mask, epoll still reports a connection that was cut or reset.
+        self._poller.wait_for(self._upstream, 0 if paused else _IN, self._upstream_ready)
+        self._start_timer()
 
-    def _unlisten(self) -> None:
+    def _unpoll_channel(self) -> None:
         if self._channel is not None:
             self._poller.forget(self._upstream)
         self._channel, self._paused = None, False
 
-    def _step_aside(self) -> None:
-        """Only a thread can go on with it. It gives back what comes next."""
-        self._unlisten()
+    def _give_to_thread(self) -> None:
+        """Let a thread read the next data, because that may block."""
+        self._unpoll_channel()
         if len(self._unsent) > self._relay.buffer:
             self._paused = True
             return
-        self._relay.resumers.submit(self._step)
-        self._away = True
-        self._ring()
+        self._relay.resumers.submit(self._read_on_thread)
+        self._on_thread = True
+        self._start_timer()
 
-    def _step(self) -> None:
-        """On a thread of its own."""
+    def _read_on_thread(self) -> None:
+        """Read the next data. On a thread of the relay's pool."""
         data = b""
         try:
             data = next(self._reply, b"")
         except Exception:
-            log.exception("a stream broke in a thread's hands")
-            self._lost = True
-        self._relay.reactor.at(time.monotonic(), partial(self.guarded, partial(self._back, data)))
+            log.exception("a stream failed on a resuming thread")
+            self._client_gone = True
+        self._relay.reactor.at(time.monotonic(), partial(self.guarded, partial(self._reply_returned, data)))
 
-    def _back(self, data: bytes) -> None:
-        self._away = False
-        if self._lost:
+    def _reply_returned(self, data: bytes) -> None:
+        self._on_thread = False
+        if self._client_gone:
             self._drop()
             return
         if data:
             self._send(data)
         if not self._ended:
-            self._go_on()
+            self._continue()
 
     # ---------------------------------------------------------------- to the caller
 
     def _send(self, data: bytes) -> None:
-        """:param data: nothing, when it is all over."""
-        if self._lost:
+        """Send data to the caller. :param data: empty at the end of the stream."""
+        if self._client_gone:
             return
-        self._spoke = self._poller.now
+        self._last_sent = self._poller.now
         if self._chunked:
             data = b"%X\r\n%b\r\n" % (len(data), data)
         if self._head:
@@ -307,14 +300,14 @@ class _Stream:
                 return
             if sent == len(data):
                 return
-            self._stuck = self._poller.now
+            self._blocked_since = self._poller.now
             self._unsent += memoryview(data)[sent:]
-            self._poller.wait_for(self._fd, _OUT, self._may_send)
-            self._ring()
+            self._poller.wait_for(self._fd, _OUT, self._caller_ready)
+            self._start_timer()
         else:
             self._unsent += data
 
-    def _may_send(self, events: int) -> None:
+    def _caller_ready(self, events: int) -> None:
         self.guarded(self._drop if events & _GONE else self._send_more)
 
     def _send_more(self) -> None:
@@ -326,56 +319,56 @@ class _Stream:
             self._drop()
             return
         del self._unsent[:sent]
-        self._stuck = self._spoke = self._poller.now
+        self._blocked_since = self._last_sent = self._poller.now
         if not self._unsent:
             self._poller.forget(self._fd)
             if self._ending:
                 self._end(clean=True)
                 return
-            self._ring()
+            self._start_timer()
         if self._paused and len(self._unsent) <= self._relay.buffer // 2:
-            self._go_on()
+            self._continue()
 
     # ---------------------------------------------------------------- clocks
 
-    def _ring(self) -> None:
-        """Have the next clock rung. What it rings for is looked up then, and mostly by then passed."""
+    def _start_timer(self) -> None:
+        """Start the timer for the next timeout. When it fires, the deadline has usually moved on."""
         now = time.monotonic()
-        when = self._stuck + self._relay.send_timeout if self._unsent else self._spoke + PING
+        when = self._blocked_since + self._relay.send_timeout if self._unsent else self._last_sent + PING
         if self._channel is not None and not self._paused:
-            when = min(when, self._heard + self._channel.patience)
-        if self._tick is not None:
-            self._tick.cancel()
+            when = min(when, self._last_received + self._channel.patience)
+        if self._timer is not None:
+            self._timer.cancel()
         when = max(now + 0.01, when)
-        self._tick = self._relay.reactor.at(when, partial(self.guarded, self._rung))
+        self._timer = self._relay.reactor.at(when, partial(self.guarded, self._timer_fired))
 
-    def _rung(self) -> None:
+    def _timer_fired(self) -> None:
         now = time.monotonic()
         if self._ended:
             return
-        if self._unsent and now >= self._stuck + self._relay.send_timeout:
+        if self._unsent and now >= self._blocked_since + self._relay.send_timeout:
             self._drop()
             return
-        if self._channel and not self._paused and now >= self._heard + self._channel.patience:
-            self._silent(self._channel, now)
-        if now >= self._spoke + PING and not self._unsent and not self._ending:
+        if self._channel and not self._paused and now >= self._last_received + self._channel.patience:
+            self._check_silence(self._channel, now)
+        if now >= self._last_sent + PING and not self._unsent and not self._ending:
             self._send(PING_EVENT)
         if not self._ended:
-            self._ring()
+            self._start_timer()
 
-    def _silent(self, channel: Channel, now: float) -> None:
-        """It is silent, unless it is we who have not listened for so long."""
+    def _check_silence(self, channel: Channel, now: float) -> None:
+        """Treat the upstream as timed out, unless unread bytes show that our loop was late."""
         if is_readable(self._upstream):
             self._pump()
         else:
-            self._heard = now
+            self._last_received = now
             channel.expire()
 
     # ---------------------------------------------------------------- the end
 
     def _finish(self) -> None:
-        """The answer is over, be it well or with the event that tells why not."""
-        self._unlisten()
+        """Finish the body after the reply has ended, with success or with an error event."""
+        self._unpoll_channel()
         self._ending = True
         if self._chunked or self._head:
             self._send(b"")
@@ -383,13 +376,13 @@ class _Stream:
             self._end(clean=True)
 
     def _drop(self) -> None:
-        """The caller has left, or takes nothing."""
-        self._lost = True
+        """Drop the stream, because its caller has left or reads nothing."""
+        self._client_gone = True
         self._poller.forget(self._fd)
-        if self._away:
+        if self._on_thread:
             self._reply.abandon()
-            return  # until the reply is back
-        self._unlisten()
+            return  # the rest follows when the thread gives the reply back
+        self._unpoll_channel()
         self._reply.close()
         self._end(clean=False)
 
@@ -398,11 +391,11 @@ class _Stream:
             return
         self._ended = True
         self._poller.forget(self._fd)
-        self._relay.over(self)
-        if self._tick is not None:
-            self._tick.cancel()
-        told, self._told, done = self._told, None, self._done
-        if told is None:
+        self._relay.streams.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        settled, self._settled, done = self._settled, None, self._done
+        if settled is None:
             done(clean)
-        else:  # only then is nothing of ours waiting on the socket any more
-            told.add_done_callback(lambda _: done(clean))
+        else:  # the settling work may still use the socket
+            settled.add_done_callback(lambda _: done(clean))

@@ -1,7 +1,7 @@
-"""A stream that breaks in the middle goes on at an upstream that can continue an answer.
+"""Resumes a stream that breaks in the middle at another upstream that can continue an answer.
 
-The caller sees one seamless answer: one id, one role, one finish reason, one count of tokens, one end.
-If it cannot go on, the caller sees why it broke, and nothing of what was tried then.
+The caller receives one seamless answer: one id, one role, one finish reason, one token count, one end.
+If no upstream can resume it, the caller receives the original error and nothing of the failed resumptions.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from .splice import ChunkRewriter, PartialAnswer, PartialAnswerReader, may_conti
 
 log = logging.getLogger(__name__)
 
-#: As many upstreams are asked to go on with an answer.
+#: The most upstreams that are asked to continue one answer.
 MAX_RESUMPTIONS = 2
 
-#: Has an answer continued; its reply is primed. Raises a ``GatewayError`` when nobody does.
+#: Resumes an answer and returns the primed reply. Raises a ``GatewayError`` if no upstream can.
 Resume = Callable[[PartialAnswer], Reply]
 
 
 def resumable(reply: Reply, call: Call, resume: Resume | None) -> Reply:
-    """The primed reply, or one that goes on where it breaks, if that is possible for such a call."""
+    """Make the primed reply resumable if its call allows that; else return it unchanged."""
     return ResumableReply(reply, call, resume) if resume and may_continue(call) else reply
 
 
 def resume_at(
     candidates: Iterable[tuple[Service, str, Continues]], call: Call, beginning: PartialAnswer
 ) -> Reply:
-    """Ask one candidate after another to go on: services, their name of the model, how they are told to.
+    """Ask one candidate after another to continue the answer.
 
-    :raises GatewayError: none of them does.
+    :param candidates: services, each with its name for the model and its way of continuing.
+    :raises GatewayError: all of them failed.
     """
     refusal: GatewayError | None = None
     for _, (service, model, how) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
@@ -63,9 +64,9 @@ def resume_at(
 
 
 class ResumableReply(Reply):
-    """A committed stream of chat that may go on elsewhere, once.
+    """A committed chat stream that can be resumed at another upstream, once.
 
-    :param reply: primed. :param resume: asked on the caller's thread when the reply has broken.
+    :param reply: primed. :param resume: called on the caller's thread when the reply breaks.
     """
 
     def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
@@ -75,26 +76,28 @@ class ResumableReply(Reply):
 
 
 class _Parts:
-    """One reply, and after it perhaps another (``reply.Source``). Owned by the caller's thread."""
+    """Reads the first reply and, if it breaks, a second one (``model.reply.Source``).
+
+    Owned by the caller's thread."""
 
     def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
         self._call = call
         self._resume = resume
-        self._opening = PartialAnswerReader()
+        self._partial = PartialAnswerReader()
         self._first = self._reply = reply
-        self._seam: ChunkRewriter | None = None
-        #: What broke the first part.
+        self._rewriter: ChunkRewriter | None = None
+        #: The error that broke the first part.
         self._original: GatewayError | None = None
         self._settles_with: Run | None = None
 
     @property
     def _error(self) -> GatewayError | None:
-        """What broke the part that is being read."""
+        """The error that broke the current part."""
         return self._reply.outcome.error if self._reply.outcome else None
 
     @property
     def channel(self) -> Channel | None:
-        """To go on elsewhere takes a thread."""
+        """The current part's channel; ``None`` after its end, because resuming needs a thread."""
         return self._reply.channel if self._reply.outcome is None else None
 
     def settle_with(self, run: Run) -> None:
@@ -104,59 +107,59 @@ class _Parts:
     def read(self) -> bytes:
         while True:
             if self._error is not None:
-                self._go_on(self._error)
+                self._resume_elsewhere(self._error)
             data = next(self._reply, b"")
             if not data:
                 return b""
-            if out := self._passed(data):
+            if out := self._forward(data):
                 return out
 
     def receive(self) -> bytes | None:
         data = self._reply.receive()
         if data:
-            return self._passed(data) or None
+            return self._forward(data) or None
         over = self._reply.outcome is not None and self._error is None
         return b"" if over else None
 
-    def _passed(self, data: bytes) -> bytes:
+    def _forward(self, data: bytes) -> bytes:
         if self._error is not None:
-            data = _without_last_event(data)  # which tells of the error
-        return self._take(data)
+            data = _without_last_event(data)  # the last event reports the error
+        return self._process(data)
 
-    def _take(self, data: bytes) -> bytes:
-        if self._seam is not None:
-            return self._seam.rewrite(data)
-        self._opening.take(data)
+    def _process(self, data: bytes) -> bytes:
+        if self._rewriter is not None:
+            return self._rewriter.rewrite(data)
+        self._partial.feed(data)
         return data
 
-    def _go_on(self, error: GatewayError) -> None:
-        """Have the next part follow.
+    def _resume_elsewhere(self, error: GatewayError) -> None:
+        """Start the second part.
 
-        :raises GatewayError: there is none; it is what broke the first part.
+        :raises GatewayError: the error that broke the first part, if there is no second part.
         """
         if self._original is not None:
             raise self._original
         self._original = error
-        if not (self._opening.resumable and _may_go_on(error)) or self._call.cancellation.error:
+        if not (self._partial.resumable and _is_resumable(error)) or self._call.cancellation.error:
             raise error
         before = self._first.usage or Usage()
         try:
-            reply = self._resume(PartialAnswer(self._opening.text, before.completion_tokens))
+            reply = self._resume(PartialAnswer(self._partial.text, before.completion_tokens))
         except Exception as refusal:
             if not isinstance(refusal, GatewayError):
-                log.exception("an answer could not be continued")
+                log.exception("could not resume an answer")
             raise self._call.cancellation.error or error from None
-        self._seam = ChunkRewriter(self._opening.names, before)
+        self._rewriter = ChunkRewriter(self._partial.names, before)
         self._reply = reply
         if self._settles_with is not None:
             reply.settle_with(self._settles_with)
 
     @property
     def usage(self) -> Usage | None:
-        """What all parts have cost; of prompts, only the caller's own."""
-        if self._seam is None:
+        """The tokens of all parts. The prompt counts once, without the partial answer."""
+        if self._rewriter is None:
             return self._first.usage
-        return self._seam.total(self._reply.usage)
+        return self._rewriter.total(self._reply.usage)
 
     @property
     def dropped(self) -> int:
@@ -164,7 +167,7 @@ class _Parts:
         return first.dropped + (last.dropped if last is not first else 0)
 
     def release(self) -> None:
-        """The last part is drained, and has settled by itself."""
+        """Drop the runner: the last part is drained and has settled itself."""
         self._settles_with = None
 
     def close(self) -> None:
@@ -172,10 +175,10 @@ class _Parts:
         self._reply.close()
 
     def abandon(self) -> None:
-        self._call.cancellation.cancel(CallerLeft("The caller took nothing of its answer for too long."))
+        self._call.cancellation.cancel(CallerLeft("The caller read nothing of its answer for too long."))
 
 
-def _may_go_on(error: GatewayError) -> bool:
+def _is_resumable(error: GatewayError) -> bool:
     return isinstance(error, UpstreamCut | UpstreamTimeout) and not isinstance(error, DeadlineExceeded)
 
 
@@ -185,7 +188,7 @@ def _without_last_event(data: bytes) -> bytes:
 
 
 class _Seamless(Passing):
-    """Several parts as one (``reply.Transcript``)."""
+    """Presents several parts as one answer (``model.reply.Transcript``)."""
 
     def __init__(self, parts: _Parts, first: Reply) -> None:
         self._parts = parts

@@ -1,6 +1,7 @@
-"""Where an answer in two parts is joined: what the first said, what the second is asked, how it is fitted.
+"""Joins the two parts of a resumed answer: collects the first, builds the second call, rewrites its chunks.
 
-Sans-IO: chunks of chat as a transcript passes them (whole events, each ended by an empty line).
+It does no I/O. It works on chat chunks as a transcript passes them: complete events, each ended by an empty
+line.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import msgspec
 
 from ..model.call import Call, Continues, Operation, Usage
 
-#: The longest text that is kept in order to be continued, characters.
+#: The longest partial answer that can be continued, characters.
 MAX_TEXT = 1024 * 1024
-#: Options longer than this, bytes, are not looked at.
+#: Options longer than this, bytes, are not decoded.
 MAX_OPTION = 4096
-#: What a caller knows an answer by; the same on every chunk.
+#: The fields that identify an answer. They are the same on every chunk.
 _NAMES = ("id", "created", "model")
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
@@ -24,7 +25,7 @@ Raw = msgspec.Raw
 
 
 class PartialAnswer(msgspec.Struct, frozen=True):
-    """What an answer that broke had said, and about how many tokens that was."""
+    """The text of an answer that broke, and its approximate number of tokens."""
 
     text: str
     tokens: int
@@ -42,7 +43,7 @@ _decode_roles = msgspec.json.Decoder(list[_Message]).decode
 
 
 def may_continue(call: Call) -> bool:
-    """Whether the answer to such a call could be continued: one choice of chat, of text alone, streamed."""
+    """Return whether the call's answer could be continued: a chat stream with one choice and only text."""
     if call.operation is not Operation.CHAT or not call.stream or call.whole:
         return False
     if _field(call, "n") not in (None, 1):
@@ -57,7 +58,7 @@ def may_continue(call: Call) -> bool:
 
 
 def resumed(call: Call, beginning: PartialAnswer, how: Continues) -> Call:
-    """The call that asks for the rest of the answer."""
+    """Build the call that requests the rest of the answer."""
     message: dict[str, Any] = {"role": "assistant", "content": beginning.text}
     changed: dict[str, Any] = {}
     if how is Continues.PREFIX:
@@ -74,7 +75,7 @@ def resumed(call: Call, beginning: PartialAnswer, how: Continues) -> Call:
 
 
 def _field(call: Call, name: str) -> Any:
-    """``None`` if it is missing or no JSON. A long value is not decoded: it is set, and that is all."""
+    """Decode a field; ``None`` if it is missing or no JSON. A long value is returned undecoded, as truthy."""
     if name in call.fields and len(memoryview(call.fields[name])) > MAX_OPTION:
         return call.fields[name]
     try:
@@ -102,7 +103,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class PartialAnswerReader:
-    """Reads what the caller is given of the first part, and keeps its text."""
+    """Reads the chunks of the first part that the caller receives, and keeps their text."""
 
     def __init__(self) -> None:
         self.names: dict[str, Raw] = {}
@@ -116,10 +117,10 @@ class PartialAnswerReader:
 
     @property
     def resumable(self) -> bool:
-        """Whether it has said something, and nothing but text."""
+        """Whether the answer contains text, and only text."""
         return self._fits and self._size > 0
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         if not self._fits:
             return
         for _, payload in _events(data):
@@ -129,19 +130,19 @@ class PartialAnswerReader:
             self._texts.clear()
 
     def _read(self, payload: bytes) -> bool:
-        """Whether this chunk can be followed by another's."""
+        """Read a chunk. Return whether another upstream can continue after it."""
         try:
             chunk = _decode_chunk(payload)
         except (ValueError, RecursionError):
             return False
-        # Some servers open with a chunk that has no choices, and no id yet.
+        # Some servers begin with a chunk that has no choices and no id.
         if len(self.names) < len(_NAMES) and chunk.choices:
-            found = {name: getattr(chunk, name) for name in _NAMES if name not in self.names}
-            self.names |= {name: raw.copy() for name, raw in found.items() if bytes(raw)}
+            missing = {name: getattr(chunk, name) for name in _NAMES if name not in self.names}
+            self.names |= {name: raw.copy() for name, raw in missing.items() if bytes(raw)}
         for choice in chunk.choices or ():
-            said = {name: value for name, value in (choice.delta or {}).items() if value and name != "role"}
-            text = said.pop("content", "")
-            if choice.index or said or not isinstance(text, str):
+            delta = {name: value for name, value in (choice.delta or {}).items() if value and name != "role"}
+            text = delta.pop("content", "")
+            if choice.index or delta or not isinstance(text, str):
                 return False
             if text:
                 self._texts.append(text)
@@ -160,9 +161,9 @@ class _Count(msgspec.Struct):
 
 
 class ChunkRewriter:
-    """Makes the chunks of the second part chunks of the first one's answer.
+    """Rewrites the chunks of the second part as chunks of the first part's answer.
 
-    :param names: the first one's id, time and model. :param before: what it has cost.
+    :param names: the first part's id, time and model. :param before: the first part's tokens.
     """
 
     def __init__(self, names: Mapping[str, Raw], before: Usage) -> None:
@@ -173,7 +174,7 @@ class ChunkRewriter:
         return b"".join([self._event(event, payload) for event, payload in _events(data)])
 
     def total(self, after: Usage | None) -> Usage:
-        """What both parts have cost: the prompt once, what was answered in all."""
+        """Return the tokens of both parts: the prompt once, and all completion tokens."""
         before = self._before
         if after is None:
             return before
@@ -190,12 +191,12 @@ class ChunkRewriter:
         try:
             chunk = _decode_object(payload)
             choices = _decode_choices(chunk["choices"])
-            said = [self._choice(choice) for choice in choices]
+            has_content = [self._choice(choice) for choice in choices]
             usage = self._usage(chunk["usage"]) if "usage" in chunk else None
         except (KeyError, ValueError, RecursionError):
-            return event + b"\n\n"  # of no shape that we know: as it would pass anywhere else
-        if choices and usage is None and not any(said):
-            return b""  # an opening; the caller has had one
+            return event + b"\n\n"  # an unknown shape passes unchanged, as in other streams
+        if choices and usage is None and not any(has_content):
+            return b""  # an opening chunk: the caller has received one already
         fields: dict[str, Any] = {**chunk, **self._names, "choices": choices}
         if usage is not None:
             fields["usage"] = usage
@@ -203,18 +204,18 @@ class ChunkRewriter:
 
     @staticmethod
     def _choice(choice: dict[str, Raw]) -> bool:
-        """Take the role out of a choice; whether it says anything else."""
-        said = bytes(choice.get("finish_reason", b"null")) != b"null"
+        """Remove the role from a choice. Return whether the choice has other content."""
+        has_content = bytes(choice.get("finish_reason", b"null")) != b"null"
         if "delta" in choice and bytes(choice["delta"]) != b"null":
             delta = _decode_object(choice["delta"])
             delta.pop("role", None)
             choice["delta"] = Raw(msgspec.json.encode(delta))
-            said = said or any(bytes(value) not in _NOTHING for value in delta.values())
-        return said
+            has_content = has_content or any(bytes(value) not in _NOTHING for value in delta.values())
+        return has_content
 
-    def _usage(self, said: Raw) -> dict[str, int] | None:
-        """The same sums for a caller who sees them."""
-        after = msgspec.json.decode(said, type=_Count | None)
+    def _usage(self, usage: Raw) -> dict[str, int] | None:
+        """Return the ``usage`` object with the sums of both parts; ``None`` if the chunk has none."""
+        after = msgspec.json.decode(usage, type=_Count | None)
         if after is None:
             return None
         total = self.total(Usage(completion_tokens=after.completion_tokens))
@@ -227,7 +228,7 @@ class ChunkRewriter:
 
 
 def _events(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """Whole events, each with the data in it; ``None`` for a comment."""
+    """Yield complete events, each with its data; ``None`` for a comment."""
     for event in data.split(b"\n\n"):
         if event:
             lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]

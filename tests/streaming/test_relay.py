@@ -264,7 +264,7 @@ def test_a_slow_caller_holds_its_buffer_and_no_more_and_loses_nothing(stage: Sta
     one = stage.carry(source, room=ROOM)
     said = flood(source, 2 * 1024 * 1024)
     assert stands_still(source)
-    (stream,) = stage.relay._streams
+    (stream,) = stage.relay.streams
     assert BUFFER < len(stream._unsent) <= BUFFER + 65536
     proves_alive(stage)
     assert one.read(len(said)) == said
@@ -528,7 +528,7 @@ def test_a_caller_who_leaves_while_a_thread_has_it(stage: Stage, monkeypatch: py
     one = stage.carry(source, room=ROOM)
     source.upstream.sendall(b"x" * 30_000 + b"h")
     assert source.reading.wait(SOON)
-    (stream,) = stage.relay._streams
+    (stream,) = stage.relay.streams
     assert stream._unsent, "it must be waited for, to see what comes of that"
     looks, drop = [0], stream._drop
 
@@ -567,7 +567,7 @@ def test_a_slow_caller_is_waited_for_by_threads_too(stage: Stage) -> None:
     source = Halting(script)
     one = halted(stage, source, room=ROOM)
     source.go.set()
-    (stream,) = stage.relay._streams
+    (stream,) = stage.relay.streams
 
     def still() -> bool:
         before = len(script.script)
