@@ -1,8 +1,8 @@
-"""Bounds the memory that the request bodies of a process take together.
+"""Bounds the memory that the request bodies of a process use together.
 
-A body counts from the moment its bytes arrive until its call is over, for so long it is kept. What a caller
-has announced and not sent takes no memory and is not counted. Small bodies are neither counted nor refused:
-the threads and streams of a process bound their number.
+A body counts from the moment its bytes arrive until its call ends, because it stays in memory for so long. A
+body that is announced but not sent uses no memory and is not counted. Small bodies are neither counted nor
+refused: the threads and streams of a process bound their number.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ..model.errors import Overloaded
 
 #: Bodies up to this size, bytes, are not counted.
 SMALL = 64 * 1024
-#: The most of the memory that one caller is given where there are several.
+#: The largest part of the memory that one caller gets if there are several callers.
 SHARE = 0.75
-#: When to ask again, seconds: nobody knows when a call will end.
+#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
 RETRY_AFTER = 1.0
 
 
 class BodyMemory:
     """The bytes of all bodies of a process. Shared by its threads, guarded by its lock.
 
-    :param shed: told the reason of each refusal.
+    :param shed: called with the reason of each refusal.
     """
 
     def __init__(self, shed: Callable[[str], None] = lambda reason: None) -> None:
@@ -36,10 +36,10 @@ class BodyMemory:
         self._share: float = math.inf
 
     def change(self, limit: int, largest: int, callers: int) -> None:
-        """Set other bounds. What is held already counts, and stays.
+        """Set other limits. Bodies in memory stay and keep counting.
 
-        :param limit: bytes in all; one body of the largest size fits even if this is less.
-        :param largest: bytes that one body may have. :param callers: how many there are.
+        :param limit: bytes of all bodies; one body of the largest size fits even if this is less.
+        :param largest: bytes of the largest body. :param callers: how many callers there are.
         """
         self._limit = max(limit, largest)
         self._share = max(self._limit * SHARE, largest) if callers > 1 else self._limit
@@ -50,20 +50,22 @@ class BodyMemory:
         return self._used
 
     def lease(self, caller: str) -> BodyLease:
-        """What one body of a caller holds: nothing yet."""
+        """Return an empty lease for one body of a caller."""
         return BodyLease(self, caller)
 
     def grow(self, caller: str, by: int) -> None:
-        """:raises Overloaded: there is no room for so many bytes more."""
+        """:raises Overloaded: so many more bytes exceed the limit, or the caller's share of it."""
         with self._lock:
-            mine = self._by_caller.get(caller, 0) + by
-            refused = "bodies" if self._used + by > self._limit else "share" if mine > self._share else ""
+            of_caller = self._by_caller.get(caller, 0) + by
+            refused = (
+                "bodies" if self._used + by > self._limit else "share" if of_caller > self._share else ""
+            )
             if not refused:
                 self._used += by
-                self._by_caller[caller] = mine
+                self._by_caller[caller] = of_caller
         if refused:
             self._shed("bodies")
-            raise Overloaded(_TOLD[refused], retry_after=RETRY_AFTER)
+            raise Overloaded(_MESSAGES[refused], retry_after=RETRY_AFTER)
 
     def shrink(self, caller: str, by: int) -> None:
         with self._lock:
@@ -75,15 +77,15 @@ class BodyMemory:
                 del self._by_caller[caller]
 
 
-_TOLD = {
-    "bodies": "This server has as many bytes of requests in memory as it may. Try again in a moment.",
-    "share": "The requests of this key take as much memory here as one key is given. "
+_MESSAGES = {
+    "bodies": "This server's memory for request bodies is full. Try again in a moment.",
+    "share": "The requests of this key use all the memory that one key may use here. "
     "Wait until one of them is answered, and send this one again.",
 }
 
 
 class BodyLease:
-    """The memory that one body holds. Used by the thread that reads it, released by any."""
+    """The memory of one body. The thread that reads the body grows it; any thread may release it."""
 
     __slots__ = ("_caller", "_held", "_memory")
 
@@ -93,9 +95,9 @@ class BodyLease:
         self._held = 0
 
     def hold(self, size: int) -> None:
-        """The body has so many bytes by now; none: it is given up.
+        """Count the body's current size; a size of 0 releases the lease.
 
-        :raises Overloaded: there is no room for them. What was held before is held still.
+        :raises Overloaded: the limit is reached. The bytes counted before stay counted.
         """
         if size > SMALL and size > self._held:
             self._memory.grow(self._caller, size - self._held)
@@ -104,7 +106,7 @@ class BodyLease:
             self.release()
 
     def release(self) -> None:
-        """The body is kept no longer."""
+        """Stop counting the body."""
         held, self._held = self._held, 0
         if held:
             self._memory.shrink(self._caller, held)

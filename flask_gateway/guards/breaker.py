@@ -1,6 +1,7 @@
-"""The circuit breaker: stops asking an upstream that keeps failing, and finds out when it is back.
+"""Guards an upstream with a circuit breaker: refuses calls while it keeps failing, and probes for its return.
 
-What it decides is in ``breaker_state.py`` and ``pauses.py``; here it is kept in a store, asked, and told.
+The decisions are pure functions in ``breaker_state.py`` and ``pauses.py``. This module applies them to the
+state in a store.
 """
 
 from __future__ import annotations
@@ -37,26 +38,26 @@ from .pauses import Pauses, digest_of, pause, pause_left, paused
 
 log = logging.getLogger(__name__)
 
-#: Nothing is remembered of an upstream that nobody has called for so long, seconds.
+#: The state of an upstream expires after so long without a call, seconds.
 FORGET_AFTER = 3600.0
 
-#: What is true of nearly every call, made once: nothing is known of its upstream, and it ends well.
+#: The usual case, created once: the upstream has no state, and the call succeeds.
 FRESH, WELL, PLAIN = State(), CallResult(Verdict.SUCCESS), Ticket(State().generation)
-#: So many integers of the value are the state; the pauses of single models follow.
+#: The number of integers of the value that are the state. The pauses of single models follow.
 _STATE = len(State._fields)
 
 
 class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a person wants to know of a breaker. ``retry_after``: seconds, ``None`` when it may be tried.
+    """A breaker's state for status pages. ``retry_after``: seconds, ``None`` when calls may go through.
 
     :param failures: in a row.
-    :param model: the one model of the upstream that it is about, if it is not about all of it.
-    :param one_caller: it refuses one caller alone, whose calls failed; others have called since.
+    :param model: the one model that the breaker guards, if it does not guard the whole upstream.
+    :param one_caller: it refuses only one caller, whose calls failed; others have called since.
     :param others_well: these have had a success. :param others_failures: their failures in a row.
-    :param calls: those that ended in the last seconds, of which so many ``failed`` or were ``slow``; counted
-        from the first such call on.
-    :param paused_models: how many models have been given a pause of their own by a 429.
-    :param credential_refused: others are asked first, because it did not take our credential of late.
+    :param calls: calls that ended in the window, of which so many ``failed`` or were ``slow``. The window
+        begins with the first such call.
+    :param paused_models: how many models have a pause of their own after a 429.
+    :param credential_refused: the upstream refused the gateway's credential, so others are tried first.
     """
 
     upstream: str
@@ -76,10 +77,10 @@ class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Breaker:
-    """The breaker of an upstream (``core.Guard``). Shared by all threads; the store guards it.
+    """The circuit breaker of an upstream. Shared by all threads; the store guards its state.
 
-    :param model: watch only this one of its models, so that a sick model closes no healthy host.
-    :param on_change: told of each change of phase, with the old and the new one, by whose call made it.
+    :param model: guard only this model, so that one failing model does not block a healthy host.
+    :param on_change: called with the old and the new phase, on the thread whose call changed it.
     :param settings: identifies the settings of the upstream and its breaker. The state belongs to them: under
         other settings the breaker begins closed, whether they came by a reload, a HUP or a restart.
     """
@@ -103,17 +104,17 @@ class Breaker:
         self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
-        """:raises CircuitOpen: it has failed too often. :raises UpstreamCooling: it wants a pause."""
+        """:raises CircuitOpen: it failed too often. :raises UpstreamBackingOff: it asked for a pause."""
         caller, model = call.caller.id, call.model
         value = self._store.read(self._key)
         if value is None:
             return BreakerPermit(self, PLAIN, caller, model)
         now = self._store.now()
         self._refuse_paused(_pauses(value), now, model)
-        state, who = _state(value), digest_of(caller)
-        after, answer = admit(state, now, self._policy, who, stream=call.stream)
+        state, caller_digest = _state(value), digest_of(caller)
+        after, answer = admit(state, now, self._policy, caller_digest, stream=call.stream)
         if after is not state:
-            answer = self._update(lambda value, now: self._admit(value, now, who, call.stream))
+            answer = self._update(lambda value, now: self._admit(value, now, caller_digest, call.stream))
         if isinstance(answer, Refusal):
             raise self._refusal(answer)
         return BreakerPermit(self, answer, caller, model)
@@ -153,12 +154,12 @@ class Breaker:
 
     def settle(self, ticket: Ticket, outcome: Outcome, caller: str = "", model: str = "") -> None:
         end = self._end(outcome)
-        # Mostly there is nothing to write, and a read tells that for less than an update does.
+        # Usually there is nothing to write, and a read costs less than an update.
         seen = self._store.read(self._key)
         if seen is None and end is WELL:
-            return  # nothing is held against it, and this adds nothing
+            return  # no stored state and a plain success: nothing to write
         ticket = ticket._replace(caller=digest_of(caller))
-        # A breaker of one model has one pause.
+        # A breaker of one model keeps its only pause in the state.
         name = digest_of(model) if self.model is None else 0
 
         def change(value: Value | None, now: int) -> tuple[Value | None, bool]:
@@ -176,7 +177,7 @@ class Breaker:
             self._warn(outcome)
 
     def try_now(self) -> None:
-        """Have the next call ask the upstream, whatever is held against it: as the probe, if it is open."""
+        """Let the next call through despite failures and pauses. If the circuit is open, it is the probe."""
 
         def change(value: Value | None, now: int) -> tuple[Value | None, None]:
             return (None if value is None else try_now(_state(value), now)), None
@@ -184,7 +185,7 @@ class Breaker:
         self._update(change)
 
     def _update(self, change: Change[Answer]) -> Answer:
-        """Change the state, and tell of it if that changed the phase."""
+        """Change the state, and call ``on_change`` if that changed the phase."""
         phases = (Phase.CLOSED, Phase.CLOSED)
 
         def watched(value: Value | None, now: int) -> tuple[Value | None, Answer]:
@@ -200,15 +201,15 @@ class Breaker:
 
     @property
     def denied(self) -> bool:
-        """Whether it has refused our credential of late, so that others should be asked before it."""
+        """Whether the upstream refused the gateway's credential, so that others should be tried first."""
         value = self._store.read(self._key)
         return value is not None and denied(_state(value), self._store.now())
 
     def status(self, caller: str | None = None, model: str | None = None) -> BreakerStatus:
-        """Describe how it stands: for everybody, or for one caller and what it asks of the upstream.
+        """Describe the breaker: for all callers, or for one caller and one model.
 
-        :param caller: whose calls it is about; a circuit that is open for somebody else is closed for it.
-        :param model: by the upstream's name; of pauses only its own count. Without it all do.
+        :param caller: show the circuit as this caller sees it: open for another caller alone is closed.
+        :param model: the upstream's name for it; count only its pause. Without it, count all pauses.
         """
         now, value = self._store.now(), self._store.read(self._key)
         state, pauses = clamp_to_clock(_state(value), now, self._policy), _pauses(value)
@@ -260,7 +261,7 @@ class Breaker:
 
 
 def _state(value: Value | None) -> State:
-    # A layout that is not ours, from before an upgrade, is as good as nothing.
+    # Ignore a value with another layout: an older version wrote it.
     return State(*value[:_STATE]) if value and len(value) >= _STATE else FRESH
 
 
@@ -269,14 +270,14 @@ def _pauses(value: Value | None) -> Pauses:
 
 
 def _pause(outcome: Outcome) -> int:
-    """How long to leave a throttled upstream alone, with jitter lest all come back at once."""
-    asked = outcome.error.retry_after if outcome.error else None
-    seconds = min(DEFAULT_COOL_DOWN if asked is None else asked, MAX_COOL_DOWN)
+    """Return how long to pause a throttled upstream, microseconds. Jitter spreads the callers' return."""
+    requested = outcome.error.retry_after if outcome.error else None
+    seconds = min(DEFAULT_COOL_DOWN if requested is None else requested, MAX_COOL_DOWN)
     return int(seconds * SECOND * random.uniform(1.0, 1.1))  # noqa: S311 - spreads load, guards nothing
 
 
 class BreakerPermit:
-    """A call that was let through. Settling it twice does nothing."""
+    """The permit of an admitted call. Settling it again does nothing."""
 
     headers: Mapping[str, str] = {}
 

@@ -1,6 +1,6 @@
-"""The bulkheads: how many calls one caller, and one upstream, may have under way at once.
+"""Limits the calls in flight of each caller and of each upstream, over all workers.
 
-A call that finds no slot is refused at once; nothing queues here.
+A call that finds no free slot is refused at once; nothing queues here.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from ..model.errors import TooManyConcurrent, UpstreamFull
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
 
-#: For an upstream whose calls are to be counted and not limited.
+#: The limit of an upstream whose calls are counted and not limited.
 UNLIMITED = 1 << 40
 
-#: When to ask again, seconds: nobody knows when a call will end.
+#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
 RETRY_AFTER = 1.0
 
 
 def upstream_key(upstream: str) -> str:
-    """Under which key the slots of an upstream are taken."""
+    """Return the store's key for the slots of an upstream."""
     return state_key("slots:upstream", upstream)
 
 
 class SlotPermit:
-    """A slot that is held. Settling it twice gives it back once."""
+    """A slot in use. Settling it twice releases it once."""
 
     headers: Mapping[str, str] = {}
 
@@ -41,25 +41,25 @@ class SlotPermit:
 
 
 class CallerBulkhead:
-    """Keeps one caller from taking all there is (``core.Guard``)."""
+    """Limits the calls in flight of each caller (``model.protocols.Guard``)."""
 
     def __init__(self, slots: ConcurrencyLeases) -> None:
         self._slots = slots
 
     def admit(self, call: Call) -> SlotPermit:
-        """:raises TooManyConcurrent: the caller has as many calls under way as its key allows."""
+        """:raises TooManyConcurrent: the caller has as many calls in flight as its key allows."""
         limit, key = call.caller.max_concurrent, state_key("slots:key", call.caller.id)
         epoch = self._slots.acquire(key, limit) if limit else 0
         if limit and not epoch:
             raise TooManyConcurrent(
-                f"This key may have {limit} calls under way at once, and has. Wait for one to end.",
+                f"This key already has {limit} calls in progress, its limit. Wait until one of them ends.",
                 retry_after=RETRY_AFTER,
             )
         return SlotPermit(self._slots, key, epoch)
 
 
 class UpstreamBulkhead:
-    """Keeps one upstream from being given more than it can take (``core.Guard``)."""
+    """Limits the calls in flight of one upstream (``model.protocols.Guard``)."""
 
     def __init__(self, upstream: str, limit: int, slots: ConcurrencyLeases) -> None:
         self.upstream = upstream
@@ -68,11 +68,11 @@ class UpstreamBulkhead:
         self._key = upstream_key(upstream)
 
     def admit(self, call: Call) -> SlotPermit:
-        """:raises UpstreamFull: it has as many calls under way as we allow it."""
+        """:raises UpstreamFull: the upstream has as many calls in flight as its limit allows."""
         epoch = self._slots.acquire(self._key, self._limit)
         if not epoch:
             raise UpstreamFull(
-                f"Upstream '{self.upstream}' has {self._limit} calls under way, which is all it is given.",
+                f"Upstream '{self.upstream}' already has {self._limit} calls in progress, its limit.",
                 retry_after=RETRY_AFTER,
                 upstream=self.upstream,
             )

@@ -1,9 +1,9 @@
-"""What this process has under way: how much of it there may be, and how all of it is ended.
+"""Counts and limits the calls in flight of this process, and cancels all of them at shutdown.
 
-Calls are never queued behind other people's long ones. A thread that a call holds is nobody else's until
-the answer is over, or carried (``relay.py``); so the last few threads are kept for those who only ask how
-things are, and where several callers or upstreams share a process none of them gets all the others. The
-rest is refused at once, and told when to come back.
+Calls never queue behind long calls of other callers. A call holds its thread until its answer ends or the
+relay takes it over (``streaming/relay.py``). So a few threads are reserved for requests that are no calls,
+such as health checks. If several callers or upstreams share a process, none of them may hold all its threads.
+Calls above these limits are refused at once, with a ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import NamedTuple
 from ..model.call import Call, Outcome
 from ..model.errors import GatewayError, Overloaded, UpstreamFull
 
-#: The most of a process's threads that one caller, or one upstream, is given beside others.
+#: The largest part of a process's threads that one caller or one upstream may hold if there are several.
 SHARE = 0.75
-#: How much one interval counts for the pace, and the longest that is counted, seconds.
+#: The weight of one interval in the moving average of the pace, and the longest interval, seconds.
 PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
-#: When to ask again, seconds: nobody knows when a call will end.
+#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
 RETRY_AFTER = 1.0
 
 
 class ThreadUsage(NamedTuple):
-    """The threads of a worker at a moment.
+    """The threads of a worker at one moment.
 
-    :param busy: with a request, be it only to read it; :param most: of so many that calls may hold.
-    :param held: those of the busy ones that are held by calls.
-    :param starting: those of them that are held by streams, which will let go of them soon.
-    :param pace: seconds from one thread that is let go to the next, lately.
-    :param moved: when the last one was let go, seconds.
+    :param busy: threads that read or serve a request. :param most: how many threads calls may hold.
+    :param held: busy threads that calls hold.
+    :param starting: held threads of streams, which will soon hand over to the relay.
+    :param pace: recent average time between two released threads, seconds.
+    :param moved: when the last thread was released, seconds.
     """
 
     busy: int
@@ -48,36 +48,37 @@ class ThreadUsage(NamedTuple):
 
 
 class _Work:
-    """One upstream's work on a call. The next may begin before the end of this one is known."""
+    """One upstream's work on a call. The next upstream may begin before this work is settled."""
 
     __slots__ = ("call", "on_thread", "upstream")
 
     def __init__(self, call: Call, upstream: str, *, on_thread: bool) -> None:
         self.call = call
         self.upstream = upstream
-        #: Whether it counts among the threads that the upstream holds.
+        #: Whether it counts towards the upstream's threads.
         self.on_thread = on_thread
 
 
 class _Entry:
-    """One call that is under way."""
+    """One call in flight."""
 
     __slots__ = ("call", "thread", "work")
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        #: The thread it holds; ``None`` when it holds none any more.
+        #: The thread that the call holds; ``None`` after its release.
         self.thread: int | None = threading.get_ident()
-        #: What upstreams do for it, in the order in which they began; mostly one.
+        #: The upstreams' work on the call, in the order in which they began. Usually there is one.
         self.work: list[_Work] = []
 
 
 class InFlightCalls:
-    """The calls of a process (``core.Guard``). Shared by its threads, guarded by its lock.
+    """The calls in flight of a process. Shared by its threads, guarded by its lock.
 
     :param max_streams: the most streams at once.
-    :param callers: how many there may be, and :param upstreams: likewise; of one alone there is no sharing.
-    :param shed: told the reason of each refusal.
+    :param callers: how many callers there are. A single one has no share to keep to.
+    :param upstreams: how many upstreams there are. A single one has no share to keep to.
+    :param shed: called with the reason of each refusal.
     """
 
     def __init__(
@@ -94,20 +95,20 @@ class InFlightCalls:
         self._by_caller: dict[str, int] = {}
         self._by_upstream: dict[str, int] = {}
         self._streams = self._starting = 0
-        #: When a thread was last let go, and how long it takes from one to the next, lately. Seconds.
+        #: When a thread was last released, and the average time between two releases. Seconds.
         self._moved, self._pace = 0.0, 0.0
-        #: The most threads that calls may hold: of one caller, of one upstream, and of all.
+        #: The most threads that calls may hold: those of one caller, of one upstream, and all calls.
         self._most: tuple[float, float, float] = (math.inf, math.inf, math.inf)
         self.change(max_streams, callers, upstreams)
 
     def change(self, max_streams: int, callers: int, upstreams: int) -> None:
-        """Other ceilings from now on. What is under way counts as before, and none of it is ended."""
+        """Set other limits. Calls in flight continue and keep counting."""
         self._max_streams = max_streams
         self._several = (callers > 1, upstreams > 1)
         self.limit_threads(self._most[2])
 
     def limit_threads(self, threads: float) -> None:
-        """Have calls hold no more than these, so that some are left for other requests."""
+        """Limit the threads that calls may hold, so that some are left for other requests."""
         share = max(1, math.floor(threads * SHARE)) if threads < math.inf else threads
         of_caller, of_upstream = (share if several else threads for several in self._several)
         self._most = (of_caller, of_upstream, threads)
@@ -116,35 +117,35 @@ class InFlightCalls:
     def streams(self) -> int:
         return self._streams
 
-    def crowd(self, busy: int = 0) -> ThreadUsage:
-        """How the threads stand now.
+    def thread_usage(self, busy: int = 0) -> ThreadUsage:
+        """Return the use of the threads now.
 
-        :param busy: with a request, be it only to read it; as many at least as calls hold.
+        :param busy: threads that read or serve a request. Threads that calls hold count at least.
         """
         held = len(self._holders)
         return ThreadUsage(max(busy, held), self._most[2], held, self._starting, self._pace, self._moved)
 
     @property
     def threads(self) -> int:
-        """How many threads are held."""
+        """How many threads the calls hold."""
         return len(self._holders)
 
     def standing(self, now: float) -> list[tuple[str, float]]:
-        """Of each call the upstream that is at work on it, empty if none is, and its age in seconds."""
+        """Return each call's current upstream, empty if it has none, and its age in seconds."""
         with self._lock:
             entries = list(self._calls.values())
-        return [(_at_work(one), now - one.call.started) for one in entries]
+        return [(_at_work(entry), now - entry.call.started) for entry in entries]
 
     def admit(self, call: Call) -> InFlightPermit:
-        """:raises Overloaded: there is as much under way as there may be."""
+        """:raises Overloaded: a limit of calls in flight is reached."""
         refusal = self._enter(call)
         if refusal:
             self._shed(refusal)
-            raise Overloaded(f"{_TOLD[refusal]} Try again in a moment.", retry_after=RETRY_AFTER)
+            raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_AFTER)
         return InFlightPermit(lambda: self._leave(call))
 
     def _enter(self, call: Call) -> str:
-        """Why the call may not be under way; empty when it is."""
+        """Count the call. Return the reason of a refusal; empty if it is admitted."""
         of_caller, _, of_all = self._most
         with self._lock:
             if call.stream and self._streams >= self._max_streams:
@@ -152,12 +153,12 @@ class InFlightCalls:
             if len(self._holders) >= of_all:
                 return "threads"
             by_caller, caller = self._by_caller, call.caller.id
-            now = by_caller.get(caller, 0)
-            if now >= of_caller:
+            held = by_caller.get(caller, 0)
+            if held >= of_caller:
                 return "share"
             entry = _Entry(call)
             self._calls[id(call.cancellation)] = self._holders[threading.get_ident()] = entry
-            by_caller[caller] = now + 1
+            by_caller[caller] = held + 1
             self._streams += call.stream
             self._starting += call.stream
         return ""
@@ -166,16 +167,16 @@ class InFlightCalls:
         with self._lock:
             entry = self._calls.pop(id(call.cancellation))
             self._streams -= call.stream
-            self._let_go(entry)
+            self._release_thread(entry)
 
-    def let_go(self) -> None:
-        """This thread is free again, whatever becomes of the call it held."""
+    def release_thread(self) -> None:
+        """Release the calling thread, because it serves its call no longer."""
         with self._lock:
             entry = self._holders.get(threading.get_ident())
             if entry is not None:
-                self._let_go(entry)
+                self._release_thread(entry)
 
-    def _let_go(self, entry: _Entry) -> None:
+    def _release_thread(self, entry: _Entry) -> None:
         if entry.thread is None:
             return
         if self._holders.get(entry.thread) is entry:
@@ -189,25 +190,25 @@ class InFlightCalls:
         for work in entry.work:
             self._off_thread(work)
 
-    # ---------------------------------------------------------------- one upstream's part
+    # ---------------------------------------------------------------- the upstreams' work
 
     def enter(self, call: Call, upstream: str) -> _Work | None:
-        """Put an upstream to work on the call; ``None`` if it holds as many threads as it is given."""
+        """Count an upstream's work on the call; ``None`` if the upstream holds its share of the threads."""
         with self._lock:
             entry = self._calls.get(id(call.cancellation))
             if entry is None:
                 return _Work(call, upstream, on_thread=False)
             work = _Work(call, upstream, on_thread=entry.thread is not None)
             if work.on_thread:
-                now = self._by_upstream.get(upstream, 0)
-                if now >= self._most[1]:
+                held = self._by_upstream.get(upstream, 0)
+                if held >= self._most[1]:
                     return None
-                self._by_upstream[upstream] = now + 1
+                self._by_upstream[upstream] = held + 1
             entry.work.append(work)
             return work
 
     def leave(self, work: _Work) -> None:
-        """End this work, and no other that has begun since."""
+        """Stop counting this work. Work that began after it keeps counting."""
         with self._lock:
             entry = self._calls.get(id(work.call.cancellation))
             if entry is not None and work in entry.work:
@@ -219,10 +220,10 @@ class InFlightCalls:
             work.on_thread = False
             _take_one(self._by_upstream, work.upstream)
 
-    # ---------------------------------------------------------------- the end
+    # ---------------------------------------------------------------- shutdown
 
     def end(self, error: Callable[[], GatewayError]) -> int:
-        """Call all of it off. How much that was."""
+        """Cancel all calls. Return how many there were."""
         with self._lock:
             calls = [entry.call for entry in self._calls.values()]
         for call in calls:
@@ -230,15 +231,15 @@ class InFlightCalls:
         return len(calls)
 
 
-_TOLD = {
-    "streams": "This server carries as many streams as it can.",
-    "threads": "This server has as many calls under way as it can serve.",
-    "share": "This key has as many calls under way here as one key is given.",
+_MESSAGES = {
+    "streams": "This server has as many streams in progress as it can serve.",
+    "threads": "This server has as many calls in progress as it can serve.",
+    "share": "This key has as many calls in progress here as one key may have.",
 }
 
 
 def _at_work(entry: _Entry) -> str:
-    """The upstream that was the last to begin; empty if none is at work."""
+    """Return the upstream that began last; empty if there is none."""
     work = entry.work
     try:
         return work[-1].upstream
@@ -255,7 +256,7 @@ def _take_one(counts: dict[str, int], name: str) -> None:
 
 
 class InFlightPermit:
-    """Settling it twice does nothing."""
+    """The permit of a call in flight. Settling it again does nothing."""
 
     headers: Mapping[str, str] = {}
 
@@ -269,19 +270,19 @@ class InFlightPermit:
 
 
 class UpstreamThreadQuota:
-    """Keeps one slow upstream from holding all threads of the process (``core.Guard``)."""
+    """Keeps one slow upstream from holding all threads of the process (``model.protocols.Guard``)."""
 
-    def __init__(self, upstream: str, underway: InFlightCalls) -> None:
+    def __init__(self, upstream: str, inflight: InFlightCalls) -> None:
         self._upstream = upstream
-        self._underway = underway
+        self._inflight = inflight
 
     def admit(self, call: Call) -> InFlightPermit:
-        """:raises UpstreamFull: it holds as many threads here as one upstream is given."""
-        work = self._underway.enter(call, self._upstream)
+        """:raises UpstreamFull: calls to the upstream hold as many threads as one upstream may hold."""
+        work = self._inflight.enter(call, self._upstream)
         if work is None:
             raise UpstreamFull(
-                f"Upstream '{self._upstream}' has as many calls under way here as one upstream is given.",
+                f"Upstream '{self._upstream}' has as many calls in progress here as one upstream may have.",
                 retry_after=RETRY_AFTER,
                 upstream=self._upstream,
             )
-        return InFlightPermit(lambda: self._underway.leave(work))
+        return InFlightPermit(lambda: self._inflight.leave(work))

@@ -230,7 +230,7 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
             return self._answer(req, conn)
         finally:
             if self.gateway is not None:
-                self.gateway.underway.let_go()
+                self.gateway.underway.release_thread()
 
     def _answer(self, req: Any, conn: Any) -> Any:
         self._unfinished.remove(conn)
@@ -361,7 +361,7 @@ class GatewayWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def _crowd(self, gateway: Gateway) -> ThreadUsage:
         """How the threads stand, those included whose requests have yet to be read."""
         carried = self.worker_connections - self.cfg.worker_connections
-        return gateway.underway.crowd(self.nr_conns - carried)
+        return gateway.underway.thread_usage(self.nr_conns - carried)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled and (time.monotonic() >= self._shut_until or self._has_room()))

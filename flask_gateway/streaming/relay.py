@@ -74,14 +74,13 @@ class Relay:
         self.poller = reactor.poller
         self.streams: set[_Stream] = set()
 
-    @staticmethod
-    def is_possible() -> bool:
-        """Return whether this platform has epoll."""
-        return hasattr(select, "epoll")
-
     def __len__(self) -> int:
         """Return how many streams are being relayed."""
         return len(self.streams)
+
+    @staticmethod
+    def is_possible() -> bool:
+        return hasattr(select, "epoll")
 
     def start(self, reply: Reply, sock: socket.socket, head: bytes, *, chunked: bool, done: Done) -> None:
         """Relay the reply to its end. The calling thread must not use the reply or the socket any more.
@@ -397,5 +396,5 @@ class _Stream:
         settled, self._settled, done = self._settled, None, self._done
         if settled is None:
             done(clean)
-        else:  # the settling work may still use the socket
-            settled.add_done_callback(lambda _: done(clean))
+            return
+        settled.add_done_callback(lambda _: done(clean))  # until then, settling may use the socket

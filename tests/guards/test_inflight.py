@@ -63,11 +63,11 @@ def test_a_stream_that_is_carried_holds_no_thread_but_counts_as_a_stream() -> No
 
     def begin() -> InFlightPermit:
         permit = underway.admit(call)
-        underway.let_go()
+        underway.release_thread()
         return permit
 
     permit = elsewhere(begin)
-    assert (underway.threads, underway.streams, underway.crowd().starting) == (0, 1, 0)
+    assert (underway.threads, underway.streams, underway.thread_usage().starting) == (0, 1, 0)
     _, second = admit(underway, stream=True)
     assert isinstance(second, InFlightPermit)
     assert isinstance(permit, InFlightPermit)
@@ -126,7 +126,7 @@ def test_an_upstreams_part_goes_with_the_thread_that_was_held_for_it() -> None:
     def carried() -> tuple[InFlightPermit, InFlightPermit]:
         call = make_call(stream=True)
         outer, inner = underway.admit(call), share.admit(call)
-        underway.let_go()
+        underway.release_thread()
         return inner, outer
 
     permits = [elsewhere(carried) for _ in range(3)]
@@ -160,7 +160,7 @@ def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
             outer = underway.admit(call)
             inner = share.admit(call)
             if turn % 3:
-                underway.let_go()
+                underway.release_thread()
             inner.settle(DONE)
             outer.settle(DONE)
 
@@ -169,7 +169,7 @@ def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (underway.threads, underway.streams, underway.crowd().starting) == (0, 0, 0)
+    assert (underway.threads, underway.streams, underway.thread_usage().starting) == (0, 0, 0)
     assert not underway._by_caller
     assert not underway._by_upstream
     assert not underway._calls
