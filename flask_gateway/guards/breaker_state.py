@@ -1,34 +1,35 @@
-"""The transitions of a circuit breaker: the pure functions ``admit`` and ``settle``.
+"""Computes the transitions of a circuit breaker, in the pure functions ``admit`` and ``settle``.
 
-Nothing here knows what is protected, or where the state is kept (``breaker.py``).
+This module does not know what the breaker guards, or where ``breaker.py`` stores the state.
 
-CLOSED    every call goes through. So many failures in a row open the circuit; so do, among the calls that
-          ended within a **window**, a half that failed, or four fifths that were slow.
-OPEN      no call goes through, until the reset time has passed; the next one is then the probe.
-HALF_OPEN one probe is under way, and no other call goes through. It holds a lease that ends by itself,
-          so a worker that dies with it blocks nobody. So many successes in a row close; a failure opens
-          again, for twice as long as before; and an end that says nothing gives the lease back.
+CLOSED    Every call goes through. The circuit opens after ``max_failures`` failures in a row. It also opens if,
+          among the calls that ended within a **window**, half failed or four fifths were slow.
+OPEN      No call goes through until the reset time has passed. The next call is then the probe.
+HALF_OPEN One probe is in flight, and no other call goes through. The probe holds a lease that expires, so a
+          worker that dies with it blocks nobody. ``successes`` successful probes in a row close the circuit.
+          A failed probe opens it again, for twice as long. A probe without a verdict returns the lease.
 
-Each change of phase increments the **generation**. A call's end counts only in the generation that
-admitted it: a slow failure from before the trip cannot re-open a circuit that has healed since.
+Each change of phase increments the **generation**. A call's end counts only in the generation that admitted
+the call. So a slow failure from before the opening cannot re-open a circuit that has closed since.
 
-The window begins with the first failure or slow call, and is over ten seconds later. As long as there is
-none, a call that ends well changes nothing, so that the calls of a healthy upstream write nothing.
+The window begins with the first failure or slow call and ends ten seconds later. Outside a window, a
+successful call changes nothing, so the calls of a healthy upstream write nothing.
 
-Two notes stand beside the phase. The **cool-down**: an upstream that answers 429 is well, and wants a pause.
-The **denial**: it is well, and does not take our credential; it may be asked, but others come first.
+The state has two more deadlines. **Cool-down**: the upstream answered 429; it works and wants a pause.
+**Credential hold**: the upstream works and refused the gateway's credential; others are tried first.
 
-The failures of one caller alone open the circuit for that caller **only**: a prompt that makes the
-upstream fail says nothing about the prompts of others.
+The failures of a single caller open the circuit **only** for that caller, because a prompt that makes the
+upstream fail says nothing about other callers' prompts.
 
-- If more than three quarters of the failures that open the circuit are one caller's, it opens for that one.
-  All others pass as in CLOSED, and their failures are counted apart. When these open it, it opens for all.
-- Until one of the others has had a success, two failures of theirs in a row are enough: the upstream is
-  probably down.
-- A probe that failed speaks for its caller. While the circuit is open for all, another caller may probe at
-  once. When the probes of two callers have failed, all wait.
+- If one caller has more than three quarters of the failures that open the circuit, it opens for that caller.
+  All other callers pass as in CLOSED, with their own count of failures. If their failures open it, it opens
+  for all.
+- Until one of the other callers has had a success, two failures in a row of theirs are enough: the upstream
+  is probably down.
+- A failed probe counts for its caller. While the circuit is open for all, another caller may probe at once.
+  When the probes of two callers have failed, all callers wait.
 
-The majority is found by Boyer and Moore's vote: two integers are enough, however many callers there are.
+A Boyer-Moore vote finds the majority: two integers are enough for any number of callers.
 """
 
 from __future__ import annotations
@@ -41,24 +42,24 @@ import msgspec
 from ..model.errors import Verdict
 from ..state.store import SECOND
 
-#: A 429 without a word about when to come back cools down for this long, seconds ...
+#: The cool-down after a 429 without a ``Retry-After``, seconds.
 DEFAULT_COOL_DOWN = 5.0
-#: ... and one with such a word for at most this long.
+#: The longest cool-down after a 429 with a ``Retry-After``, seconds.
 MAX_COOL_DOWN = 60.0
-#: No cool-down is set further ahead than this, jitter included, microseconds.
+#: The longest cool-down including jitter, microseconds.
 LONGEST_COOL_DOWN = int(MAX_COOL_DOWN * SECOND * 1.2)
-#: How long others come before an upstream that has refused our credential, seconds.
+#: How long other upstreams are tried before one that refused the gateway's credential, seconds.
 CREDENTIAL_HOLD = 60.0
 
-#: The window, microseconds, and how many calls must have ended in it before it says anything. Who allows
-#: more failures in a row than that is not overruled by fewer calls.
+#: The window, microseconds, and the minimum of calls in it before the failure rate counts. If ``max_failures``
+#: is higher, it is the minimum.
 WINDOW, MIN_CALLS = 10 * SECOND, 20
-#: So many failures of the others in a row open a circuit that is open for one caller, if none of them has had
-#: a success meanwhile.
+#: How many failures in a row of the other callers open a circuit for all that is open for one caller, if none
+#: of them has had a success meanwhile.
 UNPROVEN = 2
-#: The longest that a circuit opens again for, microseconds, unless the reset time itself is longer.
+#: The longest repeated opening, microseconds, unless the reset time itself is longer.
 LONGEST = 60 * SECOND
-#: By so much a repeated opening may be longer or shorter, lest all machines probe at once.
+#: The jitter of a repeated opening, as a fraction, so that machines do not all probe at the same time.
 JITTER = 0.2
 
 
@@ -69,23 +70,23 @@ class Phase(IntEnum):
 
 
 class State(NamedTuple):
-    """The whole state, as a store keeps it. Times in microseconds of the store's clock.
+    """The complete state, as the store keeps it. Times in microseconds of the store's clock.
 
-    :param failures: in a row, the last being the last call that said anything.
-    :param until: OPEN: when a probe may go. HALF_OPEN: when the probe's lease ends.
-    :param cool_until: when the pause that a 429 asked for is over.
-    :param denied_until: until when others come first, because our credential was refused.
-    :param reopened: probes that have failed since the circuit was last closed.
-    :param successes: probes that have ended well, in a row.
-    :param window_until: when the window is over; the next three are counted in it.
-    :param suspect: the caller who leads the vote over the failures in a row, and :param weight: by how many.
-    :param window_suspect: and :param window_weight: likewise, over the failed and slow calls of the window.
-    :param bad: how many these are.
-    :param only: the caller for whom alone the circuit is open; 0: for all.
-    :param others: failures in a row of all other callers, while it is open for one alone.
-    :param others_well: 1 once one of them has had a success meanwhile.
-    :param probed: the caller whose probe was the last to fail, while nobody else's has failed too; 0: none.
-    :param prober: the caller whose probe holds the lease, and :param others_until: when others may join it.
+    :param failures: consecutive failures; calls without a verdict do not reset it.
+    :param until: OPEN: when a probe may start. HALF_OPEN: when the probe's lease ends.
+    :param cool_until: when the pause after a 429 ends.
+    :param denied_until: when the credential hold ends.
+    :param reopened: failed probes since the circuit was last closed.
+    :param successes: successful probes in a row.
+    :param window_until: when the window ends; ``calls``, ``failed`` and ``slow`` count within it.
+    :param suspect: the caller who leads the vote over the failures in a row. :param weight: its lead.
+    :param window_suspect: the leader of the vote over the window's failed and slow calls.
+    :param window_weight: its lead. :param bad: the number of failed and slow calls of the window.
+    :param only: the only caller for whom the circuit is open; 0: it is open for all.
+    :param others: failures in a row of the other callers, while the circuit is open for one caller.
+    :param others_well: 1 if one of the other callers has had a success meanwhile.
+    :param probed: the caller of the last failed probe, while no other caller's probe has failed; 0: none.
+    :param prober: the caller whose probe holds the lease. :param others_until: when others may probe too.
     """
 
     phase: int = Phase.CLOSED
@@ -114,14 +115,14 @@ class State(NamedTuple):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """When to open, and for how long.
+    """The settings of a breaker: when the circuit opens, and for how long.
 
     :param max_failures: failures in a row that open the circuit.
     :param reset: microseconds from opening to the probe.
-    :param lease: microseconds after which a probe that has not ended no longer blocks the next.
-    :param answer_lease: the same for a probe whose answer comes in one piece; 0: as long as ``lease``.
-    :param successes: probes that have to end well, in a row, to close the circuit.
-    :param slow: microseconds until an answer shows itself good beyond which it is slow; 0: none is.
+    :param lease: microseconds after which an unfinished probe no longer blocks the next.
+    :param answer_lease: the same for a probe that is not a stream; 0: as long as ``lease``.
+    :param successes: successful probes in a row that close the circuit.
+    :param slow: an answer whose first token takes longer than this is slow, microseconds; 0: none is.
     """
 
     max_failures: int
@@ -132,12 +133,12 @@ class Policy(msgspec.Struct, frozen=True):
     answer_lease: int = 0
 
     def opening(self, reopened: int) -> int:
-        """How long the circuit is open after so many probes have failed, microseconds, before jitter."""
+        """Return how long the circuit stays open after so many failed probes, microseconds, without jitter."""
         return min(self.reset << min(reopened, 30), max(self.reset, LONGEST))
 
 
 class Ticket(NamedTuple):
-    """What an admitted call has to show at its end. ``lease`` is 0 for all but a probe."""
+    """Identifies an admitted call when it settles. ``lease`` is 0 for all calls but a probe."""
 
     generation: int
     lease: int = 0
@@ -145,9 +146,9 @@ class Ticket(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a call may not go through, and for how many microseconds more.
+    """The reason why a call may not go through, and the wait until it may, microseconds.
 
-    :param alone: the circuit is open for this caller alone.
+    :param alone: the circuit is open for this caller only.
     """
 
     cooling: bool
@@ -156,11 +157,11 @@ class Refusal(NamedTuple):
 
 
 class CallResult(NamedTuple):
-    """How a call has ended.
+    """How a call ended.
 
-    :param pause: for ``THROTTLED``: the one asked for, microseconds.
-    :param slow: whether it took too long to show itself good.
-    :param jitter: what a repeated opening is multiplied by, should this lead to one.
+    :param pause: for ``THROTTLED``: the requested pause, microseconds.
+    :param slow: whether its first token took too long.
+    :param jitter: the factor for the length of a repeated opening, if this result causes one.
     """
 
     verdict: Verdict
@@ -172,7 +173,7 @@ class CallResult(NamedTuple):
 def admit(
     state: State, now: int, policy: Policy, caller: int = 0, *, stream: bool = True
 ) -> tuple[State, Ticket | Refusal]:
-    """May a call go through? The state is returned unchanged unless this call becomes the probe."""
+    """Decide whether a call may go through. The state is unchanged unless this call becomes the probe."""
     state = clamp_to_clock(state, now, policy)
     if now < state.cool_until:
         return state, Refusal(True, state.cool_until - now)
@@ -183,8 +184,8 @@ def admit(
     state = state._replace(prober=caller, others_until=now + policy.lease)
     lease = now + (policy.lease if stream else policy.answer_lease or policy.lease)
     if state.phase == Phase.HALF_OPEN:
-        # The next of several probes, or the last one's lease is over. That one may still end well, so
-        # its generation stays.
+        # The next of several probes, or the lease of the last one has expired. The last one may still
+        # succeed, so the generation stays.
         return state._replace(until=lease), Ticket(state.generation, lease, caller)
     generation = state.generation + 1
     probing = state._replace(phase=Phase.HALF_OPEN, generation=generation, until=lease)
@@ -192,15 +193,15 @@ def admit(
 
 
 def _apart(state: State, caller: int) -> bool:
-    """Whether the circuit is open for somebody else alone."""
+    """Return whether the circuit is open only for another caller."""
     return state.only != 0 and caller != state.only
 
 
 def _may_probe_too(state: State, now: int, policy: Policy, caller: int) -> bool:
-    """Whether the circuit waits for, or because of, the probe of one other caller.
+    """Return whether this caller may probe although one other caller's probe is in flight or has failed.
 
-    An answer in one piece may take minutes. The caller of such a probe has no other; all others do not wait
-    for it longer than for a stream.
+    A complete answer may take minutes. Its caller gets no second probe meanwhile. Other callers wait for it
+    only as long as for a stream.
     """
     if state.phase == Phase.OPEN:
         return state.probed not in (0, caller)
@@ -210,9 +211,9 @@ def _may_probe_too(state: State, now: int, policy: Policy, caller: int) -> bool:
 def settle(
     state: State, now: int, policy: Policy, ticket: Ticket, end: CallResult, *, pauses: bool = True
 ) -> State:
-    """The state after a call has ended.
+    """Return the state after a call has ended.
 
-    :param pauses: whether a 429 pauses all that the circuit is about.
+    :param pauses: whether a 429 pauses everything that the breaker guards.
     """
     if state.generation != ticket.generation:
         return state
@@ -228,36 +229,36 @@ def settle(
     if not _too_many(state, policy, apart=apart):
         return state
     if apart:
-        # The others have failed as well: it begins again, for all.
+        # The other callers' calls have failed as well: the circuit opens anew, for all callers.
         return _opened(_for_all(state)._replace(failures=state.others, reopened=0), now, policy)
     return _opened_by(state, now, policy)
 
 
 def try_now(state: State, now: int) -> State:
-    """End all waiting: the next call is the probe, pauses are over, the credential is believed."""
+    """End all waiting: the next call is the probe, the cool-down and the credential hold are over."""
     waiting = state.phase == Phase.OPEN and now < state.until
     return state._replace(until=now if waiting else state.until, cool_until=0, denied_until=0)
 
 
 def denied(state: State, now: int) -> bool:
-    """Whether others are to be asked before it. What is much too far ahead stands by a clock set back."""
+    """Return whether the credential hold is active. A time too far ahead is ignored: the clock was set back."""
     return now < state.denied_until < now + int(2 * CREDENTIAL_HOLD * SECOND)
 
 
 def _noted(state: State, now: int, end: CallResult) -> State:
-    """What a call's end says beside the phase."""
+    """Update the cool-down and the credential hold."""
     if end.verdict is Verdict.SUCCESS:
         return state._replace(denied_until=0) if denied(state, now) else state
     if end.verdict is Verdict.THROTTLED:
         return state._replace(cool_until=max(state.cool_until, now + end.pause))
-    # What is denied again and again gets its turn, and a line in the log, once in so long all the same.
+    # A hold is not prolonged: so the upstream is tried, and a refusal is logged, once per hold.
     if end.verdict is Verdict.CREDENTIAL_REFUSED and not denied(state, now):
         return state._replace(denied_until=now + int(CREDENTIAL_HOLD * SECOND))
     return state
 
 
 def _windowed(state: State, now: int, end: CallResult, caller: int) -> State:
-    """Count a call in the window. A bad one begins it."""
+    """Count a call in the window. A failed or slow call begins one."""
     failed, slow = end.verdict is Verdict.FAILURE, _is_slow(end)
     if not now < state.window_until <= now + WINDOW:
         if not (failed or slow):
@@ -283,14 +284,14 @@ def _in_a_row_of_others(state: State, end: CallResult) -> State:
 
 
 def _voted(suspect: int, weight: int, caller: int) -> tuple[int, int]:
-    """One more vote of Boyer and Moore's: who leads now, and by how many."""
+    """Add one vote to a Boyer-Moore vote. Return the leader and its lead."""
     if not weight:
         return caller, 1
     return suspect, weight + (1 if caller == suspect else -1)
 
 
 def _is_slow(end: CallResult) -> bool:
-    """Whether the call counts as slow. That of a caller who left counts as nothing."""
+    """Return whether the call counts as slow. A call whose caller left counts as nothing."""
     return end.slow and end.verdict in (Verdict.SUCCESS, Verdict.FAILURE)
 
 
@@ -305,7 +306,7 @@ def _too_many(state: State, policy: Policy, *, apart: bool) -> bool:
 
 
 def _opened_by(state: State, now: int, policy: Policy) -> State:
-    """Open the circuit for one caller alone if nearly all that opens it is that caller's."""
+    """Open the circuit, only for one caller if nearly all failures are that caller's."""
     if state.failures >= policy.max_failures:
         alone = state.suspect if 2 * state.weight > state.failures else 0
     else:
@@ -335,17 +336,17 @@ def _settle_probe(state: State, now: int, policy: Policy, ticket: Ticket, end: C
         if state.successes >= policy.successes:
             closed = _changed(state, Phase.CLOSED, 0)
             return _for_all(closed)._replace(failures=0, weight=0, reopened=0, probed=0)
-    # Only one's own lease is given back: a later probe may hold it by now.
+    # Return the lease only if this probe still holds it: a later probe may hold it by now.
     return state._replace(until=now) if state.until == ticket.lease else state
 
 
 def _opened(state: State, now: int, policy: Policy, jitter: float = 1.0) -> State:
-    # The first opening is as long as the operator has set it, to the microsecond.
+    # The first opening has no jitter: it lasts exactly as long as the operator has set.
     return _changed(state, Phase.OPEN, now + int(policy.opening(state.reopened) * jitter))
 
 
 def _changed(state: State, phase: Phase, until: int) -> State:
-    """In the next generation, nothing counted but what outlives a phase."""
+    """Change the phase: start the next generation and reset the counts of the phase."""
     kept = state._replace(phase=phase, generation=state.generation + 1, until=until)
     return _without_window(kept)._replace(successes=0)
 
@@ -355,14 +356,15 @@ def _without_window(state: State) -> State:
 
 
 def clamp_to_clock(state: State, now: int, policy: Policy) -> State:
-    """A time further ahead than it can have been set to means that the clock was set back, or that a
-    reload shortened it. It then begins anew, rather than hold for as long as the clock was set back."""
+    """Shorten deadlines that lie too far ahead: the clock was set back, or a reload shortened them.
+
+    Such a deadline restarts from now. Otherwise it would hold for as long as the clock was set back."""
     if state.phase != Phase.CLOSED:
         leased = state.phase == Phase.HALF_OPEN
-        anew = max(policy.lease, policy.answer_lease) if leased else policy.opening(state.reopened)
-        longest = anew if leased or not state.reopened else int(anew * (1 + JITTER))
+        restart = max(policy.lease, policy.answer_lease) if leased else policy.opening(state.reopened)
+        longest = restart if leased or not state.reopened else int(restart * (1 + JITTER))
         if state.until > now + longest:
-            state = state._replace(until=now + anew)
+            state = state._replace(until=now + restart)
     if state.cool_until > now + LONGEST_COOL_DOWN:
         state = state._replace(cool_until=now + int(DEFAULT_COOL_DOWN * SECOND))
     return state

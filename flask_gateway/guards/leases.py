@@ -1,14 +1,14 @@
-"""Slots: how many calls are under way at once, counted over all workers.
+"""Counts the calls in flight over all workers, as leases of slots in a store.
 
-Under a key lies one row per process that holds slots: ``holder, epoch, taken, expires``. A row is a lease. So
-there are few rows however many slots, and none that leaks.
+The value of a key has one row per process that holds slots: ``holder, epoch, taken, expires``. A row is a
+lease. So the number of rows does not grow with the number of slots, and no slot leaks.
 
-* In a store of one machine a lease ends with its process (``stores/processes.py``). The slots of a killed
-  process are free at once, those of a stopped one stay taken.
-* In Redis the processes of other machines cannot be seen. There a lease expires unless its process renews it.
+* In a store of one machine a lease ends with its process (``state/processes.py``). The slots of a killed
+  process are free at once. The slots of a stopped process stay taken.
+* In Redis, processes of other machines are not visible. There a lease expires unless its process renews it.
 
-The changes are pure. ``ConcurrencyLeases`` carries them out, and knows what this process holds, so that it
-can renew, put back what a store has lost, and make up for a release that a store in trouble did not get.
+The changes are pure. ``ConcurrencyLeases`` applies them and counts the slots of this process. It renews the
+leases, restores rows that the store has lost, and repeats releases that did not reach the store.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ..state.store import SECOND, Store, Value
 
 log = logging.getLogger(__name__)
 
-#: How long a row of Redis outlives its last renewal, and how often rows are renewed, seconds.
+#: How long a row in Redis outlives its last renewal, and how often rows are renewed, seconds.
 LEASE = 10.0
 RENEWAL = 3.0
-#: Processes that can hold slots of one key at the same time; a store's values are no longer.
+#: The most processes that can hold slots of one key; a store's value has no space for more.
 MAX_ROWS = 75
-#: For how long :meth:`ConcurrencyLeases.taken` believes that a holder lives, seconds.
+#: How long :meth:`ConcurrencyLeases.taken` caches that a holder is alive, seconds.
 BELIEVED = 1.0
 
 _LEASE = int(LEASE * SECOND)
 _NOBODY: frozenset[int] = frozenset()
 
 
-#: The beginning of both twins for Redis (``stores.redis.Scripted``): the live rows, as ``_live``.
+#: The beginning of both Lua scripts for Redis (``state.redis.Scripted``): the live rows, as in ``_live``.
 _ROWS = """
 local holder, lease = arguments[1], arguments[2]
 local value, rows, used, mine = load() or {}, {}, 0, nil
@@ -90,7 +90,7 @@ return {1}
 
 
 class Lease(NamedTuple):
-    """What one process holds. ``epoch`` tells its row from an earlier one that had run out."""
+    """The slots of one process. ``epoch`` distinguishes its row from an earlier one that had expired."""
 
     holder: int
     epoch: int
@@ -99,7 +99,7 @@ class Lease(NamedTuple):
 
 
 def _live(value: Value | None, now: int, lease: int, ended: frozenset[int] = _NOBODY) -> list[Lease]:
-    """The rows that still count. None lasts longer than a lease, even if the clock was set back."""
+    """Return the rows that still count. No row lasts longer than a lease, even if the clock was set back."""
     numbers, latest = value or (), now + lease
     return [
         Lease(numbers[at], numbers[at + 1], numbers[at + 2], min(numbers[at + 3], latest))
@@ -113,9 +113,9 @@ def _value(rows: list[Lease]) -> Value | None:
 
 
 class AcquireLease:
-    """Take one slot of ``limit`` (``core.Change``). Answers the row's epoch, or 0 when all are taken.
+    """Takes one of ``limit`` slots (``state.store.Change``). Returns the row's epoch, or 0 if none is free.
 
-    :param lease: microseconds. :param ended: holders whose rows do not count any more.
+    :param lease: microseconds. :param ended: holders whose rows no longer count.
     """
 
     script: ClassVar[str] = _ACQUIRE
@@ -144,20 +144,20 @@ class AcquireLease:
 
     @property
     def arguments(self) -> tuple[int, ...]:
-        """What the twin is told."""
+        """The arguments of the Lua script."""
         return self.holder, self.lease, self.limit, MAX_ROWS
 
     def answer(self, ints: tuple[int, ...]) -> int:
-        """What the twin's number means."""
+        """Convert the Lua script's result."""
         return ints[0]
 
     def divided(self, among: int) -> AcquireLease:
-        """The share of one of so many, when each has to keep to the limit alone."""
-        return AcquireLease(max(1, self.limit // among), self.holder)  # with a lease that runs out by itself
+        """Return the change for one of so many workers, when each enforces its share of the limit alone."""
+        return AcquireLease(max(1, self.limit // among), self.holder)  # with a lease that expires
 
 
 class ReleaseLease:
-    """Give slots back (``core.Change``). The answer is whether the row was there."""
+    """Releases slots (``state.store.Change``). Returns whether the row was there."""
 
     script: ClassVar[str] = _RELEASE
 
@@ -171,7 +171,7 @@ class ReleaseLease:
         rows = _live(value, now, self.lease)
         for place, row in enumerate(rows):
             if row.holder == self.holder and row.epoch == self.epoch:
-                # An empty row is left to run out: the next call would only have to make it anew.
+                # An empty row stays until it expires: the next call would only have to create it again.
                 left = max(0, row.taken - self.count)
                 rows[place] = Lease(row.holder, row.epoch, left, row.expires)
                 return _value(rows), True
@@ -179,16 +179,16 @@ class ReleaseLease:
 
     @property
     def arguments(self) -> tuple[int, ...]:
-        """What the twin is told."""
+        """The arguments of the Lua script."""
         return self.holder, self.lease, self.epoch, self.count
 
     def answer(self, ints: tuple[int, ...]) -> bool:
-        """What the twin's number means."""
+        """Convert the Lua script's result."""
         return bool(ints[0])
 
 
 class RenewLease:
-    """Keep what is held (``core.Change``). A row that the store has lost is put back as it was."""
+    """Renews a row (``state.store.Change``). A row that the store has lost is restored."""
 
     def __init__(self, holder: int, epoch: int, count: int, lease: int | None = None) -> None:
         self.row = Lease(holder, epoch, count, 0)
@@ -205,12 +205,12 @@ class RenewLease:
         return _value(rows), None
 
     def divided(self, among: int) -> RenewLease:
-        """The same for other state, where it runs out by itself."""
+        """Return the change for a fallback store, where the row expires."""
         return RenewLease(*self.row[:3])
 
 
 class Holders(Protocol):
-    """The processes that share a store, where it can be seen which of them live (``stores.processes``)."""
+    """The processes that share a store which sees which of them are alive (``state.processes``)."""
 
     @property
     def lease(self) -> float: ...
@@ -221,7 +221,7 @@ class Holders(Protocol):
 
 
 class _Unseen:
-    """Processes of several machines: each is a random number, and a lease that runs out."""
+    """Processes of several machines: each has a random number, and its leases expire."""
 
     @property
     def lease(self) -> float:
@@ -235,8 +235,10 @@ class _Unseen:
 
 
 class ConcurrencyLeases:
-    """The slots of one process. Shared by all its threads, its own counts guarded by ``_lock``, which is
-    never held while the store is asked. A forked process begins without any."""
+    """The slots of one process. All its threads share them.
+
+    ``_lock`` guards the process's own counts. No thread holds it during a call of the store. A forked process
+    starts without slots."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -249,20 +251,20 @@ class ConcurrencyLeases:
         self._lock = threading.Lock()
         self._held: Counter[tuple[str, int]] = Counter()
         self._owed: Counter[tuple[str, int]] = Counter()
-        #: By key: how many of it this process holds, and the epoch of the last one.
-        self._mine: dict[str, tuple[int, int]] = {}
-        #: Until when a holder is believed to live.
+        #: By key: how many slots this process holds, and the epoch of the last one.
+        self._own: dict[str, tuple[int, int]] = {}
+        #: By holder: until when it counts as alive without a new check.
         self._alive: dict[int, float] = {}
         self._keeper: threading.Thread | None = None
         self._now = threading.Event()
 
     def acquire(self, key: str, limit: int) -> int:
-        """Take one of ``limit`` slots: the epoch to give it back with, or 0 if there is none."""
+        """Take one of ``limit`` slots. Return the epoch for its release, or 0 if no slot is free."""
         epoch = self._take(key, limit)
         if not epoch and (ended := self._ended(key)):
             epoch = self._take(key, limit, ended)
         if epoch and self._note(key, epoch) > limit:
-            # The store has forgotten slots that we hold.
+            # The store has lost slots that this process holds.
             self.release(key, epoch)
             return 0
         return epoch
@@ -272,13 +274,13 @@ class ConcurrencyLeases:
         return self._store.update(key, AcquireLease(limit, self._holder, int(lease * SECOND), ended), lease)
 
     def _note(self, key: str, epoch: int) -> int:
-        """Count a slot that we have taken. How many of its key we hold."""
+        """Count a slot that this process has taken. Return how many slots of the key it holds."""
         with self._lock:
             self._held[key, epoch] += 1
-            count, last = self._mine.get(key, (0, epoch))
-            self._mine[key] = count + 1, epoch
+            count, last = self._own.get(key, (0, epoch))
+            self._own[key] = count + 1, epoch
         if count and last != epoch:
-            self._now.set()  # our row is another than before: put back what we hold
+            self._now.set()  # the store has a new row for this process: restore the slots of the old one
         self._start_keeper()
         return count + 1
 
@@ -287,21 +289,23 @@ class ConcurrencyLeases:
         try:
             found = self._change_back(key, epoch, 1)
         finally:
-            # After the store: while a row that was lost is being put back, it is rather with one slot too
-            # many, for which ``_owed`` makes up, than with one too few.
+            # After the store's update: a row that is being restored meanwhile may get one slot too many,
+            # which ``_owed`` corrects, but never one too few.
             with self._lock:
                 self._held[key, epoch] -= 1
                 if self._held[key, epoch] <= 0:
                     del self._held[key, epoch]
-                count, last = self._mine.pop(key)
+                count, last = self._own.pop(key)
                 if count > 1:
-                    self._mine[key] = count - 1, last
+                    self._own[key] = count - 1, last
                 if not found:
                     self._owed[key, epoch] += 1
 
     def keep(self) -> None:
-        """Renew what is held, and give back what could not be given back before. A debt is tried once:
-        if the row is still not there it has run out, or its store is away, and it will run out."""
+        """Renew the leases, and repeat the releases that failed.
+
+        A release is repeated once. If the row is still missing, it has expired, or the store is unreachable
+        and the row will expire."""
         with self._lock:
             owed, self._owed = self._owed, Counter()
             held = dict(self._held)
@@ -316,7 +320,7 @@ class ConcurrencyLeases:
         return self._store.update(key, ReleaseLease(self._holder, epoch, count, int(lease * SECOND)), lease)
 
     def taken(self, key: str) -> int:
-        """How many slots are taken, by all that live; for status pages, and to find the least busy."""
+        """Return the slots taken by all live processes: for status pages, and to find the least busy upstream."""
         now = time.monotonic()
         return sum(row.taken for row in self._rows(key) if row.taken and self._lives(row.holder, now))
 
@@ -324,7 +328,7 @@ class ConcurrencyLeases:
         return _live(self._store.read(key), self._store.now(), int(self._holders.lease * SECOND))
 
     def _ended(self, key: str) -> frozenset[int]:
-        """The holders among the rows that have ended."""
+        """Return the holders of rows whose processes have ended."""
         holders = {row.holder for row in self._rows(key)} - {self._holder}
         return frozenset(filter(self._holders.ended, holders))
 
@@ -339,7 +343,7 @@ class ConcurrencyLeases:
         return True
 
     def _start_keeper(self) -> None:
-        # A thread of its own and not the reactor's: a renewal may have to wait for Redis, a clock may not.
+        # A separate thread and not the reactor's: a renewal may block on Redis, and timers must not wait.
         if self._keeper is not None:
             return
         with self._lock:
@@ -348,7 +352,7 @@ class ConcurrencyLeases:
                 try:
                     keeper.start()
                 except (RuntimeError, MemoryError):
-                    return  # no thread to be had now; the next slot tries again
+                    return  # no thread can be started now; the next `acquire` tries again
                 self._keeper = keeper
 
     def _keep_on(self) -> None:
@@ -361,7 +365,7 @@ class ConcurrencyLeases:
                 log.exception("could not renew the leases")
 
 
-#: All of this process, for a process that is forked from it.
+#: All instances of this process, to be reset in a forked child.
 _all: WeakSet[ConcurrencyLeases] = WeakSet()
 
 

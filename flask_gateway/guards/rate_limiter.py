@@ -1,4 +1,4 @@
-"""The rate limit: never more than so many requests of one caller in any ``WINDOW`` seconds."""
+"""Limits the requests of each caller in any ``WINDOW`` seconds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..model.errors import RateLimited
 from ..state.store import SECOND, Store, state_key
 from .sliding_window import Acquire, Quota
 
-#: Seconds.
+#: The length of the sliding window, seconds.
 WINDOW = 60.0
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """The headers of the OpenAI API that tell a caller where it stands."""
+    """Return the OpenAI API's response headers for a caller's quota."""
     return {
         "x-ratelimit-limit-requests": str(quota.limit),
         "x-ratelimit-remaining-requests": str(quota.remaining),
@@ -23,7 +23,7 @@ def quota_headers(quota: Quota) -> dict[str, str]:
 
 
 def duration(micros: int) -> str:
-    """A duration as the OpenAI API writes it: ``120ms``, ``8.64s``, ``6m0s``."""
+    """Format a duration as the OpenAI API does: ``120ms``, ``8.64s``, ``6m0s``."""
     millis = -(-micros // 1000)
     if millis < 1000:
         return f"{millis}ms" if millis else "0s"
@@ -33,25 +33,24 @@ def duration(micros: int) -> str:
 
 
 class RateLimiter:
-    """Limits the requests of each caller (``core.Guard``). Shared by all threads; the store guards it."""
+    """Limits the requests of each caller. Shared by all threads; the store guards its state."""
 
     def __init__(self, store: Store, window: float = WINDOW) -> None:
         self._store = store
         self._window = window
 
     def admit(self, call: Call) -> LimitPermit:
-        """:raises RateLimited: the caller has used up its requests; nothing is counted."""
+        """:raises RateLimited: the caller has used up its requests. The refused call is not counted."""
         caller = call.caller
         if not caller.rate_limit:
             return LimitPermit({})
-        take = self._take(caller)
-        admitted, quota = self._store.update(_key(caller), take, ttl=self._window * 2)
+        admitted, quota = self._store.update(_key(caller), self._change(caller), ttl=self._window * 2)
         headers = quota_headers(quota)
         if admitted:
             return LimitPermit(headers)
         wait = quota.wait / SECOND
         error = RateLimited(
-            f"This key may make {quota.limit} requests in {self._window:g} seconds and has made them. "
+            f"This key has used its {quota.limit} requests in {self._window:g} seconds. "
             f"Try again in {duration(quota.wait)}.",
             retry_after=wait,
         )
@@ -59,13 +58,13 @@ class RateLimiter:
         raise error
 
     def headers(self, caller: Caller) -> dict[str, str]:
-        """What a caller is told of its quota when nothing was taken from it."""
+        """Return the quota headers for a response that uses none of the quota."""
         if not caller.rate_limit:
             return {}
-        peek = self._take(caller).peek
+        peek = self._change(caller).peek
         return quota_headers(self._store.update(_key(caller), peek, ttl=self._window * 2))
 
-    def _take(self, caller: Caller) -> Acquire:
+    def _change(self, caller: Caller) -> Acquire:
         return Acquire(caller.rate_limit, int(self._window * SECOND))
 
 
@@ -74,7 +73,7 @@ def _key(caller: Caller) -> str:
 
 
 class LimitPermit:
-    """A request that was counted. It stays counted, however it ends."""
+    """The permit of a counted request. The request stays counted, however it ends."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self.headers = headers

@@ -1,13 +1,13 @@
-"""The sliding window: at most ``limit`` requests in any ``window``, decided by a pure function.
+"""Decides a sliding-window limit with a pure function: at most ``limit`` requests in any ``window``.
 
-The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``BUCKETS`` requests a window it
-holds each request's own time, so the limit is exact. Above that, time is cut into ``BUCKETS`` grains,
-and a request is stamped with the *end* of its grain. Stamped late it leaves the window late: so
-never too many are admitted, at most one grain's worth (under 0.8 %) too few, and the log of any limit
-fits into the same small space. A log of single times whose limit is raised above that is put into
-grains when it grows too long.
+The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``BUCKETS`` requests per window, the log
+holds each request's own time, so the limit is exact. For higher limits, time is divided into ``BUCKETS``
+buckets, and a request is stamped with the *end* of its bucket. A late stamp leaves the window late. So the
+limiter never admits too many requests, and at most one bucket's worth (under 0.8 %) too few. The log of any
+limit has the same small size. If the limit is raised above ``BUCKETS``, a log of single times is converted to
+buckets when it grows too long.
 
-Nothing here knows what is limited, or where the log is kept.
+This module does not know what is limited, or where the log is stored.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import ClassVar, NamedTuple
 from ..state.store import SECOND, Value
 
 BUCKETS = 128
-#: No log of one kind has more numbers; one that began as the other kind may.
+#: The most numbers of a log, unless it began as a log of single times.
 _LONGEST = 2 * (BUCKETS + 2)
 
 
 class Quota(NamedTuple):
-    """What a caller has left. Times in microseconds.
+    """A caller's remaining quota. Times in microseconds.
 
-    :param reset: until the window is empty again.
-    :param wait: until the next request would be admitted; 0 when it would be now.
+    :param reset: time until the window is empty.
+    :param wait: time until the next request would be admitted; 0: it would be admitted now.
     """
 
     limit: int
@@ -35,8 +35,7 @@ class Quota(NamedTuple):
     wait: int
 
 
-#: ``Acquire.__call__`` for Redis, which runs it on its own side (``stores.redis.Scripted``). A test holds
-#: the two against each other.
+#: ``Acquire.__call__`` as a Lua script that Redis runs (``state.redis.Scripted``). A test compares the two.
 _LUA = """
 local limit, window, grain, longest = arguments[1], arguments[2], arguments[3], arguments[4]
 local log = load() or {}
@@ -86,7 +85,7 @@ return {admitted and 1 or 0, math.max(0, limit - used), reset, wait}
 
 
 class Acquire:
-    """One request against a limit: a change for a store (``core.Change``).
+    """Counts one request against a limit: a change for a store (``state.store.Change``).
 
     :param window: microseconds.
     """
@@ -101,13 +100,13 @@ class Acquire:
         self.grain = 1 if limit <= BUCKETS else -(-window // BUCKETS)
 
     def __call__(self, log: Value | None, now: int) -> tuple[Value | None, tuple[bool, Quota]]:
-        log = self._believable(log, now)
+        log = self._clamp_to_clock(log, now)
         live = self._live(log, now)
         used = sum(live[1::2])
         if used >= self.limit:
             return log, (False, self._quota(live, used, now))
         stamp = now if self.grain == 1 else (now // self.grain + 1) * self.grain
-        if live and live[-2] >= stamp:  # same grain, or another process's clock reading just before ours
+        if live and live[-2] >= stamp:  # same bucket, or another process read the clock just before us
             live = (*live[:-1], live[-1] + 1)
         else:
             live = (*live, stamp, 1)
@@ -117,47 +116,47 @@ class Acquire:
 
     @property
     def arguments(self) -> tuple[int, ...]:
-        """What the twin is told."""
+        """The arguments of the Lua script."""
         return self.limit, self.window, self.grain, _LONGEST
 
     def answer(self, ints: tuple[int, ...]) -> tuple[bool, Quota]:
-        """What the twin's numbers mean."""
+        """Convert the Lua script's result."""
         admitted, remaining, reset, wait = ints
         return bool(admitted), Quota(self.limit, remaining, reset, wait)
 
     def peek(self, log: Value | None, now: int) -> tuple[Value | None, Quota]:
-        """What is left, without taking any of it (``core.Change``)."""
-        live = self._live(self._believable(log, now), now)
+        """Return the quota without using any of it (``state.store.Change``)."""
+        live = self._live(self._clamp_to_clock(log, now), now)
         return log, self._quota(live, sum(live[1::2]), now)
 
     def refusal(self, log: Value | None, now: int) -> tuple[bool, Quota] | None:
-        """The answer if this log alone is full (``stores.fallback.Confirmed``)."""
-        live = self._live(self._believable(log, now), now) if log else ()
+        """Return the refusal if this log is full; else ``None`` (``state.fallback.Confirmed``)."""
+        live = self._live(self._clamp_to_clock(log, now), now) if log else ()
         used = sum(live[1::2])
         return (False, self._quota(live, used, now)) if used >= self.limit else None
 
     def confirmed(
         self, answer: tuple[bool, Quota], write: Callable[[], tuple[bool, Quota]]
     ) -> tuple[bool, Quota]:
-        """The stricter answer of two logs."""
+        """Return the stricter answer of two logs."""
         if not answer[0]:
             return answer
         own = write()
         return answer if own[0] and answer[1].remaining <= own[1].remaining else own
 
     def divided(self, among: int) -> Acquire:
-        """The share of one of so many, when each has to keep to the limit alone."""
+        """Return the change for one of so many workers, when each enforces its share of the limit alone."""
         return Acquire(max(1, self.limit // among), self.window)
 
     def _live(self, log: Value | None, now: int) -> Value:
-        """The part of the log that still counts."""
+        """Return the part of the log that still counts."""
         first = 0
         while log and first < len(log) and log[first] + self.window <= now:
             first += 2
         return log[first:] if log else ()
 
     def _coarse(self, live: Value) -> Value:
-        """The log in grains, each request at the end of its own."""
+        """Return the log in buckets, with each request at the end of its bucket."""
         coarse: list[int] = []
         for at in range(0, len(live), 2):
             end = -(-live[at] // self.grain) * self.grain
@@ -167,10 +166,11 @@ class Acquire:
                 coarse += (end, live[at + 1])
         return tuple(coarse)
 
-    def _believable(self, log: Value | None, now: int) -> Value | None:
-        """A stamp further ahead than the clock can have put it means that the clock was set back. It
-        is kept, as of now: that may hold a caller up for one window, where believing it would do so
-        for as long as the clock was set back."""
+    def _clamp_to_clock(self, log: Value | None, now: int) -> Value | None:
+        """Move stamps that lie too far ahead to now: the clock was set back.
+
+        This may delay a caller for one window. Keeping the stamps would delay it for as long as the clock was
+        set back."""
         if not log or log[-2] <= now + self.grain + SECOND:
             return log
         return tuple(n for at in range(0, len(log), 2) for n in (min(log[at], now), log[at + 1]))
