@@ -2,8 +2,8 @@
 
 This module does not know what the breaker guards, or where ``breaker.py`` stores the state.
 
-CLOSED    Every call goes through. The circuit opens after ``max_failures`` failures in a row. It also opens if,
-          among the calls that ended within a **window**, half failed or four fifths were slow.
+CLOSED    Every call goes through. The circuit opens after ``max_failures`` failures in a row. It also opens
+          if, among the calls that ended within a **window**, half failed or four fifths were slow.
 OPEN      No call goes through until the reset time has passed. The next call is then the probe.
 HALF_OPEN One probe is in flight, and no other call goes through. The probe holds a lease that expires, so a
           worker that dies with it blocks nobody. ``successes`` successful probes in a row close the circuit.
@@ -51,8 +51,8 @@ LONGEST_COOL_DOWN = int(MAX_COOL_DOWN * SECOND * 1.2)
 #: How long other upstreams are tried before one that refused the gateway's credential, seconds.
 CREDENTIAL_HOLD = 60.0
 
-#: The window, microseconds, and the minimum of calls in it before the failure rate counts. If ``max_failures``
-#: is higher, it is the minimum.
+#: The window, microseconds, and the minimum of calls in it before the failure rate counts. If
+#: ``max_failures`` is higher, it is the minimum.
 WINDOW, MIN_CALLS = 10 * SECOND, 20
 #: How many failures in a row of the other callers open a circuit for all that is open for one caller, if none
 #: of them has had a success meanwhile.
@@ -133,7 +133,7 @@ class Policy(msgspec.Struct, frozen=True):
     answer_lease: int = 0
 
     def opening(self, reopened: int) -> int:
-        """Return how long the circuit stays open after so many failed probes, microseconds, without jitter."""
+        """Return how long the circuit stays open after so many failed probes, microseconds without jitter."""
         return min(self.reset << min(reopened, 30), max(self.reset, LONGEST))
 
 
@@ -229,7 +229,7 @@ def settle(
     if not _too_many(state, policy, apart=apart):
         return state
     if apart:
-        # The other callers' calls have failed as well: the circuit opens anew, for all callers.
+        # The other callers' calls have failed as well: the circuit opens again, for all callers.
         return _opened(_for_all(state)._replace(failures=state.others, reopened=0), now, policy)
     return _opened_by(state, now, policy)
 
@@ -241,7 +241,7 @@ def try_now(state: State, now: int) -> State:
 
 
 def denied(state: State, now: int) -> bool:
-    """Return whether the credential hold is active. A time too far ahead is ignored: the clock was set back."""
+    """Return whether the credential hold is active. Ignore a time too far ahead: the clock was set back."""
     return now < state.denied_until < now + int(2 * CREDENTIAL_HOLD * SECOND)
 
 

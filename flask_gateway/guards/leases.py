@@ -320,7 +320,7 @@ class ConcurrencyLeases:
         return self._store.update(key, ReleaseLease(self._holder, epoch, count, int(lease * SECOND)), lease)
 
     def taken(self, key: str) -> int:
-        """Return the slots taken by all live processes: for status pages, and to find the least busy upstream."""
+        """Return the slots of all live processes: for status pages, and to find the least busy upstream."""
         now = time.monotonic()
         return sum(row.taken for row in self._rows(key) if row.taken and self._lives(row.holder, now))
 

@@ -1,11 +1,11 @@
 """Decides a sliding-window limit with a pure function: at most ``limit`` requests in any ``window``.
 
-The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``BUCKETS`` requests per window, the log
-holds each request's own time, so the limit is exact. For higher limits, time is divided into ``BUCKETS``
+The log is a flat tuple of pairs ``stamp, count``, oldest first. Up to ``BUCKETS`` requests per window, the
+log holds each request's own time, so the limit is exact. For higher limits, time is divided into ``BUCKETS``
 buckets, and a request is stamped with the *end* of its bucket. A late stamp leaves the window late. So the
 limiter never admits too many requests, and at most one bucket's worth (under 0.8 %) too few. The log of any
-limit has the same small size. If the limit is raised above ``BUCKETS``, a log of single times is converted to
-buckets when it grows too long.
+limit has the same small size. If the limit is raised above ``BUCKETS``, a log of single times is converted
+to buckets when it grows too long.
 
 This module does not know what is limited, or where the log is stored.
 """

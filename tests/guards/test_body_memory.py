@@ -28,7 +28,7 @@ def memory(limit: int = 10 * MIB, largest: int = MIB, callers: int = 1) -> BodyM
     return bodies
 
 
-def test_bodies_fit_up_to_the_limit_and_no_further():
+def test_bodies_are_accepted_up_to_the_limit():
     bodies = memory()
     leases = [bodies.lease("one") for _ in range(10)]
     for lease in leases:
@@ -60,7 +60,7 @@ def test_small_bodies_are_never_refused():
     assert bodies.used == 10 * MIB
 
 
-def test_it_is_released_once_however_often_it_is_said():
+def test_a_lease_is_released_once():
     bodies = memory()
     one, other = bodies.lease("one"), bodies.lease("one")
     one.hold(MIB)
@@ -73,7 +73,7 @@ def test_it_is_released_once_however_often_it_is_said():
     assert bodies._by_caller == {}
 
 
-def test_one_caller_is_not_given_all_of_it_where_there_are_several():
+def test_one_of_several_callers_cannot_use_all_the_memory():
     bodies = memory(callers=2)
     mine = [bodies.lease("one") for _ in range(8)]
     for lease in mine[:7]:
@@ -83,14 +83,14 @@ def test_one_caller_is_not_given_all_of_it_where_there_are_several():
     bodies.lease("two").hold(2 * MIB)
 
 
-def test_one_body_of_the_largest_size_fits_whatever_is_set():
+def test_one_body_of_the_largest_size_always_fits():
     bodies = memory(limit=1, largest=MIB, callers=2)
     bodies.lease("one").hold(MIB)
     with pytest.raises(Overloaded):
         bodies.lease("two").hold(SMALL + 1)
 
 
-def test_threads_lose_no_count():
+def test_threads_count_exactly():
     bodies = memory(limit=1 << 40)
 
     def work() -> None:
@@ -128,7 +128,7 @@ def test_chunks_of_a_usual_size_are_read(size: int, count: int):
     assert len(reading._read(chunked(size, count), 16 * MIB, lambda held: None)) == size * count
 
 
-def test_a_large_body_in_chunks_of_a_byte_is_refused_before_it_costs_much():
+def test_a_large_body_in_one_byte_chunks_is_refused_early():
     begun = time.thread_time()
     with pytest.raises(BodyNotReceived, match="larger chunks"):
         reading._read(chunked(1, MIB), 16 * MIB, lambda held: None)
@@ -155,7 +155,7 @@ def used(client: FlaskClient) -> int:
         ({"model": "mock", "x": "y" * (3 * SMALL)}, 400),
     ],
 )
-def test_it_is_given_back_however_the_call_ends(
+def test_the_memory_is_released_however_the_call_ends(
     make_client: Callable[..., FlaskClient], body: dict[str, Any], status: int
 ):
     client = make_client(default_upstream=None)
@@ -166,7 +166,7 @@ def test_it_is_given_back_however_the_call_ends(
     assert used(client) == 0
 
 
-def test_a_stream_counts_until_it_is_over(make_client: Callable[..., FlaskClient]):
+def test_a_streams_body_counts_until_its_end(make_client: Callable[..., FlaskClient]):
     client = make_client()
     answer = client.post("/v1/chat/completions", json=chat("mock", stream=True, **LARGE), headers=AUTH)
     parts = iter(answer.response)
@@ -176,7 +176,9 @@ def test_a_stream_counts_until_it_is_over(make_client: Callable[..., FlaskClient
     assert used(client) == 0
 
 
-def test_a_body_without_room_is_refused_kindly_and_small_ones_go_on(make_client: Callable[..., FlaskClient]):
+def test_a_body_over_the_limit_is_refused_with_503_and_small_ones_pass(
+    make_client: Callable[..., FlaskClient],
+):
     client = make_client(body_memory_bytes=1, max_body_bytes=4 * SMALL)
     first = client.post("/v1/chat/completions", json=chat("mock", stream=True, **LARGE), headers=AUTH)
     next(iter(first.response))
@@ -216,7 +218,7 @@ def stream_of(request: pytest.FixtureRequest) -> Callable[[bytes], BytesIO]:
 
 
 @pytest.mark.parametrize("length", [0, 1, 1000, READ_STEP - 1, READ_STEP, READ_STEP + 1, 3 * READ_STEP + 5])
-def test_what_is_read_is_what_was_sent_and_is_told_of_as_it_comes(
+def test_the_body_is_read_completely_and_counted_as_it_arrives(
     stream_of: Callable[[bytes], BytesIO], length: int
 ):
     sent = bytes(range(256)) * (length // 256) + b"." * (length % 256)

@@ -65,7 +65,7 @@ def refused(breaker: Breaker) -> GatewayError:
     return caught.value
 
 
-def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
+def test_it_opens_after_max_failures_in_a_row(breaker: Breaker) -> None:
     for _ in range(POLICY.max_failures - 1):
         go(breaker).settle(FAILURE)
     go(breaker).settle(FAILURE)
@@ -75,7 +75,7 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
     assert breaker.status().state == "OPEN"
 
 
-def test_a_success_between_begins_the_count_anew(breaker: Breaker) -> None:
+def test_a_success_resets_the_count(breaker: Breaker) -> None:
     for outcome in (FAILURE, FAILURE, SUCCESS, FAILURE, FAILURE):
         go(breaker).settle(outcome)
     assert breaker.status().state == "CLOSED"
@@ -83,13 +83,13 @@ def test_a_success_between_begins_the_count_anew(breaker: Breaker) -> None:
 
 
 @pytest.mark.parametrize("outcome", [IGNORED, REJECTED])
-def test_what_says_nothing_of_the_upstream_leaves_the_count(breaker: Breaker, outcome: Outcome) -> None:
+def test_calls_without_a_verdict_do_not_reset_the_count(breaker: Breaker, outcome: Outcome) -> None:
     for end in (FAILURE, FAILURE, outcome, FAILURE):
         go(breaker).settle(end)
     assert breaker.status().state == "OPEN"
 
 
-def test_one_probe_goes_when_the_time_has_come(breaker: Breaker, clock: HandClock) -> None:
+def test_one_probe_goes_after_the_reset_time(breaker: Breaker, clock: HandClock) -> None:
     trip(breaker)
     clock.advance(29.9)
     refused(breaker)
@@ -303,13 +303,13 @@ def test_less_than_half_is_not_enough(by_rate: Breaker) -> None:
     assert state_after(by_rate, [FAILURE] * 9 + [SUCCESS] * 11 + [FAILURE, SUCCESS] * 30) == "CLOSED"
 
 
-def test_who_allows_more_in_a_row_is_not_overruled_by_a_share(store: MemoryStore) -> None:
+def test_a_higher_max_failures_is_the_minimum_of_the_window(store: MemoryStore) -> None:
     breaker = Breaker("llama", store, msgspec.structs.replace(POLICY, max_failures=100))
     assert state_after(breaker, [SUCCESS, FAILURE] * 50) == "CLOSED"
     assert state_after(breaker, [FAILURE]) == "OPEN"
 
 
-def test_what_says_nothing_of_the_upstream_is_not_in_the_share(by_rate: Breaker) -> None:
+def test_calls_without_a_verdict_do_not_count_in_the_window(by_rate: Breaker) -> None:
     quiet = [IGNORED, REJECTED, throttled(0), REFUSED] * 10
     assert state_after(by_rate, [FAILURE, *quiet, SUCCESS, *[FAILURE] * 17]) == "CLOSED"
     assert state_after(by_rate, [FAILURE]) == "OPEN"
@@ -329,7 +329,7 @@ def test_the_window_is_over_after_ten_seconds(by_rate: Breaker, clock: HandClock
     assert state_after(by_rate, [FAILURE]) == "OPEN"
 
 
-def test_what_was_counted_before_it_opened_is_not_counted_again(by_rate: Breaker, clock: HandClock) -> None:
+def test_calls_counted_before_the_opening_are_not_counted_again(by_rate: Breaker, clock: HandClock) -> None:
     assert state_after(by_rate, [FAILURE] * 20) == "OPEN"
     clock.advance(30)
     assert state_after(by_rate, [SUCCESS, SUCCESS, FAILURE]) == "CLOSED"
@@ -409,7 +409,7 @@ def test_a_clock_set_back_forgets_it(breaker: Breaker, clock: HandClock) -> None
 # ------------------------------------------------------------------ its clock, its store
 
 
-def test_a_clock_set_back_by_an_hour_does_not_hold_for_an_hour(breaker: Breaker, clock: HandClock) -> None:
+def test_a_clock_set_back_by_an_hour_does_not_block_for_an_hour(breaker: Breaker, clock: HandClock) -> None:
     trip(breaker)
     clock.advance(-3600)
     refused(breaker)
@@ -422,7 +422,7 @@ def test_a_healthy_call_writes_nothing(breaker: Breaker, store: MemoryStore) -> 
     assert list(store.scan("")) == []
 
 
-def test_state_that_is_not_ours_is_as_good_as_none(breaker: Breaker, store: MemoryStore) -> None:
+def test_a_value_with_another_layout_is_ignored(breaker: Breaker, store: MemoryStore) -> None:
     store.update("breaker:llama", lambda old, now: ((1, 2), None), 60)
     go(breaker).settle(SUCCESS)
 

@@ -34,7 +34,7 @@ def test_one_more_than_the_limit_is_refused_at_once(slots: ConcurrencyLeases) ->
     assert (caught.value.status, caught.value.retry_after, caught.value.retry_elsewhere) == (503, 1.0, True)
 
 
-def test_a_slot_is_given_back_once(slots: ConcurrencyLeases) -> None:
+def test_a_slot_is_released_once(slots: ConcurrencyLeases) -> None:
     guard = UpstreamBulkhead("llama", 2, slots)
     first, _ = guard.admit(make_call()), guard.admit(make_call())
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_without_a_limit_nothing_is_kept(slots: ConcurrencyLeases, store: Memory
     assert list(store.scan("")) == []
 
 
-def test_when_all_are_given_back_nothing_is_left(
+def test_nothing_is_left_when_all_slots_are_released(
     slots: ConcurrencyLeases, store: MemoryStore, clock: HandClock
 ) -> None:
     guard = UpstreamBulkhead("llama", 5, slots)
@@ -94,7 +94,7 @@ def test_a_long_call_keeps_its_slot(slots: ConcurrencyLeases, clock: HandClock) 
         assert not slots.acquire(KEY, 1)
 
 
-def test_what_the_store_has_lost_is_put_back(slots: ConcurrencyLeases, store: MemoryStore) -> None:
+def test_slots_that_the_store_has_lost_are_restored(slots: ConcurrencyLeases, store: MemoryStore) -> None:
     slots.acquire(KEY, 2)
     epoch = slots.acquire(KEY, 2)
     store.update(KEY, lambda old, now: (None, None), 1)
@@ -104,9 +104,7 @@ def test_what_the_store_has_lost_is_put_back(slots: ConcurrencyLeases, store: Me
     assert slots.taken(KEY) == 1
 
 
-def test_a_release_that_the_store_did_not_get_is_made_up_for(
-    slots: ConcurrencyLeases, store: MemoryStore
-) -> None:
+def test_a_release_that_failed_is_repeated(slots: ConcurrencyLeases, store: MemoryStore) -> None:
     """As when it is away: the call goes to other state, which knows nothing of the slot."""
     epoch = slots.acquire(KEY, 2)
     slots.acquire(KEY, 2)
@@ -128,7 +126,7 @@ def test_a_clock_set_back_by_an_hour_holds_nothing_for_an_hour(store: MemoryStor
     assert alive.acquire(KEY, 11)
 
 
-def test_more_processes_than_there_is_room_for_are_refused() -> None:
+def test_processes_above_max_rows_are_refused() -> None:
     value = None
     for holder in range(1, MAX_ROWS + 1):
         value, epoch = AcquireLease(1000, holder)(value, 0 + SECOND)

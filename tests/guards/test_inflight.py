@@ -39,7 +39,7 @@ def admit(underway: InFlightCalls, name: str = "a", **more: object) -> tuple[Cal
     return call, elsewhere(lambda: underway.admit(call))
 
 
-def test_one_more_than_the_threads_is_refused_and_told_when_to_come_back() -> None:
+def test_a_call_without_a_free_thread_is_refused_with_retry_after() -> None:
     shed: list[str] = []
     underway = InFlightCalls(10, shed=shed.append)
     underway.limit_threads(2)
@@ -56,7 +56,7 @@ def test_one_more_than_the_threads_is_refused_and_told_when_to_come_back() -> No
     assert isinstance(admit(underway)[1], InFlightPermit)
 
 
-def test_a_stream_that_is_carried_holds_no_thread_but_counts_as_a_stream() -> None:
+def test_a_relayed_stream_holds_no_thread_but_counts_as_a_stream() -> None:
     underway = InFlightCalls(2)
     underway.limit_threads(1)
     call = make_call(stream=True)
@@ -76,7 +76,7 @@ def test_a_stream_that_is_carried_holds_no_thread_but_counts_as_a_stream() -> No
     assert (underway.threads, underway.streams) == (0, 0)
 
 
-def test_more_streams_than_there_may_be_are_refused_and_other_calls_are_not() -> None:
+def test_streams_above_the_limit_are_refused_and_other_calls_are_not() -> None:
     shed: list[str] = []
     underway = InFlightCalls(1, shed=shed.append)
     admit(underway, stream=True)
@@ -95,7 +95,7 @@ def test_one_of_several_keys_cannot_take_all_threads() -> None:
     assert shed == ["share"]
 
 
-def test_a_key_that_is_alone_can() -> None:
+def test_a_single_key_may_take_all_threads() -> None:
     underway = InFlightCalls(10, callers=1)
     underway.limit_threads(4)
     assert all(isinstance(admit(underway)[1], InFlightPermit) for _ in range(4))
@@ -118,7 +118,7 @@ def test_one_of_several_upstreams_cannot_take_all_threads() -> None:
         slow.admit(calls[3])
 
 
-def test_an_upstreams_part_goes_with_the_thread_that_was_held_for_it() -> None:
+def test_an_upstreams_count_ends_with_the_thread_held_for_it() -> None:
     underway = InFlightCalls(10, upstreams=2)
     underway.limit_threads(1)
     share = UpstreamThreadQuota("one", underway)
@@ -138,7 +138,7 @@ def test_an_upstreams_part_goes_with_the_thread_that_was_held_for_it() -> None:
     assert underway.threads == 0
 
 
-def test_all_that_is_under_way_can_be_ended() -> None:
+def test_all_calls_in_flight_can_be_cancelled() -> None:
     underway = InFlightCalls(10)
     calls = [admit(underway, stream=bool(number % 2))[0] for number in range(4)]
     over, permit = admit(underway)
@@ -175,7 +175,7 @@ def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
     assert not underway._calls
 
 
-def test_an_upstream_that_is_late_with_its_end_takes_nothing_from_the_one_that_goes_on() -> None:
+def test_a_late_settlement_does_not_uncount_the_next_upstream() -> None:
     """A stream that broke goes on at b; that a is over is settled by another thread, afterwards."""
     underway = InFlightCalls(10)
     call, _ = admit(underway, stream=True)
@@ -187,7 +187,7 @@ def test_an_upstream_that_is_late_with_its_end_takes_nothing_from_the_one_that_g
     assert [name for name, _ in underway.standing(0.0)] == [""]
 
 
-def test_the_same_upstream_may_go_on_with_what_it_began() -> None:
+def test_the_same_upstream_may_resume_its_own_answer() -> None:
     underway = InFlightCalls(10)
     call, _ = admit(underway, stream=True)
     first, second = (UpstreamThreadQuota("a", underway).admit(call) for _ in range(2))

@@ -60,7 +60,7 @@ def test_a_stopped_process_keeps_its_slots_however_long(memory: Memory, clock: H
         stopped.resume()
 
 
-def test_a_killed_process_gives_its_slots_back_at_once(memory: Memory, clock: HandClock) -> None:
+def test_the_slots_of_a_killed_process_are_free_at_once(memory: Memory, clock: HandClock) -> None:
     """Though its parent has not waited for it yet, and no time passes."""
     with holder_of(memory, clock, 6) as killed:
         slots = ConcurrencyLeases(SharedStore(memory, clock))
@@ -110,7 +110,7 @@ def test_a_forked_process_holds_nothing_of_its_parent(memory: Memory, clock: Han
     assert slots.acquire(KEY, 2)
 
 
-def test_slots_taken_from_other_state_run_out_there(clock: HandClock) -> None:
+def test_slots_of_a_fallback_store_expire_there(clock: HandClock) -> None:
     """What stands in for a busy store is asked seldom: nobody would give back what is lost there."""
     local = MemoryStore(clock)
     slots = ConcurrencyLeases(SharedStore(Memory(), clock))
@@ -130,7 +130,7 @@ class _Busy(MemoryStore):
 # ---------------------------------------------------------------- the keeper
 
 
-def test_without_a_thread_to_be_had_no_slot_is_lost() -> None:
+def test_no_slot_is_lost_if_no_thread_can_be_started() -> None:
     store = MemoryStore()
     slots = ConcurrencyLeases(store)
     with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
@@ -143,7 +143,7 @@ def test_without_a_thread_to_be_had_no_slot_is_lost() -> None:
     assert slots._keeper.is_alive()
 
 
-def test_a_release_in_the_middle_of_a_renewal_leaves_none_too_few() -> None:
+def test_a_release_during_a_renewal_leaves_no_slot_too_few() -> None:
     """Whatever the order: the row is lost, and put back while a slot is given back."""
     for order in range(6):
         store = MemoryStore()
@@ -203,7 +203,7 @@ def test_a_process_never_holds_more_than_the_limit_however_often_the_store_forge
         assert len(held) <= 5
 
 
-def test_a_row_that_was_lost_is_put_back_at_the_next_call() -> None:
+def test_a_lost_row_is_restored_at_the_next_call() -> None:
     """And not only at the next renewal: as after a restart of Redis."""
     store = MemoryStore()
     slots, other = ConcurrencyLeases(store), ConcurrencyLeases(store)
@@ -243,12 +243,12 @@ def test_this_process_lives_and_has_one_number() -> None:
         pytest.param({"name": ") Z 1 2 3"}, False, id="a name that looks like a state"),
     ],
 )
-def test_what_the_kernel_tells_of_a_process(tmp_path: Path, then: dict, ended: bool) -> None:
+def test_the_state_of_a_process_is_read_from_proc(tmp_path: Path, then: dict, ended: bool) -> None:
     number = proc(tmp_path, os.getpid()).own()
     assert proc(tmp_path, os.getpid(), **then).ended(number) is ended
 
 
-def test_in_doubt_a_process_lives(tmp_path: Path) -> None:
+def test_a_process_of_unknown_state_counts_as_alive(tmp_path: Path) -> None:
     """There is such a pid, and proc does not show it: mounted with hidepid, or no descriptor is left."""
     number = proc(tmp_path, os.getpid()).own()
     (tmp_path / str(os.getpid()) / "stat").unlink()

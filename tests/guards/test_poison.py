@@ -100,7 +100,7 @@ def test_slow_calls_of_one_caller_open_it_for_that_caller_alone(store: MemorySto
     assert not refused(breaker, "good")
 
 
-def test_a_share_of_failures_that_is_one_callers_likewise(store: MemoryStore) -> None:
+def test_a_failure_rate_of_one_caller_opens_it_for_that_caller_alone(store: MemoryStore) -> None:
     breaker = Breaker("llama", store, BY_SHARE)
     for _ in range(10):
         end(breaker, "poison", BAD)
@@ -124,7 +124,7 @@ def test_an_upstream_that_is_down_is_closed_to_the_others_after_two_more_failure
     assert all(refused(breaker, caller) for caller in ("most", "b", "c", "d"))
 
 
-def test_once_others_have_had_a_success_it_takes_as_many_of_their_failures_as_ever(breaker: Breaker) -> None:
+def test_after_a_success_of_others_it_takes_max_failures_of_theirs(breaker: Breaker) -> None:
     end(breaker, "poison", *[BAD] * 5)
     end(breaker, "good", GOOD, BAD, BAD, BAD, BAD)
     assert not refused(breaker, "good")
@@ -132,7 +132,7 @@ def test_once_others_have_had_a_success_it_takes_as_many_of_their_failures_as_ev
     assert refused(breaker, "third")
 
 
-def test_a_probe_of_the_caller_it_is_open_for_hinders_nobody(breaker: Breaker, clock: HandClock) -> None:
+def test_a_probe_of_the_refused_caller_does_not_block_others(breaker: Breaker, clock: HandClock) -> None:
     end(breaker, "poison", *[BAD] * 5)
     clock.advance(30)
     probe = begin(breaker, "poison")
@@ -170,7 +170,7 @@ def test_bad_probes_of_two_callers_make_all_wait_for_twice_as_long(
     assert breaker.status().retry_after == pytest.approx(60, rel=0.2)
 
 
-def test_a_long_answer_in_one_piece_that_is_the_probe_holds_others_as_long_as_a_stream_would(
+def test_a_complete_answer_as_probe_blocks_others_only_as_long_as_a_stream(
     store: MemoryStore, clock: HandClock
 ) -> None:
     policy = msgspec.structs.replace(POLICY, answer_lease=122 * SECOND)
@@ -187,7 +187,7 @@ def test_a_long_answer_in_one_piece_that_is_the_probe_holds_others_as_long_as_a_
     assert not refused(breaker, "slow")
 
 
-def test_a_single_caller_opens_and_closes_it_as_ever(breaker: Breaker, clock: HandClock) -> None:
+def test_a_single_caller_opens_and_closes_the_circuit(breaker: Breaker, clock: HandClock) -> None:
     end(breaker, "alone", *[BAD] * 4)
     assert not refused(breaker, "alone")
     end(breaker, "alone", BAD)
@@ -197,7 +197,7 @@ def test_a_single_caller_opens_and_closes_it_as_ever(breaker: Breaker, clock: Ha
     assert not refused(breaker, "alone")
 
 
-def test_the_state_page_says_what_was_seen(breaker: Breaker) -> None:
+def test_the_status_describes_the_failures_of_one_caller(breaker: Breaker) -> None:
     end(breaker, "poison", *[BAD] * 5)
     end(breaker, "good", GOOD, BAD)
     status = breaker.status()
@@ -446,7 +446,7 @@ def test_a_429_for_a_call_without_a_model_pauses_the_upstream(breaker: Breaker) 
     assert is_paused(breaker, "gpt-4o")
 
 
-def test_a_pause_lives_through_an_outage(breaker: Breaker) -> None:
+def test_a_pause_outlasts_an_outage(breaker: Breaker) -> None:
     ask(breaker, "gpt-4o", throttled())
     for caller in "abcde":
         end(breaker, caller, BAD)
@@ -486,7 +486,7 @@ def test_trying_now_ends_pauses_too(breaker: Breaker) -> None:
     assert not is_paused(breaker, "gpt-4o")
 
 
-def test_trying_now_gives_no_second_probe_beside_one_that_is_under_way(breaker: Breaker) -> None:
+def test_trying_now_allows_no_second_probe_while_one_is_in_flight(breaker: Breaker) -> None:
     for caller in "abcde":
         end(breaker, caller, BAD)
     breaker.try_now()

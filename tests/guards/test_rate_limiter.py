@@ -23,7 +23,7 @@ def take(limiter: RateLimiter, limit: int = 3) -> dict[str, str]:
     return dict(limiter.admit(make_call(caller=Caller("team-a", limit))).headers)
 
 
-def test_one_more_than_the_limit_is_refused_and_costs_nothing(store: MemoryStore, clock: HandClock) -> None:
+def test_a_request_over_the_limit_is_refused_and_not_counted(store: MemoryStore, clock: HandClock) -> None:
     limiter = RateLimiter(store)
     for _ in range(3):
         take(limiter)
@@ -65,14 +65,14 @@ def test_no_limit_leaves_no_trace(store: MemoryStore) -> None:
     assert list(store.scan("")) == []
 
 
-def test_looking_takes_nothing(store: MemoryStore) -> None:
+def test_a_peek_uses_no_quota(store: MemoryStore) -> None:
     limiter = RateLimiter(store)
     take(limiter)
     for _ in range(5):
         assert limiter.headers(Caller("team-a", 3))["x-ratelimit-remaining-requests"] == "2"
 
 
-def test_headers_say_where_one_stands(store: MemoryStore, clock: HandClock) -> None:
+def test_headers_show_the_quota(store: MemoryStore, clock: HandClock) -> None:
     limiter = RateLimiter(store)
     take(limiter)
     clock.advance(15)
@@ -83,7 +83,7 @@ def test_headers_say_where_one_stands(store: MemoryStore, clock: HandClock) -> N
     }
 
 
-def test_a_window_that_nobody_uses_disappears(store: MemoryStore, clock: HandClock) -> None:
+def test_an_unused_window_expires(store: MemoryStore, clock: HandClock) -> None:
     take(RateLimiter(store))
     clock.advance(121)
     assert list(store.scan("")) == []

@@ -12,7 +12,7 @@ from flask_gateway.model.cancellation import Cancellation
 from flask_gateway.model.errors import CallerLeft, DeadlineExceeded
 
 
-def test_an_abort_that_fails_keeps_no_other_from_being_called(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_abort_does_not_stop_other_aborts(caplog: pytest.LogCaptureFixture) -> None:
     cancellation = Cancellation()
     called: list[int] = []
 
@@ -39,7 +39,7 @@ def test_the_first_error_counts() -> None:
     assert called == [1]
 
 
-def test_who_comes_too_late_is_called_at_once_and_once() -> None:
+def test_an_abort_attached_after_the_cancel_runs_at_once_and_once() -> None:
     cancellation = Cancellation()
     cancellation.cancel(CallerLeft("gone"))
     called: list[int] = []
@@ -51,7 +51,7 @@ def test_who_comes_too_late_is_called_at_once_and_once() -> None:
     assert len(called) == 1
 
 
-def test_detached_is_not_called() -> None:
+def test_a_detached_abort_is_not_called() -> None:
     cancellation = Cancellation()
     called: list[int] = []
     detach = cancellation.attach(lambda: called.append(1))
@@ -62,7 +62,7 @@ def test_detached_is_not_called() -> None:
     assert called == [2]
 
 
-def test_detach_waits_for_what_is_under_way() -> None:
+def test_detach_waits_for_a_running_abort() -> None:
     cancellation = Cancellation()
     inside, over = threading.Event(), threading.Event()
 
@@ -110,7 +110,7 @@ def test_no_lock_is_held_during_an_abort() -> None:
     assert seen == [cancellation.error, "attached"]
 
 
-def test_nothing_is_called_after_its_detach_whoever_wins() -> None:
+def test_no_abort_is_called_after_its_detach_in_any_race() -> None:
     """Cancelled and detached at the same moment, over and over: before the detach, or not at all."""
     late: list[int] = []
     called = 0
@@ -136,7 +136,7 @@ def test_nothing_is_called_after_its_detach_whoever_wins() -> None:
     assert called <= 1000
 
 
-def test_attached_and_cancelled_at_once_is_called_exactly_once() -> None:
+def test_an_abort_attached_during_the_cancel_is_called_exactly_once() -> None:
     for _ in range(300):
         cancellation = Cancellation()
         called: list[int] = []
@@ -152,7 +152,7 @@ def test_attached_and_cancelled_at_once_is_called_exactly_once() -> None:
         assert sorted(called) == [0, 1, 2]
 
 
-def test_a_sleep_ends_when_the_call_does() -> None:
+def test_a_wait_ends_when_the_call_is_cancelled() -> None:
     cancellation = Cancellation()
     assert cancellation.wait(0.01) is False
     threading.Timer(0.05, cancellation.cancel, (CallerLeft("gone"),)).start()

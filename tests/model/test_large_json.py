@@ -121,7 +121,7 @@ def test_no_call_into_c_holds_the_gil_for_long(kind: str):
     assert longest_call(work) < LONGEST
 
 
-def test_nor_does_what_an_answer_costs():
+def test_counting_an_answers_tokens_holds_the_gil_only_briefly():
     answer = json.dumps({"choices": [{"message": {"content": "你" * (SIZE // 3)}}]}, ensure_ascii=False)
     body = answer.encode()
     assert longest_call(lambda: tally_body(body)) < LONGEST
@@ -131,7 +131,7 @@ def test_nor_does_what_an_answer_costs():
 
 
 @pytest.mark.parametrize("size", [0, 1, SLICE, SLICE + 1, LARGE + 17])
-def test_slices_are_all_of_it_and_short(size: int):
+def test_slices_are_complete_and_short(size: int):
     data = bytes(range(256)) * (size // 256) + b"." * (size % 256)
     for given_as in (data, memoryview(data)):
         pieces = list(slices(given_as))
@@ -139,7 +139,7 @@ def test_slices_are_all_of_it_and_short(size: int):
         assert max(map(len, pieces), default=0) <= SLICE
 
 
-def test_large_work_is_done_by_one_thread_at_a_time_and_small_work_does_not_wait():
+def test_one_thread_at_a_time_works_on_large_json_and_small_work_does_not_wait():
     at_once = most = 0
     small_done = threading.Event()
 
@@ -194,7 +194,7 @@ def refuses(body: bytes) -> bool:
 
 
 @given(PIECES, st.data())
-def test_texts_are_the_same_however_they_are_cut(text: str, data: st.DataObject):
+def test_strings_are_the_same_for_any_slicing(text: str, data: st.DataObject):
     body = text.encode()
     whole = Texts()
     expected = b"".join(whole.split(body)[::2])
@@ -212,7 +212,7 @@ def test_texts_are_the_same_however_they_are_cut(text: str, data: st.DataObject)
 
 @settings(max_examples=200)
 @given(values, st.integers(1, 9), st.booleans())
-def test_the_shape_is_the_same_however_it_is_cut(value: Any, size: int, ascii_only: bool):
+def test_the_shape_is_the_same_for_any_slicing(value: Any, size: int, ascii_only: bool):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large_json, "SLICE", size)
         patch.setattr(json_limits, "SLICE", size)
@@ -237,7 +237,7 @@ def test_the_shape_is_the_same_however_it_is_cut(value: Any, size: int, ascii_on
         ("true,false,1e5", False),
     ],
 )
-def test_numbers_are_the_same_however_they_are_cut(
+def test_numbers_are_the_same_for_any_slicing(
     tiny_slices: Callable[[int], None], number: str, refused: bool, size: int
 ):
     tiny_slices(size)
@@ -252,9 +252,7 @@ NAMES = st.sampled_from(
 
 @settings(max_examples=300)
 @given(st.lists(st.tuples(NAMES, values | st.just("model")), max_size=5), st.integers(1, 30), st.booleans())
-def test_a_model_that_is_named_twice_is_found_however_it_is_cut(
-    pairs: list[tuple[str, Any]], size: int, blanks: bool
-):
+def test_a_duplicate_model_is_found_for_any_slicing(pairs: list[tuple[str, Any]], size: int, blanks: bool):
     colon = " \n: " if blanks else ":"
     inner = '{"model":1,"model":2}'
     body = "{" + ",".join(f'"{name}"{colon}{json.dumps(value)}' for name, value in pairs) + "}"
@@ -268,7 +266,9 @@ def test_a_model_that_is_named_twice_is_found_however_it_is_cut(
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 @pytest.mark.parametrize(("before", "at"), [("aé你😀", 10), ("", 0), ("x" * 7, 7)])
-def test_where_a_body_is_not_utf8(tiny_slices: Callable[[int], None], before: str, at: int, size: int):
+def test_invalid_utf8_is_reported_at_its_position(
+    tiny_slices: Callable[[int], None], before: str, at: int, size: int
+):
     tiny_slices(size)
     with pytest.raises(InvalidJson, match=f"byte {at}\\."):
         parse_fields(before.encode() + b"\xff" + b"abc")
@@ -293,9 +293,7 @@ messages = st.recursive(
 
 @settings(max_examples=300)
 @given(messages, st.booleans(), st.booleans())
-def test_a_prompt_counts_the_same_in_its_bytes_as_in_its_objects(
-    value: Any, ascii_only: bool, indented: bool
-):
+def test_a_prompt_counts_the_same_as_bytes_and_as_objects(value: Any, ascii_only: bool, indented: bool):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=1 if indented else None)
     objects, in_bytes = Tally(), Tally()
     objects.add_all(value)
@@ -303,18 +301,18 @@ def test_a_prompt_counts_the_same_in_its_bytes_as_in_its_objects(
     assert in_bytes.tokens == objects.tokens
 
 
-def test_a_long_list_of_numbers_is_counted_without_its_objects():
+def test_a_long_list_of_numbers_is_counted_without_creating_objects():
     fields = parse_fields(b'{"input":[' + b"1, " * 2_000_000 + b"1]}")
     assert estimate(fields, Tally()).prompt_tokens == 2_000_001
 
 
-def test_numbers_among_texts_are_not_made_objects_of_by_the_million():
+def test_numbers_among_strings_are_counted_without_millions_of_objects():
     fields = parse_fields(b'{"input":["a",' + b"1," * 1_000_000 + b"1]}")
     assert 0 < estimate(fields, Tally()).prompt_tokens < 1_000_000
 
 
 @given(LETTERS)
-def test_a_long_text_counts_as_many_short_ones(text: str):
+def test_one_long_text_counts_like_many_short_ones(text: str):
     short, long = Tally(), Tally()
     for _ in range(4000):
         short.add(text)
@@ -322,18 +320,18 @@ def test_a_long_text_counts_as_many_short_ones(text: str):
     assert long.tokens == short.tokens
 
 
-def test_nor_does_a_long_text_of_an_answer_hold_the_gil():
+def test_a_long_text_of_an_answer_does_not_hold_the_gil():
     text, tally = "你" * (SIZE // 3), Tally()
     assert longest_call(lambda: tally.add(text)) < LONGEST
 
 
-def test_options_that_are_too_long_are_not_looked_at():
+def test_options_that_are_too_long_are_not_decoded():
     call = make_call(stream=True, stream_options={"x": [1] * 5000})
     assert asking_for_usage(call) is call
     assert not may_continue(make_call(stream=True, logprobs=[1] * 5000))
 
 
-def test_a_mock_counts_a_long_prompt_and_does_not_read_it():
+def test_a_mock_counts_a_long_prompt_without_decoding_it():
     call = make_call(messages=[{"role": "user", "content": "word " * 200_000}])
     speech = compose(call, "mock", None)
     assert speech.prompt_tokens == pytest.approx(250_000, rel=0.01)

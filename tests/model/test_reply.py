@@ -27,20 +27,20 @@ def test_a_failure_before_the_commit_is_raised_and_settled() -> None:
     assert list(reply) == []
 
 
-def test_a_failure_after_the_commit_becomes_the_last_words() -> None:
+def test_a_failure_after_the_commit_becomes_the_last_event() -> None:
     reply, source, told = make(b"a", UpstreamCut("gone"))
     assert list(reply.prime()) == [b"a", b"<upstream_stream_cut>"]
     assert [outcome.verdict for outcome in told] == [Verdict.FAILURE]
     assert (source.closed, source.released) == (1, 0)
 
 
-def test_our_own_fault_in_the_middle_blames_nobody_and_is_said() -> None:
+def test_an_internal_error_in_the_middle_is_reported_and_blames_no_upstream() -> None:
     reply, _, told = make(b"a", RuntimeError("bug"))
     assert list(reply.prime()) == [b"a", b"<internal_error>"]
     assert told[0].verdict is Verdict.IGNORED
 
 
-def test_closed_before_its_end_the_caller_has_left() -> None:
+def test_a_close_before_the_end_means_that_the_caller_left() -> None:
     reply, source, told = make(b"a", b"b")
     reply.prime()
     assert next(reply) == b"a"
@@ -50,14 +50,14 @@ def test_closed_before_its_end_the_caller_has_left() -> None:
     assert list(reply) == []
 
 
-def test_closed_before_it_was_ever_advanced() -> None:
+def test_a_reply_closed_before_its_first_part_settles() -> None:
     reply, source, told = make(b"a")
     reply.prime().close()
     assert [outcome.verdict for outcome in told] == [Verdict.IGNORED]
     assert source.closed == 1
 
 
-def test_drained_it_is_a_success_and_closing_it_then_changes_nothing() -> None:
+def test_a_drained_reply_is_a_success_and_a_later_close_changes_nothing() -> None:
     reply, source, told = make(b"a", b"b")
     assert list(reply.prime()) == [b"a", b"b", b"."]
     reply.close()
@@ -66,25 +66,25 @@ def test_drained_it_is_a_success_and_closing_it_then_changes_nothing() -> None:
     assert (source.closed, source.released) == (0, 1)
 
 
-def test_the_server_that_stops_at_the_last_chunk_has_drained_it() -> None:
+def test_a_reply_closed_after_its_last_chunk_is_drained() -> None:
     reply, _, told = make(b"a!")
     assert next(reply.prime()) == b"a!"
     reply.close()
     assert told[0].verdict is Verdict.SUCCESS
 
 
-def test_no_empty_chunk_is_passed_on() -> None:
+def test_no_empty_chunk_is_forwarded() -> None:
     reply, _, _ = make(b"a", b"-", b"--", b"b")
     assert list(reply.prime()) == [b"a", b"b", b"."]
 
 
-def test_nothing_is_read_beyond_the_answers_own_end() -> None:
+def test_the_source_is_not_read_after_the_answers_own_end() -> None:
     reply, source, _ = make(b"a", b"b!", b"never")
     assert list(reply.prime()) == [b"a", b"b!"]
     assert source.script == [b"never"]
 
 
-def test_closers_run_last_added_first_and_none_keeps_another_from_running() -> None:
+def test_closers_run_last_added_first_even_if_one_fails() -> None:
     reply, _, told = make(b"a")
     order: list[str] = []
 

@@ -67,7 +67,7 @@ _CROWDS = st.tuples(
 
 @settings(max_examples=200, deadline=None)
 @given(_CROWDS, st.integers(1, 12))
-def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
+def test_a_ready_descriptor_waits_for_at_most_two_rounds(
     crowd: tuple[int, float, list[tuple[int, int, bool]]], most: int
 ) -> None:
     """And a spell ends with whoever is at it when the time is over."""
@@ -112,7 +112,7 @@ def test_who_is_ready_waits_for_each_of_the_others_at_most_twice(
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll on this platform")
-def test_the_kernel_tells_of_more_than_it_can_at_once_in_turn() -> None:
+def test_epoll_reports_more_than_max_events_in_round_robin_order() -> None:
     """Of far more than fit into one answer, each has as many turns as the others, though only three fit
     into a spell."""
     clock, served = Hand(), Counter[int]()
@@ -161,7 +161,7 @@ def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
     kernel.ready = []
 
 
-def test_who_was_told_of_has_his_turn_in_the_next_spell(stage: Stage) -> None:
+def test_a_ready_descriptor_is_served_in_the_next_time_slice(stage: Stage) -> None:
     two_are_told_of(stage, lambda: None)
     assert stage[3] == [("first", IN)]
     stage[2].poll(0)
@@ -169,7 +169,7 @@ def test_who_was_told_of_has_his_turn_in_the_next_spell(stage: Stage) -> None:
     assert stage[3] == [("first", IN), ("second", IN)]
 
 
-def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number(stage: Stage) -> None:
+def test_a_forgotten_descriptor_is_not_served_and_neither_is_one_with_its_number(stage: Stage) -> None:
     _, _, turns, seen = stage
 
     def another() -> None:
@@ -183,7 +183,7 @@ def test_who_is_forgotten_meanwhile_has_none_and_neither_has_who_gets_his_number
     assert len(turns) == 2
 
 
-def test_who_waits_for_something_else_meanwhile_is_not_told_of_the_old(stage: Stage) -> None:
+def test_a_descriptor_with_new_events_does_not_get_its_old_events(stage: Stage) -> None:
     kernel, _, turns, seen = stage
     two_are_told_of(stage, lambda: turns.wait_for(2, OUT, lambda events: seen.append(("other", events))))
     turns.poll(0)
@@ -195,7 +195,7 @@ def test_who_waits_for_something_else_meanwhile_is_not_told_of_the_old(stage: St
     assert seen == [("first", IN), ("other", OUT)]
 
 
-def test_what_was_closed_too_early_disturbs_nobody(stage: Stage) -> None:
+def test_a_descriptor_closed_without_forget_does_not_disturb_others(stage: Stage) -> None:
     """It stays in the kernel's set as long as there is a duplicate of it."""
     kernel, _, turns, seen = stage
     turns.wait_for(1, IN, lambda events: seen.append(("gone", events)))
@@ -207,7 +207,7 @@ def test_what_was_closed_too_early_disturbs_nobody(stage: Stage) -> None:
     assert seen == [("well", IN)]
 
 
-def test_to_forget_what_is_not_waited_for_does_nothing() -> None:
+def test_forgetting_an_unknown_descriptor_does_nothing() -> None:
     kernel = Kernel()
     turns = FairPoller(kernel)
     turns.forget(7)

@@ -71,7 +71,9 @@ def cpu() -> float:
 # ---------------------------------------------------------------- faults
 
 
-def test_what_raises_stops_nobody_else(reactor: Reactor, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_callback_that_raises_does_not_stop_others(
+    reactor: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
     rung = threading.Event()
     now = time.monotonic()
     reactor.at(now, partial(divmod, 1, 0))
@@ -81,7 +83,9 @@ def test_what_raises_stops_nobody_else(reactor: Reactor, caplog: pytest.LogCaptu
     assert soon(lambda: len(reactor) == 0)
 
 
-def test_a_turn_that_fails_is_not_the_last(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_continues_after_a_failed_iteration(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rung = threading.Event()
     reactor.at(time.monotonic(), lambda: None)
     assert soon(lambda: len(reactor) == 0)
@@ -97,7 +101,7 @@ def test_a_turn_that_fails_is_not_the_last(reactor: Reactor, monkeypatch: pytest
     assert rung.wait(2)
 
 
-def test_a_closed_socket_is_left_alone(any_watcher: Reactor) -> None:
+def test_a_closed_socket_is_ignored(any_watcher: Reactor) -> None:
     left = threading.Event()
     sock = socket.socket()
     sock.close()
@@ -108,7 +112,7 @@ def test_a_closed_socket_is_left_alone(any_watcher: Reactor) -> None:
     assert len(any_watcher) == 0
 
 
-def test_what_cannot_be_watched_is_left_alone(reactor: Reactor, tmp_path) -> None:
+def test_a_file_that_epoll_cannot_watch_is_ignored(reactor: Reactor, tmp_path) -> None:
     class File:
         def __init__(self) -> None:
             self.file = (tmp_path / "file").open("wb")
@@ -123,7 +127,7 @@ def test_what_cannot_be_watched_is_left_alone(reactor: Reactor, tmp_path) -> Non
     file.file.close()
 
 
-def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(reactor: Reactor) -> None:
+def test_a_socket_closed_without_cancel_is_forgotten_when_its_number_is_reused(reactor: Reactor) -> None:
     wrong, right = threading.Event(), threading.Event()
     ours, peer = socket.socketpair()
     number = ours.fileno()
@@ -145,7 +149,7 @@ def test_a_socket_closed_without_a_word_is_forgotten_when_its_number_returns(rea
 # ---------------------------------------------------------------- moments
 
 
-def test_rings_come_in_order_and_on_time(reactor: Reactor) -> None:
+def test_timers_fire_in_order_and_on_time(reactor: Reactor) -> None:
     rung: list[tuple[int, float]] = []
     begun = time.monotonic()
     for number in (3, 1, 2, 0):
@@ -156,7 +160,7 @@ def test_rings_come_in_order_and_on_time(reactor: Reactor) -> None:
         assert 0 <= moment - begun - number * 0.03 < 1
 
 
-def test_an_earlier_ring_wakes_it(reactor: Reactor) -> None:
+def test_an_earlier_timer_wakes_the_reactor(reactor: Reactor) -> None:
     early = threading.Event()
     reactor.at(time.monotonic() + 60, lambda: None).cancel()
     reactor.at(time.monotonic() + 50, lambda: None)
@@ -167,7 +171,7 @@ def test_an_earlier_ring_wakes_it(reactor: Reactor) -> None:
     assert time.monotonic() - begun < 1
 
 
-def test_only_an_earlier_ring_wakes_it(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_earlier_timer_wakes_the_reactor(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     reactor.at(time.monotonic() + 50, lambda: None)
     woken: list[None] = []
     monkeypatch.setattr(reactor._loop._hangups, "wake", lambda: woken.append(None))  # type: ignore[union-attr]
@@ -176,7 +180,7 @@ def test_only_an_earlier_ring_wakes_it(reactor: Reactor, monkeypatch: pytest.Mon
     assert woken == []
 
 
-def test_every_so_often_until_cancelled(reactor: Reactor) -> None:
+def test_a_periodic_timer_fires_until_cancelled(reactor: Reactor) -> None:
     rung: list[float] = []
     handle = reactor.every(0.02, lambda: rung.append(time.monotonic()))
     assert soon(lambda: len(rung) >= 3)
@@ -188,7 +192,7 @@ def test_every_so_often_until_cancelled(reactor: Reactor) -> None:
     assert rung[1] - rung[0] >= 0.02
 
 
-def test_a_ring_may_ask_for_the_next_and_cancel_itself(reactor: Reactor) -> None:
+def test_a_callback_may_add_a_timer_and_cancel_itself(reactor: Reactor) -> None:
     done = threading.Event()
     handles = []
 
@@ -200,7 +204,7 @@ def test_a_ring_may_ask_for_the_next_and_cancel_itself(reactor: Reactor) -> None
     assert done.wait(2)
 
 
-def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
+def test_many_due_timers_let_ready_descriptors_run_in_between(
     reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "TIME_SLICE", 0.0)
@@ -222,7 +226,7 @@ def test_clocks_that_are_due_by_the_dozen_let_others_in_between(
     os.close(fd)
 
 
-def test_it_tells_how_long_it_was_away_at_most(reactor: Reactor) -> None:
+def test_the_longest_iteration_is_measured(reactor: Reactor) -> None:
     assert reactor.longest_iteration() == 0.0
     reactor.at(time.monotonic(), lambda: None)
     assert soon(lambda: len(reactor) == 0)
@@ -238,7 +242,7 @@ def test_it_tells_how_long_it_was_away_at_most(reactor: Reactor) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "half", "reset", "with bytes unread"])
-def test_a_hang_up_is_told_once(
+def test_a_hang_up_is_reported_once(
     any_watcher: Reactor, pair: tuple[socket.socket, socket.socket], how: str
 ) -> None:
     ours, peer = pair
@@ -262,7 +266,7 @@ def test_a_hang_up_is_told_once(
     assert len(any_watcher) == 0
 
 
-def test_when_all_hang_up_at_once_each_is_told(reactor: Reactor) -> None:
+def test_simultaneous_hang_ups_are_all_reported(reactor: Reactor) -> None:
     """More than the kernel tells of at once."""
     pairs = [socket.socketpair() for _ in range(10 * hangup._MAX_EVENTS)]
     left: list[int] = []
@@ -276,7 +280,7 @@ def test_when_all_hang_up_at_once_each_is_told(reactor: Reactor) -> None:
         ours.close()
 
 
-def test_a_hang_up_from_before_is_told_too(
+def test_a_hang_up_before_the_watch_is_reported(
     any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, peer = pair
@@ -287,7 +291,7 @@ def test_a_hang_up_from_before_is_told_too(
     assert left.wait(2)
 
 
-def test_bytes_that_wait_are_no_hang_up_and_stay(
+def test_unread_bytes_are_no_hang_up_and_stay_unread(
     any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, peer = pair
@@ -301,7 +305,7 @@ def test_bytes_that_wait_are_no_hang_up_and_stay(
     assert ours.recv(100) == b"pipelined"
 
 
-def test_a_unix_socket_too(reactor: Reactor) -> None:
+def test_a_hang_up_of_a_unix_socket_is_reported(reactor: Reactor) -> None:
     ours, peer = socket.socketpair()
     left = threading.Event()
     reactor.watch(ours, left.set)
@@ -310,7 +314,9 @@ def test_a_unix_socket_too(reactor: Reactor) -> None:
     ours.close()
 
 
-def test_while_hung_up_nothing_spins(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_the_loop_does_not_spin_on_a_hung_up_socket(
+    reactor: Reactor, pair: tuple[socket.socket, socket.socket]
+) -> None:
     ours, peer = pair
     left = threading.Event()
     reactor.watch(ours, left.set)
@@ -324,7 +330,9 @@ def test_while_hung_up_nothing_spins(reactor: Reactor, pair: tuple[socket.socket
 # ---------------------------------------------------------------- cancelling
 
 
-def test_cancelled_is_not_called(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_cancelled_registration_is_not_called(
+    reactor: Reactor, pair: tuple[socket.socket, socket.socket]
+) -> None:
     ours, peer = pair
     called: list[str] = []
     ring = reactor.at(time.monotonic() + 0.05, lambda: called.append("ring"))
@@ -337,7 +345,7 @@ def test_cancelled_is_not_called(reactor: Reactor, pair: tuple[socket.socket, so
     assert called == []
 
 
-def test_cancel_waits_for_what_is_under_way(reactor: Reactor) -> None:
+def test_cancel_waits_for_a_running_callback(reactor: Reactor) -> None:
     inside, over = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -351,7 +359,7 @@ def test_cancel_waits_for_what_is_under_way(reactor: Reactor) -> None:
     assert over.is_set()
 
 
-def test_nothing_begins_after_cancel_has_returned(reactor: Reactor) -> None:
+def test_no_callback_starts_after_cancel_has_returned(reactor: Reactor) -> None:
     late: list[int] = []
     rung = 0
     for number in range(2000):
@@ -372,7 +380,7 @@ def test_nothing_begins_after_cancel_has_returned(reactor: Reactor) -> None:
     assert len(reactor) == 0
 
 
-def test_numbers_of_sockets_are_never_confused(reactor: Reactor) -> None:
+def test_reused_descriptor_numbers_are_never_confused(reactor: Reactor) -> None:
     """Sockets come and go under the same numbers, some hung up on just before they are cancelled."""
     wrong: list[int] = []
     for number in range(300):
@@ -389,7 +397,7 @@ def test_numbers_of_sockets_are_never_confused(reactor: Reactor) -> None:
     assert len(reactor) == 0
 
 
-def test_what_is_cancelled_is_let_go(reactor: Reactor) -> None:
+def test_a_cancelled_registration_is_garbage_collected(reactor: Reactor) -> None:
     class Big:
         def ring(self) -> None: ...
 
@@ -401,7 +409,7 @@ def test_what_is_cancelled_is_let_go(reactor: Reactor) -> None:
     assert gone() is None
 
 
-def test_the_cancelled_do_not_pile_up(reactor: Reactor) -> None:
+def test_cancelled_timers_do_not_pile_up(reactor: Reactor) -> None:
     for _ in range(20_000):
         reactor.at(time.monotonic() + 600, lambda: None).cancel()
     kept = [reactor.at(time.monotonic() + 600, lambda: None) for _ in range(10)]
@@ -411,7 +419,7 @@ def test_the_cancelled_do_not_pile_up(reactor: Reactor) -> None:
         handle.cancel()
 
 
-def test_many_threads_at_once(reactor: Reactor) -> None:
+def test_many_threads_register_and_cancel_at_once(reactor: Reactor) -> None:
     rung: list[int] = []
     asked = 40
 
@@ -440,7 +448,7 @@ def test_many_threads_at_once(reactor: Reactor) -> None:
 # ---------------------------------------------------------------- the thread
 
 
-def test_there_is_no_thread_before_it_is_needed_and_one_after() -> None:
+def test_the_thread_starts_with_the_first_registration() -> None:
     before = threading.active_count()
     reactor = Reactor()
     assert threading.active_count() == before
@@ -453,7 +461,7 @@ def test_there_is_no_thread_before_it_is_needed_and_one_after() -> None:
     assert threading.active_count() == before
 
 
-def test_a_child_has_its_own(reactor: Reactor) -> None:
+def test_a_forked_child_has_its_own_reactor(reactor: Reactor) -> None:
     """After a fork the parent's handles are harmless, and the child's work."""
     parents = reactor.at(time.monotonic() + 0.3, lambda: None)
     with connected() as (ours, peer):
@@ -476,7 +484,7 @@ def test_a_child_has_its_own(reactor: Reactor) -> None:
     assert soon(lambda: len(reactor) == 0)
 
 
-def test_it_sleeps() -> None:
+def test_an_idle_reactor_uses_no_cpu() -> None:
     """An idle reactor costs nothing."""
     reactor = Reactor()
     reactor.at(time.monotonic() + 60, lambda: None)
@@ -487,7 +495,7 @@ def test_it_sleeps() -> None:
     reactor.close()
 
 
-def test_the_platform_has_what_is_used_here() -> None:
+def test_the_platform_has_epoll() -> None:
     opened = hangup.open_hangups()
     assert isinstance(opened, hangup.EpollHangups) is hasattr(select, "epoll")
     opened.close()

@@ -45,7 +45,7 @@ def wait_for(sock: socket.socket) -> None:
     sock.settimeout(None)
 
 
-def test_silence_ends_in_a_timeout_and_not_in_an_end_of_the_answer(pair: Pair) -> None:
+def test_silence_is_a_timeout_and_not_the_end_of_the_answer(pair: Pair) -> None:
     ours, _ = pair
     for seconds in (0.02, 0.0000001):
         wait_at_most(ours, seconds)
@@ -53,7 +53,7 @@ def test_silence_ends_in_a_timeout_and_not_in_an_end_of_the_answer(pair: Pair) -
             receive(ours, 10)
 
 
-def test_bytes_and_the_end_come_through(pair: Pair) -> None:
+def test_bytes_and_the_end_arrive(pair: Pair) -> None:
     ours, theirs = pair
     wait_at_most(ours, 1.5)
     theirs.sendall(b"hello")
@@ -62,7 +62,7 @@ def test_bytes_and_the_end_come_through(pair: Pair) -> None:
     assert receive(ours, 10) == b""
 
 
-def test_a_socket_that_did_not_wait_does_so_again(pair: Pair) -> None:
+def test_a_socket_blocks_again_after_a_call_that_did_not(pair: Pair) -> None:
     ours, theirs = pair
     ours.setblocking(False)
     wait_at_most(ours, 5)
@@ -70,7 +70,7 @@ def test_a_socket_that_did_not_wait_does_so_again(pair: Pair) -> None:
     assert receive(ours, 10) == b"late"
 
 
-def test_what_has_come_is_had_at_once_and_nothing_is_waited_for(pair: Pair) -> None:
+def test_received_bytes_are_returned_at_once_without_blocking(pair: Pair) -> None:
     ours, theirs = pair
     assert receive_at_once(ours, 10) is None
     theirs.sendall(b"x")
@@ -81,7 +81,7 @@ def test_what_has_come_is_had_at_once_and_nothing_is_waited_for(pair: Pair) -> N
     assert receive_at_once(ours, 10) == b""
 
 
-def test_all_is_sent_however_little_the_other_side_takes_at_a_time(pair: Pair) -> None:
+def test_all_is_sent_to_a_peer_that_reads_slowly(pair: Pair) -> None:
     ours, theirs = pair
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     data, seen = bytes(range(256)) * 20_000, bytearray()
@@ -97,13 +97,13 @@ def test_all_is_sent_however_little_the_other_side_takes_at_a_time(pair: Pair) -
     assert seen == data
 
 
-def test_who_takes_nothing_is_waited_for_no_longer_than_was_said(pair: Pair) -> None:
+def test_sending_to_a_peer_that_does_not_read_times_out(pair: Pair) -> None:
     ours, _ = pair
     with pytest.raises(TimeoutError):
         send_all(ours, bytes(50_000_000), 0.05)
 
 
-def test_who_is_gone_is_an_error(pair: Pair) -> None:
+def test_a_lost_peer_is_an_error(pair: Pair) -> None:
     ours, theirs = pair
     theirs.close()
 
@@ -115,7 +115,7 @@ def test_who_is_gone_is_an_error(pair: Pair) -> None:
         send()
 
 
-def test_there_is_room_until_there_is_none(pair: Pair) -> None:
+def test_send_at_once_stops_when_the_buffer_is_full(pair: Pair) -> None:
     ours, theirs = pair
     sent: list[int] = []
     while not sent or sent[-1]:
@@ -129,7 +129,7 @@ def test_there_is_room_until_there_is_none(pair: Pair) -> None:
     assert seen == sum(sent)
 
 
-def test_what_comes_is_not_what_came_before_nor_what_comes_to_others(pair: Pair) -> None:
+def test_received_bytes_never_mix_with_earlier_ones_or_other_sockets(pair: Pair) -> None:
     ours, theirs = pair
     seen: list[bytes | None] = []
     for said in (b"long" * 1000, b"short", b"x" * (SHORT + 5)):
@@ -141,7 +141,7 @@ def test_what_comes_is_not_what_came_before_nor_what_comes_to_others(pair: Pair)
         seen.clear()
 
 
-def test_to_send_where_nobody_is_is_an_error_and_no_signal(pair: Pair) -> None:
+def test_sending_to_a_lost_peer_is_an_error_and_no_signal(pair: Pair) -> None:
     ours, theirs = pair
     theirs.close()
 
@@ -156,7 +156,7 @@ def test_to_send_where_nobody_is_is_an_error_and_no_signal(pair: Pair) -> None:
         send_at_once(ours, b"x")
 
 
-def test_what_is_closed_is_closed_once_and_all_of_it_was_sent(pair: Pair) -> None:
+def test_a_socket_is_closed_once_after_all_was_sent(pair: Pair) -> None:
     ours, theirs = pair
     send_all(ours, b"the end")
     close_at_once(ours)
@@ -169,7 +169,7 @@ def test_what_is_closed_is_closed_once_and_all_of_it_was_sent(pair: Pair) -> Non
         assert other.getsockname()
 
 
-def test_a_connection_is_quiet_until_something_comes(pair: Pair) -> None:
+def test_a_connection_is_quiet_until_data_arrives(pair: Pair) -> None:
     ours, theirs = pair
     assert is_quiet(ours)
     assert not has_unread(ours)
@@ -183,7 +183,7 @@ def test_a_connection_is_quiet_until_something_comes(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("rudely", [False, True])
-def test_a_connection_that_was_closed_is_not_quiet(pair: Pair, rudely: bool) -> None:
+def test_a_closed_connection_is_not_quiet(pair: Pair, rudely: bool) -> None:
     ours, theirs = pair
     if rudely:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
@@ -196,7 +196,7 @@ def test_a_connection_that_was_closed_is_not_quiet(pair: Pair, rudely: bool) -> 
     assert not is_quiet(ours)
 
 
-def test_what_the_kernel_does_not_tell_is_taken_for_the_worst() -> None:
+def test_without_kernel_information_the_worst_is_assumed() -> None:
     """A socket of another kind, as on a system that knows no such question."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         assert not is_quiet(sock)

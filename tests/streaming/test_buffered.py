@@ -84,18 +84,18 @@ def test_a_cut_anywhere_fails_over_and_leaves_no_trace() -> None:
             assert [outcome.usage for outcome in broken.told] == [None]
 
 
-def test_a_cut_with_nobody_else_to_ask_has_its_true_status() -> None:
+def test_a_cut_without_another_upstream_has_its_true_status() -> None:
     with pytest.raises(UpstreamCut):
         waiting(Scripted("a", ANSWER[:-80], UpstreamCut("cut"))).send(whole_call())
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_the_buffer_is_bounded() -> None:
     long = sse(*[chunk("x" * 100_000)] * (MAX_WHOLE // 100_000 + 1))
     with pytest.raises(UpstreamMalformed):
         through(Scripted("a", long)).send(whole_call())
 
 
-def test_it_comes_in_one_go_and_counts_as_a_stream_does() -> None:
+def test_it_arrives_in_one_piece_and_counts_as_a_stream() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
     said = sse(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": usage})
     upstream = Scripted("a", *[said[n : n + 7] for n in range(0, len(said), 7)])
@@ -145,14 +145,14 @@ def test_a_failure_after_the_commit_is_an_error_event_without_done() -> None:
     assert reply.upstream == "a"
 
 
-def test_our_own_fault_after_the_commit_is_told_too() -> None:
+def test_an_internal_error_after_the_commit_is_an_error_event() -> None:
     reply, _, gate, told = late(RuntimeError("bug"))
     gate.set()
     assert b'"internal_error"' in b"".join(reply)
     assert [outcome.verdict for outcome in told] == [Verdict.IGNORED]
 
 
-def test_pings_until_it_comes() -> None:
+def test_pings_are_sent_until_the_answer_arrives() -> None:
     reply, upstream, gate, told = late(ANSWER)
     assert [next(reply) for _ in range(3)] == [PING_EVENT] * 3
     gate.set()
@@ -165,7 +165,7 @@ def test_pings_until_it_comes() -> None:
     assert upstream.source.released == 1
 
 
-def test_a_caller_who_leaves_calls_it_off() -> None:
+def test_a_caller_who_leaves_cancels_the_call() -> None:
     reply, upstream, _, told = late(ANSWER)
     next(reply)
     reply.close()
@@ -185,7 +185,7 @@ def test_an_answer_that_comes_after_the_caller_has_left_is_closed() -> None:
     assert upstream.asked[0].cancellation.error is None
 
 
-def test_more_calls_than_threads_wait_and_are_sent_pings() -> None:
+def test_calls_that_wait_for_a_thread_get_pings() -> None:
     gate = threading.Event()
     service = waiting(Scripted("a", gate=gate), ping=0.01)
     first = [service.send(whole_call()) for _ in range(2)]
@@ -231,12 +231,12 @@ def test_another_mode_is_refused(client: FlaskClient, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["whole", "live"])
-def test_both_modes_say_the_same(make_client: Callable[..., FlaskClient], mode: str) -> None:
+def test_both_modes_return_the_same_answer(make_client: Callable[..., FlaskClient], mode: str) -> None:
     response = ask(make_client(), mode)
     events = response.data.split(b"\n\n")
     assert events[-2:] == [b"data: [DONE]", b""]
     assert response.headers["x-gateway-upstream"] == "mock"
 
 
-def test_an_answer_that_is_no_stream_is_whole_anyway(client: FlaskClient) -> None:
+def test_an_answer_that_is_no_stream_ignores_the_mode(client: FlaskClient) -> None:
     assert ask(client, "whole", stream=False).json["object"] == "chat.completion"

@@ -259,7 +259,7 @@ def test_a_caller_who_leaves_while_it_is_too_slow(stage: Stage, how: Callable[[s
     assert source.closed == 1
 
 
-def test_a_slow_caller_holds_its_buffer_and_no_more_and_loses_nothing(stage: Stage) -> None:
+def test_a_slow_caller_fills_only_its_buffer_and_loses_nothing(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source, room=ROOM)
     said = flood(source, 2 * 1024 * 1024)
@@ -272,7 +272,7 @@ def test_a_slow_caller_holds_its_buffer_and_no_more_and_loses_nothing(stage: Sta
     assert source.taken == len(said)
 
 
-def test_a_slow_caller_costs_nothing_while_it_takes_nothing(
+def test_a_slow_caller_costs_nothing_while_it_reads_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "PING", 0.02)
@@ -294,7 +294,7 @@ def test_a_slow_caller_costs_nothing_while_it_takes_nothing(
     assert one.over() is False
 
 
-def test_a_caller_who_takes_nothing_is_dropped_in_time(stage: Stage) -> None:
+def test_a_caller_who_reads_nothing_is_dropped_in_time(stage: Stage) -> None:
     stage.relay.send_timeout = 0.1
     source = Piped()
     began = time.monotonic()
@@ -306,7 +306,7 @@ def test_a_caller_who_takes_nothing_is_dropped_in_time(stage: Stage) -> None:
     assert source.closed == 1
 
 
-def test_a_caller_who_takes_a_little_now_and_then_is_kept(stage: Stage) -> None:
+def test_a_caller_who_reads_a_little_is_kept(stage: Stage) -> None:
     stage.relay.send_timeout = 0.5
     source = Piped()
     one = stage.carry(source, room=ROOM)
@@ -320,7 +320,7 @@ def test_a_caller_who_takes_a_little_now_and_then_is_kept(stage: Stage) -> None:
     assert one.over()
 
 
-def test_an_answer_that_is_over_waits_for_its_slow_caller(stage: Stage) -> None:
+def test_a_finished_answer_waits_for_its_slow_caller(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source, room=ROOM, chunked=True)
     source.upstream.sendall(b"x" * 40_000 + b"!")
@@ -335,7 +335,7 @@ def test_an_answer_that_is_over_waits_for_its_slow_caller(stage: Stage) -> None:
 # ---------------------------------------------------------------- upstreams
 
 
-def test_an_upstream_that_breaks_off_is_told_of_and_ends_well(stage: Stage) -> None:
+def test_an_upstream_that_breaks_off_ends_in_an_error_event(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source, chunked=True)
     source.upstream.sendall(b"a")
@@ -347,7 +347,7 @@ def test_an_upstream_that_breaks_off_is_told_of_and_ends_well(stage: Stage) -> N
     assert (source.closed, source.released) == (1, 0)
 
 
-def test_an_upstream_that_falls_silent_is_told_of(stage: Stage) -> None:
+def test_a_silent_upstream_ends_in_an_error_event(stage: Stage) -> None:
     source = Piped(patience=0.1)
     one = stage.carry(source)
     source.upstream.sendall(b"a")
@@ -355,7 +355,7 @@ def test_an_upstream_that_falls_silent_is_told_of(stage: Stage) -> None:
     assert one.rest() == b"a<upstream_timeout>"
 
 
-def test_who_is_not_listened_to_is_not_silent(stage: Stage) -> None:
+def test_a_late_loop_does_not_time_out_the_upstream(stage: Stage) -> None:
     """The loop's own delay, on a machine that has better to do, is not the upstream's."""
     source = Piped(patience=0.2)
     one = stage.carry(source)
@@ -380,7 +380,7 @@ def test_who_is_not_listened_to_is_not_silent(stage: Stage) -> None:
     assert one.rest() == b"b!"
 
 
-def test_as_long_as_it_says_something_it_is_not_silent(stage: Stage) -> None:
+def test_an_upstream_that_sends_anything_is_not_silent(stage: Stage) -> None:
     source = Piped(patience=0.25)
     one = stage.carry(source)
     for _ in range(8):
@@ -391,7 +391,7 @@ def test_as_long_as_it_says_something_it_is_not_silent(stage: Stage) -> None:
     assert one.rest() == b"a!"
 
 
-def test_its_silence_does_not_count_while_it_is_not_heard_and_counts_again_afterwards(stage: Stage) -> None:
+def test_silence_counts_only_while_the_upstream_is_read(stage: Stage) -> None:
     source = Piped(patience=0.2)
     one = stage.carry(source, room=ROOM)
     amount = 4 * 1024 * 1024
@@ -406,7 +406,7 @@ def test_its_silence_does_not_count_while_it_is_not_heard_and_counts_again_after
     assert one.rest() == b"<upstream_timeout>"
 
 
-def test_a_line_that_is_cut_is_noticed_even_while_nothing_is_read(stage: Stage) -> None:
+def test_a_cut_connection_is_noticed_while_reading_is_paused(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source, room=ROOM)
     flood(source, LOTS)
@@ -422,7 +422,7 @@ def test_a_line_that_is_cut_is_noticed_even_while_nothing_is_read(stage: Stage) 
 # ---------------------------------------------------------------- silence
 
 
-def test_in_a_long_silence_there_are_pings(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pings_are_sent_in_a_long_silence(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "PING", 0.05)
     source = Piped()
     one = stage.carry(source, chunked=True)
@@ -435,7 +435,7 @@ def test_in_a_long_silence_there_are_pings(stage: Stage, monkeypatch: pytest.Mon
     assert one.rest().removeprefix(ping).removeprefix(ping) == b"2\r\nb!\r\n0\r\n\r\n"
 
 
-def test_who_is_spoken_to_is_not_pinged(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_that_receives_data_gets_no_pings(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "PING", 0.3)
     source = Piped()
     one = stage.carry(source)
@@ -499,7 +499,7 @@ def halted(stage: Stage, source: Halting, **options: Any) -> Carried:
     return one
 
 
-def test_a_thread_takes_a_step_and_it_comes_back(stage: Stage) -> None:
+def test_a_thread_takes_one_step_and_returns_the_reply(stage: Stage) -> None:
     source = Halting()
     one = halted(stage, source)
     proves_alive(stage)
@@ -510,7 +510,7 @@ def test_a_thread_takes_a_step_and_it_comes_back(stage: Stage) -> None:
     assert one.rest() == b"x!"
 
 
-def test_what_it_goes_on_with_is_not_waited_for_either(stage: Stage) -> None:
+def test_the_relay_does_not_block_on_a_new_channel(stage: Stage) -> None:
     """The loop must never wait in a channel that it has just been given."""
     source = Halting(then := Piped())
     one = halted(stage, source)
@@ -523,7 +523,7 @@ def test_what_it_goes_on_with_is_not_waited_for_either(stage: Stage) -> None:
     assert one.rest() == b"x!"
 
 
-def test_a_caller_who_leaves_while_a_thread_has_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_leaves_while_a_thread_has_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Halting()
     one = stage.carry(source, room=ROOM)
     source.upstream.sendall(b"x" * 30_000 + b"h")
@@ -548,7 +548,7 @@ def test_a_caller_who_leaves_while_a_thread_has_it(stage: Stage, monkeypatch: py
     assert source.closed == 1
 
 
-def test_pings_go_on_while_a_thread_has_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pings_continue_while_a_thread_has_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "PING", 0.05)
     source = Halting()
     one = halted(stage, source)
@@ -560,7 +560,7 @@ def test_pings_go_on_while_a_thread_has_it(stage: Stage, monkeypatch: pytest.Mon
     assert one.rest().replace(PING_EVENT, b"") == b"t!"
 
 
-def test_a_slow_caller_is_waited_for_by_threads_too(stage: Stage) -> None:
+def test_threads_wait_for_a_slow_caller_too(stage: Stage) -> None:
     steps = 400
     script = ScriptedSource(*[b"y" * 10_000] * steps, b"!")
     script.channel = None  # type: ignore[attr-defined]
@@ -580,7 +580,7 @@ def test_a_slow_caller_is_waited_for_by_threads_too(stage: Stage) -> None:
     assert one.over()
 
 
-def test_an_answer_that_ends_on_a_thread(stage: Stage) -> None:
+def test_an_answer_may_end_on_a_thread(stage: Stage) -> None:
     source = Halting(ScriptedSource(UpstreamCut("gone")))
     source._then.channel = None
     one = halted(stage, source, chunked=True)
@@ -607,7 +607,7 @@ def broken_in(what: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("what", ["fileno", "unblock", "receive", "feed"])
-def test_a_fault_in_one_stream_ends_that_one_alone(stage: Stage, caplog: Any, what: str) -> None:
+def test_a_failure_in_one_stream_ends_only_that_stream(stage: Stage, caplog: Any, what: str) -> None:
     other = stage.carry(other_source := Piped())
     with caplog.at_level(logging.CRITICAL, "flask_gateway"):
         source, transcript = broken_in(what)
@@ -621,7 +621,7 @@ def test_a_fault_in_one_stream_ends_that_one_alone(stage: Stage, caplog: Any, wh
     assert other.rest() == b"well!"
 
 
-def test_neither_do_faults_in_its_end(stage: Stage, caplog: Any) -> None:
+def test_a_failure_while_settling_does_not_end_other_streams(stage: Stage, caplog: Any) -> None:
     with caplog.at_level(logging.CRITICAL, "flask_gateway"):
         for what in ("close", "release", "cut"):
             source, transcript = broken_in(what)
@@ -631,7 +631,7 @@ def test_neither_do_faults_in_its_end(stage: Stage, caplog: Any) -> None:
     proves_alive(stage)
 
 
-def test_a_fault_on_a_thread_ends_that_stream(stage: Stage, caplog: Any) -> None:
+def test_a_failure_on_a_thread_ends_only_that_stream(stage: Stage, caplog: Any) -> None:
     transcript = PlainTranscript()
     transcript.cut = lambda error: 1 / 0  # type: ignore[assignment,method-assign]
     source = Halting(ScriptedSource(UpstreamCut("gone")))
@@ -643,7 +643,7 @@ def test_a_fault_on_a_thread_ends_that_stream(stage: Stage, caplog: Any) -> None
     proves_alive(stage)
 
 
-def test_when_there_are_no_threads_any_more_ends_are_told_of_all_the_same(stage: Stage) -> None:
+def test_without_threads_streams_still_settle(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source)
     stage.relay.close()
@@ -656,7 +656,7 @@ def test_when_there_are_no_threads_any_more_ends_are_told_of_all_the_same(stage:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_bytes_pass_as_they_come(stage: Stage, chunked: bool) -> None:
+def test_bytes_are_forwarded_as_they_arrive(stage: Stage, chunked: bool) -> None:
     source = Piped()
     one = stage.carry(source, chunked=chunked)
     for word in (b"one", b"two"):
@@ -671,7 +671,7 @@ def test_bytes_pass_as_they_come(stage: Stage, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_the_head_leaves_with_the_first_part_or_alone(stage: Stage, chunked: bool) -> None:
+def test_the_head_is_sent_with_the_first_part_or_alone(stage: Stage, chunked: bool) -> None:
     source = Piped()
     one = stage.carry(source, chunked=chunked, head=b"HEAD")
     source.upstream.sendall(b"a!")
@@ -685,7 +685,7 @@ def test_the_head_leaves_with_the_first_part_or_alone(stage: Stage, chunked: boo
     assert one.rest() == b"HEAD" + (b"0\r\n\r\n" if chunked else b"")
 
 
-def test_it_ends_when_its_upstream_does(stage: Stage) -> None:
+def test_the_stream_ends_when_its_upstream_ends(stage: Stage) -> None:
     source = Piped()
     one = stage.carry(source)
     source.upstream.sendall(b"a")
@@ -694,7 +694,7 @@ def test_it_ends_when_its_upstream_does(stage: Stage) -> None:
     assert one.rest() == b"a."
 
 
-def test_what_was_held_for_the_first_content_comes_first(stage: Stage) -> None:
+def test_bytes_from_before_the_commit_are_sent_first(stage: Stage) -> None:
     source = Piped()
     source.upstream.sendall(b"first")
     reply = Reply(source, PlainTranscript(), "llama").prime()
@@ -705,7 +705,7 @@ def test_what_was_held_for_the_first_content_comes_first(stage: Stage) -> None:
     assert one.over()
 
 
-def test_many_at_once_and_nothing_is_left_of_them() -> None:
+def test_many_streams_at_once_leave_nothing_behind() -> None:
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     stage, count = Stage(), 120

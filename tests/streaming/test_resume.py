@@ -113,7 +113,7 @@ def text_of(seen: bytes) -> str:
         None,
     ],
 )
-def test_what_the_caller_sees_is_the_cut_and_never_the_refusal(refusal: Exception | None) -> None:
+def test_the_caller_receives_the_cut_and_never_the_refusal(refusal: Exception | None) -> None:
     begin = sse(ROLE, chunk("Hel"), done=False)
     seen, outcome = play(begin, CUT, to=Continuer("Hello", script=refusal) if refusal else None)
     told = events_of(seen)[-1]["error"]
@@ -124,7 +124,7 @@ def test_what_the_caller_sees_is_the_cut_and_never_the_refusal(refusal: Exceptio
     assert outcome.usage == Usage(2, 1, source="estimated")
 
 
-def test_those_who_were_asked_to_go_on_are_attempts() -> None:
+def test_upstreams_asked_to_resume_are_attempts() -> None:
     call = make_call(stream=True)
     services = [Continuer("Hello", script=UpstreamUnreachable("x")), Continuer("Hello")]
     first = reply_of("llama", call, sse(chunk("Hel"), done=False), CUT).prime()
@@ -135,7 +135,7 @@ def test_those_who_were_asked_to_go_on_are_attempts() -> None:
     ]
 
 
-def test_a_continuation_that_breaks_too_ends_with_the_first_cut() -> None:
+def test_a_resumed_answer_that_breaks_ends_with_the_first_error() -> None:
     script = [sse(OTHER_ROLE, other("lo wor"), done=False), UpstreamTimeout("the second one")]
     seen, outcome = play(sse(chunk("Hel"), done=False), CUT, to=Continuer("Hello world", script=script))
     assert text_of(seen) == "Hello wor"
@@ -148,7 +148,7 @@ def test_a_continuation_that_breaks_too_ends_with_the_first_cut() -> None:
     "error",
     [UpstreamError("it said so"), DeadlineExceeded("no time"), RuntimeError("bug"), CallerLeft("gone")],
 )
-def test_only_a_broken_line_is_mended(error: Exception) -> None:
+def test_only_cuts_and_timeouts_are_resumed(error: Exception) -> None:
     spare = Continuer("Hello")
     seen, _ = play(sse(chunk("Hel"), done=False), error, to=spare)
     assert spare.asked == []
@@ -165,7 +165,7 @@ def test_only_a_broken_line_is_mended(error: Exception) -> None:
         {"refusal": "no"},
     ],
 )
-def test_what_is_not_short_text_is_not_continued(delta: dict[str, Any]) -> None:
+def test_only_short_text_is_resumed(delta: dict[str, Any]) -> None:
     spare = Continuer("Hello")
     odd = [sse({"choices": [{"index": 0, "delta": delta}]}, done=False)]
     if "content" in delta and isinstance(delta["content"], str):
@@ -175,7 +175,7 @@ def test_what_is_not_short_text_is_not_continued(delta: dict[str, Any]) -> None:
     assert spare.asked == []
 
 
-def test_another_choice_is_not_continued() -> None:
+def test_a_second_choice_is_not_resumed() -> None:
     spare = Continuer("Hello")
     second = {"choices": [{"index": 1, "delta": {"content": "x"}}]}
     play(sse(chunk("Hel"), second, done=False), CUT, to=spare)
@@ -192,11 +192,11 @@ def test_another_choice_is_not_continued() -> None:
         {"messages": "odd"},
     ],
 )
-def test_calls_that_are_not_continued(more: dict[str, Any]) -> None:
+def test_calls_with_these_options_are_not_resumed(more: dict[str, Any]) -> None:
     assert not may_continue(make_call(stream=True, **more))
 
 
-def test_other_kinds_of_call_are_not_continued() -> None:
+def test_other_operations_are_not_resumed() -> None:
     call = make_call(stream=True, n=1, logprobs=False, max_tokens=None)
     assert may_continue(call)
     changes: list[dict[str, Any]] = [
@@ -208,7 +208,7 @@ def test_other_kinds_of_call_are_not_continued() -> None:
         assert not may_continue(msgspec.structs.replace(call, **change))
 
 
-def test_a_caller_who_leaves_closes_the_part_that_is_being_read() -> None:
+def test_a_caller_who_leaves_closes_the_current_part() -> None:
     call, spare = make_call(stream=True), Continuer("Hello world", script=[sse(other("lo"), done=False)] * 3)
     first = reply_of("llama", call, sse(chunk("Hel"), done=False), CUT).prime()
     reply = resumable(first, call, resume_with(spare, call=call))
@@ -221,7 +221,7 @@ def test_a_caller_who_leaves_closes_the_part_that_is_being_read() -> None:
     assert spare.replies[0]._source.closed == 1  # type: ignore[attr-defined]
 
 
-def test_a_call_that_is_off_is_not_continued() -> None:
+def test_a_cancelled_call_is_not_resumed() -> None:
     call, spare = make_call(stream=True), Continuer("Hello")
     call.cancellation.cancel(CallerLeft("gone"))
     play(sse(chunk("Hel"), done=False), CUT, to=spare, call=call)
@@ -231,7 +231,7 @@ def test_a_call_that_is_off_is_not_continued() -> None:
 # ------------------------------------------------------------------ it goes on
 
 
-def test_the_caller_sees_one_answer() -> None:
+def test_the_caller_receives_one_answer() -> None:
     call = make_call(stream=True, stream_options={"include_usage": True}, max_tokens=20)
     spare = Continuer("Hello world", usage=True)
     seen, outcome = play(sse(ROLE, chunk("Hello"), done=False), CUT, to=spare, call=call)
@@ -246,7 +246,7 @@ def test_the_caller_sees_one_answer() -> None:
     assert (outcome.verdict, outcome.usage) == (Verdict.SUCCESS, Usage(2, 4, source="estimated"))
 
 
-def test_what_came_with_the_fault_is_continued_from() -> None:
+def test_text_that_arrived_with_the_error_is_kept() -> None:
     long_event = b"data: " + b"x" * (MAX_EVENT + 9)
     both = sse(chunk("lo "), done=False)
     spare = Continuer("Hello world")
@@ -262,7 +262,7 @@ def test_what_came_with_the_fault_is_continued_from() -> None:
     st.lists(st.integers(1, 9), min_size=1, max_size=5),
     st.data(),
 )
-def test_a_cut_anywhere_in_any_answer_leaves_its_text_whole(
+def test_a_cut_anywhere_in_any_answer_keeps_its_text_complete(
     text: str, sizes: list[int], data: st.DataObject
 ) -> None:
     pieces, at = [], 0
@@ -295,7 +295,9 @@ def test_a_cut_anywhere_in_any_answer_leaves_its_text_whole(
         (Continues.PLAIN, {}, {}),
     ],
 )
-def test_how_the_rest_is_asked_for(how: Continues, message: dict[str, Any], top: dict[str, Any]) -> None:
+def test_the_second_call_requests_the_rest(
+    how: Continues, message: dict[str, Any], top: dict[str, Any]
+) -> None:
     call = make_call(stream=True, max_tokens=10, max_completion_tokens=3, min_tokens=5, seed=7)
     body = json.loads(resumed(call, PartialAnswer("Hé", 4), how).payload())
     assert body == {
@@ -321,7 +323,7 @@ def test_a_second_candidate_is_asked_and_a_third_is_not() -> None:
     assert resume_with(refusing[0], Continuer("xy"), call=call)(PartialAnswer("x", 1)).upstream == "spare"
 
 
-def test_a_caller_who_is_dropped_has_nobody_else_asked() -> None:
+def test_no_upstream_is_asked_for_a_dropped_caller() -> None:
     """The relay drops it for slowness while a thread looks for somebody who goes on."""
     call = make_call(stream=True)
 
