@@ -1,4 +1,4 @@
-"""The memory of request bodies: what counts, who is refused, and that all of it is given back."""
+"""Tests the memory of request bodies: what counts, refusals, and that all of it is released."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_threads_count_exactly():
 
 
 class Source:
-    """What gunicorn's reader of chunks wants to know of a request."""
+    """The part of a request that gunicorn's chunked reader uses."""
 
     limit_request_field_size, max_buffer_headers = 8190, 65536
 
@@ -135,7 +135,7 @@ def test_a_large_body_in_one_byte_chunks_is_refused_early():
     assert time.thread_time() - begun < 1.0  # of 3 for all of it
 
 
-# ------------------------------------------------------------------ at the door
+# ------------------------------------------------------------------ in the application
 
 
 LARGE = {"messages": [{"role": "user", "content": "x" * (3 * SMALL)}]}
@@ -196,14 +196,14 @@ def test_a_body_over_the_limit_is_refused_with_503_and_small_ones_pass(
 
 
 class Slow(BytesIO):
-    """Gives less than it is asked for, as some servers do."""
+    """Returns fewer bytes than requested, as some servers do."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(min(size or 0, 700_001))
 
 
 class Direct:
-    """Can be read into memory, as what our own server gives; it gives what has come, and no more."""
+    """Reads into a buffer, like our own server's input; it returns only bytes that have arrived."""
 
     def __init__(self, sent: bytes) -> None:
         self._sent = BytesIO(sent)

@@ -1,4 +1,4 @@
-"""The circuit breaker: its transitions one by one, then any sequence of them against a plain model."""
+"""Tests the circuit breaker: its transitions one by one, then random sequences against a plain model."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_one_probe_goes_after_the_reset_time(breaker: Breaker, clock: HandClock)
 
 
 def openings(breaker: Breaker, clock: HandClock, count: int) -> list[float]:
-    """Open it, let so many probes fail, and say for how long it was open each time, seconds."""
+    """Open the circuit, let so many probes fail, and return how long it was open each time, seconds."""
     trip(breaker)
     waits = []
     for _ in range(count):
@@ -505,7 +505,7 @@ class BreakerMachine(RuleBasedStateMachine):
         permit.settle(zero)
 
     def count(self, verdict: Verdict, slow: bool, lease: float) -> None:
-        """What the end of a call of this era does to the model."""
+        """Apply the end of a call of this generation to the model."""
         failed = verdict is Verdict.FAILURE
         if verdict is Verdict.CREDENTIAL_REFUSED and self.now >= self.denied:
             self.denied = self.now + 60

@@ -1,4 +1,4 @@
-"""Slots: never more calls at once than allowed, over all processes, and none that stays taken."""
+"""Tests the bulkheads: calls in flight never exceed the limit over all processes, and no slot leaks."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_slots_that_the_store_has_lost_are_restored(slots: ConcurrencyLeases, st
 
 
 def test_a_release_that_failed_is_repeated(slots: ConcurrencyLeases, store: MemoryStore) -> None:
-    """As when it is away: the call goes to other state, which knows nothing of the slot."""
+    """The store is unreachable: the release goes to the fallback store, which does not have the slot."""
     epoch = slots.acquire(KEY, 2)
     slots.acquire(KEY, 2)
     primary, slots._store = slots._store, MemoryStore()
@@ -141,7 +141,7 @@ def test_a_share_is_at_least_one() -> None:
 
 
 class SlotMachine(RuleBasedStateMachine):
-    """Three processes take and give back; one may be killed; the model is a count."""
+    """Three processes take and release slots; one may be killed; the model is a count."""
 
     LIMIT = 4
 

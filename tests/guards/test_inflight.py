@@ -1,4 +1,4 @@
-"""What a process has under way: ceilings, shares, and the end of all of it."""
+"""Tests the calls in flight of a process: limits, shares, and cancelling all of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _threads: list[ThreadPoolExecutor] = []
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """They live on as long as the test; or else the next would have the number of one that holds a call."""
+    """The threads live as long as the test. Otherwise the next one could reuse the id of one with a call."""
     yield
     while _threads:
         _threads.pop().shutdown()
 
 
 def elsewhere(work: Callable[[], object]) -> object:
-    """Do it on a thread of its own, as another call would be; what it gives, or what it raises."""
+    """Run it on a separate thread, as another call would. Return its result or raise its exception."""
     _threads.append(ThreadPoolExecutor(1))
     done = _threads[-1].submit(work)
     return done.exception() or done.result()
@@ -176,7 +176,7 @@ def test_nothing_is_left_after_many_calls_on_many_threads() -> None:
 
 
 def test_a_late_settlement_does_not_uncount_the_next_upstream() -> None:
-    """A stream that broke goes on at b; that a is over is settled by another thread, afterwards."""
+    """A stream that broke is resumed at b. Another thread settles a's part only afterwards."""
     underway = InFlightCalls(10)
     call, _ = admit(underway, stream=True)
     first = UpstreamThreadQuota("a", underway).admit(call)

@@ -1,4 +1,4 @@
-"""Leases on slots in shared memory: they end with their process, no sooner and no later."""
+"""Tests the leases in shared memory: they end with their process, no sooner and no later."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def memory() -> Memory:
 
 
 def holder_of(memory: Memory, clock: HandClock, count: int) -> Child:
-    """A process that holds so many slots and does nothing more: it renews no lease."""
+    """Start a process that takes so many slots and then does nothing: it renews no lease."""
     store = SharedStore(memory, clock)
 
     def work() -> None:
@@ -48,7 +48,7 @@ def holder_of(memory: Memory, clock: HandClock, count: int) -> Child:
 
 
 def test_a_stopped_process_keeps_its_slots_however_long(memory: Memory, clock: HandClock) -> None:
-    """It was 12 of 6 with leases that ran out after 10 s."""
+    """With leases that expired after 10 s, 12 of 6 slots were taken."""
     with holder_of(memory, clock, 6) as stopped:
         stopped.stop()
         slots = ConcurrencyLeases(FallbackStore(SharedStore(memory, clock), MemoryStore(clock)))
@@ -61,7 +61,7 @@ def test_a_stopped_process_keeps_its_slots_however_long(memory: Memory, clock: H
 
 
 def test_the_slots_of_a_killed_process_are_free_at_once(memory: Memory, clock: HandClock) -> None:
-    """Though its parent has not waited for it yet, and no time passes."""
+    """Even if its parent has not waited for it yet, and no time passes."""
     with holder_of(memory, clock, 6) as killed:
         slots = ConcurrencyLeases(SharedStore(memory, clock))
         assert not slots.acquire(KEY, 6)
@@ -111,7 +111,7 @@ def test_a_forked_process_holds_nothing_of_its_parent(memory: Memory, clock: Han
 
 
 def test_slots_of_a_fallback_store_expire_there(clock: HandClock) -> None:
-    """What stands in for a busy store is asked seldom: nobody would give back what is lost there."""
+    """A fallback store is used rarely: nothing would release a slot that is lost there."""
     local = MemoryStore(clock)
     slots = ConcurrencyLeases(SharedStore(Memory(), clock))
     slots._store = FallbackStore(_Busy(), local)
@@ -144,7 +144,7 @@ def test_no_slot_is_lost_if_no_thread_can_be_started() -> None:
 
 
 def test_a_release_during_a_renewal_leaves_no_slot_too_few() -> None:
-    """Whatever the order: the row is lost, and put back while a slot is given back."""
+    """In any order: the row is lost, and restored while a slot is released."""
     for order in range(6):
         store = MemoryStore()
         slots = ConcurrencyLeases(store)
@@ -161,7 +161,7 @@ def test_a_release_during_a_renewal_leaves_no_slot_too_few() -> None:
 
 
 class _Steps:
-    """A release and a renewal at the same time: the one runs inside the other's n-th use of the store."""
+    """A release and a renewal at the same time: one runs inside the other's n-th use of the store."""
 
     def __init__(self, slots: ConcurrencyLeases, epoch: int, order: int) -> None:
         self._slots, self._epoch = slots, epoch
@@ -204,7 +204,7 @@ def test_a_process_never_holds_more_than_the_limit_however_often_the_store_forge
 
 
 def test_a_lost_row_is_restored_at_the_next_call() -> None:
-    """And not only at the next renewal: as after a restart of Redis."""
+    """And not only at the next renewal, for example after a restart of Redis."""
     store = MemoryStore()
     slots, other = ConcurrencyLeases(store), ConcurrencyLeases(store)
     for _ in range(3):
@@ -249,7 +249,7 @@ def test_the_state_of_a_process_is_read_from_proc(tmp_path: Path, then: dict, en
 
 
 def test_a_process_of_unknown_state_counts_as_alive(tmp_path: Path) -> None:
-    """There is such a pid, and proc does not show it: mounted with hidepid, or no descriptor is left."""
+    """The pid exists, but /proc does not show it: mounted with hidepid, or no descriptor is left."""
     number = proc(tmp_path, os.getpid()).own()
     (tmp_path / str(os.getpid()) / "stat").unlink()
     assert not Processes(str(tmp_path)).ended(number)

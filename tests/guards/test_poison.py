@@ -1,4 +1,4 @@
-"""Failures of one caller open nothing for others: case by case, then any sequence against a plain model."""
+"""Tests that one caller's failures do not block others: cases, then random sequences against a model."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_an_upstream_that_always_fails_is_closed_to_all_that_call_it(
 
 
 def leader(callers: list[str]) -> tuple[str, int]:
-    """Boyer and Moore's vote, from its definition."""
+    """Compute a Boyer-Moore vote from its definition."""
     name, lead = "", 0
     for caller in callers:
         if not lead:
@@ -311,7 +311,7 @@ class SeveralCallers(RuleBasedStateMachine):
 
     @rule(caller=st.sampled_from("abc"), count=st.integers(2, 5))
     def fail(self, caller: str, count: int) -> None:
-        """So that circuits do open: several failures at once."""
+        """Add several failures at once, so that circuits do open."""
         known = len(self.open)
         for _ in range(count):
             self.begin(caller)

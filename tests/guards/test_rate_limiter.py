@@ -1,4 +1,4 @@
-"""The sliding window: never too many, hardly too few, and small whatever the limit."""
+"""Tests the rate limiter: it never admits too many requests, hardly too few, and its log stays small."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_never_more_than_the_limit_in_any_window(limit: int, gaps: list[int]) ->
 
 
 def test_under_admission_is_below_one_percent_at_full_load() -> None:
-    """Asked all the time, a limit above the grains admits nearly all that an exact one would."""
+    """Under constant load, a limit above the buckets admits nearly all that an exact limit would."""
     change, log, admitted = Acquire(1000, WINDOW), None, 0
     steps = 20_000
     for step in range(steps):
@@ -176,7 +176,7 @@ def test_under_admission_is_below_one_percent_at_full_load() -> None:
     gaps=st.lists(st.integers(0, WINDOW // 100), min_size=200, max_size=400),
 )
 def test_a_limit_may_change_at_any_time(limits: list[int], gaps: list[int]) -> None:
-    """What was counted under the old one counts under the new, and the log stays small."""
+    """Requests counted under the old limit count under the new one, and the log stays small."""
     log, now, admitted = None, 5 * WINDOW, []
     for turn, gap in enumerate(gaps):
         now += gap

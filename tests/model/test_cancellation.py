@@ -1,4 +1,4 @@
-"""A cancellation: the first error counts, every abort is called once at most, and never after its detach."""
+"""Tests the cancellation of calls: the first error counts; aborts run at most once, never after detach."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_no_lock_is_held_during_an_abort() -> None:
 
 
 def test_no_abort_is_called_after_its_detach_in_any_race() -> None:
-    """Cancelled and detached at the same moment, over and over: before the detach, or not at all."""
+    """Cancel and detach at the same moment, many times: it runs before the detach returns, or never."""
     late: list[int] = []
     called = 0
     for number in range(1000):

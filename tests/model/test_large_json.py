@@ -1,4 +1,4 @@
-"""Large bodies: no call into C holds the GIL for long, and slices change nothing of what is found."""
+"""Tests that work on large bodies never holds the GIL for long, and that slicing does not change results."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def longest_call(work: Callable[[], Any]) -> float:
 
 
 def way_of(body: bytes) -> None:
-    """What is done with a body, from the door to the last of its record."""
+    """Do everything that the gateway does with a body, from its arrival to the record of its call."""
     fields = parse_fields(body)
     with suppress(GatewayError):
         check(Operation.CHAT, fields)

@@ -1,4 +1,4 @@
-"""A reply settles exactly once, whatever happens to it."""
+"""Tests that a reply settles exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: nobody starves, no spell is long, and what is waited for no more is told to nobody."""
+"""Tests the fair poller: no descriptor starves, no time slice is long, no old event is delivered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IN, OUT = 1, 4
 
 
 class Kernel:
-    """What epoll does: who is told of goes behind all who are ready, and stays ready until it is not."""
+    """Behaves like epoll: a reported descriptor goes behind the other ready ones."""
 
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
@@ -45,7 +45,7 @@ class Kernel:
 
 
 class Hand:
-    """A clock that is turned by hand."""
+    """A clock that tests set."""
 
     now = 100.0
 
@@ -70,10 +70,10 @@ _CROWDS = st.tuples(
 def test_a_ready_descriptor_waits_for_at_most_two_rounds(
     crowd: tuple[int, float, list[tuple[int, int, bool]]], most: int
 ) -> None:
-    """And a spell ends with whoever is at it when the time is over."""
+    """A time slice also ends with the descriptor that is being served when the time is over."""
     greedy, takes, later = crowd
     kernel, clock = Kernel(), Hand()
-    turns = FairPoller(kernel, clock)
+    poller = FairPoller(kernel, clock)
     waits: dict[int, Counter[int]] = {}
 
     def serve(fd: int, stays: bool, events: int) -> None:
@@ -88,7 +88,7 @@ def test_a_ready_descriptor_waits_for_at_most_two_rounds(
             kernel.ready.remove(fd)
 
     def comes(fd: int, stays: bool) -> None:
-        turns.wait_for(fd, IN, partial(serve, fd, stays))
+        poller.wait_for(fd, IN, partial(serve, fd, stays))
         kernel.ready.append(fd)
         waits[fd] = Counter()
 
@@ -104,8 +104,8 @@ def test_a_ready_descriptor_waits_for_at_most_two_rounds(
                         number += 1
                         comes(number, stays)
             began, before = clock.now, len(waits)
-            turns.poll(0)
-            turns.dispatch()
+            poller.poll(0)
+            poller.dispatch()
             assert clock.now - began <= TIME_SLICE + takes
             assert len(waits) <= before
     assert len(kernel.ready) == len(waits)
@@ -113,12 +113,12 @@ def test_a_ready_descriptor_waits_for_at_most_two_rounds(
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll on this platform")
 def test_epoll_reports_more_than_max_events_in_round_robin_order() -> None:
-    """Of far more than fit into one answer, each has as many turns as the others, though only three fit
+    """Of far more than fit into one answer, each has as many poller as the others, though only three fit
     into a spell."""
     clock, served = Hand(), Counter[int]()
     with ExitStack() as stack:
         epoll = stack.enter_context(select.epoll())
-        turns = FairPoller(epoll, clock)
+        poller = FairPoller(epoll, clock)
         fds = [os.eventfd(1) for _ in range(2 * MAX_EVENTS + 100)]
 
         def serve(fd: int, events: int) -> None:
@@ -127,10 +127,10 @@ def test_epoll_reports_more_than_max_events_in_round_robin_order() -> None:
 
         for fd in fds:
             stack.callback(os.close, fd)
-            turns.wait_for(fd, select.EPOLLIN, partial(serve, fd))
+            poller.wait_for(fd, select.EPOLLIN, partial(serve, fd))
         for _ in range(len(fds)):
-            turns.poll(0)
-            turns.dispatch()
+            poller.poll(0)
+            poller.dispatch()
         assert set(served) == set(fds)
         assert max(served.values()) - min(served.values()) <= 1
 
@@ -145,19 +145,19 @@ def stage() -> Stage:
 
 
 def two_are_told_of(stage: Stage, then: Callable[[], None]) -> None:
-    """Both are told of together; while the first has its turn, and takes all the time, that happens."""
-    kernel, clock, turns, seen = stage
+    """One poll reports two descriptors. While the first uses up the time slice, run the action."""
+    kernel, clock, poller, seen = stage
 
     def first(events: int) -> None:
         clock.now += 1
         seen.append(("first", events))
         then()
 
-    turns.wait_for(1, IN, first)
-    turns.wait_for(2, IN, lambda events: seen.append(("second", events)))
+    poller.wait_for(1, IN, first)
+    poller.wait_for(2, IN, lambda events: seen.append(("second", events)))
     kernel.ready = [1, 2]
-    turns.poll(0)
-    turns.dispatch()
+    poller.poll(0)
+    poller.dispatch()
     kernel.ready = []
 
 
@@ -170,50 +170,50 @@ def test_a_ready_descriptor_is_served_in_the_next_time_slice(stage: Stage) -> No
 
 
 def test_a_forgotten_descriptor_is_not_served_and_neither_is_one_with_its_number(stage: Stage) -> None:
-    _, _, turns, seen = stage
+    _, _, poller, seen = stage
 
     def another() -> None:
-        turns.forget(2)
-        turns.wait_for(2, OUT, lambda events: seen.append(("another", events)))
+        poller.forget(2)
+        poller.wait_for(2, OUT, lambda events: seen.append(("another", events)))
 
     two_are_told_of(stage, another)
-    turns.poll(0)
-    turns.dispatch()
+    poller.poll(0)
+    poller.dispatch()
     assert seen == [("first", IN)]
-    assert len(turns) == 2
+    assert len(poller) == 2
 
 
 def test_a_descriptor_with_new_events_does_not_get_its_old_events(stage: Stage) -> None:
-    kernel, _, turns, seen = stage
-    two_are_told_of(stage, lambda: turns.wait_for(2, OUT, lambda events: seen.append(("other", events))))
-    turns.poll(0)
-    turns.dispatch()
+    kernel, _, poller, seen = stage
+    two_are_told_of(stage, lambda: poller.wait_for(2, OUT, lambda events: seen.append(("other", events))))
+    poller.poll(0)
+    poller.dispatch()
     assert seen == [("first", IN)]
     kernel.ready = [2]
-    turns.poll(0)
-    turns.dispatch()
+    poller.poll(0)
+    poller.dispatch()
     assert seen == [("first", IN), ("other", OUT)]
 
 
 def test_a_descriptor_closed_without_forget_does_not_disturb_others(stage: Stage) -> None:
-    """It stays in the kernel's set as long as there is a duplicate of it."""
-    kernel, _, turns, seen = stage
-    turns.wait_for(1, IN, lambda events: seen.append(("gone", events)))
+    """The descriptor stays in the epoll set as long as a duplicate of it is open."""
+    kernel, _, poller, seen = stage
+    poller.wait_for(1, IN, lambda events: seen.append(("gone", events)))
     kernel.known[2] = kernel.known.pop(1)
-    turns.wait_for(3, IN, lambda events: seen.append(("well", events)))
+    poller.wait_for(3, IN, lambda events: seen.append(("well", events)))
     kernel.ready = [2, 3]
-    turns.poll(0)
-    turns.dispatch()
+    poller.poll(0)
+    poller.dispatch()
     assert seen == [("well", IN)]
 
 
 def test_forgetting_an_unknown_descriptor_does_nothing() -> None:
     kernel = Kernel()
-    turns = FairPoller(kernel)
-    turns.forget(7)
-    turns.wait_for(7, IN, nothing)
-    turns.forget(7)
-    turns.forget(7)
+    poller = FairPoller(kernel)
+    poller.forget(7)
+    poller.wait_for(7, IN, nothing)
+    poller.forget(7)
+    poller.forget(7)
     assert kernel.known == {}
-    turns.poll(0)
-    turns.dispatch()
+    poller.poll(0)
+    poller.dispatch()

@@ -1,4 +1,4 @@
-"""The reactor: faults first, then rings, hang-ups, cancelling, forks, and what it leaves behind."""
+"""Tests the reactor: failures, timers, hang-ups, cancelling, forks, and its thread."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from flask_gateway.reactor import Reactor, hangup, loop
 
 
 @pytest.fixture(params=["epoll", "sweep", "sweep without RDHUP"])
-def any_watcher(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
-    """A reactor as it is here, and as it would be elsewhere."""
+def any_reactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reactor]:
+    """A reactor with epoll, and one without as on other platforms."""
     if request.param != "epoll":
         monkeypatch.setattr(loop, "open_hangups", hangup.PolledHangups)
         monkeypatch.setattr(hangup, "SWEEP", 0.02)
@@ -68,7 +68,7 @@ def cpu() -> float:
     return time.process_time()
 
 
-# ---------------------------------------------------------------- faults
+# ---------------------------------------------------------------- failures
 
 
 def test_a_callback_that_raises_does_not_stop_others(
@@ -101,15 +101,15 @@ def test_the_loop_continues_after_a_failed_iteration(
     assert rung.wait(2)
 
 
-def test_a_closed_socket_is_ignored(any_watcher: Reactor) -> None:
+def test_a_closed_socket_is_ignored(any_reactor: Reactor) -> None:
     left = threading.Event()
     sock = socket.socket()
     sock.close()
-    handle = any_watcher.watch(sock, left.set)
+    handle = any_reactor.watch(sock, left.set)
     assert not left.wait(0.1)
     handle.cancel()
     handle.cancel()
-    assert len(any_watcher) == 0
+    assert len(any_reactor) == 0
 
 
 def test_a_file_that_epoll_cannot_watch_is_ignored(reactor: Reactor, tmp_path) -> None:
@@ -146,7 +146,7 @@ def test_a_socket_closed_without_cancel_is_forgotten_when_its_number_is_reused(r
     ours.close()
 
 
-# ---------------------------------------------------------------- moments
+# ---------------------------------------------------------------- timers
 
 
 def test_timers_fire_in_order_and_on_time(reactor: Reactor) -> None:
@@ -238,23 +238,23 @@ def test_the_longest_iteration_is_measured(reactor: Reactor) -> None:
     assert reactor.longest_iteration() < 0.06
 
 
-# ---------------------------------------------------------------- peers
+# ---------------------------------------------------------------- hang-ups
 
 
 @pytest.mark.parametrize("how", ["close", "half", "reset", "with bytes unread"])
 def test_a_hang_up_is_reported_once(
-    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket], how: str
+    any_reactor: Reactor, pair: tuple[socket.socket, socket.socket], how: str
 ) -> None:
     ours, peer = pair
     left: list[float] = []
-    any_watcher.watch(ours, lambda: left.append(time.monotonic()))
+    any_reactor.watch(ours, lambda: left.append(time.monotonic()))
     begun = time.monotonic()
     if how == "half":
         peer.shutdown(socket.SHUT_WR)
     elif how == "reset":
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.close()
-    elif how == "with bytes unread" and any_watcher._loop._hangups.__class__ is hangup.EpollHangups:  # type: ignore[union-attr]
+    elif how == "with bytes unread" and any_reactor._loop._hangups.__class__ is hangup.EpollHangups:  # type: ignore[union-attr]
         peer.sendall(b"more")
         peer.close()
     else:
@@ -263,11 +263,11 @@ def test_a_hang_up_is_reported_once(
     assert left[0] - begun < 0.5
     time.sleep(0.05)
     assert len(left) == 1
-    assert len(any_watcher) == 0
+    assert len(any_reactor) == 0
 
 
 def test_simultaneous_hang_ups_are_all_reported(reactor: Reactor) -> None:
-    """More than the kernel tells of at once."""
+    """More sockets than one wait returns."""
     pairs = [socket.socketpair() for _ in range(10 * hangup._MAX_EVENTS)]
     left: list[int] = []
     for number, (ours, _) in enumerate(pairs):
@@ -281,23 +281,23 @@ def test_simultaneous_hang_ups_are_all_reported(reactor: Reactor) -> None:
 
 
 def test_a_hang_up_before_the_watch_is_reported(
-    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
+    any_reactor: Reactor, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, peer = pair
     peer.close()
     time.sleep(0.01)
     left = threading.Event()
-    any_watcher.watch(ours, left.set)
+    any_reactor.watch(ours, left.set)
     assert left.wait(2)
 
 
 def test_unread_bytes_are_no_hang_up_and_stay_unread(
-    any_watcher: Reactor, pair: tuple[socket.socket, socket.socket]
+    any_reactor: Reactor, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, peer = pair
     peer.sendall(b"pipelined")
     left = threading.Event()
-    handle = any_watcher.watch(ours, left.set)
+    handle = any_reactor.watch(ours, left.set)
     spent = cpu()
     assert not left.wait(0.15)
     assert cpu() - spent < 0.05  # and nothing spins
@@ -381,7 +381,7 @@ def test_no_callback_starts_after_cancel_has_returned(reactor: Reactor) -> None:
 
 
 def test_reused_descriptor_numbers_are_never_confused(reactor: Reactor) -> None:
-    """Sockets come and go under the same numbers, some hung up on just before they are cancelled."""
+    """Sockets reuse the same descriptor numbers. Some peers hang up just before the watch is cancelled."""
     wrong: list[int] = []
     for number in range(300):
         ours, peer = socket.socketpair()
@@ -462,7 +462,7 @@ def test_the_thread_starts_with_the_first_registration() -> None:
 
 
 def test_a_forked_child_has_its_own_reactor(reactor: Reactor) -> None:
-    """After a fork the parent's handles are harmless, and the child's work."""
+    """After a fork the parent's registrations are harmless, and the child's work."""
     parents = reactor.at(time.monotonic() + 0.3, lambda: None)
     with connected() as (ours, peer):
         left = threading.Event()

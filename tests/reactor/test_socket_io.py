@@ -1,4 +1,4 @@
-"""One call to the system where Python makes two: the same bytes, the same ends, the same clocks."""
+"""Tests that the socket helpers behave like Python's methods: the same bytes, errors and timeouts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture(params=["by the C library", "by Python alone"])
 def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
-    """Two ends of a TCP connection, and the way to use them."""
+    """Two ends of a TCP connection, and the functions under test."""
     if request.param == "by Python alone":
         for name in ("_send", "_recv", "_close"):
             assert getattr(socket_io, name) is not None
@@ -197,7 +197,7 @@ def test_a_closed_connection_is_not_quiet(pair: Pair, rudely: bool) -> None:
 
 
 def test_without_kernel_information_the_worst_is_assumed() -> None:
-    """A socket of another kind, as on a system that knows no such question."""
+    """A socket of another kind, as on a system without these socket options."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         assert not is_quiet(sock)
     closed = socket.socket()

@@ -1,4 +1,4 @@
-"""A stream that is held back until it is whole: the caller sees all of it or none."""
+"""Tests buffered streams: the caller receives the complete answer or an error."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_content_shows_that_it_has_begun_before_it_is_ready() -> None:
 
 
 def late(*script: bytes | Exception) -> tuple[Reply, Scripted, threading.Event, list[Outcome]]:
-    """A reply that is still waiting, and what lets it go on."""
+    """Return a pending reply, and the event that releases its answer."""
     gate = threading.Event()
     upstream = Scripted("a", *script, gate=gate)
     reply = waiting(upstream, ping=0.02).send(whole_call())

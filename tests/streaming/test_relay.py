@@ -1,6 +1,6 @@
-"""The relay by itself: real sockets and a real reactor, but scripted answers.
+"""Tests the relay alone, with real sockets, a real reactor and scripted answers.
 
-Whatever one stream does, or has done to it, it ends once, it is told of once, and no other notices.
+Whatever happens to one stream, it ends once and settles once, and no other stream is disturbed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUFFER, ROOM = 64 * 1024, 8192
 
 
 def pair(room: int = 0) -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection: of TCP, or one that holds about so many bytes."""
+    """Return the two ends of a TCP connection, or of one whose buffer holds about so many bytes."""
     if room:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
@@ -51,7 +51,7 @@ def reset(sock: socket.socket) -> None:
 
 
 class Piped:
-    """What is written to :attr:`upstream` (``reply.Source``); ``X`` breaks it off."""
+    """A source of the bytes written to :attr:`upstream` (``model.reply.Source``); ``X`` breaks it off."""
 
     opened: ClassVar[list[Piped]] = []
 
@@ -108,7 +108,7 @@ class Piped:
 
 
 class Carried:
-    """One stream in the relay's hands: the caller's end of it, and what has been told."""
+    """One relayed stream: the caller's end of it, and its outcomes."""
 
     def __init__(
         self, relay: Relay, reply: Reply, *, chunked: bool = False, room: int = 0, head: bytes = b""
@@ -127,14 +127,14 @@ class Carried:
         self.told.append(outcome)
 
     def read(self, size: int) -> bytes:
-        """So many bytes."""
+        """Read so many bytes."""
         data = b""
         while len(data) < size and (more := self.caller.recv(size - len(data))):
             data += more
         return data
 
     def over(self) -> bool:
-        """Wait for its end; whether it was a clean one. It was told of once, after all else."""
+        """Wait for its end and return whether it was clean. It must be reported once, after the settling."""
         assert until(lambda: self.done), "it did not end"
         (done,) = self.done
         assert done[1] == len(self.told) == 1
@@ -142,7 +142,7 @@ class Carried:
         return done[0]
 
     def rest(self) -> bytes:
-        """All that is still to come for the caller, after its end."""
+        """Return all remaining bytes for the caller, after the stream's end."""
         self.over()
         self.sock.close()
         data = b""
@@ -156,7 +156,7 @@ class Carried:
 
 
 class Stage:
-    """A relay of its own, and all that it is given to carry."""
+    """A relay, and all its streams."""
 
     def __init__(self) -> None:
         self.reactor = Reactor()
@@ -188,7 +188,7 @@ def stage() -> Iterator[Stage]:
 
 
 def proves_alive(stage: Stage) -> None:
-    """That another stream comes through."""
+    """Assert that another stream works."""
     source = Piped()
     other = stage.carry(source)
     source.upstream.sendall(b"well!")
@@ -219,7 +219,7 @@ def test_a_caller_who_leaves_ends_the_answer(stage: Stage, how: Callable[[socket
 
 
 def flood(source: Piped, amount: int) -> bytes:
-    """Have the upstream send more than is taken, from a thread; all it is going to send."""
+    """Let a thread of the upstream send more than the caller reads. Return all the data."""
     data = bytes(range(97, 123)) * (amount // 26)
 
     def send() -> None:
@@ -232,12 +232,12 @@ def flood(source: Piped, amount: int) -> bytes:
     return data + b"!"
 
 
-#: More than the kernel holds of a connection.
+#: More than the kernel buffers of a connection.
 LOTS = 32 * 1024 * 1024
 
 
 def stands_still(source: Piped) -> bool:
-    """Whether nothing more is taken of it."""
+    """Return whether the relay has stopped reading the upstream."""
 
     def still() -> bool:
         before = source.taken
@@ -356,7 +356,7 @@ def test_a_silent_upstream_ends_in_an_error_event(stage: Stage) -> None:
 
 
 def test_a_late_loop_does_not_time_out_the_upstream(stage: Stage) -> None:
-    """The loop's own delay, on a machine that has better to do, is not the upstream's."""
+    """A delay of the loop on a busy machine does not count as the upstream's silence."""
     source = Piped(patience=0.2)
     one = stage.carry(source)
     source.upstream.sendall(b"a")
@@ -372,7 +372,7 @@ def test_a_late_loop_does_not_time_out_the_upstream(stage: Stage) -> None:
 
     another = stage.carry(other, transcript=Dawdling())
     other.upstream.sendall(b"x")
-    assert another.read(1) == b"x"  # so it is listened to, and what comes next comes by the way
+    assert another.read(1) == b"x"  # the relay polls it now, so the next bytes take the usual path
     other.upstream.sendall(b"y!")
     assert began.wait(SOON)
     source.upstream.sendall(b"b!")
@@ -384,7 +384,7 @@ def test_an_upstream_that_sends_anything_is_not_silent(stage: Stage) -> None:
     source = Piped(patience=0.25)
     one = stage.carry(source)
     for _ in range(8):
-        source.upstream.sendall(b"-")  # of which nothing reaches the caller
+        source.upstream.sendall(b"-")  # not forwarded to the caller
         time.sleep(0.05)
     source.upstream.sendall(b"a!")
     assert one.over()
@@ -511,7 +511,7 @@ def test_a_thread_takes_one_step_and_returns_the_reply(stage: Stage) -> None:
 
 
 def test_the_relay_does_not_block_on_a_new_channel(stage: Stage) -> None:
-    """The loop must never wait in a channel that it has just been given."""
+    """The loop must never block on a channel that it has just received."""
     source = Halting(then := Piped())
     one = halted(stage, source)
     then.upstream.sendall(b"t")
@@ -593,7 +593,7 @@ def test_an_answer_may_end_on_a_thread(stage: Stage) -> None:
 
 
 def broken_in(what: str) -> tuple[Any, Any]:
-    """A source and a transcript, one of which fails in a way that nobody has thought of."""
+    """A source and a transcript, one of which fails in an unexpected way."""
     source, transcript = Piped(), PlainTranscript()
 
     def fail(*_: Any) -> Any:

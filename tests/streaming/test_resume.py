@@ -1,4 +1,4 @@
-"""A stream that breaks and goes on elsewhere: the caller cannot tell, or is told why it broke."""
+"""Tests resumed streams: the caller receives one seamless answer, or the original error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reply_of(name: str, call: Call, *script: bytes | Exception) -> Reply:
 
 
 def other(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """A chunk of the upstream that goes on, which names everything otherwise."""
+    """A chunk of the resuming upstream, which uses other ids and names."""
     return {**chunk(content, finish), "id": "cmpl-2", "created": 99, "model": "spare", **more}
 
 
@@ -46,7 +46,7 @@ OTHER_ROLE = {**ROLE, "id": "cmpl-2", "created": 99, "model": "spare"}
 
 
 class Continuer:
-    """Goes on with the text it knows, as an upstream that can would; in pieces of ``size`` characters."""
+    """Continues the known text as a capable upstream would, in pieces of ``size`` characters."""
 
     name = "spare"
 
@@ -80,7 +80,7 @@ def resume_with(*services: Any, call: Call, how: Continues = Continues.VLLM) -> 
 
 
 def play(*script: bytes | Exception, to: Any = None, call: Call | None = None) -> tuple[bytes, Outcome]:
-    """What the caller sees of a stream that is continued by ``to``, and how it ended."""
+    """Return the bytes that the caller receives of a stream resumed by ``to``, and its outcome."""
     call = call or make_call(stream=True)
     first = reply_of("llama", call, *script).prime()
     reply = resumable(first, call, resume_with(*([to] if to else []), call=call))
@@ -324,7 +324,7 @@ def test_a_second_candidate_is_asked_and_a_third_is_not() -> None:
 
 
 def test_no_upstream_is_asked_for_a_dropped_caller() -> None:
-    """The relay drops it for slowness while a thread looks for somebody who goes on."""
+    """The relay drops a slow caller while a thread looks for an upstream that resumes."""
     call = make_call(stream=True)
 
     class Silent(Continuer):
