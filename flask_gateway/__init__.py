@@ -1,4 +1,4 @@
-"""A synchronous WSGI gateway for large language models."""
+"""Serves large language models behind one OpenAI-compatible API. ``create_app`` makes the application."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
-    """The application. Where it is made before the server forks, each process begins with its first request.
+    """Create the application.
 
-    :param settings: instead of those in the environment.
-    :param store: instead of the one that the settings name.
-    :raises ConfigError: a setting is wrong; one line says which and what was expected.
-    :raises SystemExit: it is one of the environment, after such a line was printed for each mistake. A server
-        would show a traceback.
+    If the server forks after this, each process opens its connections and threads at its first request.
+
+    :param settings: replace the settings of the environment.
+    :param store: replaces the store that the settings name.
+    :raises ConfigError: one of the given ``settings`` is invalid. One line names it and the expected value.
+    :raises SystemExit: a setting of the environment is invalid. One line per mistake was printed; with an
+        exception the server would print a traceback.
     """
-    # Imported here, so that a part of the package can be had without all of it.
+    # Imported here, so that importing one module of the package does not import all of it.
     import os
     import sys
 
@@ -36,5 +38,5 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
             raise
         for line in error.lines():
             print(f"flask-gateway: {line}", file=sys.stderr)
-        # gunicorn's own "the worker could not start": of another status it would start one again and again.
+        # 3 is gunicorn's status for "the worker could not start". With any other it restarts it forever.
         raise SystemExit(3 if os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn") else 78) from None

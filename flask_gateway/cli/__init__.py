@@ -1,1 +1,1 @@
-"""The commands of ``python -m flask_gateway``."""
+"""Runs the commands of ``python -m flask_gateway``. May import every package but ``server``."""

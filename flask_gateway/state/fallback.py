@@ -1,13 +1,13 @@
-"""A store that always answers: from its primary, and from state nearer by while that is in trouble.
+"""Answers from the primary store, and from a local store while the primary fails.
 
-What was written locally is never carried over to the primary. On return the primary's state counts as it was
-left; local state ages out by its own lifetimes. A primary may come back empty, again and again (a Redis in a
-crash loop). So what a :class:`Confirmed` change admits is written locally, too, and is admitted only if the
-local state agrees: this machine alone never admits more than the limit.
+The local state is never copied to the primary. When the primary returns, its old state is valid again, and
+local state expires by itself. A primary may return empty, again and again (a Redis in a crash loop). A
+:class:`Confirmed` change is therefore written to both, and is admitted only if the local state agrees too. So
+one machine alone never admits more than the limit.
 
-The two may have different clocks (Redis has its own): a change gets the ``now`` of the store it runs on, so
-stamps that live in values never mix. Whoever keeps a stamp outside the store, as a lease does, must take one
-that it does not find there for expired.
+The two stores may have different clocks (Redis has its own). A change gets the ``now`` of the store on which
+it runs, so timestamps in values never mix. Code that keeps a timestamp outside the store, such as a lease,
+must treat a timestamp that is missing in the store as expired.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
 
-#: A failed primary is left alone for so long, then probed once in each such time, seconds.
+#: The interval between two probes of a failed primary, seconds.
 PAUSE = 1.0
 
-#: Trouble with single keys is taken to be over after so long without any, seconds.
+#: The time without errors after which trouble with single keys counts as over, seconds.
 CALM = 2.0
 
-#: The least time between two warnings, seconds.
+#: The shortest time between two warnings, seconds.
 QUIET = 60.0
 
 _PROBE = "fallback:probe"
 
 
 class Divisible(Protocol[Answer_co]):
-    """A change that knows a share of itself."""
+    """A change that can be limited to a share."""
 
     def __call__(self, old: Value | None, now: int) -> tuple[Value | None, Answer_co]: ...
 
     def divided(self, share: int) -> Divisible[Answer_co]:
-        """The same change, allowing one ``share``-th of what it allows, and at least 1."""
+        """The same change with a limit of one ``share``-th, at least 1."""
         ...
 
 
 class Confirmed(Protocol[Answer]):
-    """A change that is to hold for this machine alone, whatever the primary has forgotten."""
+    """A change whose limit holds on this machine even if the primary has lost its state."""
 
     def __call__(self, old: Value | None, now: int) -> tuple[Value | None, Answer]: ...
 
     def refusal(self, old: Value | None, now: int) -> Answer | None:
-        """The answer that the local state alone gives; ``None`` if it refuses nothing."""
+        """The refusal by the local state alone; ``None`` if it does not refuse."""
         ...
 
     def confirmed(self, answer: Answer, write: Callable[[], Answer]) -> Answer:
-        """The answer of both states. ``write`` makes the change locally. It is not called for a refusal."""
+        """The answer of both states. ``write`` makes the local change. It is not called for a refusal."""
         ...
 
 
 class StoreStatus(NamedTuple):
-    """How a store has fared.
+    """The health of a store.
 
-    :param reason: of the latest trouble, also when it is over; empty if there was none.
-    :param local_calls: how many calls were answered from local state since the start.
+    :param reason: of the latest error, also when it is over; empty if there was none.
+    :param local_calls: how many calls the local state has answered since the start.
     """
 
     degraded: bool
@@ -75,20 +75,20 @@ class StoreStatus(NamedTuple):
 
 
 class FallbackStore:
-    """The primary's answers while it gives them, else the local store's; never a ``StoreError``.
+    """Answers from the primary while it works, else from the local store. Never raises ``StoreError``.
 
-    ``StoreBusy`` and ``StoreFull`` concern one key, and only that call goes local. After any other
-    error every call goes local at once, and a thread of its own probes the primary, so that no call
-    waits for a store that is known to be away: an outage costs each call under way its one timeout, and
-    later calls nothing. The probe is started by a call, so an idle process does nothing.
+    ``StoreBusy`` and ``StoreFull`` concern one key: only that call uses the local store. After any other
+    error all calls use the local store at once, and a thread probes the primary. No call waits for a store
+    that is known to be away. An outage costs each call in flight one timeout, and later calls nothing. A call
+    starts the probe, so an idle process does nothing.
 
-    Shared by all threads of one process, its own state guarded by ``_lock``; made after fork.
+    All threads of one process share it. ``_lock`` guards its own state. Create it after fork.
 
     :param local: must not raise ``StoreError`` itself.
-    :param share: among how many a limit is divided while it is kept locally: see :class:`Divisible`.
+    :param share: the divisor of limits while the local store keeps them: see :class:`Divisible`.
     :param clock: seconds, for the pauses above.
-    :param confirms: whether the primary may forget, so that :class:`Confirmed` changes are made locally, too.
-    :param counted: told of each call that was answered locally: the store was ``busy``, ``full`` or ``away``.
+    :param confirms: whether the primary may lose state, so that :class:`Confirmed` changes go to both stores.
+    :param counted: called for each local answer with the reason: ``busy``, ``full`` or ``away``.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class FallbackStore:
         self._reason = ""
         self._trouble = "busy"
         self._local_calls = 0
-        #: Those of the primary (``guards.slots.Holders``), if it knows any.
+        #: The primary's holders of leases (``guards.leases.Holders``), if it has any.
         self.holders: Any = getattr(primary, "holders", None)
 
     # ------------------------------------------------------------ the store
@@ -151,15 +151,15 @@ class FallbackStore:
         return self._local.update(key, self._share_of(change), ttl)
 
     def _confirm(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        """Ask the primary, unless the local state refuses; and make what was admitted known locally."""
+        """Update the primary unless the local state refuses. Write an admitted change locally too."""
         if not hasattr(change, "confirmed"):
             return self._primary.update(key, change, ttl)
-        both: Confirmed[Answer] = change  # type: ignore[assignment]  # it has what makes it one
+        both: Confirmed[Answer] = change  # type: ignore[assignment]  # it has ``confirmed``
         refused = both.refusal(self._local.read(key), self._local.now())
         if refused is not None:
             return refused
         answer = self._primary.update(key, change, ttl)
-        # As a plain function: it is not to be divided, whoever makes it.
+        # A bound method has no ``divided``, so a nested FallbackStore does not divide the limit.
         return both.confirmed(answer, lambda: self._local.update(key, both.__call__, ttl))
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
@@ -178,13 +178,13 @@ class FallbackStore:
         divided = getattr(change, "divided", None)
         return change if divided is None else divided(self._share)
 
-    # ------------------------------------------------------------ how it fares
+    # ------------------------------------------------------------ health
 
     @property
     def degraded(self) -> bool:
-        """Whether calls are, or were within the last two seconds, answered from local state.
+        """Whether the local state answers, or has answered within the last two seconds.
 
-        Asking counts as a call: it may start a probe.
+        Reading this counts as a call: it may start a probe.
         """
         return self._skip() or self._clock() - self._last_trouble < CALM
 
@@ -197,7 +197,7 @@ class FallbackStore:
         self._counted("away" if self._away else self._trouble)
 
     def _skip(self) -> bool:
-        """Whether to leave the primary alone. Starts what has to be done about it, waits for nothing."""
+        """Whether to skip the primary. Starts a probe when one is due. Never blocks."""
         if self._away:
             if self._clock() >= self._probe_due:
                 self._start_probe()
@@ -237,11 +237,11 @@ class FallbackStore:
             self._probing, self._probe_due = True, now + PAUSE
         try:
             threading.Thread(target=self._probe, name="store-probe", daemon=True).start()
-        except RuntimeError:  # no thread to be had now; the next one is due in a second
+        except RuntimeError:  # no thread can start now; the next probe is due in a second
             self._probing = False
 
     def _probe(self) -> None:
-        """Write something: a primary that only reads (a replica, or out of memory) is not back."""
+        """Write to the primary: one that can only read (a replica, or out of memory) is not back."""
         try:
             self._primary.update(_PROBE, lambda old, now: ((now,), None), ttl=5.0)
         except StoreError as error:
@@ -255,7 +255,7 @@ class FallbackStore:
 
 
 class UnavailableStore:
-    """In the place of a primary that cannot be had at all: every call says why.
+    """Replaces a primary that could not be opened. Every call raises ``StoreError`` with the reason.
 
     :param reason: for the log and the status page.
     """
@@ -276,4 +276,4 @@ class UnavailableStore:
         raise StoreError(self._reason)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""

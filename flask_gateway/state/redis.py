@@ -1,11 +1,11 @@
-"""The store of several machines: Redis, in one round trip for a change that brings its Lua twin.
+"""Keeps the state of several machines in Redis, in one round trip for a change with a Lua version.
 
-Any change works: its key is fetched, the change is worked out here, and stored if the key still is
-as it was fetched; two round trips, more under contention. A hot change also brings its twin
-(:class:`Scripted`), which Redis runs itself. Both keep the same bytes, so they may be mixed at will.
+Any change works: the store fetches the key, runs the change here, and stores the result if the value in Redis
+is still the same. This takes two round trips, and more under contention. A frequent change also has a Lua
+version (:class:`Scripted`), which Redis runs itself. Both write the same bytes, so they can be mixed.
 
-Nothing is ever sent twice. After a timeout nobody knows whether Redis has done, or will do, what it
-was sent; the call is then served from elsewhere, and in Redis it counts once or not at all.
+No command is sent twice. After a timeout nobody knows whether Redis has run, or will run, the command. Local
+state then answers the call, and in Redis it counts once or not at all.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 PREFIX = b"flask_gateway:"
 
-#: For connecting, and for each answer, seconds: an outage costs a call at most both.
+#: The timeout for connecting and for each answer, seconds. An outage costs a call at most both.
 TIMEOUT = 0.05
 
-#: How long a change without a twin goes on trying against others, seconds.
+#: How long a change without a Lua version retries under contention, seconds.
 PATIENCE = 0.1
 
-#: How often the distance between Redis's clock and ours is measured, microseconds.
+#: The interval between measurements of the offset between Redis's clock and ours, microseconds.
 RESYNC = 10_000_000
 
 _OPTIONS: dict[str, Any] = {
@@ -47,12 +47,12 @@ _OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": TIMEOUT,
     "retry": Retry(NoBackoff(), 0),
     "health_check_interval": 0,
-    "max_connections": 512,  # of one process; beyond it a call is told StoreBusy
-    "protocol": 2,  # with the next line: no greeting, so a new connection costs no round trip
+    "max_connections": 512,  # of one process; above it a call gets StoreBusy
+    "protocol": 2,  # with the next line: no HELLO, so a new connection costs no extra round trip
     "driver_info": None,
 }
 
-#: Before every twin. Times are microseconds; as doubles they are exact until the year 2255.
+#: Prefixed to every Lua version. Times are microseconds; as doubles they are exact until the year 2255.
 _PRELUDE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -82,9 +82,8 @@ local clock = redis.call('TIME')
 return {clock[1] * 1000000 + clock[2], redis.call('GET', KEYS[1])}
 """
 
-#: Arguments: lifetime in ms, '1' and what must be there (or '0': nothing), '1' and what shall be there
-#: (or '0': nothing). What counts is the value, not that nobody touched it: a change is a pure function
-#: of the value.
+#: Arguments: lifetime in ms, then the expected and the new value, each as '1' and bytes, or '0' for none.
+#: Comparing values is enough, even if others wrote in between: a change is a pure function of the value.
 _SWAP = """
 local clock = redis.call('TIME')
 local raw = redis.call('GET', KEYS[1])
@@ -97,13 +96,13 @@ return {1}
 
 
 class Scripted(Protocol[Answer_co]):
-    """A change with a twin in Lua, which must do exactly as the Python does.
+    """A change with a version in Lua, which must do exactly the same as the Python.
 
     ``script`` is the body of a Lua function. It may use ``now`` (µs), ``arguments`` (a table of numbers
-    from 1 on), ``load()`` (a table of the value's numbers, or ``nil``), ``save(value)`` and
-    ``forget()``; saving nothing leaves all as it is. It returns a table of integers, without ``nil``
-    in it. It must be the same text for all instances, what differs goes into ``arguments``. Lua's
-    numbers are doubles: integers are exact up to 2 to the 53rd, and ``/`` does not round.
+    from 1 on), ``load()`` (a table of the value's numbers, or ``nil``), ``save(value)`` and ``forget()``. If
+    it calls neither ``save`` nor ``forget``, the value stays. It returns a table of integers without ``nil``.
+    The text must be the same for all instances; differences go into ``arguments``. Lua's numbers are doubles:
+    integers are exact up to 2 to the 53rd, and ``/`` does not round.
     """
 
     script: str
@@ -119,7 +118,7 @@ class Scripted(Protocol[Answer_co]):
 
 
 class _Sync(NamedTuple):
-    """A comparison of clocks: add ``offset`` to ours for Redis's; off by half a ``round_trip`` at most."""
+    """A clock comparison: our clock plus ``offset`` is Redis's, with an error up to half a ``round_trip``."""
 
     offset: int
     measured: int
@@ -127,35 +126,35 @@ class _Sync(NamedTuple):
 
 
 class RedisStore:
-    """State of all machines that share one Redis. Shared by all threads, guarded by Redis itself.
+    """State of all machines that share one Redis. All threads may use it; Redis makes updates atomic.
 
-    Connections are made as calls need them and are never shared with a forked process.
+    Calls open connections as they need them. A forked process shares none.
 
-    Every method but ``close`` raises :class:`StoreError` for whatever is wrong with Redis: away, slow,
-    loading, read-only, out of memory, refusing us.
+    Every method but ``close`` raises :class:`StoreError` for any failure of Redis: away, slow, loading,
+    read-only, out of memory, or refusing the credentials.
 
-    :param remember: for how long a read may be answered from what this process read last, seconds. It
-        hides what others have written since; its own updates are seen at once.
-    :param url: ``redis://…`` or ``rediss://…``. A name in it is looked up at each new connection, and
-        no timeout bounds that: an address is better.
-    :param namespace: part of every key. Gateways with different ones share nothing.
+    :param remember: for how long a read may return this process's last read, seconds. Writes of others are
+        hidden for that time. Its own updates are visible at once.
+    :param url: ``redis://…`` or ``rediss://…``. Each new connection resolves a name in it without timeout, so
+        an IP address is better.
+    :param namespace: part of every key. Gateways with different namespaces share nothing.
     :raises ValueError: the URL cannot be parsed.
     """
 
     def __init__(self, url: str, remember: float = 0.0, namespace: str = "") -> None:
         self._prefix = PREFIX + (f"{namespace}/".encode() if namespace else b"")
         self._read_lately: TTLCache[bytes, Value | None] = TTLCache(1024, remember)
-        #: The keys that are being read, each with a mark that an update of the key takes away.
+        #: The keys that are being read, each with a mark that an update of the key removes.
         self._reading: dict[bytes, object] = {}
-        self._lock = threading.Lock()  # of what was read lately, and is being read
+        self._lock = threading.Lock()  # guards the two above
         self._client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **_OPTIONS))
         self._sync: _Sync | None = None
 
     def now(self) -> int:
-        """Redis's ``TIME``, told by our own clock in between.
+        """Redis's ``TIME``, extrapolated with our own clock between measurements.
 
-        Off by half the round trip of the comparison, 25 ms at worst and usually below 1 ms, and by
-        what the clocks drift apart in 10 s. If Redis's machine has its clock set, this steps with it.
+        The error is half the round trip of the measurement (25 ms at worst, usually below 1 ms) plus the
+        drift in 10 s. If somebody sets the clock of Redis's machine, this clock steps too.
         """
         sync = self._sync
         if sync is None or monotonic() - sync.measured > RESYNC:
@@ -167,7 +166,7 @@ class RedisStore:
     def read(self, key: str) -> Value | None:
         name = self._prefix + name_of(key)
         with self._lock:
-            # Not asked first whether it is there: it may be forgotten between the question and the look.
+            # No ``in`` first: the entry may expire between the check and the lookup.
             with suppress(KeyError):
                 return self._read_lately[name]
             mark = self._reading.setdefault(name, object())
@@ -177,7 +176,7 @@ class RedisStore:
             value, remember = None if raw is None else decode(raw), True
         finally:
             with self._lock:
-                # If the mark is another, an update of ours may be later than what we have read.
+                # A different mark: an update of ours may be newer than this read, so do not remember it.
                 if self._reading.get(name) is mark:
                     del self._reading[name]
                     if remember:
@@ -185,7 +184,7 @@ class RedisStore:
         return value
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        """:raises StoreBusy: others changed this key all the time; it was not changed by us."""
+        """:raises StoreBusy: others kept changing this key. This update wrote nothing."""
         name = self._prefix + name_of(key)
         try:
             return self._update(name, change, ttl)
@@ -198,7 +197,7 @@ class RedisStore:
         script = getattr(change, "script", None)
         if script is None:
             return self._swap(name, change, lifetime(ttl) // 1000)
-        twin: Scripted[Answer] = change  # type: ignore[assignment]  # it has a script, so it is one
+        twin: Scripted[Answer] = change  # type: ignore[assignment]  # it has a ``script``
         sent = monotonic()
         reply = self._run(_twin(script), name, lifetime(ttl) // 1000, *twin.arguments)
         self._compare(sent, reply[0])
@@ -213,13 +212,13 @@ class RedisStore:
             if new is old:
                 return answer
             wanted = ("0", b"") if new is None else ("1", encode(new))
-            there = ("0", b"") if raw is None else ("1", raw)
-            swapped, *found = self._run(_SWAP, name, milliseconds, *there, *wanted)
+            expected = ("0", b"") if raw is None else ("1", raw)
+            swapped, *current = self._run(_SWAP, name, milliseconds, *expected, *wanted)
             if swapped:
                 return answer
             if time.monotonic() > deadline:
                 raise StoreBusy("others kept changing this key")
-            now, raw = found
+            now, raw = current
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         pattern = self._prefix + re.sub(rb"[][*?^\\-]", rb"\\\g<0>", prefix.encode()) + b"*"
@@ -244,7 +243,7 @@ class RedisStore:
     def _run(self, script: str, name: bytes, *arguments: int | str | bytes) -> Any:
         try:
             return self._call("EVALSHA", _digest(script), 1, name, *arguments)
-        except _Unknown:  # a Redis that has been restarted; it ran nothing
+        except _Unknown:  # Redis was restarted and has lost the script; it ran nothing
             return self._call("EVAL", script, 1, name, *arguments)
 
     def _call(self, *command: int | str | bytes) -> Any:
@@ -258,7 +257,7 @@ class RedisStore:
             raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
     def _compare(self, sent: int, theirs: int) -> _Sync:
-        """Keep the comparison with the shortest round trip of the last ten seconds."""
+        """Store the comparison if it has the shortest round trip of the last ten seconds."""
         received = monotonic()
         kept = self._sync
         fresh = _Sync(theirs - (sent + received) // 2, received, received - sent)

@@ -47,7 +47,7 @@ REFUSED = answer(413, b'{"error":{"message":"m","code":"request_too_large"}}')
         pytest.param((0.1, 0.15, 0.4, 0.45, 0.5, 0.7, 0.71, 0.9), OK, id="irregular"),
         pytest.param((1.05,) * 20, FAIL, id="at once, at the end"),
         pytest.param((1.0,) * 10 + (1.05,) * 10, FAIL, id="almost at once"),
-        pytest.param((0.2,) * 8 + (0.6,) * 8 + (1.0,) * 8, WARN, id="in lumps"),
+        pytest.param((0.2,) * 8 + (0.6,) * 8 + (1.0,) * 8, WARN, id="in groups"),
         pytest.param(tuple(0.01 * n for n in range(20)), WARN, id="too quick"),
         pytest.param((0.5, 1.0, 1.5), WARN, id="too few"),
         pytest.param((), WARN, id="none"),
@@ -71,8 +71,8 @@ def test_a_stream_that_is_compressed() -> None:
     [
         (None, REFUSED, OK, "all agree on 1000 bytes"),
         (REFUSED, REFUSED, FAIL, "1000 bytes are refused"),
-        (None, None, WARN, "takes more"),
-        (None, answer(400), WARN, "takes more"),
+        (None, None, WARN, "accepts more"),
+        (None, answer(400), WARN, "accepts more"),
         (answer(401), answer(401), WARN, "answered with 401"),
         (None, answer(413, b"<html>"), WARN, "envelope"),
         (None, answer(413, b'{"error":"large"}'), WARN, "envelope"),
@@ -253,9 +253,9 @@ def test_what_is_no_url(url: str, capsys: Capture) -> None:
 
 
 def test_another_machine_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.network_path, "look", lambda caller, model, max_body: iter(()))
+    monkeypatch.setattr(command.network_path, "check_all", lambda caller, model, max_body: iter(()))
     asked = Namespace(url="https://llm.example.com", model=None, key="")
-    found = list(command.look(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))
+    found = list(command.check_all(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))
     assert [str(one).split(":")[0] for one in found] == ["ok    settings", "warn  machine"]
 
 

@@ -132,7 +132,7 @@ def test_the_command_has_it_tried(
     open_circuit(client, upstream)
     environ = {"FLASK_GATEWAY_KEY": AUTH["Authorization"].removeprefix("Bearer ")}
     assert main(["try", "llama", "--url", served], environ) == 0
-    assert "llama  OPEN  the next call asks it" in capsys.readouterr().out
+    assert "llama  OPEN  the next call tries it" in capsys.readouterr().out
     assert ask(client) == 200
     assert main(["try", "nobody", "--url", served], environ) == 1
     assert "404: There is no upstream 'nobody' here." in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_all_is_well(gateway: Gateway, upstream: Upstream, tmp_path: Path):
     with nginx_with(gateway, tmp_path, AGREED) as nginx:
         code, lines = doctor(gateway, nginx.tls_url, "--model", SLOW, SSL_CERT_FILE=str(nginx.certificate))
     assert code == 0, lines
-    looked_at = ["settings", "way", "clock", "keys", "addresses", "metrics", "connections", "state"]
+    looked_at = ["settings", "path", "clock", "keys", "addresses", "metrics", "connections", "state"]
     assert [*lines] == [*looked_at, "body size", "buffering", "files", "threads", "upstream mock"]
     assert [line for found in lines.values() for line in found if not line.startswith("ok    ")] == []
     assert "22 events came one by one" in lines["buffering"][0] or "23 events" in lines["buffering"][0]
@@ -81,7 +81,7 @@ def test_a_proxy_that_buffers_streams(gateway: Gateway, tmp_path: Path):
     (line,) = lines.pop("buffering")
     assert line.startswith("fail  buffering: 2")
     assert "events came at once" in line
-    assert "-> something holds streams back: X-Accel-Buffering" in line
+    assert "-> a proxy buffers streams: respect X-Accel-Buffering" in line
     assert [line for found in lines.values() for line in found if line.startswith("fail")] == []
 
 
@@ -97,27 +97,27 @@ def test_without_a_key_it_says_what_it_did_not_look_at(gateway: Gateway):
     code, lines = doctor(gateway, gateway.url, GATEWAY_API_KEYS="", FLASK_GATEWAY_KEY="")
     assert code == 1, "an empty key is no setting"
     assert lines["settings"][0].startswith("fail  settings: GATEWAY_API_KEYS")
-    assert "not looked at without a key" in lines["body size, buffering"][0]
+    assert "not checked without a key" in lines["body size, buffering"][0]
 
 
 def test_without_a_model_it_says_what_it_did_not_look_at(gateway: Gateway, nginx: Nginx):
     code, lines = doctor(gateway, nginx.url)
     assert code == 0
-    assert f"takes more than the {BODY} bytes" in lines["body size"][0]
-    assert "not looked at without a model" in lines["buffering"][0]
+    assert f"accepts more than the gateway's {BODY} bytes" in lines["body size"][0]
+    assert "not checked without a model" in lines["buffering"][0]
 
 
 def test_nobody_there(gateway: Gateway):
     code, lines = doctor(gateway, f"http://127.0.0.1:{free_port()}")
     assert code == 1
-    assert lines["way"][0].startswith("fail  way: nobody answers at http://127.0.0.1:")
+    assert lines["path"][0].startswith("fail  path: no answer at http://127.0.0.1:")
     assert "buffering" not in lines
 
 
 def test_something_else_there(gateway: Gateway, upstream: Upstream):
     code, lines = doctor(gateway, upstream.url)
     assert code == 1
-    assert lines["way"][0].startswith("fail  way: ")
+    assert lines["path"][0].startswith("fail  path: ")
 
 
 def test_a_certificate_nobody_believes(gateway: Gateway, nginx: Nginx):

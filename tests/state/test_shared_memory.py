@@ -686,7 +686,7 @@ def test_buckets_are_evenly_used() -> None:
 @pytest.mark.live
 def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
     """With the very lines of state/shared_memory.py's docstring as configuration."""
-    lines = shared_memory.__doc__.partition("::\n")[2].partition("State thus")[0]
+    lines = shared_memory.__doc__.partition("::\n")[2].partition("State therefore")[0]
     (tmp_path / "conf.py").write_text(textwrap.dedent(lines))
     (tmp_path / "app.py").write_text(
         "import os\n"

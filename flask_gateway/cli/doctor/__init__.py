@@ -1,5 +1,5 @@
-"""``python -m flask_gateway doctor [URL]``: what is wrong around a gateway that runs, and how to mend it.
+"""Checks the environment of a running gateway: ``python -m flask_gateway doctor [URL]``.
 
-``network_path.py`` looks at the path from a caller to the gateway, ``host.py`` at the machine,
-``upstreams.py`` at the path to the upstreams. Each look is one function; the diagnosis is another, and pure.
+``network_path.py`` checks the path from a caller to the gateway, ``host.py`` the machine, ``upstreams.py``
+the path to the upstreams. One function collects facts; another, pure one makes the diagnosis.
 """

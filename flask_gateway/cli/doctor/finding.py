@@ -1,4 +1,4 @@
-"""What a look at one thing came to."""
+"""Defines the result of one check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...config.errors import one_line
 
 class Level(Enum):
     OK = "ok"
-    #: It works, though not well, or could not be looked at.
+    #: It works, but not well, or could not be checked.
     WARN = "warn"
     FAIL = "fail"
 
@@ -19,7 +19,7 @@ class Level(Enum):
 class Diagnosis(msgspec.Struct, frozen=True):
     """One line of the report.
 
-    :param what: the thing, and what is the matter with it. :param remedy: what to do; none when it is well.
+    :param what: the thing and its state. :param remedy: what to do; empty when nothing is wrong.
     """
 
     level: Level

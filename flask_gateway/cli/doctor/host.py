@@ -1,4 +1,4 @@
-"""What the gateway stands on: files, threads, memory and clock of this machine."""
+"""Checks this machine: limits of files and threads, shared memory, and the clock."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 
 from .finding import Diagnosis, Level, fail, ok, warn
 
-#: Beside the connections: logs, heartbeats, the interpreter's own.
+#: Descriptors apart from connections: logs, heartbeats, the interpreter's own.
 SPARE_FILES = 64
-#: Beside those that serve: the reactor, the accepting one, a signal's.
+#: Threads apart from those that serve: the reactor, the accepting thread, a signal's.
 SPARE_THREADS = 8
-#: Free room for the workers' figures, bytes of one worker.
+#: Free space for the metrics of one worker, bytes.
 METRICS = 1 << 19
-#: The descriptors of one stream: its caller's connection, its upstream's, and the copy that can cut this one.
+#: Descriptors of one stream: the caller's connection, the upstream's, and a duplicate to cut it.
 STREAM_FILES = 3
-MEMORY = "/dev/shm"  # noqa: S108 - looked at only
+MEMORY = "/dev/shm"  # noqa: S108 - only inspected
 
 
-def look(workers: int, threads: int, state: str, streams: int = 2000) -> Iterator[Diagnosis]:
-    """:param threads: of one worker. :param streams: likewise. :param state: the URL of the store."""
+def check_all(workers: int, threads: int, state: str, streams: int = 2000) -> Iterator[Diagnosis]:
+    """:param threads: and ``streams`` are those of one worker. :param state: the URL of the store."""
     pid = service()
     whose = "of the service" if pid else "of this shell, which the service need not share"
     limits = Path(f"/proc/{pid or 'self'}/limits").read_text()
-    # The server raises its own limit to the most that it may have.
+    # The server raises its soft limit to the hard limit.
     most = soft_limit(limits, "Max open files") if pid else hard_limit(limits, "Max open files")
     yield files(most, threads, whose, streams)
     yield tasks(_most_tasks(limits, pid), workers, threads, whose)
@@ -36,13 +36,13 @@ def look(workers: int, threads: int, state: str, streams: int = 2000) -> Iterato
         yield shared_memory(hasattr(os, "memfd_create"))
     yield heartbeats(os.path.isdir(MEMORY) and os.access(MEMORY, os.W_OK), _free(MEMORY), workers)
     yield steadiness(*_drift(0.1, time.time, time.monotonic, time.sleep))
-    yield synchronised(_said("timedatectl", "show", "--property=NTPSynchronized", "--value"))
+    yield synchronised(_output("timedatectl", "show", "--property=NTPSynchronized", "--value"))
 
 
 def service() -> int:
     """The main process of the installed service; 0 when there is none."""
-    said = _said("systemctl", "show", "--property=MainPID", "--value", "flask-gateway")
-    return int(said) if said and said.isdecimal() else 0
+    pid = _output("systemctl", "show", "--property=MainPID", "--value", "flask-gateway")
+    return int(pid) if pid and pid.isdecimal() else 0
 
 
 def files(limit: int | None, threads: int, whose: str, streams: int = 2000) -> Diagnosis:
@@ -57,13 +57,13 @@ def files(limit: int | None, threads: int, whose: str, streams: int = 2000) -> D
 
 
 def short_of_files(threads: int, streams: int) -> Diagnosis | None:
-    """What :func:`files` finds wrong with this process, had it raised its limit as the server does."""
+    """The failure of :func:`files` for this process with its hard limit, to which the server raises it."""
     try:
         limits = Path("/proc/self/limits").read_text()
     except OSError:  # not Linux
         return None
-    found = files(hard_limit(limits, "Max open files"), threads, "of a worker", streams)
-    return found if found.level is Level.FAIL else None
+    diagnosis = files(hard_limit(limits, "Max open files"), threads, "of a worker", streams)
+    return diagnosis if diagnosis.level is Level.FAIL else None
 
 
 def tasks(limit: int | None, workers: int, threads: int, whose: str) -> Diagnosis:
@@ -77,69 +77,70 @@ def tasks(limit: int | None, workers: int, threads: int, whose: str) -> Diagnosi
 
 
 def soft_limit(limits: str, name: str) -> int | None:
-    """From a ``/proc/PID/limits``: proc(5)."""
+    """The soft limit in a ``/proc/PID/limits``: proc(5)."""
     return _limit(rf"^{name} +(\d+|unlimited) ", limits)
 
 
 def hard_limit(limits: str, name: str) -> int | None:
-    """From the same: as far as a process may raise the soft one."""
+    """The hard limit in it, up to which a process may raise the soft limit."""
     return _limit(rf"^{name} +\S+ +(\d+|unlimited) ", limits)
 
 
 def _limit(pattern: str, limits: str) -> int | None:
-    found = re.search(pattern, limits, re.MULTILINE)
-    return int(found[1]) if found and found[1].isdecimal() else None
+    match = re.search(pattern, limits, re.MULTILINE)
+    return int(match[1]) if match and match[1].isdecimal() else None
 
 
 def shared_memory(possible: bool) -> Diagnosis:
     if possible:
         return ok("state: the workers can share memory")
     return fail(
-        "state: this system has no memfd_create, so each worker counts for itself", "GATEWAY_STATE=redis://…"
+        "state: this system has no memfd_create, so each worker keeps its own counts",
+        "GATEWAY_STATE=redis://…",
     )
 
 
 def heartbeats(usable: bool, free: int, workers: int = 1) -> Diagnosis:
     """:param free: bytes."""
     if usable and free >= METRICS * workers:
-        return ok(f"metrics: {MEMORY} takes the workers' figures")
+        return ok(f"metrics: {MEMORY} has space for the workers' metrics")
     why = "is full" if usable else "cannot be written"
     return fail(
-        f"metrics: {MEMORY} {why}, so figures lie on disk or are missing from /metrics; calls are served",
-        "free it, or give it more room (docker: --shm-size)",
+        f"metrics: {MEMORY} {why}, so metrics are kept on disk or missing from /metrics; calls are served",
+        "free it, or make it larger (docker: --shm-size)",
     )
 
 
 def steadiness(wall: float, monotonic: float) -> Diagnosis:
-    """How far each clock went in the same time, seconds."""
+    """:param wall: and ``monotonic``: how far each clock advanced in the same time, seconds."""
     if abs(wall - monotonic) < 0.05:
         return ok("clock: it runs steadily")
-    what = f"clock: it was set by {wall - monotonic:+.2f} s while being looked at"
-    return warn(what, "let it be slewed, not stepped: limits are safe, the times in logs are not")
+    what = f"clock: it was set by {wall - monotonic:+.2f} s during the check"
+    return warn(what, "slew it, do not step it: limits are safe, the times in logs are not")
 
 
-def synchronised(said: str | None) -> Diagnosis:
-    if said == "no":
+def synchronised(answer: str | None) -> Diagnosis:
+    if answer == "no":
         return warn("clock: it is not synchronised", "apt install systemd-timesyncd")
     return ok(
         "clock: it is synchronised"
-        if said == "yes"
-        else "clock: nothing here says whether it is synchronised"
+        if answer == "yes"
+        else "clock: this system does not say whether it is synchronised"
     )
 
 
 def _most_tasks(limits: str, pid: int) -> int | None:
-    """The least of what the user and the control groups may have."""
-    found = [soft_limit(limits, "Max processes")]
+    """The lowest limit of the user and of the control groups."""
+    limits_found = [soft_limit(limits, "Max processes")]
     own = Path(f"/proc/{pid or 'self'}/cgroup").read_text()
     path = re.search(r"^0::/(.*)$", own, re.MULTILINE)
     folder = Path("/sys/fs/cgroup") / path[1] if path else None
     while folder is not None and folder != Path("/sys/fs/cgroup"):
         file = folder / "pids.max"
         text = file.read_text().strip() if file.exists() else ""
-        found.append(int(text) if text.isdecimal() else None)
+        limits_found.append(int(text) if text.isdecimal() else None)
         folder = folder.parent
-    return min((limit for limit in found if limit is not None), default=None)
+    return min((limit for limit in limits_found if limit is not None), default=None)
 
 
 def _free(folder: str) -> int:
@@ -160,13 +161,13 @@ def _drift(
     return wall() - began[0], monotonic() - began[1]
 
 
-def _said(*command: str) -> str | None:
-    """What a program of the system says; ``None`` when it is missing or fails."""
+def _output(*command: str) -> str | None:
+    """The output of a system program; ``None`` when it is missing or fails."""
     program = shutil.which(command[0])
     if program is None:
         return None
     try:
-        done = subprocess.run(  # noqa: S603 - the system's own, with words of ours
+        done = subprocess.run(  # noqa: S603 - a system program with fixed arguments
             [program, *command[1:]], capture_output=True, text=True, timeout=2, check=True
         )
     except (OSError, subprocess.SubprocessError):

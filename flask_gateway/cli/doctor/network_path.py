@@ -1,4 +1,4 @@
-"""The way from a caller to the gateway, with whatever proxies are on it."""
+"""Checks the path from a caller to the gateway, with all proxies on it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from ...config.secrets import DEV_KEY
 from .finding import Diagnosis, fail, ok, warn
 from .probe_client import ProbeClient, ProbeResponse
 
-#: A stream that is over so soon cannot show whether something held it back, seconds.
+#: The shortest stream that can show whether a proxy buffers it, seconds.
 TOO_QUICK = 0.3
-#: So few events cannot either.
+#: The smallest number of events that can show it.
 TOO_FEW = 5
-#: In which a refusal of a body by its announced size has to come, seconds.
+#: How long to wait for the refusal of a body by its announced size, seconds.
 REFUSED_WITHIN = 0.6
-#: Clocks further apart than this make logs hard to join, seconds.
+#: Clocks that differ by more than this make logs hard to join, seconds.
 CLOCKS_APART = 2.0
 
-#: A key that is nobody's.
+#: A key that no caller has.
 MADE_UP = "made-up-by-doctor"
 
 DEPLOY = "see docs/deploy.md"
 
 
-def look(caller: ProbeClient, model: str | None, max_body: int) -> Iterator[Diagnosis]:
-    """All there is to see from outside.
+def check_all(caller: ProbeClient, model: str | None, max_body: int) -> Iterator[Diagnosis]:
+    """Run all checks that a caller can make.
 
-    :param model: one that may be asked for a stream. :param max_body: bytes the gateway accepts.
+    :param model: a model for one stream. :param max_body: the gateway's limit of a body, bytes.
     """
     try:
         first = caller.get("/health", key="")
     except ssl.SSLCertVerificationError as error:
-        remedy = "a certificate for this name, or name its CA to this command in SSL_CERT_FILE"
+        remedy = "a certificate for this name, or SSL_CERT_FILE with its CA for this command"
         yield fail(f"certificate: {error.verify_message}", remedy)
         return
     except (OSError, http.client.HTTPException) as error:
-        yield fail(f"way: nobody answers at {caller.url}: {error}", "is it running, and is this its URL?")
+        yield fail(f"path: no answer at {caller.url}: {error}", "is it running, and is this its URL?")
         return
     yield health(first)
     if first.status != 200:
@@ -50,14 +50,14 @@ def look(caller: ProbeClient, model: str | None, max_body: int) -> Iterator[Diag
     try:
         yield from _further(caller, first, model, max_body)
     except (OSError, http.client.HTTPException) as error:
-        yield fail(f"way: an answer broke off: {error!r}", "look into the logs of the gateway and its proxy")
+        yield fail(f"path: an answer was cut off: {error!r}", "see the logs of the gateway and its proxy")
 
 
 def _further(
     caller: ProbeClient, first: ProbeResponse, model: str | None, max_body: int
 ) -> Iterator[Diagnosis]:
     if not caller.secure and not caller.local:
-        yield fail("encryption: keys and prompts travel in the clear", f"https: {DEPLOY}")
+        yield fail("encryption: keys and prompts travel unencrypted", f"https: {DEPLOY}")
     yield clocks(first.headers.get("date"), time())
     yield published_key(caller.get("/v1/models", key=DEV_KEY).status, local=caller.local)
     yield addresses(
@@ -66,7 +66,7 @@ def _further(
     yield metrics(caller.get("/metrics", key="").status, local=caller.local)
     yield connections(kept=caller.twice("/health"), secure=caller.secure)
     if not caller.key:
-        yield warn("body size, buffering: not looked at without a key", "give one in $FLASK_GATEWAY_KEY")
+        yield warn("body size, buffering: not checked without a key", "set $FLASK_GATEWAY_KEY")
         return
     breakers = caller.get("/v1/circuit-breakers")
     yield state(breakers)
@@ -74,28 +74,28 @@ def _further(
     fits, over = (caller.announce(size, REFUSED_WITHIN) for size in (max_body, max_body + 1))
     yield body_size(fits, over, max_body)
     if model is None:
-        yield warn("buffering: not looked at without a model", "name a cheap one with --model")
+        yield warn("buffering: not checked without a model", "name a cheap one with --model")
         return
     yield buffering(caller.stream(model))
 
 
 def health(answer: ProbeResponse) -> Diagnosis:
     if answer.status == 200 and b'"ok"' in answer.body:
-        return ok("way: the gateway answers")
-    what = f"way: /health is answered with {answer.status}"
-    return fail(what, "the URL leads elsewhere, or the proxy finds nobody behind it: look into its error log")
+        return ok("path: the gateway answers")
+    what = f"path: /health is answered with {answer.status}"
+    return fail(what, "the URL is not the gateway's, or its proxy cannot reach it: see the proxy's error log")
 
 
 def clocks(date: str | None, now: float) -> Diagnosis:
-    """:param date: as the gateway's side says it. :param now: as this machine does, Unix seconds."""
+    """:param date: the Date header of the answer. :param now: this machine's time, Unix seconds."""
     with suppress(TypeError, ValueError):
         apart = abs(parsedate_to_datetime(date or "").timestamp() - now)
         if apart > CLOCKS_APART:
             return warn(
-                f"clock: the gateway's and this one are {apart:.0f} s apart",
+                f"clock: the gateway's and this machine's are {apart:.0f} s apart",
                 "systemctl status systemd-timesyncd",
             )
-        return ok("clock: the gateway's and this one agree")
+        return ok("clock: the gateway's and this machine's agree")
     return warn("clock: the answer has no date to compare with", "let the proxy pass the header Date")
 
 
@@ -112,33 +112,35 @@ def published_key(status: int, *, local: bool) -> Diagnosis:
 
 
 def addresses(sharing: str | None, *, local: bool) -> Diagnosis:
-    """Whether the gateway counts wrong keys for each caller by itself.
+    """Whether the gateway counts wrong keys for each caller separately.
 
-    :param sharing: what it says about the address of a wrong key, as ``web/client_address.py`` has it.
+    :param sharing: its header about the address of a wrong key: see ``web/client_address.py``.
     """
     if sharing == "own" or (sharing == "machine" and local):
-        return ok("addresses: wrong keys are counted for each caller by itself")
+        return ok("addresses: wrong keys are counted for each caller separately")
     header = "proxy_set_header X-Forwarded-For $remote_addr;"
     if sharing == "machine":
-        return warn("addresses: all who come through the proxy here share one count of wrong keys", header)
+        return warn(
+            "addresses: all callers behind the local proxy share one count of wrong keys", header
+        )
     if sharing == "proxy":
-        what = "addresses: all who come through the proxy on another machine share one count of wrong keys"
+        what = "addresses: all callers behind the proxy on another machine share one count of wrong keys"
         return warn(what, "run a proxy on the gateway's machine, or set GATEWAY_FAILED_KEYS_PER_MINUTE=0")
     if sharing == "unknown":
         what = "addresses: wrong keys are not counted, since the proxy sends no single address"
-        return warn(what, f"{header} without what the caller has sent (not $proxy_add_x_forwarded_for)")
-    what = "addresses: the answer to a wrong key does not say how its address is known"
+        return warn(what, f"{header} without the caller's own header (not $proxy_add_x_forwarded_for)")
+    what = "addresses: the answer to a wrong key has no x-gateway-address"
     return warn(what, "let the proxy pass the header x-gateway-address")
 
 
 def metrics(status: int, *, local: bool) -> Diagnosis:
     if status != 200 or local:
-        return ok("metrics: not open to the world")
+        return ok("metrics: not open to everybody")
     return fail("metrics: /metrics is open to everybody", f"refuse it in the proxy: {DEPLOY}")
 
 
 def stream_options(answer: ProbeResponse) -> Iterator[Diagnosis]:
-    """The upstreams of which the gateway has learned that they refuse ``stream_options``.
+    """Warn of each upstream that has refused ``stream_options``.
 
     :param answer: of ``/v1/circuit-breakers``.
     """
@@ -153,24 +155,25 @@ def stream_options(answer: ProbeResponse) -> Iterator[Diagnosis]:
 
 
 def connections(*, kept: bool, secure: bool) -> Diagnosis:
-    """Who ends the connections: a proxy may, as long as the gateway does not end one that is being reused."""
+    """Check keep-alive. The proxy may keep connections open; the gateway must not close one in use.
+
+    :param kept: whether a second request could reuse the connection.
+    """
     if kept:
-        return ok("connections: kept open by the proxy, which asks the gateway anew for each request")
+        return ok("connections: the proxy keeps them alive, and opens one to the gateway for each request")
     if secure:
-        return warn(
-            "connections: each request needs a handshake of its own", "keepalive_timeout in the proxy"
-        )
+        return warn("connections: each request needs its own TLS handshake", "keepalive_timeout in the proxy")
     return ok("connections: closed after each answer, so none is reused while it is being closed")
 
 
 def behind(headers: str | None) -> Diagnosis:
-    """The gateway itself, asked on its own address.
+    """Check the gateway at its own address, without the proxy.
 
-    :param headers: what its answer says about the connection.
+    :param headers: the Connection header of its answer.
     """
     if (headers or "").lower() == "close":
         return ok(
-            "connections: the gateway ends its own after each answer, so no proxy can reuse a dying one"
+            "connections: the gateway closes each after its answer, so no proxy can reuse a closing one"
         )
     return warn(
         "connections: the gateway keeps idle ones open, and may close one just when a proxy uses it",
@@ -179,35 +182,35 @@ def behind(headers: str | None) -> Diagnosis:
 
 
 def state(answer: ProbeResponse) -> Diagnosis:
-    """Whether limits and breakers are what they are set to be, as the gateway says itself."""
+    """Whether limits and breakers are kept in the configured store, according to the gateway."""
     try:
-        found = json.loads(answer.body)["state"]
-        kind, degraded, reason = found["store"], found["degraded"], found.get("reason", "")
+        reported = json.loads(answer.body)["state"]
+        kind, degraded, reason = reported["store"], reported["degraded"], reported.get("reason", "")
     except (ValueError, KeyError, TypeError):
-        return warn("state: the gateway does not say how its state is kept", "is the key right?")
+        return warn("state: the gateway does not say where it keeps its state", "is the key right?")
     if degraded:
-        what = f"state: limits and breakers are not kept in {kind}://, as it is set: {reason}"
+        what = f"state: limits and breakers are not kept in {kind}://, as the settings say: {reason}"
         return fail(what, "see GET /v1/circuit-breakers and the gateway's log")
     return ok(f"state: limits and breakers are kept in {kind}://")
 
 
 def body_size(fits: ProbeResponse | None, over: ProbeResponse | None, limit: int) -> Diagnosis:
-    """Whether all on the way agree on the largest body.
+    """Whether the gateway and all proxies have the same limit of a body.
 
-    :param fits: what announcing just so much came to; ``None``: the body was awaited.
+    :param fits: the answer to the announcement of ``limit`` bytes; ``None``: they waited for the body.
     :param over: the same with one byte more.
     """
     if fits is not None and fits.status == 413:
         return fail(
-            f"body size: {limit} bytes are refused, though the gateway takes them",
+            f"body size: {limit} bytes are refused, though the gateway accepts them",
             f"client_max_body_size {limit};  in the proxy, or GATEWAY_MAX_BODY_BYTES",
         )
     if fits is not None:
         return warn(f"body size: answered with {fits.status} before it was sent", "is the key right?")
     if over is None or over.status != 413:
         return warn(
-            f"body size: the proxy takes more than the {limit} bytes that the gateway does",
-            f"client_max_body_size {limit};  refuses it before it is sent",
+            f"body size: the proxy accepts more than the gateway's {limit} bytes",
+            f"client_max_body_size {limit};  refuses a body before it is sent",
         )
     if not _in_the_envelope(over.body):
         return warn(
@@ -224,33 +227,33 @@ def _in_the_envelope(body: bytes) -> bool:
 
 
 def buffering(answer: ProbeResponse) -> Diagnosis:
-    """Whether events come as they are made, by the moments of their arrival."""
+    """Whether events arrive as the upstream sends them, judged by their arrival times."""
     if answer.status != 200:
         what = f"buffering: the stream was answered with {answer.status}"
         return warn(what, "is the key right? else name another model with --model")
     coding = answer.headers.get("content-encoding", "identity")
     if coding != "identity":
-        return warn(f"buffering: the stream comes as {coding}, which may hold events back", "gzip off;")
+        return warn(f"buffering: the stream is compressed ({coding}), which may delay events", "gzip off;")
     arrivals = answer.arrivals
     if len(arrivals) < TOO_FEW or arrivals[-1] < TOO_QUICK:
-        what = f"buffering: {len(arrivals)} events in {max(arrivals, default=0):.2f} s do not tell"
+        what = f"buffering: {len(arrivals)} events in {max(arrivals, default=0):.2f} s are too few to judge"
         return warn(what, "a slower model, such as mock://local?tokens=20&rate=20")
     span, moments = arrivals[-1] - arrivals[0], _moments(arrivals)
     if span < arrivals[-1] / 10:
         return fail(
             f"buffering: {len(arrivals)} events came at once, after {arrivals[-1]:.1f} s",
-            "something holds streams back: X-Accel-Buffering must not be ignored, gzip be off, "
-            f"proxy_http_version be 1.1, in every proxy on the way: {DEPLOY}",
+            "a proxy buffers streams: respect X-Accel-Buffering, gzip off, "
+            f"proxy_http_version 1.1, in every proxy on the path: {DEPLOY}",
         )
     if moments < len(arrivals) / 3:
         return warn(
-            f"buffering: {len(arrivals)} events came in {moments} lumps",
-            "a proxy collects them, or the model speaks in lumps: compare with the gateway's own address",
+            f"buffering: {len(arrivals)} events came in {moments} groups",
+            "a proxy collects them, or the model sends groups: compare with the gateway's own address",
         )
     return ok(f"buffering: {len(arrivals)} events came one by one, over {span:.1f} s")
 
 
 def _moments(arrivals: Sequence[float]) -> int:
-    """How many arrivals there were that stand apart, by a quarter of the usual distance."""
+    """The number of groups of arrivals. A gap of a quarter of the mean gap separates two groups."""
     usual = (arrivals[-1] - arrivals[0]) / (len(arrivals) - 1)
     return 1 + sum(later - earlier > usual / 4 for earlier, later in pairwise(arrivals))

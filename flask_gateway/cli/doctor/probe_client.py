@@ -1,4 +1,4 @@
-"""A caller at the far end of the way: one connection, and everything timed. Standard library only."""
+"""Sends the requests of the checks and times the answers. Uses the standard library only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-#: The longest silence that is waited through, seconds.
+#: The socket timeout, seconds.
 PATIENCE = 15.0
 
 
 class ProbeResponse(msgspec.Struct, frozen=True):
-    """One response. The names of the headers are in lower case.
+    """One response. Header names are in lower case.
 
-    :param arrivals: when each event of a stream had come, seconds after the request was sent.
+    :param arrivals: the arrival times of a stream's events, seconds after the request was sent.
     """
 
     status: int
@@ -30,9 +30,9 @@ class ProbeResponse(msgspec.Struct, frozen=True):
 
 
 class ProbeClient:
-    """Asks the gateway at ``url``, each time on a connection of its own unless told otherwise.
+    """Sends requests to the gateway at ``url``. Each method opens a new connection.
 
-    :param key: sent as Bearer; empty for none.
+    :param key: sent as Bearer token; empty for none.
     """
 
     def __init__(self, url: str, key: str = "") -> None:
@@ -46,7 +46,7 @@ class ProbeClient:
 
     @property
     def local(self) -> bool:
-        """Whether the URL leads to this machine by its loopback."""
+        """Whether the URL is a loopback address of this machine."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -59,7 +59,7 @@ class ProbeClient:
         return http.client.HTTPConnection(self.host, self._port, timeout=PATIENCE)
 
     def get(self, path: str, key: str | None = None) -> ProbeResponse:
-        """:raises OSError: nobody answers. :raises http.client.HTTPException: what answers is not HTTP."""
+        """:raises OSError: there is no answer. :raises http.client.HTTPException: it is not HTTP."""
         connection = self.connect()
         try:
             connection.request("GET", self._path + path, headers=self._headers(key))
@@ -68,12 +68,12 @@ class ProbeClient:
             connection.close()
 
     def twice(self, path: str) -> bool:
-        """Whether a second request can go over the connection of the first."""
+        """Whether a second request can reuse the connection of the first."""
         connection = self.connect()
         try:
             connection.request("GET", self._path + path, headers=self._headers())
             _whole(connection.getresponse())
-            if connection.sock is None:  # gone when the answer said so
+            if connection.sock is None:  # the answer said "Connection: close"
                 return False
             connection.request("GET", self._path + path, headers=self._headers())
             return _whole(connection.getresponse()).status == 200
@@ -81,13 +81,13 @@ class ProbeClient:
             connection.close()
 
     def stream(self, model: str) -> ProbeResponse:
-        """A stream of the model, with the moments when its events came."""
+        """Request a stream of the model and record the arrival times of its events."""
         messages = [{"role": "user", "content": "Count from one to forty, in words."}]
         body = json.dumps({"model": model, "stream": True, "messages": messages})
         connection = self.connect()
         try:
             began = time.monotonic()
-            # As the SDKs do, so that a proxy which compresses shows that it does.
+            # The SDKs send this too. It reveals a proxy that compresses.
             headers = {**self._json(), "Accept-Encoding": "gzip, deflate"}
             connection.request("POST", self._path + "/v1/chat/completions", body, headers)
             response = connection.getresponse()
@@ -101,9 +101,9 @@ class ProbeClient:
             connection.close()
 
     def announce(self, size: int, wait: float) -> ProbeResponse | None:
-        """Announce a body of so many bytes and send none of it. ``None``: it was waited for.
+        """Announce a body of ``size`` bytes and send none of it. ``None``: the server waited for the body.
 
-        :param wait: seconds in which a refusal would have come.
+        :param wait: how long to wait for a refusal, seconds.
         """
         connection = self.connect()
         try:

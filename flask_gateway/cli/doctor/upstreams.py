@@ -1,4 +1,4 @@
-"""Whether the upstreams can be reached: a connection and a handshake, and not one token."""
+"""Checks that the upstreams are reachable, with a connection and a handshake. Costs no token."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from ...config.schema import Timeouts, UpstreamSettings
 from ...upstreams.transport.tls_trust import context_for
 from .finding import Diagnosis, fail, ok
 
-#: Upstreams at a time.
+#: The number of upstreams that are checked in parallel.
 AT_ONCE = 8
 
 
-def look(upstreams: Sequence[UpstreamSettings], clocks: Timeouts) -> Iterator[Diagnosis]:
-    """:param clocks: of those upstreams that have none of their own."""
+def check_all(upstreams: Sequence[UpstreamSettings], clocks: Timeouts) -> Iterator[Diagnosis]:
+    """:param clocks: the timeouts of upstreams that set none themselves."""
+
+    def check(upstream: UpstreamSettings) -> Diagnosis:
+        return reach(upstream, (upstream.clocks or clocks).connect)
+
     with ThreadPoolExecutor(AT_ONCE, "doctor") as pool:
-        yield from pool.map(lambda one: reach(one, (one.clocks or clocks).connect), upstreams)
+        yield from pool.map(check, upstreams)
 
 
 def reach(upstream: UpstreamSettings, patience: float) -> Diagnosis:
@@ -35,19 +39,19 @@ def reach(upstream: UpstreamSettings, patience: float) -> Diagnosis:
                 context_for(upstream.ca_file).wrap_socket(sock, server_hostname=host).close()
     except OSError as error:
         return unreachable(name, f"{host}:{port}", patience, error)
-    return ok(f"{name}: reachable{', and its certificate is good' if secure else ''}")
+    return ok(f"{name}: reachable{', and its certificate is valid' if secure else ''}")
 
 
 def unreachable(name: str, place: str, patience: float, error: OSError) -> Diagnosis:
-    """:param place: host and port. :param patience: how long was waited, seconds."""
+    """:param place: host and port. :param patience: the timeout that passed, seconds."""
     match error:
         case ssl.SSLCertVerificationError():
             why = f"its certificate is refused: {error.verify_message}"
-            remedy = "a certificate for that name; where a private CA has signed it, name that in ca_file"
+            remedy = "a certificate for that name; if a private CA has signed it, name that CA in ca_file"
         case socket.gaierror():
             why, remedy = f"no such name: {place}", "its url, or this machine's DNS"
         case TimeoutError():
-            why, remedy = f"nobody took the connection within {patience:g} s", "its url, or a firewall"
+            why, remedy = f"no connection within {patience:g} s", "its url, or a firewall"
         case _:
             why, remedy = f"{error.strerror or error}", f"is it running at {place}?"
     return fail(f"{name}: {why}", remedy)
