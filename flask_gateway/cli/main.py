@@ -153,9 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "--whole", action="store_true", help="ask for buffered streams; then every scenario must pass"
     )
     testing.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
-    testing.add_argument(
-        "--model", metavar="NAME", help="test the route of this model (default: the first)"
-    )
+    testing.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")
     testing.set_defaults(run=selftest)
     looking = commands.add_parser(
         "doctor", help="show what is wrong around a running gateway", allow_abbrev=False

@@ -120,9 +120,7 @@ def addresses(sharing: str | None, *, local: bool) -> Diagnosis:
         return ok("addresses: wrong keys are counted for each caller separately")
     header = "proxy_set_header X-Forwarded-For $remote_addr;"
     if sharing == "machine":
-        return warn(
-            "addresses: all callers behind the local proxy share one count of wrong keys", header
-        )
+        return warn("addresses: all callers behind the local proxy share one count of wrong keys", header)
     if sharing == "proxy":
         what = "addresses: all callers behind the proxy on another machine share one count of wrong keys"
         return warn(what, "run a proxy on the gateway's machine, or set GATEWAY_FAILED_KEYS_PER_MINUTE=0")

@@ -1,4 +1,4 @@
-"""``python -m flask_gateway selftest``: sixteen faults between the gateway and its upstreams, and a judge.
+"""Runs sixteen fault scenarios between the gateway and fake upstreams: ``python -m flask_gateway selftest``.
 
-``scenarios.py`` lists the faults, ``verdicts.py`` says what is right, ``harness.py`` runs a scenario.
+``scenarios.py`` lists the faults, ``verdicts.py`` judges the answers, ``harness.py`` runs a scenario.
 """

@@ -1,4 +1,4 @@
-"""A caller as the gateway meets it: one request over a real socket, and a record of what came back."""
+"""Sends one chat request over a real socket and records the answer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import msgspec
 
 
 class StreamEnd(Enum):
-    """How an answer ended, as far as HTTP can tell."""
+    """How an answer ended at the level of HTTP."""
 
     WHOLE = "whole"
-    #: The connection was closed before what was framed had come.
+    #: The connection was closed before the end of the framed body.
     BROKEN = "broken"
-    #: The caller has stopped waiting.
+    #: The caller's timeout expired first.
     NEVER = "never"
 
 
 class ClientResponse(msgspec.Struct, frozen=True):
-    """What came back.
+    """The answer to one request.
 
-    :param stream: whether a stream was asked for. :param status: 0 for nothing that is HTTP.
+    :param stream: whether the caller requested a stream. :param status: 0 if the answer is not HTTP.
     """
 
     stream: bool
@@ -41,9 +41,9 @@ class ClientResponse(msgspec.Struct, frozen=True):
 
 
 def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience: float) -> ClientResponse:
-    """One chat request to the gateway on this port.
+    """Send one chat request to the gateway on this port.
 
-    :param patience: how long the caller waits for the end of the answer, seconds.
+    :param patience: the caller's timeout for the whole answer, seconds.
     """
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
@@ -57,7 +57,7 @@ def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience
         seen = {name.lower(): value for name, value in response.getheaders()}
         while data := response.read1(65536):
             received += data
-            # Each read may take what is left, so that no answer outlives its caller by dripping.
+            # Each read gets only the remaining time, so a slow drip cannot extend the timeout.
             if not response.isclosed():  # since Python 3.13 the last read closes it
                 sock.settimeout(max(0.001, began + patience - time.monotonic()))
         end = StreamEnd.BROKEN if response.length else StreamEnd.WHOLE

@@ -1,4 +1,4 @@
-"""The run: which scenarios, all at once, a line for each as it ends, and the scorecard."""
+"""Runs the chosen scenarios in parallel, prints a line for each as it ends, and then the scorecard."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from .harness import RunOptions, first_model, route_of
 from .scenarios import SCENARIOS, Result, Scenario
 from .verdicts import Finding, Judgement
 
-#: One second of a fast run, seconds.
+#: The length of a second in a fast run, seconds.
 FAST = 1 / 15
-#: Scenarios at a time: they mostly wait, but a fast run must not wait for the processor.
+#: Scenarios in parallel. They spend their time waiting, but a fast run must not wait for the processor.
 AT_ONCE = 8
 
 
 def choose(arguments: Namespace, settings: Settings) -> tuple[RunOptions, tuple[Scenario, ...]]:
-    """What to play, and how. ``ValueError``: something is named that does not exist."""
+    """Choose the scenarios and the options of the run.
+
+    :raises ValueError: the command line names an unknown model or scenario.
+    """
     model = first_model(settings) if arguments.model is None else arguments.model
     try:
         route = route_of(settings, model)
@@ -33,34 +36,34 @@ def choose(arguments: Namespace, settings: Settings) -> tuple[RunOptions, tuple[
         raise ValueError(f"--model {model}: expected a model that has a route") from None
     scale = FAST if arguments.fast else 1.0
     play = RunOptions(settings, model, route, scale, arguments.whole)
-    return play, _chosen([one for one in arguments.only.split(",") if one])
+    return play, _chosen([name for name in arguments.only.split(",") if name])
 
 
 def _chosen(ids: Sequence[str]) -> tuple[Scenario, ...]:
-    """Those scenarios; all when none is named."""
+    """The scenarios with these ids; all when there are no ids."""
     known = {scenario.id: scenario for scenario in SCENARIOS}
-    wrong = [one for one in ids if one not in known]
+    wrong = [name for name in ids if name not in known]
     if wrong:
         raise ValueError(f"--only {','.join(wrong)}: expected some of {','.join(known)}")
-    return tuple(known[one] for one in dict.fromkeys(ids)) if ids else SCENARIOS
+    return tuple(known[name] for name in dict.fromkeys(ids)) if ids else SCENARIOS
 
 
 def run(play: RunOptions, scenarios: Iterable[Scenario]) -> int:
-    """Play them, tell of each as it ends, and return the exit status."""
+    """Run the scenarios, print each result as it comes, and return the exit status."""
     print(heading(play), flush=True)
     results = []
-    # An interrupt need not wait for what is being played: nothing of it outlives the process.
+    # An interrupt may kill running scenarios: nothing of them outlives the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with redirect_stderr(_Quiet(sys.stderr)):
-        for result in _played(play, scenarios):
+        for result in _results(play, scenarios):
             results.append(result)
             print(line(result), flush=True)
     print(scorecard([result.finding for result in results]))
     return exit_status(results)
 
 
-def _played(play: RunOptions, scenarios: Iterable[Scenario]) -> Iterator[Result]:
-    # The one that takes longest begins first.
+def _results(play: RunOptions, scenarios: Iterable[Scenario]) -> Iterator[Result]:
+    # The longest scenario starts first.
     ordered = sorted(scenarios, key=lambda scenario: scenario.id != "S15")
     with ThreadPoolExecutor(AT_ONCE, "selftest") as pool:
         for future in as_completed([pool.submit(scenario.play, play) for scenario in ordered]):
@@ -68,12 +71,12 @@ def _played(play: RunOptions, scenarios: Iterable[Scenario]) -> Iterator[Result]
 
 
 def heading(play: RunOptions) -> str:
-    said = f"The route of {play.model!r} ({' > '.join(play.route)})"
-    said += "" if play.scale == 1 else f", {1 / play.scale:.0f} times as fast"
-    said += ", streams in one piece." if play.whole else "."
+    text = f"The route of {play.model!r} ({' > '.join(play.route)})"
+    text += "" if play.scale == 1 else f", {1 / play.scale:.0f} times as fast"
+    text += ", streams buffered." if play.whole else "."
     if len(play.route) == 1:
-        said += "\nIt has no second upstream, without which nothing fails over: one is lent to it."
-    return said
+        text += "\nIt has only one upstream, so it cannot fail over: the selftest adds a second one."
+    return text
 
 
 def line(result: Result) -> str:
@@ -89,12 +92,12 @@ def scorecard(findings: Sequence[Finding]) -> str:
 
 
 def exit_status(results: Iterable[Result]) -> int:
-    """0 when every scenario is as it should be."""
+    """0 when every scenario has at least the verdict that it needs."""
     return int(any(result.enough < result.finding.verdict for result in results))
 
 
 class _Quiet(io.TextIOBase):
-    """Standard error without the gateway's line per request: these requests are none of anybody's."""
+    """Standard error without the gateway's access log: these requests are not real."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -1,6 +1,6 @@
-"""A faulty provider on this machine: plain sockets, so that every byte, and every missing one, is ours.
+"""Simulates a faulty provider with plain sockets, so that faults can control every byte.
 
-It reads requests and leaves the answering to a **behaviour** (``faults.py``). Standard library only.
+It reads requests; a **behaviour** (``faults.py``) answers them. Uses the standard library only.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: How often a provider that is asked to stop looks up, seconds.
+#: The interval at which a provider checks whether to stop, seconds.
 POLL = 0.02
 
 
 class PeerLeft(Exception):
-    """Whoever asked has hung up, or the provider is being closed."""
+    """The client has disconnected, or the provider is being closed."""
 
 
 class ProviderExchange:
-    """One request, and the socket to answer it on in whatever way.
+    """One request, with the socket for the answer.
 
-    :param number: how many requests the provider had before this one.
+    :param number: how many requests the provider received before this one.
     """
 
     def __init__(self, sock: socket.socket, body: bytes, provider: Provider, number: int) -> None:
@@ -48,7 +48,7 @@ class ProviderExchange:
             raise PeerLeft from None
 
     def wait(self, seconds: float) -> None:
-        """Pause for so many of the run's seconds, but not longer than the other side holds on."""
+        """Wait for this many seconds of the run, or until the client disconnects."""
         until = time.monotonic() + seconds * self.provider.scale
         while (left := until - time.monotonic()) > 0:
             try:
@@ -59,12 +59,12 @@ class ProviderExchange:
                 raise PeerLeft from None
 
     def answer(self, status: int, body: bytes, headers: str = "") -> None:
-        """A whole answer in JSON, framed by its length."""
+        """Send a complete JSON answer with Content-Length."""
         head = f"HTTP/1.1 {status} Selftest\r\nContent-Type: application/json\r\n"
         self.send(f"{head}Content-Length: {len(body)}\r\n{headers}\r\n".encode() + body)
 
     def begin(self) -> None:
-        """The head of a stream."""
+        """Send the head of a stream."""
         self._chunked = True
         kind = "Content-Type: text/event-stream"
         self.send(f"HTTP/1.1 200 Selftest\r\n{kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -76,11 +76,11 @@ class ProviderExchange:
         self.send(b"0\r\n\r\n")
 
     def hang_up(self) -> None:
-        """Close the connection after this, whatever was promised."""
+        """Close the connection after this answer, even if the answer is incomplete."""
         self.keep_alive = False
 
     def reset(self) -> None:
-        """Throw the connection away: the other side sees it reset."""
+        """Reset the connection (RST)."""
         self.keep_alive = False
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
@@ -90,7 +90,7 @@ Behaviour = Callable[[ProviderExchange], None]
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """Serves one connection, request after request."""
+    """Serves the requests of one connection."""
 
     server: _Server
 
@@ -108,7 +108,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """The listening socket; closing it waits for the thread of every connection."""
+    """The listening socket. Closing it joins the threads of all connections."""
 
     daemon_threads = False
     block_on_close = True
@@ -132,13 +132,13 @@ class _Server(socketserver.ThreadingTCPServer):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # it has gone by itself
+                continue  # it was closed already
 
 
 class Provider:
-    """One upstream of the run, listening from now until it is closed.
+    """One upstream of the run. It listens until it is closed.
 
-    :param model: the name it answers by. :param scale: how long a second is, seconds.
+    :param model: the model name in its answers. :param scale: the length of a second of the run, seconds.
     """
 
     def __init__(self, model: str, behaviour: Behaviour, scale: float) -> None:
@@ -146,7 +146,7 @@ class Provider:
         self.behaviour = behaviour
         self.scale = scale
         self.started = time.monotonic()
-        #: When each request came, seconds of ``time.monotonic()``.
+        #: The arrival time of each request, seconds of ``time.monotonic()``.
         self.asked: list[float] = []
         self._lock = threading.Lock()
         self._server = _Server(self)
@@ -165,7 +165,7 @@ class Provider:
             return ProviderExchange(sock, body, self, len(self.asked) - 1)
 
     def close(self) -> None:
-        """Stop listening, hang up on everybody, and wait until no thread is left."""
+        """Stop listening, close all connections, and join all threads."""
         self._server.shutdown()
         self._thread.join()
         self._server.hang_up()
@@ -173,7 +173,7 @@ class Provider:
 
 
 def _read_request(sock: socket.socket) -> bytes | None:
-    """The body of the next request; ``None`` when there is none. The gateway always gives a length."""
+    """The body of the next request; ``None`` at the end. The gateway always sends Content-Length."""
     received = b""
     while b"\r\n\r\n" not in received:
         data = sock.recv(65536)

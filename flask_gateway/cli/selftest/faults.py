@@ -1,6 +1,6 @@
-"""What a provider of the run can do: answer well, or fail in one of the ways of ``scenarios.py``.
+"""Defines the behaviours of the fake providers: answer correctly, or fail as ``scenarios.py`` requires.
 
-Both providers tell the same text, so that a caller who gets one word twice, or one too few, can be told.
+Both providers send the same text, so a repeated or missing word is detected.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any
 
 from .fake_provider import Behaviour, ProviderExchange
 
-#: The one right answer, token by token.
+#: The only correct answer, token by token.
 TOKENS = tuple(f"word{number:02d} " for number in range(60))
 TEXT = "".join(TOKENS)
 
-#: What each model says that its answer has cost; that they differ shows whose usage is given.
+#: The usage that each model reports. The figures differ, to show which provider's usage was passed on.
 USAGE = {
     "primary-model": {"prompt_tokens": 9, "completion_tokens": 60, "total_tokens": 69},
     "fallback-model": {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72},
 }
 
-#: The code of the refusal that no caller may see: it is about a request that the caller never made.
+#: The code of a refusal that no caller may see, because it concerns a request that the gateway made.
 PREFIX_REFUSED = "assistant_prefix_not_supported"
 
-#: Longer than anybody waits, seconds.
+#: Longer than any timeout, seconds.
 FOR_EVER = 600.0
 
 
-# ---------------------------------------------------------------- answering well
+# ---------------------------------------------------------------- correct answers
 
 
 def well(exchange: ProviderExchange) -> None:
-    """The right answer, whole or streamed; or the rest of it, when it is asked to go on with a prefix."""
+    """Send the correct answer, whole or streamed; with a prefix in the request, only the rest of it."""
     if exchange.stream:
         exchange.begin()
         _play(exchange, _events(exchange, _rest(exchange)))
@@ -42,16 +42,16 @@ def well(exchange: ProviderExchange) -> None:
 
 
 def _rest(exchange: ProviderExchange) -> tuple[str, ...]:
-    """The tokens that are still to be told."""
-    told = _prefix(exchange)
-    if not TEXT.startswith(told):
+    """The tokens that follow the prefix in the request."""
+    prefix = _prefix(exchange)
+    if not TEXT.startswith(prefix):
         return TOKENS
-    rest = TEXT[len(told) :]
+    rest = TEXT[len(prefix) :]
     return tuple(word + " " for word in rest.split())
 
 
 def _prefix(exchange: ProviderExchange) -> str:
-    """The beginning of an answer that the request brings along; empty when it brings none."""
+    """The partial answer in the request; empty when there is none."""
     messages = exchange.body.get("messages") or [{}]
     last = messages[-1]
     return str(last.get("content") or "") if last.get("role") == "assistant" else ""
@@ -75,8 +75,8 @@ def _body(exchange: ProviderExchange, tokens: tuple[str, ...]) -> bytes:
     return json.dumps({**answer, "usage": USAGE[exchange.provider.model]}).encode()
 
 
-def _event(said: object) -> bytes:
-    return f"data: {json.dumps(said)}\n\n".encode()
+def _event(value: object) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
 
 
 def _chunk(exchange: ProviderExchange, delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -91,7 +91,7 @@ def _beginning(exchange: ProviderExchange, tokens: tuple[str, ...]) -> list[byte
 
 
 def _events(exchange: ProviderExchange, tokens: tuple[str, ...] = TOKENS) -> list[bytes]:
-    """All of a stream: behind the tokens the finish reason, the usage if it was asked for, and ``[DONE]``."""
+    """All events of a stream: tokens, finish reason, usage if the request asks for it, and ``[DONE]``."""
     events = [*_beginning(exchange, tokens), _chunk(exchange, {}, "stop")]
     if (exchange.body.get("stream_options") or {}).get("include_usage"):
         usage = _envelope(exchange, "chat.completion.chunk", [])
@@ -105,13 +105,13 @@ def _play(exchange: ProviderExchange, events: list[bytes]) -> None:
     exchange.end()
 
 
-# ---------------------------------------------------------------- failing before the answer
+# ---------------------------------------------------------------- faults before the answer
 
 
 def status(code: int, kind: str | None = None, after: float | None = None) -> Behaviour:
-    """An error in OpenAI's envelope.
+    """Answer with an error in OpenAI's envelope.
 
-    :param kind: its ``code``. :param after: the pause it asks for, in the run's seconds.
+    :param kind: its ``code``. :param after: its Retry-After, in seconds of the run.
     """
 
     def behave(exchange: ProviderExchange) -> None:
@@ -129,7 +129,7 @@ def _pause(after: float | None, scale: float) -> str:
 
 
 def once(bad: Behaviour) -> Behaviour:
-    """Fail the first time, then be well."""
+    """Fail the first time, then answer correctly."""
     return lambda exchange: (well if exchange.number else bad)(exchange)
 
 
@@ -143,7 +143,7 @@ def silent(exchange: ProviderExchange) -> None:
 
 
 def down(seconds: float) -> Behaviour:
-    """Unreachable for so long, then well."""
+    """Reset connections for this many seconds of the run, then answer correctly."""
 
     def behave(exchange: ProviderExchange) -> None:
         provider = exchange.provider
@@ -156,18 +156,18 @@ def down(seconds: float) -> Behaviour:
 
 
 def without_prefix(exchange: ProviderExchange) -> None:
-    """Well, but unable to go on with what another has begun, as many providers are."""
+    """Answer correctly, but refuse to resume a partial answer, as many providers do."""
     if _prefix(exchange):
         status(400, PREFIX_REFUSED)(exchange)
     else:
         well(exchange)
 
 
-# ---------------------------------------------------------------- failing in the middle of a stream
+# ---------------------------------------------------------------- faults in the middle of a stream
 
 
 def late(seconds: float) -> Behaviour:
-    """The head at once, the first token much later."""
+    """Send the head at once and the first token much later."""
 
     def behave(exchange: ProviderExchange) -> None:
         exchange.begin()
@@ -178,7 +178,7 @@ def late(seconds: float) -> Behaviour:
 
 
 def breaks_off(tokens: int, silence: float = 0.0) -> Behaviour:
-    """Some tokens, perhaps silence, and a connection that is closed without an end."""
+    """Send some tokens, perhaps stall, and close the connection without an end."""
 
     def behave(exchange: ProviderExchange) -> None:
         exchange.begin()
@@ -191,11 +191,11 @@ def breaks_off(tokens: int, silence: float = 0.0) -> Behaviour:
 
 
 def babbles(at: int) -> Behaviour:
-    """One event more than there should be, which is broken JSON; the rest is well."""
+    """Insert one event with broken JSON into a correct stream."""
 
     def behave(exchange: ProviderExchange) -> None:
         events = _events(exchange)
-        # Half of the token that follows whole: left out it is not missed, passed on it breaks a caller.
+        # Half of the next event. Dropped, nothing is missing; passed on, it breaks the caller's parser.
         events.insert(at - 1, events[at - 1].rstrip()[:-20] + b"\n\n")
         exchange.begin()
         _play(exchange, events)
@@ -204,6 +204,6 @@ def babbles(at: int) -> Behaviour:
 
 
 def no_done(exchange: ProviderExchange) -> None:
-    """All of the answer and its finish reason, but not the last word."""
+    """Send the whole answer and its finish reason, but no ``[DONE]``."""
     exchange.begin()
     _play(exchange, _events(exchange)[:-1])

@@ -1,6 +1,6 @@
-"""Where a scenario is played: two providers, the operator's own gateway before them, and a caller.
+"""Sets up a scenario: two fake providers, a gateway with the operator's settings, and a caller.
 
-Each scenario has a stage of its own, so that they may be played at the same time.
+Each scenario has its own harness, so scenarios can run in parallel.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .client import ClientResponse, ask
 from .fake_provider import POLL, Behaviour, Provider
 from .verdicts import GRACE, Asked
 
-#: The longest a caller waits, in the run's seconds: the budget of every scenario.
+#: The caller's timeout, in seconds of the run: the time budget of every scenario.
 PATIENCE = 30.0
 
-#: Making an application compiles its URLs, and in two threads at once CPython 3.11 fails at that now and
-#: then, with "AST constructor recursion depth mismatch" (python/cpython#106905).
+#: Creating an application compiles its URL rules. In two threads at once, CPython 3.11 sometimes fails
+#: at that with "AST constructor recursion depth mismatch" (python/cpython#106905).
 _BUILDING = threading.Lock()
 
 
 class RunOptions(msgspec.Struct, frozen=True):
-    """What all scenarios of one run have in common.
+    """The options that all scenarios of a run share.
 
-    :param settings: the operator's. :param model: whose route is played.
-    :param route: the upstreams in it, whose settings the two providers take on.
-    :param scale: how long one of the run's seconds is, seconds.
-    :param whole: whether the caller asks for streams in one piece.
+    :param settings: the operator's settings. :param model: the model whose route is tested.
+    :param route: the upstreams in the route. The two providers get their settings.
+    :param scale: the length of a second of the run, seconds.
+    :param whole: whether the caller asks for buffered streams.
     """
 
     settings: Settings
@@ -53,9 +53,9 @@ class RunOptions(msgspec.Struct, frozen=True):
 
 
 class Harness:
-    """One gateway and its two providers, from ``with`` to its end.
+    """Runs one gateway and its two providers inside a ``with`` block.
 
-    :param primary: what the provider does that is asked first. :param fallback: the other.
+    :param primary: the behaviour of the first provider. :param fallback: of the second.
     :param stream: whether the caller asks for streams.
     """
 
@@ -67,7 +67,7 @@ class Harness:
         self._key = secrets.token_hex(16)
 
     def __enter__(self) -> Harness:
-        with ExitStack() as stack:  # whatever of it was opened is closed when the rest cannot be
+        with ExitStack() as stack:  # if a later step fails, close what is open
             self._open(stack)
             self._stack = stack.pop_all()
         return self
@@ -89,7 +89,7 @@ class Harness:
         self._stack.close()
 
     def ask(self) -> tuple[ClientResponse, Asked]:
-        """Be the caller of one request; with the answer, what the providers were asked meanwhile."""
+        """Send one request. Returns the answer and the requests that the providers received meanwhile."""
         scale, before = self.play.scale, (len(self.primary.asked), len(self.fallback.asked))
         messages = [{"role": "user", "content": "Count to sixty."}]
         headers = {
@@ -104,16 +104,16 @@ class Harness:
         primary, fallback = tuple(self.primary.asked[before[0] :]), tuple(self.fallback.asked[before[1] :])
         return answer, Asked(primary, fallback)
 
-    def primary_left_alone(self) -> float:
-        """For how much longer the gateway means not to ask the primary, seconds."""
+    def primary_retry_after(self) -> float:
+        """How much longer the gateway will skip the primary, seconds."""
         statuses = [breaker.status() for breaker in self._gateway.breakers]
-        return max(one.retry_after or 0.0 for one in statuses if one.upstream == "primary")
+        return max(status.retry_after or 0.0 for status in statuses if status.upstream == "primary")
 
     def _serve(self, app: Flask, stack: ExitStack) -> int:
-        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Door)
+        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_RequestHandler)
         thread = threading.Thread(target=server.serve_forever, args=(POLL,), name="selftest gateway")
         thread.start()
-        # Undone from the last to the first: no new request, then none under way, then the state.
+        # Run in reverse order: refuse new requests, finish those in flight, then close the store.
         stack.callback(app.extensions["gateway"].store.close)
         stack.callback(server.server_close)
         stack.callback(thread.join)
@@ -121,8 +121,8 @@ class Harness:
         return server.server_port
 
 
-class _Door(WSGIRequestHandler):
-    """Frames answers, so that the caller can tell a broken one from a whole one; and logs nothing."""
+class _RequestHandler(WSGIRequestHandler):
+    """Frames answers (HTTP/1.1), so that the caller can detect a broken one. Logs nothing."""
 
     protocol_version = "HTTP/1.1"
 
@@ -131,13 +131,13 @@ class _Door(WSGIRequestHandler):
 
 
 def rehearsed(play: RunOptions, urls: tuple[str, str], key: bytes) -> Settings:
-    """The operator's settings with faulty upstreams in the route, time scaled, and no limits.
+    """The operator's settings with the fake upstreams in the route, scaled times, and no limits.
 
     :param urls: of the primary and of the fallback. :param key: the digest of the only key.
     """
     settings = play.settings
     by_name = {upstream.name: upstream for upstream in settings.upstreams}
-    # A route of one upstream lends its settings to both.
+    # In a route with one upstream, both providers get its settings.
     first, second = by_name[play.route[0]], by_name[play.route[1 if len(play.route) > 1 else 0]]
     upstreams = tuple(
         msgspec.structs.replace(one, name=name, url=url, api_key=None, clocks=_clocks(one, play))
@@ -166,15 +166,15 @@ def rehearsed(play: RunOptions, urls: tuple[str, str], key: bytes) -> Settings:
 
 
 def first_model(settings: Settings) -> str:
-    """The route to play when none is named: one that the operator has written, if there is one."""
-    written = [*(model.name for model in settings.models), *settings.fallbacks]
-    return [*written, settings.default_upstream or settings.upstreams[0].name][0]
+    """The model to test by default: the first with a configured route, if there is one."""
+    configured = [*(model.name for model in settings.models), *settings.fallbacks]
+    return [*configured, settings.default_upstream or settings.upstreams[0].name][0]
 
 
 def route_of(settings: Settings, model: str) -> tuple[str, ...]:
-    """The names of the upstreams in the route of that model, each once, in order.
+    """The names of the upstreams in the route of that model, in order, without duplicates.
 
-    :raises UnknownModel: it has none.
+    :raises UnknownModel: the model has no route.
     """
     gateway = build(msgspec.structs.replace(settings, state="memory://"))
     tiers = gateway.routes.route(model).tiers
@@ -183,7 +183,7 @@ def route_of(settings: Settings, model: str) -> tuple[str, ...]:
 
 
 def _clocks(upstream: UpstreamSettings, play: RunOptions) -> Timeouts:
-    """Those of the upstream in the run's seconds: all of them, also where none were set."""
+    """All timeouts of the upstream, derived ones included, scaled to the run."""
     settings = play.settings
     clocks = upstream.clocks or Timeouts.within(
         settings.request_timeout_seconds, settings.answer_timeout_seconds

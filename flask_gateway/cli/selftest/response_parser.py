@@ -1,4 +1,4 @@
-"""What an answer says to a caller who believes nothing: read strictly, every flaw of its form noted."""
+"""Parses answers strictly and records every flaw of their form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .client import ClientResponse, StreamEnd
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-#: What the error object of the OpenAI API has; its SDKs read all of it.
+#: The fields of an error object of the OpenAI API. Its SDKs read all of them.
 _ERROR_FIELDS = frozenset({"message", "type", "param", "code"})
 
 
 class Heard(msgspec.Struct):
-    """An answer, understood. ``flaws``: what no caller should be sent, in words; the first matter most."""
+    """A parsed answer. ``flaws``: the faults of its form in words, the most important first."""
 
     text: str = ""
     finish: str | None = None
@@ -27,14 +27,14 @@ class Heard(msgspec.Struct):
 
 
 def hear(answer: ClientResponse) -> Heard:
-    """Read an answer, streamed or not."""
+    """Parse an answer, streamed or not."""
     heard = Heard()
     if answer.end is StreamEnd.NEVER:
         heard.flaws.append(f"no end within {answer.seconds:.1f} s")
     elif answer.end is StreamEnd.BROKEN:
         heard.flaws.append("the connection broke" if answer.status else "no HTTP answer")
     if answer.status == 200 and answer.streamed != answer.stream:
-        heard.flaws.append("a stream, not asked for" if answer.streamed else "no stream, as asked for")
+        heard.flaws.append("a stream that was not requested" if answer.streamed else "no stream as requested")
     if answer.status == 200 and answer.streamed:
         _hear_stream(heard, answer.body)
     elif answer.status:
@@ -44,14 +44,14 @@ def hear(answer: ClientResponse) -> Heard:
 
 def _hear_body(heard: Heard, answer: ClientResponse) -> None:
     try:
-        said = _decode(answer.body)
+        fields = _decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         heard.flaws.append(f"a {answer.status} with a body that is not a JSON object")
         return
-    _hear_head(heard, said)
+    _hear_head(heard, fields)
     if (heard.error is None) == (answer.status != 200):
         heard.flaws.append(f"a {answer.status} that is {'no' if heard.error is None else 'an'} error")
-    for choice in _choices(said):
+    for choice in _choices(fields):
         _hear_choice(heard, choice, "message")
     heard.done = heard.finish is not None
 
@@ -60,20 +60,20 @@ def _hear_stream(heard: Heard, body: bytes) -> None:
     identities = set()
     *events, rest = body.replace(b"\r\n", b"\n").split(b"\n\n")
     if rest.strip():
-        heard.flaws.append("an event that was not finished")
+        heard.flaws.append("an unfinished event")
     for event in events:
         lines = [line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")]
         if not lines:
-            continue  # a comment, which keeps the connection alive and says nothing
+            continue  # a keep-alive comment
         if heard.done or heard.error is not None:
-            heard.flaws.append("something behind the end" if heard.done else "something behind the error")
+            heard.flaws.append("an event after the end" if heard.done else "an event after the error")
         data = b"\n".join(lines)
         if data.strip() == b"[DONE]":
             heard.done = True
         elif (identity := _hear_event(heard, data)) is not None:
             identities.add(identity)
     if len(identities) > 1:
-        heard.flaws.append(f"one stream under {len(identities)} ids")
+        heard.flaws.append(f"one stream with {len(identities)} ids")
     if heard.error is None and not heard.done:
         heard.flaws.append("a stream that ends without [DONE] and without an error")
     if heard.error is not None and heard.finish is not None:
@@ -81,24 +81,24 @@ def _hear_stream(heard: Heard, body: bytes) -> None:
 
 
 def _hear_event(heard: Heard, data: bytes) -> object:
-    """The id that the event has."""
+    """Parse an event and return its id."""
     try:
-        said = _decode(data)
+        fields = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         heard.flaws.append("an event that is not a JSON object")
         return None
-    _hear_head(heard, said)
-    for choice in _choices(said):
+    _hear_head(heard, fields)
+    for choice in _choices(fields):
         if heard.finish is not None:
-            heard.flaws.append("a choice that goes on behind its finish reason")
+            heard.flaws.append("a choice that continues after its finish reason")
         _hear_choice(heard, choice, "delta")
-    return said.get("id")
+    return fields.get("id")
 
 
-def _hear_head(heard: Heard, said: dict[str, Any]) -> None:
-    heard.model = heard.model or said.get("model")
-    heard.usage = said.get("usage") or heard.usage
-    error = said.get("error")
+def _hear_head(heard: Heard, fields: dict[str, Any]) -> None:
+    heard.model = heard.model or fields.get("model")
+    heard.usage = fields.get("usage") or heard.usage
+    error = fields.get("error")
     if error is None:
         return
     well_formed = isinstance(error, dict) and error.keys() >= _ERROR_FIELDS and bool(error["message"])
@@ -113,6 +113,6 @@ def _hear_choice(heard: Heard, choice: dict[str, Any], part: str) -> None:
     heard.finish = choice.get("finish_reason") or heard.finish
 
 
-def _choices(said: dict[str, Any]) -> list[dict[str, Any]]:
-    choices = said.get("choices")
-    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+def _choices(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = fields.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []

@@ -1,4 +1,4 @@
-"""How a scenario goes: one request, or an outage with many. Each returns its finding and what was tried."""
+"""Runs a scenario with one request, or with many during an outage. Returns the finding and the attempts."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import Sequence
 from .harness import Harness
 from .verdicts import GRACE, Expected, Finding, Judgement, judge, named
 
-#: The outage, in the run's seconds: how long, and how often and how many times somebody asks meanwhile.
+#: The outage: its length and the interval of requests in seconds of the run, and the number of requests.
 OUTAGE, APART, REQUESTS = 60.0, 4.0, 20
-#: The most attempts at an upstream that is down.
+#: The largest number of attempts at an upstream that is down.
 MOST_IN_OUTAGE = 6
-#: How soon it must be used again once it may be tried, in the run's seconds.
+#: How soon the gateway must use the upstream again once it may, in seconds of the run.
 BACK_WITHIN = 5.0
-#: An opening that follows a failed probe is twice as long as the one before, up to so many seconds unless
-#: the first was longer; and with jitter by so much longer still.
+#: After a failed probe the breaker stays open twice as long as before, up to this many seconds (unless the
+#: first time was longer); and the largest factor of jitter.
 LONGEST, JITTER = 60.0, 1.2
 
 
 def ask_once(stage: Harness, expected: Expected) -> tuple[Finding, str]:
     answer, asked = stage.ask()
-    told = answer.headers.get("x-gateway-attempts", "")
-    if named(told) != asked.order:
-        told = f"{told or 'none told'} (seen: {', '.join(asked.order) or 'none'})"
-    return judge(expected, answer, asked, stage.play.scale), told
+    attempts = answer.headers.get("x-gateway-attempts", "")
+    if named(attempts) != asked.order:
+        attempts = f"{attempts or 'none reported'} (seen: {', '.join(asked.order) or 'none'})"
+    return judge(expected, answer, asked, stage.play.scale), attempts
 
 
 def sit_out(stage: Harness, expected: Expected) -> tuple[Finding, str]:
-    """Ask through the outage, and go on until the primary is back, or ought to be."""
+    """Send requests during the outage and until the primary is used again, or should be."""
     scale, primary = stage.play.scale, stage.primary
     settings = stage.play.settings
     breaker = settings.circuit_breaker_max_failures, settings.circuit_breaker_reset_seconds * scale
     up_at = primary.started + OUTAGE * scale
-    findings, told = [], [(0.0, up_at)]
+    findings, announced = [], [(0.0, up_at)]
 
     def ask() -> None:
         findings.append(judge(expected, *stage.ask(), scale))
-        told.append((time.monotonic(), time.monotonic() + stage.primary_left_alone()))
+        announced.append((time.monotonic(), time.monotonic() + stage.primary_retry_after()))
 
     for number in range(REQUESTS):
         _sleep_until(primary.started + number * APART * scale)
@@ -50,19 +50,19 @@ def sit_out(stage: Harness, expected: Expected) -> tuple[Finding, str]:
     tries = sum(at < up_at for at in primary.asked)
     late = None
     if back:
-        # What the gateway itself said last, but no later than is right.
-        said_at = [until for at, until in told if at < back[0]][-1]
-        late = back[0] - max(up_at, min(said_at, allowed_at(primary.asked, up_at, *breaker)))
+        # The time that the gateway announced last, but no later than the rule allows.
+        due = [until for at, until in announced if at < back[0]][-1]
+        late = back[0] - max(up_at, min(due, allowed_at(primary.asked, up_at, *breaker)))
     finding = judge_outage(findings, tries, None if late is None else late - GRACE, scale)
-    said = "never back" if late is None else f"back {max(0.0, late):.1f} s after it might be"
-    return finding, f"primary: {tries} in the outage, {said}; {len(findings)} requests"
+    outcome = "never back" if late is None else f"back {max(0.0, late):.1f} s after it could be"
+    return finding, f"primary: {tries} in the outage, {outcome}; {len(findings)} requests"
 
 
 def judge_outage(findings: Sequence[Finding], tries: int, late: float | None, scale: float) -> Finding:
-    """The worst that anybody met, and how the primary was treated.
+    """Judge the worst answer and the treatment of the primary.
 
-    :param tries: attempts at it while it was down.
-    :param late: how long after it might be tried it was, seconds; ``None``: not at all.
+    :param tries: the attempts at the primary while it was down.
+    :param late: the delay from the time it could be used to its first use, seconds; ``None``: never used.
     """
     worst = max(findings, key=lambda finding: finding.verdict)
     if worst.verdict is Judgement.FAIL:
@@ -77,7 +77,7 @@ def judge_outage(findings: Sequence[Finding], tries: int, late: float | None, sc
 
 
 def allowed_at(asked: Sequence[float], up_at: float, max_failures: int, reset: float) -> float:
-    """When the primary must be tried, and be found well: at the latest one opening after the last failure."""
+    """The latest time of a successful probe: one open period of the breaker after the last failure."""
     failed = [at for at in asked if at < up_at]
     probes = len(failed) - max_failures
     if probes < 0:

@@ -1,6 +1,6 @@
-"""The sixteen: what the providers do, and what a gateway has to make of it.
+"""Lists the sixteen scenarios: the providers' behaviour, and the answer that the gateway must give.
 
-Some ask for a stream and some do not, whatever the fault allows, so that both ways are walked.
+Where the fault allows both, some scenarios request a stream and others do not, so both paths are tested.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TOO_LONG, REFUSED = "context_length_exceeded", "content_policy_violation"
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What has become of a scenario. ``ledger``: the attempts, as the gateway told of them.
+    """The result of a scenario. ``ledger``: the attempts that the gateway reported.
 
-    :param enough: the worst verdict that is still as it should be.
+    :param enough: the worst verdict that is still acceptable.
     """
 
     id: str
@@ -49,10 +49,10 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """One fault, and what is right in the face of it.
+    """One fault and the expected answer.
 
-    :param breaks: whether a stream breaks after it has begun. Unless it was held back until it was whole,
-        an honest error is all that can be asked for then.
+    :param breaks: whether a stream breaks after it has begun. Unless the gateway buffers the stream, an
+        explicit error is then the best possible answer.
     """
 
     id: str

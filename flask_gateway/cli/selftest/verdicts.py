@@ -1,7 +1,8 @@
-"""Was that right? Pure: what was expected, what came back, what the providers were asked; a verdict.
+"""Judges an answer by the expectation, the answer itself and the requests that the providers received.
 
-The judge knows the one right answer and believes neither headers nor status alone: an answer that looks
-complete has to be it, word by word, and the gateway's ledger has to agree with what the providers saw.
+All functions are pure. The judge knows the only correct answer and trusts neither headers nor status alone.
+An answer that looks complete must match word by word. The gateway's list of attempts must match the requests
+that the providers received.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from .response_parser import Heard, hear
 
 #: At most two retries.
 MOST_ATTEMPTS = 3
-#: What the machine itself may take on top of every limit, seconds: it runs all of this at once.
+#: Extra time on top of every limit, seconds: one machine runs all scenarios in parallel.
 GRACE = 1.0
 
 
 class Judgement(Enum):
     """From best to worst."""
 
-    #: A complete right answer, or exactly the right error, in time and within the attempts allowed.
-    PASS = "pass"  # noqa: S105 - nobody's password
-    #: An honest and well-formed error, from which nobody takes a part for the whole.
+    #: A complete correct answer, or exactly the expected error, in time and within the allowed attempts.
+    PASS = "pass"  # noqa: S105 - not a password
+    #: An explicit and well-formed error. No client takes it for a complete answer.
     SAFE = "safe"
-    #: The right thing, but too late or without its papers.
+    #: The correct answer, but too late or without its headers.
     PARTIAL = "partial"
-    #: A lie, a hang, a raw error, or attempts that must not be.
+    #: A wrong answer that looks complete, a hang, a raw error, or forbidden attempts.
     FAIL = "fail"
 
     def __lt__(self, other: Judgement) -> bool:
@@ -44,15 +45,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes a scenario pass. Times are the run's seconds.
+    """The conditions under which a scenario passes. Times are seconds of the run.
 
-    :param models: who may have answered.
-    :param error: the status and the code that are as right as an answer.
+    :param models: the models that may answer.
+    :param error: the status and the code of an error that is as good as an answer.
     :param hidden: the code of an error that the caller must not see.
-    :param primary: how often it may be asked at most. :param fallback: the same.
-    :param pause: how long the primary must be left alone after it was asked first.
-    :param within: the longest a right answer may take.
-    :param slow: who can only have answered after that, however fast the run.
+    :param primary: the limit of attempts at the primary. :param fallback: at the fallback.
+    :param pause: the shortest time between the first two attempts at the primary.
+    :param within: the longest time of a correct answer.
+    :param slow: the models that can only answer after ``within``, however fast the run.
     """
 
     models: frozenset[str] = frozenset({"primary-model", "fallback-model"})
@@ -66,42 +67,43 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """When the providers were asked, seconds of one clock."""
+    """The times of the requests that the providers received, seconds of one clock."""
 
     primary: tuple[float, ...] = ()
     fallback: tuple[float, ...] = ()
 
     @property
     def order(self) -> list[str]:
-        """Their names in the order in which they were asked."""
+        """The names of the providers in the order of the requests."""
         asked = [(at, "primary") for at in self.primary] + [(at, "fallback") for at in self.fallback]
         return [name for _, name in sorted(asked)]
 
 
 def judge(expected: Expected, answer: ClientResponse, asked: Asked, scale: float = 1.0) -> Finding:
-    """:param scale: how long one of the run's seconds is, seconds."""
+    """:param scale: the length of a second of the run, seconds."""
     heard = hear(answer)
-    wrongs = [*heard.flaws, *_lies(expected, answer, heard), *_wrong_attempts(expected, asked, scale)]
-    if wrongs:
-        return Finding(Judgement.FAIL, wrongs[0])
+    faults = [*heard.flaws, *_false_content(expected, answer, heard)]
+    faults += _wrong_attempts(expected, asked, scale)
+    if faults:
+        return Finding(Judgement.FAIL, faults[0])
     if heard.error is not None and not _is_right_error(expected, answer, heard):
-        return Finding(Judgement.SAFE, f"an honest error: {heard.error.get('code') or answer.status}")
+        return Finding(Judgement.SAFE, f"an explicit error: {heard.error.get('code') or answer.status}")
     if answer.seconds > expected.within * scale + GRACE or heard.model in expected.slow:
-        return Finding(Judgement.PARTIAL, f"right, but after {answer.seconds:.1f} s")
+        return Finding(Judgement.PARTIAL, f"correct, but after {answer.seconds:.1f} s")
     for lack in _lacks(answer, asked):
         return Finding(Judgement.PARTIAL, lack)
     return Finding(Judgement.PASS)
 
 
-def _lies(expected: Expected, answer: ClientResponse, heard: Heard) -> Iterator[str]:
+def _false_content(expected: Expected, answer: ClientResponse, heard: Heard) -> Iterator[str]:
     if heard.error is not None:
         if heard.error.get("code") == expected.hidden is not None:
-            yield f"an error that is about none of the caller's requests: {expected.hidden}"
+            yield f"an error about a request that the caller did not make: {expected.hidden}"
         if not TEXT.startswith(heard.text):
-            yield "words that are no beginning of the answer"
+            yield "words that are not the beginning of the answer"
         return
     if heard.text != TEXT:
-        yield f"{len(heard.text.split())} words as if they were the {len(TEXT.split())} of the answer"
+        yield f"{len(heard.text.split())} words that look like the {len(TEXT.split())} of the answer"
     if heard.finish != "stop":
         yield f"the finish reason {heard.finish}"
     if heard.model not in expected.models:
@@ -113,11 +115,11 @@ def _lies(expected: Expected, answer: ClientResponse, heard: Heard) -> Iterator[
 def _wrong_attempts(expected: Expected, asked: Asked, scale: float) -> Iterator[str]:
     primary, fallback = len(asked.primary), len(asked.fallback)
     limits = (primary, expected.primary), (fallback, expected.fallback), (primary + fallback, MOST_ATTEMPTS)
-    for who, (times, most) in zip(("the primary", "the fallback", "upstreams"), limits, strict=True):
+    for target, (times, most) in zip(("the primary", "the fallback", "upstreams"), limits, strict=True):
         if times > most:
-            yield f"{who} asked more often than right: {times}, not {most}"
+            yield f"too many attempts at {target}: {times}, not {most}"
     if primary > 1 and asked.primary[1] - asked.primary[0] < expected.pause * scale:
-        yield f"the primary asked again before the {expected.pause:.0f} s that it had asked for were over"
+        yield f"a retry at the primary before its Retry-After of {expected.pause:.0f} s"
 
 
 def _is_right_error(expected: Expected, answer: ClientResponse, heard: Heard) -> bool:
@@ -126,15 +128,15 @@ def _is_right_error(expected: Expected, answer: ClientResponse, heard: Heard) ->
 
 
 def _lacks(answer: ClientResponse, asked: Asked) -> Iterator[str]:
-    """Whether the ledger tells what the providers saw. That of a stream goes out before its end."""
-    ledger, seen = named(answer.headers.get("x-gateway-attempts", "")), asked.order
-    # A stream that begins with a comment had its head sent while the attempts were still to come.
-    if not ledger and not answer.body.startswith(b":"):
-        yield "no ledger of attempts"
-    elif ledger != (seen[: len(ledger)] if answer.streamed else seen):
-        yield f"a ledger that is not what the providers saw: {', '.join(seen)}"
+    """Compare the reported attempts with the requests received. A stream reports them before its end."""
+    reported, seen = named(answer.headers.get("x-gateway-attempts", "")), asked.order
+    # If a stream begins with a comment, its head was sent before the attempts were made.
+    if not reported and not answer.body.startswith(b":"):
+        yield "no list of attempts"
+    elif reported != (seen[: len(reported)] if answer.streamed else seen):
+        yield f"a list of attempts that differs from the requests received: {', '.join(seen)}"
 
 
-def named(ledger: str) -> list[str]:
+def named(attempts: str) -> list[str]:
     """The upstreams of ``primary:503:0.41s, fallback:200:1.02s``, in order."""
-    return [entry.strip().partition(":")[0] for entry in ledger.split(",") if entry.strip()]
+    return [entry.strip().partition(":")[0] for entry in attempts.split(",") if entry.strip()]
