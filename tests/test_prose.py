@@ -37,7 +37,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/model",
     "tests/reactor",
     "tests/routing",
-    "tests/scenarios",
     "tests/server",
     "tests/state",
     "tests/streaming",

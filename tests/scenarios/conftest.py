@@ -1,4 +1,4 @@
-"""A scripted upstream and a gateway before it, each in processes of its own, for all live tests."""
+"""Starts a scripted upstream and gateways, each in its own processes, for the live tests."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def scripted() -> Iterator[Upstream]:
 
 @pytest.fixture
 def upstream(scripted: Upstream) -> Upstream:
-    """The scripted upstream, with nothing in its memory."""
+    """The scripted upstream, with its memory cleared."""
     scripted.reset()
     return scripted
 
 
 @pytest.fixture(scope="session")
 def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
-    """Start one more gateway: ``start_gateway(GATEWAY_…="…")``. Stopped at the end of the session."""
+    """Start one more gateway: ``start_gateway(GATEWAY_…="…")``. It is stopped at the end of the session."""
     folder = tmp_path_factory.mktemp("gateways")
     started: list[Gateway] = []
 
@@ -51,13 +51,13 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
 
 @pytest.fixture(scope="session")
 def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """The gateway for whatever needs no settings of its own: nothing is limited, no breaker opens."""
+    """A gateway for tests that need no special settings: no limits, and no breaker opens."""
     return start_gateway(**ordinary(scripted))
 
 
 @pytest.fixture(scope="session")
 def plain_gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """The same under gunicorn's own worker, which knows of no relay: a thread for every stream."""
+    """The same under gunicorn's own worker, which has no relay: each stream holds a thread."""
     return start_gateway(options=("--worker-class", "gthread"), **ordinary(scripted))
 
 
@@ -79,7 +79,7 @@ def ordinary(scripted: Upstream) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """The nginx site that is shipped, before that gateway."""
+    """The shipped nginx site in front of ``gateway``."""
     server = Nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{gateway.port}")
     yield server
     server.stop()
@@ -87,7 +87,7 @@ def nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def unlimited_nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """The same, without its limits on requests a second, which would answer for the gateway."""
+    """The same without nginx's limits on requests a second."""
     behind = f"127.0.0.1:{gateway.port}"
     server = Nginx(tmp_path_factory.mktemp("nginx"), behind, without_rates)
     yield server
@@ -96,7 +96,7 @@ def unlimited_nginx(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(params=["straight", "nginx"])
 def port(request: pytest.FixtureRequest, gateway: Gateway) -> int:
-    """Both ways to the gateway."""
+    """The gateway's port: directly, and through nginx."""
     if request.param == "straight":
         return gateway.port
     nginx: Nginx = request.getfixturevalue("unlimited_nginx")
@@ -105,7 +105,7 @@ def port(request: pytest.FixtureRequest, gateway: Gateway) -> int:
 
 @pytest.fixture(scope="session")
 def alias() -> Callable[[], str]:
-    """A name of the scripted upstream that no other test uses."""
+    """An alias of the scripted upstream that no other test uses."""
     return iter(ALIASES).__next__
 
 
@@ -121,7 +121,7 @@ STRICT_KEYS = {
 def strict(
     start_gateway: StartGateway, scripted: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Gateway:
-    """A gateway set by a file: breakers that open and close soon, keys with limits and with models."""
+    """A gateway with a settings file: breakers that open and close quickly, keys with limits and models."""
     lines = ["circuit_breaker_max_failures = 3", "circuit_breaker_reset_seconds = 1"]
     lines += ["request_timeout_seconds = 2", "answer_timeout_seconds = 2", 'default_upstream = "scripted"']
     lines += ["[upstreams.mock]", 'url = "mock://local"']
@@ -140,9 +140,9 @@ def strict(
 
 @pytest.fixture(scope="session")
 def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """The gateway that is attacked: as it is by default, but with a limit that lasts for all attacks.
+    """The gateway for the attacks: default settings, with rate limits that no attack reaches.
 
-    Its upstreams ``one0``, ``one1``, … are all the scripted one.
+    Its upstreams ``one0``, ``one1``, … all lead to the scripted upstream.
     """
     upstreams = ";".join(f"one{number}={scripted.url}" for number in range(128))
     return start_gateway(
@@ -158,5 +158,5 @@ def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
 @pytest.fixture(scope="session")
 def victim() -> Callable[[], str]:
-    """A name of the scripted upstream at the target that no other test uses."""
+    """An alias of the scripted upstream at ``target`` that no other test uses."""
     return iter([f"one{number}" for number in range(1, 128)]).__next__

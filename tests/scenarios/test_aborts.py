@@ -1,4 +1,4 @@
-"""Exchanges that another thread ends: in every phase, over TLS too, and never somebody else's."""
+"""Aborts exchanges from another thread, in every phase and over TLS. No other exchange is hit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def one(
 
 
 def cancel_in(asked: Call, seconds: float) -> Callable[[], float]:
-    """Have the call called off after so long; the seconds that have passed since it was."""
+    """Abort the call after a delay. Returns the seconds that have passed since the abort."""
     moment: list[float] = []
 
     def cancel() -> None:
@@ -71,11 +71,11 @@ def cancel_in(asked: Call, seconds: float) -> Callable[[], float]:
 
 
 def left(upstream: Upstream) -> None:
-    """That the upstream sees the connection of its last request closed, soon."""
+    """Assert that the upstream soon sees the connection of its last request closed."""
     assert until(lambda: upstream.last()["ended"], 1) == "peer left"
 
 
-# ---------------------------------------------------------------- every phase
+# ---------------------------------------------------------------- an abort in every phase
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def left(upstream: Upstream) -> None:
         ("drip,pause=0.05", True),
     ],
 )
-def test_before_the_answer_is_committed(one: OpenAIUpstream, upstream: Upstream, behaviour, stream):
+def test_an_abort_before_the_reply_is_committed(one: OpenAIUpstream, upstream: Upstream, behaviour, stream):
     asked = call(behaviour, stream=stream)
     since = cancel_in(asked, 0.05)
     with pytest.raises(CallerLeft) as caught:
@@ -107,7 +107,7 @@ def test_before_the_answer_is_committed(one: OpenAIUpstream, upstream: Upstream,
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 @pytest.mark.parametrize("behaviour", ["stall,after=2", "ok,tokens=1000,pause=0.01"])
-def test_in_the_middle_of_a_stream(one: OpenAIUpstream, upstream: Upstream, behaviour, framing):
+def test_an_abort_in_the_middle_of_a_stream(one: OpenAIUpstream, upstream: Upstream, behaviour, framing):
     asked = call(f"{behaviour},framing={framing}", stream=True)
     reply = one.send(asked).prime()
     told: list[Outcome] = []
@@ -122,7 +122,7 @@ def test_in_the_middle_of_a_stream(one: OpenAIUpstream, upstream: Upstream, beha
     left(upstream)
 
 
-def test_while_it_is_connecting(bench: Bench):
+def test_an_abort_while_connecting(bench: Bench):
     with unreachable() as url:
         asked = call("ok")
         since = cancel_in(asked, 0.05)
@@ -131,7 +131,7 @@ def test_while_it_is_connecting(bench: Bench):
     assert since() < OVERSHOOT
 
 
-def test_in_the_middle_of_a_handshake(bench: Bench):
+def test_an_abort_during_the_tls_handshake(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked = call("ok")
         since = cancel_in(asked, 0.05)
@@ -140,7 +140,7 @@ def test_in_the_middle_of_a_handshake(bench: Bench):
     assert since() < OVERSHOOT
 
 
-def test_while_it_is_sending(bench: Bench):
+def test_an_abort_while_the_request_is_sent(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked = call("ok", filler="x" * 16_000_000)
         since = cancel_in(asked, 0.15)
@@ -149,7 +149,7 @@ def test_while_it_is_sending(bench: Bench):
     assert since() < OVERSHOOT
 
 
-def test_before_it_has_begun_nothing_is_sent(one: OpenAIUpstream, upstream: Upstream):
+def test_an_abort_before_the_start_sends_nothing(one: OpenAIUpstream, upstream: Upstream):
     asked = call("ok")
     asked.cancellation.cancel(CallerLeft("gone"))
     with pytest.raises(CallerLeft):
@@ -157,11 +157,11 @@ def test_before_it_has_begun_nothing_is_sent(one: OpenAIUpstream, upstream: Upst
     assert upstream.requests() == []
 
 
-# ---------------------------------------------------------------- nobody else's
+# ---------------------------------------------------------------- no other exchange is hit
 
 
-def test_what_was_cut_is_not_sent_again(one: OpenAIUpstream, upstream: Upstream):
-    """On a connection from the pool, where a close without a word means: once more."""
+def test_an_aborted_request_is_not_sent_again(one: OpenAIUpstream, upstream: Upstream):
+    """On a pooled connection, where a silent close otherwise means a resend."""
     b"".join(one.send(call("ok")).prime())
     asked = call("never")
     cancel_in(asked, 0.05)
@@ -172,14 +172,16 @@ def test_what_was_cut_is_not_sent_again(one: OpenAIUpstream, upstream: Upstream)
 
 
 def test_a_stale_connection_is_still_replaced(one: OpenAIUpstream, upstream: Upstream, monkeypatch):
-    monkeypatch.setattr(connectionpool, "is_connection_dropped", lambda _: False)  # it cannot always tell
+    monkeypatch.setattr(
+        connectionpool, "is_connection_dropped", lambda _: False
+    )  # the check is not always right
     for _ in range(5):
         assert b"tok0" in b"".join(one.send(call("stale")).prime())
     assert len(upstream.requests()) == 5
 
 
-def test_what_is_sent_again_can_be_cut(bench: Bench, upstream: Upstream):
-    """The request meets a stale connection, and its second sending is met with silence."""
+def test_a_resent_request_can_be_aborted(bench: Bench, upstream: Upstream):
+    """The first connection is stale. The upstream does not answer the second request."""
     one = bench.upstream(upstream.url)
     upstream.script("ok", "hang-up", "never")
     b"".join(one.send(call("x")).prime())
@@ -193,14 +195,12 @@ def test_what_is_sent_again_can_be_cut(bench: Bench, upstream: Upstream):
 
 
 def read_to_the_end(source: ResponseSource) -> None:
-    """All of the answer, so that its connection is back in the pool, although the source is not closed."""
+    """Read the whole answer: the connection returns to the pool although the source is open."""
     while source._raw._connection is not None:
         source.read()
 
 
-def test_an_exchange_whose_connection_has_gone_to_the_next_cuts_nothing(
-    one: OpenAIUpstream, upstream: Upstream
-):
+def test_an_exchange_that_has_returned_its_connection_cuts_nothing(one: OpenAIUpstream, upstream: Upstream):
     before = call("ok")
     first = one.send(before)
     read_to_the_end(first._source)  # type: ignore[arg-type]
@@ -213,8 +213,8 @@ def test_an_exchange_whose_connection_has_gone_to_the_next_cuts_nothing(
     assert len({entry["connection"] for entry in upstream.requests()}) == 1
 
 
-def test_a_connection_that_is_about_to_be_cut_goes_to_nobody(one: OpenAIUpstream, upstream: Upstream):
-    """It is cut just when the reader has got the rest of the answer."""
+def test_a_connection_about_to_be_cut_is_not_pooled(one: OpenAIUpstream, upstream: Upstream):
+    """The cut comes just when the reader has received the rest of the answer."""
     first = one.send(call("ok"))
     source = first._source
     source._exchange._line._line._cut = True  # type: ignore[attr-defined]
@@ -226,8 +226,8 @@ def test_a_connection_that_is_about_to_be_cut_goes_to_nobody(one: OpenAIUpstream
 
 # Python 3.11's ssl forgets to close a socket that is reset between its connection and its handshake.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_cut_at_the_very_end_it_harms_no_neighbour(one: OpenAIUpstream):
-    """Many exchanges at once on few connections, half of them called off just when they end."""
+def test_an_abort_at_the_very_end_harms_no_other_exchange(one: OpenAIUpstream):
+    """Many concurrent exchanges on few connections. Half of them are aborted just when they end."""
     chance = random.Random(4)
     wrong: list[object] = []
 
@@ -252,7 +252,7 @@ def test_cut_at_the_very_end_it_harms_no_neighbour(one: OpenAIUpstream):
     assert wrong == []
 
 
-# ---------------------------------------------------------------- nothing is left
+# ---------------------------------------------------------------- no leaks
 
 
 def whole(one: OpenAIUpstream, number: int) -> None:
@@ -310,7 +310,7 @@ ENDINGS = [
 ]
 
 
-def test_a_thousand_calls_of_all_endings_leave_nothing(bench: Bench, upstream: Upstream):
+def test_a_thousand_calls_of_every_ending_leak_nothing(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url)
     whole(one, 0)
     bench.http.close()
@@ -338,7 +338,7 @@ def test_a_thousand_calls_of_all_endings_leave_nothing(bench: Bench, upstream: U
 
 
 @pytest.mark.parametrize("ending", [whole, streamed, left_early, refused, hung_up, cut_short, out_of_time])
-def test_no_call_stays_attached(bench: Bench, upstream: Upstream, monkeypatch, ending):
+def test_no_call_stays_attached_to_its_exchange(bench: Bench, upstream: Upstream, monkeypatch, ending):
     made: list[Call] = []
     send = OpenAIUpstream.send
 
@@ -352,7 +352,7 @@ def test_no_call_stays_attached(bench: Bench, upstream: Upstream, monkeypatch, e
     assert made[0].cancellation._attached == []
 
 
-def test_a_source_may_be_closed_again_and_by_others(one: OpenAIUpstream):
+def test_a_source_may_be_closed_twice_and_by_another_thread(one: OpenAIUpstream):
     reply = one.send(call("stall,after=1", stream=True)).prime()
     source = reply._source
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What refers to an upstream's state is sent there by every worker, after a reload too."""
+"""Sends a follow-up to the upstream that holds its state, from every worker and after a reload."""
 
 from __future__ import annotations
 
@@ -58,18 +58,20 @@ def made(gateway: Gateway, *, stream: bool) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_every_worker_sends_a_follow_up_where_its_state_is(two: Gateway, stream: bool) -> None:
+def test_every_worker_sends_a_follow_up_to_the_upstream_that_has_its_state(
+    two: Gateway, stream: bool
+) -> None:
     places = set()
     for _ in range(6):
         name, where = made(two, stream=stream)
         places.add(where)
-        for _ in range(4):  # each on a connection of its own, so that both workers are asked
+        for _ in range(4):  # each on a new connection, so that both workers answer
             after = respond(two, previous_response_id=name, stream=stream)
             assert (after.status, after.headers["x-gateway-upstream"]) == (200, where)
     assert places == {"a", "b"}
 
 
-def test_a_reload_forgets_nothing(two: Gateway) -> None:
+def test_a_reload_keeps_the_affinity(two: Gateway) -> None:
     name, where = made(two, stream=False)
     before = two.workers
     os.kill(two.pid, signal.SIGHUP)
@@ -79,14 +81,14 @@ def test_a_reload_forgets_nothing(two: Gateway) -> None:
         assert (after.status, after.headers["x-gateway-upstream"]) == (200, where)
 
 
-def test_what_is_not_known_is_refused_by_name(two: Gateway) -> None:
+def test_an_unknown_reference_is_refused_with_its_name(two: Gateway) -> None:
     answer = respond(two, previous_response_id="resp_of_nobody")
     assert (answer.status, answer.error["param"]) == (400, "previous_response_id")
     answer = respond(two, background=True)
     assert (answer.status, answer.error["param"]) == (400, "background")
 
 
-def test_the_command_tries_an_upstream(two: Gateway) -> None:
+def test_the_check_command_tries_the_upstream(two: Gateway) -> None:
     command = [sys.executable, "-m", "flask_gateway", "try", "a", "--url", two.url]
     environ = {"PATH": os.environ["PATH"], "FLASK_GATEWAY_KEY": "key-affinity"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The head of an answer: as gunicorn writes it, though its names are looked at only once."""
+"""Compares our response heads with gunicorn's, although we validate each header name only once."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ VALUES = st.one_of(
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.sampled_from([(1, 0), (1, 1)]), st.booleans())
-def test_a_head_is_gunicorns(headers: Headers, version: tuple[int, int], closes: bool) -> None:
+def test_a_response_head_equals_gunicorns(headers: Headers, version: tuple[int, int], closes: bool) -> None:
     upgrades = any(
         name == "Connection" and value.strip(" \t").lower() == "upgrade" for name, value in headers
     )
     theirs = head(wsgi.Response, headers, version, closes)
-    for _ in range(2):  # the second time by heart
+    for _ in range(2):  # the second time from the cache
         ours = head(ResponseWriter, headers, version, closes)
-        if not upgrades:  # which we have no use for
+        if not upgrades:  # which we do not support
             assert ours == theirs
 
 
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "\x7f", "\x1b"])
-def test_a_name_that_is_known_lets_no_bad_value_pass(value: str) -> None:
+def test_a_cached_header_name_lets_no_bad_value_pass(value: str) -> None:
     good: Headers = [("x-known", "fine")]
     assert "x-known: fine" in head(ResponseWriter, good, (1, 1), True)[0]
     assert head(ResponseWriter, [("x-known", value)], (1, 1), True) is head(
@@ -78,7 +78,7 @@ def test_a_name_that_is_known_lets_no_bad_value_pass(value: str) -> None:
     )
 
 
-def test_no_more_names_are_kept_in_mind_than_there_is_room_for() -> None:
+def test_the_cache_of_header_names_is_bounded() -> None:
     head(
         ResponseWriter,
         [(f"x-{number}", "1") for number in range(2 * client_connection.MOST_NAMES)],

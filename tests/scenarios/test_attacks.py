@@ -1,4 +1,4 @@
-"""Callers that mean harm. Each test names its line of docs/security.md."""
+"""Attacks the gateway as a caller. Each test names its line of docs/security.md."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
 BODY = json.dumps({"model": "ok", "messages": HELLO}).encode()
 DEFAULT_LIMIT = 16 * MIB  # of a body
-STRANGERS = int(os.environ.get("STRANGERS", "1000000"))  # in the long run
+STRANGERS = int(os.environ.get("STRANGERS", "1000000"))  # in the soak run
 
 
 def bearer(key: str) -> bytes:
     return f"Authorization: Bearer {key}".encode()
 
 
-# ---------------------------------------------------------------- S1 to S3, S16, S20: keys and doors
+# ---------------------------------------------------------------- S1 to S3, S16, S20: keys and routes
 
 
-def test_s1_no_key_is_kept_anywhere(target: Gateway, upstream: Upstream):
+def test_s1_no_key_is_stored_anywhere(target: Gateway, upstream: Upstream):
     assert target.chat("ok").status == 200
     target.ask("GET", "/v1/models", x_api_key="wrong-key-of-s1")
     places = [target.stderr.encode(), *(Path(path).read_bytes() for path in shared_memory(target))]
@@ -59,8 +59,10 @@ def test_s1_no_key_is_kept_anywhere(target: Gateway, upstream: Upstream):
 
 
 def timed_by_turns(gateway: Gateway, count: int) -> tuple[list[float], list[float]]:
-    """How long refusals take, of keys that begin as a right one does and of others, by turns: seconds,
-    sorted, without the slowest tenth of each, which tells of the machine."""
+    """The durations of refusals, alternating keys with a right prefix and other keys: seconds, sorted.
+
+    The slowest tenth of each is dropped: it shows the machine, not the gateway.
+    """
     keys = KEY[:-1] + "~", "~" * len(KEY)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
@@ -73,7 +75,7 @@ def timed_by_turns(gateway: Gateway, count: int) -> tuple[list[float], list[floa
 
 
 def welch_t(one: list[float], other: list[float]) -> float:
-    """How far two means are apart, in their standard error."""
+    """The distance of two means, in standard errors."""
     spread = (statistics.variance(one) / len(one) + statistics.variance(other) / len(other)) ** 0.5
     return (statistics.mean(one) - statistics.mean(other)) / spread
 
@@ -82,13 +84,13 @@ def not_listening_for_strikes(start_gateway: StartGateway) -> Gateway:
     return start_gateway(GATEWAY_FAILED_KEYS_PER_MINUTE="0", GATEWAY_WORKERS="1")
 
 
-def test_s2_the_time_of_a_refusal_tells_nothing_of_the_key(start_gateway: StartGateway):
+def test_s2_the_time_of_a_refusal_does_not_depend_on_the_key(start_gateway: StartGateway):
     near, far = timed_by_turns(not_listening_for_strikes(start_gateway), 300)
     assert abs(welch_t(near, far)) < 4.5
 
 
 @pytest.mark.soak
-def test_s2_nor_do_the_times_of_20_000_of_each(start_gateway: StartGateway):
+def test_s2_the_times_of_20_000_refusals_do_not_depend_on_the_key(start_gateway: StartGateway):
     near, far = timed_by_turns(not_listening_for_strikes(start_gateway), 20_000)
     apart = statistics.median(near) / statistics.median(far) - 1
     print(f"2 x 20000 refusals: t = {welch_t(near, far):.2f}, medians {apart:+.3%} apart")
@@ -118,12 +120,14 @@ def test_s2_nor_do_the_times_of_20_000_of_each(start_gateway: StartGateway):
         ([f"X-API-Key: \xa0{KEY}".encode("latin-1")], 401),
     ],
 )
-def test_s3_no_two_ways_to_read_who_asks(port: int, gateway: Gateway, lines: list[bytes], status: int):
+def test_s3_contradictory_credentials_are_refused(
+    port: int, gateway: Gateway, lines: list[bytes], status: int
+):
     # The proxy drops some of these headers, and refuses others.
     assert send_header_lines(port, *lines).status in ((status,) if port == gateway.port else (400, 401))
 
 
-def test_s3_no_key_in_the_target(port: int):
+def test_s3_a_key_in_the_url_is_not_accepted(port: int):
     for query in (f"api_key={KEY}", f"key={KEY}", f"access_token={KEY}"):
         assert send_header_lines(port, target=f"GET /v1/models?{query}".encode()).status == 401
 
@@ -136,7 +140,7 @@ DOORS = """/ /v1 /v1/ /v1/models /v1/models/mock /v1//models //v1/models /v1/mod
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "HACK"])
-def test_s16_every_door_is_closed(port: int, gateway: Gateway, method: str):
+def test_s16_every_route_needs_a_key(port: int, gateway: Gateway, method: str):
     def status(path: str) -> int:
         return send_header_lines(port, b"Content-Length: 0", target=f"{method} {path}".encode()).status
 
@@ -150,13 +154,13 @@ def test_s16_every_door_is_closed(port: int, gateway: Gateway, method: str):
 @pytest.mark.parametrize(
     "host", [b"evil.example", b"127.0.0.1", b"localhost", b"/health", b"", b"a/../health"]
 )
-def test_s16_no_host_opens_a_door(port: int, host: bytes):
+def test_s16_no_host_header_opens_a_route(port: int, host: bytes):
     answer = send_raw(port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     assert answer.status in (400, 401)
     assert b"evil.example" not in answer.body
 
 
-def test_s20_wrong_keys_are_refused_and_right_ones_from_the_same_address_let_in(target: Gateway):
+def test_s20_wrong_keys_do_not_block_right_keys_from_the_same_address(target: Gateway):
     guesser, caller = "203.0.113.5", "203.0.113.6"
 
     def guess(number: int) -> Answer:
@@ -173,18 +177,20 @@ def test_s20_wrong_keys_are_refused_and_right_ones_from_the_same_address_let_in(
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert set(others) == {200}
     assert target.ask("GET", "/v1/models").status == 200
-    # A right key from there is let in: others may sit behind the same address.
+    # A right key from there passes: other callers may share the address.
     assert {target.ask("GET", "/v1/models", x_forwarded_for=guesser).status for _ in range(20)} == {200}
     assert target.ask("GET", "/v1/models", x_api_key="guess", x_forwarded_for=guesser).status == 429
-    # Nor does it help to say that one is somebody else, behind the proxy's own word.
+    # Claiming another address in front of the proxy's entry does not help.
     listed = f"{caller}, {guesser}"
     assert target.ask("GET", "/v1/models", x_api_key="guess", x_forwarded_for=listed).status == 401
 
 
 @pytest.mark.soak
-def test_s20_ten_thousand_wrong_keys(start_gateway: StartGateway):
-    """At most sixty a minute are counted, the others cost no more than one that is; a right key from
-    elsewhere, and from the same address, notices nothing."""
+def test_s20_ten_thousand_wrong_keys_are_cheap(start_gateway: StartGateway):
+    """The gateway counts at most sixty wrong keys a minute; more cost nothing extra. Right keys pass.
+
+    That holds for a right key from another address and from the same address.
+    """
     gateway = start_gateway(GATEWAY_RATE_LIMIT_PER_MINUTE="0")
     guesser, caller = "203.0.113.5", "203.0.113.6"
     others: list[tuple[int, float]] = []
@@ -200,7 +206,7 @@ def test_s20_ten_thousand_wrong_keys(start_gateway: StartGateway):
             others.append((answer.status, time.monotonic() - begun))
 
     with cost_to(gateway) as looked_at:
-        for number in range(2000):  # of 50 addresses, so that each is looked at
+        for number in range(2000):  # from 50 addresses, so that every attempt is checked
             address = f"203.0.113.{100 + number % 50}"
             ask(gateway.port, "GET", "/v1/models", headers={"x-api-key": "no", "x-forwarded-for": address})
     begun = time.monotonic()
@@ -232,7 +238,7 @@ def test_s20_ten_thousand_wrong_keys(start_gateway: StartGateway):
     "value",
     [b"a\xff\xfe", b"a\x7f", b"a%0d%0aSet-Cookie:x", b"x" * 8000, b"a\tb", "ü€".encode(), b'"};alert(1)'],
 )
-def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Upstream, name, value):
+def test_s6_s26_no_header_value_injects_a_header(port: int, upstream: Upstream, name, value):
     answer = send_header_lines(port, bearer(KEY), name.encode() + b": " + value)
     assert answer.status in (200, 400)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", answer.headers["x-request-id"])
@@ -243,7 +249,7 @@ def test_s6_s26_no_header_comes_back_that_could_end_one(port: int, upstream: Ups
 @pytest.mark.parametrize(
     "value", [b"a\r\nX-Injected: 1", b"a\nX-Injected: 1", b"a\rX-Injected: 1", b"a\0b", b"x" * MIB]
 )
-def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(port: int, value: bytes):
+def test_s6_s26_an_id_with_a_line_end_or_a_megabyte_is_replaced(port: int, value: bytes):
     answer = send_header_lines(port, bearer(KEY), b"x-request-id: " + value)
     assert answer.status in (200, 400, 431)
     assert "x-injected" not in answer.headers
@@ -252,7 +258,7 @@ def test_s6_s26_an_id_with_a_line_end_or_a_megabyte(port: int, value: bytes):
 
 
 @pytest.mark.parametrize("model", ["a\r\nb", "a\0b", "a\x7fb", "\ud800", "é\nSet-Cookie: x"])
-def test_s6_a_model_with_a_line_end_is_no_name(gateway: Gateway, upstream: Upstream, model: str):
+def test_s6_a_model_name_with_a_line_end_is_refused(gateway: Gateway, upstream: Upstream, model: str):
     answer = gateway.chat(model)
     assert answer.status == 400
     assert upstream.requests() == []
@@ -280,13 +286,13 @@ def too_large(way: str) -> tuple[tuple[str, ...], bytes]:
     if way in COMPRESSED:
         bomb = COMPRESSED[way](text * 2)
         return (f"Content-Encoding: {way}", f"Content-Length: {len(bomb)}"), bomb
-    return ("Content-Length: 99999999999999999999",), b"{}"  # a lie
+    return ("Content-Length: 99999999999999999999",), b"{}"  # a false length
 
 
 @pytest.mark.parametrize(
     ("way", "status"), [("told", 413), ("chunked", 413), ("lie", 413), *((way, 413) for way in COMPRESSED)]
 )
-def test_s8_a_body_that_is_too_large(target: Gateway, upstream: Upstream, way: str, status: int):
+def test_s8_a_body_that_is_too_large_is_refused(target: Gateway, upstream: Upstream, way: str, status: int):
     lines, body = too_large(way)
     with cost_to(target) as cost:
         answer = send_raw(target.port, head(target.port, CHAT, KEY, *lines) + body)
@@ -311,7 +317,7 @@ def test_s8_a_body_that_is_too_large(target: Gateway, upstream: Upstream, way: s
         pytest.param(b'{"\\u006d":"' + b"\\u006d" * 1_000_000 + b'"}', id="escapes"),
     ],
 )
-def test_s9_bombs(target: Gateway, upstream: Upstream, body: bytes):
+def test_s9_decompression_bombs_are_refused(target: Gateway, upstream: Upstream, body: bytes):
     with cost_to(target) as cost:
         answer = target.ask("POST", CHAT, body)
     assert answer.status == 400
@@ -325,7 +331,7 @@ def test_s9_bombs(target: Gateway, upstream: Upstream, body: bytes):
     "number",
     ["NaN", "Infinity", "1e999", "9" * 5000, "-0", "true", '"5"', "1.5", "[]", "9" * 16, "\\u0031", "1e2"],
 )
-def test_s10_numbers(gateway: Gateway, upstream: Upstream, name: str, number: str):
+def test_s10_absurd_numbers_are_refused(gateway: Gateway, upstream: Upstream, name: str, number: str):
     body = f'{{"model":"ok","messages":{json.dumps(HELLO)},"{name}": {number} }}'
     answer = gateway.ask("POST", CHAT, body.encode())
     assert answer.status == 400
@@ -335,14 +341,16 @@ def test_s10_numbers(gateway: Gateway, upstream: Upstream, name: str, number: st
 
 @pytest.mark.parametrize("number", ["1e999", "-1e400", "9" * 400, "5e-1e5"])
 @pytest.mark.parametrize("place", ['"x":{}', '"metadata":{{"a":[{}]}}', '"\\u006dax":{}'])
-def test_s10_numbers_anywhere(gateway: Gateway, upstream: Upstream, number: str, place: str):
+def test_s10_absurd_numbers_are_refused_anywhere_in_the_body(
+    gateway: Gateway, upstream: Upstream, number: str, place: str
+):
     body = f'{{"model":"ok","messages":{json.dumps(HELLO)},{place.format(number)}}}'
     assert gateway.ask("POST", CHAT, body.encode()).status == 400
     assert upstream.requests() == []
 
 
 @pytest.mark.parametrize("count", ["1", "0", "-1", "null", "131072"])
-def test_s10_what_is_a_number_passes(gateway: Gateway, upstream: Upstream, count: str):
+def test_s10_ordinary_numbers_pass(gateway: Gateway, upstream: Upstream, count: str):
     body = f'{{"model":"ok","messages":{json.dumps(HELLO)},"max_tokens": {count} }}'
     assert gateway.ask("POST", CHAT, body.encode()).status == 200
     assert json.loads(upstream.last()["body"])["max_tokens"] == json.loads(count)
@@ -350,14 +358,18 @@ def test_s10_what_is_a_number_passes(gateway: Gateway, upstream: Upstream, count
 
 @pytest.mark.parametrize("names", [("forbidden", "mock"), ("mock", "forbidden")])
 @pytest.mark.parametrize("second", ['"model"', '"\\u006dodel"', '"mode\\u006C"'])
-def test_s11_a_forbidden_model_beside_an_allowed_one(strict: Gateway, upstream: Upstream, names, second: str):
+def test_s11_a_forbidden_model_next_to_an_allowed_one_is_refused(
+    strict: Gateway, upstream: Upstream, names, second: str
+):
     body = f'{{"model":"{names[0]}","messages":{json.dumps(HELLO)},{second}:"{names[1]}"}}'.encode()
     assert strict.ask("POST", CHAT, body, x_api_key="key-narrow").status == 400
     assert upstream.requests() == []
 
 
 @pytest.mark.parametrize("chain", [["forbidden"], ["mock", "forbidden"], ["scripted/ok", "mock/x"]])
-def test_s11_nor_one_in_the_callers_own_chain(strict: Gateway, upstream: Upstream, chain: list[str]):
+def test_s11_a_forbidden_model_in_the_callers_fallbacks_is_refused(
+    strict: Gateway, upstream: Upstream, chain: list[str]
+):
     answer = strict.chat("mock", fallbacks=chain, headers={"x_api_key": "key-narrow"})
     assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")
     assert upstream.requests() == []
@@ -380,7 +392,7 @@ def test_s11_nor_one_in_the_callers_own_chain(strict: Gateway, upstream: Upstrea
         BODY.decode().encode("utf-7").replace(b"{", b"+AHs-"),
     ],
 )
-def test_s12_only_utf_8(gateway: Gateway, upstream: Upstream, body: bytes):
+def test_s12_only_utf_8_is_accepted(gateway: Gateway, upstream: Upstream, body: bytes):
     answer = gateway.ask("POST", CHAT, body)
     assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
     assert upstream.requests() == []
@@ -390,7 +402,7 @@ def test_s12_only_utf_8(gateway: Gateway, upstream: Upstream, body: bytes):
     ("method", "kind", "status"),
     [("POST", "text/plain", 415), ("POST", "application/xml", 415), ("PUT", "application/json", 405)],
 )
-def test_s22_what_is_refused_is_refused_before_its_body_is_read(gateway: Gateway, method, kind, status):
+def test_s22_a_refusal_comes_before_the_body_is_read(gateway: Gateway, method, kind, status):
     first = f"{method} {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: {kind}\r\n"
     begun = time.monotonic()
     answer = send_raw(gateway.port, f"{first}Content-Length: 100000\r\n\r\n".encode())
@@ -402,7 +414,7 @@ def test_s22_what_is_refused_is_refused_before_its_body_is_read(gateway: Gateway
 
 
 def stranger(port: int, number: int, name: str) -> tuple[bytes, bytes]:
-    """A request of somebody never seen before, and the status of its answer."""
+    """A request with a new identity. Returns the status of the response."""
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     body = json.dumps({"model": f"nowhere/{name}", "messages": HELLO})
     line, key, body, status = (
@@ -433,18 +445,18 @@ def flood(gateway: Gateway, count: int, seed: int) -> None:
 
 
 def live_keys(gateway: Gateway) -> int:
-    """Kibibytes that the shared state takes."""
+    """The size of the shared state, KiB."""
     return sum(os.stat(path).st_blocks // 2 for path in shared_memory(gateway))
 
 
 def series(gateway: Gateway) -> set[str]:
-    """The names and labels of all figures."""
+    """The names and labels of all metrics."""
     lines = send_header_lines(gateway.port, target=b"GET /metrics").body.decode().splitlines()
     return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
 
 def routed_nowhere(start_gateway: StartGateway) -> Gateway:
-    """One where a model that nobody knows is a 404."""
+    """A gateway that answers 404 for an unknown model."""
     upstreams = {"GATEWAY_UPSTREAMS": "one=mock://local;two=mock://local"}
     return start_gateway(GATEWAY_RATE_LIMIT_PER_MINUTE="10000000", **upstreams)
 
@@ -492,7 +504,7 @@ def test_s14_a_million_strangers_leave_no_trace(start_gateway: StartGateway):
 CANARY = "canary-5f1d"
 
 
-def test_s18_nothing_that_a_caller_keeps_secret_is_in_the_log(gateway: Gateway, upstream: Upstream):
+def test_s18_no_secret_of_a_caller_is_in_the_log(gateway: Gateway, upstream: Upstream):
     secrets = {
         "x_api_key": f"{CANARY}-key",
         "cookie": CANARY,
@@ -536,7 +548,7 @@ def test_s18_nothing_that_a_caller_keeps_secret_is_in_the_log(gateway: Gateway, 
     assert gateway.stderr.count("unreadable request from") >= len(unreadable)
 
 
-def test_s18_one_line_stays_one_line(gateway: Gateway):
+def test_s18_a_request_cannot_forge_a_log_line(gateway: Gateway):
     injected = '\n{"level":"fatal","forged-s18":true}'
     gateway.chat(f"mock/{injected}")
     quoted = "".join(f"%{byte:02x}" for byte in injected.encode())
@@ -548,10 +560,10 @@ def test_s18_one_line_stays_one_line(gateway: Gateway):
             json.loads(line)
 
 
-# ---------------------------------------------------------------- S19, S21, S24: what is to be seen
+# ---------------------------------------------------------------- S19, S21, S24: what is visible
 
 
-def test_s19_health_says_one_thing(gateway: Gateway):
+def test_s19_health_reveals_nothing(gateway: Gateway):
     bodies = {send_header_lines(gateway.port, target=b"GET /health").body for _ in range(5)}
     gateway.chat("hang-up")
     assert bodies | {send_header_lines(gateway.port, bearer(KEY), target=b"GET /health?verbose=1").body} == {
@@ -559,7 +571,7 @@ def test_s19_health_says_one_thing(gateway: Gateway):
     }
 
 
-def test_s19_figures_are_for_this_machine(gateway: Gateway):
+def test_s19_metrics_are_for_this_machine_only(gateway: Gateway):
     told = send_header_lines(gateway.port, target=b"GET /metrics")
     assert told.status == 200
     assert KEY not in told.body.decode()
@@ -576,13 +588,13 @@ def test_s19_figures_are_for_this_machine(gateway: Gateway):
 @pytest.mark.parametrize(
     "path", ["/admin", "/debug", "/console", "/env", "/v1/keys", "/config", "/server-status"]
 )
-def test_s19_there_is_no_back_room(gateway: Gateway, path: str):
+def test_s19_no_hidden_route_exists(gateway: Gateway, path: str):
     assert send_header_lines(gateway.port, target=f"GET {path}".encode()).status == 401
     assert gateway.ask("GET", path).status == 404
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/health", "/nothing"])
-def test_s21_no_other_site_may_ask(port: int, path: str):
+def test_s21_no_other_origin_may_call(port: int, path: str):
     origin = [b"Origin: https://evil.example", b"Access-Control-Request-Method: POST"]
     preflight = send_header_lines(port, *origin, target=f"OPTIONS {path}".encode())
     assert preflight.status in (401, 404, 405)
@@ -592,9 +604,8 @@ def test_s21_no_other_site_may_ask(port: int, path: str):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can try it as somebody else")
-def test_s24_nobody_else_reads_or_stops_the_state(target: Gateway):
-    """The state has no name in any folder, and the way to it through /proc is the owner's, as is the folder
-    of the figures."""
+def test_s24_no_other_user_reads_or_stops_the_state(target: Gateway):
+    """Only the owner can reach the state (through /proc: it has no file name) and the metrics."""
     folders = {str(file.parent) for file in metrics_files(target)}
     for path in (*shared_memory(target), *folders):
         command = (
@@ -605,7 +616,7 @@ def test_s24_nobody_else_reads_or_stops_the_state(target: Gateway):
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_s13_half_requests_harm_nobody(target: Gateway):
+def test_s13_half_requests_do_not_harm_other_callers(target: Gateway):
     """Connections that send a byte and wait take threads; those who ask are served meanwhile."""
     waiting = [socket.create_connection(("127.0.0.1", target.port)) for _ in range(6)]
     try:

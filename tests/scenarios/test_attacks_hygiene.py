@@ -1,6 +1,6 @@
-"""S4 of docs/security.md on the wire: random requests, and all bytes that go up and come back.
+"""Tests S4 of docs/security.md on the wire: random requests, and all bytes in both directions.
 
-``tests/scenarios/test_laws.py`` holds the same law inside the process, where it costs less.
+``tests/scenarios/test_laws.py`` tests the same law inside one process, where it is cheaper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kit.wire import Answer, ask
 
 pytestmark = pytest.mark.live
 
-#: What the servers on the way say of themselves, and of their own connection.
+#: Headers of the servers in between, about themselves and their own connection.
 THEIR_OWN = {"server", "date", "connection", "transfer-encoding"}
 FIELDS = {
     "chat/completions": {"messages": [{"role": "user", "content": "w"}]},
@@ -35,8 +35,7 @@ MARK = re.compile(rb"w\d{6}-[0-9a-f]{12}")
 
 
 class Recorder(Behind):
-    """An upstream that keeps all it is sent, and answers with the words it was asked for, between headers and
-    in a status that are up to chance."""
+    """An upstream that records every request. It echoes the prompt with a random status and headers."""
 
     def reply(self, request: bytes) -> bytes:
         body = request.partition(b"\r\n\r\n")[2]
@@ -44,7 +43,9 @@ class Recorder(Behind):
         assert words, request
         mark = words[0].decode()
         chance = random.Random(mark)
-        status = chance.choice([200, 200, 200, 400, 401, 403, 404, 422, 500])  # after 429 it is left alone
+        status = chance.choice(
+            [200, 200, 200, 400, 401, 403, 404, 422, 500]
+        )  # not 429, which would pause the upstream
         content, kind = self.content(json.loads(body), status, mark)
         planted = [name for name in chance.sample(NAMES, 8) if name not in ("Connection", "Keep-Alive")]
         lines = [f"HTTP/1.1 {status} planted-{mark}", f"Content-Type: {kind}", "Connection: close"]
@@ -72,7 +73,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture(scope="module")
 def recorded(start_gateway: StartGateway, recorder: Recorder) -> Gateway:
-    """A gateway before it, which gives nothing up."""
+    """A gateway in front of the recorder that never gives up on it."""
     return start_gateway(
         GATEWAY_UPSTREAMS=f"recorder=http://{recorder.address}",
         GATEWAY_UPSTREAM_RECORDER_API_KEY=UPSTREAM_KEY,
@@ -103,7 +104,7 @@ def random_request(chance: random.Random, mark: str) -> tuple[str, dict[str, Any
     headers = dict(chance.choice([*keys, keys[0] | keys[1]]))
     unusable = {"Host", "Expect", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade"}
     for name in set(chance.sample(NAMES, chance.randrange(12))) - unusable:
-        # An id is meant to be told to everybody; who gives it its key for one has told it.
+        # Ids are public. A caller that uses its key as an id has published it.
         words = [f"caller {mark}"] if name == "x-request-id" else [f"caller {mark}", KEY, f"key={KEY}; a=1"]
         headers[name] = chance.choice(words)
     query = chance.choice(["", f"?api_key={KEY}", f"?key={KEY}&{mark}"])
@@ -111,11 +112,11 @@ def random_request(chance: random.Random, mark: str) -> tuple[str, dict[str, Any
 
 
 def told_well(answer: Answer, mark: str) -> None:
-    """Its own words, under the gateway's own headers, and no secret."""
+    """Assert that the response has the caller's own words, only the gateway's headers, and no secret."""
     assert answer.status in (200, 400, 404, 422, 429, 502, 503), answer
     assert {*MARK.findall(answer.body)} <= {mark.encode()}
     assert set(answer.headers) <= TO_CALLER | THEIR_OWN
-    # What an answer of 200 says of the request's id is the caller's own word.
+    # In a 200, the request's id is the one that the caller sent.
     told = {
         name: value for name, value in answer.headers.items() if name not in ("x-request-id", "x-trace-id")
     }
@@ -155,10 +156,10 @@ def keeps_clean(port: int, recorder: Recorder, count: int) -> None:
         assert len({*MARK.findall(body)}) == 1
 
 
-def test_s4_nothing_of_either_side_reaches_the_other(port: int, recorder: Recorder):
+def test_s4_no_header_of_either_side_reaches_the_other(port: int, recorder: Recorder):
     keeps_clean(port, recorder, 250)
 
 
 @pytest.mark.soak
-def test_s4_nothing_of_either_side_reaches_the_other_in_5000_requests(port: int, recorder: Recorder):
+def test_s4_no_header_of_either_side_reaches_the_other_in_5000_requests(port: int, recorder: Recorder):
     keeps_clean(port, recorder, 5000)

@@ -1,7 +1,7 @@
-"""S15 of docs/security.md where it can be counted: in a network of its own that has no way out.
+"""Tests S15 of docs/security.md in a network namespace without a route to the outside.
 
-The tests that name addresses, redirects among them, are run in there anew. Whatever would go to anywhere but
-this machine, the question for a name included, finds no route, and the kernel counts that.
+The tests that name addresses, redirects included, run again inside it. The kernel counts every packet
+to another machine, DNS queries included, because it has no route.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COUNTS = "cat /proc/net/snmp /proc/net/snmp6"
 
 
 def strays(command: str) -> tuple[int, subprocess.CompletedProcess[str]]:
-    """How often a command that runs in there wanted to go elsewhere, and its end."""
+    """The number of packets that a command sent to other machines, and its result."""
     script = f"set -e; ip link set lo up; {COUNTS}; {command}; {COUNTS}"
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -42,14 +42,14 @@ def _programs() -> None:
     need("ip")
 
 
-def test_s15_nothing_that_is_named_is_gone_to():
+def test_s15_no_address_in_a_request_is_contacted():
     tests = " ".join(f"'tests/scenarios/test_attacks_upstream.py::{name}'" for name in AGAIN)
     count, done = strays(f"{sys.executable} -m pytest -q -p no:cacheprovider {tests}")
     assert "2 passed" in done.stdout
     assert count == 0
 
 
-def test_s15_what_is_gone_to_is_counted():
+def test_s15_the_count_notices_a_connection():
     places = [("INET", "169.254.169.254"), ("INET", "192.0.2.1"), ("INET6", "2001:db8::1")]
     asks = [f"socket.socket(socket.AF_{family}).connect_ex(('{place}', 80))" for family, place in places]
     count, _ = strays(f'{sys.executable} -c "import socket; {"; ".join(asks)}"')

@@ -1,6 +1,6 @@
-"""What an attack makes of the two together: the nginx that is shipped, and the gateway behind it.
+"""Attacks the shipped nginx site and the gateway behind it together.
 
-The lines S5, S19, S20 and S23 of docs/security.md. Others are tried both ways where they stand.
+Covers S5, S19, S20 and S23 of docs/security.md. The tests of other lines run directly and through nginx.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CHAT = "/v1/chat/completions"
 
 @pytest.fixture(scope="module")
 def front(target: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """The site as it is shipped, before the gateway as it is by default."""
+    """The shipped site in front of a gateway with default settings."""
     server = Nginx(tmp_path_factory.mktemp("nginx"), f"127.0.0.1:{target.port}")
     yield server
     server.stop()
 
 
 def ask_from(address: str, port: int, key: str) -> Answer:
-    """For the models, from an address of this machine."""
+    """Ask for the models from another address of this machine."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT, source_address=(address, 0))
     try:
         connection.request("GET", "/v1/models", headers={"x-api-key": key})
@@ -41,8 +41,8 @@ def ask_from(address: str, port: int, key: str) -> Answer:
         connection.close()
 
 
-def test_s5_no_upstream_tells_the_proxy_where_to_look(nginx: Nginx):
-    """Were one of its X-Accel headers to arrive, the answer would be another's, or take a minute."""
+def test_s5_no_upstream_controls_the_proxy(nginx: Nginx):
+    """If an X-Accel header arrived, nginx would serve another file, or take a minute."""
     body = {"model": "talkative", "messages": [{"role": "user", "content": "Hello"}]}
     answer = ask(nginx.port, "POST", CHAT, body, {"x-api-key": KEY})
     assert answer.status == 200
@@ -55,7 +55,7 @@ def test_s5_no_upstream_tells_the_proxy_where_to_look(nginx: Nginx):
         assert "secret" not in str(headers)
 
 
-def test_s20_wrong_keys_through_the_proxy_block_no_right_one(front: Nginx):
+def test_s20_wrong_keys_through_the_proxy_block_no_right_key(front: Nginx):
     guesses = [ask_from("127.0.0.21", front.port, f"guess-{number}") for number in range(150)]
     assert [guess.status for guess in guesses[:61]] == [401] * 60 + [429]
     assert {guess.error["code"] for guess in guesses[60:]} == {"too_many_failed_keys"}
@@ -75,8 +75,8 @@ def test_s20_wrong_keys_through_the_proxy_block_no_right_one(front: Nginx):
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_s23_the_gateways_own_word_on_an_upstream_passes(front: Nginx, victim, behaviour, code, stream):
-    """The proxy puts no page of its own in its place, and takes nothing of the upstream's for its own."""
+def test_s23_the_gateways_own_errors_pass_the_proxy(front: Nginx, victim, behaviour, code, stream):
+    """The proxy does not replace the error with its own page."""
     model = f"{victim()}/{behaviour}"
     body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}
     answer = ask(front.port, "POST", CHAT, body, {"x-api-key": KEY})
@@ -84,7 +84,7 @@ def test_s23_the_gateways_own_word_on_an_upstream_passes(front: Nginx, victim, b
     assert PLANTED not in str(answer)
 
 
-def test_an_event_without_end_is_an_end_at_the_proxy_too(front: Nginx, target: Gateway, victim):
+def test_an_endless_event_ends_the_stream_at_the_proxy_too(front: Nginx, target: Gateway, victim):
     with open_stream(front.port, KEY, f"{victim()}/endless,after=2") as stream:
         *words, end = stream.data()
     assert content(words) == "tok0 tok1 "
@@ -93,5 +93,5 @@ def test_an_event_without_end_is_an_end_at_the_proxy_too(front: Nginx, target: G
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/admin", "/debug", "/server-status", "/nginx_status"])
-def test_s19_from_outside_there_is_no_back_room(front: Nginx, path: str):
+def test_s19_no_hidden_route_is_reachable_from_outside(front: Nginx, path: str):
     assert ask(front.port, "GET", path, headers={"x-api-key": KEY}).status == 404

@@ -1,4 +1,4 @@
-"""S1 of docs/security.md: upstreams' keys from each of the places where an operator may keep them."""
+"""Tests S1 of docs/security.md: upstreams' keys, from each place where an operator may keep them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SECRET = "planted-file-key-90d3"
 
 
 class Place(NamedTuple):
-    """What the file says of the key, and the environment it is said in."""
+    """The lines of the settings file about the key, and the environment of the server."""
 
     said: str
     environ: dict[str, str]
-    #: Whether the operator has put it into the environment.
+    #: Whether the operator has put the key into the environment.
     in_environ: bool = False
 
 
@@ -37,7 +37,7 @@ def place_of(kind: str, folder: Path) -> Place:
     path.parent.mkdir(exist_ok=True)
     path.write_text(SECRET + "\n")
     path.chmod(0o400)
-    # systemd gives the path in full; beside the file it may be relative.
+    # systemd gives an absolute path; next to the file a relative one works.
     return Place(f'api_key_file = "{path if kind == "credential" else path.name}"', {})
 
 
@@ -65,7 +65,7 @@ def everything_to_be_seen(gateway: Gateway) -> list[bytes]:
     return seen + [gateway.ask("GET", path).body for path in paths]
 
 
-def test_s1_an_upstreams_key_goes_there_and_nowhere_else(
+def test_s1_an_upstreams_key_is_sent_to_that_upstream_only(
     start_gateway: StartGateway, upstream: Upstream, place: Place
 ):
     gateway = start_gateway(**place.environ)
@@ -95,7 +95,7 @@ def test_s1_an_upstreams_key_goes_there_and_nowhere_else(
 
 @pytest.mark.parametrize("code", [200, 400, 404, 409, 422, 429, 402, 500])
 @pytest.mark.parametrize("stream", [False, True])
-def test_s1_an_upstream_that_repeats_its_key_is_not_heard(gateway: Gateway, code: int, stream: bool):
+def test_s1_a_key_repeated_by_the_upstream_is_removed(gateway: Gateway, code: int, stream: bool):
     answer = gateway.chat(f"echo,code={code},stream={stream}", stream=stream)
     assert answer.status in ((200,) if code == 200 else (code, 502))
     assert UPSTREAM_KEY.encode() not in answer.body
@@ -106,7 +106,7 @@ def test_s1_an_upstream_that_repeats_its_key_is_not_heard(gateway: Gateway, code
 
 
 @pytest.mark.parametrize("cut", ["torn=1", "torn=7", "torn=16", "torn=40"])
-def test_s1_nor_in_pieces_of_bytes(gateway: Gateway, cut: str):
+def test_s1_a_key_repeated_in_small_writes_is_removed(gateway: Gateway, cut: str):
     with open_stream(gateway.port, KEY, f"echo,{cut}") as stream:
         data = list(stream.data())
     assert content(data) == "You sent Bearer [redacted], thank you."
@@ -114,7 +114,7 @@ def test_s1_nor_in_pieces_of_bytes(gateway: Gateway, cut: str):
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 8, 13, 24])
-def test_s1_nor_spelled_out_over_events(gateway: Gateway, size: int):
+def test_s1_a_key_spelled_out_over_events_is_removed(gateway: Gateway, size: int):
     with open_stream(gateway.port, KEY, f"echo,spelled={size},pause=0.02") as stream:
         data = list(stream.data())
     seen = content([item for item in data if '"error"' not in item])
@@ -126,7 +126,7 @@ def test_s1_nor_spelled_out_over_events(gateway: Gateway, size: int):
 
 @pytest.mark.parametrize("place", ["file"], indirect=True)
 @pytest.mark.parametrize("command", [["check"], ["explain", "llama/ok"]])
-def test_s1_no_command_shows_it(place: Place, command: list[str]):
+def test_s1_no_command_shows_an_upstreams_key(place: Place, command: list[str]):
     done = subprocess.run(
         [sys.executable, "-m", "flask_gateway", *command],
         cwd=ROOT,
@@ -143,8 +143,8 @@ def test_s1_no_command_shows_it(place: Place, command: list[str]):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can try it as somebody else")
 @pytest.mark.parametrize("place", ["file"], indirect=True)
-def test_s1_nobody_else_reads_what_the_server_keeps_of_it(start_gateway: StartGateway, place: Place):
-    """The settings lie in memory without a name, and the way to them through /proc is the owner's."""
+def test_s1_no_other_user_reads_the_servers_copy_of_the_key(start_gateway: StartGateway, place: Place):
+    """The settings lie in anonymous memory. Only the owner can reach it through /proc."""
     gateway = start_gateway(**place.environ)
     kept = [path for path in shared_memory(gateway) if "settings" in os.readlink(path)]
     assert kept

@@ -1,6 +1,6 @@
-"""Upstreams that mean harm: a clear 502 or an end in the stream, bounded memory, and nobody else harmed.
+"""Attacks the gateway as an upstream: a clear 502 or error event, bounded memory, no other caller harmed.
 
-The lines S4, S5, S6, S15, S17 and S23 of docs/security.md. What is done is in ``hostile.py``.
+Covers S4, S5, S6, S15, S17 and S23 of docs/security.md. The attacks are in ``kit/hostile.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kit.wire import content, open_stream
 pytestmark = pytest.mark.live
 
 
-#: What each of them is answered with, streaming or not. A caller is told who is at fault and not how.
+#: The status and code for each behaviour, streamed or not. The caller learns whose fault it was, no details.
 FAULTS = [
     ("headed,count=10000", "upstream_malformed"),
     ("headed,size=65600", "upstream_malformed"),
@@ -49,7 +49,7 @@ FAULTS = [
 
 @contextmanager
 def others_are_served(gateway: Gateway, upstream: str) -> Iterator[None]:
-    """Somebody else goes on asking another upstream meanwhile, and gets its own answers."""
+    """Another caller keeps asking another upstream, and gets its own answers."""
     stop, answers = threading.Event(), []
 
     def ask_on() -> None:
@@ -69,8 +69,7 @@ def others_are_served(gateway: Gateway, upstream: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bystander(target: Gateway, victim) -> str:
-    """The name of an upstream that does nothing wrong. A crowd has asked it already, so that what ordinary
-    calls make a worker keep is no cost of what follows."""
+    """The name of a well-behaved upstream. Warm-up calls have used it: their memory is not measured."""
     name = str(victim())
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(lambda _: target.chat(f"{name}/ok").status, range(400))) == {200}
@@ -78,14 +77,14 @@ def bystander(target: Gateway, victim) -> str:
 
 
 @pytest.mark.parametrize(("behaviour", "code"), FAULTS)
-def test_a_fault_of_the_upstream_is_told_as_such(target: Gateway, victim, bystander, behaviour, code):
+def test_a_faulty_upstream_is_a_502(target: Gateway, victim, bystander, behaviour, code):
     model = f"{victim()}/{behaviour}"
     with others_are_served(target, bystander), cost_to(target) as cost:
         answer = target.chat(model)
     assert (answer.status, answer.error["code"]) == (504 if "timeout" in code else 502, code)
     assert PLANTED not in str(answer)
     assert "169.254" not in str(answer)
-    # An answer in one piece is collected, up to 32 MiB. Whatever else comes takes next to nothing.
+    # A buffered answer is collected, up to 32 MiB. Everything else takes almost no memory.
     assert cost.memory < (80 if behaviour == "endless" else 4) * MIB
 
 
@@ -97,7 +96,7 @@ def test_a_fault_of_the_upstream_is_told_as_such(target: Gateway, victim, bystan
         ("page", "upstream_misconfigured"),
     ],
 )
-def test_a_stream_that_never_begins(target: Gateway, victim, bystander, behaviour, code):
+def test_a_stream_that_never_begins_is_an_error(target: Gateway, victim, bystander, behaviour, code):
     model = f"{victim()}/{behaviour}"
     with others_are_served(target, bystander), cost_to(target) as cost:
         answer = target.chat(model, stream=True)
@@ -107,14 +106,14 @@ def test_a_stream_that_never_begins(target: Gateway, victim, bystander, behaviou
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_good_answer_under_the_label_of_the_other_kind_is_one(target: Gateway, victim, stream):
+def test_a_good_answer_with_the_wrong_content_type_passes(target: Gateway, victim, stream):
     answer = target.chat(f"{victim()}/liar", stream=stream)
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
     assert b"tok2" in answer.body
 
 
-def test_an_event_without_end_after_the_first_words(target: Gateway, victim, bystander):
+def test_an_endless_event_after_the_first_tokens_ends_the_stream(target: Gateway, victim, bystander):
     asked = open_stream(target.port, KEY, f"{victim()}/endless,after=2")
     with others_are_served(target, bystander), cost_to(target) as cost, asked as stream:
         *words, end = stream.data()
@@ -123,23 +122,21 @@ def test_an_event_without_end_after_the_first_words(target: Gateway, victim, bys
     assert cost.memory < 40 * MIB
 
 
-def test_openings_and_comments_without_end_take_no_memory(target: Gateway, victim, bystander):
+def test_endless_comments_take_no_memory(target: Gateway, victim, bystander):
     model, patience = f"{victim()}/empty-events", {"x_request_timeout": "2"}
     with others_are_served(target, bystander), cost_to(target) as cost:
         answer = target.chat(model, stream=True, headers=patience)
-    assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")  # they commit to nothing
+    assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")  # they do not commit the reply
     assert cost.memory < 4 * MIB
 
 
-# ---------------------------------------------------------------- answers that nobody asked for
+# ---------------------------------------------------------------- unsolicited answers
 
 
 @pytest.mark.parametrize("behaviour", ["behind", "later", "short-length", "two-lengths", "upgrade"])
-def test_an_answer_that_nobody_asked_for_is_nobodys_answer(
-    target: Gateway, upstream: Upstream, victim, behaviour
-):
+def test_an_unsolicited_answer_reaches_no_caller(target: Gateway, upstream: Upstream, victim, behaviour):
     name = victim()
-    for _ in range(6):  # on whichever worker's pooled connection it lies
+    for _ in range(6):  # it may lie on the pooled connection of either worker
         upstream.script(behaviour)
         target.chat(f"{name}/whatever")
         time.sleep(0.15 if behaviour == "later" else 0)
@@ -150,7 +147,7 @@ def test_an_answer_that_nobody_asked_for_is_nobodys_answer(
 
 
 def test_two_callers_never_get_each_others_answers(target: Gateway, bystander):
-    """Over pooled connections, streams that are given up half-way among them."""
+    """Over pooled connections, with some streams abandoned half-way."""
 
     def ask(number: int) -> None:
         tokens = number % 7 + 1
@@ -167,10 +164,10 @@ def test_two_callers_never_get_each_others_answers(target: Gateway, bystander):
         list(pool.map(ask, range(300)))
 
 
-# ---------------------------------------------------------------- where it leads
+# ---------------------------------------------------------------- redirects and addresses
 
 
-def test_no_redirect_and_no_field_leads_anywhere(target: Gateway, upstream: Upstream, victim):
+def test_no_redirect_and_no_field_is_followed(target: Gateway, upstream: Upstream, victim):
     with socket.create_server(("127.0.0.1", 0)) as canary:
         canary.settimeout(0.2)
         place = f"127.0.0.1:{canary.getsockname()[1]}"
@@ -191,19 +188,19 @@ def test_no_redirect_and_no_field_leads_anywhere(target: Gateway, upstream: Upst
             assert answer.status == 200
             entry = upstream.last()
             assert not set(fields) & set(json.loads(entry["body"]))
-            # What is left of it is what the caller wrote into a field that is none of our business.
+            # The only trace is the field that the caller wrote and that we pass on.
             assert json.dumps(entry).count(json.dumps(json.dumps(url))[1:-1]) <= 1
             assert url not in json.dumps(entry["headers"])
         with pytest.raises(TimeoutError):
             canary.accept()
 
 
-# ---------------------------------------------------------------- what it says
+# ---------------------------------------------------------------- the words of the upstream
 
 
 @pytest.mark.parametrize("code", [400, 404, 429, 500, 401])
 @pytest.mark.parametrize("stream", [False, True])
-def test_words_that_would_end_a_header_end_none(target: Gateway, victim, code: int, stream: bool):
+def test_an_upstreams_words_inject_no_header(target: Gateway, victim, code: int, stream: bool):
     answer = target.chat(f"{victim()}/split,code={code}", stream=stream)
     assert answer.status == (502 if code in (401, 500) else code)
     assert isinstance(answer.error["message"], str)
@@ -211,7 +208,7 @@ def test_words_that_would_end_a_header_end_none(target: Gateway, victim, code: i
     assert PLANTED not in json.dumps(answer.headers)
 
 
-#: What tells of our insides, or of the upstream's.
+#: Texts that reveal internals of the gateway or of the upstream.
 INSIDES = re.compile(
     r"127\.0\.0\.1|10\.0\.0\.7|localhost|:\d{4,5}\b|/usr|/home|/tmp|\.py\b|Traceback|Error\(|object at 0x"
     r"|urllib3|requests\.|msgspec|gunicorn|werkzeug|flask\.|http\.client|socket|Errno|[Ee]xception"
@@ -224,13 +221,13 @@ cut cut,how=reset bad-event no-end status,code=503 old split,code=500 never"""
 
 @pytest.mark.parametrize("behaviour", FAILURES.split())
 @pytest.mark.parametrize("stream", [False, True])
-def test_no_error_tells_of_anybodys_insides(target: Gateway, bystander, behaviour: str, stream: bool):
+def test_no_error_reveals_internals(target: Gateway, bystander, behaviour: str, stream: bool):
     answer = target.chat(f"{bystander}/{behaviour}", stream=stream)
     assert not INSIDES.search(answer.body.decode()), answer
     assert not INSIDES.search(json.dumps({**answer.headers, "server": ""})), answer
 
 
-def test_an_upstream_that_is_not_there_is_not_told_of(gateway: Gateway):
+def test_an_unreachable_upstreams_address_is_not_revealed(gateway: Gateway):
     answer = gateway.chat("dead/any")
     assert answer.status == 502
     assert not INSIDES.search(answer.body.decode())

@@ -1,4 +1,4 @@
-"""Requests that are wrong: each gets its 4xx in OpenAI's envelope, and the upstream never hears of it."""
+"""Sends invalid requests: each gets its 4xx in OpenAI's envelope, and none reaches the upstream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _upstream_is_not_called(upstream: Upstream):
 
 
 def refused(answer: Answer, status: int, code: str | None, param: str | None = None) -> None:
-    """That this is how the OpenAI API would refuse it."""
+    """Assert that the refusal looks like one of the OpenAI API."""
     error = answer.error
     assert (answer.status, error["code"]) == (status, code), answer
     assert error["type"] == "invalid_request_error"
@@ -61,12 +61,12 @@ def with_messages(messages: str, **more: object) -> bytes:
         pytest.param(json.dumps({"model": "ok", "messages": HELLO}).encode("utf-8-sig"), id="BOM"),
     ],
 )
-def test_what_is_no_json_object(gateway: Gateway, body):
+def test_a_body_that_is_no_json_object_is_refused(gateway: Gateway, body):
     refused(gateway.ask("POST", CHAT, body), 400, "invalid_json")
 
 
 @pytest.mark.parametrize("tail", [b'"content":"\xc3\x28"', b'"content":"\xed\xa0\x80"', b'"x":"\xf8"'])
-def test_invalid_utf_8_deep_inside(gateway: Gateway, tail):
+def test_invalid_utf_8_deep_inside_is_refused(gateway: Gateway, tail):
     body = b'{"model":"ok","messages":[{"role":"user",%b}]}' % tail
     refused(gateway.ask("POST", CHAT, body), 400, "invalid_json")
 
@@ -93,7 +93,7 @@ def test_invalid_utf_8_deep_inside(gateway: Gateway, tail):
         ({"model": "ok", "messages": HELLO, "stream": 1}, "stream"),
     ],
 )
-def test_fields_that_are_missing_or_of_the_wrong_type(gateway: Gateway, body, param):
+def test_missing_fields_and_wrong_types_are_refused(gateway: Gateway, body, param):
     refused(gateway.ask("POST", CHAT, body), 400, None, param)
 
 
@@ -107,7 +107,7 @@ def test_fields_that_are_missing_or_of_the_wrong_type(gateway: Gateway, body, pa
         ("responses", {"input": "a"}, "model"),
     ],
 )
-def test_what_the_other_operations_need(gateway: Gateway, operation, body, param):
+def test_the_other_operations_check_their_fields(gateway: Gateway, operation, body, param):
     refused(gateway.ask("POST", f"/v1/{operation}", body), 400, None, param)
 
 
@@ -122,18 +122,18 @@ def test_what_the_other_operations_need(gateway: Gateway, operation, body, param
         ('"mode\\u006c":"ok"', '"model" :"other"'),
     ],
 )
-def test_a_model_that_is_named_twice(gateway: Gateway, names):
+def test_a_model_named_twice_is_refused(gateway: Gateway, names):
     first, second = names
     body = f'{{{first},"messages":{json.dumps(HELLO)},{second}}}'.encode()
     refused(gateway.ask("POST", CHAT, body), 400, None, "model")
 
 
-def test_a_body_over_the_limit_by_its_length(gateway: Gateway):
+def test_a_content_length_over_the_limit_is_refused(gateway: Gateway):
     head_only = head(gateway.port, CHAT, KEY, f"Content-Length: {LIMIT + 1}")
     refused(send_raw(gateway.port, head_only), 413, "request_too_large")
 
 
-def test_a_body_over_the_limit_in_chunks(gateway: Gateway):
+def test_a_chunked_body_over_the_limit_is_refused(gateway: Gateway):
     body = with_messages(json.dumps([{"role": "user", "content": "x" * LIMIT}]))
     chunks = (
         b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:70000], body[70000:])) + b"0\r\n\r\n"
@@ -145,13 +145,13 @@ def test_a_body_over_the_limit_in_chunks(gateway: Gateway):
 @pytest.mark.parametrize(
     "chunks", [b"zz\r\nabc\r\n", b"5\r\nabcdefgh\r\n0\r\n\r\n", b"-1\r\n\r\n", b"\r\n\r\n"]
 )
-def test_chunks_that_are_none(gateway: Gateway, chunks):
+def test_malformed_chunks_are_refused(gateway: Gateway, chunks):
     answer = send_raw(gateway.port, head(gateway.port, CHAT, KEY, "Transfer-Encoding: chunked") + chunks)
     assert answer.status == 400
     assert answer.error["type"] == "invalid_request_error"
 
 
-def test_a_body_that_ends_too_early(gateway: Gateway):
+def test_a_body_that_ends_too_early_is_refused(gateway: Gateway):
     with socket.create_connection(("127.0.0.1", gateway.port), 10) as sock:
         sock.sendall(head(gateway.port, CHAT, KEY, "Content-Length: 100") + b'{"model":"ok"')
         sock.shutdown(socket.SHUT_WR)
@@ -161,26 +161,26 @@ def test_a_body_that_ends_too_early(gateway: Gateway):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_a_wrong_method(gateway: Gateway, method):
+def test_a_wrong_method_is_refused(gateway: Gateway, method):
     answer = gateway.ask(method, CHAT)
     refused(answer, 405, "method_not_allowed")
     assert "POST" in answer.headers["allow"]
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/circuit-breakers", "/v1/models/mock"])
-def test_posting_to_what_can_only_be_read(gateway: Gateway, path):
+def test_a_post_to_a_read_only_route_is_refused(gateway: Gateway, path):
     refused(gateway.ask("POST", path, {}), 405, "method_not_allowed")
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
-def test_a_wrong_content_type(gateway: Gateway, kind):
+def test_a_wrong_content_type_is_refused(gateway: Gateway, kind):
     answer = gateway.ask("POST", CHAT, with_messages(json.dumps(HELLO)), content_type=kind)
     refused(answer, 415, "unsupported_media_type")
 
 
-def test_a_compressed_body(gateway: Gateway):
+def test_a_compressed_body_is_read(gateway: Gateway):
     body = gzip.compress(json.dumps({"model": "mock", "messages": HELLO}).encode())
     assert gateway.ask("POST", CHAT, body, content_encoding="gzip").status == 200
     refused(gateway.ask("POST", CHAT, b"\x1f\x8b", content_encoding="gzip"), 400, "invalid_compression")
@@ -198,12 +198,12 @@ def test_a_compressed_body(gateway: Gateway):
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_unknown_path(gateway: Gateway, method, path):
+def test_an_unknown_path_is_a_404(gateway: Gateway, method, path):
     refused(gateway.ask(method, path, b"{}"), 404, "unknown_url")
 
 
 @pytest.mark.parametrize("path", ["//v1/circuit-breakers", "/v1//circuit-breakers", "/circuit-breakers"])
-def test_what_a_proxy_may_have_a_rule_for_has_one_spelling(gateway: Gateway, path):
+def test_a_path_that_a_proxy_may_guard_has_one_spelling(gateway: Gateway, path):
     refused(gateway.ask("GET", path), 404, "unknown_url")
 
 
@@ -218,7 +218,9 @@ def test_what_a_proxy_may_have_a_rule_for_has_one_spelling(gateway: Gateway, pat
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3,3x", 400),
     ],
 )
-def test_what_is_not_http_is_refused_in_the_envelope_too(gateway: Gateway, request_line: bytes, status: int):
+def test_a_request_that_is_not_http_gets_the_error_envelope(
+    gateway: Gateway, request_line: bytes, status: int
+):
     answer = send_raw(gateway.port, request_line + b"\r\n\r\n")
     assert (answer.status, answer.error["code"]) == (status, "bad_request")
     assert answer.headers["x-request-id"]

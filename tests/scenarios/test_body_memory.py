@@ -1,4 +1,4 @@
-"""Many large bodies at once: the worker's memory is bounded and given back, and other callers are served."""
+"""Sends many large bodies at once: memory is bounded and returned, and other callers are served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.wire import Answer
 
 LIMIT = 48 * MIB
 LARGE = 8 * MIB
-#: A body takes memory twice while it is sent on: as it came, and as it goes.
+#: A body takes memory twice while it is forwarded: as received and as sent.
 MOST = 2 * LIMIT + 48 * MIB
 OTHER = "other-key-of-body-memory"
 CHAT = "/v1/chat/completions"
@@ -52,7 +52,7 @@ def resident(gateway: Gateway) -> int:
 
 
 @pytest.mark.parametrize("text", ["x", "你"])
-def test_many_large_bodies_take_no_more_than_they_may_and_it_is_given_back(bounded: Gateway, text: str):
+def test_large_bodies_stay_within_the_limit_and_their_memory_is_returned(bounded: Gateway, text: str):
     assert bounded.chat("ok").status == 200
     body, over = large(text), threading.Event()
     others: list[Answer] = []
@@ -69,7 +69,7 @@ def test_many_large_bodies_take_no_more_than_they_may_and_it_is_given_back(bound
         asking.result()
     statuses = Counter(answer.status for answer in answers)
     assert set(statuses) == {200, 503}
-    assert statuses[200] >= LIMIT * 3 // 4 // (LARGE + 1024)  # one key's share of it
+    assert statuses[200] >= LIMIT * 3 // 4 // (LARGE + 1024)  # the share of one key
     refused = next(answer for answer in answers if answer.status == 503)
     assert refused.error["code"] == "overloaded"
     assert refused.headers["retry-after"] == "1"
@@ -79,7 +79,7 @@ def test_many_large_bodies_take_no_more_than_they_may_and_it_is_given_back(bound
     assert until(lambda: resident(bounded) < before + 32 * MIB), (before, resident(bounded))
 
 
-def test_bodies_that_are_announced_and_do_not_come_take_no_room(bounded: Gateway):
+def test_announced_bodies_that_do_not_arrive_take_no_memory(bounded: Gateway):
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bounded.key}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {15 * MIB}\r\n\r\n"
     slow = [socket.create_connection(("127.0.0.1", bounded.port)) for _ in range(12)]

@@ -1,4 +1,4 @@
-"""The circuit breaker over two workers: opens, refuses, probes once, closes."""
+"""Tests the circuit breaker over two workers: it opens, refuses, probes once and closes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def name(strict: Gateway, upstream: Upstream, alias) -> str:
     return name
 
 
-def test_so_many_failures_open_it_and_then_nobody_gets_through(strict: Gateway, upstream: Upstream, name):
+def test_the_breaker_opens_after_max_failures_and_refuses_all_calls(
+    strict: Gateway, upstream: Upstream, name
+):
     opened(strict, name)
     for answer in at_once(strict, f"{name}/ok", 24):
         assert (answer.status, answer.error["code"]) == (503, "upstream_unavailable")
@@ -56,7 +58,7 @@ def test_so_many_failures_open_it_and_then_nobody_gets_through(strict: Gateway, 
     assert len(upstream.requests()) == 3
 
 
-def test_both_workers_show_it_open(strict: Gateway, name):
+def test_both_workers_show_the_breaker_open(strict: Gateway, name):
     opened(strict, name)
     seen = [status(strict, name) for _ in range(12)]
     assert {item["state"] for item in seen} == {"OPEN"}
@@ -64,7 +66,7 @@ def test_both_workers_show_it_open(strict: Gateway, name):
     assert all(0 < item["retry_after"] <= 1 for item in seen)
 
 
-def test_one_probe_goes_through_and_its_success_closes(strict: Gateway, upstream: Upstream, name):
+def test_one_probe_passes_and_its_success_closes_the_breaker(strict: Gateway, upstream: Upstream, name):
     opened(strict, name)
     may_be_tried(strict, name)
     upstream.reset()
@@ -75,7 +77,7 @@ def test_one_probe_goes_through_and_its_success_closes(strict: Gateway, upstream
     assert [answer.status for answer in at_once(strict, f"{name}/ok", 8)] == [200] * 8
 
 
-def test_a_failed_probe_opens_it_again(strict: Gateway, upstream: Upstream, name):
+def test_a_failed_probe_opens_the_breaker_again(strict: Gateway, upstream: Upstream, name):
     opened(strict, name)
     may_be_tried(strict, name)
     assert strict.chat(f"{name}/{FAILING}").status == 502
@@ -84,7 +86,7 @@ def test_a_failed_probe_opens_it_again(strict: Gateway, upstream: Upstream, name
     assert len(upstream.requests()) == 4
 
 
-def test_a_probe_whose_caller_leaves_blocks_nobody(strict: Gateway, upstream: Upstream, name):
+def test_a_probe_whose_caller_leaves_does_not_block_the_next(strict: Gateway, upstream: Upstream, name):
     opened(strict, name)
     may_be_tried(strict, name)
     with open_stream(strict.port, strict.key, f"{name}/ok,tokens=200,pause=0.02") as stream:
@@ -96,14 +98,14 @@ def test_a_probe_whose_caller_leaves_blocks_nobody(strict: Gateway, upstream: Up
     assert status(strict, name)["state"] == "CLOSED"
 
 
-def test_only_failures_in_a_row_count(strict: Gateway, name):
+def test_only_consecutive_failures_count(strict: Gateway, name):
     for behaviour in (FAILING, FAILING, "ok", FAILING, FAILING):
         strict.chat(f"{name}/{behaviour}")
     assert (status(strict, name)["state"], status(strict, name)["failures"]) == ("CLOSED", 2)
 
 
 @pytest.mark.parametrize("behaviour", ["status,code=400", "status,code=404", "status,code=401"])
-def test_refusals_are_no_failures(strict: Gateway, name, behaviour):
+def test_refusals_are_not_failures(strict: Gateway, name, behaviour):
     for _ in range(5):
         strict.chat(f"{name}/{behaviour}")
     assert (status(strict, name)["state"], status(strict, name)["failures"]) == ("CLOSED", 0)
@@ -118,7 +120,7 @@ def test_a_refused_credential_is_logged_once_by_all_workers(strict: Gateway, nam
     assert "credential_refused" not in status(strict, name)
 
 
-def test_half_of_many_calls_open_it_although_others_succeed(strict: Gateway, name):
+def test_a_failure_rate_of_half_opens_the_breaker(strict: Gateway, name):
     mixed = [f"{name}/{FAILING}", f"{name}/ok"] * 10
     assert {strict.chat(model).status for model in mixed[:19]} == {502, 200}
     assert status(strict, name)["state"] == "CLOSED"
@@ -127,18 +129,18 @@ def test_half_of_many_calls_open_it_although_others_succeed(strict: Gateway, nam
 
 
 @pytest.mark.parametrize("behaviour", ["hang-up", "broken-json", "error-200", "html", "cut"])
-def test_whatever_is_no_answer_is_a_failure(strict: Gateway, name, behaviour):
+def test_every_invalid_answer_is_a_failure(strict: Gateway, name, behaviour):
     for _ in range(3):
         assert strict.chat(f"{name}/{behaviour}").status == 502
     assert status(strict, name)["state"] == "OPEN"
 
 
-def test_a_stream_counts_at_its_end(strict: Gateway, name):
+def test_a_stream_is_counted_at_its_end(strict: Gateway, name):
     for failures in range(1, 4):
         with open_stream(strict.port, strict.key, f"{name}/cut,after=2,pause=0.05") as stream:
             assert stream.status == 200
             stream.data()
-        # A moment later: what is done at a stream's end is done by another thread than sends it.
+        # A moment later: another thread settles a stream than the one that sends it.
         assert until(lambda failures=failures: status(strict, name)["failures"] == failures, 2)
     assert status(strict, name)["state"] == "OPEN"
 
@@ -152,7 +154,7 @@ def test_a_stream_that_ends_well_clears_the_count(strict: Gateway, name):
     assert until(lambda: status(strict, name)["failures"] == 0, 2)
 
 
-def test_a_caller_that_leaves_is_not_the_upstreams_fault(strict: Gateway, upstream: Upstream, name):
+def test_a_caller_that_leaves_is_not_counted_against_the_upstream(strict: Gateway, upstream: Upstream, name):
     strict.chat(f"{name}/{FAILING}")
     for _ in range(4):
         with open_stream(strict.port, strict.key, f"{name}/ok,tokens=200,pause=0.02") as stream:
@@ -161,6 +163,6 @@ def test_a_caller_that_leaves_is_not_the_upstreams_fault(strict: Gateway, upstre
     assert (status(strict, name)["state"], status(strict, name)["failures"]) == ("CLOSED", 1)
 
 
-def test_one_upstream_says_nothing_of_another(strict: Gateway, name):
+def test_each_upstream_has_its_own_breaker(strict: Gateway, name):
     opened(strict, name)
     assert strict.chat("fast").status == 200

@@ -1,4 +1,4 @@
-"""Callers that hang up at any moment: the upstream is let go within a second, and nobody is blamed."""
+"""Hangs up at any moment: the upstream connection closes within a second, and no failure is counted."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kit.wire import TIMEOUT, head
 
 pytestmark = pytest.mark.live
 
-#: Calls at once, and how many of them leave: a slot is not yet free in the moment in which they do.
+#: Concurrent calls, and how many of them leave. A leaving call frees its lease only a moment later.
 SLOTS, LEAVERS = 12, 6
 
 
 @pytest.fixture(scope="module")
 def leaving(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """A gateway that would remember every failure and every slot that is not given back."""
+    """A gateway on which every counted failure and every leaked lease would show."""
     return start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local?latency_ms=5000",
         GATEWAY_DEFAULT_UPSTREAM="one",
@@ -39,7 +39,7 @@ def leaving(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
 
 class Window(NamedTuple):
-    """What the upstream is at when the caller leaves."""
+    """The phase of the upstream's answer in which the caller leaves."""
 
     behaviour: str
     stream: bool
@@ -70,7 +70,7 @@ def leave(sock: socket.socket, how: str) -> None:
 
 
 def seen(upstream: Upstream, name: str) -> dict[str, Any] | None:
-    """What the upstream knows of the request of that name."""
+    """The upstream's record of the request of that name."""
     found = [entry for entry in upstream.requests() if f"try={name}" in entry["body"]]
     return found[-1] if found else None
 
@@ -85,7 +85,7 @@ class Left(NamedTuple):
 
 
 def ask_and_leave(gateway: Gateway, upstream: Upstream, number: int) -> Left:
-    """Ask, wait until the upstream is asked, and a random while longer, and hang up."""
+    """Send a call, wait until it reaches the upstream and a random time longer, then hang up."""
     chance = random.Random(number)
     window, name = WINDOWS[number % len(WINDOWS)], f"{number}x{chance.getrandbits(32):x}"
     how = ("close", "reset", "half")[number // len(WINDOWS) % 3]
@@ -105,7 +105,7 @@ def ask_and_leave(gateway: Gateway, upstream: Upstream, number: int) -> Left:
 
 
 def check(gateway: Gateway, upstream: Upstream, lefts: list[Left]) -> None:
-    """That the upstream was let go in time, and that the log and the breaker agree on why."""
+    """Assert that the upstream connection closed in time, and that log and breaker agree on the reason."""
     for left in lefts:
         entry = until(lambda left=left: (found := seen(upstream, left.name)) and found["ended"] and found, 5)  # type: ignore[misc]
         assert entry, f"the upstream still answers {left}"
@@ -119,7 +119,7 @@ def check(gateway: Gateway, upstream: Upstream, lefts: list[Left]) -> None:
 
 
 def blameless(gateway: Gateway) -> None:
-    """The breaker has counted nothing, and all slots are free: that many calls go through at once."""
+    """Assert that the breaker has counted nothing and that all leases are free."""
     breakers = gateway.ask("GET", "/v1/circuit-breakers").json["data"]
     assert {(one["state"], one["failures"]) for one in breakers} == {("CLOSED", 0)}
     with ThreadPoolExecutor(SLOTS) as pool:
@@ -135,24 +135,24 @@ def try_many(gateway: Gateway, upstream: Upstream, numbers: range) -> None:
 
 @pytest.fixture
 def watched(leaving: Gateway, upstream: Upstream) -> Iterator[tuple[Gateway, Upstream]]:
-    """Both, and at the end the upstream has nobody left who waits for it."""
+    """The gateway and the upstream. At the end no connection to the upstream is left."""
     yield leaving, upstream
     assert until(lambda: all(entry["ended"] for entry in upstream.requests()), 5)
 
 
-def test_in_every_window_in_every_way(watched: tuple[Gateway, Upstream]):
+def test_callers_leave_in_every_phase_in_every_way(watched: tuple[Gateway, Upstream]):
     try_many(*watched, range(3 * len(WINDOWS)))
 
 
 @pytest.mark.soak
-def test_five_hundred_times(watched: tuple[Gateway, Upstream]):
+def test_callers_leave_five_hundred_times(watched: tuple[Gateway, Upstream]):
     for batch in range(10):
         watched[1].reset()
         try_many(*watched, range(1000 + 50 * batch, 1050 + 50 * batch))
 
 
-def test_while_the_mock_thinks(leaving: Gateway):
-    """It has no connection to be closed, but holds a thread and the caller's slot."""
+def test_a_caller_leaves_while_the_mock_waits(leaving: Gateway):
+    """The mock has no connection to close, but holds a thread and the caller's lease."""
     body = json.dumps({"model": "mock", "messages": [{"role": "user", "content": "Hello"}]}).encode()
     lines = (f"Content-Length: {len(body)}", "x-request-id: left-the-mock")
     with socket.create_connection(("127.0.0.1", leaving.port), TIMEOUT) as sock:
@@ -164,8 +164,8 @@ def test_while_the_mock_thinks(leaving: Gateway):
     assert (logged["status"], logged["outcome"], logged["code"]) == (499, "ignored", "client_closed_request")
 
 
-def test_who_has_left_is_asked_nobody_else_for(leaving: Gateway, upstream: Upstream):
-    """There is a fallback, and nobody who would want its answer."""
+def test_no_fallback_is_tried_for_a_caller_that_has_left(leaving: Gateway, upstream: Upstream):
+    """The route has a fallback, but the caller has gone."""
     body = {"model": "one/never,try=primary", "fallbacks": ["one/ok,try=fallback"]}
     encoded = json.dumps({**body, "messages": [{"role": "user", "content": "Hello"}]}).encode()
     lines = (f"Content-Length: {len(encoded)}", "x-request-id: left-with-fallback")
@@ -176,8 +176,8 @@ def test_who_has_left_is_asked_nobody_else_for(leaving: Gateway, upstream: Upstr
     assert len(upstream.requests()) == 1
 
 
-def test_one_who_waits_is_served(leaving: Gateway):
-    """A second request sent right behind the first waits to be read, and means nobody has left."""
+def test_a_pipelined_request_does_not_look_like_a_caller_that_left(leaving: Gateway):
+    """A second request waits unread on the socket. It does not mean that the caller has left."""
     body = json.dumps(
         {"model": "one/ok,first=0.3", "messages": [{"role": "user", "content": "Hello"}]}
     ).encode()

@@ -1,7 +1,7 @@
-"""An upstream that fails at random, made by others (``llmock``), before a healthy fallback.
+"""Calls an upstream that fails at random (``llmock``), with a healthy fallback behind it.
 
-Of 300 calls of the official client at least 297 must bring a whole answer. None may bring a part that looks
-whole, and none may end in anything but the client's own errors.
+Of 300 calls of the official client at least 297 must return a complete answer. No partial answer may look
+complete, and every failure must be one of the client's own errors.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.parametrize("patient", [False, True], ids=["breaker", "no breaker"])
 def test_300_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos: str, patient: bool):
-    """With the breaker as it is by default, and with one that lets every call meet the faults."""
+    """With the default breaker, and with one that never opens."""
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"chaos={chaos};mock=mock://local",
         GATEWAY_FALLBACKS="chaos=mock",

@@ -1,4 +1,4 @@
-"""The machine's clock is set, by an hour, forward and back, under a gateway that runs."""
+"""Sets the machine's clock forward and back by an hour under a running gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ time.time, time.time_ns = shifted(time.time, 1), shifted(time.time_ns, 10**9)
 """
 
 
-def test_nothing_opens_closes_frees_or_locks_when_the_clock_is_set(
+def test_no_breaker_limit_or_lease_changes_when_the_clock_is_set(
     start_gateway: StartGateway, upstream: Upstream, tmp_path: Path
 ) -> None:
     offset = tmp_path / "offset"
@@ -59,7 +59,7 @@ def test_nothing_opens_closes_frees_or_locks_when_the_clock_is_set(
         held = gateway.chat("scripted", headers={"x_api_key": "free"})
         assert (held.status, held.error["code"]) == (503, "upstream_unavailable")
         assert 1 <= int(held.headers["retry-after"]) <= 6
-    # The probe comes when it is due by the clock that nobody can set.
+    # The probe is due by the monotonic clock, which cannot be set.
     status = gateway.ask("GET", "/v1/circuit-breakers", x_api_key="free").json["data"][0]
     assert until(
         lambda: (

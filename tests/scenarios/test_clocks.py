@@ -1,4 +1,4 @@
-"""The clocks of an exchange: which rings, when, what it says, and who is to blame."""
+"""Tests the timeouts of an upstream attempt: which one fires, when, its error, and whose fault it is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bench() -> Iterator[Bench]:
 
 
 def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
-    """The error of the call before its commit, and the seconds it took."""
+    """The error of the call before its reply is committed, and the seconds it took."""
     began = time.monotonic()
     with pytest.raises(GatewayError) as caught:
         upstream.send(asked).prime()
@@ -55,7 +55,7 @@ def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
         ("murmur", "answer", False),
     ],
 )
-def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour, clock, stream):
+def test_a_silence_ends_at_its_timeout(bench: Bench, upstream: Upstream, behaviour, clock, stream):
     one = bench.upstream(upstream.url, **{"first_byte": 2, "idle": 2, "answer": 2, clock: 0.1})
     error, seconds = ended(one, call(behaviour, stream=stream))
     assert isinstance(error, UpstreamTimeout)
@@ -65,7 +65,7 @@ def test_a_silence_ends_at_its_clock(bench: Bench, upstream: Upstream, behaviour
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
-def test_signs_of_life_are_no_first_token(bench: Bench, upstream: Upstream):
+def test_signs_of_life_are_not_a_first_token(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.09, idle=0.09)
     error, seconds = ended(one, call("murmur", stream=True))
     assert isinstance(error, UpstreamTimeout)
@@ -73,13 +73,13 @@ def test_signs_of_life_are_no_first_token(bench: Bench, upstream: Upstream):
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
-def test_an_answer_in_one_piece_has_none_of_the_clocks_of_a_stream(bench: Bench, upstream: Upstream):
+def test_a_buffered_answer_has_no_stream_timeouts(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.1, idle=0.1)
     assert b"tok2" in b"".join(one.send(call("ok,first=0.3")).prime())
 
 
-def test_after_the_first_token_that_clock_is_still(bench: Bench, upstream: Upstream):
-    """It rings while nobody reads, and finds that there was one."""
+def test_the_first_token_timeout_stops_after_the_first_token(bench: Bench, upstream: Upstream):
+    """The timer fires while no thread reads, and finds that a token has arrived."""
     one = bench.upstream(upstream.url, first_token=0.1, first_byte=0.1)
     reply = one.send(call("ok,tokens=5,pause=0.04", stream=True)).prime()
     time.sleep(0.15)
@@ -87,8 +87,8 @@ def test_after_the_first_token_that_clock_is_still(bench: Bench, upstream: Upstr
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_upstreams_own_total(bench: Bench, upstream: Upstream, stream):
-    """What never falls silent, and never ends."""
+def test_the_total_timeout_of_an_upstream(bench: Bench, upstream: Upstream, stream):
+    """The upstream never pauses and never ends."""
     one = bench.upstream(upstream.url, total=0.1)
     error, seconds = ended(one, call("murmur", stream=stream))
     assert isinstance(error, UpstreamTimeout)
@@ -103,7 +103,7 @@ EVERYWHERE = ["never", "head-drip", "murmur", "drip,pause=0.05"]
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("behaviour", EVERYWHERE)
-def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream, behaviour, stream):
+def test_the_callers_deadline_holds_in_every_phase(bench: Bench, upstream: Upstream, behaviour, stream):
     error, seconds = ended(bench.upstream(upstream.url), call(behaviour, seconds=0.1, stream=stream))
     assert isinstance(error, DeadlineExceeded)
     assert (error.clock, error.code, error.status) == ("total", "upstream_timeout", 504)
@@ -113,14 +113,14 @@ def test_the_callers_deadline_holds_everywhere(bench: Bench, upstream: Upstream,
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_clocks_are_punctual(bench: Bench, upstream: Upstream, stream):
-    """Mostly, whatever else the machine does."""
+def test_timeouts_are_punctual(bench: Bench, upstream: Upstream, stream):
+    """The median is punctual even on a busy machine."""
     one = bench.upstream(upstream.url)
     late = sorted(ended(one, call("never", seconds=0.1, stream=stream))[1] - 0.1 for _ in range(9))
     assert late[4] < PUNCTUAL, late
 
 
-def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream):
+def test_the_deadline_ends_a_stream_in_the_middle(bench: Bench, upstream: Upstream):
     reply = (
         bench.upstream(upstream.url).send(call("ok,tokens=500,pause=0.01", seconds=0.4, stream=True)).prime()
     )
@@ -132,7 +132,7 @@ def test_the_deadline_in_the_middle_of_a_stream(bench: Bench, upstream: Upstream
     assert "clock 'total'" in last["error"]["message"]
 
 
-def test_a_silence_in_the_middle_names_its_clock(bench: Bench, upstream: Upstream):
+def test_a_silence_in_the_middle_names_its_timeout(bench: Bench, upstream: Upstream):
     one = bench.upstream(upstream.url, idle=0.1)
     began = time.monotonic()
     said = b"".join(one.send(call("stall,after=2", stream=True)).prime()).decode()
@@ -150,7 +150,7 @@ def test_the_silence_is_measured_in_every_framing(bench: Bench, upstream: Upstre
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstream, stream):
+def test_an_error_body_that_drips_is_still_that_error(bench: Bench, upstream: Upstream, stream):
     error, seconds = ended(bench.upstream(upstream.url, first_byte=0.1), call("error-drip", stream=stream))
     assert isinstance(error, UpstreamError)
     assert error.answered == 503
@@ -160,7 +160,7 @@ def test_an_error_that_drips_is_still_that_error(bench: Bench, upstream: Upstrea
 # ---------------------------------------------------------------- connecting
 
 
-def test_no_connection(bench: Bench):
+def test_a_refused_connection_is_an_error(bench: Bench):
     with unreachable() as url:
         error, seconds = ended(bench.upstream(url, connect=0.1), call("ok"))
     assert isinstance(error, UpstreamTimeout)
@@ -169,7 +169,7 @@ def test_no_connection(bench: Bench):
     assert 0.1 <= seconds < 0.1 + OVERSHOOT
 
 
-def test_many_addresses_have_one_connect_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_many_addresses_share_one_connect_timeout(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     with unreachable() as url:
         port = int(url.rpartition(":")[2])
         one = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
@@ -187,7 +187,7 @@ def test_the_first_address_that_answers_is_taken(bench: Bench, upstream: Upstrea
     assert b"tok0" in b"".join(bench.upstream("http://many.test").send(call("ok")).prime())
 
 
-def test_a_tls_handshake_that_stalls_is_a_connection_not_made(bench: Bench):
+def test_a_stalled_tls_handshake_is_a_failed_connection(bench: Bench):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}"
         error, seconds = ended(bench.upstream(url, connect=0.1), call("ok"))
@@ -196,7 +196,7 @@ def test_a_tls_handshake_that_stalls_is_a_connection_not_made(bench: Bench):
 
 
 @pytest.mark.parametrize("clock", ["first_byte", "answer", "total"])
-def test_other_clocks_bound_the_connecting_too(bench: Bench, clock):
+def test_other_timeouts_bound_connecting_too(bench: Bench, clock):
     with unreachable() as url:
         asked = call("ok", stream=clock == "first_byte")
         error, seconds = ended(bench.upstream(url, **{clock: 0.1}), asked)
@@ -204,8 +204,8 @@ def test_other_clocks_bound_the_connecting_too(bench: Bench, clock):
     assert seconds < 0.1 + OVERSHOOT
 
 
-def test_an_upstream_that_does_not_take_the_request(bench: Bench):
-    """The request is larger than what the kernels keep of it."""
+def test_an_upstream_that_does_not_read_the_request_times_out(bench: Bench):
+    """The request is larger than the kernels' socket buffers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         asked = call("ok", filler="x" * 16_000_000)
@@ -214,7 +214,7 @@ def test_an_upstream_that_does_not_take_the_request(bench: Bench):
     assert 0.1 <= seconds < 0.1 + 2 * OVERSHOOT
 
 
-def test_no_time_left_no_connection(bench: Bench, upstream: Upstream):
+def test_no_connection_is_made_after_the_deadline(bench: Bench, upstream: Upstream):
     error, seconds = ended(bench.upstream(upstream.url), call("ok", seconds=-1))
     assert isinstance(error, DeadlineExceeded)
     assert seconds < OVERSHOOT

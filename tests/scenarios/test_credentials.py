@@ -1,4 +1,4 @@
-"""Who may ask: keys, missing, wrong and contradictory, and what they are told before their body is read."""
+"""Tests missing, wrong and contradictory API keys: each is refused before its body is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions", "/v1/models", "/v1/circuit-breakers", "/v1/nothing"]
 )
-def test_a_wrong_key_is_refused_everywhere_alike(gateway: Gateway, upstream: Upstream, path, headers):
+def test_a_wrong_key_is_refused_on_every_route(gateway: Gateway, upstream: Upstream, path, headers):
     method = "POST" if path.endswith("completions") else "GET"
     answer = gateway.ask(method, path, **headers)
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
@@ -35,7 +35,7 @@ def test_a_wrong_key_is_refused_everywhere_alike(gateway: Gateway, upstream: Ups
     assert upstream.requests() == []
 
 
-def test_no_key_at_all_is_refused(gateway: Gateway):
+def test_a_missing_key_is_refused(gateway: Gateway):
     answer = send_raw(gateway.port, f"GET /v1/models HTTP/1.1\r\nHost: {gateway.port}\r\n\r\n".encode())
     assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -45,16 +45,16 @@ def test_no_key_at_all_is_refused(gateway: Gateway):
     "headers",
     [{"x_api_key": KEY}, {"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}],
 )
-def test_either_header_will_do(gateway: Gateway, headers):
+def test_either_header_is_accepted(gateway: Gateway, headers):
     assert gateway.ask("GET", "/v1/models", **headers).status == 200
 
 
-def test_both_headers_with_the_same_key_will_do(gateway: Gateway):
+def test_both_headers_with_the_same_key_are_accepted(gateway: Gateway):
     assert gateway.ask("GET", "/v1/models", authorization=f"Bearer {KEY}", x_api_key=KEY).status == 200
 
 
 @pytest.mark.parametrize(("bearer", "key"), [(KEY, "other"), ("other", KEY), ("one", "two")])
-def test_two_different_keys_are_a_mistake(gateway: Gateway, bearer, key):
+def test_two_different_keys_are_refused(gateway: Gateway, bearer, key):
     answer = gateway.ask("GET", "/v1/models", authorization=f"Bearer {bearer}", x_api_key=key)
     assert answer.status == 400
     assert answer.error["type"] == "invalid_request_error"
@@ -73,7 +73,7 @@ def test_a_wrong_key_gets_no_stream(gateway: Gateway, upstream: Upstream):
     assert upstream.requests() == []
 
 
-def test_health_needs_no_key_and_asks_nobody(gateway: Gateway, upstream: Upstream):
+def test_health_needs_no_key_and_calls_no_upstream(gateway: Gateway, upstream: Upstream):
     answer = send_raw(gateway.port, f"GET /health HTTP/1.1\r\nHost: {gateway.port}\r\n\r\n".encode())
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("application/json")

@@ -1,7 +1,7 @@
-"""docs/openapi.yaml against the running server: schemathesis asks all it allows, and more.
+"""Compares docs/openapi.yaml with a running server: schemathesis sends valid and invalid requests.
 
-All its checks: nothing is answered that is not described, nothing described is refused, nothing else
-accepted, no key is ignored, and nothing is a server error.
+It runs all its checks: every response is described, every described request is accepted and no other,
+no key is ignored, and no response is a server error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARTS = {
 }
 
 
-#: Upstreams each of which fails in its own way.
+#: Upstreams, each with its own failure.
 FAILING = {
     **{f"says{code}": f"mock://x?status={code}" for code in (400, 401, 404, 422, 429, 500, 503)},
     "cut": "mock://x?tokens=9&cut_after=2",
@@ -41,7 +41,7 @@ FAILING = {
     "nobody": "http://127.0.0.1:1",
     "mock": "mock://local",
 }
-#: What an answer is to be held against where it may be a failure: the status, the type, headers and schema.
+#: The checks of an answer that may be a failure: status, content type, headers and schema.
 OF_FAILURES = "status_code,content_type,response_headers,response_schema".replace(",", "_conformance,")
 
 
@@ -66,7 +66,7 @@ def run(
     command += ["-n", str(examples), "-w", "1", "--seed", "1", "--continue-on-failure", *part]
     hooks = {"SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE)}
     hooks |= {"SCHEMA_MODELS": ",".join(name for name in upstreams if name != "other")}
-    said = folder / "schemathesis"  # to be looked into while it runs
+    said = folder / "schemathesis"  # can be read while it runs
     with said.open("w") as out:
         environ = {**os.environ, **hooks}
         done = subprocess.run(command, cwd=folder, env=environ, stdout=out, stderr=out, check=False)
@@ -75,18 +75,18 @@ def run(
 
 
 @pytest.mark.attack
-def test_the_description_is_true(start_gateway: StartGateway, tmp_path: Path):
+def test_the_description_matches_the_server(start_gateway: StartGateway, tmp_path: Path):
     run(start_gateway, 20, tmp_path)
 
 
 @pytest.mark.attack
-def test_the_description_is_true_of_failures(start_gateway: StartGateway, tmp_path: Path):
+def test_the_description_matches_failures(start_gateway: StartGateway, tmp_path: Path):
     checks = ("--checks", f"{OF_FAILURES}_conformance")
     run(start_gateway, 20, tmp_path, *checks, upstreams=FAILING)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("part", PARTS)
-def test_the_description_is_true_for_2000_examples(start_gateway: StartGateway, tmp_path: Path, part: str):
-    """Of each operation, and of chains of them."""
+def test_the_description_matches_2000_examples(start_gateway: StartGateway, tmp_path: Path, part: str):
+    """Examples of each operation, and of chains of operations."""
     run(start_gateway, 2000, tmp_path, *PARTS[part])

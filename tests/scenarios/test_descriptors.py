@@ -1,4 +1,4 @@
-"""No descriptor is left: who comes is told so, who is being served is served, and all is well afterwards."""
+"""Uses up all descriptors: new calls get a 503, running ones finish, and the worker recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMIT = 64
 
 @pytest.fixture
 def short(tmp_path: Path, scripted: Upstream):
-    """One worker, with threads and streams for more than it has descriptors for."""
+    """One worker with more threads and streams than descriptors."""
     env = {
         "GATEWAY_API_KEYS": KEY,
         "GATEWAY_UPSTREAMS": f"one={scripted.url}",
@@ -36,15 +36,15 @@ def short(tmp_path: Path, scripted: Upstream):
     gateway.stop()
 
 
-def test_there_are_no_descriptors_left(short: Gateway):
+def test_calls_without_a_descriptor_get_a_503(short: Gateway):
     (worker,) = short.workers
     with ExitStack() as stack:
-        # Those who find none for the way to the upstream ...
+        # These calls find no descriptor for the upstream connection ...
         model = "one/ok,tokens=100,pause=0.02"
         streams = [stack.enter_context(open_stream(short.port, KEY, model)) for _ in range(LIMIT // 2)]
         served = [stream for stream in streams if stream.status == 200]
         refused = [Answer(one.status, one.headers, one.read()) for one in streams if one.status != 200]
-        # ... and when silent ones have taken the last, those who find none for themselves.
+        # ... and these find none for themselves, after silent callers have taken the last.
         unaccepted: list[Answer] = []
         for _ in range(LIMIT):
             stack.enter_context(socket.create_connection(("127.0.0.1", short.port))).sendall(b"G")
@@ -61,11 +61,11 @@ def test_there_are_no_descriptors_left(short: Gateway):
         assert len(refused) > 5
         for stream in served:
             assert stream.data()[-1] == "[DONE]"
-    # All is well again; each is counted, and has its line; nothing of it is held against the upstream.
+    # The worker has recovered. Each refusal is counted and logged; none counts against the upstream.
     assert until(lambda: ask(short.port, "GET", "/health").status == 200)
     assert short.workers == [worker]
     assert short.chat("one/ok").status == 200
     counted = figures(short, "requests_total", "status")["503"]
-    assert counted >= len(refused) + len(unaccepted)  # and some of the silent ones
+    assert counted >= len(refused) + len(unaccepted)  # and some of the silent callers
     assert counted == short.stderr.count('"code":"overloaded"')
     assert len(unaccepted) <= figures(short, "shed_total", "reason")["descriptors"] <= counted

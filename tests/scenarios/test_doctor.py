@@ -1,4 +1,4 @@
-"""``python -m flask_gateway doctor`` through proxies that are set well, and through some that are not."""
+"""Runs ``python -m flask_gateway doctor`` through well and badly configured proxies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BODY = "262144"  # of the gateway fixture
 
 
 def doctor(gateway: Gateway, *arguments: str, **env: str) -> tuple[int, dict[str, list[str]]]:
-    """The exit status, and the lines by the first word of what they are about."""
+    """The exit status, and the lines by the first word of their subject."""
     settings = {"GATEWAY_BIND": f"127.0.0.1:{gateway.port}", "GATEWAY_MAX_BODY_BYTES": BODY}
     settings |= {"GATEWAY_API_KEYS": KEY, "GATEWAY_WORKERS": "2", "GATEWAY_THREADS": "8"}
     done = subprocess.run(
@@ -45,7 +45,7 @@ def doctor(gateway: Gateway, *arguments: str, **env: str) -> tuple[int, dict[str
 
 @contextmanager
 def nginx_with(gateway: Gateway, folder: Path, changes: dict[str, str]) -> Iterator[Nginx]:
-    """The shipped site, but for these changes."""
+    """The shipped site with these changes."""
     nginx = Nginx(folder, f"127.0.0.1:{gateway.port}", lambda site: replaced(site, changes))
     try:
         yield nginx
@@ -56,7 +56,7 @@ def nginx_with(gateway: Gateway, folder: Path, changes: dict[str, str]) -> Itera
 AGREED = {"client_max_body_size 16m": f"client_max_body_size {BODY}"}
 
 
-def test_all_is_well(gateway: Gateway, upstream: Upstream, tmp_path: Path):
+def test_a_good_set_up_has_no_findings(gateway: Gateway, upstream: Upstream, tmp_path: Path):
     with nginx_with(gateway, tmp_path, AGREED) as nginx:
         code, lines = doctor(gateway, nginx.tls_url, "--model", SLOW, SSL_CERT_FILE=str(nginx.certificate))
     assert code == 0, lines
@@ -67,14 +67,14 @@ def test_all_is_well(gateway: Gateway, upstream: Upstream, tmp_path: Path):
     assert len(upstream.requests()) == 1
 
 
-#: What the way looks like behind an nginx that is set up as if for pages.
+#: The findings behind an nginx that is configured for web pages.
 PAGES = {
     "proxy_ignore_headers X-Accel-Redirect": "proxy_ignore_headers X-Accel-Buffering X-Accel-Redirect",
     "proxy_http_version 1.1": "proxy_http_version 1.0",
 }
 
 
-def test_a_proxy_that_buffers_streams(gateway: Gateway, tmp_path: Path):
+def test_a_proxy_that_buffers_streams_is_found(gateway: Gateway, tmp_path: Path):
     with nginx_with(gateway, tmp_path, AGREED | PAGES) as nginx:
         code, lines = doctor(gateway, nginx.url, "--model", SLOW)
     assert code == 1, lines
@@ -85,7 +85,7 @@ def test_a_proxy_that_buffers_streams(gateway: Gateway, tmp_path: Path):
     assert [line for found in lines.values() for line in found if line.startswith("fail")] == []
 
 
-def test_a_proxy_that_takes_less_than_the_gateway(gateway: Gateway, tmp_path: Path):
+def test_a_proxy_with_a_smaller_body_limit_is_found(gateway: Gateway, tmp_path: Path):
     changes = {"client_max_body_size 16m": "client_max_body_size 100k"}
     with nginx_with(gateway, tmp_path, changes) as nginx:
         code, lines = doctor(gateway, nginx.url)
@@ -93,48 +93,48 @@ def test_a_proxy_that_takes_less_than_the_gateway(gateway: Gateway, tmp_path: Pa
     assert code == 1
 
 
-def test_without_a_key_it_says_what_it_did_not_look_at(gateway: Gateway):
+def test_without_a_key_the_skipped_checks_are_named(gateway: Gateway):
     code, lines = doctor(gateway, gateway.url, GATEWAY_API_KEYS="", FLASK_GATEWAY_KEY="")
     assert code == 1, "an empty key is no setting"
     assert lines["settings"][0].startswith("fail  settings: GATEWAY_API_KEYS")
     assert "not checked without a key" in lines["body size, buffering"][0]
 
 
-def test_without_a_model_it_says_what_it_did_not_look_at(gateway: Gateway, nginx: Nginx):
+def test_without_a_model_the_skipped_checks_are_named(gateway: Gateway, nginx: Nginx):
     code, lines = doctor(gateway, nginx.url)
     assert code == 0
     assert f"accepts more than the gateway's {BODY} bytes" in lines["body size"][0]
     assert "not checked without a model" in lines["buffering"][0]
 
 
-def test_nobody_there(gateway: Gateway):
+def test_an_unreachable_gateway_is_reported(gateway: Gateway):
     code, lines = doctor(gateway, f"http://127.0.0.1:{free_port()}")
     assert code == 1
     assert lines["path"][0].startswith("fail  path: no answer at http://127.0.0.1:")
     assert "buffering" not in lines
 
 
-def test_something_else_there(gateway: Gateway, upstream: Upstream):
+def test_another_server_is_reported(gateway: Gateway, upstream: Upstream):
     code, lines = doctor(gateway, upstream.url)
     assert code == 1
     assert lines["path"][0].startswith("fail  path: ")
 
 
-def test_a_certificate_nobody_believes(gateway: Gateway, nginx: Nginx):
+def test_an_untrusted_certificate_is_reported(gateway: Gateway, nginx: Nginx):
     code, lines = doctor(gateway, nginx.tls_url)
     assert code == 1
     assert "self-signed" in lines["certificate"][0]
     assert "SSL_CERT_FILE" in lines["certificate"][0]
 
 
-def test_this_machines_gateway_with_another_address_than_this_shells(gateway: Gateway):
+def test_a_gateway_on_another_address_of_this_machine(gateway: Gateway):
     code, lines = doctor(gateway, gateway.url, GATEWAY_BIND=f"127.0.0.1:{free_port()}")
     assert code == 0
     assert "files" in lines
     assert "machine" not in lines
 
 
-def test_upstreams(gateway: Gateway, upstream: Upstream, tmp_path: Path):
+def test_upstreams_are_checked(gateway: Gateway, upstream: Upstream, tmp_path: Path):
     relay = TLSRelay(make_certificate(tmp_path), upstream.port)
     try:
         with socket.socket() as silent:

@@ -1,4 +1,4 @@
-"""A worker is asked to end: what is short ends well, what is long is told, nothing new is begun."""
+"""Ends a worker: short streams finish, long ones get an error event, no new call begins."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(gateway: Gateway, model: str, begun: threading.Semaphore) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["terminate", "reload"])
-def test_short_streams_end_well_and_long_ones_are_told(start_gateway, scripted: Upstream, how: str):
+def test_short_streams_finish_and_long_ones_get_an_error_event(start_gateway, scripted: Upstream, how: str):
     gateway = draining(start_gateway, scripted)
     begun = threading.Semaphore(0)
     models = ["one/ok,tokens=20,pause=0.05", "mock/long", *["one/ok,tokens=900,pause=0.02"] * 20]
@@ -67,7 +67,7 @@ def test_short_streams_end_well_and_long_ones_are_told(start_gateway, scripted: 
         assert gateway.chat("one/ok").status == 200
 
 
-def test_calls_keep_coming_through_a_reload(start_gateway, scripted: Upstream):
+def test_calls_are_served_through_a_reload(start_gateway, scripted: Upstream):
     gateway = draining(start_gateway, scripted, grace=2)
     over = threading.Event()
 
@@ -87,14 +87,14 @@ def test_calls_keep_coming_through_a_reload(start_gateway, scripted: Upstream):
     assert len(statuses) > 20
 
 
-# ---------------------------------------------------------------- again and again, under load
+# ---------------------------------------------------------------- repeatedly, under load
 
-#: Streams of 1.5 s, and such as outlast every process: calls are ended half way through this grace.
+#: Streams of 1.5 s, and streams longer than every process. Calls are ended after half of this grace.
 GRACE, SHORT, LONG = 8, "one/ok,tokens=30,pause=0.05", "one/ok,tokens=1500,pause=0.05"
 
 
 class Crowd:
-    """Callers who ask again and again: 25 for each kind of stream, four for whole answers."""
+    """Callers in a loop: 25 for each kind of stream, four for buffered answers."""
 
     def __init__(self, port: int) -> None:
         self.ends: dict[str, Counter[str]] = {SHORT: Counter(), LONG: Counter(), "call": Counter()}
@@ -136,7 +136,7 @@ class Crowd:
 
 
 @pytest.mark.soak
-def test_twenty_reloads_and_five_restarts_with_fifty_streams(tmp_path: Path, scripted: Upstream):
+def test_twenty_reloads_and_five_restarts_under_fifty_streams(tmp_path: Path, scripted: Upstream):
     env = {
         "GATEWAY_API_KEYS": KEY,
         "GATEWAY_UPSTREAMS": f"one={scripted.url}",
@@ -186,12 +186,12 @@ def post_worker_init(worker):
 """
 
 
-def test_a_worker_whose_main_thread_breaks_does_not_stay(start_gateway: StartGateway, tmp_path: Path):
-    """Its other threads wait for work that nobody will give them."""
+def test_a_worker_whose_main_thread_fails_exits(start_gateway: StartGateway, tmp_path: Path):
+    """Its other threads wait for work that never comes."""
     flag, conf = tmp_path / "break", tmp_path / "breaks.conf.py"
     conf.write_text(BREAKS.format(flag=str(flag)))
     gateway = start_gateway(GATEWAY_WORKERS="1", options=("-c", str(conf)))
-    assert gateway.chat("mock/x").status == 200  # so that there is such a thread
+    assert gateway.chat("mock/x").status == 200  # so that a serving thread exists
     (before,) = gateway.workers
     gateway.faults = 1
     flag.touch()

@@ -1,6 +1,6 @@
-"""Whoever moves an answer, a thread that waits or the relay that never does: the caller gets the same bytes.
+"""Compares the two drivers of a reply, a serving thread and the relay: the caller gets the same bytes.
 
-Everything is real but the upstream's socket, which gives its bytes in exactly the pieces it is told to.
+Everything is real except the upstream's socket, which returns its bytes in scripted pieces.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from flask_gateway.streaming.resume import resumable
 from flask_gateway.streaming.splice import PartialAnswer
 from flask_gateway.upstreams.transport.response import PIECE
 
-"""In a script: there is nothing to be had right now."""
+"""A step at which the socket has no data."""
 
 
 class Seen(NamedTuple):
-    """All that anybody learns of an answer."""
+    """Everything that callers and observers learn about a reply."""
 
     body: bytes
     outcome: Outcome
@@ -57,7 +57,7 @@ def relayed() -> Iterator[Relayed]:
 
 
 def see(drive: Any, fields: list[str], script: Script) -> Seen | str:
-    """What comes of it; the error's code if it never begins."""
+    """The result of a reply; the error's code if the reply never begins."""
     reply, wire = reply_over(fields, script)
     told: list[Outcome] = []
     reply.on_close(told.append)
@@ -105,7 +105,7 @@ _FAULTS = st.sampled_from([None] * 4 + ["cut", "reset", "surplus", "garbage"])
 
 @st.composite
 def scripts(draw: st.DrawFn) -> tuple[list[str], bytes, Script, Script]:
-    """How it is framed; all the bytes; what is behind them; and both as they come, in pieces."""
+    """The framing, all bytes, the bytes behind them, and both in the pieces in which they arrive."""
     fields, raw = draw(sent(draw(_STREAMS)))
     fault = draw(_FAULTS)
     at = draw(st.integers(0, len(raw)))
@@ -124,7 +124,7 @@ def scripts(draw: st.DrawFn) -> tuple[list[str], bytes, Script, Script]:
 
 @settings(max_examples=150, deadline=None)
 @given(scripts())
-def test_any_stream_in_any_framing_and_any_pieces(
+def test_both_drivers_send_the_same_bytes_for_any_stream(
     relayed: Relayed, said: tuple[list[str], bytes, Script, Script]
 ) -> None:
     fields, raw, behind, split = said
@@ -136,16 +136,16 @@ def test_any_stream_in_any_framing_and_any_pieces(
         return
     assert isinstance(by_relay, Seen)
     assert comparable(by_relay) == comparable(by_thread)
-    # What comes in one piece with a fault is not begun with at all: another upstream may be asked.
+    # Bytes that arrive together with a fault do not begin the reply: another upstream may be tried.
     if isinstance(whole, Seen):
-        # Whether the connection may be kept depends on what has come by the end.
+        # Whether the connection can be kept depends on the bytes that have arrived by the end.
         assert comparable(whole)[:-1] == comparable(by_thread)[:-1]
 
 
 @pytest.mark.parametrize("by", ["thread", "relay"])
 @pytest.mark.parametrize("ends", ["well", "cut short", "reset", "left alone"])
-def test_nothing_is_left_to_the_collector_of_garbage(relayed: Relayed, by: str, ends: str) -> None:
-    """Which stops all threads to find it. It would be all of the call: its body, too."""
+def test_no_reply_waits_for_the_garbage_collector(relayed: Relayed, by: str, ends: str) -> None:
+    """A collection stops all threads. A cycle would keep the whole call alive, its body included."""
     behind: Script = [ConnectionResetError()] if ends == "reset" else []
     tail = event(chunk(finish="stop")) + event(b"[DONE]") if ends == "well" else b""
     said = event(chunk("a")) + tail
@@ -172,8 +172,8 @@ def test_nothing_is_left_to_the_collector_of_garbage(relayed: Relayed, by: str, 
         gc.enable()
 
 
-def test_the_relay_takes_little_at_a_time(relayed: Relayed) -> None:
-    """While it looks through what it took all other streams wait."""
+def test_the_relay_reads_a_bounded_amount_at_a_time(relayed: Relayed) -> None:
+    """All other streams wait while the relay parses what it has read."""
     reply, wire = reply_over([], [event(chunk("a")), event(chunk(finish="stop")), event(b"[DONE]")])
     asked: list[int] = []
     recv = wire.recv
@@ -189,7 +189,7 @@ def test_the_relay_takes_little_at_a_time(relayed: Relayed) -> None:
     assert set(asked) == {PIECE}
 
 
-# ---------------------------------------------------------------- streams that are continued
+# ---------------------------------------------------------------- resumed streams
 
 
 REST = [event(chunk(word)) for word in ("lo", " wor", "ld")]
@@ -198,10 +198,10 @@ TAIL = b"".join(REST) + event(chunk(finish="stop")) + event(b"[DONE]")
 
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.integers(0, 3), st.booleans(), st.booleans())
-def test_a_stream_that_goes_on_elsewhere(
+def test_both_drivers_send_the_same_bytes_for_a_resumed_stream(
     relayed: Relayed, data: st.DataObject, words: int, resets: bool, breaks_again: bool
 ) -> None:
-    """The first part breaks after so many words; the second is cut too, or not."""
+    """The first part breaks after some words. The second may be cut, too."""
     first = event(ROLE) + event(chunk("Hel")) + b"".join(REST[:words])
     second = event(ROLE) + (b"".join(REST[words:]) or event(chunk("!"))) + event(chunk(finish="stop"))
     second = (

@@ -1,6 +1,6 @@
-"""What must hold over processes: real ones, forked, many threads each, sharing memory and a clock.
+"""Checks limits, breaker and leases over forked processes with many threads each.
 
-The quick forms run always; the long ones of the same tests behind ``make soak``.
+The quick forms always run. ``make soak`` runs the long forms of the same tests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROCESSES, THREADS = 4, 16
 
 
 class Tally:
-    """A row of integers that all processes write, each its own place."""
+    """An array of integers in shared memory. Each process writes its own entries."""
 
     def __init__(self, size: int) -> None:
         self._memory = mmap.mmap(-1, size * 8)
@@ -54,7 +54,7 @@ def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
 
 
 class Stamped(Acquire):
-    """The limiter's change, which also tells the moment at which it was decided."""
+    """The limiter's change, which also returns the time of its decision."""
 
     def __call__(self, log: Value | None, now: int) -> tuple[Value | None, int]:  # type: ignore[override]
         log, (admitted, _) = super().__call__(log, now)
@@ -107,7 +107,7 @@ def test_the_limit_holds_in_every_window_over_all_processes(limit: int, window: 
 
 
 @pytest.mark.parametrize("rounds", [500])
-def test_the_half_open_edge_lets_exactly_one_through(rounds: int) -> None:
+def test_a_half_open_breaker_admits_exactly_one_probe(rounds: int) -> None:
     store = SharedStore()
     policy = Policy(max_failures=1, reset=30 * SECOND, lease=30 * SECOND)
     contacts = Tally(PROCESSES * THREADS)
@@ -140,7 +140,7 @@ def test_the_half_open_edge_lets_exactly_one_through(rounds: int) -> None:
     assert seen == [1] * rounds
 
 
-def test_a_killed_probe_frees_the_edge_within_its_lease() -> None:
+def test_the_lease_of_a_killed_probe_ends() -> None:
     store = SharedStore()
     policy = Policy(max_failures=1, reset=SECOND // 10, lease=SECOND // 2)
     breaker = Breaker("llama", store, policy)
@@ -165,7 +165,7 @@ def test_a_killed_probe_frees_the_edge_within_its_lease() -> None:
 
 
 class Stays:
-    """When each thread got in and out. Noted within the stay, so that no two overlap that did not."""
+    """The times at which each thread entered and left, noted inside, so that no false overlap is seen."""
 
     room = 4000
 
@@ -184,9 +184,9 @@ class Stays:
         self._counts[thread] += 1
 
     def killed(self, thread: int, moment: int) -> None:
-        """It was inside until then, if it was; the next in its place goes on from there.
+        """End the open stay of a killed process. Its successor continues in the same entries.
 
-        :param moment: before it was killed. After that its slots are free at once.
+        :param moment: a time before the kill. After the kill its leases are free at once.
         """
         place = (thread * self.room + self._counts[thread] % self.room) * 2
         entered = self._moments[place]
@@ -206,8 +206,8 @@ class Stays:
         return most
 
 
-def test_slots_stay_exact_while_processes_are_killed() -> None:
-    """Processes take and give back; again and again one is killed with all it holds, one is stopped."""
+def test_leases_stay_exact_while_processes_are_killed() -> None:
+    """Processes acquire and release leases. From time to time one is killed and one is stopped."""
     store, limit, key, stays = SharedStore(), 5, "slots:upstream:llama", Stays()
 
     def thread(slots: ConcurrencyLeases, place: int) -> None:

@@ -1,4 +1,4 @@
-"""What fuzzing has found worth keeping, and random bytes: none of it may fail (``tests/fuzz/targets.py``)."""
+"""Runs the fuzz targets (``tests/fuzz/targets.py``) on the kept corpus and on random bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORPUS = Path(__file__).parents[1] / "fuzz/corpus"
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_corpus(target: str):
+def test_the_corpus_does_not_fail(target: str):
     kept = sorted((CORPUS / target).iterdir())
     assert len(kept) >= 5
     for file in kept:
@@ -23,15 +23,15 @@ def test_the_corpus(target: str):
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=300))
-def test_random_bytes(target: str, data: bytes):
+def test_random_bytes_do_not_fail(target: str, data: bytes):
     TARGETS[target](data)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_pieces_of_the_corpus(target: str, data: st.DataObject):
-    """Two of its files, each cut somewhere, joined."""
+def test_joined_pieces_of_the_corpus_do_not_fail(target: str, data: st.DataObject):
+    """Two files of the corpus, each cut at an arbitrary position and joined."""
     kept = [file.read_bytes() for file in sorted((CORPUS / target).iterdir())]
     first, second = data.draw(st.sampled_from(kept)), data.draw(st.sampled_from(kept))
     TARGETS[target](

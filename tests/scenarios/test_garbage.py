@@ -1,6 +1,8 @@
-"""What a request leaves behind goes when it is over, and not when somebody looks for garbage: with a prompt
-of a megabyte each, some hundred of them would be much to hold. (An exception knows where it passed, so what
-failed in an upstream is garbage: a few dozen such calls, and it is looked for.)"""
+"""Checks that a request frees its memory when it ends, without waiting for the garbage collector.
+
+With prompts of a megabyte, some hundred requests would hold much memory. (A traceback refers to its frames: a
+call that failed in an upstream is garbage. After a few dozen such calls the collector runs.)
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ STREAM = sse(chunk("Hello"), chunk(finish="stop"), "[DONE]")
 
 @pytest.fixture
 def kept() -> Iterator[list[object]]:
-    """What is found to be garbage from here on."""
+    """The objects that the garbage collector finds from here on."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -36,7 +38,7 @@ def kept() -> Iterator[list[object]]:
 
 
 def ours(found: list[object]) -> Counter[str]:
-    """Objects of our classes, and functions of our rooms."""
+    """Objects of our classes, and functions of our modules."""
     named = [one if type(one) is FunctionType else type(one) for one in found]
     return Counter(
         f"{room}:{one.__qualname__}"
@@ -46,7 +48,7 @@ def ours(found: list[object]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("case", ["whole", "stream", "refused"])
-def test_a_request_leaves_no_garbage_of_ours(case: str, kept: list[object]) -> None:
+def test_a_request_leaves_no_reference_cycle(case: str, kept: list[object]) -> None:
     client = create_app(make_settings()).test_client()
     body = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "stream": case == "stream"}
     with responses.RequestsMock(assert_all_requests_are_fired=False) as upstream:

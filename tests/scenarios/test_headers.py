@@ -1,4 +1,4 @@
-"""What headers tell: ids in both directions, and nothing that is somebody else's business."""
+"""Checks headers: ids in both directions, and no header passes from one side to the other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def requests_of_all_kinds(gateway: Gateway, **headers: str) -> list[Answer]:
     ]
 
 
-def test_every_answer_has_a_request_id_and_a_trace_id_of_its_own(gateway: Gateway):
+def test_every_response_has_its_own_request_id_and_trace_id(gateway: Gateway):
     answers = requests_of_all_kinds(gateway)
     for name in ("x-request-id", "x-trace-id"):
         ids = [answer.headers[name] for answer in answers]
@@ -48,19 +48,19 @@ def test_the_callers_own_ids_are_kept(gateway: Gateway):
 
 
 @pytest.mark.parametrize("bad", ["with space", "semi;colon", "x" * 129, "{}", "ü"])
-def test_an_id_that_is_not_well_formed_is_replaced(gateway: Gateway, bad):
+def test_a_malformed_id_is_replaced(gateway: Gateway, bad):
     answer = gateway.ask("GET", "/v1/models", x_request_id=bad, x_trace_id=bad)
     assert answer.headers["x-request-id"] != bad
     assert answer.headers["x-trace-id"] != bad
 
 
-def test_a_stream_has_its_ids_too(gateway: Gateway):
+def test_a_stream_has_ids_too(gateway: Gateway):
     with open_stream(gateway.port, KEY, "ok") as stream:
         assert stream.headers["x-request-id"]
         assert stream.headers["x-trace-id"]
 
 
-def test_the_ids_go_upstream_and_into_the_log(gateway: Gateway, upstream: Upstream):
+def test_the_ids_are_sent_upstream_and_logged(gateway: Gateway, upstream: Upstream):
     answer = gateway.chat("ok", headers={"x_request_id": "id-for-the-log", "x_trace_id": "trace-9"})
     assert answer.status == 200
     sent = headers_of(upstream.last())
@@ -82,7 +82,7 @@ def test_a_trace_is_continued_with_a_new_parent(gateway: Gateway, upstream: Upst
     "bad",
     [f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{'0' * 16}-01", f"ff-{TRACE}-{PARENT}-01", "nonsense"],
 )
-def test_a_trace_that_is_not_valid_is_begun_anew(gateway: Gateway, upstream: Upstream, bad):
+def test_an_invalid_trace_is_replaced(gateway: Gateway, upstream: Upstream, bad):
     assert gateway.chat("ok", headers={"traceparent": bad, "tracestate": "vendor=1"}).status == 200
     sent = headers_of(upstream.last())
     assert re.fullmatch(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]", sent["traceparent"])
@@ -93,7 +93,7 @@ def test_a_trace_that_is_not_valid_is_begun_anew(gateway: Gateway, upstream: Ups
 # ---------------------------------------------------------------- hygiene
 
 
-def test_the_callers_headers_stay_here(gateway: Gateway, upstream: Upstream):
+def test_the_callers_headers_are_not_forwarded(gateway: Gateway, upstream: Upstream):
     private = {"cookie": "a=caller-secret", "openai_organization": "caller-secret", "via": "caller-secret"}
     forwarded = {"x_forwarded_for": "caller-secret", "x_accel_redirect": "/caller-secret"}
     gateway.chat("ok", headers={**private, **forwarded, "x_api_key": KEY})
@@ -110,7 +110,7 @@ def test_an_upstream_without_a_key_gets_no_credential(gateway: Gateway, upstream
     assert KEY not in json.dumps(entry)
 
 
-def test_the_upstreams_headers_stay_here(gateway: Gateway):
+def test_the_upstreams_headers_are_not_forwarded(gateway: Gateway):
     answer = gateway.chat("talkative")
     with open_stream(gateway.port, KEY, "talkative") as stream:
         streamed = stream.headers
@@ -127,7 +127,7 @@ def test_no_cookie_of_one_call_reaches_the_next(gateway: Gateway, upstream: Upst
     assert all("cookie" not in headers_of(entry) for entry in upstream.requests())
 
 
-def test_what_the_gateway_does_not_know_passes_untouched(gateway: Gateway, upstream: Upstream):
+def test_unknown_fields_pass_unchanged(gateway: Gateway, upstream: Upstream):
     odd = '"temperature":0.10,"seed":123456789012345678901234567890,"x":{"b":[1.0,null],"a":"\\u00e9"}'
     body = f'{{"model":"ok","messages":[{{"role":"user","content":"Hi","n":1e2}}],{odd}}}'
     assert gateway.ask("POST", "/v1/chat/completions", body.encode()).status == 200
@@ -144,7 +144,7 @@ def test_the_other_operations_go_to_their_own_paths(gateway: Gateway, upstream: 
     assert json.loads(upstream.last()["body"]) == {"model": "ok", **needed}
 
 
-def test_connections_to_the_upstream_are_used_again(gateway: Gateway, upstream: Upstream):
+def test_upstream_connections_are_reused(gateway: Gateway, upstream: Upstream):
     for _ in range(12):
         assert gateway.chat("ok").status == 200
     with open_stream(gateway.port, KEY, "ok") as stream:
@@ -154,7 +154,7 @@ def test_connections_to_the_upstream_are_used_again(gateway: Gateway, upstream: 
     assert len({entry["connection"] for entry in upstream.requests()}) <= 4
 
 
-def test_a_connection_that_went_stale_is_no_failure(gateway: Gateway, upstream: Upstream):
+def test_a_stale_connection_is_replaced(gateway: Gateway, upstream: Upstream):
     statuses = [gateway.chat("stale").status for _ in range(30)]
     assert statuses == [200] * 30
     assert len(upstream.requests()) == 30

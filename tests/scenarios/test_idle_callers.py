@@ -1,4 +1,4 @@
-"""Callers straight at the socket, without nginx, who do not do their part: the next one is served."""
+"""Connects idle callers without nginx in front: the next caller is still served."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(start_gateway: StartGateway) -> Gateway:
 
 @contextmanager
 def callers(port: int, count: int, say: bytes) -> Iterator[list[socket.socket]]:
-    """So many connections on which this was said."""
+    """Open a number of connections and send these bytes on each."""
     with ExitStack() as stack:
         made = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
         for sock in made:
@@ -36,14 +36,14 @@ def callers(port: int, count: int, say: bytes) -> Iterator[list[socket.socket]]:
 
 
 def waits(gateway: Gateway) -> float:
-    """How long the next caller does, seconds."""
+    """The time that the next caller's request takes, seconds."""
     began = time.monotonic()
     assert gateway.ask("GET", "/v1/models").status == 200
     return time.monotonic() - began
 
 
-def test_two_hundred_who_do_not_hang_up(server: Gateway):
-    """After an answer that says ``Connection: close`` it is theirs to hang up, and they do not."""
+def test_two_hundred_callers_who_do_not_close_block_no_one(server: Gateway):
+    """After a response with ``Connection: close`` the callers should close, and do not."""
     with callers(server.port, 200, REQUEST) as made:
         for sock in made:
             assert sock.recv(65536).startswith(b"HTTP/1.1 200")
@@ -56,9 +56,12 @@ def test_two_hundred_who_do_not_hang_up(server: Gateway):
 
 
 @pytest.mark.parametrize("say", [b"G", b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"])
-def test_those_who_do_not_finish_make_room_for_others(server: Gateway, say: bytes):
-    """A head that does not go on holds a thread, of which there are half as many as such callers, until
-    another wants it: not for the thirty seconds of the socket's timeout, twice."""
+def test_unfinished_requests_make_room_for_others(server: Gateway, say: bytes):
+    """An unfinished request head holds a thread until another call needs it.
+
+    Twice as many such callers as threads connect. They must not hold the threads for the thirty seconds of
+    the socket timeout, twice.
+    """
     with callers(server.port, 4 * THREADS, say) as made:
         time.sleep(0.2)
         waited = waits(server)
@@ -67,7 +70,7 @@ def test_those_who_do_not_finish_make_room_for_others(server: Gateway, say: byte
     assert "WORKER TIMEOUT" not in server.stderr
 
 
-def test_a_slow_head_is_waited_for_while_there_is_room(server: Gateway):
+def test_a_slow_request_head_is_awaited_while_threads_are_free(server: Gateway):
     with callers(server.port, 1, REQUEST[:10]) as (sock,):
         time.sleep(1.5)
         sock.sendall(REQUEST[10:])

@@ -1,4 +1,4 @@
-"""Laws that hold for every request, tried on thousands of random ones against a fake upstream."""
+"""Checks laws that hold for every request, on thousands of random requests and a fake upstream."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def unlimited(**changes: Any) -> Flask:
     )
 
 
-# ---------------------------------------------------------------- headers, and whose answer it is
+# ---------------------------------------------------------------- headers, and each caller its own answer
 
 
 def random_request(chance: random.Random, words: str) -> tuple[dict[str, str], dict[str, Any], str]:
@@ -125,7 +125,7 @@ def check_one(app: Flask, fake: FakeNetwork, seed: int) -> None:
     with app.test_client() as client:
         answer = client.post(PATH, json=body, headers=headers)
         said = answer.get_data(as_text=True)
-    # Mine, all of it, and nobody else's.
+    # The response belongs to this caller alone.
     assert set(re.findall(r"w\d{6}-[0-9a-f]{12}", said)) == {words}
     told = str(answer.headers)
     assert {name.lower() for name, _ in answer.headers} <= TO_CALLER, told
@@ -134,7 +134,7 @@ def check_one(app: Flask, fake: FakeNetwork, seed: int) -> None:
         assert secret not in said
 
 
-def test_nothing_of_the_callers_goes_up_and_nothing_of_the_upstreams_comes_back(fake: FakeNetwork):
+def test_no_caller_header_goes_up_and_no_upstream_header_comes_back(fake: FakeNetwork):
     """Five thousand requests of two callers, from four threads."""
     app = unlimited()
     with ThreadPoolExecutor(4) as pool:
@@ -149,7 +149,7 @@ def test_nothing_of_the_callers_goes_up_and_nothing_of_the_upstreams_comes_back(
             assert secret not in everything
 
 
-# ---------------------------------------------------------------- the door comes first
+# ---------------------------------------------------------------- authentication comes first
 
 
 class Unreadable(io.RawIOBase):
@@ -204,7 +204,7 @@ fields = st.lists(
 
 @given(fields, st.sampled_from(["", " ", "\n\t"]))
 @examples(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_the_model_that_is_sent_is_the_one_that_was_checked(
+def test_the_model_sent_upstream_is_the_one_that_was_checked(
     read_by_upstream: Callable[[bytes], list[tuple[str, Any]] | None], pairs: list[Any], space: str
 ):
     named = [f'"{escaped(name, at) if at >= 0 else name}"{space}:{space}{value}' for name, at, value in pairs]
@@ -212,12 +212,12 @@ def test_the_model_that_is_sent_is_the_one_that_was_checked(
     read = read_by_upstream(body.encode())
     if read is not None:
         models = [value for name, value in read if name == "model"]
-        assert models == ["llama-3-8b-instruct"]  # what the only model of this key is called there
+        assert models == ["llama-3-8b-instruct"]  # the upstream's name of this key's only model
 
 
 @pytest.fixture(scope="module")
 def read_by_upstream() -> Iterator[Callable[[bytes], list[tuple[str, Any]] | None]]:
-    """Asks for the body with a key for one model only: what the upstream reads, each name in order."""
+    """Sends the body with a key for one model only. Returns the models that the upstream reads."""
     only = CandidateSettings(upstream="llama", model="llama-3-8b-instruct")
     app, upstream = unlimited(models=(ModelSettings(name="fast", tiers=((only,),)),)), FakeNetwork()
     patch = pytest.MonkeyPatch()
@@ -237,21 +237,21 @@ def read_by_upstream() -> Iterator[Callable[[bytes], list[tuple[str, Any]] | Non
     patch.undo()
 
 
-def test_some_bodies_with_one_right_model_do_pass(read_by_upstream: Callable[..., Any]):
-    """Or else the law above would hold because nothing passes."""
+def test_some_bodies_with_one_allowed_model_pass(read_by_upstream: Callable[..., Any]):
+    """Otherwise the law above would hold because no body passes."""
     body = b'{"messages":[{"role":"user","content":"w"}],"m\\u006fdel":"fa\\u0073t","Model":"llama"}'
     assert ("model", "llama-3-8b-instruct") in read_by_upstream(body)
     assert read_by_upstream(body.replace(b'"Model":"llama"', b'"model":"llama"')) is None
 
 
-# ---------------------------------------------------------------- whatever fails, nobody learns how
+# ---------------------------------------------------------------- exceptions stay inside
 
 
 INSIDES = "http://10.0.0.7:8000/v1 /home/gateway/x.py line 7, in send; Bearer " + UPSTREAM_KEY
 
 
 def exceptions_of(*modules: Any) -> list[type[Exception]]:
-    """All that these modules define and that can be raised on the way to an upstream."""
+    """All exceptions of these modules that can be raised on the way to an upstream."""
     found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
     fitting = (Warning, StopIteration, StopAsyncIteration, werkzeug.exceptions.HTTPException)
     kinds = {one for one in found if issubclass(one, Exception) and not issubclass(one, fitting)}
@@ -262,7 +262,7 @@ KINDS = exceptions_of(builtins, requests.exceptions, urllib3.exceptions, http.cl
 
 
 def one_of(kind: type[Exception]) -> Exception:
-    """An exception of the kind that says all there is to say, however the kind is made otherwise."""
+    """An exception of this class with secrets in its text, without calling its constructor."""
     error = (
         kind.__new__(kind, "utf-8", b"", 0, 1, INSIDES) if "Unicode" in kind.__name__ else kind.__new__(kind)
     )
@@ -272,7 +272,7 @@ def one_of(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("place", ["the way there", "the door"])
-def test_no_exception_of_any_kind_is_told_of(
+def test_no_exception_text_reaches_the_caller(
     place: str, stream: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     assert len(KINDS) > 100

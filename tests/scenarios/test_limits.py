@@ -1,4 +1,4 @@
-"""The rate limit over two workers: exact, announced on every answer, free of charge when it refuses."""
+"""Checks the rate limit over two workers: exact, stated on every response, and a refusal costs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def remaining(headers: dict[str, str]) -> int:
-    """What the headers say is left, when they are all there and well formed."""
+    """The remaining calls by the headers. Asserts that all limit headers exist and are well formed."""
     assert headers["x-ratelimit-limit-requests"] == str(LIMIT)
     assert DURATION.fullmatch(headers["x-ratelimit-reset-requests"])
     return int(headers["x-ratelimit-remaining-requests"])
@@ -39,7 +39,7 @@ def test_a_burst_admits_exactly_the_limit(strict: Gateway, upstream: Upstream):
 
 
 def refused(answer: Answer) -> None:
-    """That this is how the OpenAI API refuses what is over the limit."""
+    """Assert that the refusal looks like a 429 of the OpenAI API."""
     error = answer.error
     assert (error["code"], error["type"]) == ("rate_limit_exceeded", "requests")
     assert remaining(answer.headers) == 0
@@ -48,7 +48,7 @@ def refused(answer: Answer) -> None:
     assert answer.headers["x-gateway-error-origin"] == "gateway"
 
 
-def test_every_answer_tells_what_is_left_and_refusals_cost_nothing(strict: Gateway):
+def test_every_response_states_the_remaining_calls_and_refusals_cost_nothing(strict: Gateway):
     key = {"x_api_key": "key-limited1"}
     unsaid = {"model": "fast", "messages": HELLO}
     assert remaining(strict.ask("GET", "/v1/models", **key).headers) == LIMIT
@@ -64,7 +64,7 @@ def test_every_answer_tells_what_is_left_and_refusals_cost_nothing(strict: Gatew
     assert remaining(strict.ask("GET", "/v1/circuit-breakers", **key).headers) == LIMIT - 3
 
 
-def test_a_failure_of_the_upstream_tells_it_too(strict: Gateway, alias):
+def test_a_failure_of_the_upstream_has_the_limit_headers_too(strict: Gateway, alias):
     answer = strict.chat(f"{alias()}/hang-up", headers={"x_api_key": "key-limited2"})
     assert (answer.status, remaining(answer.headers)) == (502, LIMIT - 1)
 
@@ -74,6 +74,6 @@ def test_a_key_without_a_limit_is_never_refused(strict: Gateway):
         assert {answer.status for answer in pool.map(strict.chat, ["fast"] * 40)} == {200}
 
 
-def test_a_refused_key_is_told_nothing(strict: Gateway):
+def test_a_refused_key_gets_no_limit_headers(strict: Gateway):
     answer = strict.ask("GET", "/v1/models", x_api_key="wrong")
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]

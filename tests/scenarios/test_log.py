@@ -1,4 +1,4 @@
-"""The log of a running server that nothing reads, or that is read late."""
+"""Checks the log of a running server whose log pipe is not read, or read late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DROPPED = re.compile(rb"(\d+) lines of the log were dropped")
 
 
 class Piped:
-    """A gateway whose standard error is a pipe of 4 KiB, read by nobody but :meth:`read`."""
+    """A gateway whose standard error is a pipe of 4 KiB. Only :meth:`read` reads it."""
 
     def __init__(self, **env: str) -> None:
         self.port = free_port()
@@ -97,7 +97,7 @@ def piped(**env: str) -> Iterator[Piped]:
         os.close(found.out)
 
 
-def test_a_log_that_nothing_reads_holds_no_call_and_no_end() -> None:
+def test_a_blocked_log_delays_no_call_and_no_shutdown() -> None:
     with piped() as gateway:
         for _ in range(200):
             assert gateway.chat() == 200
@@ -108,7 +108,7 @@ def test_a_log_that_nothing_reads_holds_no_call_and_no_end() -> None:
         assert time.monotonic() - began < 10
 
 
-def test_what_is_lost_is_counted_and_told_and_all_else_is_whole() -> None:
+def test_lost_lines_are_counted_and_the_others_are_complete() -> None:
     with piped() as gateway:
         for _ in range(1000):
             assert gateway.chat() == 200
@@ -126,7 +126,7 @@ def test_what_is_lost_is_counted_and_told_and_all_else_is_whole() -> None:
         assert all(len(line) <= 4000 for line in got.splitlines())
 
 
-def test_a_file_of_gunicorns_gets_the_lines_also_after_a_rotation(
+def test_gunicorns_log_file_gets_the_lines_after_a_rotation_too(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -138,7 +138,7 @@ def test_a_file_of_gunicorns_gets_the_lines_also_after_a_rotation(
         log.rename(tmp_path / name)
         os.kill(gateway.pid, signal.SIGUSR1)
         assert until(log.exists)
-        time.sleep(0.3)  # until the workers have it, too
+        time.sleep(0.3)  # until the workers have reopened it, too
 
 
 def test_lines_of_two_workers_do_not_mix() -> None:

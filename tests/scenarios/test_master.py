@@ -1,4 +1,4 @@
-"""The master keeps serving: through failed forks and starts, reloads, and a machine that stood still."""
+"""Keeps serving through failed forks, failed starts, reloads, and a machine that stood still."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kit.wire import open_stream
 
 pytestmark = pytest.mark.live
 
-#: Run by each interpreter that finds it. Which of the files are there decides what becomes of a fork.
+#: Python runs this file at its start. The marker files in its folder decide how a fork fails.
 SITE = """
 import os, time
 _fork, _here = os.fork, os.path.dirname(__file__)
@@ -58,13 +58,13 @@ def told(gateway: Gateway, words: str, times: int = 1) -> bool:
 @pytest.mark.parametrize(
     ("fault", "words"), [("no-fork", "a worker could not be started"), ("no-start", "Worker failed to boot")]
 )
-def test_those_that_live_serve_while_none_can_be_started(
+def test_living_workers_serve_while_forks_fail(
     start_gateway: StartGateway, site: Path, fault: str, words: str
 ) -> None:
     gateway = start_gateway(PYTHONPATH=str(site))
     (site / fault).touch()
     os.kill(gateway.workers[0], signal.SIGKILL)
-    assert told(gateway, words, 2)  # it tries again
+    assert told(gateway, words, 2)  # the master tries again
     assert answers(gateway)
     gateway.hang_up()
     assert told(gateway, words, 3)
@@ -76,13 +76,13 @@ def test_those_that_live_serve_while_none_can_be_started(
     assert gateway.stderr.count("Trying again in") < 12
 
 
-def test_a_first_start_that_fails_is_no_loop(start_gateway: StartGateway, site: Path) -> None:
+def test_a_failed_first_start_does_not_loop(start_gateway: StartGateway, site: Path) -> None:
     (site / "no-start").touch()
     with pytest.raises(pytest.fail.Exception, match="did not start"):
         start_gateway(PYTHONPATH=str(site))
 
 
-def test_old_workers_serve_until_the_new_ones_do(start_gateway: StartGateway, site: Path) -> None:
+def test_old_workers_serve_until_the_new_ones_are_ready(start_gateway: StartGateway, site: Path) -> None:
     gateway = start_gateway(PYTHONPATH=str(site))
     old = set(gateway.workers)
     (site / "slow-start").touch()
@@ -99,7 +99,7 @@ def test_old_workers_serve_until_the_new_ones_do(start_gateway: StartGateway, si
     assert gateway.stderr.count("Booting worker") <= 6  # the first reload, and one for the others
 
 
-def test_a_configuration_that_cannot_be_loaded_changes_nothing(
+def test_a_configuration_that_fails_to_load_changes_nothing(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     flag, conf = tmp_path / "broken", tmp_path / "conf.py"
@@ -114,10 +114,10 @@ def test_a_configuration_that_cannot_be_loaded_changes_nothing(
     flag.unlink()
     gateway.reload()
     assert answers(gateway)
-    gateway.faults += 1  # gunicorn shows what it could not load
+    gateway.faults += 1  # gunicorn prints the traceback
 
 
-def test_time_that_nobody_had_is_not_held_against_a_worker(start_gateway: StartGateway) -> None:
+def test_a_worker_is_not_killed_for_a_machine_that_stood_still(start_gateway: StartGateway) -> None:
     gateway = start_gateway(
         options=("--timeout", "2"), GATEWAY_UPSTREAMS="mock=mock://local?tokens=80&rate=40"
     )
@@ -140,7 +140,7 @@ def test_time_that_nobody_had_is_not_held_against_a_worker(start_gateway: StartG
     assert gateway.workers == old
 
 
-def test_the_end_waits_for_no_worker_that_is_just_starting(start_gateway: StartGateway, site: Path) -> None:
+def test_a_shutdown_does_not_wait_for_a_starting_worker(start_gateway: StartGateway, site: Path) -> None:
     gateway = start_gateway(PYTHONPATH=str(site), GATEWAY_GRACEFUL_SECONDS="30")
     (site / "slow-start").touch()
     gateway.hang_up()

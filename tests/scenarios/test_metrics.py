@@ -1,4 +1,4 @@
-"""``/metrics`` over several workers: what it says is what the client counted, whoever has died meanwhile."""
+"""Compares ``/metrics`` over several workers with the client's own count, even after a worker has died."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 
 
 def directory(gateway: Gateway) -> Path:
-    """Where its figures lie: its workers hold the directory open."""
+    """The metrics directory of the gateway: its workers hold it open."""
     links = []
     for link in Path(f"/proc/{gateway.workers[0]}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -43,7 +43,7 @@ def counted(start_gateway: StartGateway, upstream: Upstream) -> Gateway:
     )
 
 
-def test_counters_are_what_the_client_counted_also_after_a_worker_was_killed(counted: Gateway) -> None:
+def test_counters_equal_the_clients_count_after_a_worker_was_killed(counted: Gateway) -> None:
     seen: Counter[str] = Counter()
 
     def ask_once(number: int) -> str:
@@ -77,13 +77,13 @@ def test_counters_are_what_the_client_counted_also_after_a_worker_was_killed(cou
                 assert until(
                     lambda: figures(counted, "requests_total", "status")["499"] == seen["scripted 499"], 5
                 )
-    # Workers come and go, their files stay: two workers, and two more while the old ones went.
+    # The files outlive their workers: two workers, and two more during the reload.
     places = {file.stem.rpartition("_")[2] for file in directory(counted).glob("counter_*.db")}
     assert places <= {"0", "1", "2", "3"}
 
 
 def killed(gateway: Gateway) -> int:
-    """Kill a worker with streams on it. How many of its neighbour's went on, until their caller left."""
+    """Kill a worker with streams. Returns how many streams of the other worker continued to their end."""
     before = gateway.workers
     with ExitStack() as stack:
         streams = [
@@ -112,9 +112,8 @@ def reloaded(gateway: Gateway) -> int:
     return 0
 
 
-def test_what_a_killed_worker_had_answered_is_counted(counted: Gateway) -> None:
-    """Killed in the middle of many requests: each answer is counted once, and of those that were not
-    answered at most each."""
+def test_the_answers_of_a_killed_worker_are_counted(counted: Gateway) -> None:
+    """Kill a worker under load. Each answer is counted once, each unanswered request at most once."""
 
     def ask_once(number: int) -> str:
         try:
@@ -137,7 +136,7 @@ def test_what_a_killed_worker_had_answered_is_counted(counted: Gateway) -> None:
         assert until(lambda victim=victim: len(counted.workers) == 2 and victim not in counted.workers)
         answered, cut = said.count("200"), said.count("cut")
         assert answered + cut == 300
-        assert cut < 20  # what was under way or waited at the worker that was killed
+        assert cut < 20  # the calls in flight or queued at the killed worker
         after = figures(counted, "requests_total", "status")
         assert answered <= after["200"] - before <= answered + cut
         whole = said[::2].count("200")
@@ -149,7 +148,7 @@ def test_what_a_killed_worker_had_answered_is_counted(counted: Gateway) -> None:
         assert set(after) == {"200"}
 
 
-def test_what_is_under_way_is_shown_and_then_no_more(counted: Gateway) -> None:
+def test_calls_in_flight_are_shown_until_they_end(counted: Gateway) -> None:
     def shown() -> tuple[float, float, float]:
         ages = figures(counted, "requests_in_flight_by_age", "le")
         inflight = figures(counted, "requests_in_flight", "upstream")["scripted"]
@@ -164,7 +163,7 @@ def test_what_is_under_way_is_shown_and_then_no_more(counted: Gateway) -> None:
     assert until(lambda: shown() == (0, 0, 0), 5), shown()
 
 
-def test_what_is_no_http_is_counted_and_logged_too(counted: Gateway) -> None:
+def test_requests_that_are_not_http_are_counted_and_logged(counted: Gateway) -> None:
     refused = {
         400: [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n"],
         414: [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
@@ -183,7 +182,7 @@ def test_what_is_no_http_is_counted_and_logged_too(counted: Gateway) -> None:
     }
 
 
-def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:
+def test_the_gauges_of_a_dead_worker_disappear(counted: Gateway) -> None:
     where = directory(counted)
 
     def live() -> list[str]:
@@ -192,7 +191,7 @@ def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:
     both = ["gauge_livesum_0.db", "gauge_livesum_1.db"]
     assert until(lambda: live() == both)
     with ExitStack() as stack:
-        # Held open, for the number of a file that is removed may be the next one's.
+        # Keep the file open: the inode number of a removed file may be reused.
         held = [stack.enter_context((where / file).open("rb")) for file in both]
         victim = counted.workers[0]
         os.kill(victim, signal.SIGKILL)
@@ -201,7 +200,7 @@ def test_the_gauges_of_a_dead_worker_go_with_it(counted: Gateway) -> None:
         assert sum(os.fstat(file.fileno()).st_nlink == 0 for file in held) == 1
 
 
-def test_how_many_streams_there_are_and_how_long_they_wait_for_each_other(counted: Gateway) -> None:
+def test_the_number_of_streams_and_the_relays_lag_are_shown(counted: Gateway) -> None:
     def figure(name: str) -> float:
         return figures(counted, name)[""]
 
@@ -213,12 +212,12 @@ def test_how_many_streams_there_are_and_how_long_they_wait_for_each_other(counte
         assert until(lambda: figure("streams_active") == 5)
         assert counted.ask("GET", "/v1/circuit-breakers").json["streams"] == {"live": 5}
     assert until(lambda: figure("streams_active") == 0)
-    # Each worker says so, once a second.
+    # Each worker updates the value once a second.
     assert 1 <= figure("event_loop_lag_seconds_count") - turns <= 2 * (time.monotonic() - began) + 2
     assert figure("event_loop_lag_seconds_sum") > 0
 
 
-def test_the_directory_is_its_own_and_goes_with_it(
+def test_each_gateway_has_its_own_directory_and_removes_it(
     counted: Gateway, gateway: Gateway, start_gateway: StartGateway
 ) -> None:
     mine, other = directory(counted), directory(gateway)
@@ -226,7 +225,7 @@ def test_the_directory_is_its_own_and_goes_with_it(
     assert mine.stat().st_mode & 0o777 == 0o700
     left = Path(
         tempfile.mkdtemp(prefix="flask-gateway-metrics-", dir=mine.parent)
-    )  # as by one that was killed
+    )  # as a killed gateway leaves it
     (left / "counter_0.db").write_bytes(b"")
     third = start_gateway()
     assert not left.exists()
@@ -237,7 +236,7 @@ def test_the_directory_is_its_own_and_goes_with_it(
     assert not gone.exists()
 
 
-def test_metrics_are_for_this_machine(gateway: Gateway) -> None:
+def test_metrics_are_for_this_machine_only(gateway: Gateway) -> None:
     assert ask(gateway.port, "GET", "/metrics").status == 200
     for header in ("x-forwarded-for", "x-real-ip", "forwarded"):
         assert ask(gateway.port, "GET", "/metrics", headers={header: "192.0.2.1"}).status == 401
@@ -250,13 +249,13 @@ def test_metrics_show_no_secret(gateway: Gateway) -> None:
     assert not [secret for secret in gateway.secrets if secret in text]
 
 
-def test_ready(gateway: Gateway) -> None:
+def test_readyz_answers(gateway: Gateway) -> None:
     for path, body in (("/readyz", b'{"status":"ready"}'), ("/health/liveliness", b'{"status":"ok"}')):
         answer = ask(gateway.port, "GET", path)
         assert (answer.status, answer.body) == (200, body)
 
 
-def test_prompts_are_logged_where_they_are_wanted(start_gateway: StartGateway) -> None:
+def test_prompts_are_logged_when_enabled(start_gateway: StartGateway) -> None:
     gateway = start_gateway(GATEWAY_LOG_PROMPTS="on")
     said = "Words that are meant to be in the log."
     body = {"model": "mock", "messages": [{"role": "user", "content": said}]}

@@ -1,4 +1,4 @@
-"""Models: which are listed to whom, and where each goes."""
+"""Checks which models each key sees, and which upstream gets each call."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_models_and_upstreams_are_listed(strict: Gateway):
     assert {"fast", "mock", "scripted"} <= listed(strict, "key-free")
 
 
-def test_a_key_sees_the_models_it_may_call_only(strict: Gateway):
+def test_a_key_sees_only_the_models_it_may_call(strict: Gateway):
     assert listed(strict, "key-narrow") == {"mock", "scripted"}
 
 
-def test_one_model_by_its_name(strict: Gateway):
+def test_one_model_is_found_by_its_name(strict: Gateway):
     answer = strict.ask("GET", "/v1/models/fast")
     assert answer.status == 200
     assert (answer.json["id"], answer.json["object"]) == ("fast", "model")
@@ -37,13 +37,13 @@ def test_one_model_by_its_name(strict: Gateway):
 @pytest.mark.parametrize(
     ("key", "name"), [("key-narrow", "nothing"), ("key-narrow", "a/b"), ("key-narrow", "fast")]
 )
-def test_a_model_that_is_not_there_for_this_key(strict: Gateway, key, name):
+def test_a_model_of_another_key_is_a_404(strict: Gateway, key, name):
     answer = strict.ask("GET", f"/v1/models/{name}", x_api_key=key)
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "a/b", "scripted/x"])
-def test_a_model_that_a_call_would_find_is_there_without_being_listed(strict: Gateway, name):
+def test_a_callable_model_is_found_without_being_listed(strict: Gateway, name):
     answer = strict.ask("GET", f"/v1/models/{name}", x_api_key="key-free")
     assert (answer.status, answer.json["id"], answer.json["owned_by"]) == (200, name, "scripted")
     assert name not in listed(strict, "key-free")
@@ -61,7 +61,7 @@ def test_a_key_may_not_call_other_models(strict: Gateway, upstream: Upstream):
     ("asked", "arrives"),
     [("fast", "ok,tokens=1"), ("scripted/ok", "ok"), ("scripted", "scripted"), ("unheard-of", "unheard-of")],
 )
-def test_the_upstream_reads_the_model_by_its_own_name(strict: Gateway, upstream: Upstream, asked, arrives):
+def test_the_upstream_receives_its_own_name_of_the_model(strict: Gateway, upstream: Upstream, asked, arrives):
     assert strict.chat(asked).status == 200
     body = json.loads(upstream.last()["body"])
     assert body["model"] == arrives

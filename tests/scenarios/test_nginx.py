@@ -1,4 +1,4 @@
-"""The nginx site that is shipped, in a real nginx: what it passes on, what it refuses and how."""
+"""Runs the shipped site in a real nginx: which requests it forwards, which it refuses, and how."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def behind(_behind: Behind) -> Behind:
 
 @pytest.fixture(scope="module")
 def before(_behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """An nginx before ``behind``."""
+    """An nginx in front of ``behind``."""
     nginx = Nginx(tmp_path_factory.mktemp("nginx"), _behind.address)
     yield nginx
     nginx.stop()
 
 
 def refused(answer: Answer, status: int, code: str) -> None:
-    """That it is a refusal by nginx which looks like one of the gateway's."""
+    """Assert that nginx refused, in the gateway's error format."""
     assert (answer.status, answer.error["code"]) == (status, code), answer
     assert answer.headers["x-gateway-error-origin"] == "gateway"
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
@@ -63,7 +63,7 @@ def headers_of(request: bytes) -> dict[str, str]:
 
 
 def logged(nginx: Nginx, name: str, value: object) -> dict[str, Any]:
-    """The first line with that value. It is written when the answer has gone out already."""
+    """The first log line with that value. nginx writes it after it has sent the response."""
 
     def found() -> list[dict[str, Any]]:
         lines = map(json.loads, nginx.log.splitlines())
@@ -73,7 +73,7 @@ def logged(nginx: Nginx, name: str, value: object) -> dict[str, Any]:
 
 
 def directive(name: str) -> str:
-    """The one value that the site gives it."""
+    """The only value of a directive in the site."""
     (value,) = set(re.findall(rf"^\s*{name} (.*);$", SITE, re.MULTILINE))
     return value
 
@@ -85,7 +85,7 @@ def test_nginx_finds_nothing_wrong(nginx: Nginx):
     assert "test is successful" in said[1]
 
 
-def test_it_agrees_with_the_gateways_defaults():
+def test_the_site_agrees_with_the_gateways_defaults():
     settings: Settings = resolve({}).settings
     size = re.fullmatch("([0-9]+)m", directive("client_max_body_size"))
     assert size
@@ -93,10 +93,10 @@ def test_it_agrees_with_the_gateways_defaults():
     assert int(directive("proxy_read_timeout").rstrip("s")) > Timeouts.within(10).total
 
 
-# ---------------------------------------------------------------- what goes on to the gateway
+# ---------------------------------------------------------------- requests that nginx forwards
 
 
-def test_what_the_gateway_gets_to_see(behind: Behind, before: Nginx):
+def test_the_gateway_sees_the_forwarded_request(behind: Behind, before: Nginx):
     forged = {
         "X-Forwarded-For": "1.2.3.4",
         "X-Forwarded-Proto": "https",
@@ -141,13 +141,13 @@ def test_a_chunked_body_arrives_with_a_length(behind: Behind, before: Nginx):
     assert "transfer-encoding" not in headers_of(request)
 
 
-def test_nothing_is_sent_twice(behind: Behind, before: Nginx):
-    behind.answer = b""  # it hangs up without a word
+def test_nginx_sends_no_request_twice(behind: Behind, before: Nginx):
+    behind.answer = b""  # the server closes without an answer
     refused(ask(before.port, "GET", "/v1/models"), 503, "gateway_unavailable")
     assert len(behind.seen) == 1
 
 
-def test_a_caller_who_leaves_is_seen_to_leave(behind: Behind, before: Nginx):
+def test_nginx_closes_when_the_caller_leaves(behind: Behind, before: Nginx):
     left = Event()
 
     def wait_for_the_end(sock: socket.socket) -> None:
@@ -161,14 +161,14 @@ def test_a_caller_who_leaves_is_seen_to_leave(behind: Behind, before: Nginx):
     assert left.wait(1)
 
 
-# ---------------------------------------------------------------- what comes back
+# ---------------------------------------------------------------- responses
 
 PIECE = b"data: 1\n\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 18\r\n"
 
 
-def test_events_pass_one_by_one_where_the_gateway_says_so(behind: Behind, before: Nginx):
-    """The second event is sent only when the first has arrived."""
+def test_events_pass_one_by_one_when_the_gateway_says_so(behind: Behind, before: Nginx):
+    """The server sends the second event only after the first has arrived."""
     arrived = Event()
 
     def second(sock: socket.socket) -> None:
@@ -184,8 +184,8 @@ def test_events_pass_one_by_one_where_the_gateway_says_so(behind: Behind, before
     assert stream.headers["x-accel-buffering"] == "no", "another proxy before nginx has to know it too"
 
 
-def test_what_is_not_a_stream_is_taken_off_the_gateways_hands(behind: Behind, before: Nginx):
-    """A large answer is complete for the gateway before the caller has read any of it."""
+def test_nginx_buffers_an_answer_that_is_not_a_stream(behind: Behind, before: Nginx):
+    """The gateway has sent a large answer completely before the caller reads any of it."""
     body = b"x" * 900_000
     done = Event()
 
@@ -200,7 +200,7 @@ def test_what_is_not_a_stream_is_taken_off_the_gateways_hands(behind: Behind, be
         assert done.wait(5)
 
 
-def test_an_answer_cannot_order_nginx_about(behind: Behind, before: Nginx):
+def test_an_answer_cannot_control_nginx(behind: Behind, before: Nginx):
     orders = b"X-Accel-Redirect: /-/refused\r\nX-Accel-Limit-Rate: 1\r\nX-Accel-Expires: 9\r\n"
     behind.answer = behind.answer.replace(b"\r\n\r\n", b"\r\n" + orders + b"\r\n")
     answer = ask(before.port, "GET", "/")
@@ -209,23 +209,23 @@ def test_an_answer_cannot_order_nginx_about(behind: Behind, before: Nginx):
 
 
 @pytest.mark.parametrize("status", [b"400 Bad Request", b"429 Too Many Requests", b"502 Bad Gateway"])
-def test_the_gateways_own_errors_pass_as_they_are(behind: Behind, before: Nginx, status: bytes):
+def test_the_gateways_own_errors_pass_unchanged(behind: Behind, before: Nginx, status: bytes):
     behind.answer = behind.answer.replace(b"200 OK", status)
     answer = ask(before.port, "GET", "/")
     assert (answer.status, answer.body) == (int(status[:3]), b"{}")
 
 
-def test_a_stream_through_all_of_it(nginx: Nginx, upstream: Upstream):
+def test_a_stream_passes_nginx_and_the_gateway(nginx: Nginx, upstream: Upstream):
     with open_stream(nginx.port, KEY, "ok,tokens=3,pause=0.1") as stream:
         events = list(stream.events())
     assert content([data for _, data in events]) == "tok0 tok1 tok2 "
     assert events[-1][0] - events[0][0] > 0.2
 
 
-# ---------------------------------------------------------------- what nginx refuses
+# ---------------------------------------------------------------- refusals by nginx
 
 
-def test_nobody_behind(tmp_path):
+def test_a_missing_gateway_is_a_503(tmp_path):
     nginx = Nginx(tmp_path, f"unix:{tmp_path}/nobody.sock")
     try:
         answer = ask(nginx.port, "POST", "/v1/chat/completions", {})
@@ -244,7 +244,7 @@ def test_a_full_queue_is_refused_at_once(tmp_path):
         try:
             with socket.create_connection(("127.0.0.1", nginx.port)) as waiting:
                 waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                time.sleep(0.1)  # it has taken the only place
+                time.sleep(0.1)  # the request has taken the only place
                 began = time.monotonic()
                 refused(ask(nginx.port, "GET", "/"), 503, "gateway_unavailable")
                 assert time.monotonic() - began < 1
@@ -252,7 +252,7 @@ def test_a_full_queue_is_refused_at_once(tmp_path):
             nginx.stop()
 
 
-def test_too_large_for_nginx(nginx: Nginx):
+def test_a_body_too_large_for_nginx_is_refused(nginx: Nginx):
     announced = head(nginx.port, "/v1/chat/completions", KEY, f"Content-Length: {(16 << 20) + 1}")
     refused(send_raw(nginx.port, announced), 413, "request_too_large")
     chunked = head(nginx.port, "/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
@@ -260,7 +260,7 @@ def test_too_large_for_nginx(nginx: Nginx):
     assert logged(nginx, "status", 413)["path"] == "/v1/chat/completions"
 
 
-def test_too_large_for_the_gateway_alone(nginx: Nginx):
+def test_a_body_too_large_for_the_gateway_is_refused(nginx: Nginx):
     answer = ask(nginx.port, "POST", "/v1/chat/completions", b"x" * 300_000, {"x-api-key": KEY})
     assert (answer.status, answer.error["code"]) == (413, "request_too_large")
     assert "262144" in answer.error["message"]
@@ -276,15 +276,15 @@ def test_too_large_for_the_gateway_alone(nginx: Nginx):
         (b"GET / HTTP/3.1\r\nHost: a\r\n\r\n", 505),
     ],
 )
-def test_what_is_not_http(nginx: Nginx, sent: bytes, status: int):
+def test_a_request_that_is_not_http_is_refused(nginx: Nginx, sent: bytes, status: int):
     refused(send_raw(nginx.port, sent), status, "bad_request")
 
 
-def test_plain_http_where_tls_is_spoken(nginx: Nginx):
+def test_plain_http_on_the_tls_port_is_refused(nginx: Nginx):
     refused(send_raw(nginx.tls_port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_request")
 
 
-def test_the_plain_port_sends_nobody_on(nginx: Nginx):
+def test_the_plain_port_does_not_redirect(nginx: Nginx):
     answer = ask(nginx.plain_port, "POST", "/v1/chat/completions", {}, {"x-api-key": KEY})
     refused(answer, 403, "https_required")
 
@@ -308,7 +308,7 @@ METRICS = [
 
 
 @pytest.mark.parametrize("path", METRICS)
-def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str):
+def test_metrics_are_not_public(behind: Behind, before: Nginx, path: str):
     chunked = {"x-api-key": KEY, "transfer-encoding": "chunked"}
     refused(ask(before.port, "GET", path, headers={"x-api-key": KEY}), 404, "unknown_url")
     refused(ask(before.port, "POST", path, b"0\r\n\r\n", headers=chunked), 404, "unknown_url")
@@ -316,14 +316,14 @@ def test_metrics_are_not_for_the_world(behind: Behind, before: Nginx, path: str)
 
 
 @pytest.mark.parametrize("path", ["/-/refused", "/-/chunked"])
-def test_what_is_nginx_own_is_not_for_others(behind: Behind, before: Nginx, path: str):
+def test_nginx_internal_paths_are_not_public(behind: Behind, before: Nginx, path: str):
     refused(ask(before.port, "GET", path), 404, "unknown_url")
     assert behind.seen == []
 
 
 @pytest.mark.parametrize("path", METRICS)
-def test_nor_are_they_past_a_proxy_without_that_rule(nginx: Nginx, gateway: Gateway, path: str):
-    """As the gateway's own answer to a target that a rule for ``/metrics`` may not match."""
+def test_metrics_are_not_public_without_the_nginx_rule_either(nginx: Nginx, gateway: Gateway, path: str):
+    """The gateway itself refuses a target that an nginx rule for ``/metrics`` may not match."""
     if path.partition("?")[0] != "/metrics":
         for port in (nginx.port, gateway.port):
             assert ask(port, "GET", path).status in (401, 404)
@@ -331,7 +331,7 @@ def test_nor_are_they_past_a_proxy_without_that_rule(nginx: Nginx, gateway: Gate
 
 
 @pytest.mark.parametrize("header", ["Authorization: Bearer k", "X-API-Key: k", "api-key: k"])
-def test_one_caller_asking_one_call_after_another_loses_none(behind: Behind, before: Nginx, header: str):
+def test_sequential_calls_of_one_caller_are_not_limited(behind: Behind, before: Nginx, header: str):
     many = 450
     line = f"{header}{many}\r\n".encode()
     with socket.create_connection(("127.0.0.1", before.port), TIMEOUT, ("127.0.0.8", 0)) as sock:
@@ -340,8 +340,8 @@ def test_one_caller_asking_one_call_after_another_loses_none(behind: Behind, bef
     assert re.findall(rb"HTTP/1.1 (\d+)", received)[:many] == [b"200"] * many
 
 
-def test_keys_that_are_made_up_do_not_help(tmp_path, _behind: Behind):
-    """A key of its own for each request: the address is limited then."""
+def test_made_up_keys_do_not_evade_the_limit(tmp_path, _behind: Behind):
+    """Each request has another key: then the limit by address applies."""
     rate = "limit_req zone=flask_gateway_address_requests burst=2000 nodelay;"
     nginx = Nginx(tmp_path, _behind.address, lambda site: replaced(site, {rate: rate.replace("2000", "20")}))
     try:
@@ -355,7 +355,7 @@ def test_keys_that_are_made_up_do_not_help(tmp_path, _behind: Behind):
 
 
 def test_a_websocket_is_answered_at_once(nginx: Nginx, gateway: Gateway):
-    """nginx takes Upgrade away, and what is left is understood."""
+    """nginx removes Upgrade, and the gateway answers the remaining request."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x", "x-api-key": KEY}
     for port in (nginx.port, gateway.port):
         answer = ask(port, "GET", "/v1/responses", headers=upgrade)
@@ -363,8 +363,8 @@ def test_a_websocket_is_answered_at_once(nginx: Nginx, gateway: Gateway):
         assert answer.headers["upgrade"] == "HTTP/1.1"
 
 
-def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
-    """From an address of its own, so that no other test is refused for it."""
+def test_too_many_requests_from_one_address_are_refused(behind: Behind, before: Nginx):
+    """From a separate address, so that no other test is limited."""
     many = 300
     with socket.create_connection(("127.0.0.1", before.port), TIMEOUT, ("127.0.0.9", 0)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * many + b"GET / HTTP/1.0\r\n\r\n")
@@ -376,8 +376,8 @@ def test_too_many_requests_from_one_address(behind: Behind, before: Nginx):
     assert received.count(b"Retry-After: 1\r\n") == received.count(b'"code":"rate_limit_exceeded"') > 0
 
 
-def test_too_many_connections_from_one_address(tmp_path):
-    """Two hundred may wait for an answer; the next is told at once."""
+def test_too_many_connections_from_one_address_are_refused(tmp_path):
+    """Two hundred connections may wait for an answer. The next is refused at once."""
     rate = "limit_req zone=flask_gateway_requests burst=200 nodelay;"
     with socket.create_server(("127.0.0.1", 0), backlog=512) as silent, ExitStack() as stack:
         behind = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -386,14 +386,14 @@ def test_too_many_connections_from_one_address(tmp_path):
         for _ in range(200):
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port)))
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert until(lambda: nginx.connections() >= 400)  # to the callers and on to the gateway
+        assert until(lambda: nginx.connections() >= 400)  # to the callers and to the gateway
         refused(ask(nginx.port, "GET", "/"), 429, "rate_limit_exceeded")
 
 
-# ---------------------------------------------------------------- and besides
+# ---------------------------------------------------------------- TLS and logs
 
 
-def test_over_tls(nginx: Nginx):
+def test_requests_pass_over_tls(nginx: Nginx):
     context = ssl.create_default_context(cafile=str(nginx.certificate))
     with (
         socket.create_connection(("127.0.0.1", nginx.tls_port), TIMEOUT) as sock,

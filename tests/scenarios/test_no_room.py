@@ -1,4 +1,4 @@
-"""A full ``/dev/shm`` fails no call: filled before the start or while serving, by blocks or by inodes."""
+"""Fills ``/dev/shm`` before the start or while serving, by blocks or by inodes: no call fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kit.wire import ask
 
 pytestmark = pytest.mark.live
 
-#: In both directories that figures may lie in.
+#: Both directories that may hold metrics.
 FILL = "for d in /dev/shm /var/tmp; do dd if=/dev/zero of=$d/other bs=4k; done >/dev/null 2>&1; "
 USE_UP_INODES = (
     "for d in /dev/shm /var/tmp; do n=0; while touch $d/$n; do n=$((n+1)); done; done 2>/dev/null; "
@@ -29,7 +29,7 @@ USE_UP_INODES = (
 
 
 def small(options: str, fill: str = "") -> Sequence[str]:
-    """A command that gives the server's small directories of its own for temporary files."""
+    """A command that mounts small private directories for temporary files."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         lacking("no mount namespaces here")
     mount = "".join(f"mount -t tmpfs -o {options} tmpfs {at} || exit 9; " for at in ("/dev/shm", "/var/tmp"))
@@ -47,7 +47,7 @@ def confined(folder: Path, wrap: Sequence[str]) -> Iterator[Gateway]:
 
 
 def answers(gateway: Gateway, count: int = 40) -> Counter[int]:
-    """The statuses of so many calls, eight at a time. 0: no answer."""
+    """The statuses of a number of calls, eight at a time. 0 means no response."""
 
     def call(_: int) -> int:
         with suppress(OSError):
@@ -69,7 +69,7 @@ def scrape(gateway: Gateway) -> str:
         pytest.param("size=1m,nr_inodes=20", USE_UP_INODES, id="no inodes"),
     ],
 )
-def test_full_before_the_start(tmp_path: Path, options: str, fill: str) -> None:
+def test_calls_succeed_with_a_full_dev_shm_before_the_start(tmp_path: Path, options: str, fill: str) -> None:
     with confined(tmp_path, small(options, fill)) as gateway:
         workers = gateway.workers
         assert answers(gateway) == {200: 40}
@@ -81,7 +81,7 @@ def test_full_before_the_start(tmp_path: Path, options: str, fill: str) -> None:
         assert "no figures in /dev/shm" in gateway.stderr
 
 
-def test_where_there_is_room_the_figures_are_there(tmp_path: Path) -> None:
+def test_metrics_are_shared_where_there_is_room(tmp_path: Path) -> None:
     fill = FILL.replace("/dev/shm /var/tmp", "/dev/shm")
     with confined(tmp_path, small("size=2m", fill)) as gateway:
         assert answers(gateway) == {200: 40}
@@ -90,7 +90,7 @@ def test_where_there_is_room_the_figures_are_there(tmp_path: Path) -> None:
         assert "no figures in /dev/shm" in gateway.stderr
 
 
-def test_filled_while_serving_and_free_again(tmp_path: Path) -> None:
+def test_calls_succeed_while_dev_shm_fills_up_and_empties(tmp_path: Path) -> None:
     with confined(tmp_path, small("size=2m")) as gateway:
         workers = gateway.workers
         assert answers(gateway) == {200: 40}
@@ -99,7 +99,7 @@ def test_filled_while_serving_and_free_again(tmp_path: Path) -> None:
             while True:
                 file.write(bytes(4096))
         assert answers(gateway) == {200: 40}
-        os.kill(workers[0], signal.SIGKILL)  # the next one finds no room for its gauges
+        os.kill(workers[0], signal.SIGKILL)  # its successor finds no space for its gauges
         assert until(lambda: len(gateway.workers) == 2 and workers[0] not in gateway.workers)
         assert answers(gateway) == {200: 40}
         assert workers[1] in gateway.workers

@@ -1,4 +1,4 @@
-"""The official ``openai`` client cannot tell the gateway from OpenAI."""
+"""Runs the official ``openai`` client against the gateway: it behaves as against OpenAI."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_models(client: OpenAI):
 def raised(
     client: OpenAI, kind: type[openai.APIStatusError], model: str = "ok", **more
 ) -> openai.APIStatusError:
-    """The error that a chat completion ends in, of exactly that class, stream or not."""
+    """The error of a chat completion, streamed or not. Asserts its exact class."""
     for stream in (False, True):
         with pytest.raises(openai.APIStatusError) as caught:
             client.chat.completions.create(model=model, messages=HELLO, stream=stream, **more)
@@ -169,12 +169,12 @@ def test_the_upstreams_400_is_a_bad_request_error(client: OpenAI, kind):
     assert (error.code, error.param, error.body["message"]) == (kind, "messages", "Scripted 400.")
 
 
-def test_our_400_is_a_bad_request_error(client: OpenAI):
+def test_the_gateways_400_is_a_bad_request_error(client: OpenAI):
     error = raised(client, openai.BadRequestError, "")
     assert error.param == "model"
 
 
-def test_a_key_that_may_not_is_a_permission_denied_error(strict: Gateway):
+def test_a_forbidden_model_is_a_permission_denied_error(strict: Gateway):
     with connect(strict, "key-narrow") as client:
         error = raised(client, openai.PermissionDeniedError, "fast")
         assert (error.status_code, error.code) == (403, "model_not_allowed")
@@ -186,7 +186,7 @@ def test_the_upstreams_404_is_a_not_found_error(client: OpenAI):
     assert raised(client, openai.NotFoundError, "status,code=404").code == "scripted_404"
 
 
-def test_a_model_by_its_name(client: OpenAI):
+def test_a_model_is_retrieved_by_its_name(client: OpenAI):
     assert client.models.retrieve("mock").owned_by == "mock"
     assert client.models.retrieve("gpt-4o").created > 0  # by the default upstream
     with pytest.raises(openai.NotFoundError) as caught:
@@ -223,7 +223,7 @@ def test_structured_answers_of_the_mock(client: OpenAI):
 
 
 def test_tools_of_the_mock_are_called_with_arguments_that_fit(client: OpenAI):
-    """As instructor asks for structure in its usual mode."""
+    """The library instructor asks for structured output in this way."""
     tool = openai.pydantic_function_tool(City)
     answer = client.chat.completions.create(
         model="mock",
@@ -261,20 +261,20 @@ def test_responses_of_the_mock_call_tools(client: OpenAI):
     assert client.responses.create(model="mock", input=history, tools=tools).output_text
 
 
-def test_what_is_not_offered_is_a_bad_request_error_that_says_so(client: OpenAI):
+def test_an_unsupported_feature_is_a_bad_request_error(client: OpenAI):
     with pytest.raises(openai.BadRequestError, match="not offered here") as caught:
         client.files.list()
     assert caught.value.code == "not_offered"
 
 
-def test_a_client_of_azure_is_told_what_to_use(gateway: Gateway):
+def test_an_azure_client_gets_an_error_with_advice(gateway: Gateway):
     azure = openai.AzureOpenAI(api_key=KEY, api_version="2026-01-01", azure_endpoint=gateway.url)
     with pytest.raises(openai.BadRequestError, match="ends in /v1"):
         azure.chat.completions.create(model="mock", messages=[{"role": "user", "content": "Hello"}])
 
 
 @pytest.mark.parametrize("base", ["", "/", "/v1/", "//v1", "/v1/v1", "/openai/v1"])
-def test_another_base_url(gateway: Gateway, base: str):
+def test_other_spellings_of_the_base_url_work(gateway: Gateway, base: str):
     client = OpenAI(base_url=gateway.url + base, api_key=KEY, max_retries=0)
     answer = client.chat.completions.create(model="mock", messages=[{"role": "user", "content": "Hello"}])
     assert answer.choices[0].message.content
@@ -290,7 +290,7 @@ def test_the_upstreams_429_is_a_rate_limit_error(client: OpenAI, alias):
     assert error.response.headers["retry-after"]
 
 
-def test_our_429_is_a_rate_limit_error(strict: Gateway):
+def test_the_gateways_429_is_a_rate_limit_error(strict: Gateway):
     with connect(strict, "key-limited3") as client:
         for _ in range(10):
             client.chat.completions.create(model="fast", messages=HELLO)
@@ -357,14 +357,14 @@ def test_the_response_has_failed_before_the_error_is_raised(client: OpenAI):
 # ---------------------------------------------------------------- with the client's own retries
 
 
-def test_the_clients_own_retries_get_through(gateway: Gateway, upstream: Upstream):
+def test_the_clients_own_retries_succeed(gateway: Gateway, upstream: Upstream):
     with connect(gateway, max_retries=openai.DEFAULT_MAX_RETRIES) as client:
         answer = client.chat.completions.create(model="once,code=500", messages=HELLO)
     assert answer.choices[0].message.content
     assert len(upstream.requests()) == 2
 
 
-def test_the_client_waits_as_long_as_it_is_told(strict: Gateway, upstream: Upstream, alias):
+def test_the_client_waits_for_the_stated_pause(strict: Gateway, upstream: Upstream, alias):
     name = alias()
     for _ in range(3):
         strict.chat(f"{name}/status,code=500")

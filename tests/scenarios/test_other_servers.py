@@ -1,4 +1,4 @@
-"""Started otherwise than with ``gunicorn.conf.py``: the promises hold, or the gateway says they do not."""
+"""Starts the gateway without ``gunicorn.conf.py``: the promises hold, or a warning says which do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPLIT = "each process of this server counts for itself"
 
 
 class Other:
-    """gunicorn in a folder without a configuration."""
+    """gunicorn in a folder without ``gunicorn.conf.py``."""
 
     def __init__(self, folder: Path, *options: str, **env: str) -> None:
         self.port, self._errors = free_port(), folder / "errors"
@@ -79,7 +79,7 @@ def started(folder: Path, *options: str, **env: str) -> Iterator[Other]:
 
 @pytest.mark.parametrize("worker", ["gthread", "flask_gateway.server.gunicorn_worker.GatewayWorker"])
 @pytest.mark.parametrize("state", ["shared://", "memory://"])
-def test_processes_that_share_nothing_say_so(tmp_path: Path, worker: str, state: str) -> None:
+def test_processes_that_share_no_state_log_a_warning(tmp_path: Path, worker: str, state: str) -> None:
     options = ("-w", "2", "-k", worker, "--threads", "4", FACTORY)
     with started(tmp_path, *options, GATEWAY_STATE=state) as server:
         state = server.get("/v1/circuit-breakers").json["state"]
@@ -104,9 +104,7 @@ def test_processes_that_share_nothing_say_so(tmp_path: Path, worker: str, state:
 
 
 @pytest.mark.parametrize("worker", ["gthread", "flask_gateway.server.gunicorn_worker.GatewayWorker"])
-def test_with_preload_limits_are_exact_and_ids_and_slots_are_each_process_own(
-    tmp_path: Path, worker: str
-) -> None:
+def test_with_preload_limits_are_exact_and_ids_are_unique(tmp_path: Path, worker: str) -> None:
     options = ("-w", "2", "--preload", "-k", worker, "--threads", "4", FACTORY)
     with started(tmp_path, *options) as server:
         assert not server.get("/v1/circuit-breakers").json["state"]["degraded"]
@@ -118,7 +116,7 @@ def test_with_preload_limits_are_exact_and_ids_and_slots_are_each_process_own(
         assert SPLIT not in server.stderr
 
 
-def test_with_preload_slots_are_exact(tmp_path: Path) -> None:
+def test_with_preload_leases_are_exact(tmp_path: Path) -> None:
     options = ("-w", "2", "--preload", "--threads", "8", FACTORY)
     env = {
         "GATEWAY_MAX_CONCURRENT_PER_KEY": "3",
@@ -126,18 +124,18 @@ def test_with_preload_slots_are_exact(tmp_path: Path) -> None:
         "GATEWAY_UPSTREAMS": "mock=mock://local?latency_ms=1000",
     }
     with started(tmp_path, *options, **env) as server, ThreadPoolExecutor(8) as pool:
-        for _ in range(2):  # none is lost
+        for _ in range(2):  # no lease is lost
             assert Counter(pool.map(lambda _: server.chat(), range(8))) == {200: 3, 429: 5}
 
 
-def test_one_process_is_whole(tmp_path: Path) -> None:
+def test_one_process_shares_all_state(tmp_path: Path) -> None:
     with started(tmp_path, FACTORY) as server:
         assert server.get("/v1/circuit-breakers").json["state"] == {"store": "shared", "degraded": False}
         assert SPLIT not in server.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)])
-def test_a_wrong_setting_is_one_line(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_wrong_setting_prints_one_line(tmp_path: Path, options: tuple[str, ...]) -> None:
     server = Other(tmp_path, *options, FACTORY, GATEWAY_RATE_LIMIT_PER_MINUTE="sixty")
     assert server.process.wait(20) == 3
     assert server.stderr.count("GATEWAY_RATE_LIMIT_PER_MINUTE='sixty'") == 1
@@ -149,8 +147,8 @@ class Silent(WSGIRequestHandler):
         """Nothing."""
 
 
-def test_a_server_that_forks_after_it_has_loaded_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As uWSGI does, which runs none of Python's functions for that."""
+def test_a_server_that_forks_after_loading_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI does so, and does not run Python's fork hooks."""
     monkeypatch.setenv("GATEWAY_API_KEYS", KEY)
     monkeypatch.setenv("GATEWAY_UPSTREAMS", "mock=mock://local")
     app = create_app()

@@ -1,4 +1,4 @@
-"""More than there is room for: the rest is refused at once, and told so; nobody waits behind the others."""
+"""Sends more calls than the gateway can hold: it refuses the excess at once, and no call queues."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OTHER = "live-other-key"
 
 
 def both_have_begun(gateway: Gateway, threads: int = 16) -> None:
-    """Both workers serve; or else one of them would be full alone."""
+    """Wait until both workers serve. Otherwise one of them would fill up alone."""
     figures = lambda: gateway.ask("GET", "/metrics", x_api_key="").body.decode()  # noqa: E731
     assert until(lambda: f"\ngateway_threads_limit {threads}.0" in figures())
 
 
 @pytest.fixture(scope="module")
 def small(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """Two workers of eight threads, of which calls may hold six each."""
+    """Two workers of eight threads each. Calls may hold six of them."""
     return start_gateway(
         GATEWAY_API_KEYS=f"{KEY},{OTHER}",
         GATEWAY_UPSTREAMS=f"one={scripted.url};two={scripted.url}",
@@ -47,7 +47,7 @@ def ask(gateway: Gateway, model: str, key: str = KEY):
 
 @pytest.fixture(scope="module")
 def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
-    """The same with one key and one upstream, which may have all."""
+    """The same with one key and one upstream, which may use the whole capacity."""
     return start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
         GATEWAY_THREADS="8",
@@ -60,7 +60,7 @@ def alone(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
 @pytest.fixture
 def full(alone: Gateway, upstream: Upstream):
-    """All that calls may hold is held for some seconds."""
+    """Calls hold the whole capacity for some seconds."""
     both_have_begun(alone)
     with ThreadPoolExecutor(24) as pool:
         held = [pool.submit(ask, alone, "one/ok,first=2.5") for _ in range(24)]
@@ -71,10 +71,12 @@ def full(alone: Gateway, upstream: Upstream):
     refused = [taken for answer, taken in answers if answer.status == 503]
     assert len(served) == 12
     assert len(served) + len(refused) == 24
-    assert max(refused) < 1.0  # all came at once, on two busy cores; a refusal alone is timed below
+    assert (
+        max(refused) < 1.0
+    )  # all arrive at once on two busy cores; the time of a single refusal is tested below
 
 
-def test_what_is_too_much_is_refused_at_once_and_told_why(full: Gateway):
+def test_excess_calls_are_refused_at_once_with_a_reason(full: Gateway):
     times = []
     for _ in range(10):
         answer, seconds = ask(full, "one/ok")
@@ -86,7 +88,7 @@ def test_what_is_too_much_is_refused_at_once_and_told_why(full: Gateway):
     assert sorted(times)[5] < 0.1
 
 
-def test_who_asks_how_things_are_is_answered_meanwhile(full: Gateway):
+def test_health_and_metrics_answer_under_overload(full: Gateway):
     for path in ("/health", "/readyz", "/v1/circuit-breakers", "/v1/models"):
         began = time.monotonic()
         assert full.ask("GET", path).status == 200
@@ -103,7 +105,7 @@ def test_one_key_leaves_room_for_another(small: Gateway, upstream: Upstream):
     assert sum(one.result()[0].status == 200 for one in greedy) == 8
 
 
-def test_streams_have_a_ceiling_of_their_own(start_gateway: StartGateway, scripted: Upstream):
+def test_streams_have_their_own_ceiling(start_gateway: StartGateway, scripted: Upstream):
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url}", GATEWAY_WORKERS="1", GATEWAY_MAX_STREAMS="3"
     )
@@ -125,7 +127,7 @@ def test_streams_have_a_ceiling_of_their_own(start_gateway: StartGateway, script
     assert until(has_room, 5)
 
 
-def test_what_has_waited_in_front_for_too_long_is_not_begun(small: Gateway, upstream: Upstream):
+def test_a_call_that_has_queued_for_too_long_is_not_begun(small: Gateway, upstream: Upstream):
     body = {"model": "ok", "messages": [{"role": "user", "content": "Hi"}]}
     path = "/v1/chat/completions"
     late = small.ask("POST", path, body, x_request_start=f"{time.time() - 3:.3f}")
@@ -141,17 +143,17 @@ def test_what_has_waited_in_front_for_too_long_is_not_begun(small: Gateway, upst
 #: two cores, so what fills up must be threads and places, not the processor: 24 calls and 40 streams at once.
 MIXED = [("call", "one/ok,first=1.2"), ("stream", "one/ok,tokens=20,pause=0.1")]
 FULL = [MIXED[0]] * 24 + [MIXED[1]] * 40
-#: What such a call takes when all is normal, and for how long the crowd comes, seconds.
+#: The normal duration of such a call, and the duration of the load, seconds.
 NORMAL, SECONDS = 1.7, 120
 
 
 def served(seen: list[Seen], since: float, until: float) -> float:
-    """Whole answers a second."""
+    """Complete answers a second."""
     return sum(one.whole and since <= one.ended < until for one in seen) / (until - since)
 
 
 @pytest.mark.soak
-def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, scripted: Upstream):
+def test_three_times_the_capacity_is_served_at_capacity(start_gateway: StartGateway, scripted: Upstream):
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"one={scripted.url}",
         GATEWAY_THREADS="16",
@@ -163,7 +165,7 @@ def test_three_times_as_much_as_there_is_room_for(start_gateway: StartGateway, s
     )
     both_have_begun(gateway, 32)
     send = partial(call, gateway)
-    # The capacity: as many callers as there are places, each of whom asks again when it was answered.
+    # The capacity: as many callers as places. Each sends its next call after an answer.
     began = time.monotonic()
     capacity = served(in_turns(send, FULL, 22), began + 2, began + 22)
     print(f"\ncapacity {capacity:.1f}/s")

@@ -1,4 +1,4 @@
-"""One key's poison at a running gateway of two workers: no good call of another key is refused for it."""
+"""Sends one key's failing calls to two workers: no good call of another key is refused because of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.wire import Answer
 
 pytestmark = pytest.mark.live
 
-#: Errors, silence, and an answer that breaks off.
+#: Errors, silence, and a broken answer.
 POISONS = ["status,code=500", "status,code=503", "never", "cut,after=1"]
 
 
@@ -42,7 +42,7 @@ def poisoned(gateway: Gateway, model: str) -> Answer:
 
 
 @pytest.mark.parametrize("number", range(len(POISONS)), ids=POISONS)
-def test_no_good_call_is_refused(attacked: Gateway, upstream: Upstream, number: int) -> None:
+def test_no_good_call_of_another_key_is_refused(attacked: Gateway, upstream: Upstream, number: int) -> None:
     name, poison = f"up{number}", POISONS[number]
     with ThreadPoolExecutor(12) as pool:
         for _ in range(3):
@@ -52,7 +52,7 @@ def test_no_good_call_is_refused(attacked: Gateway, upstream: Upstream, number: 
             assert {one.result().status for one in bad} <= {200, 502, 503, 504}
             good = [attacked.chat(f"{name}/ok", headers=as_key("good")).status for _ in range(10)]
             assert good == [200] * 10
-    # The poison itself meets an open circuit, and the page says for whom it is open.
+    # The failing calls meet an open circuit, and the page names the key that it is open for.
     refused = poisoned(attacked, f"{name}/{poison}")
     assert (refused.status, refused.error["code"]) == (503, "upstream_unavailable")
     assert "of this key" in refused.error["message"]
@@ -61,7 +61,7 @@ def test_no_good_call_is_refused(attacked: Gateway, upstream: Upstream, number: 
     assert (seen["state"], seen["one_caller"], seen["others_well"]) == ("OPEN", True, True)
 
 
-def test_an_upstream_that_is_down_for_all_is_closed_to_all(attacked: Gateway, upstream: Upstream) -> None:
+def test_an_upstream_that_fails_for_all_keys_is_opened_for_all(attacked: Gateway, upstream: Upstream) -> None:
     name, keys = f"up{len(POISONS)}", cycle(["good", "poison"])
     for _ in range(5):
         assert attacked.chat(f"{name}/status,code=502", headers=as_key(next(keys))).status == 502

@@ -1,4 +1,4 @@
-"""Two gateways, as on two machines, that share a real Redis; and what they do without it."""
+"""Runs two gateways, as on two machines, that share a real Redis, and takes Redis away."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def machines(start_gateway: StartGateway, redis: RedisServer) -> list[Gateway]:
 
 
 def burst(gateways: list[Gateway], key: str, times: int) -> Counter[int]:
-    """How so many calls, spread over the gateways, were answered."""
+    """The statuses of a number of calls, spread over the gateways."""
     with ThreadPoolExecutor(8) as pool:
         ask = [gateways[number % len(gateways)] for number in range(times)]
         answers = pool.map(lambda gateway: gateway.chat("mock", headers={"x_api_key": key}), ask)
@@ -53,7 +53,7 @@ def degraded(gateway: Gateway) -> bool:
 
 
 def whole(gateway: Gateway) -> bool:
-    """Whether no worker says that it is degraded; so many at once reach all of them."""
+    """Whether no worker reports that it is degraded. So many concurrent calls reach all workers."""
     with ThreadPoolExecutor(8) as pool:
         return not any(pool.map(degraded, [gateway] * 24))
 
@@ -62,21 +62,19 @@ def test_two_machines_admit_exactly_the_limit_together(machines: list[Gateway]) 
     assert burst(machines, "first", 2 * LIMIT) == {200: LIMIT, 429: LIMIT}
 
 
-def test_without_redis_each_machine_keeps_to_its_share_and_returns(
-    machines: list[Gateway], redis: RedisServer
-) -> None:
+def test_without_redis_each_machine_admits_its_share(machines: list[Gateway], redis: RedisServer) -> None:
     redis.freeze()
     try:
         began = time.monotonic()
         assert machines[0].chat("mock", headers={"x_api_key": "second"}).status == 200
-        assert time.monotonic() - began < 0.5  # 100 ms of it waiting, once per worker
+        assert time.monotonic() - began < 0.5  # each worker waits 100 ms once
         for machine in machines:
             assert until(lambda machine=machine: degraded(machine), 5)
             seen = burst([machine], "second", LIMIT)
             assert set(seen) == {200, 429}
             assert abs(seen[200] - LIMIT // 2) <= 3, (
                 seen
-            )  # the first call of each worker may have gone either way
+            )  # the first call of each worker may count either way
         assert burst(machines, "third", 4) == {200: 4}
     finally:
         redis.thaw()
@@ -88,7 +86,7 @@ def test_without_redis_each_machine_keeps_to_its_share_and_returns(
     assert (counted.status, counted.headers["x-ratelimit-limit-requests"]) == (200, str(LIMIT))
 
 
-def test_a_redis_that_begins_anew_is_no_trouble(machines: list[Gateway], redis: RedisServer) -> None:
+def test_a_restarted_redis_causes_no_error(machines: list[Gateway], redis: RedisServer) -> None:
     redis.kill()
     assert machines[0].chat("mock", headers={"x_api_key": "third"}).status == 200
     redis.start()

@@ -1,4 +1,4 @@
-"""The relay under real gunicorn: many streams on few threads, and whatever may befall them."""
+"""Runs the relay under real gunicorn: many streams on few threads, with all kinds of failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from flask_gateway.streaming.relay import Relay
 
 pytestmark = pytest.mark.live
 
-#: Of each worker; as many are kept for those who ask how things are as ``worker.spare`` says.
+#: Threads of each worker. ``gunicorn_worker.reserved_threads`` keeps some of them for health and metrics.
 THREADS = 4
 
 
@@ -50,7 +50,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
 
 class Streams:
-    """Streams that are open at the same time, each read by a thread."""
+    """Concurrent streams, each read by a thread."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -58,7 +58,7 @@ class Streams:
         self._pool = self._stack.enter_context(ThreadPoolExecutor(128))
 
     def open(self, model: str, **more: Any) -> Stream:
-        """Begun, its head read."""
+        """Open a stream and read its head."""
         fields = {"stream_options": {"include_usage": True}, **more}
         return self._stack.enter_context(open_stream(self._gateway.port, KEY, model, **fields))
 
@@ -82,10 +82,12 @@ def data_of(body: bytes) -> list[str]:
     return [event[6:].decode() for event in body.split(b"\n\n") if event.startswith(b"data: ")]
 
 
-# ---------------------------------------------------------------- what breaks
+# ---------------------------------------------------------------- failures
 
 
-def test_what_breaks_is_told_and_what_runs_beside_it_runs_on(streams: Streams, upstream: Upstream) -> None:
+def test_a_broken_stream_gets_an_error_event_and_the_others_continue(
+    streams: Streams, upstream: Upstream
+) -> None:
     well, cut, reset, stall = (
         [streams.read(streams.open(model)) for _ in range(8)]
         for model in ("ok,tokens=60,pause=0.02", "cut,after=2", "cut,after=2,how=reset", "stall,after=2")
@@ -109,7 +111,7 @@ def leave(sock: socket.socket, how: str) -> None:
     sock.close()
 
 
-def test_when_callers_leave_their_upstreams_are_let_go_at_once(gateway: Gateway, upstream: Upstream) -> None:
+def test_upstream_connections_close_when_their_callers_leave(gateway: Gateway, upstream: Upstream) -> None:
     encoded = json.dumps(stream_body("ok,tokens=500,pause=0.02")).encode()
     raw = head(gateway.port, "/v1/chat/completions", KEY, f"Content-Length: {len(encoded)}") + encoded
     socks, ids = [], []
@@ -131,7 +133,7 @@ def test_when_callers_leave_their_upstreams_are_let_go_at_once(gateway: Gateway,
         assert (logged["status"], logged["outcome"]) == (499, "ignored")
 
 
-def test_a_caller_who_takes_nothing_is_dropped_and_its_upstream_with_it(
+def test_a_caller_that_does_not_read_is_dropped_with_its_upstream(
     gateway: Gateway, upstream: Upstream
 ) -> None:
     encoded = json.dumps(stream_body("huge-event,size=900000,times=20")).encode()
@@ -144,7 +146,7 @@ def test_a_caller_who_takes_nothing_is_dropped_and_its_upstream_with_it(
         assert until(lambda: upstream.last()["ended"], 5) == "peer left"
 
 
-def test_slow_readers_change_nothing_for_the_others(streams: Streams, upstream: Upstream) -> None:
+def test_slow_readers_do_not_slow_the_others(streams: Streams, upstream: Upstream) -> None:
     for _ in range(10):
         streams.open("huge-event,size=900000,times=8")
     began = time.monotonic()
@@ -156,7 +158,7 @@ def test_slow_readers_change_nothing_for_the_others(streams: Streams, upstream: 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """Whatever comes meanwhile is the other worker's."""
+    """Inside the block, the other worker takes all new calls."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -164,7 +166,7 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_killed_worker_takes_only_its_own_streams_along(gateway: Gateway, upstream: Upstream) -> None:
+def test_a_killed_worker_breaks_only_its_own_streams(gateway: Gateway, upstream: Upstream) -> None:
     model = "ok,tokens=60,pause=0.02"
     expected = upstream.stream(model)
     with Streams(gateway) as streams:
@@ -188,12 +190,11 @@ def test_a_killed_worker_takes_only_its_own_streams_along(gateway: Gateway, upst
     assert all(gateway.chat("ok").status == 200 for _ in range(4))
 
 
-# ---------------------------------------------------------------- what goes well
+# ---------------------------------------------------------------- success
 
 
 def test_many_streams_on_few_threads(start_gateway: StartGateway) -> None:
-    """And while they run others are answered at once. The upstream and the callers are those of the
-    benchmark, which cost little and compare every byte."""
+    """Other calls are answered at once meanwhile. The benchmark's callers compare every byte."""
     with running("-m", "bench.load.upstream") as upstream:
         assert upstream.stdout
         gateway = start_gateway(
@@ -211,7 +212,7 @@ def test_many_streams_on_few_threads(start_gateway: StartGateway) -> None:
                     assert ask_for().status == 200
                     took.append(time.monotonic() - began)
             assert callers.poll() is None, "they were to run meanwhile"
-            # Beside those that serve: one that accepts, one that watches, some that tell of ends.
+            # Besides the serving threads: one accepts, one is the reactor, some settle.
             assert max(threads_of(worker) for worker in gateway.workers) <= THREADS + 12
             said = json.loads(callers.communicate(timeout=60)[0])
         gateway.terminate()
@@ -219,7 +220,7 @@ def test_many_streams_on_few_threads(start_gateway: StartGateway) -> None:
     assert sorted(took)[len(took) // 2] < 0.1
 
 
-#: Four streams begin at once, and soon four more, until there are a hundred.
+#: Four streams begin together, then four more, up to a hundred.
 CALLERS = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -236,7 +237,7 @@ with ThreadPoolExecutor(25) as pool:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python of its own."""
+    """A separate Python process."""
     command = [sys.executable, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -250,12 +251,12 @@ def threads_of(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def test_an_event_of_a_megabyte(streams: Streams, upstream: Upstream) -> None:
+def test_an_event_of_a_megabyte_passes(streams: Streams, upstream: Upstream) -> None:
     model = "huge-event,size=1000000"
     assert streams.read(streams.open(model)).result() == upstream.stream(model)
 
 
-def test_many_callers_of_http_1_0(streams: Streams, upstream: Upstream) -> None:
+def test_many_callers_with_http_1_0_are_served(streams: Streams, upstream: Upstream) -> None:
     model = "ok,tokens=5,pause=0.02"
     opened = [streams.open(model, version="1.0") for _ in range(10)]
     assert not any("transfer-encoding" in stream.headers for stream in opened)
@@ -263,21 +264,21 @@ def test_many_callers_of_http_1_0(streams: Streams, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])
-def test_connections_are_used_again(
+def test_upstream_connections_are_reused(
     gateway: Gateway, streams: Streams, upstream: Upstream, framing: str
 ) -> None:
     for _ in range(30):
         streams.open(f"ok,pause=0.005,framing={framing}").read()
     requests = upstream.requests()
     assert len(requests) == 30
-    # One for each worker, and one more for a stream that was sooner than the return of the last.
+    # One for each worker, and one more for a stream that began before the last connection returned.
     assert len({entry["connection"] for entry in requests}) <= 4
 
 
-def test_a_callers_connection_is_kept_behind_a_stream_where_connections_are_kept(
+def test_a_callers_connection_is_kept_alive_after_a_stream(
     start_gateway: StartGateway, upstream: Upstream
 ) -> None:
-    """As they are not by default."""
+    """By default, the gateway does not keep them alive."""
     gateway = start_gateway(
         options=("--keep-alive", "5", "--worker-connections", "100"),
         GATEWAY_THREADS=str(THREADS),
@@ -301,13 +302,13 @@ def test_a_callers_connection_is_kept_behind_a_stream_where_connections_are_kept
         connection.request("POST", "/v1/chat/completions", json.dumps(stream_body("cut,after=2")), headers)
         assert b"upstream_stream_cut" in connection.getresponse().read()
         assert connection.sock is sock
-    # None of them still counts as one that a thread or the relay has.
+    # No thread and no relay still counts one of them.
     for _ in range(3 * THREADS):
         with open_stream(gateway.port, KEY, model, stream_options={"include_usage": True}) as stream:
             assert stream.read() == whole
 
 
-def test_over_tls(upstream: Upstream, tmp_path: Path) -> None:
+def test_streams_pass_over_tls(upstream: Upstream, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     tls, bench = TLSRelay(certificate, upstream.port), Bench(verify=str(certificate))
     relay = Relay(bench.reactor)
@@ -336,7 +337,7 @@ def tls_call(model: str) -> Any:
 
 
 def carried(relay: Relay, reply: Any) -> bytes:
-    """What the caller gets of it."""
+    """The bytes that the caller receives."""
     ours, caller = socket.socketpair()
     over, body = threading.Event(), b""
 

@@ -1,4 +1,4 @@
-"""The file of the settings changes while two workers serve."""
+"""Changes the settings file while two workers serve."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def key(name: str) -> str:
 
 
 class Followed:
-    """A gateway and its file."""
+    """A gateway and its settings file."""
 
     def __init__(self, start_gateway: StartGateway, url: str, folder: Path) -> None:
         self.url = url
         self.file = folder / "gateway.toml"
         self.write(limit=0, route="one", names=(FREE, LIMITED, LEAVING))
         self.gateway: Gateway = start_gateway(key(FREE), GATEWAY_CONFIG=str(self.file), GATEWAY_THREADS="16")
-        # Both have read the file when both say how many threads they have.
+        # Both workers have read the file when both report their threads.
         assert until(lambda: figures(self.gateway, "threads_limit") == {"": 32})
 
     def write(self, *, limit: int, route: str, names: tuple[str, ...]) -> None:
@@ -62,7 +62,7 @@ class Followed:
         return self.gateway.chat("fast", headers={"authorization": f"Bearer {key(name)}"})
 
     def everywhere(self, holds: Any, asked: int = 30) -> bool:
-        """Whether it holds however often one asks, of whichever worker."""
+        """Whether the condition holds for many calls, on both workers."""
         with ThreadPoolExecutor(4) as pool:
             return all(pool.map(lambda _: holds(), range(asked)))
 
@@ -74,7 +74,7 @@ def followed(
     return Followed(start_gateway, scripted.url, tmp_path_factory.mktemp("followed"))
 
 
-def test_both_workers_follow_under_load_and_nothing_fails(followed: Followed) -> None:
+def test_both_workers_reload_under_load_and_no_call_fails(followed: Followed) -> None:
     gateway, over, begun = followed.gateway, threading.Event(), threading.Event()
 
     def keep_asking() -> set[int]:
@@ -114,7 +114,7 @@ def test_both_workers_follow_under_load_and_nothing_fails(followed: Followed) ->
     assert figures(gateway, "config_reload_total", "result") == {"success": 2, "failure": 0}
 
 
-def test_a_wrong_file_changes_nothing_whatever_becomes_of_the_workers(followed: Followed) -> None:
+def test_a_wrong_file_changes_nothing_even_if_workers_die(followed: Followed) -> None:
     gateway, good = followed.gateway, followed.file.read_text()
     route = followed.ask().headers["x-gateway-upstream"]
     followed.replace(good.replace(f'upstream = "{route}"', 'upstream = "three"'))
@@ -128,7 +128,7 @@ def test_a_wrong_file_changes_nothing_whatever_becomes_of_the_workers(followed: 
         return answer.status == 200 and answer.headers["x-gateway-upstream"] == route
 
     assert followed.everywhere(same)
-    # Who begins now finds a file that it cannot begin with. Once each has said so, and no more.
+    # A new worker finds an invalid file. Each logs that once.
     os.kill(killed := gateway.workers[0], signal.SIGKILL)
     assert until(lambda: len(gateway.workers) == 2 and killed not in gateway.workers)
     assert until(lambda: len(followed.said(REFUSED)) == 3)

@@ -1,4 +1,4 @@
-"""Routes on a gateway that runs: failing over, going on, holding back, saying who was asked."""
+"""Tests routes on a running gateway: fallback, resume, buffering, and the headers that name the upstream."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_broken_stream_ends_with_an_error(routed: Gateway) -> None:
     assert "[DONE]" not in events
 
 
-def test_what_is_down_is_not_noticed(routed: Gateway) -> None:
+def test_a_dead_upstream_is_not_noticed(routed: Gateway) -> None:
     answer = routed.chat("down")
     assert (answer.status, answer.headers["x-gateway-upstream"]) == (200, "second")
     assert answer.headers["x-gateway-retries"] == "1"
@@ -78,33 +78,33 @@ def test_what_is_down_is_not_noticed(routed: Gateway) -> None:
     assert second.startswith("second:200:")
 
 
-def test_a_caller_may_forbid_it_or_bring_its_own(routed: Gateway) -> None:
+def test_a_caller_may_forbid_fallbacks_or_send_its_own(routed: Gateway) -> None:
     assert routed.chat("down", fallbacks=[]).status == 502
     assert routed.chat("down", fallbacks=False).status == 502
     assert routed.chat("down", fallbacks=["well"]).headers["x-gateway-upstream"] == "well"
     assert routed.chat("down", fallbacks="well").status == 400
 
 
-def test_a_stream_that_breaks_goes_on_elsewhere(routed: Gateway) -> None:
+def test_a_broken_stream_is_resumed_by_another_upstream(routed: Gateway) -> None:
     _, events = stream(routed, "seamless")
     assert events[-1] == "[DONE]"
     assert not any('"error"' in event for event in events)
     assert len({event.split('"id":"')[1].split('"')[0] for event in events[:-1]}) == 1
 
 
-def test_a_route_that_holds_back_fails_over_from_the_middle(routed: Gateway) -> None:
+def test_a_buffering_route_fails_over_in_the_middle_of_an_answer(routed: Gateway) -> None:
     headers, events = stream(routed, "held")
     assert headers["x-gateway-upstream"] == "second"
     assert events[-1] == "[DONE]"
     assert not any('"error"' in event for event in events)
 
 
-def test_turns_are_taken_over_the_workers(routed: Gateway) -> None:
+def test_round_robin_spans_the_workers(routed: Gateway) -> None:
     asked = [routed.chat("shared").headers["x-gateway-upstream"] for _ in range(8)]
     assert sorted(asked) == ["second"] * 4 + ["well"] * 4
 
 
-def test_a_route_can_be_seen(routed: Gateway) -> None:
+def test_a_route_is_shown(routed: Gateway) -> None:
     shown = routed.ask("GET", "/v1/routes/down").json
     assert [(one["upstream"], one["reason"]) for one in shown["candidates"]] == [
         ("scripted", "chosen"),

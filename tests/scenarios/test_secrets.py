@@ -1,4 +1,4 @@
-"""The net that catches printed secrets has no hole: what is printed does fail a test."""
+"""Checks that a printed secret fails the test that printed it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.planted import SECRETS, printed_by, pytest_runtest_makereport
 
 
 def report_of(item: pytest.Item, printed: str, when: str) -> pytest.TestReport:
-    """The report on a part of a test that was passed, and had printed something."""
+    """The report on one phase of a passing test that has printed something."""
     passed = pytest.TestReport(
         item.nodeid, item.location, {}, "passed", None, when, [("Captured stderr", printed)]
     )
@@ -31,17 +31,17 @@ def test_a_printed_secret_fails_a_test(request: pytest.FixtureRequest, secret: s
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_so_does_one_that_a_command_has_said(request: pytest.FixtureRequest, stream: str) -> None:
+def test_a_secret_printed_by_a_command_fails_a_test(request: pytest.FixtureRequest, stream: str) -> None:
     command = [sys.executable, "-c", f"import sys; print({SECRETS[0]!r}, file=sys.{stream})"]
     subprocess.run(command, capture_output=True, check=True)
     assert report_of(request.node, "", "call").failed
-    assert report_of(request.node, "", "call").passed, "it is told once"
+    assert report_of(request.node, "", "call").passed, "the secret is reported once"
 
 
-def test_and_one_in_a_file_that_a_server_has_written(tmp_path: Path) -> None:
+def test_a_secret_in_a_file_of_a_server_is_found(tmp_path: Path) -> None:
     (tmp_path / "errors").write_bytes(b"\xff" + SECRETS[1].encode())
     (tmp_path / "access.log").write_text("Bearer ****")
-    (tmp_path / "web.key").write_text(SECRETS[0])  # which a server was to read
+    (tmp_path / "web.key").write_text(SECRETS[0])  # a key file for a server
     (found,) = printed_by(tmp_path.rglob("*"))
     assert found.startswith(f"{tmp_path / 'errors'}: ")
-    (tmp_path / "errors").unlink()  # or else the net would find it at the end
+    (tmp_path / "errors").unlink()  # otherwise the check at the end of the session would find it

@@ -1,4 +1,4 @@
-"""What the workers share: exact over all of them, kept over a reload, and not lost with one of them."""
+"""Tests the state that workers share: exact over all of them, kept over a reload and a worker's death."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kit.wire import open_stream
 
 pytestmark = pytest.mark.live
 
-#: A client process: asks as often as it is told, and prints how often it was answered with what.
+#: A client process: sends a number of calls, and prints the count of each status.
 CLIENT = """
 import collections, http.client, json, sys
 port, key, times = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -67,7 +67,9 @@ def test_a_reload_keeps_the_counts(start_gateway: StartGateway) -> None:
     assert gateway.chat("mock").headers["x-ratelimit-remaining-requests"] == "2"
 
 
-def test_a_key_has_no_more_calls_at_once_than_it_may(start_gateway: StartGateway, upstream: Upstream) -> None:
+def test_a_key_has_no_more_concurrent_calls_than_its_limit(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"scripted={upstream.url};mock=mock://local", GATEWAY_MAX_CONCURRENT_PER_KEY="3"
     )
@@ -85,7 +87,7 @@ def test_a_key_has_no_more_calls_at_once_than_it_may(start_gateway: StartGateway
         stream.__exit__(None, None, None)
 
 
-def test_an_upstream_gets_no_more_calls_at_once_than_it_may(
+def test_an_upstream_gets_no_more_concurrent_calls_than_its_limit(
     start_gateway: StartGateway, upstream: Upstream
 ) -> None:
     gateway = start_gateway(
@@ -103,11 +105,8 @@ def test_an_upstream_gets_no_more_calls_at_once_than_it_may(
         assert len(upstream.requests()) == 2
 
 
-def test_workers_that_are_killed_take_nothing_with_them(
-    start_gateway: StartGateway, upstream: Upstream
-) -> None:
-    """Every second one dies in the middle of its calls. Not one call too many is admitted, and within
-    the lease of ten seconds every slot is free again."""
+def test_killed_workers_leak_no_leases(start_gateway: StartGateway, upstream: Upstream) -> None:
+    """Every second worker dies during its calls. No call too many is admitted; all leases end in 10 s."""
     limit = 150
     gateway = start_gateway(
         f"{KEY},second-key",
@@ -119,9 +118,9 @@ def test_workers_that_are_killed_take_nothing_with_them(
     statuses = _load_while_workers_die(gateway, seconds=6)
     assert set(statuses) <= {0, 200, 429, 502, 503}, statuses
     assert until(lambda: _is_used_up(gateway))
-    # A call of a killed worker was admitted, though nobody can tell whether it reached the upstream.
+    # A killed worker's call was admitted. It may or may not have reached the upstream.
     assert limit - statuses[0] <= len(upstream.requests()) <= limit, statuses
-    for _ in range(15):  # not more often: the second key, too, has its limit
+    for _ in range(15):  # not more often: the second key has a limit, too
         if (last := _all_at_once(gateway, 8)) == {200: 8}:
             break
         time.sleep(1)
@@ -129,7 +128,7 @@ def test_workers_that_are_killed_take_nothing_with_them(
 
 
 def _load_while_workers_die(gateway: Gateway, seconds: float) -> Counter[int]:
-    """How ten callers, who ask all the time, were answered; 0 stands for a connection that broke."""
+    """The statuses of ten callers that call without a break. 0 stands for a broken connection."""
     seen: Counter[int] = Counter()
     stop = time.monotonic() + seconds
 
@@ -156,13 +155,13 @@ def _load_while_workers_die(gateway: Gateway, seconds: float) -> Counter[int]:
 
 
 def _is_used_up(gateway: Gateway) -> bool:
-    """Whether the first key has made all its requests. This makes one more, if there is one."""
+    """Whether the first key's limit is used up. This sends one more request."""
     answer = gateway.chat("scripted", headers={"x_api_key": KEY})
     return answer.status == 429 and answer.error["type"] == "requests"
 
 
 def _all_at_once(gateway: Gateway, count: int) -> Counter[int]:
-    """How so many calls under way at the same time are answered."""
+    """The statuses of a number of concurrent calls."""
     model, headers = "scripted/ok,tokens=2,pause=0.3", {"x_api_key": "second-key"}
     with ThreadPoolExecutor(count) as pool:
         answers = pool.map(lambda _: gateway.chat(model, headers=headers), range(count))

@@ -1,4 +1,4 @@
-"""A thousand callers who send or read a byte now and then, at the nginx that is shipped: ``make soak``."""
+"""Connects a thousand callers that send or read very slowly to the shipped nginx: ``make soak``."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def site(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) 
 
 
 class Customer(Asking):
-    """Asks for a completion forty times a second, from an address of its own."""
+    """Asks for a completion forty times a second, from a separate address."""
 
     def __init__(self, port: int) -> None:
         super().__init__(self._ask, 0.025)
         self._port = port
 
     def _ask(self) -> int:
-        # A connection each, so that getting one is part of what is measured.
+        # One connection each: connecting is part of the measurement.
         source = ("127.0.0.5", 0)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5, source_address=source)
         body = b'{"model":"mock","messages":[{"role":"user","content":"Hello"}]}'
@@ -64,7 +64,7 @@ class Customer(Asking):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_service_goes_on(site: Nginx, tmp_path: Path, attack: str):
+def test_other_callers_are_served_during_a_slow_attack(site: Nginx, tmp_path: Path, attack: str):
     need("slowhttptest")
     command = [*COMMON, *ATTACKS[attack], "-u", f"{site.url}/v1/chat/completions"]
     with Customer(site.port) as before:
@@ -102,7 +102,9 @@ class Readers:
         self.sockets: list[socket.socket] = []
         for _ in range(READERS):
             sock = self._stack.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131072)  # or the kernel would read for us
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, 131072
+            )  # otherwise the kernel would read for the caller
             sock.bind(("127.0.0.6", 0))
             sock.settimeout(TIMEOUT)
             sock.connect(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Callers who stop reading in the middle of a large stream: each costs its buffer, the others nothing."""
+"""Stops reading in the middle of large streams: each costs its buffer, and other callers notice nothing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from kit.wire import TIMEOUT, Stream, head, open_stream, stream_body
 pytestmark = pytest.mark.live
 
 BUFFER = 64 * 1024
-#: What a stream may take beside its buffer, bytes: the events that came on top of it at once, the one that it
-#: was in the middle of, and what it is itself.
-BESIDE = 256 * 1024
-#: Far more than the kernel keeps for a connection here and one there.
+#: The memory of a stream besides its buffer, bytes: events that arrived together, the incomplete event,
+#: and its objects.
+OVERHEAD = 256 * 1024
+#: Far more than the socket buffers of both connections.
 LARGE = "huge-event,size=60000,times={times}"
 QUICK, CLOCK = "ok,tokens=30,pause=0.02", "clock,tokens=50,pause=0.02"
 
@@ -45,7 +45,7 @@ def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
 
 @contextmanager
 def slow_reader(gateway: Gateway, model: str) -> Iterator[Stream]:
-    """Has read the head of a stream, and keeps as little of it as a socket can."""
+    """A stream whose head was read, on a socket with the smallest receive buffer."""
     encoded = json.dumps(stream_body(model)).encode()
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
@@ -58,7 +58,7 @@ def slow_reader(gateway: Gateway, model: str) -> Iterator[Stream]:
 
 
 def digest(stream: Stream) -> str:
-    """Of all that is still to come."""
+    """The digest of the rest of the stream."""
     said = sha256()
     while data := stream._response.read1(1 << 20):
         said.update(data)
@@ -66,8 +66,10 @@ def digest(stream: Stream) -> str:
 
 
 def crowd(gateway: Gateway, expected: bytes, streams: int, rounds: int) -> list[float]:
-    """What others notice, seconds, sorted: how late events are. They stream and chat meanwhile, and each
-    gets what it asked for."""
+    """The delays of events that other callers see while they stream and chat, seconds, sorted.
+
+    Asserts that each of them gets its own answer.
+    """
 
     def quick(_: int) -> None:
         fields = {"stream_options": {"include_usage": True}}
@@ -98,10 +100,11 @@ def at(share: float, values: list[float]) -> float:
 
 
 class Size(NamedTuple):
-    """Of a test.
+    """The size of a test.
 
-    :param times: how long what the slow ones read is. :param streams: of the others, beside two that measure.
-    :param later: by how much an event in a hundred may be later than without the slow ones, seconds.
+    :param times: the length of the streams of the slow readers. :param streams: of other callers,
+        besides two that measure.
+    :param later: by how much the 99th percentile may be later than without slow readers, seconds.
     """
 
     readers: int
@@ -116,7 +119,7 @@ def slow(gateway: Gateway, upstream: Upstream, size: Size) -> None:
     model = LARGE.format(times=times)
     expected, quick = sha256(upstream.stream(model)).hexdigest(), upstream.stream(QUICK)
     before = crowd(gateway, quick, streams, rounds)
-    # As many threads and buffers as there will be: what is left of it is not what a slow reader costs.
+    # Warm up all threads and buffers first: their memory is not the cost of a slow reader.
     with ExitStack() as stack, ThreadPoolExecutor(readers) as pool:
         warm = [
             stack.enter_context(slow_reader(gateway, LARGE.format(times=times // 8))) for _ in range(readers)
@@ -140,13 +143,13 @@ def slow(gateway: Gateway, upstream: Upstream, size: Size) -> None:
         "late meanwhile, ms": [round(1000 * at(share, meanwhile), 1) for share in (0.5, 0.99)],
     }
     print(json.dumps(told))
-    assert growth <= readers * (BUFFER + BESIDE), told
+    assert growth <= readers * (BUFFER + OVERHEAD), told
     assert at(0.5, meanwhile) < at(0.5, before) + 0.01, told
     assert at(0.99, meanwhile) < at(0.99, before) + later, told
 
 
 def stands_still(gateway: Gateway) -> bool:
-    """Whether the workers have nothing to do."""
+    """Whether the workers are idle."""
     before = cpu_of(gateway)
     time.sleep(0.3)
     return cpu_of(gateway) - before < 0.03

@@ -1,4 +1,4 @@
-"""``deploy/smoke.sh`` against a gateway that is well, and against what is not."""
+"""Runs ``deploy/smoke.sh`` against healthy and faulty gateways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.mark.parametrize("model", [None, "mock", "scripted"])
-def test_a_gateway_that_is_well(gateway: Gateway, model):
+def test_a_healthy_gateway_passes(gateway: Gateway, model):
     code, lines, _ = smoke(gateway.url, KEY, *([model] if model else []))
     assert code == 0, lines
     assert [line[:5] for line in lines] == ["ok   "] * len(CHECKS)
@@ -28,13 +28,13 @@ def test_a_gateway_that_is_well(gateway: Gateway, model):
         assert check in line
 
 
-def test_a_key_without_a_limit_is_fine(strict: Gateway):
+def test_a_key_without_a_limit_passes(strict: Gateway):
     code, lines, _ = smoke(strict.url, "key-free", "mock")
     assert code == 0, lines
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_through_nginx(nginx: Nginx, tls: bool, monkeypatch):
+def test_a_gateway_behind_nginx_passes(nginx: Nginx, tls: bool, monkeypatch):
     monkeypatch.setenv("CURL_CA_BUNDLE", str(nginx.certificate))
     code, lines, _ = smoke(f"{nginx.tls_url if tls else nginx.url}/", KEY, "scripted")
     assert code == 0, lines
@@ -53,7 +53,7 @@ def test_the_key_is_on_no_command_line(gateway: Gateway, tmp_path: Path, monkeyp
     assert KEY not in seen
 
 
-def test_a_wrong_key(gateway: Gateway):
+def test_a_wrong_key_fails(gateway: Gateway):
     code, lines, _ = smoke(gateway.url, "wrong-key")
     assert code == 1
     assert "FAIL models" in lines
@@ -61,7 +61,7 @@ def test_a_wrong_key(gateway: Gateway):
     assert "wrong-key" not in "\n".join(lines)
 
 
-def test_nobody_there():
+def test_an_unreachable_gateway_fails():
     code, lines, _ = smoke(f"http://127.0.0.1:{free_port()}", KEY)
     assert code == 1
     assert lines[0] == "FAIL health"
@@ -71,14 +71,14 @@ def test_nobody_there():
 @pytest.mark.parametrize(
     ("model", "check"), [("status,code=500", "completion"), ("once,code=502", "completion")]
 )
-def test_a_model_that_fails(gateway: Gateway, upstream: Upstream, model, check):
+def test_a_failing_model_fails(gateway: Gateway, upstream: Upstream, model, check):
     code, lines, _ = smoke(gateway.url, KEY, model)
     assert code == 1
     assert f"FAIL {check}" in lines
     assert not any("breakers" in line for line in lines)
 
 
-def test_a_stream_that_breaks(gateway: Gateway, upstream: Upstream):
+def test_a_broken_stream_fails(gateway: Gateway, upstream: Upstream):
     upstream.script("ok", "cut,after=2")
     code, lines, _ = smoke(gateway.url, KEY, "scripted")
     assert code == 1
@@ -87,7 +87,7 @@ def test_a_stream_that_breaks(gateway: Gateway, upstream: Upstream):
 
 
 class _Anything(BaseHTTPRequestHandler):
-    """A server that is no gateway: it says yes to everything."""
+    """A server that is no gateway: it answers 200 to everything."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -109,7 +109,7 @@ def anything() -> Iterator[str]:
         serving.join()
 
 
-def test_a_server_that_lets_everybody_in(anything: str):
+def test_a_server_without_authentication_fails(anything: str):
     code, lines, _ = smoke(anything, KEY)
     assert code == 1
     assert "FAIL refusal (none key)" in lines

@@ -1,4 +1,4 @@
-"""No request hides in another: every case of ``smuggling.py``, straight at the server and through nginx."""
+"""Plays every case of ``kit/smuggling.py``, directly and through nginx: no request hides in another."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kit.waiting import until
 
 pytestmark = pytest.mark.live
 
-#: With nothing new for so long, it is over, seconds.
+#: The case is over after so many seconds without a byte.
 QUIET = 0.5
-#: So many connections at a time: half of what the two workers of the gateway take.
+#: Concurrent connections: half of the capacity of the gateway's two workers.
 AT_ONCE = 8
-#: An address of their own, so that nginx's limits for it hit no other test.
+#: A separate address, so that nginx's limits hit no other test.
 SOURCE = ("127.0.0.7", 0)
 
 
 class Played(NamedTuple):
-    """What came of a case: what was answered, and how often the application saw each request."""
+    """The result of a case: the responses, and how often the application saw each request."""
 
     statuses: list[int]
     first: int
@@ -34,7 +34,7 @@ class Played(NamedTuple):
 
 
 def play(port: int, cases: list[Case], mark: str) -> dict[str, bytes]:
-    """Send them at the same time, and gather what is answered until nothing comes any more."""
+    """Send all cases concurrently, and collect the responses until no more bytes arrive."""
     answers = {case.name: b"" for case in cases}
     with selectors.DefaultSelector() as selector:
         for case in cases:
@@ -66,7 +66,7 @@ def played(request: pytest.FixtureRequest, gateway: Gateway, nginx: Nginx) -> di
     answers: dict[str, bytes] = {}
     for start in range(0, len(CASES), AT_ONCE):
         answers |= play(port, [*CASES[start : start + AT_ONCE]], mark)
-    # Whatever a worker still made of them would be in its log by now.
+    # By now the workers have logged every request that they have read.
     last = gateway.ask("GET", "/v1/models").headers["x-request-id"]
     assert until(lambda: last in gateway.stderr)
     time.sleep(QUIET)
@@ -80,13 +80,13 @@ def judged(name: str, answer: bytes, log: str, mark: str) -> Played:
     return Played([one for one in statuses if one != 100], log.count(f'"{first}"'), log.count(canary))
 
 
-def test_there_are_enough() -> None:
+def test_there_are_enough_cases() -> None:
     names = [case.name for case in CASES]
     assert len({*names}) == len(names) >= 60
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_one_request_or_none(played: dict[str, Played], case: Case) -> None:
+def test_each_case_is_one_request_or_none(played: dict[str, Played], case: Case) -> None:
     seen = played[case.name]
     assert seen.canary == 0, seen
     assert seen.first <= 1, seen

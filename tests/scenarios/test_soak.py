@@ -1,6 +1,6 @@
-"""Streams in a storm, for minutes: callers leave, upstreams fail, workers die. Nothing is left of it.
+"""Runs streams in a storm for minutes: callers leave, upstreams fail, workers die, and nothing leaks.
 
-``make soak``, or ``SOAK_MINUTES=2 pytest -m soak tests/scenarios/test_soak.py -s`` for a shorter one.
+``make soak``, or ``SOAK_MINUTES=2 pytest -m soak tests/scenarios/test_soak.py -s`` for a shorter run.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 CALLERS, LIMIT = 40, 64
-#: So long some callers do not read for once, seconds.
+#: Some callers pause their reading once for so long, seconds.
 DAWDLE = 1.5
-#: What of a turn of the relay's loop may be work of ours, of any thread, milliseconds (``soak.conf.py``).
+#: The longest round of the relay's loop that may be our own work, milliseconds (``soak.conf.py``).
 LONGEST_TURN = 50
-#: Streams that come through, byte by byte, unless somebody leaves or dies.
+#: Streams that arrive complete, unless a caller leaves or a worker dies.
 WHOLE = {
     "ok,tokens=40,pause=0.02": 6,
     "ok,tokens=20,pause=0.03,framing=length": 2,
@@ -54,13 +54,13 @@ BROKEN = {
     "no-end": 1,
     "no-end,framing=close": 1,
 }
-#: What is no stream at all.
+#: Calls that fail before a stream begins.
 REFUSED = {"error-first": 1, "status,code=500": 1, "hang-up": 1, "never": 1}
 MODELS = {**WHOLE, **BROKEN, **REFUSED}
 
 
 class Told(NamedTuple):
-    """What a caller has seen of one call."""
+    """A caller's view of one call."""
 
     model: str
     verdict: str
@@ -69,7 +69,7 @@ class Told(NamedTuple):
 
 
 class Storm:
-    """The callers, each a thread that asks for one stream after another."""
+    """The callers. Each is a thread that asks for one stream after another."""
 
     def __init__(self, port: int, expected: dict[str, bytes]) -> None:
         self.port = port
@@ -128,7 +128,7 @@ class Storm:
 
 
 def sockets(pid: int, port: int) -> Counter[str]:
-    """What a worker has open: sockets by whom they lead to, and all else."""
+    """The open descriptors of a worker: sockets by peer, and all others."""
     owners = {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, _remote, state, *rest = line.split()
@@ -148,7 +148,7 @@ def sockets(pid: int, port: int) -> Counter[str]:
 
 
 def admitted_at_once(gateway: Gateway) -> int:
-    """How many streams of the key are let in together: as many as there are free leases."""
+    """The number of concurrent streams admitted for the key, which is the number of free leases."""
     opened, statuses = [], []
     try:
         for _ in range(LIMIT + 1):
@@ -174,8 +174,8 @@ def figures(process: subprocess.Popen[str]) -> dict[str, float]:
     return {name: round(figure, 4) for name, figure in said.items()}
 
 
-def test_nothing_is_left_of_a_storm(start_gateway: StartGateway, scripted: Upstream) -> None:
-    other = Upstream()  # of whom only the probe asks anything
+def test_a_storm_leaks_nothing(start_gateway: StartGateway, scripted: Upstream) -> None:
+    other = Upstream()  # only the probe calls it
     try:
         soak(start_gateway, scripted, other)
     finally:
@@ -211,7 +211,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
     storm.stop()
     through, straight = (figures(one) for one in probes)
 
-    # All is quiet: nothing is left open, and every lease is free.
+    # The load has ended: nothing is left open, and every lease is free.
     def quiet() -> bool:
         return not any(sockets(pid, gateway.port)["caller"] for pid in gateway.workers)
 
@@ -222,7 +222,7 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
     assert until(lambda: admitted_at_once(gateway) == LIMIT, 30)
     assert until(quiet, 10)
 
-    # A last crowd is under way when the server is asked to end.
+    # The last streams are in flight when the server is asked to end.
     last = Storm(gateway.port, expected)
     time.sleep(1.5)
     stopped = time.monotonic()
@@ -248,12 +248,12 @@ def soak(start_gateway: StartGateway, scripted: Upstream, other: Upstream) -> No
     print(json.dumps(summary, indent=1))
 
     judge(storm.told, last.told, lines, killed)
-    # Of the five workers that there were one was killed, and could say nothing.
+    # One of the five workers was killed, and could not report.
     assert len(turns) == 4
     for one in turns:
         assert one["ours"] < LONGEST_TURN, one
     for sockets_left in left:
-        assert sockets_left["upstream"] <= 2 * 64  # what is kept in the pools
+        assert sockets_left["upstream"] <= 2 * 64  # idle connections in the pools
     assert max(threads) <= 32 + 64
 
 
@@ -261,8 +261,8 @@ def judge(told: list[Told], last: list[Told], lines: Counter[str], killed: float
     """:param last: what was seen while the server ended. :param lines: of the log, by request."""
     for one in [*told, *last]:
         assert one.verdict not in ("different", "truncated as success"), one
-        # Who left when the worker was killed may have been noticed by nobody. It may have left only when it
-        # read what had come before.
+        # No worker may have noticed a caller that left when the worker was killed. The caller may have read
+        # the earlier bytes first.
         unnoticed = one.verdict == "left" and -1 < one.ended - killed < DAWDLE + 1
         if one.verdict == "broken off" or unnoticed:
             assert lines[one.request_id] <= 1, one

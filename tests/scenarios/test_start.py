@@ -1,4 +1,4 @@
-"""Starting: on wrong settings the server refuses, in one line that says which and why."""
+"""Starts with wrong settings: the server refuses, in one line that names the setting and the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 
 
 def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Start a server that is expected not to."""
+    """Start a server that is expected to refuse."""
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "wsgi:app"]
     given = {"PATH": os.environ["PATH"], "GATEWAY_BIND": f"127.0.0.1:{free_port()}", **env}
     return subprocess.run(
@@ -47,7 +47,7 @@ def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         ({"GATEWAY_PIN_WORKERS": "on"}, "GATEWAY_PIN_WORKERS='on': expected auto or off"),
     ],
 )
-def test_wrong_settings_do_not_start(env: dict[str, str], said: str) -> None:
+def test_wrong_settings_prevent_the_start(env: dict[str, str], said: str) -> None:
     ended = start(**env)
     assert ended.returncode == 78
     lines = [line for line in ended.stderr.splitlines() if line.startswith("flask-gateway: ")]
@@ -57,7 +57,7 @@ def test_wrong_settings_do_not_start(env: dict[str, str], said: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_bind_on_the_command_line_counts_too() -> None:
+def test_a_bind_on_the_command_line_is_checked_too() -> None:
     ended = start("--bind", "0.0.0.0:8000")
     assert ended.returncode == 78
     assert "GATEWAY_BIND='0.0.0.0:8000'" in ended.stderr
@@ -67,7 +67,7 @@ def test_a_bind_on_the_command_line_counts_too() -> None:
     "option",
     ["--preload", "--max-requests=100", "--access-logfile=-", "--statsd-host=localhost:8125"],
 )
-def test_what_would_be_ignored_is_refused(option: str) -> None:
+def test_an_option_that_would_be_ignored_is_refused(option: str) -> None:
     ended = start(option)
     assert ended.returncode == 78
     (line,) = ended.stderr.splitlines()
@@ -80,18 +80,18 @@ def test_a_secret_is_not_shown() -> None:
     assert "planted" not in ended.stderr + ended.stdout
 
 
-# ---------------------------------------------------------------- on which cores
+# ---------------------------------------------------------------- CPU cores
 
 
 needs_two = pytest.mark.skipif(len(TWO) < 2, reason="one core is all there is")
 
 
 @needs_two
-def test_where_there_is_a_worker_for_each_core_each_has_its_own(start_gateway: StartGateway) -> None:
+def test_with_a_worker_for_each_core_each_worker_has_its_own_core(start_gateway: StartGateway) -> None:
     with confined_to(TWO):
         gateway = start_gateway()
     each = [{core} for core in sorted(TWO)]
-    assert gateway.chat("mock/x").status == 200  # so that there are more threads than the first
+    assert gateway.chat("mock/x").status == 200  # so that serving threads exist
     assert cores_of(gateway) == each
     for _ in range(3):
         victim = gateway.workers[-1]
@@ -105,7 +105,7 @@ def test_where_there_is_a_worker_for_each_core_each_has_its_own(start_gateway: S
 
 @needs_two
 @pytest.mark.parametrize("env", [{"GATEWAY_PIN_WORKERS": "off"}, {"GATEWAY_WORKERS": "3"}])
-def test_else_they_go_where_they_like(start_gateway: StartGateway, env: dict[str, str]) -> None:
+def test_otherwise_workers_may_use_all_cores(start_gateway: StartGateway, env: dict[str, str]) -> None:
     with confined_to(TWO):
         gateway = start_gateway(**env)
     assert gateway.chat("mock/x").status == 200

@@ -1,4 +1,4 @@
-"""Streams: event by event while they last, and never looking complete when they are not."""
+"""Checks streams: events pass one by one, and a broken stream never looks complete."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(params=["relay", "threads"], scope="module")
 def gateway(request: pytest.FixtureRequest) -> Gateway:
-    """All of this is the same for the caller, whoever carries its stream."""
+    """Every test runs with the relay and with gunicorn's own worker: the caller sees no difference."""
     name = {"relay": "gateway", "threads": "plain_gateway"}[request.param]
     found: Gateway = request.getfixturevalue(name)
     return found
 
 
-def test_a_stream_in_full(gateway: Gateway):
+def test_a_stream_arrives_in_full(gateway: Gateway):
     with open_stream(gateway.port, KEY, "ok,tokens=4", stream_options={"include_usage": True}) as stream:
         data = stream.data()
     assert stream.status == 200
@@ -54,7 +54,7 @@ def test_every_framing_of_the_upstream_is_read(gateway: Gateway, framing):
     assert gateway.chat(f"ok,framing={framing}").json["choices"][0]["message"]["content"] == "tok0 tok1 tok2 "
 
 
-def test_a_caller_of_http_1_0(gateway: Gateway):
+def test_a_caller_with_http_1_0_gets_the_stream(gateway: Gateway):
     with open_stream(gateway.port, KEY, "ok,pause=0.02", version="1.0") as stream:
         data = stream.data()
     assert "transfer-encoding" not in stream.headers
@@ -63,7 +63,7 @@ def test_a_caller_of_http_1_0(gateway: Gateway):
 
 
 @pytest.mark.parametrize("behaviour", ["drip", "drip,framing=close"])
-def test_an_upstream_that_drips(gateway: Gateway, behaviour):
+def test_an_upstream_that_drips_is_read(gateway: Gateway, behaviour):
     with open_stream(gateway.port, KEY, behaviour) as stream:
         data = stream.data()
     assert content(data) == "tok0 tok1 tok2 "
@@ -118,7 +118,7 @@ def test_a_stream_that_goes_wrong_ends_in_an_error_event(gateway: Gateway, behav
 
 
 def broken_off(gateway: Gateway, model: str, code: str, text: str) -> None:
-    """That the caller gets the text so far, then an error, no ``[DONE]``, and a proper end of the body."""
+    """Assert that the caller gets the text so far, an error event, no ``[DONE]``, and a complete body."""
     with open_stream(gateway.port, KEY, model) as stream:
         assert stream.status == 200
         data = stream.data()
@@ -131,7 +131,7 @@ def broken_off(gateway: Gateway, model: str, code: str, text: str) -> None:
     assert (logged["status"], logged["outcome"], logged["code"]) == (200, "failure", code)
 
 
-def test_a_stream_of_the_responses_api(gateway: Gateway):
+def test_a_stream_of_the_responses_api_passes(gateway: Gateway):
     with open_stream(gateway.port, KEY, "ok", "/v1/responses", input="Hello") as stream:
         data = [json.loads(item) for item in stream.data()]
     assert [event["type"] for event in data][-1] == "response.completed"
@@ -144,7 +144,7 @@ def test_a_stream_of_the_responses_api(gateway: Gateway):
 # ---------------------------------------------------------------- callers that leave
 
 
-def test_when_the_caller_leaves_the_upstream_is_let_go(gateway: Gateway, upstream: Upstream):
+def test_the_upstream_connection_closes_when_the_caller_leaves(gateway: Gateway, upstream: Upstream):
     with open_stream(gateway.port, KEY, "ok,tokens=500,pause=0.02") as stream:
         events = stream.events()
         next(events)
@@ -165,7 +165,7 @@ def test_a_caller_that_left_leaves_no_trace_in_the_next_answer(gateway: Gateway)
             assert content(stream.data()) == "tok0 tok1 tok2 "
 
 
-def test_more_streams_at_once_than_one_worker_has_threads(gateway: Gateway):
+def test_more_concurrent_streams_than_threads(gateway: Gateway):
     def read(_: int) -> str:
         with open_stream(gateway.port, KEY, "ok,pause=0.1") as stream:
             return content(stream.data())

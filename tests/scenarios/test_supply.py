@@ -1,4 +1,4 @@
-"""What is installed at run time: all of it pinned by digest, listed, explained, and not much."""
+"""Checks the run-time packages: few, pinned by digest, listed and explained."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ ROOT = Path(__file__).parents[2]
 PINS = re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
 
 
-def test_at_most_twenty_packages():
+def test_at_most_twenty_packages_are_installed():
     assert 10 < len(PINS) <= 20
 
 
-def test_each_is_pinned_by_the_digests_of_its_files():
+def test_each_package_is_pinned_by_digests():
     bill = runpy.run_path(str(ROOT / "deploy/sbom.py"))["bill"]()
     assert [(one["name"], one["version"]) for one in bill["components"]] == PINS
     assert all(one["hashes"] for one in bill["components"])
 
 
 def packages(*faults: str, unknown: int = 0) -> str:
-    """What pip-audit writes of a package with these faults, and of others that no database knows."""
+    """The output of pip-audit for a package with these faults, and for packages that no database knows."""
     known = {"name": "flask", "version": "1", "vulns": [{"id": fault} for fault in faults]}
     missed = {"name": "x", "skip_reason": "not found"}
     return json.dumps({"dependencies": [known, *[missed] * unknown], "fixes": []})
@@ -43,7 +43,7 @@ def packages(*faults: str, unknown: int = 0) -> str:
         (['{"dependencies": []}', "[]"], 69, 0),
     ],
 )
-def test_that_nobody_could_be_asked_is_not_that_nothing_was_found(
+def test_an_audit_without_a_database_is_not_an_audit_without_findings(
     said: list[str], strict: int, where_possible: int, capsys: pytest.CaptureFixture[str]
 ):
     audit = runpy.run_path(str(ROOT / "deploy/audit.py"))
@@ -54,11 +54,11 @@ def test_that_nobody_could_be_asked_is_not_that_nothing_was_found(
         assert ("audit: NOT DONE" in capsys.readouterr().out) == (strict == 69)
 
 
-def test_ci_asks_and_fails_on_findings():
+def test_ci_audits_and_fails_on_findings():
     assert "make audit AUDIT=--where-possible\n" in (ROOT / ".ci/run").read_text()
 
 
-def test_each_is_there_for_a_reason_that_is_written_down():
+def test_the_reason_for_each_package_is_documented():
     said = (ROOT / "docs/security.md").read_text()
     assert [name for name, _ in PINS if f"| {name} |" not in said] == []
 
@@ -66,7 +66,7 @@ def test_each_is_there_for_a_reason_that_is_written_down():
 def test_each_line_of_the_security_list_is_answered():
     said = (ROOT / "docs/security.md").read_text()
     assert re.findall(r"^\| (S\d+) \|", said, re.MULTILINE) == [f"S{number}" for number in range(1, 29)]
-    # The tests that it names are there.
+    # The tests that the list names exist.
     for file, test in re.findall(r"`(tests/[a-z_/]+\.py)(?:::(\w+))?`", said):
         assert (ROOT / file).exists(), file
         assert not test or f"def {test}" in (ROOT / file).read_text(), test

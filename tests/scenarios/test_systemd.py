@@ -1,4 +1,4 @@
-"""What runs the gateway on a machine: the units that are shipped, and sockets that systemd opens for it."""
+"""Checks the shipped systemd units, and the sockets that systemd hands over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _systemd() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[str]:
-    """The units as they would be, were the gateway installed here."""
+    """The units as if the gateway were installed here."""
     paths = [tmp_path / path.name for path in sorted(UNITS.iterdir())]
     for path in paths:
         path.write_text((UNITS / path.name).read_text().replace(INSTALLED, str(ROOT)))
@@ -44,7 +44,7 @@ def units(tmp_path: Path) -> list[str]:
 
 
 def analyze(*arguments: str) -> str:
-    """What systemd-analyze says, which exits with 0 only when it is content."""
+    """The output of systemd-analyze, which exits with 0 only without findings."""
     command = ["systemd-analyze", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,25 +60,25 @@ def test_systemd_finds_nothing_wrong(units: list[str]):
 
 
 def test_systemd_finds_something_wrong(units: list[str]):
-    """Were it not to look, it would be content with anything."""
+    """Otherwise a check that reads nothing would pass."""
     Path(units[0]).write_text(Path(units[0]).read_text() + "\n[Service]\nNonsense=yes\n")
     assert "Nonsense" in analyze("verify", "--man=no", *units)
 
 
-def test_the_service_may_do_little(units: list[str]):
+def test_the_service_has_few_privileges(units: list[str]):
     """The threshold is in tenths."""
     said = analyze("security", "--offline=yes", "--threshold=20", units[0])
     assert "Overall exposure level for flask-gateway.service" in said
 
 
-def test_stopping_waits_for_as_long_as_the_gateway_may_take():
+def test_stopping_waits_as_long_as_the_gateway_may_take():
     environment = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "flask-gateway.env").read_text(), re.M))
     (stop,) = setting("flask-gateway.service", "TimeoutStopSec")
     assert int(stop) == int(environment["GATEWAY_GRACEFUL_SECONDS"]) + 15
 
 
-def test_the_settings_to_begin_with_can_be_used(tmp_path: Path):
-    """With their files where this test may put them."""
+def test_the_example_settings_are_valid(tmp_path: Path):
+    """With their files in a folder of this test."""
     (tmp_path / "first").write_text("a" * 64 + "\n")
     shipped = (ROOT / "deploy" / "gateway.toml").read_text()
     secrets = "/run/credentials/flask-gateway.service/key_"
@@ -125,7 +125,7 @@ def activated(folder: Path, *sockets: str, **env: str) -> Iterator[subprocess.Po
         process.wait(PATIENCE)
 
 
-def test_over_a_unix_socket_behind_nginx(tmp_path: Path):
+def test_the_gateway_serves_over_a_unix_socket_behind_nginx(tmp_path: Path):
     port, path = free_port(), tmp_path / "gateway.sock"
     with activated(tmp_path, str(path), f"127.0.0.1:{port}") as process:
         nginx = Nginx(tmp_path, f"unix:{path}")
@@ -133,7 +133,7 @@ def test_over_a_unix_socket_behind_nginx(tmp_path: Path):
             code, lines, _ = smoke(nginx.url, KEY, "mock")
             assert (code, len(lines)) == (0, len(CHECKS)), lines
             assert ask(port, "GET", "/health").status == 200
-            # A reload reads gunicorn.conf.py anew, when nothing says any more that there were sockets.
+            # A reload reads gunicorn.conf.py again, when the environment no longer mentions the sockets.
             before = listening(process)
             process.send_signal(signal.SIGHUP)
             assert until(lambda: (tmp_path / "errors").read_text().count("Booting worker") == 4)
@@ -169,7 +169,7 @@ def test_the_published_key_on_a_socket_that_is_handed_over(tmp_path: Path, open_
 # ---------------------------------------------------------------- the system calls it may make
 
 
-def test_it_gets_by_with_what_the_unit_allows(tmp_path: Path):
+def test_the_gateway_works_with_the_units_system_calls(tmp_path: Path):
     unit = UNITS / "flask-gateway.service"
     wrap = [sys.executable, str(Path(__file__).parents[1] / "kit/confined.py"), str(unit)]
     with confined_to(TWO):
@@ -190,7 +190,7 @@ def test_it_gets_by_with_what_the_unit_allows(tmp_path: Path):
 @pytest.mark.parametrize(
     "refused", ["os.nice(1)", "os.chroot('/')", "os.setuid(0)", "mmap.mmap(-1, 4096, prot=7)"]
 )
-def test_the_filters_are_those_of_the_unit(refused: str):
+def test_the_tested_filters_are_those_of_the_unit(refused: str):
     unit = UNITS / "flask-gateway.service"
     command = [sys.executable, str(Path(__file__).parents[1] / "kit/confined.py"), str(unit)]
     command += [sys.executable, "-c", f"import mmap, os; os.memfd_create('x'); print('allowed'); {refused}"]

@@ -1,4 +1,4 @@
-"""Every clock through the whole gateway: when it rings, and what the caller is told of it."""
+"""Tests every timeout through the whole gateway: when it fires, and the error that the caller gets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLOCKS = {"connect": 0.2, "first_byte": 0.4, "first_token": 0.6, "idle": 0.3, "a
 
 @pytest.fixture(scope="module")
 def timed(start_gateway: StartGateway, scripted: Upstream, tmp_path_factory) -> Iterator[Gateway]:
-    """A gateway whose upstream has short clocks of its own, beside one with ordinary ones."""
+    """A gateway with an upstream with short timeouts and one with ordinary timeouts."""
     with unreachable() as nowhere:
         lines = ['default_upstream = "quick"', "circuit_breaker_max_failures = 1000"]
         for name, url in (("quick", scripted.url), ("nowhere", nowhere)):
@@ -38,7 +38,7 @@ def timed(start_gateway: StartGateway, scripted: Upstream, tmp_path_factory) -> 
 
 
 class Case(NamedTuple):
-    """A call, the clock that rings for it, and after how long; with the caller's word on its patience."""
+    """A call, the timeout that fires for it and after how long, and the caller's timeout header."""
 
     model: str
     clock: str
@@ -72,7 +72,7 @@ CASES = [
 
 
 def ask(gateway: Gateway, case: Case) -> tuple[Answer, float]:
-    # An SDK's own timeout is given a second to fire first.
+    # We wait a second longer than an SDK's own timeout, so that it fires first.
     told = case.seconds - (case.header == "x-stainless-read-timeout")
     headers = {case.header.replace("-", "_"): str(told)} if case.header else {}
     began = time.monotonic()
@@ -82,14 +82,14 @@ def ask(gateway: Gateway, case: Case) -> tuple[Answer, float]:
 
 @pytest.fixture(scope="module")
 def answers(timed: Gateway) -> dict[Case, tuple[Answer, float]]:
-    """All cases, several at a time: most of what they do is wait."""
+    """All cases, several at a time: most of their time is waiting."""
     ask(timed, Case("patient/ok", "", 0))
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(CASES, pool.map(lambda case: ask(timed, case), CASES), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_504_says_which_clock_rang(answers: dict[Case, tuple[Answer, float]], case: Case):
+def test_the_504_names_the_timeout(answers: dict[Case, tuple[Answer, float]], case: Case):
     answer, seconds = answers[case]
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout"), answer
     assert f"clock '{case.clock}'" in answer.error["message"]
@@ -99,20 +99,20 @@ def test_the_504_says_which_clock_rang(answers: dict[Case, tuple[Answer, float]]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.header], ids=str)
-def test_the_callers_own_deadline_blames_nobody(timed: Gateway, answers, case: Case):
+def test_the_callers_own_deadline_counts_against_no_upstream(timed: Gateway, answers, case: Case):
     logged = timed.logged(answers[case][0].headers["x-request-id"])
     assert (logged["status"], logged["outcome"], logged["upstream"]) == (504, "ignored", "patient")
 
 
-def test_the_breaker_has_heard_of_no_callers_deadline(timed: Gateway, answers):
+def test_the_breaker_counts_no_callers_deadline(timed: Gateway, answers):
     found = timed.ask("GET", "/v1/circuit-breakers").json["data"]
     states = {one["upstream"]: (one["state"], one["failures"]) for one in found}
     assert states["patient"] == ("CLOSED", 0)
     assert states["quick"][1] > 0
 
 
-def test_the_deadline_is_one_for_all_attempts(timed: Gateway, scripted: Upstream):
-    """The first upstream uses up most of the time, and the second only gets the rest."""
+def test_all_attempts_share_one_deadline(timed: Gateway, scripted: Upstream):
+    """The first upstream uses most of the time, and the second gets only the rest."""
     began = time.monotonic()
     answer = timed.chat(
         "patient/never", fallbacks=["quick/never", "patient/never,b"], headers={"x_request_timeout": "0.6"}
@@ -122,7 +122,7 @@ def test_the_deadline_is_one_for_all_attempts(timed: Gateway, scripted: Upstream
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "1,1"])
-def test_a_deadline_that_makes_no_sense_is_none(timed: Gateway, value):
+def test_an_invalid_deadline_is_ignored(timed: Gateway, value):
     headers = {"x_request_timeout": value, "x_stainless_read_timeout": value}
     assert timed.chat("patient/ok,first=0.1", headers=headers).status == 200
 
@@ -141,7 +141,7 @@ def test_a_stream_may_take_longer_than_each_of_its_silences(timed: Gateway):
     assert content(data).endswith("tok7 ")
 
 
-def test_a_stream_that_is_not_over_in_time_says_so(timed: Gateway):
+def test_a_stream_over_its_deadline_ends_in_an_error(timed: Gateway):
     began = time.monotonic()
     data = streamed(timed, "patient/ok,tokens=500,pause=0.02", "x-request-timeout: 0.5")
     assert time.monotonic() - began < 0.5 + OVERSHOOT
@@ -151,7 +151,7 @@ def test_a_stream_that_is_not_over_in_time_says_so(timed: Gateway):
     assert "clock 'total'" in error["message"]
 
 
-def test_a_stream_that_falls_silent_names_the_clock(timed: Gateway):
+def test_a_silent_stream_names_its_timeout(timed: Gateway):
     with open_stream(timed.port, KEY, "quick/stall,after=2") as stream:
         data = stream.data()
     assert "0.3 s (clock 'idle')" in json.loads(data[-1])["error"]["message"]

@@ -1,4 +1,4 @@
-"""Upstreams that fail before they have said anything: who is blamed, and what the caller is told."""
+"""Tests upstreams that fail before the first byte: whose fault it is, and the error that the caller gets."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def streamed(gateway: Gateway, model: str) -> Answer:
 
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), BOTH_WAYS + WHOLE)
-def test_a_failure_of_a_whole_answer(gateway: Gateway, behaviour, status, code):
+def test_a_failure_of_a_buffered_answer(gateway: Gateway, behaviour, status, code):
     blamed(gateway.chat(behaviour), status, code)
 
 
 @pytest.mark.parametrize(("behaviour", "status", "code"), BOTH_WAYS + STREAMED)
-def test_a_failure_before_a_stream_has_begun_is_no_stream(gateway: Gateway, behaviour, status, code):
+def test_a_failure_before_a_stream_begins_is_an_error_response(gateway: Gateway, behaviour, status, code):
     blamed(streamed(gateway, behaviour), status, code)
 
 
 def blamed(answer: Answer, status: int, code: str) -> None:
-    """That the upstream is named as the culprit, and none of its words are repeated."""
+    """Assert that the error names the upstream as the origin and repeats none of its words."""
     error = answer.error
     assert (answer.status, error["code"], error["type"]) == (status, code, "server_error"), answer
     assert answer.headers["x-gateway-error-origin"] == "upstream"
@@ -74,7 +74,7 @@ def blamed(answer: Answer, status: int, code: str) -> None:
     assert not any(leak in text for leak in ("10.0.0.7", "127.0.0.1", "nginx", "Scripted", "Traceback"))
 
 
-def test_an_upstream_that_is_not_there(gateway: Gateway):
+def test_an_unreachable_upstream_is_a_502(gateway: Gateway):
     answer = gateway.chat("dead/any")
     assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
     assert answer.headers["x-gateway-upstream"] == "dead"
@@ -93,7 +93,7 @@ def test_a_failed_call_is_not_sent_again(gateway: Gateway, upstream: Upstream, b
     assert len(upstream.requests()) == 1
 
 
-def test_a_500_is_asked_once_more_and_the_caller_may_never_know(gateway: Gateway, upstream: Upstream):
+def test_a_500_is_retried_once_without_the_caller_noticing(gateway: Gateway, upstream: Upstream):
     answer = gateway.chat("once,code=500")
     assert (answer.status, len(upstream.requests())) == (200, 2)
     assert answer.headers["x-gateway-retries"] == "1"
@@ -119,7 +119,7 @@ def test_a_500_is_asked_once_more_and_the_caller_may_never_know(gateway: Gateway
     ],
 )
 @pytest.mark.parametrize("ask", [Gateway.chat, streamed])
-def test_a_refusal_of_the_request_comes_back_as_it_is(gateway: Gateway, ask, status, kind):
+def test_a_refusal_of_the_request_comes_back_unchanged(gateway: Gateway, ask, status, kind):
     answer = ask(gateway, f"status,code={status},kind={kind},param=messages")
     assert answer.status == status
     assert answer.error == {
@@ -143,7 +143,7 @@ def test_a_refusal_in_html_comes_back_in_the_envelope(gateway: Gateway):
     ("told", "seconds", "millis"),
     [(",after=7", "7", "7000"), (",after_ms=1500", "2", "1500"), ("", None, None)],
 )
-def test_a_429_is_kept_with_its_pause(gateway: Gateway, alias, told, seconds, millis):
+def test_a_429_keeps_its_pause(gateway: Gateway, alias, told, seconds, millis):
     answer = gateway.chat(f"{alias()}/status,code=429{told}")
     assert (answer.status, answer.error["code"]) == (429, "scripted_429")
     assert answer.headers.get("retry-after") == seconds
@@ -151,7 +151,7 @@ def test_a_429_is_kept_with_its_pause(gateway: Gateway, alias, told, seconds, mi
     assert answer.headers["x-gateway-error-origin"] == "upstream"
 
 
-def test_the_pause_is_kept_by_all_workers_without_asking_again(gateway: Gateway, upstream: Upstream, alias):
+def test_all_workers_keep_the_pause_without_another_call(gateway: Gateway, upstream: Upstream, alias):
     name = alias()
     paused = f"{name}/status,code=429,after=30"
     gateway.chat(paused)
