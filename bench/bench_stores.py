@@ -1,11 +1,11 @@
-"""What a state update costs: CPU when nobody else is at it, and time when everybody is.
+"""Measures a state update: its CPU time alone, and its wall time under load.
 
     python bench/bench_stores.py [memory] [shared] [redis]
 
-The second table: two processes of 64 threads, each of which computes 300 µs, updates one key common to
-all, and sleeps 1 ms, over and over; what is measured is the time of that update. ``busy`` counts the
-calls that a fallback would have served from elsewhere. Redis is a redis-server of our own, on a free port
-and without a disk; it has to share the processors with the two. About 10 s.
+For the second table, two processes of 64 threads each compute 300 µs, update one common key, sleep 1 ms, and
+repeat. The figure is the wall time of the update. ``busy`` counts the calls that a fallback would have
+served. Redis is a private redis-server on a free port without persistence; it shares the CPU with the two
+processes. About 10 s.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def progress(text: str) -> None:
     print(f"  … {text}", file=sys.stderr, flush=True)
 
 
-# ---------------------------------------------------------------- alone
+# ---------------------------------------------------------------- one process
 
 
 def cpu(call: Callable[[], object], seconds: float = 0.3) -> tuple[float, float]:
-    """Microseconds of CPU, and of time, per call."""
+    """CPU time and wall time per call, µs."""
     calls, begun, spent = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - begun < seconds:
         for _ in range(50):
@@ -98,11 +98,11 @@ def alone(name: str, make: Callable[[], Store]) -> list[tuple[str, str, float, f
     return rows
 
 
-# ---------------------------------------------------------------- everybody
+# ---------------------------------------------------------------- under load
 
 
 def crowd(store: Store, results: int) -> None:
-    """One process's threads; writes their wall times and the number of busy calls to a pipe."""
+    """Run the threads of a process. Writes their wall times and the number of busy calls to a pipe."""
     times: list[float] = []
     busy: list[str] = []
     over = time.perf_counter() + SECONDS
@@ -155,7 +155,7 @@ def everybody(name: str, make: Callable[[], Store]) -> tuple[str, float, float, 
     return name, p50, p99, times[-1] * 1e6, len(times) / SECONDS / PROCESSES, busy
 
 
-# ---------------------------------------------------------------- the whole
+# ---------------------------------------------------------------- all
 
 
 def redis_server() -> tuple[subprocess.Popen, str]:

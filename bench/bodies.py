@@ -1,7 +1,7 @@
-"""What it costs to look a body over at the door: ``PYTHONPATH=. python bench/bodies.py``.
+"""Measures the checks of a request body: ``PYTHONPATH=. python bench/bodies.py``.
 
-Milliseconds of CPU for one mebibyte of each kind, at best of fifteen: the shape alone, and all that is
-done with a body at the door.
+Milliseconds of CPU for one mebibyte of each kind, best of fifteen: the JSON limits alone, and all checks
+together.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the guards of one request cost: limiter, breaker and a slot, taken and settled.
+"""Measures the guards of one request: limiter, breaker and lease, admitted and settled.
 
     python bench/guards.py [--rounds 7] [--calls 4000]
 
-Memory and shared memory are measured in turn, round by round, so that the machine's moods fall on both;
-the figure is the median of the rounds, CPU time of this process per request. Redis, if there is a
-redis-server, is started on a free port for its round trips.
+The rounds alternate between memory and shared memory, so that load on the machine affects both. The figure is
+the median of the rounds: CPU time of this process per request. If a redis-server is installed, it is started
+on a free port to count round trips.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.redis import RedisStore
 from flask_gateway.state.store import SECOND, Store
 
-#: Requests a minute: one kept exactly, one in grains.
+#: Requests a minute: one limit is counted exactly, one in buckets.
 LIMITS = {f"limit {BUCKETS} (exact)": BUCKETS, "limit 1000000 (grains)": 1_000_000}
 DONE = Outcome(Verdict.SUCCESS)
 
 
 def call_of(limit: int) -> Call:
-    """A call of a caller with that limit."""
+    """A call of a caller with this limit."""
     return Call(
         ids=Ids("r", "t", "00"),
         caller=Caller("team-a", limit),
@@ -58,8 +58,8 @@ def call_of(limit: int) -> Call:
 
 
 def guards(store: Store, limit: int) -> list[Guard]:
-    """What a request passes, in order. The windows are so short that all are admitted, and so long that
-    the log of the last one is half full, or full."""
+    """The guards of a request, in order. The windows admit every call, and are long enough that the log of
+    the last one is half full, or full."""
     return [
         RateLimiter(store, window=2.0 if limit > BUCKETS else 0.002),
         Breaker("llama", store, Policy(5, 30 * SECOND, 12 * SECOND)),
@@ -68,7 +68,7 @@ def guards(store: Store, limit: int) -> list[Guard]:
 
 
 def request(store: Store, limit: int) -> Callable[[], None]:
-    """One request's way through its guards."""
+    """Pass one request through its guards."""
     call, passed = call_of(limit), guards(store, limit)
 
     def once() -> None:
@@ -80,7 +80,7 @@ def request(store: Store, limit: int) -> Callable[[], None]:
 
 
 def cpu(once: Callable[[], None], calls: int) -> float:
-    """Microseconds of CPU a call."""
+    """CPU time per call, µs."""
     begun = time.process_time_ns()
     for _ in range(calls):
         once()
@@ -100,7 +100,7 @@ def measure(stores: dict[str, Store], limit: int, rounds: int, calls: int) -> di
 
 
 class Counting(RedisStore):
-    """Counts what it sends."""
+    """Counts the commands that it sends."""
 
     sent = 0
 

@@ -1,13 +1,12 @@
-"""Where a request's CPU goes, layer by layer, in one thread and without a server: ``python -m bench.inside``.
+"""Measures the CPU time of a request by layer, in one thread without a server: ``python -m bench.inside``.
 
-Each figure is the best of seven rounds, microseconds of CPU a request: what the layer itself can do, when
-nothing else is at the processor. The upstream is nginx (``servers.json_upstream``), over a kept connection.
+Each figure is the best of seven rounds, µs of CPU per request, on an idle machine. The upstream is nginx
+(``servers.json_upstream``) over a keep-alive connection.
 
-All is told twice: with everything on one processor, and where the kernel puts it. With a request at a time, a
-processor of its own sleeps while it waits for the upstream. To wake one that sleeps costs whoever does it, on
-a virtual machine most of all, and what runs next on it is two to four times slower for a while: the second
-figures hold all that, though it is no layer's, and whoever comes after the wait pays for it. A single
-processor has always something to do, as that of a worker on a busy server.
+There are two columns: everything pinned to one CPU, and placed by the kernel. With one request at a time, a
+separate CPU sleeps while it waits for the upstream. Waking it costs the process that wakes it, above all on a
+virtual machine, and the next code on it runs two to four times slower for a while. The second column includes
+these costs, although no layer causes them. A single CPU never sleeps, like that of a worker on a busy server.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def best(work: Callable[[], object], times: int = 400, rounds: int = 7) -> float
 
 
 def cold(work: Callable[[], object], times: int = 300) -> float:
-    """The median when the processor's caches hold something else before each: as on a busy server."""
+    """The median with cold CPU caches before each call, as on a busy server."""
     other, found = bytearray(64 << 20), []
     for _ in range(times):
         zlib.crc32(other)
@@ -83,14 +82,14 @@ def environ(body: bytes) -> dict[str, object]:
 
 
 def empty() -> Callable[[dict[str, object], object], Iterable[bytes]]:
-    """Flask, with a view that says as much as the upstream does."""
+    """Flask, with a view whose answer is as long as the upstream's."""
     app = Flask("empty")
     app.post("/v1/chat/completions")(lambda: Response(BODY, content_type="application/json"))
     return app
 
 
 def upstream_call(upstream: str, body: bytes) -> Callable[[], object]:
-    """What a call costs whoever makes it as the gateway does, clocks included."""
+    """A call with the gateway's own client, timeouts included."""
     http, clocks = UpstreamClient(Reactor()), Timeouts()
     url, headers = f"{upstream}/v1/chat/completions", {"Content-Type": "application/json"}
     ids, caller = Ids("request", "trace", "traceparent"), Caller("bench", 0)
@@ -107,7 +106,7 @@ def upstream_call(upstream: str, body: bytes) -> Callable[[], object]:
 
 @contextmanager
 def one_processor() -> Iterator[None]:
-    """All that is begun meanwhile shares one with us."""
+    """Pin this process, and the processes that it starts, to one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:
@@ -117,7 +116,7 @@ def one_processor() -> Iterator[None]:
 
 
 class Bench:
-    """The layers, each ready to be measured."""
+    """The layers, ready to be measured."""
 
     def __init__(self, upstream: str) -> None:
         self._body = run.chat_body(200)

@@ -1,9 +1,9 @@
-"""What counting one request costs, with figures that several workers share.
+"""Measures the counting of one request, with metrics that several workers share.
 
     python bench/metrics.py [--rounds 7] [--calls 20000]
 
-The figure is the median of the rounds: CPU time of this process per request, in microseconds. The files
-lie in memory, as under gunicorn. A scrape is measured too, with the figures of as many workers.
+The figure is the median of the rounds: CPU time of this process per request, in µs. The files lie in memory,
+as under gunicorn. A scrape is measured too, with the metrics of as many workers.
 """
 
 from __future__ import annotations

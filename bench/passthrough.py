@@ -1,4 +1,4 @@
-"""What one would write first: the yardstick. Flask and requests as their own front pages show them."""
+"""Passes requests on with ten lines of Flask and requests: the baseline of the benchmark."""
 
 import os
 

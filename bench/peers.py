@@ -1,4 +1,4 @@
-"""Other gateways to be measured beside ours, each in an environment of its own: ``make bench PEERS=1``."""
+"""Installs other gateways to compare, each in its own environment: ``make bench PEERS=1``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import servers
 
-#: Where the environments are, and what is in them.
+#: The folder of the environments, and their packages.
 HOME = Path(os.environ.get("BENCH_PEERS", servers.ROOT / ".peers"))
 PACKAGES = {"litellm": "litellm[proxy]==1.105.0", "sglang-router": "sglang-router==0.3.2"}
 
@@ -21,9 +21,9 @@ def wanted() -> list[str]:
 
 
 def _environment(name: str) -> Path:
-    """Its ``bin`` folder, made if need be.
+    """Its ``bin`` folder, created if necessary.
 
-    :raises servers.Missing: the package cannot be had.
+    :raises servers.Missing: the package cannot be installed.
     """
     folder = HOME / name
     if not (folder / "ready").exists():
@@ -55,7 +55,7 @@ def litellm(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.P
 
 @contextmanager
 def sglang_router(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
-    """One process with a thread for each core, whatever the workers are."""
+    """One process with a thread for each core, independent of the number of workers."""
     where = _environment("sglang-router")
     command = [str(where / "python"), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--worker-urls", upstream, "--policy", "round_robin"]

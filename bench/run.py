@@ -1,7 +1,7 @@
-"""What the gateway costs beside others, in one run: ``make bench``, or ``python -m bench.run [NAME …]``.
+"""Compares the cost of the gateway and other servers: ``make bench``, or ``python -m bench.run [NAME …]``.
 
-CPU is that of each server's whole tree of processes, per request or event, as the kernel counts it: on a busy
-machine that is steadier than any time. The servers take turns, round by round, and the median counts.
+The CPU time is that of each server's process tree, per request or event, as the kernel counts it: on a busy
+machine it is steadier than wall time. The servers alternate, round by round, and the median counts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def say(text: str) -> None:
 
 
 class Bench:
-    """The servers under test, by name, and what has been found out."""
+    """The servers under test, by name, and the results."""
 
     def __init__(self, rounds: int, seconds: int, servers: list[str]) -> None:
         self.servers = servers
@@ -47,7 +47,7 @@ class Bench:
         self.skipped: list[str] = []
 
     def measure(self, what: str, ways: dict[str, Callable[[], Numbers]]) -> None:
-        """Every way, round by round in turn; the median of each number."""
+        """Measure every server, round by round. Returns the median of each number."""
         rounds: dict[str, list[Numbers]] = {name: [] for name in ways}
         for number in range(1, self.rounds + 1):
             for name, way in ways.items():
@@ -60,7 +60,7 @@ class Bench:
         }
 
 
-# ---------------------------------------------------------------- answers in one piece
+# ---------------------------------------------------------------- buffered answers
 
 
 def chat_body(prompt_bytes: int) -> bytes:
@@ -126,7 +126,7 @@ def run_chat(
 # ---------------------------------------------------------------- streams
 
 
-#: How much longer than they last streams are waited for, seconds. The CPU counts for what came until then.
+#: Streams get so many extra seconds to finish. The CPU time is divided by the events until then.
 GRACE = 30.0
 
 
@@ -160,7 +160,7 @@ def call(url: str, count: int, tokens: int, rate: int, spread: float) -> dict[st
 
 
 def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...], workers: int = 2) -> None:
-    """:param counts: streams, events of each, events a second, and over how many seconds they begin.
+    """:param counts: streams, events of each, events a second, and the seconds over which they begin.
     :param workers: of each server."""
     each = "" if workers == 2 else f", {workers} worker each"
     with ExitStack() as stack:
@@ -176,7 +176,7 @@ def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...], w
 
 
 def run_beside(bench: Bench) -> None:
-    """What others notice of a thousand streams: calls in one piece, and who asks after the health."""
+    """Measures other calls during a thousand streams: buffered answers and health checks."""
 
     def beside(url: str, rate: int) -> Numbers:
         shape = ["1000", str(20 * rate), str(rate)]
@@ -189,7 +189,7 @@ def run_beside(bench: Bench) -> None:
             servers.KEY,
         ]
         crowd = subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE, text=True)
-        time.sleep(6)  # all have begun
+        time.sleep(6)  # all streams have begun
         health, calls = [], []
         while len(calls) < 300:
             health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
@@ -229,7 +229,7 @@ CHAT = (
 
 
 def one_request(url: str, request: bytes) -> float:
-    """Seconds from connecting to the end of a good answer."""
+    """The seconds from connecting to the end of a good answer."""
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 30) as sock:
         sock.sendall(request)
@@ -241,7 +241,7 @@ def one_request(url: str, request: bytes) -> float:
     return time.monotonic() - began
 
 
-# ---------------------------------------------------------------- the rest
+# ---------------------------------------------------------------- other measurements
 
 
 def run_memory(bench: Bench) -> None:
@@ -265,7 +265,7 @@ def run_memory(bench: Bench) -> None:
 
 
 def run_flat(bench: Bench, requests: int) -> None:
-    """Memory while it answers: is it flat?"""
+    """Checks that memory stays flat while the gateway answers."""
     with servers.json_upstream() as upstream, ExitStack() as stack:
         process, url = begin(stack, bench, "gateway", upstream) or (None, "")
         assert process is not None
@@ -281,7 +281,7 @@ def run_flat(bench: Bench, requests: int) -> None:
 def begin(
     stack: ExitStack, bench: Bench, name: str, upstream: str, workers: int = 2
 ) -> tuple[subprocess.Popen, str] | None:
-    """Start one of them; ``None``, and a word about it, when that cannot be."""
+    """Start a server. Returns ``None``, and prints the reason, if that is impossible."""
     ways = {
         "nginx": servers.nginx_proxy,
         "passthrough": servers.passthrough,
@@ -299,7 +299,7 @@ def begin(
 
 
 def run_curves(bench: Bench) -> None:
-    """What workers and threads cost: answers in one piece at 32 connections, and 200 streams."""
+    """Measures workers and threads: buffered answers at 32 connections, and 200 streams."""
     shapes = [(workers, threads) for workers in (1, 2, 4) for threads in (16, 64, 128)]
     body = chat_body(200)
 
@@ -322,7 +322,7 @@ def run_curves(bench: Bench) -> None:
 
 
 def run_pinned(bench: Bench) -> None:
-    """What it saves that each worker stays on a core of its own."""
+    """Measures the gain of pinning each worker to its own core."""
     workers, body = len(os.sched_getaffinity(0)), chat_body(200)
     with servers.json_upstream() as upstream, ExitStack() as stack:
         up = {}
@@ -337,14 +337,14 @@ def run_pinned(bench: Bench) -> None:
 
 RUNS: dict[str, Callable[[Bench], None]] = {
     "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
-    # Not nginx, which answers without having read what is long, and hangs up.
+    # Not nginx, which answers before it has read a long body, and closes.
     "prompts": lambda bench: run_chat(
         bench, {"short": 200, "1 MB": 1_000_000}, (4,), servers.stream_upstream
     ),
-    # What an event costs is seen while all streams are under way: they begin within a second, and last six.
+    # The cost of an event shows while all streams are in flight: they begin within a second, and last six.
     "streams": lambda bench: run_streams(bench, ((200, 300, 50, 1),)),
     "alone": lambda bench: run_streams(bench, ((200, 300, 50, 1),), workers=1),
-    # As many events, of a tenth as many streams: what of the cost is that a stream's things are not at hand.
+    # As many events from a tenth of the streams: the difference is the cost of cold CPU caches.
     "few": lambda bench: run_streams(bench, ((20, 3000, 500, 1), (200, 300, 50, 1))),
     "thousand": lambda bench: run_streams(bench, ((200, 200, 50, 0), (1000, 200, 50, 0))),
     "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
@@ -367,7 +367,9 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     told = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is ended, as at Ctrl-C
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that started servers are stopped, as with Ctrl-C
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
     bench = Bench(told.rounds, told.seconds, told.servers)

@@ -1,4 +1,4 @@
-"""The servers of a benchmark: started on free ports, waited for, and ended whatever happens."""
+"""Starts the servers of a benchmark on free ports, waits for them, and always stops them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "bench-key-0123456789"
 
 
 class Missing(Exception):
-    """Something that the benchmark needs is not on this machine."""
+    """The machine lacks something that the benchmark needs."""
 
 
 def free_port() -> int:
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def tool(name: str) -> str:
-    """:raises Missing: it is not there."""
+    """:raises Missing: the program is not installed."""
     found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
     if found is None:
         raise Missing(f"{name} is not installed (on Debian: apt install {name})")
@@ -37,7 +37,7 @@ def tool(name: str) -> str:
 
 @contextmanager
 def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
-    """A server, once it answers on the port."""
+    """A server, as soon as it answers on the port."""
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=log, stderr=subprocess.STDOUT
@@ -93,12 +93,12 @@ def nginx(port: int, locations: str, workers: int, more: str = "") -> Iterator[s
 
 @contextmanager
 def json_upstream() -> Iterator[str]:
-    """The upstream for answers in one piece: nginx, which says the same to everybody."""
+    """The upstream for buffered answers: nginx with a fixed answer."""
     from .load.upstream import BODY
 
     port, said = free_port(), BODY.decode().replace("'", "\\'")
     answer = f"default_type application/json; return 200 '{said}';"
-    # The body has to be read first, or nginx closes the connection.
+    # nginx closes the connection unless it has read the body.
     location = f"location / {{ {answer} }}"
     with nginx(port, location, 1):
         yield f"http://127.0.0.1:{port}"
@@ -106,7 +106,7 @@ def json_upstream() -> Iterator[str]:
 
 @contextmanager
 def nginx_proxy(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
-    """nginx between the callers and the upstream: what passing on costs at the least."""
+    """nginx between callers and upstream: the minimal cost of a proxy."""
     pool = f"upstream there {{ server {upstream.removeprefix('http://')}; keepalive 512; }}"
     location = (
         "location / { proxy_pass http://there; proxy_http_version 1.1; proxy_buffering off; "
@@ -118,7 +118,7 @@ def nginx_proxy(upstream: str, port: int, workers: int = 2) -> Iterator[subproce
 
 @contextmanager
 def passthrough(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
-    """The ten lines of ``passthrough.py`` under the same server, as it is: our settings are not theirs."""
+    """The ten lines of ``passthrough.py`` under gunicorn without our settings."""
     command = [sys.executable, "-m", "gunicorn", "-c", os.devnull, "-b", f"127.0.0.1:{port}"]
     command += [
         "-w",
@@ -137,7 +137,7 @@ def passthrough(upstream: str, port: int, workers: int = 2) -> Iterator[subproce
 
 @contextmanager
 def gateway(upstream: str, port: int, workers: int = 2, **env: str) -> Iterator[subprocess.Popen]:
-    """The gateway with all that it does switched on: limits that never bite, log to a file."""
+    """The gateway with all features switched on: limits that no call reaches, log to a file."""
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
     settings = {
         "GATEWAY_API_KEYS": KEY,

@@ -1,4 +1,4 @@
-"""The results as a table to read and a plot to look at."""
+"""Formats the results as a Markdown table and as an SVG plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BAR, _GAP, _LEFT, _WIDTH = 16, 14, 170, 460
 
 
 def show(found: dict[str, Any]) -> str:
-    """Each measurement as a table in Markdown, with the ratio of the gateway to the others."""
+    """Each measurement as a Markdown table, with the gateway's ratio to the others."""
     lines = [f"{found['when']}, {found['machine']}, medians of {found['rounds']} rounds"]
     for what, servers in found["found"].items():
         names = list(next(iter(servers.values())))

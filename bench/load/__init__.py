@@ -1,1 +1,1 @@
-"""The two ends between which a gateway is measured: an upstream and callers, at the speed of raw sockets."""
+"""Provides the two ends of a benchmark, an upstream and callers, on raw sockets."""

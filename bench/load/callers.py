@@ -1,8 +1,7 @@
-"""Many callers in one process: open streams, take all that comes, say what it was like.
+"""Runs many callers in one process: opens streams, reads every byte, and prints the measurements.
 
-``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY [SPREAD [LIMIT]]]`` prints one line of JSON.
-Every stream is compared, byte by byte, with what the upstream sent. After the limit, seconds, what has not
-come is waited for no more.
+``python -m bench.load.callers URL STREAMS TOKENS RATE [KEY [SPREAD [LIMIT]]]`` prints one line of JSON. Every
+stream is compared, byte by byte, with the upstream's bytes. After LIMIT seconds the callers stop waiting.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def request(host: str, path: str, model: str, key: str, *, streams: bool = True)
 
 
 def unchunked(data: bytes) -> bytes | None:
-    """The body; ``None`` when its end is missing."""
+    """The body; ``None`` if its end is missing."""
     parts, at = [], 0
     while match := _CHUNK.match(data, at):
         size = int(match[1], 16)
@@ -49,26 +48,26 @@ def unchunked(data: bytes) -> bytes | None:
     return None
 
 
-#: Nothing is waited for longer than this, seconds.
+#: The longest wait for anything, seconds.
 TIMEOUT = 120.0
-#: How a body in chunks ends, which may come in pieces.
+#: The end of a chunked body. It may arrive in pieces.
 _END = b"\n\r\n0\r\n\r\n"
 
 
 class Stream:
-    """One caller's."""
+    """The stream of one caller."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.asked = time.monotonic()
         self.first = 0.0
         self.parts: list[bytes] = []
-        #: How long each event was on its way, seconds.
+        #: The delay of each event, seconds.
         self.delays: list[float] = []
         self._tail = b""
 
     def take(self, data: bytes) -> bool:
-        """Whether there is more to come."""
+        """Whether more bytes will arrive."""
         now = time.monotonic()
         self.first = self.first or now
         self.parts.append(data)
@@ -78,7 +77,7 @@ class Stream:
 
     @property
     def events(self) -> int:
-        """How many have come."""
+        """The number of events so far."""
         return b"".join(self.parts).count(b"data: ")
 
     def verdict(self, expected: bytes) -> str:
@@ -100,7 +99,7 @@ def run(
     spread: float = 0.0,
     limit: float = TIMEOUT,
 ) -> dict:
-    """Open all streams, at once or spread over so many seconds, and take them to their end."""
+    """Open all streams, at once or spread over some seconds, and read them to their end."""
     parts = urlsplit(url)
     address = (parts.hostname, parts.port)
     asked = request(parts.netloc, parts.path, f"{tokens}-{rate}", key)

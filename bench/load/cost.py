@@ -1,4 +1,4 @@
-"""What a tree of processes has cost so far, as the kernel counts it (proc(5))."""
+"""Reads the cost of a process tree so far, as the kernel counts it (proc(5))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all that come from it."""
+    """The process and all its descendants."""
     found, at = [pid], 0
     while at < len(found):
         for children in Path(f"/proc/{found[at]}/task").glob("*/children"):
@@ -19,7 +19,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of the tree, those of children that have ended included."""
+    """CPU seconds of the tree, ended children included."""
     total = 0
     for one in tree(pid):
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
@@ -28,7 +28,7 @@ def cpu(pid: int) -> float:
 
 
 def memory(pid: int) -> float:
-    """MB of the tree, what is shared by several counted once (proportional set size)."""
+    """Memory of the tree, MB; shared memory counts once (proportional set size)."""
     total = 0
     for one in tree(pid):
         for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():

@@ -1,7 +1,7 @@
-"""An upstream that costs as little as it can: one thread, one epoll set, answers made beforehand.
+"""Runs the cheapest possible upstream: one thread, one epoll set, prebuilt answers.
 
-The model's name says what it answers: ``tokens-rate``, as in ``200-50``, for a stream of 200 events, 50 of
-them a second; anything else gets a short answer in JSON. Each event tells when it was sent.
+The model's name chooses the answer: ``tokens-rate``, as in ``200-50``, is a stream of 200 events, 50 of them
+a second. Any other name gets a short JSON answer. Each event contains the time at which it was sent.
 
 ``python -m bench.load.upstream [PORT]`` prints its port.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 
 _STREAM = re.compile(rb'"model":\s*"(\d+)-(\d+)"')
-#: In place of it stands when the event was sent, in nanoseconds of the monotonic clock.
+#: Placeholder of the time at which an event was sent, ns of the monotonic clock.
 SENT = b"0000000000000000000"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -26,7 +26,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def event(number: int) -> bytes:
-    """One event of a stream, of the size that is usual."""
+    """One event of a stream, of the usual size."""
     return (
         b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1760000000,'
         b'"model":"bench","sent":"0000000000000000000",'
@@ -44,7 +44,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream(tokens: int) -> list[bytes]:
-    """The events of a stream of so many tokens."""
+    """The events of a stream of ``tokens`` tokens."""
     return [event(number) for number in range(tokens)] + [FINISH, DONE]
 
 
@@ -131,7 +131,7 @@ class Upstream:
             self._chunks[tokens] = [chunk(one) for one in stream(tokens)]
         self._send(fd, STREAM_HEAD)
         self._number += 1
-        # Spread over one interval, as real streams are.
+        # Streams are spread over one interval, as real ones are.
         begin = time.monotonic() + (self._number % 97) / 97 / rate
         heappush(self._due, (begin, self._number, self._peers[fd], self._chunks[tokens], 0, 1 / rate))
 

@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing of one target: ``python tests/fuzz/run.py body -max_total_time=600``.
+"""Fuzzes one target, guided by coverage: ``python tests/fuzz/run.py body -max_total_time=600``.
 
-Options are libFuzzer's. New inputs go to a folder of their own, so that the corpus stays what was chosen;
-``-merge=1`` brings what is worth keeping back.
+The options are libFuzzer's. New inputs go to a separate folder, so the corpus stays as chosen;
+``-merge=1`` adds the useful ones to the corpus.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is fuzzed: four functions of bytes, which fail when something does that must not.
+"""Defines four fuzz targets: functions of bytes that fail when a promise is broken.
 
-An error of a class that is meant to be raised is no failure. ``run.py`` drives them with coverage,
-``test_fuzz.py`` with the corpus that was kept and with Hypothesis.
+An exception of an expected class is no failure. ``run.py`` drives the targets with coverage,
+``scenarios/test_fuzz.py`` with the kept corpus and with Hypothesis.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ OPERATIONS = tuple(Operation)
 
 
 def body(data: bytes) -> None:
-    """A request's body. The first byte chooses the operation."""
+    """A request body. The first byte chooses the operation."""
     operation, data = OPERATIONS[data[0] % len(OPERATIONS)] if data else OPERATIONS[0], data[1:]
     try:
         fields = parse_fields(data)
         model, _ = check(operation, fields)
         fields, _ = take_fallbacks(fields)
     except CallerError as error:
-        json.dumps(error.envelope()).encode()  # it can be told, and logged
+        json.dumps(error.envelope()).encode()  # the error can be sent and logged
         return
-    # What is sent says what was checked, and any other reader of it agrees.
+    # The sent body has the checked model, for any other JSON parser too.
     sent = json.loads(call(operation, model, fields, stream=False).payload(), object_pairs_hook=list)
     assert [value for name, value in sent if name == "model"] == [model]
     assert "fallbacks" not in dict(sent)
@@ -52,7 +52,7 @@ def call(
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """The rest, cut in up to 16 places that the first bytes name."""
+    """The rest, cut at up to 16 positions that the first bytes choose."""
     if not data:
         return []
     count, rest = data[0] % 16, data[17:]
@@ -62,7 +62,7 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 def sse(data: bytes) -> None:
-    """A stream of events gives the same events however it is cut."""
+    """A stream yields the same events however it is cut."""
     parts = pieces(data)
     cut, uncut = EventSplitter(4096), EventSplitter(4096)
     try:
@@ -70,7 +70,7 @@ def sse(data: bytes) -> None:
         expected = [*uncut.feed(b"".join(parts)), uncut.rest()]
     except GatewayError:
         return
-    # A CR at a cut may end a line whose LF is still to come; it is no part of any event.
+    # A CR at a cut may end a line whose LF follows; it belongs to no event.
     assert [event.strip(b"\r\n") for event in found if event.strip(b"\r\n")] == [
         event.strip(b"\r\n") for event in expected if event.strip(b"\r\n")
     ]
@@ -79,7 +79,7 @@ def sse(data: bytes) -> None:
 
 
 def answer(data: bytes) -> None:
-    """An upstream's answer, from the first byte of its head to the last of its transcript."""
+    """An upstream's answer, from the first byte of its head to the end of its transcript."""
     kind, parts = (data[0] if data else 0), pieces(data[1:])
     operation, stream, whole = OPERATIONS[kind % 6], bool(kind & 8), bool(kind & 16)
     asked = call(
@@ -121,12 +121,12 @@ _FILE = Path(tempfile.gettempdir()) / f"fuzzed-{os.getpid()}.toml"
 
 
 def settings(data: bytes) -> None:
-    """Variables of the environment, a line each, and behind a line of dashes a file."""
+    """Environment variables, one a line; after a line of dashes, a settings file."""
     text = data.decode("utf-8", "surrogateescape")
     lines, dashes, file = text.partition("\n---\n")
     named = (line.partition("=") for line in lines.split("\n"))
     environ = {f"GATEWAY_{name}": value for name, _, value in named if "\0" not in name + value}
-    # Where the secrets of this machine lie is not to be found out by guessing.
+    # Fuzzing must not read secret files of this machine.
     environ = {
         name: value for name, value in environ.items() if "FILE" not in name and name != "GATEWAY_CONFIG"
     }

@@ -1,6 +1,6 @@
-"""What the scripted upstream can be told to do: one small function each, and the table of their names.
+"""Implements the behaviours of the scripted upstream: one small function each, and the table of their names.
 
-The names are what tests send as ``model``: ``cut,after=2,how=reset,framing=close``.
+Tests send the name as ``model``: ``cut,after=2,how=reset,framing=close``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def response_events(tokens: int) -> list[bytes]:
 
 
 def parts_of(exchange: Exchange, options: Options) -> list[bytes]:
-    """A proper answer in the parts it may be broken between."""
+    """A proper answer, in the parts between which it may break."""
     tokens = options.count("tokens", 3)
     if exchange.stream:
         chat = not exchange.request.path.endswith("/responses")
@@ -123,7 +123,7 @@ def status(exchange: Exchange, options: Options) -> None:
 
 
 def once(exchange: Exchange, options: Options) -> None:
-    """Fail the first time with ``code``, then be well."""
+    """Fail the first call with ``code``, then answer properly."""
     if exchange.state.first_time(exchange.request.json.get("model", "")):
         status(exchange, options)
     else:
@@ -160,7 +160,7 @@ def zipped(exchange: Exchange, options: Options) -> None:
 
 
 def talkative(exchange: Exchange, options: Options) -> None:
-    """Headers that are nobody's business beyond the gateway."""
+    """Headers that must not pass the gateway."""
     headers = (
         "Set-Cookie: session=upstream-secret\r\nServer: secret-server/1.0\r\nVia: 1.1 inner\r\n"
         "X-Accel-Redirect: /internal/secret\r\nX-Accel-Limit-Rate: 1\r\nX-Powered-By: upstream-secret\r\n"
@@ -171,8 +171,8 @@ def talkative(exchange: Exchange, options: Options) -> None:
 
 
 def echo(exchange: Exchange, options: Options) -> None:
-    """Repeats the credential that it was sent: whole, in events of so many characters (``spelled``), or in
-    writes of so many bytes (``torn``)."""
+    """Repeats the credential that it received: complete, in events of so many characters (``spelled``), or
+    in writes of so many bytes (``torn``)."""
     said = f"You sent {exchange.request.header('authorization')}, thank you."
     code = options.count("code", 200)
     if code != 200:
@@ -196,7 +196,7 @@ def echo(exchange: Exchange, options: Options) -> None:
 
 
 def stale(exchange: Exchange, options: Options) -> None:
-    """A proper answer on a connection that is then closed without a word."""
+    """A proper answer. Then the connection closes silently."""
     ok(exchange, options)
     exchange.hang_up()
 
@@ -253,7 +253,7 @@ def stall(exchange: Exchange, options: Options) -> None:
 
 
 def cut(exchange: Exchange, options: Options) -> None:
-    """Break off after ``after`` tokens and half of the next, by ``how``, in any ``framing``."""
+    """Break after ``after`` tokens and half of the next, by ``how``, in any ``framing``."""
     parts = parts_of(exchange, options)
     begin(exchange, parts, options)
     after = 1 + options.count("after", 1)
@@ -264,7 +264,7 @@ def cut(exchange: Exchange, options: Options) -> None:
 
 
 def no_end(exchange: Exchange, options: Options) -> None:
-    """A stream that stops in an orderly manner before the model has said that it is done."""
+    """A stream whose body ends properly before the model has finished."""
     tokens = options.count("tokens", 3)
     play(exchange, chat_events(exchange, tokens)[: 1 + tokens], options)
 
@@ -293,7 +293,7 @@ def huge_event(exchange: Exchange, options: Options) -> None:
 
 
 def clock(exchange: Exchange, options: Options) -> None:
-    """Tokens that tell when they were sent, ``pause`` seconds apart."""
+    """Tokens with the time at which they were sent, ``pause`` seconds apart."""
     begin(exchange, [], options)
     for _ in range(options.count("tokens", 3)):
         exchange.write(chunk({"content": f"at {time.monotonic():.6f}"}))

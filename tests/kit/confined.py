@@ -1,7 +1,7 @@
 """Runs a command under the system calls that a systemd unit allows: ``confined.py UNIT COMMAND …``.
 
-The same filters as systemd would set (SystemCallFilter=, SystemCallErrorNumber=EPERM,
-MemoryDenyWriteExecute=), set by the library it uses, so that no systemd has to run for it.
+Sets the same filters as systemd (SystemCallFilter=, SystemCallErrorNumber=EPERM, MemoryDenyWriteExecute=)
+with the same library, so that no systemd has to run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def members(group: str) -> set[str]:
 
 
 def allowed(unit: str) -> set[str]:
-    """What is left of the lines ``SystemCallFilter=``: the first allows, those with ``~`` take away."""
+    """The system calls that ``SystemCallFilter=`` allows. The first line adds; lines with ``~`` remove."""
     calls: set[str] = set()
     for line in re.findall(r"^SystemCallFilter=(.*)$", unit, re.MULTILINE):
         words = line.lstrip("~").split()
@@ -50,7 +50,7 @@ def allowed(unit: str) -> set[str]:
 
 
 class Filter:
-    """One filter of libseccomp. What it says besides the default is added call by call."""
+    """A filter of libseccomp. Each rule adds one system call to the default action."""
 
     def __init__(self, default: int) -> None:
         self._library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
@@ -65,7 +65,7 @@ class Filter:
                 raise OSError(-done, os.strerror(-done))
 
     def _numbers(self, calls: Iterable[str]) -> Iterator[int]:
-        """Negative ones do not exist on this machine."""
+        """Add a rule. Negative numbers mean that this machine lacks the system call."""
         for call in calls:
             number = self._library.seccomp_syscall_resolve_name(call.encode())
             if number >= 0:

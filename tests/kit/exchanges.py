@@ -1,4 +1,4 @@
-"""An upstream as the gateway has it, with a reactor of its own, for tests of single exchanges."""
+"""Builds real upstreams with their own reactor, for tests of single exchanges."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from flask_gateway.upstreams.openai import OpenAIUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 from kit.calls import make_call
 
-#: What a clock may ring too late, seconds (promise P2) ...
+#: The delay with which a timeout may fire, seconds (promise P2) ...
 PUNCTUAL = 0.25
-#: ... and here, each single time: other tests may have the processors meanwhile. What would ring instead
-#: rings at 2 s, or never.
+#: ... and the delay of a single timeout here: other tests may use the CPU. The other timeouts fire at 2 s,
+#: or never.
 OVERSHOOT = 1.0
 
 
 class Bench:
-    """Makes upstreams of one session, and sees that nothing of them is left."""
+    """Builds upstreams over one client, and checks at the end that nothing leaked."""
 
     def __init__(self, verify: bool | str = True) -> None:
         self.reactor = Reactor()
@@ -47,7 +47,7 @@ class Bench:
 def call(model: str, *, seconds: float | None = None, stream: bool = False, **fields: Any) -> Call:
     """A call that begins now.
 
-    :param seconds: how long the caller is going to wait.
+    :param seconds: the caller's timeout.
     """
     made = make_call(model, stream=stream, **fields)
     now = time.monotonic()
@@ -60,15 +60,18 @@ def call(model: str, *, seconds: float | None = None, stream: bool = False, **fi
 
 
 def collect() -> None:
-    """Have the garbage collected. Where a peer resets a connection in the very moment of its TLS
-    handshake, Python's own ``SSLSocket._create`` leaves a socket to that, and would warn of it."""
+    """Run the garbage collector.
+
+    If a peer resets a connection during the TLS handshake, ``SSLSocket._create`` leaves an open socket to the
+    collector, which would warn.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
 def open_files() -> dict[str, str]:
-    """What this process has open, by its descriptors."""
+    """The open files of this process, by descriptor."""
     found = {}
     for fd in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -78,7 +81,7 @@ def open_files() -> dict[str, str]:
 
 @contextmanager
 def unreachable() -> Iterator[str]:
-    """The URL of a server that takes no connection: its queue is full, so that it leaves SYNs unanswered."""
+    """The URL of a server that accepts no connection: its queue is full, so it does not answer SYNs."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         address = server.getsockname()
         queued = []

@@ -1,4 +1,4 @@
-"""What an upstream does that means harm: a second table of behaviours (``behaviours.py``)."""
+"""Implements hostile behaviours of an upstream: a second table like ``behaviours.py``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 def planted(text: str = PLANTED) -> bytes:
-    """A whole answer with a text of its own, its head included."""
+    """A complete answer with its own text, including the head."""
     message = {"role": "assistant", "content": text}
     body = json.dumps(
         envelope("chat.completion", [{"index": 0, "message": message, "finish_reason": "stop"}])
@@ -43,7 +43,7 @@ def endless_head(exchange: Exchange, options: Options) -> None:
 
 
 def interim(exchange: Exchange, options: Options) -> None:
-    """Answers before the answer, without end: a thousand at once, or one and a ``pause``."""
+    """Interim responses without end: a thousand at once, or one and a ``pause``."""
     pause = options.number("pause")
     while True:
         exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * (1 if pause else 1000))
@@ -77,13 +77,13 @@ def bomb(exchange: Exchange, options: Options) -> None:
 
 
 def smuggled_bomb(exchange: Exchange, options: Options) -> None:
-    """The same, as the transfer encoding."""
+    """The same with gzip as the transfer encoding."""
     exchange.send(b"HTTP/1.1 200 Scripted\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
     exchange.send(b"14\r\n" + gzip.compress(b"")[:20] + b"\r\n0\r\n\r\n")
 
 
 def endless(exchange: Exchange, options: Options) -> None:
-    """A body without end: a text in JSON, or one event; after ``after`` tokens."""
+    """A body without end: JSON text or one event, after ``after`` tokens."""
     begin(exchange, [], Options(options, framing="chunked"))
     if exchange.stream:
         for part in chat_events(exchange, options.count("after"))[: 1 + options.count("after")]:
@@ -113,7 +113,7 @@ def endless_size(exchange: Exchange, options: Options) -> None:
 
 
 def empty_events(exchange: Exchange, options: Options) -> None:
-    """Comments and openings without end, and never a word."""
+    """Comments and role events without end, and no content."""
     begin(exchange, [], Options(options, framing="chunked"))
     while True:
         exchange.write(b": still here\n\n" * 2000)
@@ -121,27 +121,27 @@ def empty_events(exchange: Exchange, options: Options) -> None:
 
 
 def behind(exchange: Exchange, options: Options) -> None:
-    """A proper answer, and right behind it another that nobody asked for."""
+    """A proper answer, followed at once by an unsolicited one."""
     ok(exchange, options)
     exchange.send(planted())
 
 
 def later(exchange: Exchange, options: Options) -> None:
-    """A proper answer, and another that nobody asked for when the connection lies in the pool."""
+    """A proper answer, and an unsolicited one when the connection lies in the pool."""
     ok(exchange, options)
     time.sleep(options.number("pause", 0.1))
     exchange.send(planted())
 
 
 def short_length(exchange: Exchange, options: Options) -> None:
-    """A length that ends before the answer does, of which the rest looks like one."""
+    """A Content-Length shorter than the answer. The rest looks like another answer."""
     body = b"".join(parts_of(exchange, options))
     exchange.begin(200, JSON, "length", len(body))
     exchange.send(body + planted())
 
 
 def away(exchange: Exchange, options: Options) -> None:
-    """A redirect to ``to``, where cloud machines keep their credentials unless told otherwise."""
+    """A redirect to ``to``, by default the metadata service of cloud machines."""
     to = options.get("to", "169.254.169.254/latest/meta-data/")
     exchange.answer(options.count("code", 307), b"", headers=f"Location: http://{to}\r\n")
 
@@ -152,13 +152,13 @@ def liar(exchange: Exchange, options: Options) -> None:
 
 
 def page(exchange: Exchange, options: Options) -> None:
-    """A page for browsers under the content type that is expected."""
+    """An HTML page under the expected content type."""
     page = b"<html><script>alert(1)</script></html>"
     exchange.answer(200, page, EVENTS if exchange.stream else JSON)
 
 
 def split(exchange: Exchange, options: Options) -> None:
-    """An error whose words would end a header, if they stood in one."""
+    """An error whose words would end a header if they were sent in one."""
     words = f"a\r\nSet-Cookie: {PLANTED}=1\r\n\r\n\0\x7fé"
     error = {"message": words, "type": words, "param": words, "code": words}
     body = json.dumps({"error": error}, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Requests that come when they are due, whatever became of those before them, and what each of them saw."""
+"""Sends requests at fixed times, independent of earlier answers, and records the result of each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kit.wire import ask, open_stream
 
 
 class Seen(NamedTuple):
-    """One request. Times in seconds, on the machine's one clock.
+    """The result of a request. Times are in seconds of the monotonic clock.
 
-    :param due: when it was to be sent. :param answered: until its head was here, reckoned from then.
-    :param ended: when it was over. :param whole: whether it was answered from beginning to end.
-    :param status: 0 when there was no answer.
+    :param due: its planned time. :param answered: from then until the response head arrived.
+    :param ended: the time of its end. :param whole: whether the answer was complete.
+    :param status: 0 without a response.
     """
 
     kind: str
@@ -48,7 +48,7 @@ def call(gateway: Gateway, kind: str, model: str, due: float) -> Seen:
 def arrivals(
     send: Callable[[str, str, float], Seen], models: Sequence[tuple[str, str]], rate: float, seconds: float
 ) -> list[Seen]:
-    """So many a second, of the kinds and models by turns; returns when the last one is over."""
+    """Send ``rate`` requests a second, cycling through kinds and models. Returns when all have ended."""
     sent: list[Future[Seen]] = []
     with ThreadPoolExecutor(1000) as pool:
         began = time.monotonic()
@@ -62,7 +62,7 @@ def arrivals(
 def in_turns(
     send: Callable[[str, str, float], Seen], callers: Iterable[tuple[str, str]], seconds: float
 ) -> list[Seen]:
-    """Callers who each ask again as soon as they were answered."""
+    """Callers who each send the next request after an answer."""
     until = time.monotonic() + seconds
 
     def ask_again_and_again(kind: str, model: str) -> list[Seen]:
@@ -78,9 +78,9 @@ def in_turns(
 
 
 class Asking:
-    """Asks again and again, on a thread of its own, until told to stop.
+    """Sends requests in a loop on its own thread until stopped.
 
-    :param once: one request; its status. :param pause: seconds between two.
+    :param once: sends a request and returns its status. :param pause: seconds between requests.
     """
 
     def __init__(self, once: Callable[[], int], pause: float) -> None:
@@ -115,7 +115,7 @@ class Asking:
 
 
 class Health(Asking):
-    """Asks for ``/health`` twenty times a second."""
+    """Requests ``/health`` twenty times a second."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(lambda: ask(gateway.port, "GET", "/health").status, 0.05)

@@ -1,4 +1,4 @@
-"""Programs that tests need and a machine may lack. Such tests are left out, and the run ends by saying so."""
+"""Skips tests whose programs are not installed, and names those programs at the end of the run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LACKING = re.compile(r"(\S+) is not installed")
 
 
 def need(program: str) -> None:
-    """Skip the test where the program is not installed. In CI it is, or else the test fails."""
+    """Skip the test if the program is not installed. In CI the test fails instead."""
     if shutil.which(program) is None:
         lacking(f"{program} is not installed")
 
 
 def lacking(what: str) -> None:
-    """Skip the test for want of something. In CI the test fails."""
+    """Skip the test for this reason. In CI the test fails instead."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def left_out(reasons: Iterable[str]) -> str:
-    """One line about the tests that were skipped for want of a program; empty when there are none."""
+    """One line about the tests skipped for a missing program; empty if there are none."""
     found = [match[1] for reason in reasons if (match := _LACKING.search(reason))]
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""A real nginx with the site that is shipped, and a server behind it that shows what nginx sends on."""
+"""Runs a real nginx with the shipped site, and a server behind it that records the forwarded requests."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ http {{
 
 
 class Nginx:
-    """The shipped site before ``behind``: on ``port`` in the clear, on ``tls_port``, and on ``plain_port``
-    what it has on port 80.
+    """The shipped site in front of ``behind``.
 
-    :param behind: an address as nginx takes it, ``127.0.0.1:8000`` or ``unix:/path``.
+    ``port`` serves it without TLS, ``tls_port`` with TLS, and ``plain_port`` stands for its port 80.
+
+    :param behind: an address in nginx's syntax, ``127.0.0.1:8000`` or ``unix:/path``.
     """
 
     def __init__(self, folder: Path, behind: str, edit: Callable[[str], str] = str) -> None:
@@ -57,7 +58,7 @@ class Nginx:
         return ["nginx", "-p", str(self.folder), "-c", "nginx.conf"]
 
     def _write(self, behind: str, edit: Callable[[str], str]) -> None:
-        """The shipped files with other addresses and places, and nothing else changed."""
+        """Write the shipped files with other addresses and paths, otherwise unchanged."""
         http = (SHIPPED / "conf.d" / "flask-gateway.conf").read_text()
         site = edit((SHIPPED / "sites-available" / "flask-gateway").read_text())
         (self.folder / "http.conf").write_text(
@@ -73,12 +74,12 @@ class Nginx:
             "/var/log/nginx/flask-gateway.log": str(self.folder / "access.log"),
         }
         (self.folder / "site.conf").write_text(replaced(site, places))
-        user = "user root;" if os.geteuid() == 0 else ""  # so that it may read the folder of a test
+        user = "user root;" if os.geteuid() == 0 else ""  # so that nginx can read the test's folder
         more = "include http.conf; include site.conf;"
         (self.folder / "nginx.conf").write_text(MAIN.format(user=user, more=more))
 
     def check(self) -> str:
-        """What ``nginx -t`` says, which fails when it is not content."""
+        """The output of ``nginx -t``. Asserts that it succeeds."""
         done = subprocess.run([*self._command, "-t"], capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -92,7 +93,7 @@ class Nginx:
         return (self.folder / "access.log").read_text()
 
     def connections(self) -> int:
-        """How many sockets its worker has."""
+        """The number of sockets of its worker."""
         pid = self._process.pid
         (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         links = [link.readlink() for link in Path(f"/proc/{worker}/fd").iterdir()]
@@ -104,7 +105,7 @@ class Nginx:
 
 
 def replaced(text: str, changes: dict[str, str]) -> str:
-    """The text with every one of the changes made, each of which must be possible."""
+    """The text with all changes made. Asserts that each applies."""
     for old, new in changes.items():
         assert old in text, f"the shipped file has no {old!r}"
         text = text.replace(old, new)
@@ -124,9 +125,10 @@ def is_open(port: int) -> bool:
 
 
 class Behind:
-    """A server of one answer, to one connection at a time: keeps what each has sent, and answers the same.
+    """A server with one fixed answer and one connection at a time. It records each request.
 
-    :param answer: the bytes to send; empty: hang up. :param then: called after that, before hanging up.
+    :param answer: the bytes to send; empty closes the connection.
+    :param then: called after that, before closing.
     """
 
     def __init__(self) -> None:
@@ -142,7 +144,7 @@ class Behind:
         self.seen: list[bytes] = []
 
     def reply(self, request: bytes) -> bytes:
-        """To be overridden where the answer is to depend on what is asked."""
+        """Returns the answer to a request. A subclass may override it."""
         return self.answer
 
     def _serve(self) -> None:
@@ -162,7 +164,7 @@ class Behind:
 
 
 def read_request(sock: socket.socket) -> bytes:
-    """A head and the body that its Content-Length announces."""
+    """Read a head, and the body that its Content-Length announces."""
     received = b""
     while b"\r\n\r\n" not in received and (data := sock.recv(65536)):
         received += data

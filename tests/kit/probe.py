@@ -1,6 +1,6 @@
-"""By how much the events of a stream are late: ``python tests/kit/probe.py PORT KEY MODEL SECONDS``.
+"""Measures the delay of the events of a stream: ``python tests/kit/probe.py PORT KEY MODEL SECONDS``.
 
-The upstream's events tell when they were sent, by the machine's one clock. Prints a line of JSON.
+The upstream's events contain the time of sending, on the same monotonic clock. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def measured(port: int, key: str, model: str, seconds: float) -> dict[str, float
                 for moment, data in stream.events():
                     if sent := _AT.search(data):
                         late.append(moment - float(sent[1]))
-        except (OSError, HTTPException):  # of a worker that was killed
+        except (OSError, HTTPException):  # the worker was killed
             time.sleep(0.1)
     late.sort()
     shares = {f"p{share}": late[min(len(late) - 1, len(late) * share // 100)] for share in (50, 99)}

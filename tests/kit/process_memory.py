@@ -1,4 +1,4 @@
-"""What the workers of a gateway cost: memory at its highest, and time of the processor."""
+"""Measures the peak memory and the CPU time of a gateway's workers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ MIB = 1024 * 1024
 
 
 class Cost:
-    """What a block of code has made the workers of a gateway spend."""
+    """The memory and CPU time that a block of code cost the workers."""
 
     #: The largest growth of any one worker, bytes.
     memory = 0
-    #: Of all workers together, seconds.
+    #: CPU time of all workers, seconds.
     cpu = 0.0
 
 
 @contextmanager
 def cost_to(gateway: Gateway) -> Iterator[Cost]:
-    """Measure it."""
+    """Measure the block."""
     cost, workers = Cost(), gateway.workers
     before = {}
     for pid in workers:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is from now on
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak
         before[pid] = _status(pid, "VmRSS"), _cpu(pid)
     yield cost
     cost.memory = max(_status(pid, "VmHWM") - before[pid][0] for pid in workers)
@@ -36,7 +36,7 @@ def cost_to(gateway: Gateway) -> Iterator[Cost]:
 
 
 def pss_of(gateway: Gateway) -> int:
-    """The memory of all workers now, what they share counted once, bytes."""
+    """The current memory of all workers, shared memory counted once, bytes."""
     total = 0
     for pid in gateway.workers:
         found = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
@@ -46,7 +46,7 @@ def pss_of(gateway: Gateway) -> int:
 
 
 def cpu_of(gateway: Gateway) -> float:
-    """What all workers have had of the processor so far, seconds."""
+    """The CPU time of all workers so far, seconds."""
     return sum(_cpu(pid) for pid in gateway.workers)
 
 

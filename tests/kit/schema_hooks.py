@@ -1,4 +1,4 @@
-"""For schemathesis: most requests name a model that there is, so that not all of them end at the door."""
+"""Hooks into schemathesis: most requests name an existing model, so that not all of them end in a 404."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ MODELS = os.environ.get("SCHEMA_MODELS", "mock").split(",")
 
 
 def known(name: str) -> str:
-    """Mostly one of the models; which one is up to the name. What is described as no name stays none, or else
-    a request that is meant to be wrong would be put right."""
+    """One of the models, for most names; the name decides which.
+
+    An invalid name stays invalid: the request is meant to be wrong.
+    """
     if not (re.fullmatch("[ -~]{1,256}", name) and len(name) % 4):
         return name
     return MODELS[len(name) // 4 % len(MODELS)]

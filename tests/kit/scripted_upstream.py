@@ -1,11 +1,11 @@
-"""An OpenAI-like upstream that does what it is told, as badly as it is told, in a process of its own.
+"""Runs a scripted OpenAI-like upstream, good or faulty, in its own process.
 
-``python tests/kit/scripted_upstream.py --port 0`` prints the port it listens on. What it does with a request
-is named by the request's ``model``, as ``behaviour,option=value,…`` of ``behaviours.py``; an unknown name is
-answered properly. Standard library and plain sockets, so that every byte on the wire is ours.
+``python -m kit.scripted_upstream --port 0``, in ``tests/``, prints its port. The request's ``model`` names
+the behaviour, as ``behaviour,option=value,…`` of ``behaviours.py``. An unknown name gets a proper answer.
+Uses plain sockets, so that it controls every byte on the wire.
 
-``POST /_script {"answers": [behaviour, …]}`` sets what the next requests get, whatever their model;
-``GET /_requests`` lists what came in; ``POST /_reset`` forgets both.
+``POST /_script {"answers": [behaviour, …]}`` sets the answers to the next requests, whatever their model;
+``GET /_requests`` lists the requests; ``POST /_reset`` forgets both.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 
 class PeerGone(Exception):
-    """Whoever asked has hung up."""
+    """The client has closed the connection."""
 
 
 class Request(NamedTuple):
-    """One request as it came over the wire."""
+    """A request as received."""
 
     method: str
     path: str
@@ -70,7 +70,7 @@ def _read_chunks(stream: BinaryIO) -> bytes:
 
 
 class Exchange:
-    """One request, and the socket to answer it on in whatever way."""
+    """A request, and the socket for the answer."""
 
     def __init__(self, sock: socket.socket, request: Request, state: State) -> None:
         self.request = request
@@ -90,7 +90,7 @@ class Exchange:
             raise PeerGone from None
 
     def wait(self, seconds: float) -> None:
-        """Pause, but not longer than the other side holds on."""
+        """Pause, or raise ``PeerGone`` as soon as the client closes."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             readable, _, _ = select.select([self._sock], [], [], left)
@@ -124,7 +124,7 @@ class Exchange:
         self.send(body)
 
     def hang_up(self, how: str = "close") -> None:
-        """End the connection now: ``close`` it, or ``reset`` it after what was sent has arrived."""
+        """Close the connection: ``close`` it, or ``reset`` it after the sent bytes have arrived."""
         self.keep_alive = False
         if how == "reset":
             time.sleep(0.02)
@@ -132,7 +132,7 @@ class Exchange:
 
 
 class State:
-    """What came in and what is to be answered. Shared by all connections, guarded by its lock."""
+    """The received requests and the script. Shared by all connections, guarded by its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -211,7 +211,7 @@ class Upstream(socketserver.ThreadingTCPServer):
 
 
 def control(exchange: Exchange) -> None:
-    """The endpoints for whoever wrote the script."""
+    """Serve the endpoints for tests."""
     state = exchange.state
     with state.lock:
         if exchange.request.path == "/_reset":
@@ -223,7 +223,7 @@ def control(exchange: Exchange) -> None:
 
 
 def perform(exchange: Exchange, behaviour: str) -> None:
-    """Do what ``behaviour,option=value,…`` says."""
+    """Perform the behaviour ``name,option=value,…``."""
     from kit.behaviours import BEHAVIOURS, Options, ok
     from kit.hostile import HOSTILE
 

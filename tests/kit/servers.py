@@ -1,4 +1,4 @@
-"""The two processes of a live test, and how they are started, asked and stopped."""
+"""Starts, calls and stops the two processes of a live test: the gateway and the scripted upstream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kit.waiting import PATIENCE, until
 from kit.wire import PROMPT, Answer, ask, stream_body
 
 ROOT = Path(__file__).parents[2]
-#: Runs a command with a descriptor as systemd hands over a socket: sd_listen_fds(3).
+#: Runs a command with an inherited socket, as systemd does: sd_listen_fds(3).
 HAND_OVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -29,7 +29,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class Upstream:
-    """The scripted upstream of ``upstream.py``."""
+    """The scripted upstream of ``scripted_upstream.py``."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "kit.scripted_upstream"]
@@ -39,7 +39,7 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def requests(self) -> list[dict[str, Any]]:
-        """What came in since the last reset, oldest first."""
+        """The requests since the last reset, oldest first."""
         return self._control("GET", "/_requests")
 
     def last(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Upstream:
         self._control("POST", "/_reset")
 
     def script(self, *behaviours: str) -> None:
-        """What the next requests get, whatever their model."""
+        """Set the answers to the next requests, whatever their model."""
         self._control("POST", "/_script", {"answers": behaviours})
 
     def stream(self, model: str) -> bytes:
@@ -67,16 +67,16 @@ class Upstream:
 
 
 def headers_of(entry: dict[str, Any]) -> dict[str, str]:
-    """The headers of a request that came in upstream, names in lower case."""
+    """The headers of a request that the upstream received, names in lower case."""
     return {name.lower(): value for name, value in entry["headers"]}
 
 
 class Gateway:
     """A gunicorn with two workers on a free port.
 
-    :param key: sent with every request that does not bring its own credentials.
-    :param wrap: a command that runs the server's. :param options: for gunicorn, on its command line.
-    :param listener: a socket that listens already, and is handed over as by systemd.
+    :param key: the API key of requests without credentials of their own.
+    :param wrap: a command that runs the server's command. :param options: gunicorn's command-line options.
+    :param listener: a listening socket, handed over as by systemd.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self._errors = folder / f"gateway-{self.port}.err"
         keys = {value for name, value in env.items() if name.endswith(("_API_KEY", "_API_KEYS"))}
-        #: What it must never print.
+        #: Texts that the gateway must never print.
         self.secrets = {key, PROMPT, *keys}
         self._asked_to_end = False
-        #: How many faults of its own it may tell of, being made to have them.
+        #: The number of tracebacks that the test provokes.
         self.faults = 0
         settings = {
             "GATEWAY_BIND": f"127.0.0.1:{self.port}",
@@ -133,7 +133,7 @@ class Gateway:
         return self._errors.read_text()
 
     def logged(self, request_id: str) -> dict[str, Any]:
-        """The line of the log about a request."""
+        """The log line of a request."""
 
         def found() -> list[str]:
             return [line for line in self.stderr.splitlines() if f'"request_id":"{request_id}"' in line]
@@ -170,19 +170,19 @@ class Gateway:
         self._process.send_signal(signal.SIGHUP)
 
     def reload(self) -> None:
-        """Have all workers replaced, and wait until they are."""
+        """Replace all workers, and wait until they are replaced."""
         old = set(self.workers)
         self.hang_up()
         assert until(lambda: len(self.workers) == len(old) and not old & set(self.workers)), self.stderr
 
     def terminate(self) -> None:
-        """Ask it to end, as systemd would: once. A second time, at its very end, would kill it."""
+        """Send SIGTERM once, as systemd does. A second one at the very end would kill the process."""
         if not self._asked_to_end:
             self._process.send_signal(signal.SIGTERM)
         self._asked_to_end = True
 
     def stop(self) -> None:
-        """End it, and see that it ends well."""
+        """Stop the gateway. Asserts a clean exit, no traceback and no printed secret."""
         self.terminate()
         try:
             assert self._process.wait(PATIENCE) == 0, self.stderr[-2000:]

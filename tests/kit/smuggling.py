@@ -1,7 +1,7 @@
-"""Requests that two readers could end at two places, byte by byte. RFC 9112, sections 2.2, 3, 5, 6, 7, 11.2.
+"""Lists requests that two parsers could end at different bytes. RFC 9112, sections 2.2, 3, 5, 6, 7, 11.2.
 
-In each of them a second request, the canary, lies where only a wrong reading finds one: in what is the
-body, or part of the body, by the right one.
+Each contains a second request, the canary. Only a wrong parser sees it: the right one reads it as part of the
+body.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ JSON = b'{"model":"mock","messages":[{"role":"user","content":"Hello"}]}'
 
 
 class Verdict(Enum):
-    #: It is one proper request, and has to be answered with 200.
+    #: One proper request, answered with 200.
     ANSWERED = "answered"
-    #: It is none, or its body is none: no 2xx.
+    #: No valid request or no valid body: never a 2xx.
     REFUSED = "refused"
 
 
 class Case(NamedTuple):
-    """One connection's bytes. ``KEY``, ``FIRST`` and ``CANARY`` in it are still to be filled in."""
+    """The bytes of a connection, with placeholders ``KEY``, ``FIRST`` and ``CANARY``."""
 
     name: str
     sent: bytes
@@ -42,7 +42,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _size(data: bytes) -> int:
-    """When it is filled in."""
+    """The size after the placeholders are filled."""
     return len(fill(data, b"0" * KEY_LENGTH, ""))
 
 
@@ -50,19 +50,19 @@ KEY_LENGTH = len(b"live-caller-key")
 
 
 def fill(data: bytes, key: bytes, name: str) -> bytes:
-    """The bytes for the wire. The ids are of one length, so that sizes are known before."""
+    """The bytes for the wire. All ids have the same length, so sizes are known in advance."""
     first, canary = f"first-{name:<40}".replace(" ", "-"), f"canary-{name:<40}".replace(" ", "-")
     return data.replace(b"KEY", key).replace(b"FIRST", first.encode()).replace(b"CANARY", canary.encode())
 
 
 def _length(name: str, value: bytes, field: bytes = b"Content-Length: ") -> Case:
-    """A length that is none: who takes it for nothing finds the canary."""
+    """An invalid length. A parser that reads it as zero finds the canary."""
     size = b"%d" % _size(CANARY)
     return Case(f"length-{name}", _post(field + value.replace(b"N", size) + b"\r\n", CANARY))
 
 
 def _coding(name: str, lines: bytes, line: bytes = LINE) -> Case:
-    """Something like chunked beside a length: who takes it for chunked finds the canary."""
+    """A broken ``chunked`` next to a length. A parser that accepts it finds the canary."""
     body = b"0\r\n\r\n" + CANARY
     return Case(f"coding-{name}", _post(b"Content-Length: %d\r\n" % _size(body) + lines, body, line))
 
@@ -72,7 +72,7 @@ def _chunks(name: str, body: bytes) -> Case:
 
 
 def _right(name: str, lines: bytes, body: bytes = JSON, line: bytes = LINE) -> Case:
-    return Case(f"right-{name}", _post(lines, body, line), Verdict.REJECTED)
+    return Case(f"right-{name}", _post(lines, body, line), Verdict.ANSWERED)
 
 
 N = b"%d" % len(JSON)
@@ -157,7 +157,7 @@ CASES = (
         _post(HIDDEN + H2C, CANARY),
     ),
     Case("connection-names-the-length", _post(HIDDEN + b"Connection: Content-Length\r\n", CANARY)),
-    # ---- and what is right, though unusual
+    # ---- unusual but valid
     _right("plain", b"Content-Length: " + N + b"\r\n"),
     _right("no-space", b"Content-Length:" + N + b"\r\n"),
     _right("spaces", b"Content-Length:   " + N + b"  \r\n"),

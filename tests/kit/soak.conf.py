@@ -1,10 +1,9 @@
-"""As ``gunicorn.conf.py``, but that a worker says at its end how long the turns of its loop have taken.
+"""Extends ``gunicorn.conf.py``: at its end each worker logs how long the rounds of its event loop took.
 
-A turn is from one look at who is ready to the next. Of the longest it is told, in milliseconds: by the
-clock; what of it the loop's own thread and the whole process had of a processor; and what of it the
-thread, ready to run, had none of (proc_pid_schedstat(5)). While the thread waits for the interpreter another
-of ours has it. So what the process did not work was not ours: it was the machine's, which had others to run;
-and at most the lesser of the two, clock and process, is ours.
+A round lasts from one poll to the next. Of the longest rounds it logs, in milliseconds: the wall time; the
+CPU time of the loop's thread and of the process; and how long the thread was runnable without a CPU
+(proc_pid_schedstat(5)). While the thread waits for the GIL, another thread of ours holds it. So time without
+CPU use of the process belongs to the machine; at most the lesser of wall time and process time is ours.
 """
 
 import gc
@@ -20,7 +19,7 @@ WORST = 20
 
 
 class Taken:
-    """All turns of a process."""
+    """All rounds of a process."""
 
     def __init__(self):
         self.number, self.worst, self.longer = 0, [], dict.fromkeys((5, 10, 20, 50, 100), 0)
@@ -51,7 +50,7 @@ class Taken:
         (heappush if len(self.worst) < WORST else heappushpop)(self.worst, took)
 
     def collected(self, phase, info):
-        """The collector of garbage has the interpreter all the while."""
+        """The garbage collector holds the GIL all the time."""
         if phase == "start":
             self.collecting = time.monotonic()
         else:

@@ -1,4 +1,4 @@
-"""What the tests of the stores share: changes, a clock turned by hand, children to kill, a real Redis."""
+"""Provides store changes, a manual clock, forked children to kill, and a real Redis for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kit.waiting import until
 
 
 class HandClock:
-    """Microseconds that pass only when told to."""
+    """A clock in microseconds that only ``advance`` moves."""
 
     def __init__(self, start: int = 1_000_000_000) -> None:
         self.micros = start
@@ -35,19 +35,18 @@ class HandClock:
 
 
 def increment(old: Value | None, now: int) -> tuple[Value, int]:
-    """Count in the first integer; the answer is the new count."""
+    """Increment the first integer. The answer is the new count."""
     count = (old[0] if old else 0) + 1
     return (count,), count
 
 
 def put(value: Value | None):
-    """A change that writes ``value``, whatever was there."""
+    """A change that writes ``value`` over any old value."""
     return lambda old, now: (value, None)
 
 
 def overtaken(store, value: Value):
-    """An increment that finds, the first time it is worked out, that another has written ``value``; and
-    what it has seen."""
+    """An increment that another write overtakes at its first attempt, and the values that it has seen."""
     seen: list[Value | None] = []
 
     def change(old: Value | None, now: int) -> tuple[Value, int]:
@@ -60,12 +59,12 @@ def overtaken(store, value: Value):
 
 
 def keep(old: Value | None, now: int) -> tuple[Value | None, Value | None]:
-    """A change that writes nothing and answers what is there."""
+    """A change that writes nothing and answers the stored value."""
     return old, old
 
 
 class Take:
-    """Admits ``limit`` in all: a change with a Lua twin, and with shares. Answers (admitted, taken)."""
+    """Admits ``limit`` in total: a change with a Lua twin and shares. Answers (admitted, taken)."""
 
     script = """
       local value = load() or {0, 0}
@@ -94,7 +93,7 @@ class Take:
 
 
 class Child:
-    """A forked process that runs ``work`` and exits; killed at the end of the ``with`` if it has not."""
+    """A forked process that runs ``work`` and exits. The ``with`` block kills it at its end."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         sys.stdout.flush()
@@ -130,7 +129,7 @@ class Child:
             self.wait()
 
     def stop(self) -> None:
-        """Stop it, and wait until it has stopped."""
+        """Stop it with SIGSTOP, and wait until it has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         os.waitpid(self.pid, os.WUNTRACED)
 
@@ -145,7 +144,7 @@ class Child:
 
 
 def free_port() -> int:
-    """Below those that the kernel gives to whoever connects: such a one may be another's in a moment."""
+    """A free port below the kernel's ephemeral range, whose ports other processes may get at any moment."""
     while True:
         port = random.SystemRandom().randrange(12_000, 32_000)
         with socket.socket() as listener, contextlib.suppress(OSError):
@@ -154,7 +153,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A real redis-server on a free port, which keeps nothing on disk."""
+    """A real redis-server on a free port, without persistence."""
 
     def __init__(self, *options: str) -> None:
         need("redis-server")

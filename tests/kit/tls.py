@@ -15,7 +15,7 @@ from kit.needs import need
 
 
 def make_certificate(folder: Path) -> Path:
-    """A file with a key and a certificate for 127.0.0.1, signed by itself."""
+    """A file with a key and a self-signed certificate for 127.0.0.1."""
     need("openssl")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
@@ -27,7 +27,7 @@ def make_certificate(folder: Path) -> Path:
 
 
 class _Relay(socketserver.BaseRequestHandler):
-    """Serves one connection: what comes in goes to the upstream, and back; the first end ends both."""
+    """Relays one connection to the upstream and back. The first end closes both sides."""
 
     server: TLSRelay
 

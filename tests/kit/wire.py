@@ -1,4 +1,4 @@
-"""HTTP as seen from outside: whole answers, streams with a clock, and bytes that are no HTTP at all."""
+"""Speaks HTTP as a caller: whole answers, streams with a clock, and raw bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT = 15.0
 
 
 class Answer(NamedTuple):
-    """One response. The names of the headers are in lower case."""
+    """A response. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error in it, which has exactly the shape of the OpenAI API."""
+        """The error in it. Asserts the shape of the OpenAI API."""
         assert self.headers["content-type"].startswith("application/json"), self
         assert set(self.json) == {"error"}, self.json
         error = self.json["error"]
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 def ask(port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-    """One request on a connection of its own. A body that is not ``bytes`` is sent as JSON."""
+    """Send a request on a new connection. A body that is not ``bytes`` is sent as JSON."""
     named = {"content-type": "application/json", **(headers or {})} if body is not None else headers or {}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
@@ -57,7 +57,7 @@ def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
 
 
 def send_raw(port: int, data: bytes) -> Answer:
-    """Send bytes as they are and read what is answered. What the other side no longer reads is no fault."""
+    """Send raw bytes and read the response. A peer that stops reading is no fault."""
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
         with suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(data)
@@ -91,7 +91,7 @@ def stream_body(model: str) -> dict[str, Any]:
 
 
 class Stream:
-    """A response that is read as it comes."""
+    """A response that is read as it arrives."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -103,7 +103,7 @@ class Stream:
         self._buffer = b""
 
     def events(self) -> Iterator[tuple[float, str]]:
-        """Every event's data, and the moment it was complete."""
+        """The data of each event, and the time at which it was complete."""
         while data := self._response.read1(65536):
             self._buffer += data
             while b"\n\n" in self._buffer:
@@ -116,7 +116,7 @@ class Stream:
         return self._response.read()
 
     def data(self) -> list[str]:
-        """The data of all events that are still to come."""
+        """The data of all remaining events."""
         return [data for _, data in self.events()]
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class Stream:
 def open_stream(
     port: int, key: str, model: str, path: str = "/v1/chat/completions", version: str = "1.1", **more: Any
 ) -> Iterator[Stream]:
-    """Ask for a stream of the model. Leaving the block hangs up, read or not."""
+    """Request a stream of the model. Leaving the block closes the connection, read or not."""
     body: dict[str, Any] = {"model": model, "stream": True, **more}
     if path.endswith("/chat/completions"):
         body["messages"] = [{"role": "user", "content": PROMPT}]
