@@ -1,1 +1,1 @@
-"""Reads and writes what upstreams and callers say. Knows no socket."""
+"""Reads and writes the wire formats of upstreams and callers: events, documents, errors. Opens no socket."""

@@ -1,6 +1,6 @@
-"""A whole answer in one JSON document, as the events of the stream that was asked for.
+"""Converts an answer in one JSON document into the events of the stream that was asked for.
 
-Some servers do not stream, or not with tools, and answer in one piece whatever they are asked.
+Some servers do not stream, or do not stream with tools, and always answer with one document.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import msgspec
 from ..model.call import Operation
 from .values import Ending, ending
 
-#: Fields of a response that the first event has as well.
+#: Fields of a response that its first event repeats.
 _NAMES = ("id", "object", "created_at", "model")
 
 
 def as_events(document: Any, operation: Operation, *, with_usage: bool) -> list[bytes]:
-    """Events without their blank lines; none when the document is no such answer.
+    """Return the events, without their blank lines; none when the document is no such answer.
 
     :param with_usage: whether the caller is to see the usage.
     """

@@ -1,4 +1,4 @@
-"""An answer in one JSON document, which passes once all of it has been seen to be one."""
+"""Reads an answer that is one JSON document: checks it, collects its usage, passes it on when complete."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
-    """What is looked at of an answer. The rest, most of it, is skipped."""
+    """The fields of an answer that are decoded. The decoder skips the rest, which is most of it."""
 
     choices: list[_Choice] | None = None
     data: msgspec.Raw = _NULL
@@ -40,31 +40,32 @@ class _Body(msgspec.Struct, gc=False):
 
     @property
     def answers(self) -> bool:
-        """Whether there is an answer in it, be it an empty one."""
+        """Whether it has an answer in it. The answer may be empty."""
         return self.choices is not None or not self.data == self.output == self.results == _NULL
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 
-#: Without this field the answer is none.
+#: The field that an answer to this operation must have.
 _REQUIRED = {Operation.CHAT: "choices", Operation.COMPLETION: "choices", Operation.EMBEDDING: "data"}
-#: The answers to these are text, which costs tokens. It is worth mending, too.
+#: Operations whose answers are text. Text costs tokens, and invalid JSON is mended.
 _TEXT = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
 _USUAL = (None, "stop", "length", "tool_calls")
-#: These cost tokens, whether the upstream says how many or not.
+#: Operations that cost tokens, whether the upstream reports them or not.
 _METERED = _TEXT | {Operation.EMBEDDING}
-#: How a stream of events begins.
+#: The first bytes of a body that is collected. A web page is collected to name its title.
 _BEGINNINGS = (b"{", b"[", b"<", _BOM[:1], b"")
+#: The first bytes of an event stream.
 _EVENTS = (b"data:", b"event:", b"id:", b"retry:", b": ")
 
 
 class BodyTranscript:
-    """An answer in one JSON document: nothing passes before all of it has been seen to be one."""
+    """An answer in one JSON document. Nothing is passed on before the whole document has been checked."""
 
     content_type = "application/json"
     finished = complete = False
     dropped = 0
-    #: It has no first token: it may take its time as long as its bytes come.
+    #: A document has no first token, so the first-token timeout does not apply.
     begun = True
 
     def __init__(self, call: Call, upstream: str, redaction: Redaction | None = None) -> None:
@@ -90,7 +91,7 @@ class BodyTranscript:
     def _check_beginning(self, data: bytes) -> None:
         if data.startswith(_EVENTS):
             raise self._malformed("an event stream, although none was asked for")
-        if data.lstrip()[:1] not in _BEGINNINGS:  # no more of it is collected
+        if data.lstrip()[:1] not in _BEGINNINGS:  # fail at once instead of collecting it
             raise self._malformed("a body that is not a JSON object in UTF-8")
 
     def end(self) -> bytes:
@@ -98,7 +99,7 @@ class BodyTranscript:
         if self._redaction is not None:
             body = self._redaction.redact(body)
         try:
-            body.decode()  # the fields we skip are not checked by the decoder
+            body.decode()  # the JSON decoder does not check UTF-8 in the fields that it skips
             seen = _decode_body(body)
         except (ValueError, RecursionError):
             body, seen = self._odd(body)
@@ -112,34 +113,34 @@ class BodyTranscript:
         return body
 
     def _odd(self, body: bytes) -> tuple[bytes, _Body]:
-        """A body that is no plain JSON object of the usual shape, as one, if it is near enough."""
+        """Decode a body of an unusual shape, or repair it. Return its bytes and its fields."""
         body = body.removeprefix(_BOM)
-        said: Any
+        document: Any
         try:
             body.decode()
-            said = msgspec.json.decode(body)
+            document = msgspec.json.decode(body)
         except (ValueError, RecursionError) as error:
-            # Unlike a stream it can still be asked for elsewhere, so bytes that are no text are not mended.
+            # Unlike a stream it can still be retried elsewhere, so bytes that are no UTF-8 are not mended.
             fit = self._operation in _TEXT and not isinstance(error, UnicodeDecodeError)
             mended = mend(body) if fit else None
             if mended is None:
                 page = page_error(200, body, self._upstream)
                 raise page or self._malformed("a body that is not a JSON object in UTF-8") from None
-            body, said = mended
-        if not isinstance(said, dict) and error_in(said) is None:
+            body, document = mended
+        if not isinstance(document, dict) and error_in(document) is None:
             raise self._malformed("a body that is not a JSON object")
-        if not isinstance(said, dict):
-            return body, _Body(error=error_in(said))
-        choices = said.get("choices")
+        if not isinstance(document, dict):
+            return body, _Body(error=error_in(document))
+        choices = document.get("choices")
         if choices is not None:
-            found = choices if isinstance(choices, list) else []
-            choices = [msgspec.convert(one, _Choice) for one in found if isinstance(one, dict)]
-        more = {name: said.get(name) for name in ("status", "error", "usage")}
-        data, output, results = (_raw(said.get(name)) for name in ("data", "output", "results"))
+            items = choices if isinstance(choices, list) else []
+            choices = [msgspec.convert(choice, _Choice) for choice in items if isinstance(choice, dict)]
+        more = {name: document.get(name) for name in ("status", "error", "usage")}
+        data, output, results = (_raw(document.get(name)) for name in ("data", "output", "results"))
         return body, _Body(choices, data, output, results, **more)
 
     def _error(self, seen: _Body, body: bytes) -> object | None:
-        """What it reports as an error, if it is no answer."""
+        """Return the error that the document reports; ``None`` when it is an answer."""
         error: object | None
         if self._operation is Operation.RESPONSE and seen.status in ("failed", "cancelled"):
             return seen.error or {"code": f"response.{seen.status}"}
@@ -160,7 +161,7 @@ class BodyTranscript:
         if reported.prompt and reported.completion:  # as nearly always
             return Usage(reported.prompt, reported.completion, reported.cached)
         if not reported:
-            reported.add_found(_without_answer(body))
+            reported.add_document(_without_answer(body))
         text = self._operation in _TEXT
         if reported:
             return reported.usage(
@@ -170,7 +171,7 @@ class BodyTranscript:
         return estimate(fields, tally_body(body)) if self._operation in _METERED else None
 
     def cut(self, error: GatewayError) -> bytes:
-        """Nothing: this kind of answer is passed on whole or not at all."""
+        """Return nothing: a document is passed on as a whole or not at all."""
         return b""
 
     def _malformed(self, what: str) -> UpstreamMalformed:
@@ -179,7 +180,7 @@ class BodyTranscript:
 
 
 class _Elsewhere(msgspec.Struct):
-    """Where the usage stands in other answers than OpenAI's."""
+    """The fields that hold the usage in answers of other servers than OpenAI's."""
 
     choices: list[_Choice] | None = None
     usage: Any = None
@@ -196,11 +197,11 @@ _decode_elsewhere = msgspec.json.Decoder(_Elsewhere).decode
 
 def _without_answer(body: bytes) -> dict[str, Any]:
     try:
-        found = msgspec.structs.asdict(_decode_elsewhere(body))
+        fields = msgspec.structs.asdict(_decode_elsewhere(body))
     except (ValueError, RecursionError):
         return {}
-    choices = [{"usage": choice.usage} for choice in found.pop("choices") or ()]
-    return {name: value for name, value in found.items() if value is not None} | {"choices": choices}
+    choices = [{"usage": choice.usage} for choice in fields.pop("choices") or ()]
+    return {name: value for name, value in fields.items() if value is not None} | {"choices": choices}
 
 
 def _decoded(body: bytes) -> Any:

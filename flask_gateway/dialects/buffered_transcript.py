@@ -1,4 +1,4 @@
-"""A stream that is held back until it is complete, so that any fault can be made good elsewhere."""
+"""Buffers a stream until it is complete, so that after any fault the call can be retried elsewhere."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ..model.call import Usage
 from ..model.errors import GatewayError, UpstreamMalformed
 from .stream_transcript import StreamTranscript
 
-#: The largest stream that is held back until it is complete, bytes.
+#: The largest stream that is buffered, bytes.
 MAX_WHOLE = 40 * 1024 * 1024
 
 
 class BufferedTranscript:
-    """A stream of which nothing passes before all of it has come, so that any fault can be made good."""
+    """A stream that is passed on only when it is complete. Until then a fault can be retried elsewhere."""
 
     content_type = "text/event-stream; charset=utf-8"
 
@@ -49,7 +49,7 @@ class BufferedTranscript:
         return self._hold(self._events.end())
 
     def cut(self, error: GatewayError) -> bytes:
-        """The error alone: what was held is not for a caller whose answer was lost."""
+        """Return the error alone. The buffered events are dropped: the caller's answer was lost."""
         self._held.clear()
         return self._events.cut(error)
 
@@ -57,7 +57,7 @@ class BufferedTranscript:
         self._size += len(data)
         if self._size > MAX_WHOLE:
             raise UpstreamMalformed(
-                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are held back.",
+                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are buffered.",
                 upstream=self._upstream,
             )
         self._held.append(data)

@@ -1,4 +1,4 @@
-"""The events of chat and text completions: choices with deltas, each ended by its finish reason."""
+"""Reads the events of chat and text completions: choices with deltas, each ended by its finish reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .values import Ending, ending, error_in, error_of_choice, is_error, says
 
 
 class _Choice(msgspec.Struct, gc=False):
-    """Collects no garbage: what JSON says knows nobody. That makes it cheaper."""
+    """``gc=False``: decoded JSON has no reference cycles, and without the garbage collector it is cheaper."""
 
     index: Any = 0
     delta: Any = None
@@ -32,7 +32,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 class _Rest(msgspec.Struct, gc=False):
-    """What some servers send with the last chunks."""
+    """Fields that some servers add to the last chunks."""
 
     x_groq: Any = None
     timings: Any = None
@@ -42,16 +42,16 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
 _decode_any = msgspec.json.Decoder(Any).decode
 
-#: As many parts of a delta are counted.
+#: At most this many parts of a delta are counted.
 MAX_PARTS = 1000
-#: Fields of a delta that announce or name, and say nothing.
+#: Fields of a delta that announce or name something, and carry no content.
 _SILENT = frozenset({"role", "type", "index", "id", "name"})
 
 
 class ChoiceReader:
-    """Reads the events of one stream, in order (``dialects.Reader``).
+    """Reads the events of one stream, in order (``openai.Reader``).
 
-    :param call: what was asked, for it says how many choices there will be.
+    :param call: says how many choices to expect.
     """
 
     __slots__ = (
@@ -75,17 +75,17 @@ class ChoiceReader:
         self.tally = Tally()
         self.usage_only = self.usage_null = False
         self._call = call
-        #: How many choices were asked for; 0 while nobody has looked.
+        #: How many choices were requested; 0 until it is needed.
         self._expected = 0
-        #: The choices that have said something and go on, and those that have ended.
+        #: The indexes of the choices that have content and have not ended, and of those that have ended.
         self._open: set[int] = set()
         self._finished: set[int] = set()
 
     @property
     def may_end(self) -> bool:
-        """Whether ``[DONE]`` can be believed: servers that know finish reasons have given one to each choice.
+        """Whether ``[DONE]`` ends the answer: no choice has a finish reason, or all that began have one.
 
-        Some know none, and some ignore how many choices were asked for.
+        Some servers send no finish reasons, and some ignore how many choices were requested.
         """
         return not (self._open and self._finished)
 
@@ -106,7 +106,7 @@ class ChoiceReader:
         return content
 
     def _read_unusual(self, chunk: _Chunk, data: bytes) -> bool:
-        """An event that is not one choice and nothing else."""
+        """Read an event that is more, or less, than one choice."""
         if chunk.choices is None and chunk.usage is msgspec.UNSET and not chunk.error:
             return self._read_odd(_decode_any(data))
         content = self._read_chunk(chunk)
@@ -114,23 +114,23 @@ class ChoiceReader:
             self._read_rest(_decode_rest(data))
         return content
 
-    def read_object(self, said: Any) -> bool:
-        """The same for an event that is no plain JSON, or of no usual shape."""
+    def read_object(self, document: Any) -> bool:
+        """Like :meth:`read`, for an event that was repaired or has an unusual shape."""
         try:
-            content = self._read_chunk(msgspec.convert(said, _Chunk))
-            self._read_rest(msgspec.convert(said, _Rest))
+            content = self._read_chunk(msgspec.convert(document, _Chunk))
+            self._read_rest(msgspec.convert(document, _Rest))
             return content
         except msgspec.ValidationError:
-            return self._read_odd(said)
+            return self._read_odd(document)
 
-    def _read_odd(self, said: Any) -> bool:
-        """Without choices: an error, or what says nothing that anybody knows."""
+    def _read_odd(self, document: Any) -> bool:
+        """Read an event without choices: an error, or fields of no known meaning."""
         self.usage_only = self.usage_null = False
-        self.error = error_in(said)
-        if self.error is None and not isinstance(said, dict):
+        self.error = error_in(document)
+        if self.error is None and not isinstance(document, dict):
             raise ValueError("no object")
         if self.error is None:
-            self.reported.add_found(said)
+            self.reported.add_document(document)
         return False
 
     def _read_chunk(self, chunk: _Chunk) -> bool:
@@ -142,7 +142,7 @@ class ChoiceReader:
         usage = chunk.usage
         self.usage_null, self.usage_only = usage is None, False
         if usage is not None and usage is not msgspec.UNSET:
-            # Some servers send an empty choice with it.
+            # Some servers send an empty choice with the usage.
             self.usage_only = not chunk.choices or (was_complete and not content)
             self.reported.add(usage)
         return content
@@ -154,13 +154,13 @@ class ChoiceReader:
             self.error = self.error or rest.x_groq.get("error")
 
     def _read_choice(self, choice: _Choice) -> bool:
-        """Called once an event, so it is all in one."""
+        """Read a choice. This runs once per event, so it is one function."""
         content = False
         delta = choice.delta or choice.message
         if type(delta) is dict:
             for name, value in delta.items():
                 if value and name not in _SILENT:
-                    if type(value) is str:  # as it nearly always is
+                    if type(value) is str:  # the usual case
                         self.tally.add(value)
                         content = True
                     elif says(value):
@@ -178,12 +178,12 @@ class ChoiceReader:
         return content
 
     def _read_ends(self, choice: _Choice, content: bool) -> bool:
-        """A choice that begins, or may end."""
+        """Read a choice that begins, or may end. Return whether the event carries content."""
         index = choice.index if type(choice.index) is int else 0
         if choice.finish_reason is not None and self._has_ended(index, choice.finish_reason, content):
             return True
         if content and index in self._finished:
-            self.ended_in_content = True  # its finish reason came too early
+            self.ended_in_content = True  # the finish reason came too early
         elif content:
             self._open.add(index)
             self.complete = False

@@ -1,4 +1,4 @@
-"""How many choices a call asks for."""
+"""Counts the choices that a call asks for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import msgspec
 
 from ..model.call import Call, Operation
 
-#: No list of more prompts is counted.
+#: A longer list of prompts is not counted.
 MAX_PROMPTS = 20_000
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def choices_of(call: Call) -> int:
-    """``n`` for each prompt. Whatever the upstream would refuse counts as one."""
+    """Return ``n`` times the number of prompts. A value that the upstream would refuse counts as 1."""
     each = _number(call.fields["n"]) if "n" in call.fields else 1
     if call.operation is Operation.COMPLETION and "prompt" in call.fields:
         return each * _prompts(bytes(call.fields["prompt"]))
@@ -33,7 +33,7 @@ def _number(raw: msgspec.Raw) -> int:
 
 
 def _prompts(raw: bytes) -> int:
-    """The prompts in a list of texts, or of lists of tokens; one text, or one list of tokens, is one."""
+    """Count the prompts in a list of texts or of token lists. A text, or a list of tokens, is one prompt."""
     inside = raw[:64].lstrip()[1:].lstrip()[:1] if raw[:64].lstrip().startswith(b"[") else b""
     if inside not in (b'"', b"[") or raw.count(b'"') // 2 + raw.count(b"[") > MAX_PROMPTS:
         return 1

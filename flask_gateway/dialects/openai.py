@@ -1,4 +1,4 @@
-"""The dialects of a stream: which event carries content, which one ends it, how an error is said."""
+"""Maps each operation to its stream dialect: the reader of its events, its last event, its error event."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .response_events import ResponseReader
 from .sse import MAX_EVENT
 from .usage import Tally
 
-#: The largest event of the Responses API, bytes: its last one has the whole answer in it, pictures and all.
+#: The largest event of the Responses API, bytes. Its last event repeats the whole answer, pictures included.
 MAX_RESPONSE_EVENT = 2 * MAX_EVENT
 
 
 class Reader(Protocol):
     """Reads the events of one stream, in order.
 
-    :ivar complete: each choice that was asked for has ended.
-    :ivar ended_in_content: the event that ended it carried content too, so more may follow.
-    :ivar error: what the event that was read last reports as an error, as raw as it stands.
-    :ivar tally: counts what the model says.
-    :ivar usage_only: the event that was read last tells the usage and nothing else.
-    :ivar usage_null: it has a ``usage`` field with nothing in it.
+    :ivar complete: each requested choice has ended.
+    :ivar ended_in_content: the event that ended the last choice carried content too, so more may follow.
+    :ivar error: the error in the event that was read last, undecorated; ``None`` if it has none.
+    :ivar tally: counts the model's text.
+    :ivar usage_only: the event that was read last reports the usage and nothing else.
+    :ivar usage_null: the event that was read last has ``"usage": null``.
     """
 
     complete: bool
@@ -40,15 +40,18 @@ class Reader(Protocol):
 
     @property
     def may_end(self) -> bool:
-        """Whether ``[DONE]`` ends an answer that is not complete by its finish reasons."""
+        """Whether ``[DONE]`` ends an answer whose finish reasons do not make it complete."""
         ...
 
     def read(self, data: bytes) -> bool:
-        """Whether this event carries content. ``ValueError`` when it is no JSON object."""
+        """Read an event. Return whether it carries content.
+
+        :raises ValueError: it is no JSON object.
+        """
         ...
 
-    def read_object(self, said: Any) -> bool:
-        """The same for JSON that has been read already."""
+    def read_object(self, document: Any) -> bool:
+        """Like :meth:`read`, for JSON that has been decoded."""
         ...
 
 
@@ -57,28 +60,28 @@ class Dialect(NamedTuple):
 
     reader: Callable[[Call], Reader]
     ends_in_done: bool
-    #: The last events of a stream that ends with an error, given who has read it, if anybody.
+    #: Writes the last events of a stream that ends with an error. It gets the stream's reader, if any.
     error_event: Callable[[GatewayError, Reader | None], bytes]
     max_event: int = MAX_EVENT
 
 
 def chat_error_event(error: GatewayError, reader: Reader | None) -> bytes:
-    """An error in a stream that has begun: the SDKs raise on any event with an ``error`` in it."""
+    """Write an error into a stream that has begun. The SDKs raise on any event with an ``error`` field."""
     return b"data: " + msgspec.json.encode(error.envelope()) + b"\n\n"
 
 
 def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
-    """The same in the Responses API: the response has failed, then the error.
+    """Write an error into a stream of the Responses API: ``response.failed``, then ``error``.
 
-    Codex looks for the first of the two events, the openai SDKs raise on the second.
+    Codex looks for the first event, the openai SDKs raise on the second.
     """
-    told = error.envelope()["error"]
-    flat = {name: told.get(name) for name in ("code", "message", "param")}
+    fields = error.envelope()["error"]
+    flat = {name: fields.get(name) for name in ("code", "message", "param")}
     known: dict[str, Any] = {}
     number = 0
     if isinstance(reader, ResponseReader):
         known, number = reader.response, reader.next_number
-    failure = {"code": told.get("code") or "server_error", "message": told.get("message")}
+    failure = {"code": fields.get("code") or "server_error", "message": fields.get("message")}
     failed = {
         **known,
         "object": "response",
@@ -89,7 +92,7 @@ def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
     }
     events = (
         {"type": "response.failed", "sequence_number": number, "response": failed},
-        {"type": "error", "sequence_number": number + 1, **flat, "error": told},
+        {"type": "error", "sequence_number": number + 1, **flat, "error": fields},
     )
     return b"".join(
         b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), msgspec.json.encode(event))
@@ -99,7 +102,7 @@ def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
 
 _CHOICES = Dialect(ChoiceReader, ends_in_done=True, error_event=chat_error_event)
 
-#: Operations that do not stream upstream are read as chat, should a caller ask them to.
+#: An operation that does not stream is read as chat, should a caller ask for a stream.
 DIALECTS = dict.fromkeys(Operation, _CHOICES) | {
     Operation.RESPONSE: Dialect(
         ResponseReader, ends_in_done=False, error_event=response_error_event, max_event=MAX_RESPONSE_EVENT
@@ -108,5 +111,5 @@ DIALECTS = dict.fromkeys(Operation, _CHOICES) | {
 
 
 def error_event(operation: Operation, error: GatewayError) -> bytes:
-    """The last events of a stream of that operation, when it ends with an error before it has begun."""
+    """Write the events of a stream of that operation that ends with an error before it has begun."""
     return DIALECTS[operation].error_event(error, None)

@@ -1,7 +1,7 @@
-"""The usage that an upstream reports, part by part, from wherever in its answer it stands.
+"""Collects the usage that an upstream reports, part by part, from any place in its answer.
 
-A part that is null or odd takes nothing from the others. A part that is zero takes nothing from one that
-was more before, for usage only grows.
+A part that is null or invalid leaves the other parts as they are. Usage only grows, so a part that is zero
+does not replace an earlier, larger one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 from ..model.call import Usage
 
-#: A larger number of tokens is not believed.
+#: A larger number of tokens is ignored.
 MAX_TOKENS = 10**10
 
-#: Names of the same number: of chat, of Responses and Cohere, of Gemini, of Bedrock, of Ollama.
+#: The names of each number in chat, Responses and Cohere, Gemini, Bedrock, Ollama.
 _PROMPT = (
     "prompt_tokens",
     "input_tokens",
@@ -43,7 +43,7 @@ _CACHED = (
 
 
 class ReportedUsage:
-    """The parts that have been reported so far; ``None``: not yet. False while they count nothing."""
+    """The parts that have been reported so far; ``None``: not yet. False while no part is above 0."""
 
     __slots__ = ("cached", "completion", "prompt", "total")
 
@@ -56,27 +56,27 @@ class ReportedUsage:
     def __bool__(self) -> bool:
         return bool(self.prompt or self.completion or self.total)
 
-    def add(self, said: Any) -> None:
-        """Take the parts that can be read of a ``usage`` object. Later ones count."""
-        if not isinstance(said, dict):
+    def add(self, fields: Any) -> None:
+        """Add the valid parts of a ``usage`` object. They replace earlier ones."""
+        if not isinstance(fields, dict):
             return
-        if (prompt := _count(said, _PROMPT)) or self.prompt is None:
+        if (prompt := _count(fields, _PROMPT)) or self.prompt is None:
             self.prompt = prompt
-        if (completion := _count(said, _COMPLETION)) or self.completion is None:
+        if (completion := _count(fields, _COMPLETION)) or self.completion is None:
             self.completion = completion
-        if (total := _count(said, _TOTAL)) or self.total is None:
+        if (total := _count(fields, _TOTAL)) or self.total is None:
             self.total = total
-        details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
+        details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details")
         cached = _count(details, _CACHED) if isinstance(details, dict) else None
-        self.cached = cached or _count(said, _CACHED) or self.cached
+        self.cached = cached or _count(fields, _CACHED) or self.cached
 
-    def add_found(self, document: dict[str, Any]) -> None:
-        """Take the usage of a whole document, wherever in it servers put it; the best place last."""
+    def add_document(self, document: dict[str, Any]) -> None:
+        """Add the usage in a whole document, from each place where servers put it; the best place last."""
         self.add_timings(document.get("timings"))
         if "eval_count" in document or "prompt_eval_count" in document:  # Ollama's own
             self.add(document)
         usage, meta = document.get("usage"), document.get("meta")
-        for outer in (meta, usage):  # Cohere, of its first and its second version
+        for outer in (meta, usage):  # Cohere's API v1 and v2
             self.add(_inside(outer, "tokens"))
             self.add(_inside(outer, "billed_units"))
         self.add(document.get("usageMetadata"))
@@ -87,26 +87,26 @@ class ReportedUsage:
             self.add(_inside(choice, "usage"))
         self.add(usage)
 
-    def add_timings(self, said: Any) -> None:
-        """llama.cpp's: what it has read, what it knew already, what it has written."""
-        if isinstance(said, dict) and not self:
-            read, known = _count(said, ("prompt_n",)), _count(said, ("cache_n",)) or 0
+    def add_timings(self, fields: Any) -> None:
+        """Add llama.cpp's timings: tokens read, read from the cache, and written."""
+        if isinstance(fields, dict) and not self:
+            read, known = _count(fields, ("prompt_n",)), _count(fields, ("cache_n",)) or 0
             self.prompt = None if read is None else read + known
-            self.completion, self.cached = _count(said, ("predicted_n",)), known
+            self.completion, self.cached = _count(fields, ("predicted_n",)), known
 
-    def usage(self, asked: Callable[[], int], written: Callable[[], int]) -> Usage:
-        """What the parts come to.
+    def usage(self, prompt_tokens: Callable[[], int], answer_tokens: Callable[[], int]) -> Usage:
+        """Return the usage, with estimates for the missing parts.
 
-        :param asked: about how many tokens the prompt has, and :param written: the answer; for missing parts.
+        :param prompt_tokens: estimates the prompt's. :param answer_tokens: estimates the answer's.
         """
         prompt, completion, total = self.prompt, self.completion, self.total
         if total and not prompt and not completion:
-            completion = min(total, written())
+            completion = min(total, answer_tokens())
             prompt = total - completion
         if completion is None:
-            completion = written() if prompt is None or total is None else max(0, total - prompt)
+            completion = answer_tokens() if prompt is None or total is None else max(0, total - prompt)
         if prompt is None:
-            prompt = asked() if total is None else max(0, total - completion)
+            prompt = prompt_tokens() if total is None else max(0, total - completion)
         return Usage(prompt, completion, self.cached)
 
 
@@ -114,10 +114,10 @@ def _inside(outer: Any, name: str) -> Any:
     return outer.get(name) if isinstance(outer, dict) else None
 
 
-def _count(said: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    """The first of these that is a number of tokens."""
+def _count(fields: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    """Return the first of these fields that is a number of tokens."""
     for name in names:
-        value = said.get(name)
+        value = fields.get(name)
         if value is None:
             continue
         if type(value) is not int:
@@ -128,7 +128,7 @@ def _count(said: dict[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _whole(value: Any) -> int | None:
-    """A number that some servers write otherwise: as a text, or with a point."""
+    """Convert a number that some servers write as a text, or as a float."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 12:
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() else None

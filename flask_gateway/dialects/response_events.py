@@ -1,4 +1,4 @@
-"""The events of the Responses API: typed, the last of them with the whole response in it."""
+"""Reads the events of the Responses API. Each has a type; the last one repeats the whole response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .values import error_in, is_error, is_sign_of_life, says
 
 
 class _Response(msgspec.Struct, gc=False):
-    """Not all of it is built: it may have pictures of many megabytes in it."""
+    """The fields of a response that are decoded. The rest may be pictures of many megabytes."""
 
     status: Any = None
     error: Any = None
@@ -43,7 +43,7 @@ _decode_numbered = msgspec.json.Decoder(_Numbered).decode
 _OPENING = frozenset({"response.created", "response.queued", "response.in_progress", ""})
 _END = frozenset({"response.completed", "response.done", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "response.error", "response.cancelled", "response.canceled", "error"})
-#: Announce a part of the answer, mostly without a word in it.
+#: Events that announce a part of the answer, usually without content.
 _ANNOUNCING = frozenset(
     {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
 )
@@ -52,12 +52,12 @@ _NAMING = frozenset({"type", "id", "status", "role", "object", "phase"})
 
 
 class ResponseReader:
-    """Reads the events of one stream, in order (``dialects.Reader``).
+    """Reads the events of one stream, in order (``openai.Reader``).
 
-    :ivar response: what the response is called, as far as it has been said.
+    :ivar response: the response's ``id``, ``model`` and ``created_at``, as far as they are known.
     """
 
-    usage_only = usage_null = False  # it tells the usage in its last event, unasked
+    usage_only = usage_null = False  # the last event always reports the usage
     may_end = ended_in_content = False
 
     def __init__(self, call: Call) -> None:
@@ -70,7 +70,7 @@ class ResponseReader:
 
     @property
     def next_number(self) -> int:
-        """The ``sequence_number`` of the event that follows the one that was read last."""
+        """The ``sequence_number`` for the event after the one that was read last."""
         try:
             return _decode_numbered(self._last).sequence_number + 1
         except (ValueError, RecursionError):
@@ -85,13 +85,13 @@ class ResponseReader:
         if event.type in _FAILED or event.error or not event.type:
             return self._read_failed(event, _decode_any(data))
         delta = event.delta
-        if type(delta) is str:  # as it is in nearly every event
+        if type(delta) is str:  # the usual case
             self.tally.add(delta)
             return bool(delta)
         return self._read_event(event)
 
-    def read_object(self, said: Any) -> bool:
-        fields = said if isinstance(said, dict) else {}
+    def read_object(self, document: Any) -> bool:
+        fields = document if isinstance(document, dict) else {}
         response = fields.get("response")
         event = _Event(
             fields["type"] if isinstance(fields.get("type"), str) else "",
@@ -102,19 +102,19 @@ class ResponseReader:
             fields.get("error"),
         )
         if event.type in _FAILED or event.error or not event.type:
-            return self._read_failed(event, said)
+            return self._read_failed(event, document)
         return self._read_event(event)
 
-    def _read_failed(self, event: _Event, said: Any) -> bool:
-        """An error in one of the ways to tell it; or an event of no type, which says nothing."""
+    def _read_failed(self, event: _Event, document: Any) -> bool:
+        """Read an error in any of its shapes, or an event without a type, which has no meaning."""
         inner = event.response.error if event.response else None
         if is_error(event.error) or is_error(inner):
             self.error = event.error if is_error(event.error) else inner
         elif event.type.startswith("response."):
             self.error = {"code": event.type, "message": f"The response ended with {event.type}."}
         else:
-            self.error = error_in(said)
-        if self.error is None and not isinstance(said, dict):
+            self.error = error_in(document)
+        if self.error is None and not isinstance(document, dict):
             raise ValueError("no object")
         return self.error is None and bool(event.type) and self._read_event(event)
 
@@ -127,8 +127,8 @@ class ResponseReader:
         if kind in _END:
             return self._read_end(event.response)
         if event.response is not None:
-            named = {name: getattr(event.response, name) for name in ("id", "model", "created_at")}
-            self.response |= {name: value for name, value in named.items() if value is not None}
+            known = {name: getattr(event.response, name) for name in ("id", "model", "created_at")}
+            self.response |= {name: value for name, value in known.items() if value is not None}
         if kind in _OPENING or is_sign_of_life(kind):
             return False
         if kind in _ANNOUNCING:
@@ -146,7 +146,7 @@ class ResponseReader:
 
 
 def _names_something(item: Any) -> bool:
-    """Whether an item has more in it than its kind and its name: a call of a tool has."""
+    """Whether an item has content besides its type and its name: a tool call has."""
     if not isinstance(item, dict):
         return False
     if item.get("type") in ("message", "reasoning"):

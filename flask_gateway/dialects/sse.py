@@ -1,7 +1,7 @@
-"""Server-sent events, cut out of a byte stream however it arrives.
+"""Splits a byte stream into server-sent events (WHATWG HTML, section 9.2), and reads and edits their lines.
 
-The format is the WHATWG HTML standard's, section 9.2: lines end in LF, CRLF or CR, a blank line ends
-an event, lines that begin with a colon are comments. Sans-IO: bytes in, events out.
+Lines end in LF, CRLF or CR. A blank line ends an event. A line that begins with a colon is a comment.
+Sans-IO: bytes in, events out.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 
 from ..model.errors import UpstreamMalformed
 
-#: The largest event accepted, bytes. A picture of some megabytes comes in one.
+#: The largest event accepted, bytes. One event may hold a picture of some megabytes.
 MAX_EVENT = 16 * 1024 * 1024
-#: What begins like no event and no document is not collected beyond this, bytes.
+#: At most this many bytes are collected of input that begins like no event and no document.
 MAX_ODD = 64 * 1024
 #: The most lines of an event.
 MAX_LINES = 100_000
@@ -25,7 +25,7 @@ _TO_LINE_END = re.compile(rb"[^\r\n]*")
 
 
 class EventSplitter:
-    """Collects bytes and gives back whole events, each without the blank line that ends it."""
+    """Collects bytes and returns whole events, each without the blank line that ends it."""
 
     __slots__ = ("_at_start", "_buffer", "_max_event", "_only_lf", "_plain", "_scanned")
 
@@ -35,15 +35,15 @@ class EventSplitter:
         self._max_event = max_event
         self._only_lf = True
         self._at_start = True
-        #: Whether nothing that has come matters to what comes next, and lines have ended in one way.
+        #: Whether no earlier byte affects the next event, and all lines have ended in LF.
         self._plain = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that ``data`` completes.
+        """Return the events that ``data`` completes.
 
         :raises UpstreamMalformed: an event grows beyond the limit.
         """
-        # Whole events. A third line end in a row might be the next one's.
+        # Fast path: whole events. A third line end in a row might belong to the next event.
         if data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and self._stands_alone(data):
             return [event for part in data[:-2].split(b"\n\n") if (event := part.lstrip(b"\n"))]
         self._buffer += data
@@ -56,7 +56,7 @@ class EventSplitter:
         self._only_lf = self._only_lf and b"\r" not in data
         events = []
         while (end := self._next_blank_line()) is not None:
-            event = self._take(*end)
+            event = self._cut_out(*end)
             if event:
                 events.append(event)
         self._plain = self._only_lf and not self._buffer
@@ -70,12 +70,14 @@ class EventSplitter:
         if not self._buffer.startswith(_BEGINNINGS) and self._buffer[:64].strip():
             raise UpstreamMalformed(f"more than {MAX_ODD} bytes that are no event")
 
-    def only(self, data: bytes) -> bytes | None:
-        """What :func:`data_of` says of the one event that these bytes are, as is mostly so: one line of data
-        and the blank line, and nothing before them. They are then not to be fed. Else ``None``.
+    def single_event(self, data: bytes) -> bytes | None:
+        """Return the data of an event that is exactly these bytes: one ``data`` line and its blank line.
 
-        Called once an event, so :meth:`_stands_alone` is written out here. To find a byte takes half as
-        long as to ask whether it is ``in`` the data."""
+        That is the usual case. The bytes must then not be fed. ``None`` in all other cases: feed them.
+
+        This is called once per event, so :meth:`_stands_alone` is inlined. ``find`` takes half as long as
+        ``in``.
+        """
         size = len(data)
         if (
             self._plain
@@ -89,16 +91,16 @@ class EventSplitter:
         return None
 
     def _stands_alone(self, data: bytes) -> bool:
-        """Whether nothing before it matters, and lines end in one way."""
+        """Whether no earlier byte affects these events, and all lines end in LF."""
         return self._plain and b"\r" not in data and len(data) <= self._max_event
 
-    def look_closely(self) -> None:
-        """What has come matters to what comes next: :meth:`only` does not apply to it."""
+    def leave_fast_path(self) -> None:
+        """Disable :meth:`single_event` for the next event: an earlier event affects it."""
         self._plain = False
 
     def rest(self) -> bytes:
-        """What is left when the bytes are over: an event whose blank line never came, or nothing."""
-        return self._take(len(self._buffer), len(self._buffer))
+        """Return what is left when the bytes are over: an event whose blank line never came, or nothing."""
+        return self._cut_out(len(self._buffer), len(self._buffer))
 
     def _next_blank_line(self) -> tuple[int, int] | None:
         start = max(0, self._scanned - 3)
@@ -109,18 +111,18 @@ class EventSplitter:
         match = _BLANK_LINE.search(self._buffer, start)
         return match.span() if match else None
 
-    def _take(self, end: int, resume: int) -> bytes:
+    def _cut_out(self, end: int, resume: int) -> bytes:
         with memoryview(self._buffer) as view:
             event = bytes(view[:end])
         del self._buffer[:resume]
         self._scanned = 0
-        # Blank lines before an event mean nothing. One may also be the LF of a CRLF whose CR came
-        # with the bytes before and already ended the last event.
+        # Blank lines before an event mean nothing. An LF here may also belong to a CRLF whose CR came in the
+        # previous read and already ended the last event.
         return event.lstrip(b"\r\n")
 
 
 def data_of(event: bytes) -> bytes | None:
-    """The joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
+    """Return the joined ``data`` lines of an event; ``None`` when it has none (a comment, say)."""
     if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
         return _value(event)
     lines = [_value(line) for line in event.splitlines() if line.startswith(b"data:") or line == b"data"]
@@ -133,14 +135,14 @@ def _value(line: bytes) -> bytes:
 
 
 def name_of(event: bytes) -> bytes:
-    """The value of an event's ``event`` line; nothing when it has none."""
+    """Return the value of an event's ``event`` line; nothing when it has none."""
     at = _line(event, b"event:")
-    found = _TO_LINE_END.match(event, at + len(b"event:")) if at >= 0 else None
-    return found[0].strip() if found else b""
+    match = _TO_LINE_END.match(event, at + len(b"event:")) if at >= 0 else None
+    return match[0].strip() if match else b""
 
 
 def _line(event: bytes, start: bytes) -> int:
-    """Where the line begins that starts so; -1 without one. An event may have megabytes."""
+    """Return where the line with this start begins, or -1. Copies nothing: an event may have megabytes."""
     if event.startswith(start):
         return 0
     at = event.find(b"\n" + start)
@@ -149,7 +151,7 @@ def _line(event: bytes, start: bytes) -> int:
 
 
 def named(event: bytes) -> tuple[bytes, bytes] | None:
-    """The name and the data of an event that is one line of each, as in the Responses API; else ``None``."""
+    """Return name and data of an event that is one line of each, as in the Responses API; else ``None``."""
     if event[:6] != b"event:":
         return None
     at = event.find(b"\n")
@@ -159,15 +161,15 @@ def named(event: bytes) -> tuple[bytes, bytes] | None:
 
 
 def comment_of(event: bytes) -> bytes:
-    """The comments in an event, as an event of their own; nothing when there are none."""
+    """Return the comments of an event as an event of their own; nothing when there are none."""
     lines = [line for line in event.splitlines() if line.startswith(b":")]
     return b"\n".join(lines) + b"\n\n" if lines else b""
 
 
 def without_id(event: bytes) -> bytes:
-    """The event without what it tells a client that reconnects: ``id`` and ``retry``.
+    """Remove the lines for clients that reconnect: ``id`` and ``retry``.
 
-    Behind an ``id`` OpenAI's SDK takes every comment for an event, and stops at it.
+    After an ``id`` OpenAI's SDK reads every comment as an event, and stops at it.
     """
     if _line(event, b"id") < 0 and _line(event, b"retry") < 0:
         return event
@@ -175,6 +177,6 @@ def without_id(event: bytes) -> bytes:
 
 
 def with_data(event: bytes, data: bytes) -> bytes:
-    """The event with other data, which has no line end in it."""
+    """Replace the data of an event. The new data must be one line."""
     lines = [line for line in event.splitlines() if line.partition(b":")[0] != b"data"]
     return b"\n".join([*lines, b"data: " + data])

@@ -1,8 +1,6 @@
-"""What an upstream's answer says, read as its bytes pass: is it good, is it complete, what did it cost.
+"""Reads an answer that is a stream of events: is it good, is it complete, how many tokens did it cost.
 
-Three transcripts: for a body that is one JSON document, for a stream of events, and for a stream that is
-to be held back until it is complete. All are sans-IO (``reply.Transcript``), so that any driver may feed
-them: a thread, a test, a selector loop.
+Sans-IO (``model.reply.Transcript``): a thread, a test or a selector loop may feed it.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, 
 from .usage import Tally, estimate, without_null_usage
 from .values import error_in, mend
 
-#: Events without content are held back until content follows, at most this many. More of them say nothing
-#: that these did not, and are left out.
+#: At most this many events without content are held back until content follows. Further ones are dropped:
+#: they say nothing new.
 MAX_HELD_EVENTS = 64
-#: A stream that is longer than this, bytes, has run wild.
+#: A longer stream, bytes, is broken off: the upstream has run wild.
 MAX_STREAM = 256 * 1024 * 1024
 
 #: Events whose text may be the beginning of a key are held back up to this size, bytes.
@@ -34,20 +32,21 @@ MAX_WITHHELD = 64 * 1024
 
 DONE = b"data: [DONE]\n\n"
 
-#: Told whether more content may follow; ``None``: the answer is not complete after all.
+#: Called with whether more content may follow; ``None``: the answer is not complete after all.
 Completed = Callable[[bool | None], None]
 
 
-#: In half an event: the text of its part of the answer has begun, so the event that repeats it can be told.
+#: Matches half an event in which the text of the answer has begun. Only then can the next event be
+#: recognised as its repetition.
 _TEXT_BEGUN = re.compile(rb'"(?:content|text|arguments|delta|reasoning_content|reasoning|refusal)": ?"[^"]')
 
 
 class StreamTranscript:
     """An answer in server-sent events, passed on event by event and unchanged.
 
-    Held back until the first event with content, so that an error behind an empty opening still
-    finds the caller uncommitted. Complete means that the model said so (a finish reason of each choice, or
-    the dialect's own last event), not that the socket closed.
+    Nothing is passed on before the first event with content: after an error behind an empty opening the
+    call can then still be retried. An answer is complete when the model says so: by a finish reason of each choice,
+    or by the dialect's own last event. A closed socket does not make it complete.
     """
 
     content_type = "text/event-stream; charset=utf-8"
@@ -88,7 +87,7 @@ class StreamTranscript:
     ) -> None:
         self.ready = False
         self.finished = False
-        #: Events that could not be read and were left out.
+        #: The number of events that were dropped because they could not be read.
         self.dropped = 0
         self._bytes = self._held_events = self._held_bytes = 0
         self._dialect = DIALECTS[call.operation]
@@ -99,19 +98,19 @@ class StreamTranscript:
         self._completed = completed
         self._was_complete = False
         self._splitter = EventSplitter(self._dialect.max_event)
-        #: The name of an event whose data came behind a blank line.
+        #: The name of an event whose data follows only behind a blank line.
         self._lone_name = b""
-        #: The data of an event that lost its end, until the next event is seen.
+        #: The data of an event that lost its end, until the next event has come.
         self._broken = b""
-        #: Whether the bytes are over. An event that lost its end is then a cut, which is told as one.
+        #: Whether the bytes are over. An event that lost its end is then reported as a cut.
         self._over = False
-        #: What came with a fault, before it, and can be passed on yet.
+        #: Events that came in one read with a fault and before it. :meth:`cut` still passes them on.
         self._unsent = b""
         self._redaction = redaction
         self._watch: WatchfulTally | None = None
         if redaction is not None:
             self._reader.tally = self._watch = WatchfulTally(redaction)
-        #: Events whose text may be the beginning of a key.
+        #: Events that are withheld because their text may be the beginning of the key.
         self._withheld = b""
 
     @property
@@ -120,12 +119,12 @@ class StreamTranscript:
 
     @property
     def begun(self) -> bool:
-        """Whether the model has said something."""
+        """Whether the first content has come."""
         return self.ready
 
     @property
     def usage(self) -> Usage | None:
-        """As reported, else estimated from what was passed on; ``None`` while nothing was."""
+        """The reported usage, else an estimate of what was passed on; ``None`` before the first content."""
         reported, tally, fields = self._reader.reported, self._reader.tally, self._call.fields
         if reported:
             return reported.usage(lambda: estimate(fields, Tally()).prompt_tokens, lambda: tally.tokens)
@@ -135,12 +134,12 @@ class StreamTranscript:
         self._bytes += len(data)
         if self._bytes > MAX_STREAM:
             raise self._malformed(f"it is longer than {MAX_STREAM} bytes")
-        said = self._splitter.only(data)
-        if said is not None:
+        payload = self._splitter.single_event(data)
+        if payload is not None:
             if self._redaction is not None and data.find(self._redaction.mark) >= 0:
                 data = self._redaction.redact(data)
-                said = data[len(b"data: ") : -2]
-            return b"" if self.finished else self._pass_data(data, said)
+                payload = data[len(b"data: ") : -2]
+            return b"" if self.finished else self._pass_data(data, payload)
         try:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
@@ -149,7 +148,7 @@ class StreamTranscript:
 
     def end(self) -> bytes:
         self._over, rest = True, self._splitter.rest().rstrip(b"\r\n")
-        # Data without its blank line is worth a look; half a comment, or half a field's name, is not.
+        # Data without its blank line is read. Half a comment, or half a field's name, is dropped.
         worth = rest and (data_of(rest) or rest.startswith((b"{", b"[", b"<", b"error:")))
         return self._pass_all([rest] if worth else [], over=True)
 
@@ -165,15 +164,18 @@ class StreamTranscript:
             if over:
                 parts.append(self._close())
         except GatewayError:
-            # A caller who is to see the fault is to see all before it, however the bytes were cut. One
-            # who has seen nothing can still be given another answer, as if this one had never begun.
+            # A caller who has seen content also sees all events before the fault, however the bytes were cut.
+            # For a caller who has seen nothing the call can still be retried, so nothing is kept.
             self._unsent = b"".join(parts) if committed else b""
             self.ready = committed
             raise
         return b"".join(parts)
 
     def _close(self) -> bytes:
-        """The bytes are over."""
+        """Return the last bytes of the stream.
+
+        :raises GatewayError: the answer is not complete.
+        """
         if self.finished:
             return b""
         if not self._reader.complete:
@@ -184,7 +186,7 @@ class StreamTranscript:
         return self._withheld + DONE if self._dialect.ends_in_done else self._withheld
 
     def _pass(self, event: bytes) -> bytes:
-        """What of this event the caller gets to see."""
+        """Return the bytes that the caller sees of this event."""
         if self.finished:
             return b""
         if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES:
@@ -205,14 +207,14 @@ class StreamTranscript:
         return self._pass_data(event + b"\n\n", data)
 
     def _pass_data(self, event: bytes, data: bytes) -> bytes:
-        """:param event: with the blank line. :param data: what it says."""
+        """:param event: with its blank line. :param data: its data."""
         if self._broken:
             self._refuse_loss(data)
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._done()
         reader = self._reader
         try:
-            data.isascii() or data.decode()  # what the decoder of JSON skips it does not check
+            data.isascii() or data.decode()  # the JSON decoder does not check UTF-8 in what it skips
             content = reader.read(data)
         except (ValueError, RecursionError):
             mended = self._mended(event, data)
@@ -232,7 +234,7 @@ class StreamTranscript:
         return event
 
     def _withhold(self, event: bytes) -> bytes:
-        """Hold an event back while the text may become a key; what of it, and of those before, may pass."""
+        """Withhold an event while the text may become the key. Return the events that may pass now."""
         assert self._watch is not None
         if self._watch.spelled:
             self._withheld = b""
@@ -244,10 +246,10 @@ class StreamTranscript:
         return event
 
     def _commit(self, size: int, content: bool) -> bool:
-        """Whether the event is to be passed, or held back, before or with the first content."""
+        """Whether to keep this event; until the first content it is held back. It is dropped otherwise."""
         self._held_events += 1
         self._held_bytes += size
-        # What announces an answer may be as long as the request, which it repeats. It is not to be lost.
+        # An opening event that repeats a long request must not be lost, so its size commits the answer.
         self.ready = content or self._held_bytes > self._dialect.max_event
         return self.ready or self._held_events <= MAX_HELD_EVENTS
 
@@ -258,7 +260,7 @@ class StreamTranscript:
             self._goes_on()
 
     def _ends(self, content: bool) -> None:
-        """By what it says the answer is complete. Some servers give a finish reason too early."""
+        """Note that the answer is complete by its events. Some servers send a finish reason too early."""
         if not self._dialect.ends_in_done:
             self.finished = True
         elif self._completed is not None:
@@ -268,20 +270,20 @@ class StreamTranscript:
         self._was_complete = True
 
     def _goes_on(self) -> None:
-        """It was complete, and another choice has begun."""
+        """Note that another choice has begun after the answer was complete."""
         self._was_complete = False
         if self._completed is not None:
             self._completed(None)
 
     def _mended(self, event: bytes, data: bytes) -> tuple[bytes, bytes, bool] | None:
-        """An event that could not be read, made readable, and whether it carries content."""
+        """Repair an event that could not be read. Return it, its data, and whether it carries content."""
         if not data.strip():
-            return None  # it says nothing
-        found = mend(data)
-        if found is not None:
-            data, said = found
+            return None  # nothing is lost with it
+        mended = mend(data)
+        if mended is not None:
+            data, document = mended
             try:
-                return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(said)
+                return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(document)
             except (ValueError, RecursionError):
                 pass
         if data.lstrip()[:1] == b"{" and not (self._reader.complete or self._over):
@@ -292,7 +294,7 @@ class StreamTranscript:
         return None
 
     def _refuse_loss(self, data: bytes) -> None:
-        """Half an object had a part of the answer in it, which is lost unless the next event repeats it."""
+        """Fail when a part of the answer is lost: an event was cut, and the next one does not repeat it."""
         broken, self._broken = self._broken, b""
         if not (data.startswith(broken) and _TEXT_BEGUN.search(broken)):
             raise self._lost_a_part()
@@ -301,56 +303,56 @@ class StreamTranscript:
         return self._malformed("an event of it is no JSON, and its part of the answer is lost")
 
     def _pass_without_data(self, event: bytes) -> bytes:
-        """A comment, a lone name, or what is no event at all."""
+        """Read a comment, a name without data, or bytes that are no event."""
         if event.startswith((b"{", b"[")):
             return self._pass_document(event)
         if event.startswith(b"<"):
             page = page_error(200, event, self._upstream)
             raise page or self._malformed("a page came, and no events")
-        if event.startswith(b"error:"):  # so did llama.cpp
+        if event.startswith(b"error:"):  # older versions of llama.cpp
             return self._fail(self._named_error(event[len(b"error:") :]))
         name = name_of(event)
         if name:
             self._lone_name = name
-            self._splitter.look_closely()
+            self._splitter.leave_fast_path()
         return comment_of(event) if self.ready else b""
 
-    def _pass_document(self, document: bytes) -> bytes:
-        """JSON where events were asked for: an error, or an answer by a server that does not stream."""
-        said: Any = None
+    def _pass_document(self, data: bytes) -> bytes:
+        """Read JSON where events were asked for: an error, or the answer of a server that does not stream."""
+        document: Any = None
         try:
-            said = msgspec.json.decode(document)
+            document = msgspec.json.decode(data)
         except (ValueError, RecursionError):
             if not self.ready:
                 raise self._malformed("a JSON document came that cannot be read, and no events") from None
             self.dropped += 1
-        error = error_in(said)
+        error = error_in(document)
         if error is not None:
             return self._fail(reported_error(error, self._upstream))
-        events = as_events(said, self._call.operation, with_usage=not self._hides_usage)
-        if said is not None and not events:
+        events = as_events(document, self._call.operation, with_usage=not self._hides_usage)
+        if document is not None and not events:
             raise self._malformed("a JSON document came, and no events")
-        if self._hides_usage and isinstance(said, dict):
-            self._reader.reported.add_found(said)
+        if self._hides_usage and isinstance(document, dict):
+            self._reader.reported.add_document(document)
         return b"".join([self._pass(event) for event in events])
 
     def _fail(self, error: UpstreamError) -> bytes:
-        """Break the stream off; but an error behind a complete answer takes nothing from it."""
+        """Break the stream off. An error behind a complete answer ends it as usual."""
         if self._was_complete:
             return self._done()
         raise error
 
     def _named_error(self, data: bytes) -> UpstreamError:
-        """The error of an event whose name is ``error``, whatever its data looks like."""
+        """Return the error of an event whose name is ``error``, whatever the shape of its data."""
         try:
-            said: Any = msgspec.json.decode(data)
+            document: Any = msgspec.json.decode(data)
         except (ValueError, RecursionError):
-            said = {"message": data.strip().decode("utf-8", "replace")}
-        error = error_in(said)
-        return reported_error(said if error is None else error, self._upstream)
+            document = {"message": data.strip().decode("utf-8", "replace")}
+        error = error_in(document)
+        return reported_error(document if error is None else error, self._upstream)
 
     def _done(self) -> bytes:
-        # Some servers give no finish reason. But an end to a stream that said nothing is no answer.
+        # Some servers send no finish reason. But [DONE] without any content is no answer.
         if not (self._reader.complete or (self.ready and self._reader.may_end)):
             raise self._cut(
                 "ended the stream before the answer was complete"

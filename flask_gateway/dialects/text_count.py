@@ -1,7 +1,7 @@
-"""Counts the characters of JSON texts in their bytes, without making objects of them.
+"""Counts the characters of JSON texts in their bytes, without decoding them.
 
-A wide character is one of a script without an alphabet (Chinese, Japanese, Korean), or an emoji. Its first
-byte in UTF-8 says so, or the first digits of its escape. A few ancient scripts are taken for wide ones, too.
+A wide character belongs to a script without an alphabet (Chinese, Japanese, Korean), or is an emoji. Its
+first byte in UTF-8, or the first digits of its escape, show it. A few ancient scripts count as wide, too.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from ..model.large_json import SLICE, Texts, slices
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
-#: First bytes of characters that are all wide, or nearly: 3000 to DFFF, and all beyond FFFF ...
+#: First bytes whose characters are all wide, or nearly all: U+3000 to U+DFFF, and all beyond U+FFFF.
 _WIDE_FIRST = bytes([*range(0xE3, 0xEE), *range(0xF0, 0xF5)])
 _OTHERS = bytes(set(range(256)) - set(_WIDE_FIRST))
-#: ... and of such of which some are: jamo; CJK radicals; compatibility and full-width forms.
+#: First bytes of which some characters are wide, with the second bytes of those that are: jamo; CJK radicals;
+#: compatibility and full-width forms.
 _WIDE_SECOND = {
     0xE1: range(0x84, 0x88),
     0xE2: range(0xBA, 0xC0),
     0xEF: (*range(0xA4, 0xAC), *range(0xBC, 0xC0)),
 }
-#: The same as escapes. A character beyond FFFF is two of them, of which the first is counted.
+#: The same as escapes. A character beyond U+FFFF is two escapes, of which the first is counted.
 _WIDE_ESCAPES = tuple(
     f"\\u{digits}".encode() for digits in ("11", "2e", "2f", *"3456789abcd", "f9", "fa", "ff")
 )
@@ -28,7 +29,7 @@ _BLANKS = b" \t\r\n"
 
 
 def count_characters(text: bytes) -> tuple[int, int]:
-    """How many characters a piece of a JSON text has, and how many of them are wide."""
+    """Count the characters of a piece of a JSON text, and those of them that are wide."""
     characters, wide = len(text), 0
     if b"\\" in text:
         characters, wide = _count_escapes(text)
@@ -39,7 +40,7 @@ def count_characters(text: bytes) -> tuple[int, int]:
 
 
 def count_wide(text: str) -> int:
-    """How many characters of a text are wide."""
+    """Count the wide characters of a text."""
     pieces = (text[at : at + SLICE] for at in range(0, len(text), SLICE))
     return sum(_count_wide(piece.encode("utf-8", "surrogatepass")) for piece in pieces)
 
@@ -53,7 +54,7 @@ def _count_wide(text: bytes) -> int:
 
 
 def _count_escapes(text: bytes) -> tuple[int, int]:
-    """The same for a text that was ASCII."""
+    """Count the characters of a text, and those of its escapes that are wide, as if it were all ASCII."""
     text = text.replace(rb"\\", b"-").lower()
     numbered = text.count(b"\\u")
     characters = len(text) - 5 * numbered - (text.count(b"\\") - numbered)
@@ -69,18 +70,18 @@ def has_only_numbers(values: bytes | memoryview) -> bool:
 
 
 def count_whole_numbers(values: bytes | memoryview) -> int:
-    """The whole numbers in a JSON list of numbers, or of lists of them."""
+    """Count the whole numbers in a JSON list of numbers, or of lists of numbers."""
     count = 1
     for piece in slices(values):
         bare = piece.translate(None, _BLANKS)
-        # Each value but the first of its list stands behind a comma.
+        # A comma stands before each value except the first of its list.
         count += bare.count(b",") - bare.count(b"[]")
         count -= sum(map(bare.count, (b".", b"true", b"false", b"null")))
     return max(0, count)
 
 
 def count_values(values: bytes | memoryview) -> int:
-    """An upper bound for the values in a JSON list, and in what stands in it."""
+    """Return an upper bound for the values in a JSON list, nested ones included."""
     texts, commas = Texts(), 0
     for piece in slices(values):
         inside = texts.inside

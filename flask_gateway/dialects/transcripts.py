@@ -1,6 +1,7 @@
 """Chooses the transcript of an answer: of one document, of a stream, or of a stream that is buffered.
 
-A transcript reads an answer as its bytes pass: whether it is good, whether it is complete, what it cost.
+A transcript reads an answer as its bytes pass. It decides whether the answer is good, whether it is complete,
+and how many tokens it cost.
 All transcripts are sans-IO (``model.reply.Transcript``): a thread, a test or a selector loop may feed them.
 """
 
@@ -21,11 +22,11 @@ def transcript_for(
     completed: Completed | None = None,
     redaction: Redaction | None = None,
 ) -> BodyTranscript | StreamTranscript | BufferedTranscript:
-    """The transcript of an answer to ``call`` from the upstream of that name.
+    """Return the transcript for an answer to ``call`` from the upstream of that name.
 
-    :param hides_usage: the caller did not ask for its stream's usage, we did.
-    :param completed: told when a stream is complete by what it says, though it has not ended.
-    :param redaction: what is not to be seen in it.
+    :param hides_usage: the gateway asked for the stream's usage, the caller did not.
+    :param completed: called when a stream's events make it complete, though the stream has not ended.
+    :param redaction: removes the gateway's key from the answer.
     """
     if not call.stream:
         return BodyTranscript(call, upstream, redaction)

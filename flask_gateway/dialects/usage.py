@@ -1,9 +1,9 @@
-"""What an answer cost: asking for it, hiding what only we asked for, estimating what nobody reported.
+"""Asks upstreams for a stream's usage, hides it from callers who did not ask, and estimates it if missing.
 
-An **estimate** is one: 4 characters of text are counted as a token, and each character of a script
-without an alphabet (Chinese, Japanese, Korean) as one, and so is an emoji. For English that is within
-some 20 %. Pictures and sound are not counted. Text is counted as it passes, not kept; a prompt is counted in
-its bytes. To count a large one takes up to 0.3 s, in slices: it is no work for the relay's thread.
+An **estimate** counts 4 characters of text as one token. A character of a script without an alphabet
+(Chinese, Japanese, Korean) counts as one token, and so does an emoji. For English the error is within some
+20 %. Pictures and sound are not counted. Text is counted as it passes and is not kept. A prompt is counted in
+its bytes. A large prompt takes up to 0.3 s, in slices: do not count it on the relay's thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..model.large_json import SLICE, pausing, slices, taking_turns
 from .sse import with_data
 from .text_count import count_characters, count_values, count_whole_numbers, count_wide, has_only_numbers
 
-#: Characters of an alphabet that make a token.
+#: Characters of an alphabet that count as one token.
 NARROW_PER_TOKEN = 4
 
 # Jamo; CJK radicals to the unified ideographs and Yi; Hangul; compatibility and full-width forms; emoji;
@@ -30,11 +30,11 @@ _WIDE = re.compile(
     "\U0001f000-\U0001faff\U00020000-\U0003ffff]"
 )
 
-#: The operations whose streams report usage when asked by ``stream_options``.
+#: The operations whose streams report usage when ``stream_options`` asks for it.
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
-#: What a model reads of a request ...
+#: Fields of a request that the model reads.
 _PROMPTS = ("messages", "prompt", "input", "instructions")
-#: ... and in what follows the text in it stands, of a message, a part or an answer.
+#: Fields of a message, a part or an answer that hold text.
 _TEXTS = (
     "content",
     "text",
@@ -49,17 +49,17 @@ _TEXTS = (
     "output",
     "choices",
 )
-#: No request nests its text deeper.
+#: Text that is nested deeper is not counted.
 _DEPTH = 10
-#: Of longer texts, characters, the wide ones are counted in their bytes.
+#: In a text longer than this, characters, the wide characters are counted in its bytes.
 _LONG = 4096
-#: A list of more values than this is counted as JSON that is read as it is.
+#: A list of more values than this is not decoded: all its bytes count.
 _MAX_VALUES = 400_000
-#: Options of a stream that are longer than this, bytes, are none.
+#: Longer ``stream_options``, bytes, are not decoded.
 _MAX_OPTIONS = 4096
 
 
-#: An object of which nothing but its texts is looked at.
+#: An object of which only the texts are decoded.
 _Texts = msgspec.defstruct("_Texts", [(name, msgspec.Raw, msgspec.Raw()) for name in _TEXTS])
 _decode_texts = msgspec.json.Decoder(_Texts).decode
 _decode_values = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -82,11 +82,11 @@ class Tally:
         self._narrow += len(text) - wide
 
     def add_bytes(self, count: int) -> None:
-        """JSON that the model reads as it is."""
+        """Count bytes of JSON that the model reads undecoded."""
         self._narrow += count
 
     def add_all(self, value: Any, depth: int = _DEPTH) -> None:
-        """The text in messages, prompts, parts or choices; of a prompt in token ids, their number."""
+        """Count the text in messages, prompts, parts or choices. A token id counts as one token."""
         if isinstance(value, str):
             self.add(value)
         elif isinstance(value, list) and depth:
@@ -101,7 +101,7 @@ class Tally:
                     self.add_all(value[name], depth - 1)
 
     def add_json(self, raw: msgspec.Raw | bytes, depth: int = _DEPTH) -> None:
-        """The same of JSON that has not been decoded. What is none counts nothing."""
+        """Like :meth:`add_all`, for JSON that has not been decoded. Invalid JSON counts as nothing."""
         view = memoryview(raw)
         first = bytes(view[:1])
         if first == b'"':
@@ -138,21 +138,21 @@ class Tally:
 
 
 def estimate(fields: Mapping[str, msgspec.Raw], answer: Tally) -> Usage:
-    """About what an answer has cost.
+    """Estimate the usage of a call.
 
-    :param fields: of the request. :param answer: has counted what was forwarded.
+    :param fields: the request's. :param answer: has counted the text that was forwarded.
     """
     prompt, prompts = Tally(), [fields[name] for name in _PROMPTS if name in fields]
-    with taking_turns(sum(len(memoryview(one)) for one in prompts)):
-        for one in prompts:
-            prompt.add_json(one)
+    with taking_turns(sum(len(memoryview(field)) for field in prompts)):
+        for field in prompts:
+            prompt.add_json(field)
     if "tools" in fields:
         prompt.add_bytes(len(memoryview(fields["tools"])))
     return Usage(prompt.tokens, answer.tokens, source="estimated")
 
 
 def tally_body(body: bytes) -> Tally:
-    """What the answer in a JSON document says."""
+    """Count the text of the answer in a JSON document."""
     answer = Tally()
     with taking_turns(len(body)):
         answer.add_json(body.lstrip())
@@ -168,19 +168,19 @@ def _decoded(raw: msgspec.Raw) -> Any:
         return None
 
 
-#: What a value is taken for that nobody needs so long.
+#: Stands for options that are too long to decode.
 _TOO_LONG = object()
 
 
 def asking_for_usage(call: Call) -> Call:
-    """The call with its stream's usage asked for; the very same call when the caller did so itself.
+    """Return the call with ``include_usage`` set; the very same call when the caller has set it.
 
-    Also the same when it cannot be asked for: no stream, another dialect, options of an odd shape.
+    Also the same call when it cannot be set: no stream, another dialect, options of an unknown shape.
     """
     if not call.stream or call.operation not in _ASKED:
         return call
-    said = _decoded(call.fields["stream_options"]) if "stream_options" in call.fields else None
-    options = {} if said is None else said
+    options = _decoded(call.fields["stream_options"]) if "stream_options" in call.fields else None
+    options = {} if options is None else options
     if not isinstance(options, dict) or options.get("include_usage") not in (None, False):
         return call
     asking = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
@@ -192,11 +192,11 @@ _NULL_USAGE = b',"usage":null'
 
 
 def without_null_usage(event: bytes, data: bytes) -> bytes:
-    """The event without its ``"usage": null``; the rest is unchanged but perhaps for blanks.
+    """Remove ``"usage": null`` from an event. The rest is unchanged, except perhaps for blanks.
 
-    :param data: the JSON in it, whose top level has that field.
+    :param data: the event's JSON, whose top level has that field.
     """
-    # As these servers write it. An unescaped quote cannot stand in a text, so a single "usage" is the key.
+    # Servers write it so. JSON escapes quotes in texts, so a single "usage" with its quotes is the key.
     if data.count(b'"usage"') == 1 and _NULL_USAGE in data and b"\n" not in event:
         return event.replace(_NULL_USAGE, b"", 1)
     fields = _decode_top(data)

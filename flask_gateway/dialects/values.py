@@ -1,4 +1,4 @@
-"""What a value in an upstream's answer means: an end, an error, a sign of life, or nothing. Pure functions.
+"""Classifies values in an upstream's answer: finish reasons, errors, keep-alives, content. Pure functions.
 
 The values are those of OpenAI, Azure, vLLM, SGLang, llama.cpp, Ollama, TGI, Mistral, Moonshot, DeepSeek,
 OpenRouter, Groq, Gemini's OpenAI endpoint and proxies in front of them.
@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-#: A larger event or body is not mended: that takes some 20 ms a megabyte.
+#: A larger event or body, bytes, is not mended: mending takes some 20 ms a megabyte.
 MAX_MENDED = 1024 * 1024
-#: Nothing deeper than this is looked into.
+#: Values nested deeper count as content.
 _DEPTH = 5
 
 
 class Ending(Enum):
-    """What a finish reason means."""
+    """The meaning of a finish reason."""
 
     NOT_YET = "not yet"
     WELL = "well"
     BROKEN = "broken"
 
 
-#: Finish reasons by which servers say that there is none yet.
+#: Finish reasons that stand for "not finished yet".
 _NO_REASON = frozenset(
     {
         "",
@@ -39,19 +39,19 @@ _NO_REASON = frozenset(
         "not_finished",
     }
 )
-#: Finish reasons of a choice that was given up: OpenRouter's ``error``, the ``abort`` of vLLM and SGLang,
+#: Finish reasons of a choice that failed: OpenRouter's ``error``, the ``abort`` of vLLM and SGLang,
 #: DeepSeek's ``insufficient_system_resource``, Zhipu's ``network_error``.
 _FAILED = frozenset(
     {"abort", "aborted", "cancel", "canceled", "cancelled", "engine_overloaded", "error", "exception"}
     | {"fail", "failed", "failure", "insufficient_system_resource", "interrupted", "overloaded"}
     | {"timed_out", "timeout", "internal_server_error"}
-    | {f"{what}_error" for what in ("api", "connection", "generation", "internal", "model")}
-    | {f"{what}_error" for what in ("network", "provider", "server", "upstream")}
+    | {f"{cause}_error" for cause in ("api", "connection", "generation", "internal", "model")}
+    | {f"{cause}_error" for cause in ("network", "provider", "server", "upstream")}
 )
 
 
 def ending(reason: Any) -> Ending:
-    """What a ``finish_reason`` means. SGLang's own has it in an object's ``type``."""
+    """Return the meaning of a ``finish_reason``. SGLang's own API writes an object with a ``type``."""
     if isinstance(reason, dict):
         reason = reason.get("type")
     if not reason:
@@ -65,7 +65,7 @@ def ending(reason: Any) -> Ending:
 
 
 def error_of_choice(error: object, reason: Any) -> object | None:
-    """The error of a choice by its fields ``error`` and ``finish_reason``; ``None`` when it has none."""
+    """Return the error in a choice's fields ``error`` and ``finish_reason``; ``None`` when it has none."""
     if is_error(error):
         return error
     if ending(reason) is not Ending.BROKEN:
@@ -75,7 +75,7 @@ def error_of_choice(error: object, reason: Any) -> object | None:
 
 
 def says(value: Any, depth: int = _DEPTH) -> bool:
-    """Whether there is anything in a value: ``[{"type": "text", "text": ""}]`` says nothing."""
+    """Whether a value carries content: ``[{"type": "text", "text": ""}]`` carries none."""
     if isinstance(value, dict) and depth:
         return any(says(inner, depth - 1) for name, inner in value.items() if name != "type")
     if isinstance(value, list) and depth:
@@ -87,26 +87,26 @@ _ALIVE = frozenset({"keepalive", "ping", "pong", "heartbeat", "noop", "rate_limi
 
 
 def is_sign_of_life(kind: str) -> bool:
-    """Whether an event of this type says only that somebody is there, as ``response.keepalive`` does."""
+    """Whether an event of this type is only a keep-alive, as ``response.keepalive`` is."""
     words = kind.lower().replace("keep-alive", "keepalive").replace("keep_alive", "keepalive").split(".")
     return not _ALIVE.isdisjoint(words)
 
 
-#: Fields of which an answer has one, and an error none.
+#: An answer has one of these fields, an error has none.
 _OF_ANSWERS = ("choices", "data", "output", "results", "delta", "response", "usage")
-#: Fields that hold the words of an error where no object ``error`` does.
+#: Fields that hold an error's message in a document without an object ``error``.
 _WORDS = ("message", "msg", "error_msg", "error_message", "errorMessage", "detail", "details", "errors")
 
 
 def error_in(document: Any) -> object | None:
-    """The error in a document that is no answer, as raw as it stands; ``None`` when there is none.
+    """Return the raw error in a document that is no answer; ``None`` when there is none.
 
-    Gemini's OpenAI endpoint puts it into a list; FastAPI's ``detail``, vLLM's ``object: error`` and
-    ``{"code": 500, "message": …}`` are errors without the name.
+    Gemini's OpenAI endpoint puts the error into a list. FastAPI's ``detail``, vLLM's ``object: error`` and
+    ``{"code": 500, "message": …}`` are errors without a field ``error``.
     """
     if isinstance(document, list):
-        found = (error_in(one) for one in document[:10] if isinstance(one, dict))
-        return next((error for error in found if error is not None), None)
+        errors = (error_in(item) for item in document[:10] if isinstance(item, dict))
+        return next((error for error in errors if error is not None), None)
     if not isinstance(document, dict):
         return None
     if is_error(document.get("error")):
@@ -120,14 +120,14 @@ def error_in(document: Any) -> object | None:
 
 
 def is_error(value: Any) -> bool:
-    """Whether the value of a field ``error`` is one: ``null``, ``{}`` and ``{"code": 0}`` are none."""
+    """Whether the value of a field ``error`` is an error: ``null``, ``{}`` and ``{"code": 0}`` are none."""
     if isinstance(value, dict):
         return "type" in value or any(inner and says(inner) for inner in value.values())
     return bool(value)
 
 
 def _is_marked_error(document: Mapping[str, Any]) -> bool:
-    """Whether a document with words in it says that they are an error's, and not of a queue or a job."""
+    """Whether a document with a message reports an error, and not the state of a queue or a job."""
     if any(document.get(name) for name in ("detail", "errors", "error_code", "error_msg", "error_message")):
         return True
     kind = f"{document.get('type')} {document.get('object')} {document.get('status')}".lower()
@@ -139,11 +139,11 @@ def _is_marked_error(document: Mapping[str, Any]) -> bool:
 
 
 def mend(data: bytes) -> tuple[bytes, dict[str, Any]] | None:
-    """JSON of what is nearly a JSON object, and what it says; ``None`` where it is not near enough.
+    """Repair a JSON object that servers in Python write and other readers refuse.
 
-    Mended are what Python's servers write and other readers refuse: ``NaN`` and ``Infinity`` (``null``) and
-    ``-Infinity`` (-9999.0, OpenAI's own word for a logprob that is very low), half an emoji, bytes that
-    are no UTF-8, and control characters in texts.
+    Return valid JSON and its value; ``None`` when it cannot be repaired. ``NaN`` and ``Infinity`` become
+    ``null``. ``-Infinity`` becomes -9999.0, OpenAI's own value for a very low logprob. Half an emoji, bytes
+    that are no UTF-8 and control characters in texts are repaired too.
     """
     if len(data) > MAX_MENDED:
         return None
