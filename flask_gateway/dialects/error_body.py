@@ -1,6 +1,6 @@
 """Reads an upstream's error, whatever its shape: JSON of a dozen servers, plain text, a web page.
 
-Nothing here says what the error means; that is ``error_meaning.py``.
+``error_meaning.py`` decides what the error means.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-#: The longest message of an upstream that is given to a caller, characters.
+#: The longest message of an upstream that a caller sees, characters.
 MAX_WORDS = 4000
-#: The longest plain text that is taken for a message, characters.
+#: The longest plain text that is used as a message, characters.
 MAX_TEXT = 500
-#: An error object's own fields are given to a caller up to this size, bytes of JSON.
+#: A caller sees an error object's own fields up to this size, bytes of JSON.
 MAX_FIELDS = 8 * 1024
-#: As many items of a list of complaints are read.
+#: At most this many items of a list of errors are read.
 _MAX_ITEMS = 8
-#: Errors are wrapped in errors, and JSON in strings, this deep.
+#: Errors inside errors, and JSON inside strings, are read this deep.
 _MAX_DEPTH = 5
 
-# What moves a terminal's cursor, reorders text or ends a line unseen: C0 but tab and line feed, DEL, C1,
-# the bidirectional marks, the separators of lines and paragraphs, lone surrogates.
+# Characters that move a terminal's cursor, reorder text or end a line invisibly: C0 except tab and line feed,
+# DEL, C1, the bidirectional marks, the separators of lines and paragraphs, lone surrogates.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
@@ -32,31 +32,31 @@ _CODE = re.compile(r"[A-Za-z0-9][\w.\-]{0,63}")
 _PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<(title|h1)[^>]{0,200}>(.{0,300}?)</\1", re.IGNORECASE | re.DOTALL)
 
-#: Where the words of an error stand, in the order of preference.
+#: Fields that hold an error's message, in the order of preference.
 _WORDS_IN = ("message", "detail", "msg", "error", "errors", "error_description", "description", "Message",
              "error_msg", "error_message", "status_msg", "faultstring", "fault",
              "base_resp", "title", "reason")  # fmt: skip
-#: What wraps the error itself.
+#: Fields that hold the error itself inside an outer object.
 _WRAPPED_IN = ("error", "errors", "fault", "base_resp", "response", "choices", "detail", "message")
-#: Where its codes stand.
+#: Fields that hold its codes.
 _CODES_IN = ("code", "type", "status", "reason", "error_type", "error_code", "errorType", "status_code",
              "__type")  # fmt: skip
-#: A message that only says that there is one behind it.
+#: A message that only announces another one.
 _EMPTY_WORDS = re.compile(r"(?:provider|upstream) (?:returned|request) (?:an )?(?:error|failed)\.?", re.I)
 
 
 class ErrorBody(NamedTuple):
-    """An error as an upstream tells it.
+    """The error in an upstream's answer.
 
     :param words: its message, cleaned and bounded; empty when it has none.
-    :param codes: its codes, types, statuses and reasons, in lower case. No caller's text gets in here.
-    :param number: the HTTP status that it names itself.
+    :param codes: its codes, types, statuses and reasons, in lower case. They never hold a caller's text.
+    :param number: the HTTP status that the error names in its own fields.
     :param fields: the error object as it came, for the caller; empty when there is none.
-    :param layers: all objects that it consists of.
-    :param page: the title of a web page, when it is one; what else is no JSON is plain text.
-    :param text: all of it, if it is no JSON; for looking, not for showing.
+    :param layers: all objects that the error consists of.
+    :param page: the title of a web page, when the body is one. Any other body that is no JSON is plain text.
+    :param text: the whole body, if it is no JSON; for matching, never shown.
     :param is_json: whether it was JSON.
-    :param repeats: whether its message is JSON itself, and so perhaps the caller's.
+    :param repeats: whether its message is itself JSON, and so may be the caller's text.
     """
 
     words: str = ""
@@ -71,7 +71,7 @@ class ErrorBody(NamedTuple):
 
 
 def read_error_body(body: bytes) -> ErrorBody:
-    """The error in the body of an answer."""
+    """Read the error in the body of an answer."""
     try:
         return read_error(msgspec.json.decode(body))
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def read_error_body(body: bytes) -> ErrorBody:
 
 
 def read_error(said: object) -> ErrorBody:
-    """The error in parsed JSON: an error object, or what it came in (a body, an event, a list)."""
+    """Read the error in decoded JSON: an error object, or the body, event or list around it."""
     error = _error_object(said, 0)
     layers = [error, *_layers(said, 0)]
     numbers = (_number(layer) for layer in layers)
@@ -104,12 +104,12 @@ def read_error(said: object) -> ErrorBody:
 
 
 def clean(text: str) -> str:
-    """The text without what would move a terminal's cursor or hide what it says."""
+    """Replace characters that move a terminal's cursor or hide text."""
     return _CONTROL.sub(" ", text)
 
 
 def presentable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """An error object's fields, fit to be given to a caller: cleaned, and none when they are too many."""
+    """Return an error object's fields for the caller: cleaned, and only the short ones when too large."""
     cleaned = {clean(str(name)): _cleaned(value, 0) for name, value in fields.items()}
     if len(msgspec.json.encode(cleaned)) <= MAX_FIELDS:
         return cleaned
@@ -126,12 +126,12 @@ def _cleaned(value: object, depth: int) -> object:
     if depth > _MAX_DEPTH:
         return None
     if isinstance(value, Mapping):
-        return {clean(str(name)): _cleaned(one, depth + 1) for name, one in value.items()}
-    return [_cleaned(one, depth + 1) for one in value] if isinstance(value, list) else value
+        return {clean(str(name)): _cleaned(item, depth + 1) for name, item in value.items()}
+    return [_cleaned(item, depth + 1) for item in value] if isinstance(value, list) else value
 
 
 def _error_object(said: object, depth: int) -> Mapping[str, Any]:
-    """The object that has the message and the code."""
+    """Return the object that has the message and the code."""
     if isinstance(said, list):
         said = _first_object(said)
     if not isinstance(said, Mapping) or depth > _MAX_DEPTH:
@@ -149,12 +149,14 @@ def _choices(said: Mapping[str, Any]) -> list[object]:
 
 
 def _first_object(items: list[Any]) -> Mapping[str, Any] | None:
-    return next((one for one in items[:_MAX_ITEMS] if isinstance(one, Mapping)), None)
+    return next((item for item in items[:_MAX_ITEMS] if isinstance(item, Mapping)), None)
 
 
 def _layers(said: object, depth: int) -> Iterator[Mapping[str, Any]]:
-    """The objects that an error consists of, from the outermost inwards. JSON in a message is none of them:
-    it may be the caller's."""
+    """Yield the objects that an error consists of, from the outermost inwards.
+
+    JSON in a message is left out: it may be the caller's text.
+    """
     if isinstance(said, list):
         said = _first_object(said)
     if not isinstance(said, Mapping) or depth > _MAX_DEPTH:
@@ -173,15 +175,15 @@ def _codes(layer: Mapping[str, Any]) -> Iterator[str]:
     inner = layer.get("innererror")
     if isinstance(inner, Mapping):
         found.append(inner.get("code"))
-    for one in layer.get("details") or () if isinstance(layer.get("details"), list) else ():
-        if isinstance(one, Mapping):
-            found.append(one.get("reason"))
+    for item in layer.get("details") or () if isinstance(layer.get("details"), list) else ():
+        if isinstance(item, Mapping):
+            found.append(item.get("reason"))
     metadata = layer.get("metadata")
     if isinstance(metadata, Mapping):
         found.append(metadata.get("error_type"))
         if isinstance(metadata.get("reasons"), list) or "flagged_input" in metadata:
             found.append("content_flagged")  # OpenRouter's moderation has no code of its own
-    yield from (one for one in found if isinstance(one, str) and _CODE.fullmatch(one))
+    yield from (item for item in found if isinstance(item, str) and _CODE.fullmatch(item))
 
 
 def _number(layer: Mapping[str, Any]) -> int | None:
@@ -195,22 +197,22 @@ def _number(layer: Mapping[str, Any]) -> int | None:
 
 
 def _words(said: object, depth: int) -> str:
-    """The message in it, however deep."""
+    """Return the message of an error, at any depth."""
     if depth > _MAX_DEPTH or said is None:
         return ""
     if isinstance(said, str):
         parsed = _parsed(said)
         return (_words(parsed, depth + 1) if parsed is not None else "") or said.strip()
     if isinstance(said, list):
-        items = dict.fromkeys(_words(one, depth + 1) for one in said[:_MAX_ITEMS])
-        return "; ".join(one for one in items if one)
+        items = dict.fromkeys(_words(item, depth + 1) for item in said[:_MAX_ITEMS])
+        return "; ".join(item for item in items if item)
     if not isinstance(said, Mapping):
         return ""
     response = said.get("response")
     if isinstance(response, Mapping) and response.get("error"):
         return _words(response["error"], depth + 1)
     if isinstance(said.get("choices"), list) and not said.get("error"):
-        return _words([one.get("error") for one in said["choices"] if isinstance(one, Mapping)], depth + 1)
+        return _words([item.get("error") for item in said["choices"] if isinstance(item, Mapping)], depth + 1)
     wrapped = said.get("error")
     if isinstance(wrapped, Mapping | list) and wrapped:
         return _words(wrapped, depth + 1)
@@ -219,7 +221,7 @@ def _words(said: object, depth: int) -> str:
 
 
 def _with_place(said: Mapping[str, Any], words: str) -> str:
-    """Pydantic's complaints say where: ``{"loc": ["body", "messages", 0], "msg": "Field required"}``."""
+    """Add the place that Pydantic names: ``{"loc": ["body", "messages", 0], "msg": "Field required"}``."""
     place = said.get("loc")
     if not isinstance(place, list) or "msg" not in said:
         return words
@@ -227,7 +229,7 @@ def _with_place(said: Mapping[str, Any], words: str) -> str:
 
 
 def _with_raw(said: Mapping[str, Any], words: str, depth: int) -> str:
-    """OpenRouter says "Provider returned error", and keeps the provider's own words in ``metadata.raw``."""
+    """Add the provider's message, which OpenRouter puts into ``metadata.raw``."""
     metadata = said.get("metadata")
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
     if not raw:
@@ -236,7 +238,7 @@ def _with_raw(said: Mapping[str, Any], words: str, depth: int) -> str:
 
 
 def _parsed(text: object) -> object:
-    """What JSON in a string says; ``None`` when it is none."""
+    """Decode JSON in a string; ``None`` when it is not JSON."""
     if not isinstance(text, str):
         return None
     text = text.strip()

@@ -1,4 +1,4 @@
-"""The error for what an upstream said went wrong, by a status, in a body or in the middle of a stream."""
+"""Maps an upstream's error to the gateway's error class: by its status, its body or an event of a stream."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .error_body import ErrorBody, clean, presentable, read_error, read_error_bo
 from .error_meaning import Meaning, meaning_of, status_of
 from .pause import limit_reset, pause_in_error, pause_in_words, retry_after
 
-#: The most that is read of an error's body, bytes.
+#: At most this much of an error's body is read, bytes.
 MAX_ERROR_BODY = 64 * 1024
 
-#: Refusals that are given back in the upstream's own words, and the code for those who send none.
+#: Refusals that the caller sees in the upstream's own words, and the code where the upstream sends none.
 _REFUSALS: dict[Meaning, tuple[type[UpstreamRefusal], str | None]] = {
     Meaning.TOO_LONG: (UpstreamTooLong, "context_length_exceeded"),
     Meaning.RATE_LIMITED: (UpstreamThrottled, "rate_limit_exceeded"),
@@ -43,122 +43,122 @@ _REFUSALS: dict[Meaning, tuple[type[UpstreamRefusal], str | None]] = {
 def error_for(
     status: int, headers: Mapping[str, str], body: bytes, upstream: str, *, url: str = ""
 ) -> UpstreamError:
-    """The error for an answer with that status.
+    """Return the error for an answer with that status.
 
-    :param body: what was read of the answer's body, at most ``MAX_ERROR_BODY``.
-    :param url: where it was asked.
+    :param body: the answer's body, up to ``MAX_ERROR_BODY``.
+    :param url: the URL that the request was sent to.
     """
-    said = f"Upstream '{upstream}' answered {status}"
-    error = _error(said, status, headers, read_error_body(body), upstream, url)
+    summary = f"Upstream '{upstream}' answered {status}"
+    error = _error(summary, status, headers, read_error_body(body), upstream, url)
     error.answered = status
     return error
 
 
-def reported_error(said: object, upstream: str) -> UpstreamError:
-    """The error for one that came in an answer of status 200.
+def reported_error(document: object, upstream: str) -> UpstreamError:
+    """Return the error for one that an upstream reported in an answer of status 200.
 
-    :param said: the error object, or the body, event or list in which it came.
+    :param document: the error object, or the body, event or list around it.
     """
-    body = read_error(said)
-    named = _named(said) or next(iter(sorted(body.codes)), None) or body.number
+    body = read_error(document)
+    named = _named(document) or next(iter(sorted(body.codes)), None) or body.number
     code = f" ({str(named)[:64]})" if named else ""
     return _error(f"Upstream '{upstream}' reported an error{code} in its answer", 200, {}, body, upstream, "")
 
 
 def page_error(status: int, body: bytes, upstream: str) -> UpstreamShowsPage | None:
-    """The error for a good status with a web page; ``None`` when it is none."""
+    """Return the error for a web page with a good status; ``None`` when the body is none."""
     page = read_error_body(body).page if body.lstrip()[:1] == b"<" else None
     if page is None:
         return None
-    told = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
-    return UpstreamShowsPage(f"{told}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
+    summary = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
+    return UpstreamShowsPage(f"{summary}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
 
 
 _CHECK = "check the scheme, host, port and path of its URL; tell the operator."
 
 
-def _named(said: object) -> str | None:
-    found = (said.get("code") or said.get("type")) if isinstance(said, Mapping) else None
-    return clean(str(found)) if isinstance(found, str | int) and found else None
+def _named(document: object) -> str | None:
+    name = (document.get("code") or document.get("type")) if isinstance(document, Mapping) else None
+    return clean(str(name)) if isinstance(name, str | int) and name else None
 
 
 def _error(
-    said: str, http: int, headers: Mapping[str, str], body: ErrorBody, upstream: str, url: str
+    summary: str, http: int, headers: Mapping[str, str], body: ErrorBody, upstream: str, url: str
 ) -> UpstreamError:
     status = status_of(http, body)
     meaning = meaning_of(status, body)
     if meaning is Meaning.OUT_OF_CREDIT:
-        return _out_of_credit(said, status, headers, body, upstream)
+        return _out_of_credit(summary, status, headers, body, upstream)
     if meaning in _REFUSALS:
-        return _refusal(meaning, said, status, headers, body, upstream)
+        return _refusal(meaning, summary, status, headers, body, upstream)
     wait = _pause(headers, body)
     match meaning:
         case Meaning.CREDENTIAL_REFUSED:
             return UpstreamAuthFailed(
-                f"{said}: it does not accept the credential that the gateway is configured with. "
+                f"{summary}: it does not accept the credential that the gateway is configured with. "
                 "Your own key is fine; tell the operator.",
                 upstream=upstream,
             )
         case Meaning.MISCONFIGURED | Meaning.NEEDS_TLS:
             return UpstreamMisconfigured(
-                _what_to_change(said, meaning, status, headers, body, url), upstream=upstream
+                _what_to_change(summary, meaning, status, headers, body, url), upstream=upstream
             )
         case Meaning.TIMED_OUT:
-            return UpstreamTimeout(f"{said}: it gave up waiting.", retry_after=wait, upstream=upstream)
+            return UpstreamTimeout(f"{summary}: it gave up waiting.", retry_after=wait, upstream=upstream)
         case Meaning.OVERLOADED:
             return UpstreamOverloaded(
-                f"{said}: it has too much to do, or is still loading its model.",
+                f"{summary}: it has too much to do, or is still loading its model.",
                 retry_after=wait,
                 upstream=upstream,
             )
-    return UpstreamError(f"{said}.", retry_after=wait, upstream=upstream)
+    return UpstreamError(f"{summary}.", retry_after=wait, upstream=upstream)
 
 
 def _refusal(
-    meaning: Meaning, said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+    meaning: Meaning, summary: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
 ) -> UpstreamRefusal:
     kind, code = _REFUSALS[meaning]
     throttled = meaning is Meaning.RATE_LIMITED
     status = 429 if throttled else status if status < 500 else 400
-    message = said + (": too many requests." if throttled else ".")
-    told = _told(body, message, "requests" if throttled else "invalid_request_error")
-    if code is not None and (told.get("code") is None or str(told["code"]).isdigit()):
-        told["code"] = code
+    message = summary + (": too many requests." if throttled else ".")
+    fields = _error_object(body, message, "requests" if throttled else "invalid_request_error")
+    if code is not None and (fields.get("code") is None or str(fields["code"]).isdigit()):
+        fields["code"] = code
     wait = _pause(headers, body) if throttled else None
-    error = kind(message, status=status, error_object=told, retry_after=wait, upstream=upstream)
+    error = kind(message, status=status, error_object=fields, retry_after=wait, upstream=upstream)
     if status == 429 and not throttled:
         error.headers["x-should-retry"] = "false"  # the request itself is too large for the limit
     return error
 
 
 def _out_of_credit(
-    said: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
+    summary: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
 ) -> UpstreamError:
     if status == 429:
-        message = said + ": too many requests."
-        told = _told(body, message, "requests")
+        message = summary + ": too many requests."
+        fields = _error_object(body, message, "requests")
         wait = _pause(headers, body)
         return UpstreamQuotaExhausted(
-            message, status=429, error_object=told, retry_after=wait, upstream=upstream
+            message, status=429, error_object=fields, retry_after=wait, upstream=upstream
         )
     return UpstreamOutOfCredit(
-        f"{said}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
+        f"{summary}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
         "Your own key is fine; tell the operator.",
         upstream=upstream,
     )
 
 
-def _told(body: ErrorBody, message: str, kind: str) -> dict[str, Any]:
-    """The upstream's own ``error`` object, in OpenAI's shape as far as it can be brought there."""
-    told = presentable(body.fields)
-    told["message"] = body.words or message
-    if not isinstance(told.get("type"), str):
-        told["type"] = kind
-    if not isinstance(told.get("param"), str):
-        told["param"] = None
-    code = told.get("code")
-    told["code"] = code if isinstance(code, str | int) and not isinstance(code, bool) else None
-    return told
+def _error_object(body: ErrorBody, message: str, kind: str) -> dict[str, Any]:
+    """Return the upstream's own ``error`` object, in OpenAI's shape as far as possible."""
+    fields = presentable(body.fields)
+    fields["message"] = body.words or message
+    if not isinstance(fields.get("type"), str):
+        fields["type"] = kind
+    if not isinstance(fields.get("param"), str):
+        fields["param"] = None
+    code = fields.get("code")
+    fields["code"] = code if isinstance(code, str | int) and not isinstance(code, bool) else None
+    return fields
 
 
 def _pause(headers: Mapping[str, str], body: ErrorBody) -> float | None:
@@ -169,22 +169,21 @@ def _pause(headers: Mapping[str, str], body: ErrorBody) -> float | None:
 
 
 def _what_to_change(
-    said: str, meaning: Meaning, status: int, headers: Mapping[str, str], body: ErrorBody, url: str
+    summary: str, meaning: Meaning, status: int, headers: Mapping[str, str], body: ErrorBody, url: str
 ) -> str:
     if meaning is Meaning.NEEDS_TLS:
-        return f"{said}: its port expects TLS. Its URL has to begin with https://; tell the operator."
+        return f"{summary}: its port expects TLS. Its URL has to begin with https://; tell the operator."
     if 300 <= status < 400:
         secure = url.startswith("http://") and headers.get("location", "").startswith("https://")
         if secure:
-            return f"{said}, a redirect to https: its URL has to begin with https://; tell the operator."
-        return f"{said}, a redirect, which no OpenAI API does: {_CHECK}"
+            return f"{summary}, a redirect to https: its URL has to begin with https://; tell the operator."
+        return f"{summary}, a redirect, which no OpenAI API does: {_CHECK}"
     if status in (404, 410):
-        return (
-            f"{said}: there is nothing at this address{_quoted(body.words)}. Most URLs end in /v1: {_CHECK}"
-        )
+        nothing = f"{summary}: there is nothing at this address{_quoted(body.words)}"
+        return f"{nothing}. Most URLs end in /v1: {_CHECK}"
     if body.page is not None:
-        return f"{said} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
-    return f"{said}, which no OpenAI API does: {_CHECK}"
+        return f"{summary} with a web page{_quoted(body.page)}, as a firewall or a login does: {_CHECK}"
+    return f"{summary}, which no OpenAI API does: {_CHECK}"
 
 
 def _quoted(words: str) -> str:

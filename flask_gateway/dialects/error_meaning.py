@@ -1,9 +1,9 @@
-"""What an upstream's error means: one pure function of its status, its codes and its known.
+"""Decides what an upstream's error means: a pure function of its status, its codes and its message.
 
-Codes and statuses come first: they are the upstream's own. Words are looked at where neither says enough,
-since an upstream may echo the caller's text in them. So words decide only between meanings that cost others
-nothing: no words charge a breaker, and none but an upstream's known sentences, at the beginning of its
-message, deny a credential.
+Statuses and codes come first, because only the upstream writes them. The message is matched where they do
+not suffice. It may echo the caller's text, so it decides only between meanings that cost other callers
+nothing: no message counts as a failure for the circuit breaker. Only an upstream's known sentences, at the
+beginning of its message, mark a credential as refused.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ class Meaning(Enum):
 
     #: The request does not fit into the model's context, or into the account's size of one request.
     TOO_LONG = auto()
-    #: Too many requests, or tokens, for now.
+    #: A limit of requests or tokens is exhausted for now.
     RATE_LIMITED = auto()
     #: The account has nothing left to spend.
     OUT_OF_CREDIT = auto()
-    #: What this one request may cost is more than the account has left.
+    #: This one request may cost more than the account has left.
     UNAFFORDABLE = auto()
-    #: The gateway's own credential is not accepted.
+    #: The upstream refuses the gateway's own credential.
     CREDENTIAL_REFUSED = auto()
-    #: The request, or its answer, was blocked by a filter of content.
+    #: A content filter blocked the request or its answer.
     CONTENT_FLAGGED = auto()
     #: The upstream does not have this model.
     MODEL_NOT_FOUND = auto()
-    #: The URL, the port or the scheme is wrong, or something stands before the API.
+    #: The URL, its port or its scheme is wrong, or a firewall or login page answers instead of the API.
     MISCONFIGURED = auto()
     #: HTTP was sent to a port that expects TLS.
     NEEDS_TLS = auto()
-    #: The upstream gave up waiting.
+    #: The upstream timed out.
     TIMED_OUT = auto()
-    #: It has too much to do, or is still loading its model.
+    #: The upstream is overloaded, or still loads its model.
     OVERLOADED = auto()
-    #: It failed.
+    #: The upstream failed.
     FAILED = auto()
-    #: It rejects the request as it was sent.
+    #: The upstream rejects the request itself.
     REJECTED = auto()
 
 
-#: A status that none but a wrong URL, a redirect or a server of something else answers with.
+#: Statuses that no OpenAI API sends: the URL is wrong, or another kind of server answers.
 _NO_API = frozenset({405, 421, 426, 501, 505})
-#: 4xx by which a server says that it failed: TGI while it generates, too early, Groq without capacity.
+#: 4xx by which a server reports its own failure: TGI while it generates (424), too early (425), Groq at
+#: capacity (498).
 _FAILURES = frozenset({424, 425, 498})
 
-#: What a code stands for where there is no status: inside of a 200. The first that matches counts.
+#: The status that a code stands for in an answer of status 200. The first match counts.
 _STATUS_OF = (
     (known.CREDIT_CODES, 402),
     (known.RATE_CODES, 429),
@@ -67,9 +68,9 @@ _STATUS_OF = (
 
 
 def status_of(http: int, error: ErrorBody) -> int:
-    """The status that the error has: that of HTTP; inside of a 200 the one its code or its words stand for.
+    """Return the error's status: the HTTP status, or in a 200 the one that its code or message stands for.
 
-    A server may answer 5xx to every error. Then the 4xx that its own error names counts.
+    A server may answer 5xx to every error. Then a 4xx that the error itself names counts.
     """
     if http != 200 and http < 500:
         return http
@@ -98,7 +99,10 @@ def _status_by_words(words: str) -> int | None:
 
 
 def meaning_of(status: int, error: ErrorBody) -> Meaning:
-    """:param status: as :func:`status_of` gives it."""
+    """Return what an error means.
+
+    :param status: as :func:`status_of` returns it.
+    """
     if status == 429 and known.A_MINUTES_QUOTA in error.words:
         return Meaning.RATE_LIMITED
     return _by_code(status, error.codes) or _by_status(status, error)
@@ -120,7 +124,7 @@ def _by_code(status: int, codes: frozenset[str]) -> Meaning | None:
     return None
 
 
-#: What a status means by itself, whatever is said with it.
+#: Statuses that have one meaning, whatever the body.
 _BY_STATUS = {401: Meaning.CREDENTIAL_REFUSED, 407: Meaning.CREDENTIAL_REFUSED, 408: Meaning.TIMED_OUT}
 
 
@@ -162,7 +166,7 @@ def _bad_request(words: str, error: ErrorBody) -> Meaning:
     if known.NEEDS_TLS.search(error.text if error.page is not None else error.text[:120]):
         return Meaning.NEEDS_TLS
     if error.page is not None and "SSL certificate" in error.page:
-        return Meaning.MISCONFIGURED  # nginx wants one of ours
+        return Meaning.MISCONFIGURED  # nginx asks for a client certificate
     if not error.repeats and known.CREDIT.match(words):
         return Meaning.OUT_OF_CREDIT
     if not error.repeats and known.CREDENTIAL.match(words):
@@ -179,14 +183,14 @@ def _bad_request(words: str, error: ErrorBody) -> Meaning:
 
 def _failed(status: int, words: str, error: ErrorBody) -> Meaning:
     if status == 424 and "external_connector_error" in error.codes:
-        return Meaning.REJECTED  # a tool of the caller's, not the model
+        return Meaning.REJECTED  # the caller's tool failed, not the model
     if known.BEGINS_TOO_LONG.match(words):
         return Meaning.TOO_LONG
     says_so = bool(error.codes & known.OVERLOADED_CODES or known.OVERLOADED.search(words))
     return Meaning.OVERLOADED if status in (498, 529) or (status == 503 and says_so) else Meaning.FAILED
 
 
-#: Where the words say more than the status.
+#: Statuses whose meaning depends on the message.
 _BY_WORDS = {
     400: _bad_request,
     402: _payment,
@@ -200,7 +204,7 @@ _BY_WORDS = {
 
 
 def _own_words(error: ErrorBody) -> str:
-    """The message without what others have set before it, and without longer quotations."""
+    """Return the message without the prefixes of proxies and SDKs, and without longer quotations."""
     words = known.QUOTED.sub("''", error.words)
     wrapped = known.WRAPPERS.match(words)
     return (words[wrapped.end() :] if wrapped else words).strip()

@@ -1,4 +1,4 @@
-"""The codes and phrases by which servers say what went wrong; ``error_meaning.py`` says which count when."""
+"""Lists the codes and phrases in servers' errors. ``error_meaning.py`` decides which of them count when."""
 
 from __future__ import annotations
 
@@ -66,26 +66,26 @@ REQUEST_CODES = _codes("""
     validationexception validation_error unprocessableentityerror invalidparameter invalid_parameter_error
     failed_precondition out_of_range previous_response_not_found
 """)
-#: How OpenAI's codes for a request that is wrong begin: ``invalid_image_url``, ``unsupported_parameter``.
+#: OpenAI's codes for an invalid request: ``invalid_image_url``, ``unsupported_parameter``.
 REQUEST_CODE = re.compile(r"(?:invalid|unsupported|unknown|missing|image|empty|failed_to_download)_\w+")
-#: Codes that say what is wrong so exactly that no words are needed, whatever text they quote.
+#: Codes that name the fault exactly. The message is then ignored, since it may quote the caller's text.
 EXACT_CODE = re.compile(
     r"(?:invalid_(?:value|type|json|image|url|base64)|missing_|unsupported_|unknown_|integer_|array_|decimal_)\w*"
 )
 
-# ---------------------------------------------------------------- what surrounds the words
+# ---------------------------------------------------------------- text around the message
 
-#: What is set before a message by those who pass it on: ``Error code: 400 - ``, ``APIError: ``.
+#: Prefixes that proxies and SDKs put before a message: ``Error code: 400 - ``, ``APIError: ``.
 WRAPPERS = re.compile(
     r"(?:(?:[\w.]*(?:error|exception)(?: code)?(?:: \d{3})?|\d{3}|bad request)\s*[:,-]\s*)+", re.IGNORECASE
 )
-#: A longer quotation is somebody else's text.
+#: A quotation of 20 characters or more may be the caller's text.
 QUOTED = re.compile(r"""(?<!\w)'[^']{20,}'(?!\w)|"[^"]{20,}"|`[^`]{20,}`|“[^”]{20,}”""")
 
 # ---------------------------------------------------------------- phrases
 
-#: Too long, in the middle of a message too. It is looked for where the request is rejected anyway, so that
-#: the text decides at most that other models are asked.
+#: Request too long; matched anywhere in a message. It is used only where the request is rejected anyway, so
+#: the text decides at most that other models are tried.
 TOO_LONG = _phrases(
     r"context (?:length|window|size|limit)",  # vLLM, SGLang, OpenAI, llama.cpp, MiniMax, Mistral, LM Studio
     r"context_length|max_model_len",
@@ -104,11 +104,11 @@ TOO_LONG = _phrases(
     r"exceeds the (?:model's )?(?:maximum|max input) (?:number of tokens|limit)",
     r"(?:prompt|input|token) (?:token )?count of \d+ exceeds",  # GitHub
     r"requested tokens? .{0,40}exceed",  # llama-cpp-python
-    r"request too large for",  # OpenAI, Groq: beyond the tokens of a minute
+    r"request too large for",  # OpenAI, Groq: above the limit of tokens per minute
     r"max_seq_len|max size: \d+ tokens",  # SiliconFlow, GitHub
     r"上下文长度|超过最大长度|超长",
 )
-#: Too long, as the beginning of a message: these count where nothing else speaks against a failure.
+#: Request too long; matched at the beginning of a message. Used where status and codes say "failed".
 BEGINS_TOO_LONG = _phrases(
     r"(?:this|the) (?:model|endpoint)(?:'s)? max(?:imum)? (?:context|prompt) length",
     r"(?:the )?(?:prompt|input) (?:is )?too long",
@@ -148,9 +148,9 @@ CREDIT = _phrases(
     r"sorry, your account balance|your newly created team doesn't have any credits",  # SiliconFlow, xAI
     r"账户?余额不足|余额不足",
 )
-#: Too dear, because of what this request asks for. OpenRouter.
+#: The request costs more than the account has left. OpenRouter.
 UNAFFORDABLE = _phrases(r"fewer max_tokens", r"can only afford", r"tokens limit exceeded: \d")
-#: Where Alibaba explains its 429 ``insufficient_quota``: it means the tokens of this minute.
+#: The page where Alibaba explains its 429 ``insufficient_quota``: the limit of tokens per minute.
 A_MINUTES_QUOTA = "error-code#token-limit"
 RATE = _phrases(r"rate limit|too many requests|you are being rate.limited")
 MODEL = _phrases(
@@ -166,7 +166,7 @@ MODEL = _phrases(
     r"deployment for this resource does not exist",  # Azure
     r"no available channel|no healthy deployment",  # new-api, LiteLLM
 )
-#: The whole message of a server that has nothing at the address.
+#: The whole message of a server that has nothing at the URL.
 NO_PAGE = _phrases(
     r"(?:error[: ]*)?(?:404)?[\s:-]*(?:the )?(?:requested )?(?:page|file|resource|url|path|route|endpoint)?"
     r"[\s:-]*(?:was )?not found(?: on this server)?[.!]?",
@@ -186,5 +186,5 @@ OVERLOADED = _phrases(
     r"loading|warming up|overloaded|(?:at|over) capacity|busy|pending requests",
     r"no (?:workers|backends?) available",
 )
-#: A firewall's whole answer.
+#: The whole answer of a firewall.
 FIREWALL = _phrases(r"error code: 10\d\d")  # Cloudflare

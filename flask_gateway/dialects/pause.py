@@ -1,4 +1,4 @@
-"""The pause that an upstream asks for before the next try: in its headers, in its error, in its words."""
+"""Reads the pause that an upstream asks for before a retry, in its headers, error object or message."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-#: The longest pause an upstream may ask for, seconds. Beyond it the word is not believable.
+#: The longest pause an upstream may ask for, seconds. A longer one is not plausible and is cut to this.
 MAX_RETRY_AFTER = 24 * 3600.0
-#: A number above this is a moment (seconds since the epoch), not a length.
+#: A number above this is a moment (seconds since the epoch), not a duration.
 _A_MOMENT = 1e9
 
-#: Headers that say when a limit is replenished, and which one says how much of it is left.
+#: Headers with the time when a limit is replenished, each with the header for what is left of that limit.
 _RESETS = (
     ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests"),
     ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens"),
@@ -38,9 +38,9 @@ _IN_WORDS = re.compile(
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The pause that the headers ask for, seconds; ``None`` when they ask for none.
+    """Return the pause that the headers ask for, seconds; ``None`` when they ask for none.
 
-    ``retry-after-ms`` is OpenAI's; ``Retry-After`` is RFC 9110's, seconds or a date.
+    OpenAI sends ``retry-after-ms``. ``Retry-After`` is seconds or a date (RFC 9110, section 10.2.3).
 
     :param now: seconds since the epoch.
     """
@@ -58,9 +58,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
-    """When the limits that are used up are replenished, in seconds from ``now``.
+    """Return when the exhausted limits are replenished, in seconds from ``now``.
 
-    A limit with something left counts only when no limit is reported as used up.
+    A limit that is not exhausted counts only when no limit is reported as exhausted.
     """
     used_up: list[float] = []
     others: list[float] = []
@@ -72,7 +72,7 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
-    """The pause that an error object asks for: Google's ``RetryInfo``, OpenRouter's headers, plain fields."""
+    """Return the pause in an error object: Google's ``RetryInfo``, OpenRouter's headers, plain fields."""
     for detail in _objects(error.get("details")):
         if (wait := _length(detail.get("retryDelay"))) is not None:
             return wait
@@ -95,13 +95,13 @@ def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
 
 
 def pause_in_words(words: str) -> float | None:
-    """The pause in "Please try again in 1m30s". The last one counts: it stands behind whatever is quoted."""
+    """Return the pause in "Please try again in 1m30s". The last one counts: quoted text stands before it."""
     found = _IN_WORDS.findall(words)
     return duration(found[-1][0]) if found else None
 
 
 def duration(text: str) -> float | None:
-    """``1m30s``, ``6ms``, ``39.5s``, ``7 seconds``: its seconds; ``None`` for anything else."""
+    """Convert ``1m30s``, ``6ms``, ``39.5s``, ``7 seconds`` to seconds; ``None`` for anything else."""
     text = text.strip()
     if not _DURATION.fullmatch(text):
         return None
@@ -114,7 +114,7 @@ def _seconds(unit: str) -> float:
 
 
 def _length(value: object) -> float | None:
-    """A number of seconds, a duration, or Google's ``{"seconds": 39, "nanos": 5}``."""
+    """Convert a number of seconds, a duration, or Google's ``{"seconds": 39, "nanos": 5}`` to seconds."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -131,7 +131,10 @@ def _length(value: object) -> float | None:
 
 
 def _until(value: str | None, now: float) -> float | None:
-    """A header's duration, number of seconds, moment (seconds or milliseconds), or RFC 3339 time."""
+    """Return the seconds until a header's time.
+
+    The header holds a duration, seconds, a moment (seconds or milliseconds), or an RFC 3339 time.
+    """
     if not value:
         return None
     try:
@@ -159,4 +162,4 @@ def _bounded(wait: float | None) -> float | None:
 
 
 def _objects(value: object) -> Iterable[Mapping[str, object]]:
-    return [one for one in value[:32] if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [item for item in value[:32] if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,8 +1,8 @@
-"""Keeps the gateway's own key out of what an upstream answers. Some upstreams repeat what they were sent.
+"""Removes the gateway's own key from upstreams' answers. Some upstreams echo the request's headers.
 
-It is looked for in each whole event and each whole body, as it is and as JSON may write it (``\\/``,
-``\\u002f``), and in the text of a stream as its events spell it out. Not found are other codings (base64,
-reversed, encrypted): an upstream that wants to give its key away can.
+The key is searched in each whole event and each whole body, verbatim and as JSON may escape it (``\\/``,
+``\\u002f``). It is also searched in the text of a stream, across its events. Other encodings (base64,
+reversed, encrypted) are not found: a hostile upstream can always leak the key.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import re
 
 from .usage import Tally
 
-#: What stands in its place.
+#: Replaces the key.
 REDACTED = b"[redacted]"
-#: A shorter key is none that anybody could keep secret, and may be a word of an answer.
+#: A shorter key, characters, is no secret, and may be a word of an answer.
 SHORTEST = 8
-#: What is set where a server wants no key, but a client sends one.
+#: Keys that stand for "no key", for clients that must send one.
 _PLACEHOLDERS = frozenset({"lm-studio", "not-needed", "no-key-required", "sk-no-key-required", "unused-key"})
-#: Characters that no writer of JSON escapes.
+#: Characters that no JSON encoder escapes.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~+=:-]+")
-#: So many characters at an end of a key may pass before its spelling is noticed.
+#: At most this many characters at either end of a key can pass before the key is noticed.
 END = 6
-#: So many characters of a key are looked for before all of it is: that takes half the time.
+#: This many characters of a key are searched before the whole key is: that takes half the time.
 _MARK = 8
 
 
 class Redaction:
-    """A key that is not to be seen in answers.
+    """A key that must not appear in answers.
 
-    :ivar mark: a part of it that is the same in all ways to write it; looked for before anything else.
+    :ivar mark: a part of the key that no encoder escapes. It is searched first.
     """
 
     __slots__ = ("_pattern", "mark", "text")
@@ -45,12 +45,12 @@ class Redaction:
         return cls(key) if key and len(key) >= SHORTEST and key.lower() not in _PLACEHOLDERS else None
 
     def redact(self, data: bytes) -> bytes:
-        """The data with something else in the place of the key."""
+        """Replace the key in the data."""
         return data if data.find(self.mark) < 0 else self._pattern.sub(REDACTED, data)
 
 
 def _written(character: str) -> str:
-    """All ways in which JSON may write a character, as an expression."""
+    """Return a regular expression for all ways in which JSON may write a character."""
     escaped = re.escape(character)
     if _PLAIN.fullmatch(character):
         return escaped
@@ -59,10 +59,10 @@ def _written(character: str) -> str:
 
 
 class WatchfulTally(Tally):
-    """Counts text as it passes, and notices when the text spells out a key, however it is cut into events.
+    """Counts text as it passes, and notices a key in the text, however it is cut into events.
 
-    :ivar suspicious: the text so far ends in what may become the key, or has become it.
-    :ivar spelled: it has the key in it.
+    :ivar suspicious: the text so far ends in a beginning of the key, or contains the key.
+    :ivar spelled: the text contains the key.
     """
 
     __slots__ = ("_head", "_key", "_last", "_rest", "_tail", "spelled", "suspicious")
@@ -76,26 +76,26 @@ class WatchfulTally(Tally):
         self.suspicious = self.spelled = False
 
     def add(self, text: str) -> None:
-        """Called for each event, so the usual case of :meth:`Tally.add` is written out here."""
+        """Count the text. This runs for each event, so the usual case of :meth:`Tally.add` is inlined."""
         if text.isascii():
             self._narrow += len(text)
         else:
             super().add(text)
-        # Of a key in pieces each is within it, or has one of its ends in it.
+        # Each piece of a split key is a part of the key, or contains one of its ends.
         if text in self._key or self._head in text or self._tail in text or self.suspicious:
-            self._look(self._last + text)
+            self._check(self._last + text)
         else:
             self._last = text
 
-    def _look(self, seen: str) -> None:
-        self.spelled = self.spelled or self._key in seen
-        self.suspicious = self.spelled or self._ends_in_a_beginning(seen)
-        self._last = seen[-self._rest :]
+    def _check(self, text_so_far: str) -> None:
+        self.spelled = self.spelled or self._key in text_so_far
+        self.suspicious = self.spelled or self._ends_in_a_beginning(text_so_far)
+        self._last = text_so_far[-self._rest :]
 
-    def _ends_in_a_beginning(self, seen: str) -> bool:
-        at = seen.find(self._head)
+    def _ends_in_a_beginning(self, text_so_far: str) -> bool:
+        at = text_so_far.find(self._head)
         while at >= 0:
-            if self._key.startswith(seen[at:]):
+            if self._key.startswith(text_so_far[at:]):
                 return True
-            at = seen.find(self._head, at + 1)
+            at = text_so_far.find(self._head, at + 1)
         return False

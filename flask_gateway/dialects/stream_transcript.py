@@ -45,8 +45,8 @@ class StreamTranscript:
     """An answer in server-sent events, passed on event by event and unchanged.
 
     Nothing is passed on before the first event with content: after an error behind an empty opening the
-    call can then still be retried. An answer is complete when the model says so: by a finish reason of each choice,
-    or by the dialect's own last event. A closed socket does not make it complete.
+    call can then still be retried. An answer is complete when the model says so: by a finish reason of each
+    choice, or by the dialect's own last event. A closed socket does not make it complete.
     """
 
     content_type = "text/event-stream; charset=utf-8"

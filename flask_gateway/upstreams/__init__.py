@@ -1,4 +1,4 @@
-"""Whatever answers a call: one class per kind of upstream, chosen by its URL."""
+"""Opens upstreams: one class per kind, chosen by the URL's scheme."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def open_upstream(
     settings: UpstreamSettings, http: UpstreamClient, clocks: Timeouts, options: StreamOptions | None = None
 ) -> Service:
-    """The service for one configured upstream.
+    """Return the service for one configured upstream.
 
-    :param options: what is known of its ``stream_options``; ``None``: they are not to be used.
-    :raises ValueError: the URL is not one that its kind of upstream understands.
+    :param options: whether it takes ``stream_options``, as far as known; ``None``: they are not used.
+    :raises ValueError: this kind of upstream does not understand the URL.
     """
     if settings.url.startswith("mock://"):
         from .mock.upstream import MockUpstream

@@ -1,4 +1,4 @@
-"""Asks an upstream which models it has: ``GET /v1/models``, as the OpenAI API has it."""
+"""Fetches the list of an upstream's models: ``GET /v1/models`` of the OpenAI API."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .transport.client import UpstreamClient
 from .transport.deadlines import UpstreamAttempt
 from .transport.tls_trust import trust_of
 
-#: The longest that an upstream may take, seconds; the longest list, bytes; and the most models of it.
+#: The timeout, seconds; the longest list, bytes; and the most models that are used of it.
 PATIENCE, MAX_LIST, MAX_MODELS = 10.0, 8 * 1024 * 1024, 512
-#: The longest name of a model, as callers may write it.
+#: The longest name of a model that callers may send, characters.
 MAX_NAME = 200
 
 
@@ -33,9 +33,9 @@ _decode = msgspec.json.Decoder(_List).decode
 
 
 def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ...]:
-    """Return the names of its models, at most :data:`MAX_MODELS`. Waits: not for a thread that serves.
+    """Return the names of its models, at most :data:`MAX_MODELS`. Blocks: do not call it while serving.
 
-    :raises GatewayError: it does not answer, or with something else.
+    :raises GatewayError: the upstream does not answer, or its answer is no list of models.
     """
     if upstream.url.startswith("mock://"):
         return (upstream.name,)
@@ -77,7 +77,7 @@ def _names(body: bytes, upstream: str) -> tuple[str, ...]:
 
 
 def _call() -> Call:
-    """A call of nobody: what an exchange wants to know of one."""
+    """Return a call of no caller, since an attempt needs one."""
     started = time.monotonic()
     return Call(
         ids=Ids("", "", ""),

@@ -1,4 +1,4 @@
-"""An upstream that speaks the OpenAI API over HTTP: vLLM, Ollama, OpenAI itself, and most others."""
+"""Sends calls to an upstream with the OpenAI API over HTTP: vLLM, Ollama, OpenAI itself, and most others."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .transport.client import ResponseSource, UpstreamClient
 from .transport.deadlines import UpstreamAttempt
 from .transport.unpacking import unpacked
 
-#: Good statuses that have no answer in them.
+#: Good statuses without a body.
 _NO_BODY = (204, 205)
 
 
 class OpenAIUpstream:
-    """One server (``core.Service``).
+    """One upstream (``model.protocols.Service``).
 
     :param url: the base to which ``/chat/completions`` is appended.
     :param api_key: sent as Bearer; ``None`` sends no credential.
-    :param options: what is known of its ``stream_options``, which ask for usage; ``None``: it has none.
+    :param options: whether it takes ``stream_options``, which ask for usage; ``None``: they are not sent.
     """
 
-    #: Verifies its certificate; ``None``: as ``http`` does.
+    #: The TLS context that verifies its certificate; ``None``: the one of ``http``.
     trust: SSLContext | None = None
 
     def __init__(
@@ -67,7 +67,7 @@ class OpenAIUpstream:
         try:
             reply = self._send(asking, call)
             if not options.are_proven:
-                reply.prime()  # it may be refused by an event
+                reply.prime()  # the first event may be a refusal
                 options.prove()
             return reply
         except UpstreamError as error:
@@ -80,7 +80,7 @@ class OpenAIUpstream:
         return reply
 
     def _send(self, asking: Call, call: Call) -> Reply:
-        """:param asking: the call as it is sent, perhaps with more in it than the caller's."""
+        """:param asking: the call as it is sent, perhaps with ``stream_options`` added."""
         transcript = transcript_for(
             call,
             self.name,
@@ -100,7 +100,7 @@ class OpenAIUpstream:
         return Reply(source, transcript, self.name)
 
     def _head(self, call: Call) -> dict[str, str]:
-        """The request's headers: built from what we know, so that nothing of the caller's slips by."""
+        """Build the request's headers from the call's ids. No header of the caller is copied."""
         ids = call.ids
         head = {
             **self._headers,
@@ -118,7 +118,7 @@ class OpenAIUpstream:
         return unpacked(source, codings, self.name) if codings else source
 
     def _check(self, source: ResponseSource) -> None:
-        """What its body is, its transcript judges: servers mislabel good answers."""
+        """Raise the error of a bad status. The content type is not checked: servers mislabel good answers."""
         response = source.response
         status = response.status_code
         if not 200 <= status < 300 or status in _NO_BODY:
@@ -129,7 +129,7 @@ class OpenAIUpstream:
 
     @staticmethod
     def _error_body(source: ResponseSource) -> bytes:
-        """As much of an error's body as arrives; what is missing of it does not matter."""
+        """Read as much of an error's body as arrives. A lost rest does not matter."""
         body = b""
         with suppress(UpstreamError):
             while len(body) < MAX_ERROR_BODY and (data := source.read()):

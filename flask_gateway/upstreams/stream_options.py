@@ -1,8 +1,8 @@
-"""Whether an upstream takes ``stream_options``, which asks for the usage of a stream: learned, once.
+"""Learns whether an upstream takes ``stream_options``, the field that asks for the usage of a stream.
 
-Some servers refuse a field that they do not know. A caller who has not sent it is not to hear of it. So the
-first call that is refused is sent again without the field, and the upstream is not sent it any more. The
-workers share what they have learned.
+Some servers refuse a field that they do not know. A caller who has not sent the field must not see that
+refusal. So the gateway repeats the first refused call without the field, and does not send it to this upstream
+any more. The workers share what they have learned.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..state.store import Store, Value, state_key
 
 log = logging.getLogger(__name__)
 
-#: For so long it is remembered, seconds. Servers are updated.
+#: How long a refusal is remembered, seconds. Servers get updated.
 REMEMBERED = 7 * 24 * 3600.0
-#: What a refusal names.
+#: A refusal of the field contains one of these.
 _NAMES = (b"stream_options", b"include_usage", b"streamOptions", b"stream options")
-#: Statuses of a refusal that may be about a field, although it does not name it.
+#: Statuses of a refusal that may be about the field, although it does not name it.
 _ABOUT_FIELDS = frozenset({400, 415, 422})
 
 
@@ -33,10 +33,10 @@ class _Known(Enum):
 
 
 class StreamOptions:
-    """What is known of one upstream. Shared by the threads of a process.
+    """Remembers whether one upstream takes ``stream_options``. Shared by the threads of a process.
 
-    :param url: an upstream that has moved is another one.
-    :param store: what the workers share; ``None`` shares nothing.
+    :param url: the upstream's URL. What was learned about another URL does not count.
+    :param store: shared by the workers; ``None`` shares nothing.
     """
 
     def __init__(self, upstream: str, url: str, store: Store | None = None) -> None:
@@ -53,18 +53,18 @@ class StreamOptions:
 
     @property
     def are_proven(self) -> bool:
-        """Whether a stream has been answered that asked for its usage."""
+        """Whether the upstream has answered a stream that asked for its usage."""
         return self._known is _Known.TAKES
 
     def prove(self) -> None:
         self._known = _Known.TAKES
 
     def are_named(self, error: GatewayError) -> bool:
-        """Whether this is an upstream's refusal of them, in so many words."""
+        """Whether the error names them."""
         return any(name in msgspec.json.encode(error.envelope()) for name in _NAMES)
 
     def may_be_meant(self, error: GatewayError) -> bool:
-        """Whether it may refuse them: it names them, or refuses some field while nothing is known."""
+        """Whether the error may be about them: it names them, or refuses a field while nothing is known."""
         if self.are_named(error):
             return True
         other = isinstance(error, UpstreamTooLong | UpstreamThrottled)
@@ -72,7 +72,7 @@ class StreamOptions:
         return refused and not other and self._known is _Known.NOTHING
 
     def refuse(self) -> None:
-        """Remember that they are refused."""
+        """Remember that the upstream refuses them."""
         if self._known is _Known.REFUSES:
             return
         self._known = _Known.REFUSES

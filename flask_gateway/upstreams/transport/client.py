@@ -1,8 +1,8 @@
-"""The pooled session of one process: one POST, its answer's bytes, and transport errors as ours.
+"""Sends one request to an upstream, reads its answer's bytes, and converts transport errors to the gateway's.
 
-The requests are built by hand and go straight to the session's adapter. So its cookie jar, netrc,
-proxy variables, redirects and header merging are out of play: nothing of one call can reach another,
-and no environment variable can change where a key is sent.
+The client builds requests itself and passes them to the session's adapter. This bypasses the session's cookie
+jar, netrc, proxy variables, redirects and header merging. So nothing of one call can reach another, and no
+environment variable can change where a key is sent.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from .http1 import CutShort
 from .pool import Adapter
 from .response import CLOSED, READ_SIZE, UpstreamResponse
 
-#: How long the end of a finished answer's framing is waited for, seconds, to keep the connection.
+#: How long to wait for the last bytes of a finished answer's framing, seconds, to keep the connection.
 LINGER = 0.02
-#: What requests is told as its timeout, seconds; the exchange's clocks count.
+#: The timeout that requests gets, seconds. The attempt's own timeouts are shorter.
 LONG = 3600.0
-#: How it shows that there is no answer.
+#: The exceptions for a request without an answer.
 _BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
-#: How certificates are checked: as requests has it, or by a context.
+#: How certificates are verified: a value as for requests' ``verify``, or a TLS context.
 Verify = bool | str | ssl.SSLContext
 
 
 class UpstreamClient:
-    """Posts to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
+    """Sends requests to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
 
-    :param timekeeper: rings the clocks of the exchanges.
-    :param pool_size: connections kept per upstream; as many as streams may be under way.
-    :param upstreams: how many upstreams there are, so that no pool evicts another.
-    :param verify: for upstreams without authorities of their own: whether TLS certificates are checked, or
-        the path of the CAs to check them by.
+    :param timekeeper: enforces the timeouts of the attempts.
+    :param pool_size: idle connections kept per upstream; as many as streams may be in flight.
+    :param upstreams: the number of upstreams, so that no pool evicts another.
+    :param verify: for upstreams without CAs of their own: whether TLS certificates are verified, or the path
+        of the CAs to verify them by.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class UpstreamClient:
         method: str = "POST",
         trust: ssl.SSLContext | None = None,
     ) -> ResponseSource:
-        """The head of the answer; its body is unread. The exchange is the source's from now on.
+        """Send the request. Return its answer, of which the head has been read. The source owns the exchange.
 
-        A pooled connection may have been closed by the other side while it lay idle. When it turns
-        out so before any byte of an answer, the request is sent once more on a fresh one.
+        An upstream may have closed an idle connection of the pool. If that shows before any byte of an answer,
+        the request is sent once more, on a new connection.
 
-        :param trust: verifies the upstream's certificate, instead of what this was made with.
-        :raises GatewayError: there is no answer, and why.
+        :param trust: verifies the upstream's certificate, instead of this client's ``verify``.
+        :raises GatewayError: there is no answer; the error says why.
         """
         try:
             exchange.watch(self._timekeeper)
@@ -100,13 +100,13 @@ class UpstreamClient:
             exchange.close()
             raise
         try:
-            exchange.check()  # the head of a line that was cut looks like a short one
+            exchange.check()  # a connection that was cut may look like a short head
         except BaseException:
             source.close()
             raise
         if 200 <= source.response.status_code < 300:
             exchange.answered()
-        else:  # the body of another, long as it may be, counts as head
+        else:  # the body of an error has the time that is left for the head
             exchange.refused(self._timekeeper)
         return source
 
@@ -133,11 +133,11 @@ class UpstreamClient:
         return self._adapter.send(request, stream=True, timeout=LONG, verify=verify, proxies={})
 
     def resize(self, pool_size: int) -> None:
-        """Keep so many connections per upstream from now on."""
+        """Keep at most this many idle connections per upstream from now on."""
         self._adapter.resize(pool_size)
 
     def retire(self) -> None:
-        """There will be no new calls: close what is idle now, and the rest when its call is over."""
+        """Close idle connections now, and those in use when their call is over. No new calls will come."""
         self._adapter.retire()
 
     def close(self) -> None:
@@ -154,30 +154,30 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> 
 
 
 class ResponseSource:
-    """The body of an answer, as its bytes arrive (``reply.Source``)."""
+    """Reads the body of an answer as its bytes arrive (``model.reply.Source``)."""
 
     __slots__ = ("__weakref__", "_exchange", "_raw", "response")
 
     def __init__(self, response: requests.Response, exchange: UpstreamAttempt) -> None:
         self.response = response
-        #: A :class:`UpstreamResponse`, unless a test has put another in its place.
+        #: An :class:`UpstreamResponse`, unless a test has replaced it.
         self._raw: UpstreamResponse = response.raw  # type: ignore[assignment]
         self._exchange = exchange
 
     def read(self) -> bytes:
-        # read1 gives what is there; iter_content would wait for a full chunk of a close-delimited
-        # body, and loses what came before a break.
+        # read1 returns the bytes that have come. iter_content would wait for a full chunk of a close-delimited
+        # body, and would lose the bytes before a fault.
         try:
             data = self._raw.read1(READ_SIZE, decode_content=False)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             raise self._broken(error) from None
-        # A line that was cut may look like a clean end.
+        # A connection that was cut may look like a clean end.
         self._exchange.check()
         return data
 
     @property
     def channel(self) -> ResponseSource | None:
-        """This, as long as its answer can be read without waiting (``reply.Channel``)."""
+        """This source, while its answer can be read without blocking (``model.reply.Channel``)."""
         raw = self._raw
         return self if isinstance(raw, UpstreamResponse) and not raw.closed else None
 
@@ -200,7 +200,7 @@ class ResponseSource:
             data = self._raw.receive()
         except (HTTPException, OSError, ValueError) as error:
             raise self._broken(error) from None
-        # A line that was cut may look like a clean end. Its clocks are rung by the thread that is here.
+        # A connection that was cut may look like a clean end. This thread fires the timeouts itself.
         if self._exchange.error is not None:
             raise self._exchange.error
         return data
@@ -220,7 +220,7 @@ class ResponseSource:
         )
 
     def release(self) -> None:
-        """Back to the pool, once the framing's end has been seen; it mostly came with the last bytes."""
+        """Return the connection to the pool. The framing's end usually came with the body's last bytes."""
         if isinstance(self._raw, UpstreamResponse) and not self._raw.closed:
             with suppress(HTTPException, OSError, ValueError):
                 self._raw.settimeout(LINGER)
@@ -228,8 +228,8 @@ class ResponseSource:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection, unless all of the answer has been read and it went back already."""
-        # In this order: what goes back must find its line still held, or it would be taken for cut.
+        """Close the connection, unless the whole answer has been read and it is back in the pool."""
+        # In this order: a connection that goes back must still have its lease, or it would count as cut.
         try:
             self._raw.close()
         finally:
@@ -237,8 +237,11 @@ class ResponseSource:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it wraps. requests' own classes mislead: its ``ConnectionError`` may be a
-    refused connection, a lost one, or a timeout."""
+    """Yield the error and the errors that it wraps.
+
+    requests' own classes do not suffice: its ``ConnectionError`` may be a refused connection, a lost one, or a
+    timeout.
+    """
     yield error
     for inner in (getattr(error, "reason", None), *error.args):
         if isinstance(inner, BaseException):
@@ -246,24 +249,24 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _was_closed(error: BaseException) -> bool:
-    """Whether the other side closed the connection, rather than kept silent or sent nonsense."""
+    """Whether the upstream closed the connection, rather than timing out or sending invalid bytes."""
     return any(isinstance(cause, CLOSED) for cause in _causes(error))
 
 
 def _timed_out(causes: list[BaseException]) -> bool:
-    # A refused connection is a kind of timeout, in urllib3's eyes.
+    # In urllib3 the class of a refused connection is a subclass of a timeout's.
     return not any(isinstance(cause, NewConnectionError) for cause in causes) and any(
         isinstance(cause, requests.Timeout | HTTPTimeoutError | TimeoutError) for cause in causes
     )
 
 
-#: How OpenSSL says that what came is no TLS at all.
+#: OpenSSL's reasons for bytes that are no TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
 _UNTRUSTED = (
     "has a certificate that is not trusted: its operator finds the reason with `doctor`, and names "
     "a private CA in the setting ca_file"
 )
-#: What went wrong before the head of an answer, the most specific class first.
+#: The error for each exception before the head of an answer, the most specific class first.
 _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
     (ssl.SSLCertVerificationError, UpstreamUnreachable, _UNTRUSTED),
     (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
@@ -277,7 +280,7 @@ _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = 
 
 
 def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
-    """A transport error before the head of an answer, as ours."""
+    """Convert a transport error before the head of an answer to the gateway's error."""
     if exchange.error is not None:
         return exchange.error
     upstream = exchange.upstream

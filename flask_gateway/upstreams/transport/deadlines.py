@@ -1,8 +1,8 @@
-"""One attempt at one upstream: what may end it before its own end, and what it is then said to have died of.
+"""Enforces the timeouts and the cancellation of one attempt at one upstream, and records why it ended.
 
-Three things end it early: a clock, the call's cancellation, and whoever reads the answer. A clock or a
-cancellation does so from another thread, by cutting the **line** that the reader waits on, and leaves
-the reason behind; the reader finds its line cut, and looks here for why.
+Three things end an attempt early: a timeout, the cancellation of the call, and the reader of the answer. A
+timeout or a cancellation comes from another thread. It records the reason here and cuts the connection that the
+reader waits on, through its :class:`Cuttable`. The reader's wait then ends, and it raises the recorded reason.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ...model.call import Call
 from ...model.errors import DeadlineExceeded, GatewayError, UpstreamTimeout
 from ...model.protocols import Handle, Timekeeper
 
-#: How much too early a wait may end, seconds.
+#: A wait may end this much too early, seconds.
 SLACK = 0.005
-#: How long what may follow a complete answer is waited for (its usage, its last event), seconds.
+#: How long to wait for the end of a complete answer (its usage, its last event), seconds.
 GRACE = 2.0
 
 
 class Clock(StrEnum):
-    """The clocks by their names in ``config.Clocks``."""
+    """The timeouts by their names in ``config.schema.Timeouts``."""
 
     CONNECT = "connect"
     FIRST_BYTE = "first_byte"
@@ -37,7 +37,7 @@ class Clock(StrEnum):
     TOTAL = "total"
 
 
-#: What an upstream has not done when a clock rings.
+#: The words of the error for each timeout.
 _FAILED_TO = {
     Clock.CONNECT: "could not be connected to within",
     Clock.FIRST_BYTE: "did not begin its answer within",
@@ -47,7 +47,7 @@ _FAILED_TO = {
     Clock.TOTAL: "did not finish its answer within",
 }
 
-#: What an operator raises to allow more time: settings of the environment, and of an upstream in the file.
+#: The settings that allow more time: of the environment, and of an upstream in the file.
 _SETTINGS = {
     Clock.CONNECT: "connect_seconds of the upstream",
     Clock.FIRST_BYTE: "GATEWAY_REQUEST_TIMEOUT_SECONDS, or first_byte_seconds of the upstream",
@@ -59,30 +59,30 @@ _SETTINGS = {
 
 
 def _is_ready() -> bool:
-    """It is over, so nothing waits for its first content."""
+    """Replaces ``ready`` after the end, when the first-token timeout does not apply."""
     return True
 
 
 def _detached() -> None:
-    """There is nothing left to detach."""
+    """Replaces ``detach`` after the end."""
 
 
 class Cuttable(Protocol):
-    """What the reader of an answer waits on."""
+    """Something that the reader of an answer waits on, and that another thread can cut."""
 
     def cut(self) -> None:
-        """Have the reader wait no longer. From any thread, at any time, more than once."""
+        """End the reader's wait. Any thread may call this at any time, and more than once."""
         ...
 
     def close(self) -> bool:
-        """Whoever cuts it from now on finds nothing. Whether it is whole, and this closed it."""
+        """Make later cuts do nothing. Return whether it was not cut before."""
         ...
 
 
 class UpstreamAttempt:
-    """One attempt. Owned by the thread that serves the call; ended by any, guarded by the lock.
+    """One attempt. The thread that serves the call owns it; any thread may end it. A lock guards its state.
 
-    :param ready: whether the first content has come; always true where that means nothing.
+    :param ready: whether the first content has come; always true for an answer without a first token.
     """
 
     __slots__ = (
@@ -113,7 +113,7 @@ class UpstreamAttempt:
     def __init__(self, call: Call, upstream: str, clocks: Timeouts, ready: Callable[[], bool]) -> None:
         self.upstream = upstream
         self.clocks = clocks
-        #: Why it was ended from outside.
+        #: Why another thread ended it; ``None`` while none has.
         self.error: GatewayError | None = None
         # Not the call itself: its prompt may be large, and is not needed any more once it was sent.
         self._cancellation = call.cancellation
@@ -121,14 +121,14 @@ class UpstreamAttempt:
         self._ready = ready
         self._started = time.monotonic()
         self._over_at = min(call.deadline, self._started + clocks.total)
-        #: The longest that its socket waits before the head, and within the body, seconds.
+        #: The longest silence before the head and within the body, seconds.
         self.silence_before, self.silence_within = clocks.first_byte, clocks.idle
         self._head_clock = Clock.FIRST_BYTE
-        if not call.stream:  # its head mostly comes when all of it has been generated
+        if not call.stream:  # the head of a document comes after the generation
             self.silence_before = self.silence_within = clocks.answer
             self._head_clock = Clock.ANSWER
         self._head_by = self._started + self.silence_before
-        #: When a complete answer is waited for no longer.
+        #: When to stop waiting for the end of a complete answer.
         self._tail_over_at = math.inf
         self._timekeeper: Timekeeper | None = None
         self._waits_for = Clock.CONNECT
@@ -141,7 +141,7 @@ class UpstreamAttempt:
     # ---------------------------------------------------------------- for the owner
 
     def watch(self, timekeeper: Timekeeper) -> None:
-        """Have the clocks rung, and the line cut, by another thread."""
+        """Let the reactor's timer enforce the timeouts, and cut the connection when one expires."""
         # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
         self._timekeeper = timekeeper
         self._arm(timekeeper, self._next()[0])
@@ -163,7 +163,7 @@ class UpstreamAttempt:
             self._arm(timekeeper, when)
 
     def hold(self, line: Cuttable) -> None:
-        """From now on this is what the owner waits on. If all is over already, it is cut at once."""
+        """Set what the owner waits on from now on. If the attempt was ended already, cut it at once."""
         with self._lock:
             old, self._line = self._line, line
             cut = self.error is not None
@@ -179,22 +179,22 @@ class UpstreamAttempt:
         self._waits_for = self._head_clock
 
     def answered(self) -> None:
-        """The head of an answer is there, and it is a good one."""
+        """Note that the head of a good answer has come."""
         if self._head_clock is Clock.FIRST_BYTE:
             self._waits_for = Clock.IDLE
 
     def refused(self, timekeeper: Timekeeper) -> None:
-        """The head of an error is there, whose body has nothing to wait for."""
+        """Note that the head of an error has come. Its body has no generation to wait for."""
         by = time.monotonic() + self.clocks.first_byte
         if by < self._head_by:
             self._head_by = by
             self._rearm(timekeeper)
 
     def completed(self, more: bool | None) -> None:
-        """The answer is complete, and only its end has not come: it is waited for a little, and no longer.
+        """Note that the answer is complete, except for its end. Wait :data:`GRACE` for the end.
 
-        :param more: whether more of the answer may come, so that it is worth the usual wait; ``None``: the
-            answer is not complete after all.
+        :param more: whether more content may come, so that the idle timeout applies; ``None``: the answer is
+            not complete after all.
         """
         self._tail_over_at = math.inf
         if more is None or self._timekeeper is None:
@@ -204,7 +204,7 @@ class UpstreamAttempt:
         self._rearm(self._timekeeper)
 
     def _rearm(self, timekeeper: Timekeeper) -> None:
-        # One that rings right now may have armed another by the time it is cancelled.
+        # A timer that fires right now may have armed another one by the time it is cancelled.
         while (handle := self._take_handle()) is not None:
             handle.cancel()
         self._arm(timekeeper, self._next()[0])
@@ -220,21 +220,21 @@ class UpstreamAttempt:
 
     @property
     def patience(self) -> float:
-        """How long the owner may wait for what comes next, seconds."""
+        """How long the owner may wait for the next bytes, seconds."""
         left = self._next()[0] - time.monotonic()
         if self._waits_for is not self._head_clock:
             left = min(left, getattr(self.clocks, self._waits_for))
         return max(left, 0.001)
 
     def check(self) -> None:
-        """:raises GatewayError: it was ended from outside, or its time is up."""
+        """:raises GatewayError: another thread ended the attempt, or its time is up."""
         if self.error is None and time.monotonic() >= self._over_at:
             self.end(self._rung(Clock.TOTAL))
         if self.error is not None:
             raise self.error
 
     def timed_out(self) -> GatewayError:
-        """Why it ends now that the owner has waited for all of its :attr:`patience`."""
+        """End it after the owner has waited for all of its :attr:`patience`. Return the error."""
         when, clock = self._next()
         if self._waits_for is self._head_clock or when <= time.monotonic() + SLACK:
             self.end(self._rung(clock))
@@ -244,24 +244,24 @@ class UpstreamAttempt:
         return self.error
 
     def close(self) -> None:
-        """Nothing rings any more, and nothing can be cut. May be called again."""
+        """Cancel the timer and make later cuts do nothing. May be called again."""
         with self._lock:
             self._over = True
             line, self._line = self._line, None
             handle, self._handle = self._handle, None
         if handle is not None:
             handle.cancel()
-        # What knows itself is left to the collector of garbage, and all that it holds with it.
+        # Break the reference cycle: else the answer stays in memory until the garbage collector runs.
         self._ready = _is_ready
         detach, self._detach = self._detach, _detached
         detach()
         if line is not None:
             line.close()
 
-    # ---------------------------------------------------------------- for anybody
+    # ---------------------------------------------------------------- for any thread
 
     def end(self, error: GatewayError) -> None:
-        """End it for this reason, unless it has ended already."""
+        """End the attempt with this error, unless it has ended already."""
         with self._lock:
             if self._over or self.error is not None:
                 return
@@ -304,7 +304,7 @@ class UpstreamAttempt:
         )
 
     def _whose(self) -> str:
-        """Who has set the time for the whole call."""
+        """Return a sentence on who set the time for the whole call, the caller or the operator."""
         if self._patience < self.clocks.total:
             return "The caller set it: x-request-timeout, or the timeout of its SDK."
         return f"To allow more, raise {_SETTINGS[Clock.TOTAL]}."

@@ -1,7 +1,7 @@
-"""Where an HTTP/1 answer's head ends and where its body does (RFC 9112). Sans-IO: bytes in, bytes out.
+"""Parses the head of an HTTP/1 answer and finds the end of its body (RFC 9112). Sans-IO: bytes in, bytes out.
 
-The server on the other side is one that the operator chose, so this reads what such servers send, and
-refuses what could be read in two ways.
+The operator chose the server on the other side, so this accepts what such servers send in practice. It refuses
+answers that could be read in two ways.
 """
 
 from __future__ import annotations
@@ -16,26 +16,34 @@ MAX_HEAD, MAX_HEADERS = 65536, 100
 #: The longest line around chunks, and all the lines that may follow the last one, bytes.
 MAX_LINE, MAX_TRAILERS = 4096, 65536
 
+#: RFC 9112, section 2.1: ``*( field-line CRLF ) CRLF``. Section 2.2 allows a bare LF as a line end.
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+#: RFC 9112, section 4: ``status-line = HTTP-version SP status-code SP [ reason-phrase ]``. Some servers omit
+#: the second space. ``status-code = 3DIGIT``; RFC 9110, section 15: it is at least 100.
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
+#: RFC 9110, section 5.1: ``field-name = token``; section 5.6.2: ``token = 1*tchar``.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-#: Names as upstreams write them, and in lower case. More of them are not kept in mind.
+#: A cache: names as upstreams write them, and the same in lower case. It is full at ``MOST_NAMES``.
 _NAMES: dict[str, str] = {}
 MOST_NAMES = 256
+#: RFC 9110, section 8.6: ``Content-Length = 1*DIGIT``.
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
+#: RFC 9112, section 7.1: ``chunk = chunk-size [ chunk-ext ] CRLF``, ``chunk-size = 1*HEXDIG``; section 7.1.1:
+#: ``chunk-ext = *( BWS ";" BWS chunk-ext-name … )``. Extensions are ignored.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?").fullmatch
 
 
 class MalformedResponse(HTTPException):
-    """What came cannot be read as an answer."""
+    """The bytes are no valid HTTP/1 answer."""
 
 
 class CutShort(HTTPException):
-    """The bytes were over before the answer was."""
+    """The connection was closed before the end of the answer."""
 
 
 class Head(NamedTuple):
-    """The head of an answer. Names of headers are in lower case; one that came twice is joined by commas."""
+    """The head of an answer. Header names are in lower case. The values of a repeated header are joined by
+    commas (RFC 9110, section 5.3)."""
 
     minor: int
     status: int
@@ -44,10 +52,10 @@ class Head(NamedTuple):
 
 
 def end_of_head(data: bytes | bytearray, scanned: int = 0) -> int:
-    """Where the head ends that ``data`` begins with; -1 while it has not.
+    """Return where the head at the beginning of ``data`` ends; -1 while its end has not come.
 
-    :param scanned: how many bytes an earlier look has seen.
-    :raises NotHttp: it is too long.
+    :param scanned: how many bytes an earlier call has searched.
+    :raises MalformedResponse: the head is too long.
     """
     match = _END_OF_HEAD.search(data, max(0, scanned - 3))
     end = match.end() if match else -1
@@ -56,23 +64,23 @@ def end_of_head(data: bytes | bytearray, scanned: int = 0) -> int:
     return end
 
 
-def _name(said: str) -> str | None:
-    """A header's name in lower case; ``None`` if it is none."""
-    if not _NAME(said):
+def _lower_name(written: str) -> str | None:
+    """Return a header's name in lower case; ``None`` when it is invalid."""
+    if not _NAME(written):
         return None
-    name = said.lower()
-    if len(_NAMES) < MOST_NAMES and len(said) <= 64:
-        _NAMES[said] = name
+    name = written.lower()
+    if len(_NAMES) < MOST_NAMES and len(written) <= 64:
+        _NAMES[written] = name
     return name
 
 
 def read_head(data: bytes | bytearray) -> Head:
-    """A whole head, read.
+    """Parse a whole head.
 
-    :raises NotHttp: it is none.
+    :raises MalformedResponse: it is invalid.
     """
     text = data.decode("latin-1").replace("\r\n", "\n")
-    if "\r" in text or "\0" in text:  # some take the one for the end of a line, some the other
+    if "\r" in text or "\0" in text:  # parsers differ on them (RFC 9112, section 2.2; RFC 9110, section 5.5)
         raise MalformedResponse("a control character in the head")
     lines = text.split("\n")
     status = _STATUS_LINE(lines[0])
@@ -82,8 +90,8 @@ def read_head(data: bytes | bytearray) -> Head:
         raise MalformedResponse(f"more than {MAX_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines[1:-2]:
-        said, colon, value = line.partition(":")
-        name = _NAMES.get(said) or _name(said) if colon else None
+        written, colon, value = line.partition(":")
+        name = _NAMES.get(written) or _lower_name(written) if colon else None
         if name is None:
             raise MalformedResponse("a line that is no header")
         value = value.strip(" \t")
@@ -94,26 +102,29 @@ def read_head(data: bytes | bytearray) -> Head:
 class Framing(Protocol):
     """Finds the end of a body."""
 
-    #: Whether the end has come.
+    #: Whether the end of the body has come.
     over: bool
-    #: Whether the connection is good for another request; known when it is over.
+    #: Whether the connection can carry another request; valid when ``over`` is true.
     reusable: bool
-    #: Why what came behind the bytes that were given last cannot be read.
+    #: Why the bytes behind those that :meth:`feed` returned last are invalid; ``None`` while none are.
     fault: MalformedResponse | None
 
     def feed(self, data: bytes) -> bytes:
-        """What of these bytes belongs to the body."""
+        """Return those of these bytes that belong to the body."""
         ...
 
     def end(self) -> None:
-        """The connection has been closed. Raises ``CutShort`` when that was too early."""
+        """Note that the connection has been closed.
+
+        :raises CutShort: the body is not over.
+        """
         ...
 
 
 def framing_of(head: Head) -> Framing:
-    """How the body behind this head ends (RFC 9112, section 6.3; the request was no HEAD or CONNECT).
+    """Return the framing of the body behind this head (RFC 9112, section 6.3; not for HEAD or CONNECT).
 
-    :raises NotHttp: it says so in two ways that differ.
+    :raises MalformedResponse: the lengths differ, or a length or coding is not understood.
     """
     headers, stays = head.headers, _stays_open(head)
     if head.status < 200 or head.status in (204, 304):
@@ -122,13 +133,13 @@ def framing_of(head: Head) -> Framing:
     if encoding is not None:
         if encoding.lower() != "chunked":
             raise MalformedResponse("a transfer encoding that nobody asked for")
-        # With a length beside it, or in HTTP/1.0, who is right is anybody's guess: RFC 9112 has the
-        # connection closed.
+        # With a Content-Length as well, or in HTTP/1.0, the end of the body is ambiguous. RFC 9112, section
+        # 6.1, requires that the connection is closed after it.
         return Chunked(stays and head.minor == 1 and "content-length" not in headers)
     if "content-length" not in headers:
         return UntilClosed()
     length = headers["content-length"]
-    if "," in length:  # it may have come twice, and say the same
+    if "," in length:  # repeated equal values are valid (RFC 9112, section 6.3, rule 5)
         length, *others = {value.strip() for value in length.split(",")}
         length = "" if others else length
     if not _LENGTH(length):
@@ -137,14 +148,15 @@ def framing_of(head: Head) -> Framing:
 
 
 def _stays_open(head: Head) -> bool:
+    """Whether the server keeps the connection open (RFC 9112, section 9.3)."""
     if "connection" not in head.headers:
         return head.minor == 1
-    said = {word.strip() for word in head.headers["connection"].lower().split(",")}
-    return "close" not in said and (head.minor == 1 or "keep-alive" in said)
+    options = {word.strip() for word in head.headers["connection"].lower().split(",")}
+    return "close" not in options and (head.minor == 1 or "keep-alive" in options)
 
 
 class Sized:
-    """A body whose length was told."""
+    """A body with a known length (``Content-Length``, or a status without a body)."""
 
     fault: MalformedResponse | None = None
 
@@ -167,7 +179,7 @@ class Sized:
 
 
 class UntilClosed:
-    """A body that ends when the connection does: whether it is whole, only what it says can tell."""
+    """A body that ends with the connection. Only its content can show whether it is complete."""
 
     over = reusable = False
     fault: MalformedResponse | None = None
@@ -189,10 +201,10 @@ class Chunked:
         self.reusable = stays
         self.fault: MalformedResponse | None = None
         self._held = b""
-        #: Bytes to come of the chunk that is being read.
+        #: Bytes of the current chunk that have not come.
         self._left = 0
-        #: What line comes next: a chunk's size, the empty one behind a chunk, or a trailer. No bound method:
-        #: what knows itself is left to the collector of garbage.
+        #: Reads the next line: a chunk's size, the empty line behind a chunk, or a trailer. It is no bound
+        #: method, since that would be a reference cycle, which only the garbage collector frees.
         self._next: Callable[[Chunked, bytes], None] = Chunked._size
         self._trailers = 0
 
@@ -200,7 +212,7 @@ class Chunked:
         if self._held:
             data, self._held = self._held + data, b""
         elif not self._left and self._next is Chunked._size:
-            # One whole chunk, as events mostly come, its size written as it mostly is.
+            # Fast path: the data is exactly one chunk, its size written without zeros or extensions.
             end = data.find(b"\r\n", 0, 18)
             size = len(data) - end - 4
             if size > 0 and data[:end].lower() == b"%x" % size and data.endswith(b"\r\n"):
@@ -208,9 +220,8 @@ class Chunked:
         parts: list[bytes] = []
         try:
             self._cut(data, parts)
-        except (
-            MalformedResponse
-        ) as fault:  # what came before it is none the worse, however the bytes were cut
+        except MalformedResponse as fault:
+            # The bytes before it are valid and are returned, however the reads were cut.
             self.fault = fault
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

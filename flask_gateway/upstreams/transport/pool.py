@@ -1,7 +1,7 @@
-"""The pools of one process's connections to its upstreams, and requests' way to them.
+"""Pools the connections of one process to its upstreams, and sends requests' requests through them.
 
-urllib3's and requests' own, without what they do beside: for redirects, proxies, retries, cookies, and
-for those who wait for a connection. Here nobody does; whoever finds none makes one.
+The pools are urllib3's and the adapter is requests', without their code for redirects, proxies, retries, cookies
+and blocking pools. No thread waits for a pooled connection: a thread that finds none opens one.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ from ...model.protocols import Handle, Timekeeper
 from .connection import UpstreamConnection, UpstreamTLSConnection
 from .response import UpstreamResponse
 
-#: How long a connection may lie idle, seconds. Most servers close theirs sooner, or soon after.
+#: The keep-alive timeout of an idle connection, seconds. Most servers have a shorter one, or not a much longer.
 MOST_IDLE = 60.0
-#: Connections that are closed at a time, since the thread that does it has streams to carry.
+#: At most this many connections are closed at a time, since the reactor's thread also relays streams.
 BATCH = 32
 
 
 class _Idle:
-    """The idle connections of a pool, as much of a queue as urllib3 asks for. Its own has a lock and
-    conditions for those who wait for a connection; here nobody does."""
+    """The idle connections of a pool: the part of ``queue.Queue`` that urllib3 uses.
+
+    urllib3's own queue has a lock and conditions for threads that wait for a connection. None waits here.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        #: The one that has been idle for longest stands first.
+        #: The connection that has been idle for longest is first.
         self._idle: deque[Any] = deque()
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
-        """The one that was put in last.
+        """Return the connection that was put in last.
 
-        :raises queue.Empty: there is none.
+        :raises queue.Empty: no connection is idle.
         """
         try:
             return self._idle.pop()
@@ -48,17 +50,17 @@ class _Idle:
             raise queue.Empty from None
 
     def put(self, item: Any, block: bool = False) -> None:
-        """:raises queue.Full: there are as many as there may be."""
+        """:raises queue.Full: the limit of idle connections is reached."""
         if len(self._idle) >= self.most:
             raise queue.Full
-        if item is not None:  # a pool of urllib3 begins full of nothing
+        if item is not None:  # urllib3 fills a new pool with None
             self._idle.append(item)
 
     def qsize(self) -> int:
         return len(self._idle)
 
     def close_aged(self, now: float) -> float | None:
-        """Close a batch of those that have been idle for too long. When to do so again; ``None``: never."""
+        """Close a batch of connections that were idle for too long. Return when to do so again, if ever."""
         for _ in range(BATCH):
             try:
                 oldest = self._idle.popleft()
@@ -72,15 +74,16 @@ class _Idle:
 
 
 class Pooled:
-    """The additions to urllib3's pools, which this is mixed into."""
+    """Adds sending, retirement and the keep-alive timeout to urllib3's pools. A mixin."""
 
     QueueCls: ClassVar[Any] = _Idle
 
     def ask(self, request: requests.PreparedRequest, path: str) -> UpstreamResponse:
-        """Send it on a connection of the pool, and wait for the head of the answer. What urllib3 does
-        beside, for redirects, proxies and its own retries, has no use here.
+        """Send the request on a pooled or new connection, and wait for the head of the answer.
 
-        :raises HTTPError: there is no connection. :raises HTTPException: what came is no answer.
+        urllib3's own ``urlopen`` also handles redirects, proxies and retries, which are not used here.
+
+        :raises HTTPError: there is no connection. :raises HTTPException: the bytes are no HTTP answer.
         :raises OSError: the connection was lost.
         """
         connection = self._get_conn()  # type: ignore[attr-defined]
@@ -94,17 +97,17 @@ class Pooled:
         response.lend(connection, self)
         return response
 
-    #: Whether connections are closed that would lie idle here.
+    #: Whether connections are closed instead of being kept idle.
     retired = False
-    #: Rings when idle connections have aged; without it they do not.
+    #: Fires when idle connections are too old; ``None``: they have no keep-alive timeout.
     timekeeper: Timekeeper | None = None
     _aging: Handle | None = None
 
     def retire(self) -> None:
-        """It is needed no more, but by those who are at it."""
+        """Close idle connections now, and those in use when their call is over."""
         self.retired = True
         self._stop_aging()
-        with suppress(queue.Empty, AttributeError):  # which is what a closed pool has
+        with suppress(queue.Empty, AttributeError):  # a closed pool raises AttributeError
             while True:
                 idle = self.pool.get(block=False)  # type: ignore[attr-defined]
                 if idle is not None:
@@ -121,11 +124,11 @@ class Pooled:
             self._age(self.timekeeper, time.monotonic() + MOST_IDLE)
 
     def _age(self, timekeeper: Timekeeper, when: float) -> None:
-        # Two threads at once may ask for two rings: one of them finds nothing to do.
+        # Two threads at once may set two timers: one of them finds nothing to close.
         self._aging = timekeeper.at(when, partial(self._close_aged, timekeeper))
 
     def _close_aged(self, timekeeper: Timekeeper) -> None:
-        self._aging = None  # before it looks: what is put in from now on asks for a ring
+        self._aging = None  # first: a connection that is put in from now on sets a new timer
         idle: _Idle | None = self.pool  # type: ignore[attr-defined]
         when = None if idle is None else idle.close_aged(time.monotonic())
         if when is not None and not self.retired:
@@ -150,30 +153,29 @@ class _TLSPool(Pooled, HTTPSConnectionPool):
 
 
 class LeanResponse(requests.Response):
-    """requests' response, without the cookie jar and the copies that each of its own begins with."""
+    """A ``requests.Response`` that builds no cookie jar and copies nothing."""
 
     def __init__(self, response: UpstreamResponse) -> None:
         self.status_code = response.status
         self.reason = response.reason
         self.headers = response.headers  # type: ignore[assignment]  # names in lower case
         self.raw = response
-        self._content = False  # type: ignore[assignment]  # as the original's has it, while nothing has been read
+        self._content = False  # type: ignore[assignment]  # requests' own value for "nothing read yet"
         self._content_consumed = False
 
 
-#: As requests has it. A test may have put another in its place (the ``responses`` package does), which is
-#: then the one to be asked.
+#: requests' own method. A test may replace it (the ``responses`` package does); then the replacement is used.
 _STOCK_SEND = HTTPAdapter.send
 
 
 class Adapter(HTTPAdapter):
-    """requests' way to the pools."""
+    """Sends requests' requests through the pools."""
 
-    #: Given to the pools.
+    #: Passed on to the pools.
     timekeeper: Timekeeper | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: The pool and the path of each URL; there are a few for each upstream.
+        #: The pool and the path of each URL; each upstream has a few URLs.
         self._known: dict[tuple[str, object], tuple[Any, str]] = {}
         super().__init__(*args, **kwargs)
 
@@ -196,7 +198,7 @@ class Adapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        """As requests has it, which knows of no contexts."""
+        """Like requests' own, and also takes a TLS context for ``verify``."""
         if not isinstance(verify, ssl.SSLContext):
             return super().build_connection_pool_key_attributes(request, verify, cert)
         host, _ = super().build_connection_pool_key_attributes(request, True, cert)
@@ -214,7 +216,7 @@ class Adapter(HTTPAdapter):
         return known
 
     def resize(self, most: int) -> None:
-        """How many connections may lie idle in each pool from now on."""
+        """Keep at most this many idle connections in each pool from now on."""
         self._pool_maxsize = most
         self.poolmanager.connection_pool_kw["maxsize"] = most
         for pool, _ in list(self._known.values()):
@@ -226,10 +228,10 @@ class Adapter(HTTPAdapter):
             pool.retire()
 
     def close(self) -> None:
-        """Close what lies idle in the pools now; urllib3 leaves that to the garbage collector."""
+        """Close the idle connections now. urllib3 would leave them to the garbage collector."""
         self._known.clear()
         pools = self.poolmanager.pools
-        for key in pools.keys():  # noqa: SIM118 - it cannot be iterated, lest threads get in each other's way
+        for key in pools.keys():  # noqa: SIM118 - urllib3 refuses iteration, which would not be thread-safe
             if (pool := pools.get(key)) is not None:
                 pool.close()
         super().close()

@@ -1,7 +1,7 @@
-"""Answers that are compressed although none was asked for so: unpacked as they arrive, within bounds.
+"""Decompresses answers that are compressed although the request did not allow it.
 
-A proxy in front of an upstream may compress whatever passes it. What an answer unpacks to is bounded by its
-transcript, and each step by :data:`PIECE`.
+A proxy in front of an upstream may compress everything. The transcript bounds the decompressed size of an
+answer, and :data:`PIECE` bounds each step.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import zlib
 from ...model.errors import UpstreamCut, UpstreamMalformed
 from .client import ResponseSource
 
-#: The most that one step gives, bytes.
+#: The most that one step returns, bytes.
 PIECE = 65536
-#: The codings that are understood, and what else servers write that changes nothing.
+#: The codings that are understood, and those that are refused. Any other value changes nothing.
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
 _UNKNOWN = ("br", "zstd", "compress", "x-compress")
-#: How an answer begins that is not compressed, whatever its head says.
+#: The first bytes of an answer that is not compressed, whatever its head says.
 _PLAIN = (b'{"', b"{ ", b"{\r", b"{\n", b"[{", b"da", b"ev", b": ", b"id")
 
 
 def unpacked(source: ResponseSource, codings: str, upstream: str) -> ResponseSource:
-    """The source, or one that gives what its bytes unpack to.
+    """Return the source, or one that decompresses it.
 
     :param codings: the answer's ``Content-Encoding``.
-    :raises UpstreamMalformed: it is compressed in a way that is not understood.
+    :raises UpstreamMalformed: the coding is not supported.
     """
     for coding in reversed([one.strip().lower() for one in codings.split(",")][:2]):
         if coding in _UNKNOWN:
@@ -36,9 +36,10 @@ def unpacked(source: ResponseSource, codings: str, upstream: str) -> ResponseSou
 
 
 class Unpacker:
-    """Bytes in, bytes out (sans-IO).
+    """Decompresses gzip and deflate. Sans-IO: bytes in, bytes out.
 
-    :param raw: whether what is no gzip may be a bare deflate stream, as some servers send for ``deflate``.
+    :param raw: whether bytes without a header may be a bare deflate stream, which some servers send for
+        ``deflate``.
     """
 
     def __init__(self, *, raw: bool) -> None:
@@ -46,19 +47,19 @@ class Unpacker:
         self._input = b""
         self._plain = False
         self._inflate: zlib._Decompress | None = None
-        #: Whether one stream has ended. In gzip another may follow.
+        #: Whether one stream has ended. In gzip another may follow (RFC 1952, section 2.2).
         self._ended = False
-        #: Whether the last step gave all that it may, so that more may be had without more input.
+        #: Whether the last step returned a full piece, so that the next one may need no more input.
         self._full = False
 
     @property
     def holds(self) -> bool:
-        """Whether there may be more to be taken."""
+        """Whether :meth:`take` may return bytes without more input."""
         return self._full or bool(self._input and (self._plain or self._inflate))
 
     @property
     def over(self) -> bool:
-        """Whether it may end here."""
+        """Whether the bytes may end here."""
         return self._plain or (self._inflate is None and (self._ended or not self._input))
 
     def feed(self, data: bytes) -> None:
@@ -66,9 +67,9 @@ class Unpacker:
         self._begin()
 
     def take(self) -> bytes:
-        """The next bytes; none when more input is needed.
+        """Return the next bytes; none when more input is needed.
 
-        :raises zlib.error: the bytes are no such stream.
+        :raises zlib.error: the compressed bytes are invalid.
         """
         if self._plain:
             data, self._input = self._input, b""
@@ -85,7 +86,7 @@ class Unpacker:
         return b""
 
     def _begin(self) -> None:
-        """Find out what the bytes are, at the beginning of them."""
+        """Detect the coding by the first two bytes."""
         if self._inflate is not None or self._plain:
             return
         if self._ended:
@@ -96,7 +97,7 @@ class Unpacker:
         if self._input[:2] == b"\x1f\x8b":
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
         elif self._ended:
-            self._input = b""  # what follows is nobody's
+            self._input = b""  # drop bytes behind the end
         elif first & 15 == zlib.DEFLATED and (first << 8 | second) % 31 == 0:
             self._inflate = zlib.decompressobj()
         elif self._raw and self._input[:2] not in _PLAIN:
@@ -106,7 +107,7 @@ class Unpacker:
 
 
 class UnpackedSource(ResponseSource):
-    """The body of a compressed answer, as it was before (``reply.Source``, ``reply.Channel``)."""
+    """Reads the decompressed body of an answer (``model.reply.Source``, ``model.reply.Channel``)."""
 
     __slots__ = ("_packed", "_unpacker", "_upstream")
 
