@@ -1,8 +1,8 @@
 """Learns whether an upstream takes ``stream_options``, the field that asks for the usage of a stream.
 
 Some servers refuse a field that they do not know. A caller who has not sent the field must not see that
-refusal. So the gateway repeats the first refused call without the field, and does not send it to this upstream
-any more. The workers share what they have learned.
+refusal. So the gateway repeats the first refused call without the field, and does not send it to this
+upstream any more. The workers share what they have learned.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class UpstreamClient:
     ) -> ResponseSource:
         """Send the request. Return its answer, of which the head has been read. The source owns the exchange.
 
-        An upstream may have closed an idle connection of the pool. If that shows before any byte of an answer,
-        the request is sent once more, on a new connection.
+        An upstream may have closed an idle connection of the pool. If that shows before any byte of an
+        answer, the request is sent once more, on a new connection.
 
         :param trust: verifies the upstream's certificate, instead of this client's ``verify``.
         :raises GatewayError: there is no answer; the error says why.
@@ -165,8 +165,8 @@ class ResponseSource:
         self._exchange = exchange
 
     def read(self) -> bytes:
-        # read1 returns the bytes that have come. iter_content would wait for a full chunk of a close-delimited
-        # body, and would lose the bytes before a fault.
+        # read1 returns the bytes that have come. iter_content would wait for a full chunk of a
+        # close-delimited body, and would lose the bytes before a fault.
         try:
             data = self._raw.read1(READ_SIZE, decode_content=False)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
@@ -239,8 +239,8 @@ class ResponseSource:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and the errors that it wraps.
 
-    requests' own classes do not suffice: its ``ConnectionError`` may be a refused connection, a lost one, or a
-    timeout.
+    requests' own classes do not suffice: its ``ConnectionError`` may be a refused connection, a lost one, or
+    a timeout.
     """
     yield error
     for inner in (getattr(error, "reason", None), *error.args):

@@ -1,8 +1,9 @@
 """Enforces the timeouts and the cancellation of one attempt at one upstream, and records why it ended.
 
 Three things end an attempt early: a timeout, the cancellation of the call, and the reader of the answer. A
-timeout or a cancellation comes from another thread. It records the reason here and cuts the connection that the
-reader waits on, through its :class:`Cuttable`. The reader's wait then ends, and it raises the recorded reason.
+timeout or a cancellation comes from another thread. It records the reason here and cuts the connection that
+the reader waits on, through its :class:`Cuttable`. The reader's wait then ends, and it raises the recorded
+reason.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parses the head of an HTTP/1 answer and finds the end of its body (RFC 9112). Sans-IO: bytes in, bytes out.
 
-The operator chose the server on the other side, so this accepts what such servers send in practice. It refuses
-answers that could be read in two ways.
+The operator chose the server on the other side, so this accepts what such servers send in practice. It
+refuses answers that could be read in two ways.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pools the connections of one process to its upstreams, and sends requests' requests through them.
 
-The pools are urllib3's and the adapter is requests', without their code for redirects, proxies, retries, cookies
-and blocking pools. No thread waits for a pooled connection: a thread that finds none opens one.
+The pools are urllib3's and the adapter is requests', without their code for redirects, proxies, retries,
+cookies and blocking pools. No thread waits for a pooled connection: a thread that finds none opens one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ...model.protocols import Handle, Timekeeper
 from .connection import UpstreamConnection, UpstreamTLSConnection
 from .response import UpstreamResponse
 
-#: The keep-alive timeout of an idle connection, seconds. Most servers have a shorter one, or not a much longer.
+#: The keep-alive timeout of an idle connection, seconds. Most servers have a shorter one, or not a much
+#: longer.
 MOST_IDLE = 60.0
 #: At most this many connections are closed at a time, since the reactor's thread also relays streams.
 BATCH = 32
