@@ -63,15 +63,15 @@ def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ..
 
 def _names(body: bytes, upstream: str) -> tuple[str, ...]:
     try:
-        found = _decode(body).data
+        models = _decode(body).data
     except (ValueError, RecursionError):
         raise UpstreamMalformed(
             "GET /models was answered with no list of models.", upstream=upstream
         ) from None
     usable = dict.fromkeys(
-        one.id
-        for one in found
-        if isinstance(one.id, str) and 0 < len(one.id) <= MAX_NAME and one.id.isprintable()
+        model.id
+        for model in models
+        if isinstance(model.id, str) and 0 < len(model.id) <= MAX_NAME and model.id.isprintable()
     )
     return tuple(usable)[:MAX_MODELS]
 

@@ -35,7 +35,7 @@ class _Known(Enum):
 class StreamOptions:
     """Remembers whether one upstream takes ``stream_options``. Shared by the threads of a process.
 
-    :param url: the upstream's URL. What was learned about another URL does not count.
+    :param url: the upstream's URL. Facts about another URL do not count.
     :param store: shared by the workers; ``None`` shares nothing.
     """
 

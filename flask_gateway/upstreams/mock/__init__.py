@@ -1,1 +1,1 @@
-"""An upstream that answers by itself."""
+"""Answers calls without a server: the ``mock://`` upstreams."""

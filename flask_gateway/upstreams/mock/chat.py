@@ -1,7 +1,7 @@
-"""What a mock upstream writes: chat and text completions in the bytes of the OpenAI API.
+"""Writes a mock's chat and text completions in the bytes of the OpenAI API.
 
-No clock beyond the ``created`` stamp, no pace: an answer is a sequence of :class:`Frame`, and
-``upstream.py`` plays it. Requests are read leniently, a field of the wrong type counts as missing.
+An answer is a sequence of :class:`Frame`, which ``upstream.py`` sends at its rate. The only time in it is the
+``created`` stamp. A field of a request with the wrong type counts as missing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ...dialects.usage import Tally, estimate
 from ...model.call import Call, Operation
 from .schema import example
 
-#: Repeated for as long as a mock is asked to talk.
+#: Repeated up to the length that the mock's URL asks for.
 PHRASE = ("The ", "quick ", "brown ", "fox ", "jumps ", "over ", "the ", "lazy ", "dog. ")
 ECHO_LIMIT = 200
-#: Longer fields, bytes, are not read: a mock is for trying things out, and must not hold up others.
+#: Longer fields, bytes, are not decoded, since decoding them would delay other calls.
 MAX_READ = 256 * 1024
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """Bytes that are sent in one go, and how many tokens they hold."""
+    """Bytes that are sent at once, and the number of tokens in them."""
 
     data: bytes
     tokens: int = 0
 
 
 class Speech(msgspec.Struct, frozen=True):
-    """What one call is told, before a dialect gives it its shape."""
+    """The content of one answer, before a dialect encodes it."""
 
     call: Call
     key: str
@@ -72,7 +72,7 @@ class Speech(msgspec.Struct, frozen=True):
 
 
 def field(call: Call, name: str) -> Any:
-    """A field of the body as Python values; ``None`` when it is missing, cannot be read, or is long."""
+    """Decode a field of the body; ``None`` when it is missing, invalid or too long."""
     raw = call.fields.get(name)
     if raw is None or len(memoryview(raw)) > MAX_READ:
         return None
@@ -83,7 +83,7 @@ def field(call: Call, name: str) -> Any:
 
 
 def texts(value: Any, depth: int = 8) -> Iterator[str]:
-    """The strings of a prompt, of messages, or of content parts; no request nests them deeper."""
+    """Yield the strings of a prompt, of messages, or of content parts. Requests do not nest them deeper."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict) and depth:
@@ -94,19 +94,19 @@ def texts(value: Any, depth: int = 8) -> Iterator[str]:
 
 
 def prompt_tokens(call: Call, name: str | None, read: Any) -> int:
-    """Of a field of the body: counted, or estimated when it was too long to be read."""
+    """Return the tokens of a field of the body: counted, or estimated when it is too long to decode."""
     if name is not None and len(memoryview(call.fields[name])) > MAX_READ:
         return estimate({"prompt": call.fields[name]}, Tally()).prompt_tokens
     return count_tokens(read)
 
 
 def count_tokens(value: Any) -> int:
-    """A word is a token; nothing costs nothing, so at least one."""
+    """Count each word as one token, and at least one token in total."""
     return max(1, sum(len(text.split()) for text in texts(value)))
 
 
 def last_user_text(value: Any) -> str:
-    """What the user said last, of a list of messages, or all of a plain prompt."""
+    """Return the last user message of a list of messages, or a plain prompt as a whole."""
     if isinstance(value, list):
         spoken = [item for item in value if isinstance(item, dict) and item.get("role") == "user"]
         value = spoken[-1:] or [item for item in value if isinstance(item, str)]
@@ -114,10 +114,10 @@ def last_user_text(value: Any) -> str:
 
 
 def compose(call: Call, name: str, tokens: int | None) -> Speech:
-    """Decide what to say.
+    """Compose the content of an answer.
 
-    :param name: of the upstream, so that an answer shows who gave it.
-    :param tokens: how much to say; ``None`` to repeat what the user said.
+    :param name: the upstream's, so that an answer shows which upstream sent it.
+    :param tokens: the length of the answer; ``None`` to repeat the user's text.
     """
     named = next((key for key in ("messages", "prompt", "input") if key in call.fields), None)
     prompt = None if named is None else field(call, named)
@@ -144,7 +144,7 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
 
 
 def _shape(call: Call) -> Any:
-    """What is answered where JSON is asked for; ``None`` where text is."""
+    """Return the answer to a request for JSON; ``None`` when the request is for text."""
     if call.operation is Operation.RESPONSE:
         wanted = _of(field(call, "text"), "format")
         schema = _of(wanted, "schema")
@@ -173,8 +173,10 @@ _NO_PARAMETERS = {"type": "object"}
 
 
 def _tool_to_call(call: Call, prompt: Any) -> tuple[str, Any] | None:
-    """The function that the caller chooses, or the first one on offer, with its arguments; ``None`` when it
-    is not the model's turn to call one."""
+    """Return the function that the caller chooses, or else the first one, with generated arguments.
+
+    ``None`` when the model should not call a function now.
+    """
     tools, choice = field(call, "tools"), field(call, "tool_choice")
     if call.operation not in (Operation.CHAT, Operation.RESPONSE) or not isinstance(tools, list):
         return None
@@ -255,7 +257,7 @@ def _text_choice(text: str, finish_reason: str | None) -> dict[str, Any]:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
 
-# ---------------------------------------------------------------- what both of them share
+# ---------------------------------------------------------------- shared by both
 
 
 def _completion(speech: Speech, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -287,5 +289,5 @@ def _usage_wanted(call: Call) -> bool:
 
 
 def body(speech: Speech, answer: dict[str, Any]) -> Frame:
-    """An answer that is not streamed: all of its tokens in one go."""
+    """Return an answer that is not streamed: all of its tokens in one frame."""
     return Frame(msgspec.json.encode(answer), speech.completion_tokens)

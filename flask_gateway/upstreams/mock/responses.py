@@ -1,4 +1,4 @@
-"""What a mock upstream writes in the Responses API: one object, or the typed events that lead to it."""
+"""Writes a mock's answers in the Responses API: one object, or the typed events that lead to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes up a value that fits a JSON schema, for structured answers and the arguments of tools.
+"""Generates a value that fits a JSON schema, for structured answers and the arguments of tools.
 
 It covers what the SDKs write: objects, lists, choices, references, bounds, formats. It ignores patterns.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-#: Deeper than this, and after so many values, only what is required is made.
+#: Beyond this depth, and after this many values, only required fields are generated.
 MAX_DEPTH, MAX_VALUES = 6, 500
-#: Beyond this even that is given up: the schema requires itself without an end.
+#: Beyond this depth generation fails: the schema requires itself recursively.
 GIVE_UP, ALL_VALUES = 24, 5000
 
 _TEXT = "mock"
@@ -29,7 +29,7 @@ _FORMATS = {
 
 
 def example(schema: Any) -> Any:
-    """The value. What is no schema is one that allows everything."""
+    """Generate the value. An invalid schema counts as one that allows everything."""
     return _Maker(schema).make(schema, 0)
 
 
@@ -53,7 +53,7 @@ class _Maker:
         return self._of_type(_type(schema), schema, depth)
 
     def _choice(self, schema: dict[str, Any], choices: list[Any], depth: int) -> Any:
-        """The first choice; where it gets deep, null if that is one."""
+        """Return the first alternative; in deep schemas ``null``, if that is an alternative."""
         if self._is_enough(depth):
             choices = sorted(choices, key=lambda one: self._resolved(one).get("type") != "null")
         rest = {name: value for name, value in schema.items() if name not in ("anyOf", "oneOf")}
@@ -92,7 +92,7 @@ class _Maker:
         return depth > MAX_DEPTH or self._made > MAX_VALUES
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
-        """With its references followed, and what must hold together put together."""
+        """Resolve the schema's references and merge the parts of ``allOf``."""
         for _ in range(GIVE_UP):
             if not isinstance(schema, dict):
                 return {}
@@ -161,7 +161,7 @@ def _number(schema: dict[str, Any], *, whole: bool) -> float:
         value = least
     if step > 0:
         value = math.ceil(value / step) * step
-    # 1 and not 1.0: many take a number for a count of something.
+    # 1 and not 1.0: many clients expect a count.
     return int(value) if whole or value == int(value) else value
 
 

@@ -1,4 +1,4 @@
-"""What a mock upstream computes: embeddings, moderations and rankings, the same every time."""
+"""Computes a mock's embeddings, moderations and rankings, deterministically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CATEGORIES = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence"
 
 
 def embedding(call: Call, key: str) -> Iterator[Frame]:
-    """One unit vector per input, made from a digest of it; base64 when asked for, as SDKs do."""
+    """Return one unit vector per input, made from its digest; in base64 when requested, as SDKs do."""
     dimensions = _integer(call, "dimensions", DIMENSIONS, MAX_DIMENSIONS)
     packed = field(call, "encoding_format") == "base64"
     inputs = _inputs(field(call, "input"))
@@ -35,7 +35,7 @@ def embedding(call: Call, key: str) -> Iterator[Frame]:
 
 
 def _inputs(value: Any) -> list[str]:
-    """The inputs as strings; one list of token numbers is one input, a list of such lists several."""
+    """Return the inputs as strings. A list of token ids is one input, a list of such lists is several."""
     if isinstance(value, list) and value and not isinstance(value[0], int):
         return [_as_text(item) for item in value[:MAX_INPUTS]]
     return [_as_text(value)]
@@ -58,7 +58,7 @@ def _written(vector: list[float], packed: bool) -> list[float] | str:
 
 
 def moderation(call: Call, key: str) -> Iterator[Frame]:
-    """Nothing is ever flagged: a mock has no opinions."""
+    """Return a moderation that flags nothing."""
     result = {
         "flagged": False,
         "categories": dict.fromkeys(CATEGORIES, False),
@@ -70,7 +70,7 @@ def moderation(call: Call, key: str) -> Iterator[Frame]:
 
 
 def rerank(call: Call, key: str) -> Iterator[Frame]:
-    """Documents by the share of the query's words that they hold, in the shape of Cohere and Jina."""
+    """Rank documents by the share of the query's words in them, in the format of Cohere and Jina."""
     query = field(call, "query")
     documents = field(call, "documents")
     held = _inputs(documents) if isinstance(documents, list) and documents else []

@@ -1,7 +1,7 @@
 """``mock://`` upstreams: answer every operation without a server, at a pace that the URL sets.
 
-``mock://local?latency_ms=300&tokens=50&rate=20`` plays a slow provider on a laptop. What is answered
-is in ``chat.py`` and its neighbours; here it is asked for, timed, and broken on request.
+``mock://local?latency_ms=300&tokens=50&rate=20`` imitates a slow provider on a laptop. ``chat.py`` and its
+neighbours write the answers. This module sends them with delays, and breaks them off if the URL says so.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ..transport.deadlines import UpstreamAttempt
 from . import chat, responses, scores
 from .chat import Frame, Speech
 
-#: The body of an answer with a ``status``.
+#: The body of an answer whose ``status`` the URL sets.
 REFUSAL = b'{"error":{"message":"The mock is set to refuse.","type":null,"param":null,"code":"mock_refusal"}}'
 
 DEFAULT_CLOCKS = Timeouts()
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the query of a mock URL may set.
+    """The options in the query of a mock URL.
 
     :param latency_ms: silence before the first byte.
     :param tokens: how much to answer; without it the answer repeats what the user said.
@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class _Range(msgspec.Struct, frozen=True):
-    """The numbers an option accepts."""
+    """The range of an option."""
 
     kind: Callable[[str], float]
     least: int
@@ -99,9 +99,9 @@ def read_options(url: str) -> Options:
 
 
 class MockSource:
-    """Plays frames at a pace. Read by one thread, closed and cut (``exchange.Line``) by any.
+    """Sends frames at a fixed rate. One thread reads it; any thread may close or cut it (``Cuttable``).
 
-    There is no socket to shut down: it waits on an event, and keeps the clocks by not waiting for longer.
+    There is no socket to shut down. It waits on an event, and never longer than the timeouts allow.
     """
 
     def __init__(self, frames: Iterator[Frame], options: Options, exchange: UpstreamAttempt) -> None:
@@ -122,16 +122,16 @@ class MockSource:
             self._left -= frame.tokens
         if self._left is not None and self._left < 0:
             raise self._cut("broke off its answer")
-        # Counted from the start and not from the last frame, so that late wake-ups do not add up.
+        # Measured from the start and not from the last frame, so that late wake-ups do not add up.
         self._due += frame.tokens / self._rate if self._rate else 0
         self.wait()
         self._exchange.answered()
         return frame.data
 
     def wait(self) -> None:
-        """Sleep until it is time for the next bytes.
+        """Sleep until the next bytes are due.
 
-        :raises GatewayError: there will be none: it was given up, or a clock rings before.
+        :raises GatewayError: the attempt was ended, or a timeout expires before.
         """
         self._exchange.check()
         pause, patience = max(0.0, self._due - time.monotonic()), self._exchange.patience
@@ -155,7 +155,7 @@ class MockSource:
 
 
 class _Wait(NamedTuple):
-    """The event that a reader waits on, as an ``exchange.Line``."""
+    """The event that a reader waits on, as a ``deadlines.Cuttable``."""
 
     event: threading.Event
 
@@ -167,7 +167,7 @@ class _Wait(NamedTuple):
 
 
 class MockUpstream:
-    """A service that makes its answers up. Shared by all threads; holds no state."""
+    """A service that generates its answers. Shared by all threads; holds no state."""
 
     def __init__(self, name: str, url: str, clocks: Timeouts = DEFAULT_CLOCKS) -> None:
         self.name = name

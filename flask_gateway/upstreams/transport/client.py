@@ -294,8 +294,8 @@ def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
         return UpstreamUnreachable(
             f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
         )
-    ours, what = _what_failed(causes)
-    return ours(f"Upstream '{upstream}' {what}.", upstream=upstream)
+    error_class, description = _what_failed(causes)
+    return error_class(f"Upstream '{upstream}' {description}.", upstream=upstream)
 
 
 def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]:
@@ -304,7 +304,7 @@ def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]
             "does not speak TLS at this port: its URL has to begin with http://, or to name another port; "
             "tell the operator"
         )
-    for kind, ours, what in _UNANSWERED:
+    for kind, error_class, description in _UNANSWERED:
         if any(isinstance(cause, kind) for cause in causes):
-            return ours, what
+            return error_class, description
     return UpstreamUnreachable, "gave no answer"

@@ -1,10 +1,10 @@
-"""The connections of one process to its upstreams, each usable by one thread and cut by any.
+"""Connects to upstreams and sends requests. One thread uses a connection; any thread can cut it.
 
-urllib3's, with four things changed. A connection knows whether it lay idle in the pool before. Its
-connecting has one clock, however many addresses a name has, and does not wait for an address that is
-dead (``happy_eyeballs.py``). While it carries an exchange, the exchange
-holds its :class:`CutHandle`. And it writes requests and reads answers itself (``response.py``): in less time
-than http.client takes, and so that another than the thread that asked may read on.
+The classes are urllib3's, with four changes. A connection knows whether it was idle in the pool before. One
+timeout covers connecting to all addresses of a name, and a dead address does not delay it
+(``happy_eyeballs.py``). While a connection carries an attempt, the attempt holds a :class:`CutLease` of it.
+It writes requests and reads answers itself (``response.py``): that is faster than http.client, and another
+thread than the sender can go on reading.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from .egress_filter import allowed
 from .happy_eyeballs import AddressInfo, Interrupt, Race, Unanswering, interleaved
 from .response import UpstreamResponse, read_response
 
-#: A body up to this size, bytes, is sent together with its head; to copy a longer one costs more than to
-#: send it by itself.
+#: A body up to this size, bytes, is sent together with its head. To copy a longer one costs more than a
+#: second system call.
 ONE_SEND = 128 * 1024
-#: Of this process.
+#: Shared by all connections of this process.
 UNANSWERING = Unanswering()
 
 
 class CutHandle:
-    """A second descriptor of a connection's socket, by which any thread can cut it.
+    """A second descriptor of a connection's socket, by which any thread can shut it down.
 
-    The socket object itself is its reader's. Over TLS to shut that down would take the reader's SSL
-    state away under it; and its descriptor may be closed at any time, and its number be another's.
+    Only the reader may use the socket object itself. Its ``shutdown`` would drop the reader's SSL state, and
+    its descriptor may be closed and reused at any time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -49,7 +49,7 @@ class CutHandle:
         self._cut = False
 
     def lend(self) -> CutLease:
-        """To the exchange that has the connection now; who had it before can do nothing any more."""
+        """Return a lease for the attempt that has the connection now. The previous lease ends."""
         hold = CutLease(self)
         with self._lock:
             self._holder = hold
@@ -67,7 +67,7 @@ class CutHandle:
                         twin.detach()
 
     def take_back(self, hold: CutLease | None) -> bool:
-        """Whether it is whole. From now on nobody cuts it, if it was this one's, or whoever has it."""
+        """End this lease, or with ``None`` any lease. Return whether the connection was not cut."""
         with self._lock:
             if hold is None or self._holder is hold:
                 self._holder = None
@@ -82,7 +82,7 @@ class CutHandle:
 
 
 class CutLease:
-    """One exchange's hold on a line (``exchange.Line``)."""
+    """The right of one attempt to cut a connection (``deadlines.Cuttable``)."""
 
     __slots__ = ("_line",)
 
@@ -97,19 +97,19 @@ class CutLease:
 
 
 class _Sending(threading.local):
-    """What the thread is about to send, for the connection that urllib3 will choose for it."""
+    """The attempt that this thread is about to send. The connection that urllib3 chooses looks it up here."""
 
-    #: Weak: the thread stays when its call is over, and must not keep the call's prompt in memory.
+    #: Weak: the thread outlives the call, and must not keep the call's prompt in memory.
     _exchange: weakref.ref[UpstreamAttempt]
-    #: Whether it has to be a new connection.
+    #: Whether the connection must be new.
     fresh = False
-    #: Whether it was one from the pool.
+    #: Whether the connection came from the pool.
     reused = False
 
     @property
     def exchange(self) -> UpstreamAttempt:
         exchange = self._exchange()
-        assert exchange is not None  # its owner is the caller of Http.post, on this thread
+        assert exchange is not None  # the caller of UpstreamClient.post, on this thread, owns it
         return exchange
 
     @exchange.setter
@@ -121,7 +121,7 @@ current_send = _Sending()
 
 
 class _Interruptible:
-    """The additions to urllib3's connection classes, which this is mixed into."""
+    """Adds timeouts, cutting and requests in one send to urllib3's connections. A mixin."""
 
     sock: socket.socket | None
     timeout: Any  # a number, here
@@ -129,7 +129,7 @@ class _Interruptible:
     _used = False
     #: When it was put into the pool, seconds of ``time.monotonic()``.
     idle_since = 0.0
-    #: How long its socket waits, seconds; ``None``: that has to be said anew.
+    #: The timeout of its socket, seconds; ``None``: unknown, so it has to be set.
     patience: float | None = None
 
     def connect(self) -> None:
@@ -140,7 +140,7 @@ class _Interruptible:
         super().connect()  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
-        """What urllib3 does here takes the connect timeout once for every address."""
+        """Connect within one timeout for all addresses. urllib3's own method has one for each address."""
         until = time.monotonic() + self.timeout
         host: str = self._dns_host  # type: ignore[attr-defined]
         port: int = self.port  # type: ignore[attr-defined]
@@ -157,12 +157,12 @@ class _Interruptible:
             raise ConnectTimeoutError(self, "timed out") from failure
         except OSError as failure:
             if failure.errno in NO_DESCRIPTOR:
-                raise  # which is not the upstream's fault
+                raise  # not the upstream's fault
             raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
 
     def _first_to_answer(self, found: Sequence[AddressInfo], until: float) -> socket.socket:
         exchange, interrupt = current_send.exchange, Interrupt()
-        exchange.hold(interrupt)  # which closes it, too
+        exchange.hold(interrupt)  # the attempt also closes it
         race = Race(UNANSWERING.last(interleaved(found)), self.socket_options or (), until)  # type: ignore[attr-defined]
         try:
             sock = race.run(interrupt)
@@ -197,7 +197,7 @@ class _Interruptible:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is still good for a request: nobody has closed it, or sent what nobody asked for."""
+        """Whether it can carry a request: the upstream has not closed it, and has sent no stray bytes."""
         sock = self.sock
         return sock is not None and (is_quiet(sock) or bool(super().is_connected))  # type: ignore[misc]
 
@@ -208,7 +208,7 @@ class _Interruptible:
         exchange.check()
 
     def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
-        """Head and body in one send, where http.client takes two and builds the head line by line."""
+        """Send head and body in one system call. http.client uses two and builds the head line by line."""
         if current_send.fresh and self._used:
             self.close()
         current_send.reused = self._used and self.sock is not None
@@ -221,7 +221,7 @@ class _Interruptible:
         exchange.connected()
         sock = self.sock
         assert sock is not None
-        # The reactor rings the clocks, to the moment. This is for silence.
+        # The reactor fires the timeouts exactly. This one is for silence only.
         self._wait_at_most(exchange.silence_before)
         head = self._head(method, url, headers)
         self._used = True
@@ -229,7 +229,7 @@ class _Interruptible:
             for part in (head + body,) if len(body) <= ONE_SEND else (head, body):
                 send_all(sock, part, sock.gettimeout())
         except (BrokenPipeError, ConnectionResetError):
-            return  # it may have answered all the same
+            return  # the upstream may have answered before it closed
 
     def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
         host: str = self.host  # type: ignore[attr-defined]
@@ -252,14 +252,14 @@ class _Interruptible:
         return response
 
     def _wait_at_most(self, seconds: float) -> None:
-        """Mostly the same from clock to clock and request to request; to change it takes a system call."""
+        """Set the socket's timeout if it differs. It seldom does, and setting it takes a system call."""
         if self.patience != seconds:
             assert self.sock is not None
             wait_at_most(self.sock, seconds)
             self.patience = seconds
 
     def let_go(self) -> None:
-        """Before it goes to the pool: from now on it cannot be cut. One that was cut is closed."""
+        """End its lease before it goes to the pool. A connection that was cut is closed."""
         if self._line is not None and not self._line.take_back(None):
             self.close()
 

@@ -143,7 +143,7 @@ class UpstreamAttempt:
 
     def watch(self, timekeeper: Timekeeper) -> None:
         """Let the reactor's timer enforce the timeouts, and cut the connection when one expires."""
-        # One handle at a time: what it rings for is looked up when it rings, and mostly by then passed.
+        # One timer at a time. When it fires, it looks up the next timeout, which has often moved by then.
         self._timekeeper = timekeeper
         self._arm(timekeeper, self._next()[0])
 

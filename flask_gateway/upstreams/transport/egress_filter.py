@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-#: Where clouds answer their machines. Most use 169.254.169.254.
+#: Networks of cloud metadata services. Most clouds use 169.254.169.254.
 _METADATA = tuple(
-    ip_network(one)
-    for one in (
+    ip_network(info)
+    for info in (
         "169.254.0.0/16",  # link-local: AWS, Azure, GCP, Oracle, OpenStack and most others; AWS ECS and EKS
         "fe80::/10",  # link-local: OpenStack
         "192.0.0.0/24",  # IETF protocol assignments: Oracle Classic at .192
@@ -27,7 +27,7 @@ _METADATA = tuple(
         "fd00:42::42/128",  # Scaleway
     )
 )
-#: IPv6 networks whose addresses have an IPv4 address in them, and by how many bits it is from the right.
+#: IPv6 networks whose addresses embed an IPv4 address, and how many bits stand to the right of it.
 _CARRIERS = tuple(
     (ip_network(network), shift)
     for network, shift in (
@@ -49,23 +49,23 @@ _Address = IPv4Address | IPv6Address
 
 
 def allowed(host: str, found: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The addresses that may be connected to.
+    """Return the addresses that may be connected to.
 
-    :param host: as the URL has it. :param found: what ``socket.getaddrinfo`` gives for it.
+    :param host: as it stands in the URL. :param found: the result of ``socket.getaddrinfo`` for it.
     """
     if _parse(host) is not None:
         return [*found]
-    return [one for one in found if not _is_metadata(_parse(one[4][0]))]
+    return [info for info in found if not _is_metadata(_parse(info[4][0]))]
 
 
 def _is_metadata(address: _Address | None) -> bool:
     if address is None:
         return False
-    return any(one in network for one in _unwrapped(address) for network in _METADATA)
+    return any(info in network for info in _unwrapped(address) for network in _METADATA)
 
 
 def _unwrapped(address: _Address) -> Iterator[_Address]:
-    """The address, and the IPv4 addresses that packets to it may end at."""
+    """Yield the address, and the IPv4 addresses that it may be translated to."""
     if isinstance(address, IPv4Address):
         yield address
         return

@@ -18,26 +18,26 @@ from typing import Any
 
 from ...model.errors import NO_DESCRIPTOR
 
-#: How long an attempt is waited for before the next address is tried as well, seconds (RFC 8305, section 5).
+#: How long to wait for an attempt before the next address is tried as well, seconds (RFC 8305, section 5).
 DELAY = 0.25
-#: Attempts at a time. Beyond that the oldest is given up for the next.
+#: The most attempts in flight. For a further one the oldest is closed.
 MOST = 8
 
-#: As ``socket.getaddrinfo`` gives it: family, kind, protocol, canonical name, address.
+#: As ``socket.getaddrinfo`` returns it: family, kind, protocol, canonical name, address.
 AddressInfo = tuple[Any, ...]
 
 
 def interleaved(found: Sequence[AddressInfo]) -> list[AddressInfo]:
-    """The addresses with their families in turn, the resolver's order kept within each (section 4)."""
+    """Alternate the address families; keep the resolver's order within each (RFC 8305, section 4)."""
     by_family: dict[int, list[AddressInfo]] = {}
-    for one in found:
-        by_family.setdefault(one[0], []).append(one)
+    for info in found:
+        by_family.setdefault(info[0], []).append(info)
     longest = max(map(len, by_family.values()), default=0)
     return [family[n] for n in range(longest) for family in by_family.values() if n < len(family)]
 
 
 class Interrupt:
-    """Ends a race from any thread (``exchange.Line``)."""
+    """Ends a race from any thread (``deadlines.Cuttable``)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,11 +60,11 @@ class Interrupt:
 
 
 class Race:
-    """The attempts of one connecting. Belongs to one thread.
+    """Tries the addresses of one name, several at a time. Belongs to one thread.
 
     :param found: the addresses, in the order in which they are tried.
-    :param options: of each socket, as ``setsockopt`` takes them.
-    :param until: when all of it must be over, seconds of ``time.monotonic()``.
+    :param options: the arguments of ``setsockopt`` for each socket.
+    :param until: when it must have ended, seconds of ``time.monotonic()``.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class Race:
         self._left = list(reversed(found))
         self._options = options
         self._until = until
-        #: The attempts under way by their descriptors, the oldest first.
+        #: The attempts in flight by their descriptors, the oldest first.
         self._trying: dict[int, tuple[socket.socket, Any]] = {}
         self._failure: OSError = OSError("the name has no address")
         #: The address that has answered.
         self.answered: Any = None
-        #: The addresses that were tried before it, and have not.
+        #: The addresses that were tried before it and have not answered.
         self.vain: list[Any] = []
 
     def run(self, interrupt: Interrupt) -> socket.socket:
-        """The first connection, in non-blocking mode; all others are closed.
+        """Return the first connection, in non-blocking mode. All others are closed.
 
-        :raises TimeoutError: none came in time. :raises InterruptedError: it was interrupted.
-        :raises OSError: no address can be connected to.
+        :raises TimeoutError: no address answered in time. :raises InterruptedError: the race was interrupted.
+        :raises OSError: every address failed.
         """
         try:
             while self._left or self._trying:
@@ -123,11 +123,11 @@ class Race:
     def _failed(self, error: OSError, address: Any) -> None:
         self.vain.append(address)
         if error.errno in NO_DESCRIPTOR and not self._trying:
-            raise error  # the next would fail as well, and it is no address's fault
+            raise error  # no address is at fault, and the next attempt would fail as well
         self._failure = error
 
     def _wait(self, interrupt: Interrupt) -> socket.socket | None:
-        """Wait until it is time for the next attempt, or one has ended; the connection, if that is one."""
+        """Wait until the next attempt is due or one has ended. Return the connection if one succeeded."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -151,31 +151,31 @@ class Race:
 
     def _won(self, fd: int) -> None:
         before = list(self._trying)[: list(self._trying).index(fd)]
-        self.vain += [self._trying[one][1] for one in before]
+        self.vain += [self._trying[info][1] for info in before]
         self.answered = self._trying.pop(fd)[1]
 
 
 class Unanswering:
-    """Addresses that have not answered lately, so that others of the same name are tried before them.
+    """Remembers addresses that did not answer recently, so that other addresses of the name are tried first.
 
-    Shared by all threads. Without it, each new connection would pay the quarter of a second once more.
+    Shared by all threads. Without it, each new connection would wait for the quarter of a second again.
     """
 
-    #: For how long an address is tried last, seconds; and how many are remembered.
+    #: How long an address is tried last, seconds; and how many are remembered.
     LASTS, MOST = 60.0, 256
 
     def __init__(self) -> None:
         self._until: dict[Any, float] = {}
 
     def last(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
-        """The same addresses, those that have not answered lately behind the others."""
+        """Move the addresses that did not answer recently to the end."""
         if not self._until:
             return [*found]
         now = time.monotonic()
-        return sorted(found, key=lambda one: self._until.get(one[4], 0.0) > now)
+        return sorted(found, key=lambda info: self._until.get(info[4], 0.0) > now)
 
     def tell(self, answered: Any, vain: Sequence[Any]) -> None:
-        """One address has answered, and those not, although they were tried before it."""
+        """Remember that one address has answered, and that those tried before it have not."""
         if answered in self._until:
             with suppress(KeyError):
                 del self._until[answered]

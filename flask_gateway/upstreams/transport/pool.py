@@ -79,7 +79,7 @@ class Pooled:
 
     QueueCls: ClassVar[Any] = _Idle
 
-    def ask(self, request: requests.PreparedRequest, path: str) -> UpstreamResponse:
+    def send_once(self, request: requests.PreparedRequest, path: str) -> UpstreamResponse:
         """Send the request on a pooled or new connection, and wait for the head of the answer.
 
         urllib3's own ``urlopen`` also handles redirects, proxies and retries, which are not used here.
@@ -185,16 +185,16 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """The head of the answer. What ``Pooled.ask`` raises is not made requests' own.
+        """Return the answer, of which the head has come. Exceptions are those of :meth:`Pooled.send_once`.
 
-        :param verify: a TLS context, or as requests has it; the other parameters are not looked at.
+        :param verify: a TLS context, or a value as for requests; other parameters are ignored.
         """
         if HTTPAdapter.send is not _STOCK_SEND:
             return super().send(request, *args, **kwargs)
         assert request.url is not None
         verify = kwargs.get("verify", True)
         known = self._known.get((request.url, verify)) or self._find(request, verify)
-        return LeanResponse(known[0].ask(request, known[1]))
+        return LeanResponse(known[0].send_once(request, known[1]))
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None

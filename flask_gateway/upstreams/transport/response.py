@@ -1,7 +1,7 @@
-"""An upstream's answer on its connection: read by a thread that waits, or by one that never does.
+"""Reads an upstream's answer from its connection, blocking or non-blocking.
 
-It takes the place of urllib3's response class, of which only ``read1`` is needed here, and adds what that
-one cannot give: the bytes that have come, without waiting for more.
+It replaces urllib3's response class, of which only ``read1`` is needed. It adds a non-blocking read, which
+that class lacks.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 from ...reactor.socket_io import receive, wait_at_most
 from .http1 import CutShort, Framing, Head, MalformedResponse, end_of_head, framing_of, read_head
 
-#: The most bytes taken from a connection in one read.
+#: The most bytes of one blocking read.
 READ_SIZE = 65536
-#: And by a thread that carries many answers, for while it looks through what it took the others wait. Events
-#: of the usual size that come one by one never fill it.
+#: The most bytes of one non-blocking read. The relay's other streams wait while it parses them. Events of the
+#: usual size that come one by one never fill it.
 PIECE = 16384
-#: How a read fails when the other side has closed the connection.
+#: The exceptions of a read when the upstream has closed the connection.
 CLOSED = (ConnectionError, SSLEOFError, SSLZeroReturnError)
-#: The most heads that may come before that of the answer. Each costs time, and they cost an upstream none.
+#: The most interim heads (1xx) before the answer's. Parsing each costs time, and sending them costs little.
 MAX_INTERIM = 100
 
 
 class UpstreamResponse:
-    """A head that has come, and a body that comes. Belongs to one thread at a time."""
+    """An answer of which the head has come. One thread at a time may use it."""
 
     __slots__ = (
         "__weakref__",
@@ -48,19 +48,19 @@ class UpstreamResponse:
         self.status = head.status
         self.reason = head.reason
         self.headers = head.headers
-        #: The connection while it is ours, and where it goes back to.
+        #: The connection until it is given back, and the pool that it goes back to.
         self._connection: Any = None
         self._pool: Any = None
         self._sock: socket.socket = connection.sock
         self._tls: SSLSocket | None = self._sock if isinstance(self._sock, SSLSocket) else None
         self._framing: Framing = framing_of(head)
-        #: What came behind the head, in the same read.
+        #: Bytes of the body that came in one read with the head.
         self._first = first
-        #: Whether nothing more is wanted of it.
+        #: Whether it has been read to the end, or closed.
         self.closed = False
 
     def lend(self, connection: Any, pool: Any) -> None:
-        """Give the connection back to the pool when the answer has been read."""
+        """Set the connection and the pool that it goes back to when the answer has been read."""
         self._connection, self._pool = connection, pool
         if self.over:  # there is no body
             self._finish()
@@ -72,17 +72,17 @@ class UpstreamResponse:
 
     @property
     def holds(self) -> bool:
-        """Whether there is more that the socket does not tell of: bytes at hand, a fault, or the end."""
+        """Whether a read returns at once without the socket: buffered bytes, a fault, or the end."""
         if self._first or self.closed or self._framing.fault is not None:
             return True
         return self._tls is not None and self._tls.pending() > 0
 
     def fileno(self) -> int:
-        """Of the connection's socket; -1 when that has been closed."""
+        """Return the socket's descriptor; -1 when the socket has been closed."""
         return self._sock.fileno()
 
     def settimeout(self, seconds: float) -> None:
-        """How long :meth:`read1` waits. With 0 it is :meth:`receive` that is to be called."""
+        """Set how long :meth:`read1` waits. With 0, call :meth:`receive` instead."""
         if self.closed:
             return
         if self._connection is not None:
@@ -93,10 +93,10 @@ class UpstreamResponse:
             self._sock.settimeout(0)
 
     def read1(self, size: int = READ_SIZE, decode_content: bool = False) -> bytes:
-        """Bytes of the body as soon as there are some; ``b""`` at its end.
+        """Wait for bytes of the body and return them; ``b""`` at its end.
 
-        :param decode_content: must be false: what is encoded is passed on, or refused, as it is.
-        :raises HTTPException: it broke off, or is not HTTP. :raises OSError: the connection was lost.
+        :param decode_content: must be false: ``unpacking.py`` handles content codings.
+        :raises HTTPException: the body broke off, or is not HTTP. :raises OSError: the connection was lost.
         """
         while not (self.closed or self.over):
             if data := self._take(self._receive, size):
@@ -105,13 +105,13 @@ class UpstreamResponse:
         return b""
 
     def receive(self) -> bytes | None:
-        """Like :meth:`read1`, without waiting: ``None`` when nothing has come. Needs a timeout of 0."""
+        """Like :meth:`read1`, without blocking: ``None`` when nothing has come. Needs a timeout of 0."""
         framing = self._framing
         if not (self.closed or framing.over):
             try:
                 data = self._take(self._sock.recv, PIECE)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
-                # A renewal of keys may want to write; it finds room in the buffer, by the next read.
+                # A TLS key update may have to write. The next read retries it.
                 return None
             if data or not framing.over:
                 return data or None
@@ -140,7 +140,7 @@ class UpstreamResponse:
         return data
 
     def _finish(self) -> None:
-        """The body is over: the next call may have the connection, if it is good for one."""
+        """Give the connection back to the pool after the body. Close it first if it is not reusable."""
         if self.closed:
             return
         self.closed = True
@@ -151,25 +151,25 @@ class UpstreamResponse:
             self._pool._put_conn(connection)
 
     def close(self) -> None:
-        """Nothing more is wanted: the connection is closed, unless it went back already."""
+        """Close the connection, unless it is back in the pool."""
         if self.closed:
             return
         self.closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        else:  # given up before it was lent
+        else:  # closed before :meth:`lend`
             with suppress(OSError):
                 self._sock.close()
 
 
 def read_response(connection: Any) -> UpstreamResponse:
-    """Wait for the head of an answer, and for nothing more.
+    """Wait for the head of an answer. Return as soon as it has come.
 
-    :param connection: with the socket on which a request has been sent.
-    :raises RemoteDisconnected: it was closed before a byte of an answer had come.
-    :raises HTTPException: what came is no answer, or broke off. :raises OSError: the connection was lost
-        before a byte of an answer had come.
+    :param connection: a connection on which a request has been sent.
+    :raises RemoteDisconnected: the upstream closed it before a byte of an answer had come.
+    :raises HTTPException: the bytes are no answer, or the head broke off.
+    :raises OSError: the connection was lost before a byte of an answer had come.
     """
     sock, data, scanned, begun = connection.sock, bytearray(), 0, False
     for _ in range(MAX_INTERIM + 1):
@@ -188,7 +188,7 @@ def read_response(connection: Any) -> UpstreamResponse:
             begun = True
             data += received
         head, data, scanned = read_head(data[:end]), data[end:], 0
-        # 100 and 103 come before the answer; 101 would leave HTTP, which nobody asked for.
+        # 1xx heads come before the answer (RFC 9110, section 15.2), except 101, which would leave HTTP.
         if head.status >= 200 or head.status == 101:
             return UpstreamResponse(connection, head, bytes(data))
     raise MalformedResponse(f"more than {MAX_INTERIM} heads before that of the answer")

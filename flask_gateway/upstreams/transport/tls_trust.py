@@ -13,10 +13,11 @@ from ...config.schema import Authorities, UpstreamSettings
 
 @lru_cache(maxsize=64)
 def context_for(authorities: Authorities | None) -> ssl.SSLContext:
-    """A context that verifies certificate and name. Shared by all connections: to read the authorities takes
-    longer than a handshake.
+    """Return a context that verifies certificate and name.
 
-    :param authorities: ``None``: the public ones, of certifi.
+    All connections share it, because loading the CAs takes longer than a handshake.
+
+    :param authorities: ``None``: the public CAs, of certifi.
     """
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     if authorities is None:
@@ -34,5 +35,5 @@ def context_for(authorities: Authorities | None) -> ssl.SSLContext:
 
 
 def trust_of(upstream: UpstreamSettings) -> ssl.SSLContext | None:
-    """The context that verifies this upstream; ``None`` where it is not reached over TLS."""
+    """Return the context that verifies this upstream; ``None`` when its URL is not https."""
     return context_for(upstream.ca_file) if upstream.url.startswith("https:") else None

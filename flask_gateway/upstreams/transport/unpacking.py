@@ -26,7 +26,7 @@ def unpacked(source: ResponseSource, codings: str, upstream: str) -> ResponseSou
     :param codings: the answer's ``Content-Encoding``.
     :raises UpstreamMalformed: the coding is not supported.
     """
-    for coding in reversed([one.strip().lower() for one in codings.split(",")][:2]):
+    for coding in reversed([coding_name.strip().lower() for coding_name in codings.split(",")][:2]):
         if coding in _UNKNOWN:
             message = f"Upstream '{upstream}' answered with a body in '{coding}', which was not asked for."
             raise UpstreamMalformed(message, upstream=upstream)
