@@ -1,4 +1,4 @@
-"""What servers answer when something is wrong, in the bodies that they send, and what is made of it."""
+"""Real error bodies of servers, and the error that each of them maps to."""
 
 # ruff: noqa: E501
 
@@ -32,9 +32,9 @@ from flask_gateway.model.errors import (
     Verdict,
 )
 
-#: What each kind says of the upstream, and whether another one is asked.
+#: For each class: the verdict on the upstream, and whether the call is retried elsewhere.
 CONSEQUENCES: dict[type[GatewayError], tuple[Verdict, bool]] = {
-    UpstreamTooLong: (Verdict.REJECTED, False),  # others are asked all the same: routing/retry.py
+    UpstreamTooLong: (Verdict.REJECTED, False),  # others are still tried: routing/retry.py
     UpstreamThrottled: (Verdict.THROTTLED, True),
     UpstreamQuotaExhausted: (Verdict.CREDENTIAL_REFUSED, True),
     UpstreamOutOfCredit: (Verdict.CREDENTIAL_REFUSED, True),
@@ -344,7 +344,7 @@ def check(error: GatewayError, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", named(BY_STATUS))
-def test_what_a_status_and_a_body_mean(case: Case) -> None:
+def test_a_status_and_a_body_map_to_an_error(case: Case) -> None:
     error = error_for(
         case.status, case.headers or {}, bytes_of(case.said), "llama", url="http://llama.test/v1"
     )
@@ -389,7 +389,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("case", named(INSIDE))
-def test_what_an_error_inside_of_a_200_means(case: Case) -> None:
+def test_an_error_inside_a_200_maps_to_an_error(case: Case) -> None:
     check(reported_error(case.said, "llama"), case)
 
 
@@ -408,7 +408,7 @@ def test_words_of_a_failure_and_of_a_refused_credential_stay_out() -> None:
         assert "10.0.0.1" not in json.dumps(error_for(status, {}, body, "llama").envelope())
 
 
-def test_what_moves_a_cursor_or_hides_text_is_taken_out_of_the_words() -> None:
+def test_control_characters_are_removed_from_messages() -> None:
     said = {
         "message": "a\x1b[31mb\x9bc\u202ed\x00e\x7f",
         "type": "t",
@@ -432,7 +432,7 @@ def test_words_and_fields_are_bounded() -> None:
 @pytest.mark.parametrize(
     "deep", [b"[" * 60_000, b'{"error":' * 9_000, b'{"error":' * 400 + b"1" + b"}" * 400]
 )
-def test_depth_breaks_nothing(deep: bytes) -> None:
+def test_deep_nesting_breaks_nothing(deep: bytes) -> None:
     assert error_for(400, {}, deep, "llama").status == 400
 
 

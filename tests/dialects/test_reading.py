@@ -248,7 +248,7 @@ def test_an_error_in_a_response_is_found(said: dict[str, Any], begun: bool) -> N
         {"status": 200, "message": "working"},
     ],
 )
-def test_what_is_no_error_is_none(said: dict[str, Any]) -> None:
+def test_a_value_that_is_no_error_is_not_reported(said: dict[str, Any]) -> None:
     events = sse(chunk("a"), {**said}, {**chunk("b"), **said}, chunk(finish="stop"))
     assert read(stream(), events) == events
 
@@ -347,7 +347,7 @@ def test_an_error_behind_a_complete_answer_takes_nothing_from_it(said: bytes) ->
     assert read(stream(), begin, said) == begin + DONE
 
 
-def test_groq_tells_of_an_error_beside_its_usage() -> None:
+def test_groqs_error_next_to_its_usage_is_read() -> None:
     transcript = stream()
     with pytest.raises(UpstreamError):
         transcript.feed(sse(chunk("half"), {"choices": [], "x_groq": {"error": "over capacity"}}, done=False))
@@ -394,7 +394,7 @@ SILENT: list[Any] = [
 
 
 @pytest.mark.parametrize("said", SILENT)
-def test_what_says_nothing_commits_to_nothing(said: Any) -> None:
+def test_empty_content_does_not_commit(said: Any) -> None:
     transcript = stream()
     for _ in range(100):
         transcript.feed(sse(said, done=False) + b": ping\n\n")
@@ -423,7 +423,7 @@ def test_what_says_nothing_commits_to_nothing(said: Any) -> None:
         },
     ],
 )
-def test_what_says_nothing_of_a_response_commits_to_nothing(said: Any) -> None:
+def test_empty_response_events_do_not_commit(said: Any) -> None:
     transcript = stream(Operation.RESPONSE)
     for _ in range(100):
         transcript.feed(b"event: x\n" + sse(said, done=False))
@@ -489,7 +489,7 @@ def test_larger_ones_break_the_stream(operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("operation", [Operation.CHAT, Operation.RESPONSE])
-def test_what_begins_like_nothing_known_is_not_collected(operation: Operation) -> None:
+def test_bytes_with_an_unknown_beginning_are_not_collected(operation: Operation) -> None:
     with pytest.raises(UpstreamMalformed):
         stream(operation).feed(bytes(65 * 1024))
     with pytest.raises(UpstreamMalformed):
@@ -576,7 +576,7 @@ def test_a_response_in_one_piece_becomes_events() -> None:
 @pytest.mark.parametrize(
     "said", [b"<b>\n\n</b>", b"hello", b'{"ok": true}', b'"text"', b"[1]", b'{"choices": []}']
 )
-def test_what_is_neither_is_malformed_or_cut(said: bytes) -> None:
+def test_bytes_that_are_neither_events_nor_json_are_malformed_or_cut(said: bytes) -> None:
     with pytest.raises((UpstreamMalformed, UpstreamCut)):
         read(stream(), said)
 
@@ -595,7 +595,7 @@ def test_a_byte_order_mark_before_a_body_is_no_part_of_it() -> None:
 
 # ------------------------------------------------------------------ usage
 
-#: What is said, and what is understood: prompt, completion, cached.
+#: Usage as servers report it, and the numbers that are read from it: prompt, completion, cached.
 USAGES: list[tuple[Any, tuple[int, int, int]]] = [
     ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, (3, 4, 0)),
     ({"input_tokens": 3, "output_tokens": 4}, (3, 4, 0)),
@@ -698,7 +698,7 @@ def test_usage_is_read_from_wherever_it_stands(
     assert (usage.prompt_tokens, usage.completion_tokens) == (prompt, completion)
 
 
-def test_an_empty_choice_beside_the_usage_is_hidden_with_it() -> None:
+def test_an_empty_choice_next_to_the_usage_is_hidden_with_it() -> None:
     said = sse(chunk("hi"), chunk(finish="stop"), {**choice(), "usage": {"completion_tokens": 251}})
     assert read(stream(hides=True), said) == sse(chunk("hi"), chunk(finish="stop"))
 
@@ -716,7 +716,7 @@ MENDED: list[tuple[bytes, Any]] = [
 
 
 @pytest.mark.parametrize(("said", "value"), MENDED)
-def test_a_word_beside_an_odd_value_is_not_lost(said: bytes, value: Any) -> None:
+def test_text_next_to_an_odd_value_is_not_lost(said: bytes, value: Any) -> None:
     transcript = stream()
     out = read(transcript, sse(chunk("A"), said, chunk("C"), chunk(finish="stop")))
     second = json.loads(out.split(b"\n\n")[1].removeprefix(b"data: "))
@@ -747,7 +747,7 @@ def test_a_body_with_an_odd_value_is_mended() -> None:
 
 
 @pytest.mark.parametrize("said", [b"broken", b"keep-alive", b"[1]", b"7", b"<br>"])
-def test_what_cannot_be_read_is_left_out_and_told(said: bytes) -> None:
+def test_unreadable_events_are_dropped_and_counted(said: bytes) -> None:
     reply = Reply(
         ScriptedSource(sse(chunk("a"), said, done=False), sse(said, chunk(finish="stop"))),
         transcript_for(make_call(stream=True), "up"),

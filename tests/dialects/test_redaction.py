@@ -48,7 +48,7 @@ def test_everything_else_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "key", [None, "", "x", "ollama", "EMPTY", "lm-studio", "sk-no-key-required", "1234567"]
 )
-def test_what_is_no_secret_is_not_looked_for(key: str | None) -> None:
+def test_a_key_that_is_no_secret_is_not_searched(key: str | None) -> None:
     assert Redaction.of(key) is None
 
 
@@ -89,6 +89,6 @@ def test_text_that_only_begins_like_it_is_let_go() -> None:
     assert not tally.spelled
 
 
-def test_it_counts_as_ever() -> None:
+def test_watching_does_not_change_the_count() -> None:
     tally, _ = spell("Good morning", " 你好")
     assert tally.tokens == 6

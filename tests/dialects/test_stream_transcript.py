@@ -1,4 +1,4 @@
-"""What an answer says: when it is good, when it is whole, what the caller is told when it is not."""
+"""Transcripts: when an answer is good, when it is complete, and which error the caller gets if it is not."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_whatever_the_model_says_is_content(delta: dict[str, object]) -> None:
     assert transcript.ready
 
 
-def test_what_is_held_back_is_bounded_and_commits_nothing() -> None:
+def test_held_back_events_are_bounded_and_commit_nothing() -> None:
     transcript, held = stream(), b""
     for _ in range(10 * MAX_HELD_EVENTS):
         held += transcript.feed(sse(ROLE, done=False))
@@ -343,7 +343,7 @@ def test_any_split_gives_the_same_bytes(data: st.DataObject) -> None:
         b"null",
     ],
 )
-def test_what_is_no_answer_is_malformed(said: bytes) -> None:
+def test_a_document_that_is_no_answer_is_malformed(said: bytes) -> None:
     with pytest.raises(UpstreamMalformed):
         run(body(), [said])
 
@@ -413,7 +413,7 @@ def test_cut_at_any_byte_no_truncated_answer_looks_complete(cut: tuple[Exception
                 assert LONG.startswith(told)
 
 
-def test_what_came_with_a_fault_is_seen_before_it() -> None:
+def test_events_before_a_fault_reach_the_caller() -> None:
     begin = sse(chunk("a"), done=False)
     fault = sse(chunk("b"), {"error": {"message": "x"}}, done=False)
     seen = reply_to(stream(), begin, fault)

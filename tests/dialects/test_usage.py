@@ -1,4 +1,4 @@
-"""What an answer cost: asked for, hidden again, estimated; never unknown, never taken from an error."""
+"""Usage of answers: requested, hidden, estimated; never unknown, never read from an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONLY = {"choices": [], "usage": USAGE}
 
 
 def play(*script: bytes | Exception, hides: bool = True, leave: int | None = None) -> tuple[bytes, Outcome]:
-    """What the caller of a stream sees, and how it ended. ``leave``: hang up after so many parts."""
+    """Return what the caller of a stream sees, and how it ended. ``leave``: hang up after so many parts."""
     call = make_call(stream=True)
     reply = Reply(ScriptedSource(*script), transcript_for(call, "llama", hides_usage=hides), "llama")
     told: list[Outcome] = []
@@ -58,7 +58,7 @@ def test_the_text_of_an_error_is_no_answer() -> None:
     assert outcome.usage == Usage(2, 1, source="estimated")
 
 
-def test_what_nobody_saw_is_not_estimated() -> None:
+def test_unseen_text_is_not_estimated() -> None:
     transcript = transcript_for(make_call(stream=True), "llama")
     transcript.feed(sse(ROLE, done=False))
     assert transcript.usage is None
@@ -123,7 +123,7 @@ def test_an_estimate_does_not_depend_on_how_the_text_was_cut(text: str, data: st
 # ------------------------------------------------------------------ hidden
 
 
-def test_what_only_we_asked_for_is_hidden() -> None:
+def test_usage_that_only_the_gateway_asked_for_is_hidden() -> None:
     said = sse(ROLE, chunk("a", usage=None), chunk(finish="stop", usage=None), ONLY)
     seen, outcome = play(said)
     assert seen == sse(ROLE, chunk("a"), chunk(finish="stop"))
@@ -135,7 +135,7 @@ def test_a_caller_who_asked_sees_it_all() -> None:
     assert play(said, hides=False) == (said, Outcome(play(said)[1].verdict, Usage(3, 4)))
 
 
-def test_usage_beside_choices_passes() -> None:
+def test_usage_next_to_choices_passes() -> None:
     said = sse(chunk("a"), chunk(finish="stop", usage=USAGE))
     seen, outcome = play(said)
     assert (seen, outcome.usage) == (said, Usage(3, 4))

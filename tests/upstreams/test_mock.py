@@ -90,7 +90,7 @@ def test_all_options_together_are_accepted():
 # ---------------------------------------------------------------- chat
 
 
-def test_chat_says_what_the_user_said_last():
+def test_chat_repeats_the_last_user_message():
     said, usage = answer(messages=[{"role": "system", "content": "Be brief."}, *HELLO])
     assert said["object"] == "chat.completion"
     assert said["id"].startswith("chatcmpl-")
@@ -341,7 +341,7 @@ def test_a_call_that_is_called_off_ends_its_wait(query, stream):
         ("tokens=9&rate=0.01", True, "idle"),
     ],
 )
-def test_its_clocks_ring(query, stream, clock):
+def test_timeouts_end_the_wait(query, stream, clock):
     clocks = Timeouts(first_byte=0.1, idle=0.1, answer=0.1)
     with pytest.raises(UpstreamTimeout, match=f"0.1 s .clock '{clock}'.") as caught:
         MockUpstream("mock", f"mock://local?{query}", clocks).send(

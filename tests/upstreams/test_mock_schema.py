@@ -1,4 +1,4 @@
-"""What the mock makes up fits the schema that was asked for."""
+"""Values that the mock generates fit the requested schema."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ NODE = {"type": "object", "properties": {"next": {"$ref": "#"}, "v": {"type": "i
         ({"$ref": 3}, "mock"),
     ],
 )
-def test_a_value(schema: Any, value: Any):
+def test_generated_value_fits_the_schema(schema: Any, value: Any):
     if schema == {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}:
         value = example(schema)
         assert 0 < value < 1
     assert example(schema) == value
 
 
-def test_a_schema_without_an_end_ends():
+def test_recursive_schema_terminates():
     assert example(NODE)["next"]["next"]["v"] == 1
     endless = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}
     assert example(endless)

@@ -94,7 +94,7 @@ def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_every_status_has_its_meaning(
+def test_each_status_maps_to_its_error(
     server: responses.RequestsMock,
     upstream: OpenAIUpstream,
     status: int,
@@ -114,7 +114,7 @@ def test_every_status_has_its_meaning(
 
 
 @pytest.mark.parametrize("field", ["code", "type"])
-def test_a_429_without_quota_is_about_our_credential(
+def test_a_429_without_quota_concerns_the_gateways_credential(
     server: responses.RequestsMock, upstream: OpenAIUpstream, field: str
 ) -> None:
     told = {"message": "You exceeded your current quota.", "type": "t", "param": None, "code": "c"}
@@ -146,7 +146,7 @@ def said(message: str, type: str = "invalid_request_error", **more: object) -> d
         ("[1]", said("Upstream 'llama' answered 400.")),
     ],
 )
-def test_a_refusal_is_given_back_as_it_is(
+def test_a_refusal_reaches_the_caller_unchanged(
     server: responses.RequestsMock, upstream: OpenAIUpstream, body: str, expected: dict[str, object]
 ) -> None:
     server.post(URL, status=400, body=body)
@@ -165,7 +165,7 @@ def test_a_refusal_is_given_back_as_it_is(
         (OSError(errno.EMFILE, "Too many open files"), Overloaded),
     ],
 )
-def test_transport_errors_are_told_apart(
+def test_transport_errors_map_to_distinct_errors(
     server: responses.RequestsMock, upstream: OpenAIUpstream, error: Exception, kind: type[GatewayError]
 ) -> None:
     server.post(URL, body=error)
@@ -184,14 +184,14 @@ def test_transport_errors_are_told_apart(
         (True, "text/event-stream", ""),
     ],
 )
-def test_an_answer_that_is_none(
+def test_an_invalid_answer_is_malformed(
     server: responses.RequestsMock, upstream: OpenAIUpstream, stream: bool, content_type: str, body: str
 ) -> None:
     server.post(URL, body=body, content_type=content_type)
     assert failure(upstream, make_call(stream=stream)).status == 502
 
 
-def test_what_goes_out_is_built_and_not_copied(
+def test_request_headers_are_built_and_never_copied(
     server: responses.RequestsMock, upstream: OpenAIUpstream
 ) -> None:
     server.post(URL, json=OK)
@@ -216,7 +216,7 @@ def test_what_goes_out_is_built_and_not_copied(
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_usage_is_asked_for_where_that_is_understood(
+def test_usage_is_requested_from_upstreams_that_support_it(
     server: responses.RequestsMock, upstream: OpenAIUpstream, asks: bool
 ) -> None:
     said = sse(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": {"prompt_tokens": 1}})
@@ -228,7 +228,9 @@ def test_usage_is_asked_for_where_that_is_understood(
     assert (seen == said) is not asks
 
 
-def test_no_key_no_credential(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_without_a_key_no_credential_is_sent(
+    server: responses.RequestsMock, upstream: OpenAIUpstream
+) -> None:
     server.post(URL, json=OK)
     ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts()))
     assert "Authorization" not in server.calls[0].request.headers
@@ -242,7 +244,7 @@ def test_the_upstream_reads_the_model_that_was_routed(
     assert json.loads(server.calls[0].request.body or b"")["model"] == "served"
 
 
-def test_no_cookie_of_one_call_goes_with_another(
+def test_no_cookie_passes_from_one_call_to_another(
     server: responses.RequestsMock, upstream: OpenAIUpstream
 ) -> None:
     server.post(URL, json=OK, headers={"Set-Cookie": "session=of-another"})
@@ -263,14 +265,14 @@ def test_netrc_and_proxies_are_not_read(
     assert server.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
 
 
-def test_a_stream_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_a_stream_passes_unchanged(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
     said = sse(chunk("a"), chunk(finish="stop"))
     server.post(URL, body=said, content_type="text/event-stream; charset=utf-8")
     assert ask(upstream, make_call(stream=True)) == said
     assert server.calls[0].request.headers["Accept"] == "text/event-stream"
 
 
-def test_a_body_comes_through_as_it_is(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_a_body_passes_unchanged(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
     server.post(URL, body='{"choices": [], "odd":  1.0}', content_type="application/json")
     assert ask(upstream) == b'{"choices": [], "odd":  1.0}'
 
@@ -356,15 +358,13 @@ def test_a_compressed_answer_is_unpacked(
         ("gzip", b"\x1f\x8bxxxxxxxxx"),
     ],
 )
-def test_one_that_cannot_be_unpacked_is_none(
+def test_an_answer_that_cannot_be_decompressed_is_malformed(
     server: responses.RequestsMock, upstream: OpenAIUpstream, coding: str, body: bytes
 ) -> None:
     server.post(URL, body=body, headers={"Content-Encoding": coding})
     assert failure(upstream).status == 502
 
 
-def test_what_a_compressed_answer_unpacks_to_is_bounded(
-    server: responses.RequestsMock, upstream: OpenAIUpstream
-) -> None:
+def test_the_decompressed_size_is_bounded(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
     server.post(URL, body=gzip.compress(b" " * (33 << 20)), headers={"Content-Encoding": "gzip"})
     assert "more than" in failure(upstream).message

@@ -90,7 +90,7 @@ def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
         BY_EVENT,
     ],
 )
-def test_it_is_asked_again_without_them_and_never_with_them(
+def test_refused_stream_options_are_dropped_and_never_sent_again(
     server: Server, make: Callable[[], OpenAIUpstream], refuses: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.refuses = refuses
@@ -103,14 +103,14 @@ def test_it_is_asked_again_without_them_and_never_with_them(
     assert "stream_usage = false" in caplog.text
 
 
-def test_an_upstream_that_moved_is_asked_again(server: Server, store: MemoryStore) -> None:
+def test_a_new_url_gets_stream_options_again(server: Server, store: MemoryStore) -> None:
     StreamOptions("llama", "http://llama.test/v1", store).refuse()
     assert StreamOptions("llama", "http://llama.test/v1", store).are_refused
     assert not StreamOptions("llama", "http://other.test/v1", store).are_refused
     assert not StreamOptions("other", "http://llama.test/v1", store).are_refused
 
 
-def test_a_refusal_of_something_else_is_the_callers(
+def test_a_refusal_of_another_field_goes_to_the_caller(
     server: Server, make: Callable[[], OpenAIUpstream]
 ) -> None:
     server.refuses = None
@@ -130,14 +130,16 @@ def test_a_refusal_of_something_else_is_the_callers(
     assert ask(upstream) == SAID
 
 
-def test_the_callers_own_are_its_own(server: Server, make: Callable[[], OpenAIUpstream]) -> None:
+def test_the_callers_own_stream_options_are_passed_on(
+    server: Server, make: Callable[[], OpenAIUpstream]
+) -> None:
     with pytest.raises(UpstreamRefusal):
         ask(make(), make_call(stream=True, stream_options={"include_usage": True}))
     assert server.asked == [True]
 
 
 @pytest.mark.parametrize("answer", [(500, {}, b"x"), (429, {}, b"x"), (401, {}, b"x")])
-def test_other_failures_are_not_answered_with_another_call(
+def test_other_failures_do_not_repeat_the_call(
     server: Server, make: Callable[[], OpenAIUpstream], answer: Answer
 ) -> None:
     server.refuses = answer
@@ -146,7 +148,7 @@ def test_other_failures_are_not_answered_with_another_call(
     assert server.asked == [True]
 
 
-def test_no_attempt_and_no_failure_is_counted(
+def test_learning_counts_no_attempt_and_no_failure(
     server: Server, make_client: Callable[..., FlaskClient]
 ) -> None:
     upstream = UpstreamSettings(name="llama", url="http://llama.test/v1")

@@ -73,7 +73,7 @@ def error_of(exchange: UpstreamAttempt) -> GatewayError:
 # ---------------------------------------------------------------- lines
 
 
-def test_what_ends_it_cuts_the_line_once() -> None:
+def test_the_end_cuts_the_connection_once() -> None:
     exchange, line = make(), FakeLine()
     exchange.hold(line)
     exchange.end(LEFT)
@@ -100,7 +100,7 @@ def test_only_the_latest_line_is_cut_and_none_is_forgotten() -> None:
     assert (second.cuts, second.closes) == (1, 1)
 
 
-def test_over_is_over() -> None:
+def test_nothing_happens_after_the_end() -> None:
     asked, line = call(), FakeLine()
     exchange = make(asked)
     exchange.hold(line)
@@ -120,7 +120,7 @@ def test_a_call_that_was_called_off_before_is_over_from_the_start() -> None:
 # ---------------------------------------------------------------- rings
 
 
-def test_it_rings_for_what_comes_first_and_then_for_what_is_next() -> None:
+def test_the_timer_fires_for_the_earliest_timeout_and_then_the_next() -> None:
     timekeeper, ready = FakeTimekeeper(), [False]
     asked = call()
     exchange = make(asked, ready=lambda: ready[0], first_byte=0.0, first_token=20.0, total=600.0)
@@ -136,7 +136,7 @@ def test_it_rings_for_what_comes_first_and_then_for_what_is_next() -> None:
     assert timekeeper.handles[1].cancelled == 1
 
 
-def test_a_ring_that_meets_its_time_ends_it() -> None:
+def test_a_timer_that_fires_in_time_ends_the_attempt() -> None:
     timekeeper, line = FakeTimekeeper(), FakeLine()
     exchange = make(first_byte=0.0)
     exchange.hold(line)
@@ -149,7 +149,7 @@ def test_a_ring_that_meets_its_time_ends_it() -> None:
     assert len(timekeeper.handles) == 1
 
 
-def test_closed_while_it_is_armed_anew_it_leaves_no_ring() -> None:
+def test_closing_while_the_timer_is_armed_again_leaves_no_timer() -> None:
     timekeeper = FakeTimekeeper()
     exchange = make()
     exchange.watch(timekeeper)
@@ -180,7 +180,7 @@ def test_nothing_is_waited_for_longer_than_the_call(phase: str) -> None:
 
 
 @pytest.mark.parametrize(("phase", "clock"), [("connecting", "connect"), ("answered", "idle")])
-def test_who_has_waited_long_enough_is_told_for_what(phase: str, clock: str) -> None:
+def test_a_wait_that_timed_out_names_its_timeout(phase: str, clock: str) -> None:
     exchange = make(ready=lambda: True, connect=0.25, idle=0.25)
     getattr(exchange, phase)()
     error = exchange.timed_out()
@@ -202,7 +202,7 @@ def test_the_deadline_is_named_before_all_others(phase: str) -> None:
 
 
 def test_an_answer_in_one_piece_has_one_clock_for_head_and_body() -> None:
-    """Its head mostly comes when all of it has been generated, and else the silence is in its body."""
+    """The head of a document usually comes after the generation. Otherwise the silence is in its body."""
     timekeeper = FakeTimekeeper()
     asked = call(stream=False)
     exchange = make(
@@ -242,13 +242,15 @@ def test_the_body_of_an_error_is_not_waited_for_as_long_as_an_answer() -> None:
         (False, "answered", "answer", "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds"),
     ],
 )
-def test_what_rang_says_what_moves_it(stream: bool, phase: str, clock: str, setting: str) -> None:
+def test_a_timeout_names_the_setting_that_raises_it(
+    stream: bool, phase: str, clock: str, setting: str
+) -> None:
     exchange = make(call(stream=stream), ready=lambda: True, **{clock: 0.0})
     getattr(exchange, phase)()
     assert f"(clock '{clock}'). To allow more, raise {setting}" in exchange.timed_out().message
 
 
-def test_the_time_of_a_whole_call_says_whose_it_is() -> None:
+def test_the_total_timeout_names_who_set_it() -> None:
     said = make(call(0.0), total=20.0).timed_out().message
     assert "The caller set it" in said
     exchange = make(call(20.0), total=0.0)
@@ -279,7 +281,7 @@ def test_a_complete_answer_is_waited_for_no_longer_than_the_grace() -> None:
     exchange.close()
 
 
-def test_where_more_may_follow_the_usual_silence_is_allowed() -> None:
+def test_if_more_content_may_follow_the_idle_timeout_applies() -> None:
     exchange, timekeeper = make(ready=lambda: True, idle=30.0), FakeTimekeeper()
     exchange.watch(timekeeper)
     exchange.answered()

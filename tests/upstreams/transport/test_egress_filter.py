@@ -13,7 +13,7 @@ from flask_gateway.upstreams.transport.egress_filter import allowed
 
 
 def found(*addresses: str) -> list[tuple[Any, ...]]:
-    """What the resolver says."""
+    """Return the result of ``socket.getaddrinfo`` for these addresses."""
     return [(socket.AF_INET6 if ":" in one else socket.AF_INET, 1, 6, "", (one, 80)) for one in addresses]
 
 
@@ -31,7 +31,7 @@ def found(*addresses: str) -> list[tuple[Any, ...]]:
         "2001:db8::5efe:a9fe:a9fe", "2001:db8::200:5efe:a9fe:a9fe", "2001:0:4136:e378:8000:63bf:5601:5601",
     ],
 )  # fmt: skip
-def test_no_name_leads_to_where_a_cloud_tells_of_the_machine(address: str) -> None:
+def test_no_name_resolves_to_a_cloud_metadata_address(address: str) -> None:
     assert allowed("upstream.example", found(address)) == []
     # The others of the same name are asked.
     assert allowed("upstream.example", found(address, "192.0.2.1")) == found("192.0.2.1")
@@ -46,11 +46,11 @@ def test_no_name_leads_to_where_a_cloud_tells_of_the_machine(address: str) -> No
         "2001:db8::5efe:a00:7", "2606:4700::1",
     ],
 )  # fmt: skip
-def test_every_other_address_is_an_upstreams(address: str) -> None:
+def test_every_other_address_is_allowed(address: str) -> None:
     assert allowed("upstream.example", found(address)) == found(address)
 
 
-def test_nobody_is_connected_to_then(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filtered_upstream_gets_no_connection(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def connected(*_: object) -> None:
         raise AssertionError("a connection was begun")
 

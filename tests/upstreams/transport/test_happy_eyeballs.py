@@ -156,7 +156,7 @@ def test_a_slow_first_address_still_wins_if_it_answers_first(server: socket.sock
         sock.close()
 
 
-def test_when_all_refuse_the_last_refusal_is_told() -> None:
+def test_when_all_addresses_refuse_the_last_error_is_raised() -> None:
     before = sockets()
     with pytest.raises(ConnectionRefusedError):
         run(info("127.0.0.2", 1), info("127.0.0.3", 1))
@@ -165,7 +165,7 @@ def test_when_all_refuse_the_last_refusal_is_told() -> None:
     assert sockets() == before
 
 
-def test_all_of_it_is_within_the_time() -> None:
+def test_the_race_ends_within_its_timeout() -> None:
     with black_hole("127.0.0.2") as port:
         before, began = sockets(), time.monotonic()
         with pytest.raises(TimeoutError):
@@ -174,7 +174,7 @@ def test_all_of_it_is_within_the_time() -> None:
         assert sockets() == before
 
 
-def test_attempts_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_in_flight_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(happy_eyeballs, "DELAY", 0.01)
     with black_hole("127.0.0.2") as port:
         race, interrupt = Race([info("127.0.0.2", port)] * 40, (), time.monotonic() + LONG), Interrupt()
@@ -194,7 +194,7 @@ def test_attempts_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         assert max(most) == MOST
 
 
-def test_without_a_descriptor_it_is_no_addresss_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_descriptor_blames_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -214,7 +214,7 @@ def test_an_interrupt_may_come_after_its_end() -> None:
 # ---------------------------------------------------------------- what is remembered
 
 
-def test_what_has_not_answered_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unanswering_address_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     unanswering, found = Unanswering(), [info("a"), info("b"), info("c")]
     assert unanswering.last(found) == found
     unanswering.tell(found[1][4], [found[0][4]])
@@ -227,7 +227,7 @@ def test_what_has_not_answered_is_tried_last_for_a_while(monkeypatch: pytest.Mon
     assert unanswering.last(found) == found
 
 
-def test_not_more_is_remembered_than_fits() -> None:
+def test_the_number_of_remembered_addresses_is_bounded() -> None:
     unanswering = Unanswering()
     for number in range(3 * Unanswering.MOST):
         unanswering.tell("x", [number])
@@ -253,7 +253,7 @@ def upstream(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator
     reactor.close()
 
 
-def test_a_call_is_answered_and_the_next_one_waits_for_nothing(
+def test_the_call_after_a_dead_address_does_not_wait_for_it(
     upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask() -> bytes:
@@ -269,7 +269,7 @@ def test_a_call_is_answered_and_the_next_one_waits_for_nothing(
     assert sockets() == before
 
 
-def test_a_caller_who_leaves_ends_it_at_once(
+def test_a_disconnected_caller_ends_connecting_at_once(
     upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(happy_eyeballs, "DELAY", LONG)
@@ -283,7 +283,7 @@ def test_a_caller_who_leaves_ends_it_at_once(
     assert sockets() == before
 
 
-def test_a_clock_ends_it(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connect_timeout_ends_the_race(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(happy_eyeballs, "DELAY", LONG)
     before = sockets()
     for clocks, clock in ((Timeouts(connect=0.1), "connect"), (Timeouts(answer=0.1), "answer")):
@@ -294,7 +294,9 @@ def test_a_clock_ends_it(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPat
     assert sockets() == before
 
 
-def test_no_descriptor_for_it_is_our_fault(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_descriptor_is_the_gateways_fault(
+    upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 

@@ -69,12 +69,12 @@ def fed(framing: Framing, *pieces: bytes) -> bytes:
         b"HTTP/1.1 200 O\rK\r\n\r\n",
     ],
 )
-def test_what_is_no_head_is_refused(head: bytes) -> None:
+def test_an_invalid_head_is_refused(head: bytes) -> None:
     with pytest.raises(MalformedResponse):
         read_head(head[: end_of_head(head)])
 
 
-def test_a_head_has_so_many_lines_at_most() -> None:
+def test_the_number_of_headers_is_bounded() -> None:
     fields = b"".join(b"h%d: v\r\n" % number for number in range(MAX_HEADERS))
     assert len(read_head(OK + fields + b"\r\n").headers) == MAX_HEADERS
     with pytest.raises(MalformedResponse, match="more than 100"):
@@ -83,7 +83,7 @@ def test_a_head_has_so_many_lines_at_most() -> None:
 
 @pytest.mark.parametrize("over", [0, 1])
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_head_is_so_long_at_most(over: int, ends: bool) -> None:
+def test_the_size_of_a_head_is_bounded(over: int, ends: bool) -> None:
     data = OK + b"a: " + b"x" * (MAX_HEAD - len(OK) - 3 - 4 + over) + (b"\r\n\r\n" if ends else b"xxxx")
     if over:
         with pytest.raises(MalformedResponse, match="65536"):
@@ -118,7 +118,7 @@ def test_a_head_is_read() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_do_worse_than_being_refused(noise: bytes) -> None:
+def test_arbitrary_bytes_are_parsed_or_refused(noise: bytes) -> None:
     for data in (noise, OK + noise + b"\r\n\r\n"):
         try:
             end = end_of_head(data)
@@ -155,7 +155,7 @@ def test_no_bytes_do_worse_than_being_refused(noise: bytes) -> None:
         ["Transfer-Encoding:"],
     ],
 )
-def test_a_framing_that_could_be_taken_otherwise_is_refused(fields: list[str]) -> None:
+def test_ambiguous_framing_is_refused(fields: list[str]) -> None:
     with pytest.raises(MalformedResponse):
         of(*fields)
 
@@ -179,7 +179,7 @@ def test_a_framing_that_could_be_taken_otherwise_is_refused(fields: list[str]) -
         ("HTTP/1.1 101 Up", [], Sized, False),
     ],
 )
-def test_what_frames_a_body(status: str, fields: list[str], kind: type, reusable: bool) -> None:
+def test_the_head_selects_the_framing(status: str, fields: list[str], kind: type, reusable: bool) -> None:
     framing = of(*fields, status=status)
     assert type(framing) is kind
     assert framing.reusable is reusable
@@ -214,7 +214,7 @@ def test_what_frames_a_body(status: str, fields: list[str], kind: type, reusable
         b"\n",
     ],
 )
-def test_what_is_no_chunk_is_refused(raw: bytes) -> None:
+def test_an_invalid_chunk_is_refused(raw: bytes) -> None:
     with pytest.raises(MalformedResponse):
         fed(Chunked(True), raw)
     with pytest.raises(MalformedResponse):
@@ -222,7 +222,7 @@ def test_what_is_no_chunk_is_refused(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"1\r\na", b"0\r\n"], ids=["size", "gap", "trailer"])
-def test_a_line_between_chunks_ends_some_time(before: bytes) -> None:
+def test_the_length_of_a_line_between_chunks_is_bounded(before: bytes) -> None:
     for parts in ([before + b"x" * 10_000], [before, *[b"x"] * (MAX_LINE + 1)]):
         with pytest.raises(MalformedResponse, match="does not end"):
             fed(Chunked(True), *parts)
@@ -235,7 +235,7 @@ def test_the_longest_line_is_as_long_in_one_piece_as_in_two(cut: int) -> None:
     assert fed(framing, size[:cut], size[cut:]) == b"a"
 
 
-def test_trailers_end_some_time() -> None:
+def test_the_size_of_trailers_is_bounded() -> None:
     lines = [b"t: " + b"x" * 997 + b"\r\n"] * (MAX_TRAILERS // 1000)
     framing = Chunked(True)
     assert fed(framing, b"0\r\n", *lines, b"\r\n") == b""
@@ -244,7 +244,7 @@ def test_trailers_end_some_time() -> None:
         fed(Chunked(True), b"0\r\n", *lines, lines[0])
 
 
-def test_a_fault_takes_nothing_from_what_came_before_it() -> None:
+def test_bytes_before_a_fault_are_kept() -> None:
     framing = Chunked(True)
     assert framing.feed(b"3\r\nabc\r\n2\r\nde\r\nnonsense\r\n") == b"abcde"
     assert framing.fault is not None
@@ -273,7 +273,7 @@ def test_any_body_in_any_framing_split_anywhere_is_the_same(data: st.DataObject,
 
 @settings(max_examples=150)
 @given(st.data(), _BODIES)
-def test_every_cut_before_the_end_is_told(data: st.DataObject, body: bytes) -> None:
+def test_every_truncation_raises(data: st.DataObject, body: bytes) -> None:
     said = data.draw(sent(body).filter(lambda said: said.fields and said.raw))
     framing = of(*said.fields)
     raw = said.raw[: data.draw(st.integers(0, len(said.raw) - 1))]
@@ -287,7 +287,7 @@ def test_every_cut_before_the_end_is_told(data: st.DataObject, body: bytes) -> N
 
 @settings(max_examples=100)
 @given(st.data(), _BODIES, st.binary(min_size=1, max_size=20))
-def test_what_follows_the_end_is_no_body_and_spoils_the_connection(
+def test_bytes_behind_the_end_are_no_body_and_the_connection_is_closed(
     data: st.DataObject, body: bytes, surplus: bytes
 ) -> None:
     said = data.draw(sent(body).filter(lambda said: said.fields and said.raw))

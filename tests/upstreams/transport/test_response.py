@@ -121,7 +121,7 @@ class Server:
 
 
 class Answer(NamedTuple):
-    """What a client makes of the bytes."""
+    """Read the bytes with a client."""
 
     status: int
     headers: dict[str, str]
@@ -294,7 +294,7 @@ CASES = {
     "an error": Case(b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\n" + HELLO),
     "a redirect": Case(b"HTTP/1.1 201 Created\r\nLocation: /elsewhere\r\n" + HELLO),
     "gzip": Case(OK + b"Content-Encoding: gzip\r\n" + HELLO),
-    # What comes before the answer.
+    # Interim heads before the answer.
     "100 first": Case(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + HELLO),
     "100 twice": Case(b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n" * 2 + OK + HELLO),
     "103 first": Case(
@@ -303,7 +303,7 @@ CASES = {
         ours=Answer(200, {"content-length": "5"}, b"hello"),
     ),
     "101": Case(b"HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\n", why="what follows is not HTTP", opens=(2, 1)),
-    # What breaks off.
+    # Truncated answers.
     "nothing": Case(b"", closes=True, opens=AGAIN),
     "100 and nothing": Case(b"HTTP/1.1 100 Continue\r\n\r\n", closes=True, opens=AGAIN),
     "length, cut": Case(OK + HELLO[:-2], closes=True, opens=AGAIN),
@@ -321,7 +321,7 @@ CASES = {
     "half a status": Case(OK[:-3], closes=True, why=HALF_A_HEAD, opens=AGAIN),
     "half a header": Case(OK + b"A: b", closes=True, why=HALF_A_HEAD, opens=AGAIN),
     "a head without its end": Case(OK + b"A: b\r\n", closes=True, why=HALF_A_HEAD, opens=AGAIN),
-    # What is no HTTP, or could be read as something else.
+    # Invalid or ambiguous HTTP.
     "no HTTP": Case(b"SSH-2.0-OpenSSH\r\n\r\n", closes=True, opens=AGAIN),
     "HTTP/2": Case(b"HTTP/2 200 OK\r\n" + HELLO, closes=True, opens=AGAIN),
     "HTTP/1.2": Case(b"HTTP/1.2 200 OK\r\n" + HELLO, closes=True, why="there is no such", opens=AGAIN),
@@ -370,7 +370,7 @@ CASES = {
 def asked_twice(
     make: Callable[[bool | str], Any], server: Server, verify: bool | str
 ) -> tuple[list[Answer], int]:
-    """What a client makes of the same answer twice, and over how many connections it got it."""
+    """Read the same answer twice with a client. Return the answers and the number of connections."""
     before = server.so_far()
     client = make(verify)
     answers = []
@@ -384,7 +384,7 @@ def asked_twice(
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of requests, when its answers break off
 @pytest.mark.parametrize("name", CASES)
-def test_an_answer_is_what_requests_takes_it_for(server: Server, certificate: Path, name: str) -> None:
+def test_an_answer_is_read_as_requests_reads_it(server: Server, certificate: Path, name: str) -> None:
     case = CASES[name]
     server.answer, server.closes, server.early = case.raw, case.closes, False
     ours, our_count = asked_twice(Lean, server, str(certificate))
@@ -481,7 +481,7 @@ def test_a_request_says_what_requests_would_say(server: Server, certificate: Pat
 @pytest.mark.parametrize("server", ["plain"], indirect=True)
 @pytest.mark.parametrize("value", ["a\r\nB: 1", "a\nB: 1", "a\rB: 1", "a\0b", "a\r\n\r\nGET / HTTP/1.1"])
 @pytest.mark.parametrize("where", ["name", "value"])
-def test_no_header_brings_another(server: Server, value: str, where: str) -> None:
+def test_a_header_cannot_inject_another(server: Server, value: str, where: str) -> None:
     server.answer, server.closes = OK + HELLO, False
     server.heads.clear()
     client = Lean()
@@ -515,7 +515,7 @@ def test_a_connection_serves_many(server: Server, certificate: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["plain"], indirect=True)
-def test_what_comes_late_is_not_taken_for_the_next_answer(server: Server, monkeypatch: Any) -> None:
+def test_late_bytes_are_not_the_next_answer(server: Server, monkeypatch: Any) -> None:
     """After the end of an answer, while its connection lies in the pool."""
     server.answer, server.closes = OK + HELLO, False
     before = server.so_far()
@@ -647,7 +647,7 @@ def test_a_response_that_is_given_up_before_the_pool_knows_of_it_is_closed() -> 
 
 @pytest.mark.parametrize("server", ["plain"], indirect=True)
 def test_a_pool_that_is_retired_keeps_no_connection(server: Server) -> None:
-    """What is idle is closed at once, what is at work when its call is over; and it can still be asked."""
+    """Idle connections close at once, those in use after their call. The pool still takes requests."""
     server.answer, server.closes = OK + CHUNKED + b"\r\n" + BODY, False
     client = Lean()
     busy = client.post(server.url, b"{}", {})

@@ -48,14 +48,14 @@ def unpack(unpacker: Unpacker, *pieces: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_it_is_what_it_was(packed: bytes, raw: bool, size: int) -> None:
+def test_compressed_bytes_decompress_to_the_original(packed: bytes, raw: bool, size: int) -> None:
     unpacker = Unpacker(raw=raw)
     assert unpack(unpacker, *(packed[at : at + size] for at in range(0, len(packed), size))) == BODY
     assert unpacker.over
 
 
 @given(st.binary(max_size=4000), st.integers(1, 99))
-def test_whatever_it_was_it_comes_out(data: bytes, size: int) -> None:
+def test_any_bytes_pass_through_compression(data: bytes, size: int) -> None:
     packed = gzip.compress(data)
     assert (
         unpack(Unpacker(raw=False), *(packed[at : at + size] for at in range(0, len(packed), size))) == data
@@ -63,7 +63,7 @@ def test_whatever_it_was_it_comes_out(data: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(BODY, mtime=0), zlib.compress(BODY), bare(BODY)])
-def test_one_that_broke_off_is_not_over(packed: bytes) -> None:
+def test_a_truncated_stream_is_not_over(packed: bytes) -> None:
     for at in (2, 10, len(packed) // 2, len(packed) - 1):
         unpacker = Unpacker(raw=True)
         unpack(unpacker, packed[:at])
@@ -81,12 +81,12 @@ def test_a_bomb_comes_in_pieces() -> None:
     assert set(sizes) == {PIECE}
 
 
-def test_what_is_no_such_stream_is_told() -> None:
+def test_invalid_compressed_bytes_raise() -> None:
     with pytest.raises(zlib.error):
         unpack(Unpacker(raw=False), gzip.compress(BODY, mtime=0)[:20] + b"x" * 99)
 
 
-def test_what_follows_is_nobodys() -> None:
+def test_bytes_behind_the_end_are_dropped() -> None:
     assert unpack(Unpacker(raw=False), gzip.compress(BODY, mtime=0), b"\0\0", b"junk") == BODY
 
 
