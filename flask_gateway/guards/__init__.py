@@ -1,1 +1,4 @@
-"""Whatever may refuse a call. The decisions are pure functions; the guards only carry them out."""
+"""Admits or refuses calls: limits, bulkheads, circuit breakers, memory. Imports only ``model`` and ``state``.
+
+The decisions are pure functions. The guards apply them to the state in a store.
+"""

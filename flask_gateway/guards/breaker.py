@@ -144,9 +144,11 @@ class Breaker:
                 retry_after=wait,
                 upstream=self.upstream,
             )
-        why = "calls of this key failed there, and of no other" if refusal.alone else "calls failed there"
+        why = (
+            "calls of this key, and only of this key, failed there" if refusal.alone else "calls failed there"
+        )
         return CircuitOpen(
-            f"Upstream '{self.upstream}' is not asked for now: too many {why}. "
+            f"Upstream '{self.upstream}' is not called for now: too many {why}. "
             f"It will be tried again in {wait:.0f} s.",
             retry_after=wait,
             upstream=self.upstream,
@@ -253,7 +255,7 @@ class Breaker:
 
     def _warn(self, outcome: Outcome) -> None:
         log.warning(
-            "upstream '%s' does not serve the gateway's credential (status %s): for %.0f s it is asked last",
+            "upstream '%s' refused the gateway's credential (status %s): for %.0f s it is tried last",
             self.upstream,
             getattr(outcome.error, "answered", None),
             CREDENTIAL_HOLD,

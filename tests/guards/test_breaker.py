@@ -394,8 +394,7 @@ def test_it_is_logged_once_in_that_minute(
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (
             logging.WARNING,
-            "upstream 'llama' does not serve the gateway's credential (status 401): "
-            "for 60 s it is asked last",
+            "upstream 'llama' refused the gateway's credential (status 401): for 60 s it is tried last",
         )
     ] * 2
 

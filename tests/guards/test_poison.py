@@ -62,7 +62,7 @@ def test_failures_of_one_caller_open_the_circuit_for_that_caller_alone(breaker: 
 
 def test_the_refusal_says_whose_calls_failed(breaker: Breaker) -> None:
     end(breaker, "poison", *[BAD] * 5)
-    with pytest.raises(CircuitOpen, match=r"calls of this key failed there, and of no other.* in 30 s"):
+    with pytest.raises(CircuitOpen, match=r"calls of this key, and only of this key, failed there.* in 30 s"):
         begin(breaker, "poison")
 
 
