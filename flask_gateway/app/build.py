@@ -1,4 +1,4 @@
-"""The one room that knows everybody: from settings to a gateway that answers."""
+"""Builds a gateway from settings. This is the only module that imports every package it wires together."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 
-#: A probe that has not ended this long after its upstream must have begun to answer no longer blocks the
-#: next. One that is a long stream goes on beside it, and still counts at its end.
+#: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
+#: that is a long stream continues meanwhile, and its end still counts.
 PROBE_GRACE = 2.0
 
-#: The background thread of this process. It begins when it is first needed, so not before the fork.
+#: The background thread of this process. It starts at its first use, so not before the fork.
 REACTOR = Reactor()
 
-#: Set when this process is about to end, by whoever ends it: no new calls are taken from then on.
+#: Set when this process shuts down: from then on it accepts no new calls.
 DRAINING = threading.Event()
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """All there is, in ``app.extensions["gateway"]``. Shared by all threads of a process."""
+    """All parts of a gateway, in ``app.extensions["gateway"]``. Shared by all threads of a process."""
 
     settings: Settings
     strikes: KeyGuessLimiter
@@ -72,7 +72,7 @@ class Gateway(msgspec.Struct, frozen=True):
     candidates: Candidates
     limiter: RateLimiter
     breakers: tuple[Breaker, ...]
-    #: Of the upstreams that may be asked for the usage of streams.
+    #: One for each upstream that may be asked to report the usage of streams.
     stream_options: tuple[StreamOptions, ...]
     slots: ConcurrencyLeases
     store: Store
@@ -84,29 +84,29 @@ class Gateway(msgspec.Struct, frozen=True):
     body_memory: BodyMemory
     catalog: Catalog
     draining: threading.Event
-    #: The longest that a call may take, seconds, however many upstreams it is tried on.
+    #: The longest that a call may take, seconds, over all its attempts.
     longest: float
-    #: When it was made of its settings, seconds since the epoch.
+    #: When it was built, seconds since the epoch.
     built: float
 
     @property
     def service(self) -> Service:
-        """What answers calls, read outermost first: recorded, limited, dispatched, protected."""
+        """The service that answers calls. From the outside in it records, limits, dispatches and protects."""
         return self.recorded
 
     def listed(self) -> dict[str, str]:
-        """The model names that can be listed, each with the upstream that is asked first.
+        """The model names to list, each with the upstream that is asked first.
 
-        Those of the settings; and those that upstreams list, by the shortest name that asks for them.
+        These are the models of the settings, and those that upstreams list, by the shortest name that works.
         """
         return self.routes.listed(self.catalog.models)
 
 
 def build(settings: Settings, store: Store | None = None) -> Gateway:
-    """The gateway for those settings. To be called after the fork: it opens what cannot be shared.
+    """The gateway for those settings. Call it after the fork: it opens connections that cannot be shared.
 
-    :param store: instead of the one that the settings name.
-    :raises ValueError: an upstream or a store cannot be opened as it is set.
+    :param store: replaces the one that the settings name.
+    :raises ValueError: the settings of an upstream or of the store are unusable.
     """
     metrics = Metrics(families(), (), ())
     STDERR.on_drop, shed = metrics.log_dropped, metrics.shed
@@ -114,16 +114,17 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
         settings.state, settings.machines, settings.state_namespace or "", metrics.fell_back
     )
     underway, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
-    lasting = _CarriedOver(store, ConcurrencyLeases(store), underway, body_memory, Catalog(), _http(settings))
-    return _build(settings, lasting)
+    leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
+    return _build(settings, _CarriedOver(store, leases, underway, body_memory, catalog, http))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
-    """The gateway for other settings in the same process: with the same store, and with what is held and
-    what is under way. The connections are kept if the upstreams are where they were; else the
-    caller retires the old ones.
+    """The gateway for new settings in the same process, with the same store, leases and calls in flight.
 
-    :raises ValueError: an upstream cannot be opened as it is set.
+    It keeps the connections, too, if the addresses of the upstreams are the same. Otherwise the caller
+    retires the old ones.
+
+    :raises ValueError: the settings of an upstream are unusable.
     """
     same = _addresses(settings) == _addresses(before.settings)
     http = before.http if same else _http(settings)
@@ -133,12 +134,12 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
 
 
 def _addresses(settings: Settings) -> set[tuple[str, Authorities | None]]:
-    """Where the upstreams are, and by whose word it is they."""
-    return {(one.url, one.ca_file) for one in settings.upstreams}
+    """The URLs of the upstreams, and the certificate authorities that vouch for them."""
+    return {(upstream.url, upstream.ca_file) for upstream in settings.upstreams}
 
 
 class _CarriedOver(NamedTuple):
-    """What is not made anew when settings change."""
+    """The parts that a reload keeps."""
 
     store: Store
     slots: ConcurrencyLeases
@@ -152,21 +153,23 @@ def _http(settings: Settings) -> UpstreamClient:
     return UpstreamClient(REACTOR, pool_size=settings.max_streams, upstreams=len(settings.upstreams))
 
 
-def _build(settings: Settings, lasting: _CarriedOver) -> Gateway:
-    store, slots, underway, body_memory, catalog, http = lasting
+def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
+    store, slots, underway, body_memory, catalog, http = carried
     limiter, routes = RateLimiter(store), _routes(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
-        one.name: StreamOptions(one.name, one.url, store)
-        for one in settings.upstreams
-        if one.stream_usage and not one.url.startswith("mock:")
+        upstream.name: StreamOptions(upstream.name, upstream.url, store)
+        for upstream in settings.upstreams
+        if upstream.stream_usage and not upstream.url.startswith("mock:")
     }
-    found = _places(settings, routes, lasting, metrics, options)
-    places = {(place.upstream, place.model): place for place in found}
+    endpoints = {
+        (endpoint.upstream, endpoint.model): endpoint
+        for endpoint in _endpoints(settings, routes, carried, metrics, options)
+    }
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
-    candidates = Candidates(routes, balancer, slots, places)
+    candidates = Candidates(routes, balancer, slots, endpoints)
     underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
-    catalog.change(_asked_for_models(settings, http))
+    catalog.change(_model_sources(settings, http))
     body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(settings.keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
@@ -174,11 +177,11 @@ def _build(settings: Settings, lasting: _CarriedOver) -> Gateway:
     guarded = Guarded(BufferedStreams(affinity, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
-        strikes=_strikes(settings, store),
+        strikes=_key_guess_limiter(settings, store),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
-        breakers=tuple(place.breaker for place in places.values()),
+        breakers=tuple(endpoint.breaker for endpoint in endpoints.values()),
         stream_options=tuple(options.values()),
         slots=slots,
         store=store,
@@ -190,7 +193,7 @@ def _build(settings: Settings, lasting: _CarriedOver) -> Gateway:
         body_memory=body_memory,
         catalog=catalog,
         draining=DRAINING,
-        longest=max(place.clocks.total for place in places.values()),
+        longest=max(endpoint.clocks.total for endpoint in endpoints.values()),
         built=time.time(),
     )
 
@@ -201,42 +204,42 @@ def _metrics(settings: Settings, routes: Routes, catalog: Catalog) -> Metrics:
     return Metrics(families(), models, upstreams, lambda model: model in catalog.names)
 
 
-def _asked_for_models(settings: Settings, http: UpstreamClient) -> dict[str, Ask]:
-    """How the upstreams that list their models are asked for them."""
-    asked = {upstream.name: upstream for upstream in settings.upstreams if upstream.list_models}
-    return {name: lambda name: models_of(asked[name], http) for name in asked}
+def _model_sources(settings: Settings, http: UpstreamClient) -> dict[str, Ask]:
+    """For each upstream with ``list_models``: the function that asks it for its models."""
+    listing = {upstream.name: upstream for upstream in settings.upstreams if upstream.list_models}
+    return {name: lambda name: models_of(listing[name], http) for name in listing}
 
 
-def _places(
+def _endpoints(
     settings: Settings,
     routes: Routes,
-    lasting: _CarriedOver,
+    carried: _CarriedOver,
     metrics: Metrics,
     options: Mapping[str, StreamOptions],
 ) -> Iterator[Endpoint]:
-    """Every upstream for whatever it is asked, and every configured model of it with a breaker of its own."""
-    store, slots, underway, http = lasting.store, lasting.slots, lasting.underway, lasting.http
+    """One endpoint per upstream for any model, and one for each configured model, with its own breaker."""
+    store, slots, underway, http = carried.store, carried.slots, carried.underway, carried.http
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
         clocks = _clocks(upstream, settings)
         slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
-            mine = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
-            its_clocks = clocks.with_own(mine.clocks)
-            service = open_upstream(upstream, http, its_clocks, options.get(upstream.name))
-            breaker = _breaker(upstream, model, store, _policy(its_clocks, settings), metrics)
+            override = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
+            own_clocks = clocks.with_own(override.clocks)
+            service = open_upstream(upstream, http, own_clocks, options.get(upstream.name))
+            breaker = _breaker(upstream, model, store, _policy(own_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
-            # The breaker first: while it is open, a call costs but a read.
-            share = UpstreamThreadQuota(upstream.name, underway)
-            guards: list[Guard] = [breaker, share, *slot, *_slot(pair, mine.max_in_flight, False, slots)]
+            # The breaker comes first: while it is open, a call costs only a read.
+            quota = UpstreamThreadQuota(upstream.name, underway)
+            guards: list[Guard] = [breaker, quota, *slot, *_slot(pair, override.max_in_flight, False, slots)]
             yield Endpoint(
                 upstream=upstream.name,
                 model=model,
                 service=Guarded(service, guards),
                 breaker=breaker,
-                clocks=its_clocks,
-                limits={upstream.name: upstream.max_in_flight, pair: mine.max_in_flight},
+                clocks=own_clocks,
+                limits={upstream.name: upstream.max_in_flight, pair: override.max_in_flight},
                 continues=upstream.continues,
             )
 
@@ -248,16 +251,17 @@ def _clocks(upstream: UpstreamSettings, settings: Settings) -> Timeouts:
 
 
 def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:
-    """What candidates have of their own, by upstream and model. Where two routes differ, the first counts."""
+    """Candidates with their own timeouts or limit, by upstream and model. If two routes differ, the first
+    counts."""
     tiers = [tier for model in settings.models for tier in model.tiers]
-    own = [one for tier in tiers for one in tier if one.clocks or one.max_in_flight]
-    return {(one.upstream, one.model): one for one in reversed(own)}
+    own = [candidate for tier in tiers for candidate in tier if candidate.clocks or candidate.max_in_flight]
+    return {(candidate.upstream, candidate.model): candidate for candidate in reversed(own)}
 
 
 def _balanced(settings: Settings) -> frozenset[str]:
-    """The upstreams whose calls under way are counted even without a limit, to find the least busy."""
+    """The upstreams whose calls in flight are counted even without a limit, for ``least_requests``."""
     routes = [model for model in settings.models if model.balance is Balance.LEAST_REQUESTS]
-    return frozenset(one.upstream for model in routes for tier in model.tiers for one in tier)
+    return frozenset(candidate.upstream for model in routes for tier in model.tiers for candidate in tier)
 
 
 def _slot(name: str, limit: int, counted: bool, slots: ConcurrencyLeases) -> list[Guard]:
@@ -271,11 +275,11 @@ def _breaker(
     def count(before: Phase, after: Phase) -> None:
         metrics.breaker_changed(upstream.name, model, before.name.lower(), after.name.lower())
 
-    return Breaker(upstream.name, store, policy, model, count, _identified(upstream, policy))
+    return Breaker(upstream.name, store, policy, model, count, _fingerprint(upstream, policy))
 
 
-def _identified(upstream: UpstreamSettings, policy: Policy) -> str:
-    """Identify the settings that a breaker's state belongs to: the server, our key for it, the policy."""
+def _fingerprint(upstream: UpstreamSettings, policy: Policy) -> str:
+    """A digest of the settings that a breaker's state belongs to: the URL, our key for it, the policy."""
     key = upstream.api_key.reveal() if upstream.api_key else ""
     return blake2b(repr((upstream.url, key, policy)).encode(), digest_size=6).hexdigest()
 
@@ -297,13 +301,13 @@ def _routes(settings: Settings) -> Routes:
         models={model.name: _route(model) for model in settings.models},
         default=settings.default_upstream,
         fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
-        providers=frozenset(one.name for one in settings.upstreams if _is_provider(one)),
+        providers=frozenset(upstream.name for upstream in settings.upstreams if _is_provider(upstream)),
     )
 
 
 def _is_provider(upstream: UpstreamSettings) -> bool:
-    """Whether it is an account at a provider of many models, such as ``openai=https://api.openai.com``. One's
-    own server is usually named after the model that it serves."""
+    """Whether the upstream is an account at a provider of many models, such as
+    ``openai=https://api.openai.com``. Self-hosted servers are usually named after the model they serve."""
     return upstream.api_key is not None and upstream.url.startswith("https://")
 
 
@@ -313,15 +317,15 @@ def _route(model: ModelSettings) -> Route:
 
 
 def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
-    return tuple(Target(one.upstream, one.model, one.weight) for one in candidates)
+    return tuple(Target(candidate.upstream, candidate.model, candidate.weight) for candidate in candidates)
 
 
-def _strikes(settings: Settings, store: Store) -> KeyGuessLimiter:
+def _key_guess_limiter(settings: Settings, store: Store) -> KeyGuessLimiter:
     secret = sha256(b"".join(key.digest for key in settings.keys)).digest()
-    return KeyGuessLimiter(_callers(settings).identify, store, settings.failed_keys_per_minute, secret)
+    return KeyGuessLimiter(_api_keys(settings).identify, store, settings.failed_keys_per_minute, secret)
 
 
-def _callers(settings: Settings) -> ApiKeyTable:
+def _api_keys(settings: Settings) -> ApiKeyTable:
     general = settings.rate_limit_per_minute
     return ApiKeyTable(
         {

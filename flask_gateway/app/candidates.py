@@ -1,4 +1,4 @@
-"""Where a call can be answered right now: the routes, balanced, with what stands before each target."""
+"""Finds the candidates of a call: its route's targets in balanced order, each with its guards."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..routing.routes import Route, Routes, Target
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A target with what guards it.
+    """A target with its service, its breaker and its limits.
 
-    :param model: the one model it is for; ``None``: whatever the upstream is asked for.
-    :param clocks: how long it may take.
-    :param limits: calls under way at once, by what they are counted under; 0 means without limit.
-    :param continues: how it goes on with an answer that another has begun; ``None``: it cannot.
+    :param model: the one model it serves; ``None``: every other model of the upstream.
+    :param clocks: its timeouts.
+    :param limits: the most calls in flight, by the name they are counted under; 0 means no limit.
+    :param continues: how it resumes an answer that another upstream began; ``None``: it cannot.
     """
 
     upstream: str
@@ -37,9 +37,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class CandidateStatus(msgspec.Struct, frozen=True):
-    """A candidate of a route, and why it is asked or not: ``chosen``, ``next``, ``open``, ``cooling``,
-    ``full``, ``credential refused`` (asked after all others) or ``not allowed``. ``retry_after``: seconds
-    until that may change, if that is known."""
+    """A candidate of a route, and whether a call would reach it.
+
+    :param reason: ``chosen``, ``next``, ``open``, ``cooling``, ``full``, ``credential refused`` (asked after
+        all others) or ``not allowed``.
+    :param retry_after: seconds until that may change; ``None`` if that is not known.
+    """
 
     tier: int
     upstream: str
@@ -49,9 +52,9 @@ class CandidateStatus(msgspec.Struct, frozen=True):
 
 
 class Candidates:
-    """The candidates of a call, in order. Immutable but for the state behind its guards.
+    """Yields the candidates of a call, in order. Immutable, except for the state of its guards.
 
-    :param places: by upstream and model; under ``None`` for models that are not configured.
+    :param endpoints: by upstream and model; under ``None`` for models that are not configured.
     """
 
     def __init__(
@@ -59,79 +62,82 @@ class Candidates:
         routes: Routes,
         balancer: Balancer,
         slots: ConcurrencyLeases,
-        places: Mapping[tuple[str, str | None], Endpoint],
+        endpoints: Mapping[tuple[str, str | None], Endpoint],
     ) -> None:
         self._routes = routes
         self._balancer = balancer
         self._slots = slots
-        self._places = dict(places)
+        self._endpoints = dict(endpoints)
 
     def __call__(self, call: Call) -> Iterator[Candidate]:
-        """:raises UnknownModel: there is no route for the model, or for one of the caller's own chain."""
+        """:raises UnknownModel: the model, or one of the caller's own fallbacks, has no route."""
         route = self._route(call)
-        # Whom nobody could be asked before need not be looked at.
+        # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
         denied = []
         for tier in self._balancer.ordered(route):
             for target in tier:
-                place = self._place(target)
-                candidate = Candidate(place.service, target.model)
-                if alone or not place.breaker.denied:
+                endpoint = self._endpoint(target)
+                candidate = Candidate(endpoint.service, target.model)
+                if alone or not endpoint.breaker.denied:
                     yield candidate
                 else:
                     denied.append(candidate)
         yield from denied
 
     def explain(self, caller: Caller, model: str) -> list[CandidateStatus]:
-        """What a call of that caller would meet now, target by target. Asks nobody, takes no turn.
+        """The status of each target for a call of that caller now. It sends nothing and takes no turn.
 
-        A caller that may not call the model is shown nothing of its route, nor whether there is one.
+        A caller that may not call the model learns nothing about its route, not even whether it exists.
         """
         if not caller.may_call(model):
             return [CandidateStatus(1, MASK, MASK, "not allowed")]
-        found, chosen = [], False
+        statuses, chosen = [], False
         for number, tier in enumerate(self._routes.route(model).tiers, 1):
             for target in tier:
                 reason, wait = self._reason(caller, target)
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
-                found.append(CandidateStatus(number, target.upstream, target.model, reason, wait))
-        return found
+                statuses.append(CandidateStatus(number, target.upstream, target.model, reason, wait))
+        return statuses
 
     def visible(self, models: Iterable[str]) -> set[tuple[str, str | None]]:
-        """The places where these models are asked, by upstream and model."""
-        found: set[tuple[str, str | None]] = set()
+        """The endpoints that serve these models, by upstream and model."""
+        visible: set[tuple[str, str | None]] = set()
         for model in models:
             try:
                 tiers = self._routes.route(model).tiers
             except UnknownModel:
                 continue
-            places = (self._place(target) for tier in tiers for target in tier)
-            found.update((place.upstream, place.model) for place in places)
-        return found
+            endpoints = (self._endpoint(target) for tier in tiers for target in tier)
+            visible.update((endpoint.upstream, endpoint.model) for endpoint in endpoints)
+        return visible
 
     def upstreams(self, call: Call) -> list[list[str]]:
-        """The names of the upstreams where a call can be answered, by tier.
+        """The names of the upstreams that may serve a call, by tier.
 
-        :raises UnknownModel: as above.
+        :raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
         """
         return [[target.upstream for target in tier] for tier in self._route(call).tiers]
 
     def continuers(self, call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
-        """Who could go on with an answer, and how it is told to; ``broken``, who has begun it, comes last."""
-        found = []
+        """The services that can resume an answer, each with its model name and its way to resume.
+
+        :param broken: the upstream that began the answer; it comes last.
+        """
+        continuers = []
         for tier in self._route(call).tiers:
             for target in tier:
-                place = self._place(target)
-                if place.continues is not None:
-                    found.append((place.service, target.model, place.continues))
-        return sorted(found, key=lambda one: one[0].name == broken)
+                endpoint = self._endpoint(target)
+                if endpoint.continues is not None:
+                    continuers.append((endpoint.service, target.model, endpoint.continues))
+        return sorted(continuers, key=lambda continuer: continuer[0].name == broken)
 
     def whole(self, model: str) -> bool:
-        """Whether the model's streams are held back until they are complete."""
+        """Whether the gateway holds the model's streams back until they are complete."""
         try:
             return self._routes.route(model).whole
-        except UnknownModel:  # which is said later, and counted
+        except UnknownModel:  # the service raises it again later, where it is recorded
             return False
 
     def _route(self, call: Call) -> Route:
@@ -139,16 +145,17 @@ class Candidates:
         route = self._routes.route(model) if chain is None else self._routes.with_chain(model, chain)
         return route if call.pinned is None else route.at(call.pinned)
 
-    def _place(self, target: Target) -> Endpoint:
-        return self._places.get((target.upstream, target.model)) or self._places[target.upstream, None]
+    def _endpoint(self, target: Target) -> Endpoint:
+        exact = self._endpoints.get((target.upstream, target.model))
+        return exact or self._endpoints[target.upstream, None]
 
     def _reason(self, caller: Caller, target: Target) -> tuple[str, float | None]:
-        """Why a target would refuse a call of that caller; empty when it would not."""
-        place = self._place(target)
-        status = place.breaker.status(caller.id, target.model)
+        """Why a target would refuse a call of that caller, and for how long; empty if it would not."""
+        endpoint = self._endpoint(target)
+        status = endpoint.breaker.status(caller.id, target.model)
         if status.retry_after is not None:
             return ("cooling" if status.cooling else "open"), status.retry_after
-        for name, limit in place.limits.items():
+        for name, limit in endpoint.limits.items():
             if limit and self._slots.taken(upstream_key(name)) >= limit:
                 return "full", None
         if status.credential_refused:

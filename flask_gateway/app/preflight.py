@@ -1,7 +1,4 @@
-"""Settings that are to be served: right by themselves, with this server, and on this machine.
-
-What the start asks before it begins, and a change of the file before it is taken over.
-"""
+"""Checks settings before start and reload: values, bind addresses, worker count, installed packages."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def load_checked(environ: Mapping[str, str], binds: Sequence[str], workers: int | None) -> Resolved:
-    """The settings with their origins.
+    """The checked settings with their origins.
 
-    :param binds: the addresses the server listens on; none: those that the settings name.
-    :param workers: how many processes it has; ``None`` likewise.
-    :raises ConfigError: they cannot be served.
+    :param binds: the addresses the server listens on; if empty, the settings' own are checked.
+    :param workers: the server's number of processes; if ``None``, the settings' own is checked.
+    :raises ConfigError: the gateway cannot serve with these settings.
     """
     resolved, mistakes = resolve(environ), Mistakes()
     settings, addresses = resolved.settings, binds or [str(resolved.server["bind"])]
@@ -51,24 +48,27 @@ def load_checked(environ: Mapping[str, str], binds: Sequence[str], workers: int 
 
 
 def refuse_emptied(before: Settings, resolved: Resolved) -> None:
-    """Raise :class:`ConfigError` when keys or upstreams are gone, so that the defaults would come in.
+    """Raise :class:`ConfigError` if a reload would remove all keys or all upstreams, so that defaults apply.
 
-    A file that was cut short may well be a proper one. The published key and the mock are something to
-    begin with, and nothing to put in the place of what was there.
+    A truncated file may still be valid TOML. The public development key and the mock upstream are for a first
+    start, and must not replace real keys and upstreams.
     """
     now = resolved.settings
     keys = [dotted("keys", key.id) for key in now.keys if key not in before.keys]
-    upstreams = [dotted("upstreams", one.name) for one in now.upstreams if one not in before.upstreams]
+    added = [upstream for upstream in now.upstreams if upstream not in before.upstreams]
+    upstreams = [dotted("upstreams", upstream.name) for upstream in added]
     for section, new in (("keys", keys), ("upstreams", upstreams)):
         if any(resolved.origins[path] is Origin.DEFAULT for path in new):
-            raise ConfigError(section, None, "some, as there were before", "the file has none left")
+            raise ConfigError(section, None, "at least one, as before", "the file has none left")
 
 
 def load_for_worker(environ: Mapping[str, str]) -> Settings:
-    """The settings for a process that begins. If they cannot be served, and others of this server are in
-    force, it is those, and the log says so: a wrong file is no reason to be one worker less.
+    """The settings for a new worker.
 
-    :raises ConfigError: they cannot be served, and there are no others.
+    If they are invalid, the worker uses the server's last known good settings and logs that: an invalid file
+    must not cost a worker.
+
+    :raises ConfigError: they are invalid, and there are no last known good settings.
     """
     before = last_good.load()
     try:
@@ -76,7 +76,7 @@ def load_for_worker(environ: Mapping[str, str]) -> Settings:
     except ConfigError as error:
         if before is None:
             raise
-        log.error("flask-gateway: %s (refused, this worker begins with the old settings)", error)
+        log.error("flask-gateway: %s (refused; this worker starts with the old settings)", error)
         return before
     last_good.save(settings)
     return settings
@@ -89,7 +89,7 @@ def _load_after(before: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def _check_mocks(settings: Settings, mistakes: Mistakes) -> None:
-    """A mock's options are its own affair, but a mistake in them must not wait for a worker to die of it."""
+    """Check the options of mock upstreams, which only the mock itself would read, when a worker starts."""
     for upstream in settings.upstreams:
         if not upstream.url.startswith("mock://"):
             continue

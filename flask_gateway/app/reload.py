@@ -1,11 +1,11 @@
-"""Settings that change in their file, taken over by a process that serves.
+"""Reloads settings when their files change, while the process keeps serving.
 
-The environment of a process cannot change, the file that it names can, and so can the files of secrets that
-this one names. They are looked at every second, by a thread of its own: a disk may keep it waiting, and a
-clock or a stream must not wait for that. What has changed is read at the next look, when whoever writes it
-has mostly finished. Then either all of it is taken over, or nothing is, and the log says why.
+The environment of a process is fixed, but the settings file and the secret files that it names may change. A
+thread checks them every second. It is a thread of its own because a slow disk must not delay timers or
+streams. A changed file is read one check later, when its writer has usually finished. A reload is all or
+nothing; if it is refused, the log says why.
 
-What is under way goes on with what it began with; what is counted, held or open stays (``wiring.rebuild``).
+Calls in flight keep the settings they began with. Counters, leases and breakers stay (``build.rebuild``).
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from .preflight import refuse_emptied
 
 log = logging.getLogger(__name__)
 
-#: Between two looks, seconds. A change is in force within two of them, and the time it takes to read it.
+#: Between two checks, seconds. A change is in force after at most two periods and the time to read it.
 PERIOD = 1.0
 
-#: What a process opens once, so that it stays as it is until another process takes its place.
+#: Settings of the state store, which a process opens once: a change needs a restart.
 LASTING = ("state", "state_namespace", "machines")
 
-#: What of a file tells that it has changed, replaced by another included; ``None`` when it cannot be seen.
+#: Identifies one version of a file, by its inode, size and times; ``None`` if it cannot be read.
 Mark = tuple[int, ...] | None
 
 
 class Reloader:
-    """Follows the file of one process's gateway, and those that it names.
+    """Watches the settings file of a process's gateway, and the files that it names.
 
-    :param gateway: the one that serves now; its settings are from a file.
-    :param load: the settings as they are set now, checked as at a start; raises :class:`ConfigError`.
-    :param swap: puts another gateway in its place.
-    :param log: where it is said what became of a change.
+    :param gateway: the gateway that serves now; its settings come from a file.
+    :param load: loads the settings and checks them as at a start; raises :class:`ConfigError`.
+    :param swap: replaces the gateway that serves.
+    :param log: gets the result of each reload.
     """
 
     def __init__(
@@ -58,49 +58,51 @@ class Reloader:
         self._load = load
         self._swap = swap
         self._log = log
-        #: How the files were when they were last read. At first they are read once more, lest a change
-        #: since the start be missed.
+        #: The versions of the files at the last read. It begins empty, so that the first check reads them
+        #: again: they may have changed since the start.
         self._seen: dict[Path, Mark] = {}
         self._changing = False
-        #: The refusal that was said last, and of which content.
+        #: The last refusal that was logged, and a digest of the content that caused it.
         self._refused: tuple[str, bytes] | None = None
 
     def start(self) -> None:
-        """Begin to look. To be called after the fork."""
-        threading.Thread(target=self._keep_looking, name="settings", daemon=True).start()
+        """Start the thread that checks. Call it after the fork."""
+        threading.Thread(target=self._run, name="settings", daemon=True).start()
 
-    def _keep_looking(self) -> None:
+    def _run(self) -> None:
         never = threading.Event()
         while not never.wait(PERIOD):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """See whether the files have changed; if they had at the last look, read them."""
+    def check(self) -> None:
+        """Check whether the files have changed. If the previous check found a change, reload."""
         if not self._changing:
             self._changing = not self._seen or _marks(self._seen) != self._seen
             return
         self._changing = False
-        # Before it is read: what is written meanwhile has another mark.
+        # Before the read: a write during the read gives the file another mark.
         mark = _mark(Path(self._file))
         self._seen = {**_marks(self._files()), Path(self._file): mark}
         try:
-            self._take_over(self._load())
+            self._apply(self._load())
         except (ConfigError, ValueError) as error:
             self._refuse(one_line(str(error)))
         except Exception:
             self._gateway.metrics.reloaded("failure")
-            log.exception("the settings could not be read anew, the old ones are in force")
+            log.exception("unexpected exception while reloading the settings; the old ones stay in force")
 
     def _files(self) -> set[Path]:
-        """The files that the settings were read from, also those that the environment names."""
-        used = (self._gateway.settings.ca_file, *(one.ca_file for one in self._gateway.settings.upstreams))
-        return {*files(self._file), *(Path(path) for one in used if one is not None for path in one.files)}
+        """All files that the settings come from, including those named by the environment."""
+        settings = self._gateway.settings
+        authorities = (settings.ca_file, *(upstream.ca_file for upstream in settings.upstreams))
+        named = (Path(path) for each in authorities if each is not None for path in each.files)
+        return {*files(self._file), *named}
 
-    def _take_over(self, resolved: Resolved) -> None:
+    def _apply(self, resolved: Resolved) -> None:
         before, read = self._gateway.settings, resolved.settings
         refuse_emptied(before, resolved)
         for name in (name for name in changed(before, read) if name in LASTING):
-            self._log.warning("the setting %s has changed, which takes a restart or a HUP", name)
+            self._log.warning("the setting %s has changed; that needs a restart or a HUP", name)
         after = msgspec.structs.replace(read, **{name: getattr(before, name) for name in LASTING})
         names = ", ".join(changed(before, after))
         if names:
@@ -111,7 +113,7 @@ class Reloader:
         last_good.save(after)
         if names or not self._gateway.metrics.last_reload_successful:
             self._gateway.metrics.reloaded("success")
-            self._log.info("settings read anew; changed: %s", names or "nothing")
+            self._log.info("settings reloaded; changed: %s", names or "nothing")
         self._refused = None
         for warning in after.warnings:
             if warning not in before.warnings:
@@ -131,14 +133,14 @@ def _marks(paths: Iterable[Path]) -> dict[Path, Mark]:
 
 def _mark(path: Path) -> Mark:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _content(paths: Iterable[Path]) -> bytes:
-    """A digest of all that is in the files."""
+    """A digest of the content of all files."""
     digest = sha256()
     for path in sorted(paths):
         try:

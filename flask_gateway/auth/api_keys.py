@@ -1,4 +1,4 @@
-"""API keys and whom they belong to. Keys are known by their SHA-256 digest only."""
+"""Looks up the caller of an API key. The table holds SHA-256 digests only, never keys."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ class ApiKeyTable:
 
     def __init__(self, by_digest: Mapping[bytes, Caller]) -> None:
         self._by_digest = dict(by_digest)
-        self._nobody = bytes(32)
+        self._no_digest = bytes(32)
 
     def identify(self, key: str) -> Caller:
-        """Whose key this is.
+        """The caller that the key belongs to.
 
-        The look-up is by the digest of what was presented, so its timing tells nothing about a key;
-        the comparison after it takes the same time found or not.
+        The look-up uses the digest of the presented key, so its timing reveals nothing about known keys. The
+        comparison after it takes the same time whether the key is known or not.
 
-        :raises Unauthorized: nobody's.
+        :raises Unauthorized: the key is unknown.
         """
         digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        known = digest if digest in self._by_digest else self._nobody
+        known = digest if digest in self._by_digest else self._no_digest
         if not hmac.compare_digest(known, digest):
-            raise Unauthorized("This API key is not known here. Check it for typing errors, or ask for one.")
+            raise Unauthorized(
+                "This API key is not known here. Check it for typing errors, or ask the operator for one."
+            )
         return self._by_digest[digest]

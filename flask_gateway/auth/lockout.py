@@ -1,8 +1,8 @@
-"""Limits wrong API keys per address. A right key is always let in, however many wrong ones came with it.
+"""Limits wrong API keys per address. A valid key is always accepted, even from a blocked address.
 
-The counts are in the store, so that all workers count together. The table has :data:`PLACES` entries, each
-with the address it belongs to at the moment. Two addresses that hash to the same entry evict each other;
-neither is blocked because of the other. The hash is keyed, so an attacker cannot choose a collision.
+The counts are in the store, so all workers count together. The table has :data:`ENTRIES` entries, each with
+the address that uses it at the moment. Two addresses that hash to the same entry evict each other; neither is
+blocked because of the other. The hash is keyed, so an attacker cannot choose a collision.
 """
 
 from __future__ import annotations
@@ -16,63 +16,67 @@ from ..model.call import Caller
 from ..model.errors import TooManyFailedKeys, Unauthorized
 from ..state.store import SECOND, Store, Value
 
-#: Seconds.
+#: The sliding window in which wrong keys are counted, seconds.
 WINDOW = 60.0
-#: Entries for counts in the store, and for blocked addresses in a process.
-PLACES = 1024
+#: How many addresses the store counts at a time, and how many blocked addresses a process remembers.
+ENTRIES = 1024
 
 
 class KeyGuessLimiter:
-    """Identifies callers by their keys, and counts the keys that fail. Shared by all threads of a process.
+    """Identifies callers by their keys, and counts wrong keys. Shared by all threads of a process.
 
     :param identify: returns the caller of a key, or raises ``Unauthorized``.
-    :param limit: keys of one address that may fail in any :data:`WINDOW`; 0 means without limit.
-    :param secret: the same in all processes.
+    :param limit: wrong keys allowed per address in any :data:`WINDOW`; 0 means no limit.
+    :param secret: keys the hash of addresses; the same in all processes.
     """
 
     def __init__(self, identify: Callable[[str], Caller], store: Store, limit: int, secret: bytes) -> None:
         self._identify = identify
         self._store = store
-        self._take = Acquire(limit, int(WINDOW * SECOND))
+        self._acquire = Acquire(limit, int(WINDOW * SECOND))
         self._secret = secret
-        #: Until when wrong keys of which addresses are not counted any more, as far as this process knows.
+        #: The addresses that this process knows as blocked, each with the end of its block.
         self._blocked: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
     def identify(self, key: str, address: Callable[[], bytes], now: float) -> Caller:
-        """The caller whose key this is. A right key costs one look-up, and the address is not asked for.
+        """The caller that the key belongs to. A valid key costs one look-up and never reads the address.
 
-        :param address: returns the caller's own address, empty where it is not known. Keys from nowhere
-            are not counted: callers who have nothing to do with each other would share the count.
+        :param address: returns the caller's own address, empty if it is not known. Keys from unknown
+            addresses are not counted: unrelated callers would share one count.
         :param now: ``time.monotonic()``, seconds.
-        :raises Unauthorized: the key is nobody's.
-        :raises TooManyFailedKeys: it is nobody's, and so were too many from this address.
+        :raises Unauthorized: the key is unknown.
+        :raises TooManyFailedKeys: the key is unknown, and the address has sent too many of them.
         """
         try:
             return self._identify(key)
         except Unauthorized:
-            if self._take.limit and (origin := address()):
-                self._refuse_blocked(origin, now)
-                self._count(origin, now)
+            if self._acquire.limit and (sender := address()):
+                self._refuse_blocked(sender, now)
+                self._count(sender, now)
             raise
 
     def _refuse_blocked(self, address: bytes, now: float) -> None:
-        """Without the store, so that any number of wrong keys costs no more than one."""
+        """Refuse an address that this process knows as blocked. It never asks the store, so a flood of wrong
+        keys is cheap."""
         left = self._blocked.get(address, now) - now
         if left > 0:
             raise _too_many(left)
 
     def _count(self, address: bytes, now: float) -> None:
-        """:raises TooManyFailedKeys: this one was one too many."""
-        digest = blake2b(address, digest_size=9, key=self._secret).digest()
-        place, owner = int.from_bytes(digest[:2], "big") % PLACES, int.from_bytes(digest[2:], "big")
+        """Count a wrong key.
 
-        def strike(old: Value | None, at: int) -> tuple[Value | None, tuple[bool, Quota]]:
+        :raises TooManyFailedKeys: it exceeds the limit.
+        """
+        digest = blake2b(address, digest_size=9, key=self._secret).digest()
+        entry, owner = int.from_bytes(digest[:2], "big") % ENTRIES, int.from_bytes(digest[2:], "big")
+
+        def count(old: Value | None, at: int) -> tuple[Value | None, tuple[bool, Quota]]:
             log = old[1:] if old and old[0] == owner else None
-            new, answer = self._take(log, at)
+            new, answer = self._acquire(log, at)
             return (old if new is log else (owner, *(new or ()))), answer
 
-        counted, quota = self._store.update(f"strikes:{place}", strike, ttl=WINDOW)
+        counted, quota = self._store.update(f"strikes:{entry}", count, ttl=WINDOW)
         if not counted:
             left = quota.wait / SECOND
             self._block(address, now + left)
@@ -80,8 +84,8 @@ class KeyGuessLimiter:
 
     def _block(self, address: bytes, until: float) -> None:
         with self._lock:
-            while len(self._blocked) >= PLACES:
-                del self._blocked[next(iter(self._blocked))]  # blocked the longest ago
+            while len(self._blocked) >= ENTRIES:
+                del self._blocked[next(iter(self._blocked))]  # the oldest block
             self._blocked.pop(address, None)
             self._blocked[address] = until
 
@@ -89,8 +93,8 @@ class KeyGuessLimiter:
 def _too_many(left: float) -> TooManyFailedKeys:
     error = TooManyFailedKeys(
         "This API key is not known here, and too many wrong keys have come from your address lately. "
-        "Check the key for typing errors. A right key is let in at once.",
+        "Check the key for typing errors. A valid key is accepted at once.",
         retry_after=left,
     )
-    error.headers["x-should-retry"] = "false"  # it stays wrong
+    error.headers["x-should-retry"] = "false"  # the key stays wrong
     return error

@@ -1,8 +1,8 @@
-"""Sends calls that refer to an upstream's state where that state is, and nowhere else.
+"""Sends a call that refers to stored state to the upstream that holds it, and to no other.
 
-A response, a conversation or a file is known to one upstream alone. So a call that refers to one is pinned
-to that upstream (``Call.pinned``): it is not balanced and does not fail over. Where several upstreams might
-be asked and the right one is not known, the call is refused by the name of the field.
+Only one upstream knows a stored response, conversation or file. So a call that refers to one is pinned to
+that upstream (``Call.pinned``): it is not balanced and does not fail over. If several upstreams are possible
+and the right one is unknown, the call is refused, and the error names the field.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .references import MAX_IDS, Reference, asks_background, ids_in_body, ids_in
 
 log = logging.getLogger(__name__)
 
-#: The upstreams where a call may be asked, by tier.
+#: Returns the names of the upstreams that may serve a call, by tier.
 Upstreams = Callable[[Call], Sequence[Sequence[str]]]
 
-#: The operations whose requests may refer to such state.
+#: The operations whose requests may refer to stored state.
 _REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE})
 
 
 class OriginLookup(Protocol):
-    """What is known of the ids of what upstreams have made."""
+    """Maps ids of stored objects to the upstreams that made them (``origins.py``)."""
 
     def remember(self, ids: Iterable[str], upstream: str) -> None: ...
 
@@ -37,10 +37,10 @@ class OriginLookup(Protocol):
 
 
 class Affinity:
-    """A service in front of the dispatcher (``core.Service``).
+    """A service in front of the dispatcher (``protocols.Service``).
 
-    :param upstreams: tells where a call may be asked. :param origins: what is known of ids.
-    :param several: whether there is more than one upstream; else nothing is to be found or remembered.
+    :param upstreams: returns the upstreams that may serve a call. :param origins: remembers who made what.
+    :param several: whether there is more than one upstream; with a single one there is nothing to decide.
     """
 
     def __init__(
@@ -64,34 +64,36 @@ class Affinity:
             return self._service.send(call)
         reply = self._service.send(self._pinned(call))
         if response and is_kept(call.fields):
-            self._learn(reply, call)
+            self._remember_reply(reply, call)
         return reply
 
     def _pinned(self, call: Call) -> Call:
-        """The call for the one upstream that holds what it refers to.
+        """The call, pinned to the upstream that holds what it refers to.
 
-        :raises StateNotHere: it is not known which one does.
+        :raises StateNotHere: the upstream is unknown.
         """
-        found = list(references(call.operation, call.fields))
-        if not found:
+        referred = list(references(call.operation, call.fields))
+        if not referred:
             return call
         tiers = self._upstreams(call)
         possible = list(dict.fromkeys(name for tier in tiers for name in tier))
         if len(possible) == 1:
             return call
-        return msgspec.structs.replace(call, pinned=self._holder(found, possible, tiers[0]))
+        return msgspec.structs.replace(call, pinned=self._holder(referred, possible, tiers[0]))
 
-    def _holder(self, found: list[Reference], possible: list[str], first: Sequence[str]) -> str:
-        """Return the one upstream of several that keeps what is referred to.
+    def _holder(self, referred: list[Reference], possible: list[str], first: Sequence[str]) -> str:
+        """The upstream that holds the referenced state.
 
-        An id that is not known is taken to lie where those lie that are.
+        If some ids are known and others are not, all are assumed to be at the same upstream.
+
+        :param possible: all upstreams that may serve the call. :param first: those of its first tier.
         """
-        learned = [one for one in found if one.learned]
+        learnable = [reference for reference in referred if reference.learned]
         known: dict[str, Reference] = {}
-        for one in learned:
-            upstream = self._origins.upstream_of(one.id, possible)
+        for reference in learnable:
+            upstream = self._origins.upstream_of(reference.id, possible)
             if upstream is not None:
-                known.setdefault(upstream, one)
+                known.setdefault(upstream, reference)
         if len(known) == 1:
             return next(iter(known))
         if known:
@@ -99,22 +101,23 @@ class Affinity:
             raise StateNotHere(
                 f"{_what(one)} and {_what(other)} are kept by two upstreams. {_ADVICE}", other.param
             )
-        if not learned and len(set(first)) == 1:
-            return first[0]  # files are mostly brought to the upstream that is always asked first
-        one = (learned or found)[0]
+        if not learnable and len(set(first)) == 1:
+            return first[0]  # callers usually upload files to the upstream that is always asked first
+        unknown = (learnable or referred)[0]
         raise StateNotHere(
-            f"{_what(one)} is kept by one upstream of several, and it is not known by which. {_ADVICE}",
-            one.param,
+            f"{_what(unknown)} is kept by one of several upstreams, and the gateway does not know which. "
+            f"{_ADVICE}",
+            unknown.param,
         )
 
-    def _learn(self, reply: Reply, call: Call) -> None:
-        """Remember what the answer may be referred to by."""
+    def _remember_reply(self, reply: Reply, call: Call) -> None:
+        """Remember the ids by which later requests may refer to this reply."""
         if not reply.upstream:
-            return  # a stream that is still to come, whose upstream nobody knows yet
+            return  # a buffered stream, whose upstream is not known yet
         if not call.stream:
             self._remember(ids_in_body(reply.begun), reply.upstream)
             return
-        # The first event names the response. A caller may refer to it as soon as it has seen that.
+        # The first event has the response's id. The caller may refer to it as soon as it has seen that.
         self._remember(ids_in_events(reply.begun), reply.upstream)
         tap = _Tap(reply.transcript)
         reply.transcript = tap
@@ -128,18 +131,19 @@ class Affinity:
         try:
             self._origins.remember(dict.fromkeys(ids), upstream)
         except Exception:
-            log.exception("what upstream '%s' has made could not be remembered", upstream)
+            log.exception("could not remember which ids upstream '%s' has made", upstream)
 
 
-def _what(one: Reference) -> str:
-    return f"What '{one.param}' refers to" + (f" ('{one.id[:100]}')" if one.id else "")
+def _what(reference: Reference) -> str:
+    identifier = f" ('{reference.id[:100]}')" if reference.id else ""
+    return f"The state that '{reference.param}' refers to{identifier}"
 
 
-_ADVICE = "Send the whole input instead, or name a model that is asked at one upstream only."
+_ADVICE = "Send the whole input instead, or name a model that only one upstream serves."
 
 
 class _Tap:
-    """A transcript (``reply.Transcript``) that notes the ids in what passes."""
+    """A transcript (``reply.Transcript``) that collects the ids in the passing stream."""
 
     def __init__(self, transcript: Any) -> None:
         self._transcript = transcript

@@ -1,4 +1,4 @@
-"""From a call to an answer: through the guards, along the candidates."""
+"""Sends a call through the guards to its candidates, one after another, until one answers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Candidate(NamedTuple):
 
 
 class Guarded:
-    """A service behind guards, asked in order (``core.Service``).
+    """A service behind guards, which are asked in order (``protocols.Service``).
 
-    What they hand out is settled once, by the reply or by the error, last admitted first.
+    Each permit is settled once: by the reply's end, or by the error, last admitted first.
     """
 
     def __init__(self, service: Service, guards: Sequence[Guard]) -> None:
@@ -44,7 +44,7 @@ class Guarded:
                 permits.append(guard.admit(call))
             reply = self._service.send(call)
         except BaseException as error:
-            self._give_back(permits, error)
+            self._settle(permits, error)
             raise
         for permit in permits:
             reply.on_close(permit.settle)
@@ -52,7 +52,7 @@ class Guarded:
         return reply
 
     @staticmethod
-    def _give_back(permits: list[Permit], error: BaseException) -> None:
+    def _settle(permits: list[Permit], error: BaseException) -> None:
         known = error if isinstance(error, GatewayError) else None
         outcome = Outcome(known.verdict if known else Verdict.IGNORED, error=known)
         for permit in reversed(permits):
@@ -61,27 +61,27 @@ class Guarded:
                 known.headers.update(permit.headers)
 
 
-#: Services that can go on with an answer, their names of the model, and how they are told to.
+#: Returns the services that can resume a stream, each with its model name and its way to resume.
 Continuers = Callable[[Call, str], list[tuple[Service, str, Continues]]]
 
 
-def _nobody(call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
+def _no_continuers(call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
     return []
 
 
 def _pause(call: Call, seconds: float) -> None:
-    """For so long, or until nobody wants the answer any more."""
+    """Wait for so long, or until the call is cancelled."""
     call.cancellation.wait(seconds)
 
 
 class Dispatcher:
     """Asks the candidates of a call one after another, until one has committed to an answer.
 
-    Only walks: ``retry.py`` says whether to go on, ``candidates`` where to.
+    ``retry.py`` decides whether to go on; ``candidates`` says where to.
 
-    :param candidates: where a call can be answered, in order; asked for as it is needed.
-    :param continuers: who could go on with an answer that breaks, given who has begun it.
-    :param clock: seconds. :param pause: how the time is spent before the same candidate is asked again.
+    :param candidates: yields the candidates of a call, in order, one at a time.
+    :param continuers: returns the services that can resume a broken stream, given the upstream that began it.
+    :param clock: seconds. :param pause: waits before the same candidate is asked again.
     """
 
     name = "dispatcher"
@@ -89,7 +89,7 @@ class Dispatcher:
     def __init__(
         self,
         candidates: Callable[[Call], Iterable[Candidate]],
-        continuers: Continuers = _nobody,
+        continuers: Continuers = _no_continuers,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[Call, float], object] = _pause,
     ) -> None:
@@ -97,35 +97,35 @@ class Dispatcher:
         self._continuers = continuers
         self._clock = clock
         self._pause = pause
-        #: By the upstream that is asked first; there are as many as there are upstreams.
+        #: One per upstream: calls whose first candidate it is share the budget.
         self._budgets: dict[str, RetryBudget] = {}
 
     def send(self, call: Call) -> Reply:
         candidates = iter(self._candidates(call))
         first = next(candidates)  # a route has at least one
-        ledger = AttemptLog(call, self._budget(first.service.name), self._clock)
+        attempts = AttemptLog(call, self._budget(first.service.name), self._clock)
         try:
-            reply = self._walk(chain((first,), candidates), call, ledger)
+            reply = self._try_each(chain((first,), candidates), call, attempts)
         finally:
-            ledger.settle()
+            attempts.settle()
         if reply is None:
-            raise ledger.last_word()
-        reply.headers.update(ledger.headers())
-        return self._continuing(reply, call)
+            raise attempts.final_error()
+        reply.headers.update(attempts.headers())
+        return self._resumable(reply, call)
 
-    def _walk(self, candidates: Iterable[Candidate], call: Call, ledger: AttemptLog) -> Reply | None:
-        """An answer, or ``None`` if nobody is left to be asked."""
+    def _try_each(self, candidates: Iterable[Candidate], call: Call, attempts: AttemptLog) -> Reply | None:
+        """An answer, or ``None`` if no candidate is left or no attempt is allowed."""
         for candidate in candidates:
-            if not ledger.may_try(candidate.model):
+            if not attempts.may_try(candidate.model):
                 continue
-            if not ledger.may_go_on():
+            if not attempts.may_go_on():
                 break
-            reply = self._ask(candidate, call, ledger)
+            reply = self._ask(candidate, call, attempts)
             if reply is not None:
                 return reply
         return None
 
-    def _continuing(self, reply: Reply, call: Call) -> Reply:
+    def _resumable(self, reply: Reply, call: Call) -> Reply:
         others = self._continuers(call, reply.upstream) if call.stream and not call.whole else []
         return resumable(reply, call, (lambda begun: resume_at(others, call, begun)) if others else None)
 
@@ -134,21 +134,21 @@ class Dispatcher:
             self._budgets[upstream] = RetryBudget(self._clock)
         return self._budgets[upstream]
 
-    def _ask(self, candidate: Candidate, call: Call, ledger: AttemptLog) -> Reply | None:
-        """An answer, or ``None`` if the next candidate is to be asked."""
+    def _ask(self, candidate: Candidate, call: Call, attempts: AttemptLog) -> Reply | None:
+        """An answer, or ``None`` if the dispatcher should ask the next candidate."""
         while True:
             began = self._clock()
             try:
                 reply = candidate.service.send(call.asking(candidate.model)).prime()
             except GatewayError as error:
-                ledger.failed(candidate.service.name, candidate.model, error, self._clock() - began)
-                pause = ledger.pause(candidate.name, error)
+                attempts.failed(candidate.service.name, candidate.model, error, self._clock() - began)
+                pause = attempts.pause(candidate.name, error)
                 if pause is None:
                     return None
                 self._pause(call, pause)
                 if call.cancellation.error is not None:
-                    raise ledger.closed(call.cancellation.error) from None
+                    raise attempts.closed(call.cancellation.error) from None
             else:
                 reply.first_token_seconds = self._clock() - began
-                ledger.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model)
+                attempts.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model)
                 return reply

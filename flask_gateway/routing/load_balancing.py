@@ -1,4 +1,4 @@
-"""Which target of a tier is asked first. The order is all there is to it: the others follow."""
+"""Decides which target of a tier is asked first: round robin or least requests. The others follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ..state.store import Store, Value, state_key
 from .routes import Route, Tier
 
-#: A turn that nobody takes for so long begins anew, seconds.
+#: Round robin starts again at the first target after this long without a call, seconds.
 FORGET_AFTER = 3600.0
 
 
@@ -17,48 +17,48 @@ def _next(value: Value | None, now: int) -> tuple[Value, int]:
     return ((turn + 1) % (1 << 53),), turn
 
 
-def in_turn(tier: Tier, turn: int) -> Tier:
-    """The tier, begun by the target whose turn it is: each has as many of the turns as its weight."""
-    place = turn % sum(target.weight for target in tier)
-    for at, target in enumerate(tier):
-        place -= target.weight
-        if place < 0:
-            return tier[at:] + tier[:at]
+def round_robin(tier: Tier, turn: int) -> Tier:
+    """The tier, rotated so that the target whose turn it is comes first. A target's weight is its share of
+    the turns."""
+    left = turn % sum(target.weight for target in tier)
+    for index, target in enumerate(tier):
+        left -= target.weight
+        if left < 0:
+            return tier[index:] + tier[:index]
     raise AssertionError("the turn is below the sum of the weights")
 
 
-def least_busy(tier: Tier, busy: Callable[[str], int]) -> Tier:
-    """The tier at random, but of its first two the one with less under way for its weight first.
+def least_requests(tier: Tier, in_flight: Callable[[str], int]) -> Tier:
+    """The tier in random order, but of the first two the one with fewer calls in flight per weight leads.
 
-    Two choices are nearly as good as asking all, and do not send every worker to the same one at once.
+    Two random choices are nearly as good as comparing all, and do not send every worker to the same target.
     """
-    # No cryptography: chance spreads load. The key gives a target of weight 2 twice the chance to lead.
+    # Random numbers only spread load here. The exponent gives a target of weight 2 twice the chance to lead.
     order = sorted(tier, key=lambda target: random.random() ** (1 / target.weight), reverse=True)  # noqa: S311
-    if (
-        len(order) > 1
-        and busy(order[1].upstream) / order[1].weight < busy(order[0].upstream) / order[0].weight
-    ):
-        order[0], order[1] = order[1], order[0]
+    if len(order) > 1:
+        first, second = (in_flight(target.upstream) / target.weight for target in order[:2])
+        if second < first:
+            order[0], order[1] = order[1], order[0]
     return tuple(order)
 
 
 class Balancer:
-    """Orders tiers by what all workers do. Shared by all threads; the store guards it.
+    """Orders the targets of tiers, across all workers. Shared by all threads; the store synchronises them.
 
-    :param busy: how many calls an upstream has under way, over all workers.
+    :param in_flight: returns how many calls an upstream has in flight, over all workers.
     """
 
-    def __init__(self, store: Store, busy: Callable[[str], int]) -> None:
+    def __init__(self, store: Store, in_flight: Callable[[str], int]) -> None:
         self._store = store
-        self._busy = busy
+        self._in_flight = in_flight
 
     def ordered(self, route: Route) -> Iterator[Tier]:
-        """The tiers, each in the order in which to ask it; decided when it is reached."""
+        """The tiers, each with its targets in the order to ask. A tier is ordered when it is reached."""
         for number, tier in enumerate(route.tiers):
             if len(tier) == 1 or route.balance == "in_order":
                 yield tier
             elif route.balance == "least_requests":
-                yield least_busy(tier, self._busy)
+                yield least_requests(tier, self._in_flight)
             else:
                 turn = self._store.update(state_key(f"turn:{number}", route.name), _next, FORGET_AFTER)
-                yield in_turn(tier, turn)
+                yield round_robin(tier, turn)

@@ -1,6 +1,7 @@
-"""Finds what a request refers to that an upstream keeps: earlier responses, conversations, files.
+"""Finds references to stored state in a request: earlier responses, conversations, files.
 
-Pure: the fields of a body in, references out. Such state lies at one upstream, and no other knows its ids.
+It also finds the ids in answers to which later requests may refer. It does no I/O. Such state is at one
+upstream, and no other knows its ids.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ import msgspec
 
 from ..model.call import Operation
 
-#: More ids than this are not learned of one answer.
+#: The most ids remembered from one answer.
 MAX_IDS = 32
-#: A body is looked through in pieces of this many bytes.
+#: A body is searched in pieces of this many bytes.
 _PIECE = 1 << 20
 
 Fields = Mapping[str, msgspec.Raw]
 
 
 class Reference(NamedTuple):
-    """What a request refers to.
+    """A reference to stored state.
 
-    :param param: the field in which it stands.
-    :param id: the id; empty where the field has several or it does not matter.
-    :param learned: whether answers tell such ids, so that they can be known here.
+    :param param: the field that contains it.
+    :param id: the id; empty if the field has several, or the id does not matter.
+    :param learned: whether such ids come in answers, so that the gateway can know them.
     """
 
     param: str
@@ -37,7 +38,7 @@ _ABSENT = msgspec.Raw(b"")
 
 
 class _Item(msgspec.Struct):
-    """Nothing in it is built: an input may have pictures of many megabytes."""
+    """An item whose values stay undecoded: an input may have images of many megabytes."""
 
     id: msgspec.Raw = _ABSENT
     type: msgspec.Raw = _ABSENT
@@ -48,59 +49,59 @@ class _Item(msgspec.Struct):
 _decode_item = msgspec.json.Decoder(_Item).decode
 _decode_items = msgspec.json.Decoder(list[_Item]).decode
 _decode_text = msgspec.json.Decoder(str).decode
-#: The longest id that is one, bytes.
+#: The longest id, bytes.
 _LONGEST = 512
-#: Fields of tools that name what is kept at an upstream, and of inputs.
+#: Fields of tools, and of inputs, that refer to stored state.
 _IN_TOOLS = (b'"vector_store_ids"', b'"file_ids"', b'"container":"', b'"container": "')
 _IN_INPUT = (b'"file_id"',)
 
 
 def references(operation: Operation, fields: Fields) -> Iterator[Reference]:
-    """Yield what the request refers to, that is, what only one upstream may know."""
+    """Yield the request's references to state that only one upstream may know."""
     if operation is Operation.CHAT:
         if _has(fields.get("messages"), _IN_INPUT):
             yield Reference("messages", "", learned=False)
     elif operation is Operation.RESPONSE:
-        yield from _of_a_response(fields)
+        yield from _in_response_request(fields)
 
 
-def _of_a_response(fields: Fields) -> Iterator[Reference]:
+def _in_response_request(fields: Fields) -> Iterator[Reference]:
     for name in ("previous_response_id", "conversation"):
-        if found := _id(fields.get(name)):
-            yield Reference(name, found, learned=True)
+        if identifier := _id(fields.get(name)):
+            yield Reference(name, identifier, learned=True)
     items = fields.get("input")
     if _has(items, (b'"item_reference"', b'"id"')):
-        yield from (Reference("input", found, learned=True) for found in _item_references(items))
+        yield from (Reference("input", identifier, learned=True) for identifier in _item_references(items))
     if _has(items, _IN_INPUT):
         yield Reference("input", "", learned=False)
     if _has(fields.get("tools"), _IN_TOOLS):
         yield Reference("tools", "", learned=False)
-    if found := _id(fields.get("prompt")):
-        yield Reference("prompt", found, learned=False)
+    if identifier := _id(fields.get("prompt")):
+        yield Reference("prompt", identifier, learned=False)
 
 
 def _item_references(raw: msgspec.Raw | None) -> list[str]:
-    """The ids of items that stand for earlier ones: of that type, or with an id and nothing else."""
+    """The ids of items that refer to earlier ones: of type ``item_reference``, or with nothing but an id."""
     try:
         items = _decode_items(raw or b"[]")
     except (ValueError, RecursionError):
-        return []  # a text, or nothing that we know
-    found = (_text(item.id) for item in items if _is_reference(item))
-    return [name for name in found if name]
+        return []  # a text, or a format that we do not know
+    ids = (_text(item.id) for item in items if _is_reference(item))
+    return [identifier for identifier in ids if identifier]
 
 
 def _is_reference(item: _Item) -> bool:
     if _text(item.type) == "item_reference":
         return True
-    return not any(_is_there(value) for value in (item.type, item.role, item.content))
+    return not any(_is_set(value) for value in (item.type, item.role, item.content))
 
 
-def _is_there(raw: msgspec.Raw) -> bool:
+def _is_set(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:5]) not in (b"", b"null")
 
 
 def _id(raw: msgspec.Raw | None) -> str:
-    """The id that a field has, as a text or in an object; empty if it has none."""
+    """The id in a field, given as a string or in an object; empty if there is none."""
     if raw is None:
         return ""
     try:
@@ -110,7 +111,7 @@ def _id(raw: msgspec.Raw | None) -> str:
 
 
 def _text(raw: msgspec.Raw) -> str:
-    """The text that a value is; empty if it is none, or too long for an id."""
+    """The value as a string; empty if it is not a string, or too long for an id."""
     view = memoryview(raw)
     if not 2 < len(view) <= _LONGEST:
         return ""
@@ -121,29 +122,29 @@ def _text(raw: msgspec.Raw) -> str:
 
 
 def _has(raw: msgspec.Raw | None, words: tuple[bytes, ...]) -> bool:
-    """Whether a value has one of the words in it, without a copy of all of it."""
+    """Whether a value contains one of the words. It copies only a piece of the value at a time."""
     if raw is None:
         return False
     view = memoryview(raw)
     if len(view) <= _PIECE:
         data = bytes(view)
         return any(word in data for word in words)
-    step = _PIECE - 64  # no word is longer than what two pieces share
+    step = _PIECE - 64  # pieces overlap by more than the longest word
     pieces = (bytes(view[at : at + _PIECE]) for at in range(0, len(view), step))
     return any(word in piece for piece in pieces for word in words)
 
 
 def asks_background(fields: Fields) -> bool:
-    """Whether the answer is not to be given now, but fetched later."""
+    """Whether the caller wants to fetch the response later instead of waiting for it."""
     return bytes(fields.get("background", b"")).strip() not in (b"", b"false", b"null")
 
 
 def is_kept(fields: Fields) -> bool:
-    """Whether the upstream keeps what it answers, as it does unless it is told not to."""
+    """Whether the upstream stores its response, which it does unless ``store`` is false."""
     return bytes(fields.get("store", b"")).strip() != b"false"
 
 
-# ---------------------------------------------------------------- what answers tell
+# ---------------------------------------------------------------- ids in answers
 
 
 class _Named(msgspec.Struct):
@@ -163,12 +164,12 @@ class _Event(msgspec.Struct):
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
-#: Events that name a response or an item of it; all others are passed by unread.
+#: Events with the id of a response or of one of its items. All others pass undecoded.
 _NAMING = (b"response.created", b"response.output_item.done", b"response.completed", b"response.incomplete")
 
 
 def ids_in_body(body: bytes) -> list[str]:
-    """The ids in a response that later requests may refer to."""
+    """The ids in a response to which later requests may refer."""
     try:
         return _ids(_decode_answer(body))
     except (ValueError, RecursionError):
@@ -176,13 +177,13 @@ def ids_in_body(body: bytes) -> list[str]:
 
 
 def ids_in_events(events: bytes) -> list[str]:
-    """The same, of any number of whole events of a stream."""
-    found = []
+    """The same for any number of complete events of a stream."""
+    ids = []
     if any(word in events for word in _NAMING):
         for line in events.split(b"\n"):
             if line.startswith(b"data:") and any(word in line[:256] for word in _NAMING):
-                found += _ids_in_event(line[5:])
-    return found
+                ids += _ids_in_event(line[5:])
+    return ids
 
 
 def _ids_in_event(data: bytes) -> list[str]:

@@ -1,12 +1,12 @@
-"""What has been tried for one call, and whether, and where, it may be tried again. Pure but for its clock.
+"""Decides on retries: keeps the attempts of a call, and says whether and where to try again.
 
-The rules, which every candidate of every route meets alike:
+The module does no I/O. Its rules are the same for every route:
 
-- at most three attempts, however long the route is, and none for which the deadline leaves no room;
-- the same upstream is asked once more after its first 500, or after a 429 or 503 that asks for a short pause;
-- otherwise the next one is asked, at once; an upstream that was silent is not asked again;
-- a refusal of the request is final, but one of its length leaves models of another name to ask;
-- what goes beyond first attempts is paid from a budget, so that an outage is not answered with a storm.
+- A call gets at most three attempts, and none that its deadline leaves no time for.
+- The gateway asks the same upstream once more after its first 500, or after a 429 or 503 with a short pause.
+- Otherwise it asks the next upstream at once. It does not ask an upstream again that timed out.
+- A rejected request is final. If it was too long, models of another name may still be asked.
+- Attempts beyond the first are paid from a retry budget, so that an outage causes no retry storm.
 """
 
 from __future__ import annotations
@@ -31,66 +31,67 @@ from ..model.errors import (
 )
 
 MAX_ATTEMPTS = 3
-#: No attempt is begun that has less time than this, seconds.
+#: The least time that an attempt needs before the deadline, seconds.
 MIN_ATTEMPT = 0.25
-#: The longest pause that is waited out at the same upstream, seconds.
+#: The longest pause that the gateway waits before it asks the same upstream again, seconds.
 MAX_PAUSE = 5.0
-#: The longest pause before a 500 is asked again, seconds; it is drawn from 0 up.
+#: The longest random pause before a retry after a 500, seconds.
 JITTER = 0.1
-#: A pause that an upstream asks for is kept with up to a tenth more (guards/breaker.py).
+#: The breaker lengthens the pause an upstream asks for by up to a tenth (guards/breaker.py).
 PAUSE_MARGIN = 1.12
 
-#: The longest wait that a caller is asked to sleep out before an upstream that we do not ask, seconds. Beyond
-#: it an SDK is told not to try again by itself ...
+#: The longest wait for an upstream we do not ask that a caller should sleep through, seconds. For a longer
+#: one, ``x-should-retry`` tells an SDK not to retry by itself ...
 MAX_SLEEP = 2.0
-#: ... and those that read no more than ``Retry-After`` read this at most: to be refused costs them little.
+#: ... and ``Retry-After`` says at most this, for clients that read only that: a refusal costs them little.
 MAX_RETRY_AFTER = 5.0
 
-#: Refusals that are about one upstream, and not about the request.
-_ABOUT_ONE = (UpstreamModelNotFound, UpstreamUnaffordable)
+#: Errors that concern one upstream, and not the request.
+_ONE_UPSTREAM = (UpstreamModelNotFound, UpstreamUnaffordable)
 
-#: Statuses that the SDKs try again by themselves.
+#: Statuses below 500 after which SDKs retry by themselves.
 _RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
 
 
 class RetryBudget:
-    """Attempts beyond the first, paid for. Shared by the threads of a process, guarded by its lock.
+    """Pays for attempts beyond the first. Shared by the threads of a process; a lock guards it.
 
-    Each call pays in a fifth of an attempt, and time one a second; so an outage is met with 1.2 times the
-    calls at most, and a little more. What is saved up is bounded, and so is its worth.
+    Each call pays in a fifth of an attempt, and each second one attempt. So an outage causes at most 1.2
+    attempts per call, plus one a second, plus the balance, which is at most ``MAX_BALANCE``.
     """
 
-    PER_CALL, PER_SECOND, MOST = 0.2, 1.0, 20.0
+    PER_CALL, PER_SECOND, MAX_BALANCE = 0.2, 1.0, 20.0
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._saved = self.MOST / 2
-        self._at = clock()
+        self._balance = self.MAX_BALANCE / 2
+        self._updated = clock()
 
     def pay_in(self) -> None:
         with self._lock:
-            self._saved = min(self.MOST, self._saved + self.PER_CALL)
+            self._balance = min(self.MAX_BALANCE, self._balance + self.PER_CALL)
 
     def try_spend(self) -> bool:
-        """Pay for one more attempt, if there is enough."""
+        """Pay for one more attempt, if the balance suffices."""
         with self._lock:
             now = self._clock()
-            self._saved = min(self.MOST, self._saved + (now - self._at) * self.PER_SECOND)
-            self._at = now
-            if self._saved < 1.0:
+            earned = (now - self._updated) * self.PER_SECOND
+            self._balance = min(self.MAX_BALANCE, self._balance + earned)
+            self._updated = now
+            if self._balance < 1.0:
                 return False
-            self._saved -= 1.0
+            self._balance -= 1.0
             return True
 
     def refund(self) -> None:
-        """Give back what was paid for an attempt that was not made."""
+        """Return the payment for an attempt that was not made."""
         with self._lock:
-            self._saved = min(self.MOST, self._saved + 1.0)
+            self._balance = min(self.MAX_BALANCE, self._balance + 1.0)
 
 
 class AttemptLog:
-    """The attempts of one call, in order. Belongs to the thread that serves it."""
+    """The attempts of one call, in order. Only the thread that serves the call uses it."""
 
     def __init__(self, call: Call, budget: RetryBudget, clock: Callable[[], float]) -> None:
         self.attempts = call.attempts
@@ -100,17 +101,17 @@ class AttemptLog:
         self._errors: list[GatewayError] = []
         self._repeated: set[str] = set()
         self._too_long: set[str] = set()
-        #: Whether the next attempt is paid for.
+        #: Whether the budget has paid for the next attempt.
         self._paid = False
         budget.pay_in()
 
     def may_try(self, model: str) -> bool:
-        """Whether this model is still worth asking."""
+        """Whether to ask this model: not if it has said that the request is too long."""
         return model not in self._too_long
 
     def may_go_on(self) -> bool:
-        """Whether there may be one more attempt, which is then paid for: of calls that fail together no more
-        go on than the budget allows."""
+        """Whether one more attempt is allowed. It is then paid for, so that calls which fail together cannot
+        overdraw the budget."""
         if not self.attempts:
             return True
         if len(self.attempts) >= MAX_ATTEMPTS or not self._has_time(MIN_ATTEMPT):
@@ -119,7 +120,7 @@ class AttemptLog:
         return self._paid
 
     def settle(self) -> None:
-        """Give back what was paid and not used. To be called when no attempt follows."""
+        """Refund a payment that was not used. Call it when no attempt follows."""
         if self._paid:
             self._paid = False
             self._budget.refund()
@@ -132,9 +133,9 @@ class AttemptLog:
         self.attempts.append(attempt)
 
     def failed(self, upstream: str, model: str, error: GatewayError, seconds: float) -> None:
-        """Take note of a failure.
+        """Note a failed attempt.
 
-        :raises GatewayError: nobody else could do better; it is this error.
+        :raises GatewayError: this error, if another upstream could not do better.
         """
         self._errors.append(error)
         if not isinstance(error, UpstreamUnavailable):
@@ -145,7 +146,7 @@ class AttemptLog:
             raise self.closed(error)
 
     def pause(self, candidate: str, error: GatewayError) -> float | None:
-        """After how many seconds the same candidate is to be asked once more; ``None``: not at all."""
+        """How long to wait before the same candidate is asked once more, seconds; ``None``: do not."""
         if candidate in self._repeated or not isinstance(error, UpstreamError):
             return None
         if error.answered == 500:
@@ -159,39 +160,39 @@ class AttemptLog:
         self._repeated.add(candidate)
         return pause if self._has_time(pause + MIN_ATTEMPT) and self.may_go_on() else None
 
-    def last_word(self) -> GatewayError:
-        """The error that tells the caller most, when all is tried."""
-        # That one upstream does not have the model says little when another has it, and is down.
-        errors = [error for error in self._errors if not isinstance(error, _ABOUT_ONE)] or self._errors
+    def final_error(self) -> GatewayError:
+        """The error to report when all attempts have failed: the one that helps the caller most."""
+        # A missing model at one upstream matters little if another upstream has it and is down.
+        errors = [error for error in self._errors if not isinstance(error, _ONE_UPSTREAM)] or self._errors
         asked = [error for error in errors if not isinstance(error, UpstreamUnavailable)]
         refused = [error for error in asked if isinstance(error, UpstreamTooLong)]
         paused = [error for error in errors if isinstance(error, UpstreamThrottled | UpstreamBackingOff)]
         if refused:
             return self.closed(refused[0])
         if len(paused) == len(errors):
-            telling: GatewayError = asked[0] if asked else min(paused, key=_wait)
+            reported: GatewayError = asked[0] if asked else min(paused, key=_wait)
         elif asked:
-            telling = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
+            reported = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
         else:
             opened = [error for error in errors if isinstance(error, CircuitOpen)]
-            telling = min(opened, key=_wait, default=errors[0])
+            reported = min(opened, key=_wait, default=errors[0])
         soonest = min(errors, key=_wait)
-        if not isinstance(telling, UpstreamRefusal) or isinstance(telling, UpstreamThrottled):
-            telling.retry_after = soonest.retry_after
+        if not isinstance(reported, UpstreamRefusal) or isinstance(reported, UpstreamThrottled):
+            reported.retry_after = soonest.retry_after
             if isinstance(soonest, UpstreamUnavailable) and MAX_SLEEP < _wait(soonest) < math.inf:
-                return self._without_sleep(self.closed(telling))
-        return self.closed(telling)
+                return self._without_sleep(self.closed(reported))
+        return self.closed(reported)
 
     @staticmethod
     def _without_sleep(error: GatewayError) -> GatewayError:
-        """The error, so that a caller gets it now. SDKs would sleep for as long as we ask the upstream
-        nothing, twice; how long that is stands in the message."""
+        """The error with headers that make an SDK raise it now. Otherwise the SDK would sleep, twice, for as
+        long as we do not ask the upstream. The message says how long that is."""
         error.headers["x-should-retry"] = "false"
         error.max_retry_after = MAX_RETRY_AFTER
         return error
 
     def closed(self, error: GatewayError) -> GatewayError:
-        """The error, with what was tried, and a word to the SDKs not to try on what we have tried again."""
+        """The error with the attempts in its headers. After a retry of ours, it tells SDKs not to retry."""
         error.headers.update(self.headers())
         retriable = error.status >= 500 or error.status in _RETRIED_BY_CLIENTS
         if retriable and len(self.attempts) > 1:
@@ -211,5 +212,5 @@ class AttemptLog:
 
 
 def _wait(error: GatewayError) -> float:
-    """For how many seconds it makes no sense to try again; infinity where that is not known."""
+    """How long the caller should wait before it tries again, seconds; infinite if that is not known."""
     return math.inf if error.retry_after is None else error.retry_after

@@ -1,4 +1,4 @@
-"""Where a model can be asked, and in which order. Pure: names in, a route out."""
+"""Finds the route of a model: the upstreams that serve it, in order. It does no I/O."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 from ..model.errors import UnknownModel
 
-#: A model name may go on behind an upstream's name at one of these: ``llama-3-8b`` is ``llama``'s.
+#: A model name may begin with an upstream's name and one of these: ``llama-3-8b`` belongs to ``llama``.
 BOUNDARIES = frozenset("-:./_")
 
 
 class Target(NamedTuple):
-    """Where a call can go: an upstream, and the name by which that upstream knows the model."""
+    """An upstream, and the name by which that upstream knows the model."""
 
     upstream: str
     model: str
@@ -26,11 +26,11 @@ Tier = tuple[Target, ...]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """All the places where a model can be asked.
+    """The targets of a model.
 
-    :param tiers: a later one is asked when an earlier one cannot answer.
+    :param tiers: a later tier is asked when no target of an earlier one can answer.
     :param balance: how to choose within a tier: ``in_order``, ``round_robin`` or ``least_requests``.
-    :param whole: whether its streams are held back until they are complete.
+    :param whole: whether the gateway holds its streams back until they are complete.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Route(msgspec.Struct, frozen=True):
     whole: bool = False
 
     def at(self, upstream: str) -> Route:
-        """The part of it that asks that upstream."""
-        tiers = (tuple(one for one in tier if one.upstream == upstream) for tier in self.tiers)
+        """The route reduced to that upstream."""
+        tiers = (tuple(target for target in tier if target.upstream == upstream) for tier in self.tiers)
         return msgspec.structs.replace(self, tiers=tuple(tier for tier in tiers if tier))
 
 
@@ -51,7 +51,7 @@ class Routes:
     :param models: models configured by name.
     :param default: the upstream for every other model.
     :param fallbacks: by model name, further targets, each a tier of its own.
-    :param providers: the upstreams whose own names are no models, as far as is known.
+    :param providers: upstreams whose own names are not model names, unless the upstream lists them.
     """
 
     def __init__(
@@ -64,32 +64,32 @@ class Routes:
     ) -> None:
         self._providers = providers
         self._upstreams = frozenset(upstreams)
-        # The longest name first, so that the first one that fits is the most telling one.
+        # The longest name first, so that the first match is the most specific one.
         self._by_length = sorted(upstreams, key=len, reverse=True)
         self._models = dict(models)
         self._default = default
         self._fallbacks = dict(fallbacks or {})
 
     def route(self, model: str) -> Route:
-        """The route of a model, its fallbacks behind it.
+        """The route of a model, followed by its fallbacks.
 
-        A configured model; else the upstream of that exact name; else ``upstream/model``; else the
-        longest upstream name that the model begins with, at a boundary; else the default.
+        The first match counts: a configured model; the upstream of that exact name; ``upstream/model``; the
+        longest upstream name that the model begins with, at a boundary; the default upstream.
 
-        :raises UnknownModel: there is none.
+        :raises UnknownModel: nothing matches.
         """
         route = self._models.get(model) or Route(model, ((self._target(model),),))
-        behind = tuple((target,) for target in self._fallbacks.get(model, ()))
-        return msgspec.structs.replace(route, tiers=route.tiers + behind) if behind else route
+        fallbacks = tuple((target,) for target in self._fallbacks.get(model, ()))
+        return msgspec.structs.replace(route, tiers=route.tiers + fallbacks) if fallbacks else route
 
     def with_chain(self, model: str, chain: tuple[str, ...]) -> Route:
-        """The first tier of a model, and behind it those of the models that the caller names.
+        """The first tier of a model, followed by the first tiers of the models that the caller names.
 
-        :raises UnknownModel: for one of them there is no route.
+        :raises UnknownModel: one of them has no route.
         """
         route = self.route(model)
-        behind = tuple(self.route(name).tiers[0] for name in chain)
-        return msgspec.structs.replace(route, tiers=route.tiers[:1] + behind)
+        fallbacks = tuple(self.route(name).tiers[0] for name in chain)
+        return msgspec.structs.replace(route, tiers=route.tiers[:1] + fallbacks)
 
     def _target(self, model: str) -> Target:
         if model in self._upstreams:
@@ -108,24 +108,24 @@ class Routes:
             param="model",
         )
 
-    def listed(self, told: Mapping[str, Iterable[str]] = MappingProxyType({})) -> dict[str, str]:
-        """The model names that can be listed, each with the upstream that is asked first.
+    def listed(self, catalog: Mapping[str, Iterable[str]] = MappingProxyType({})) -> dict[str, str]:
+        """The model names to list, each with the upstream that is asked first.
 
-        :param told: the models that upstreams say they have, by upstream. Such a model is listed by its own
-            name if a call of that name asks that upstream for it, else as ``upstream/model``. The name of
-            that upstream is not listed as a model unless it is one.
+        :param catalog: the models that upstreams list, by upstream. Such a model is listed by its own name if
+            a call of that name reaches that upstream and model, else as ``upstream/model``. The upstream's
+            name is not listed as a model unless the upstream lists it.
         """
-        unless_told = {name: () if name in self._providers else (name,) for name in sorted(self._upstreams)}
-        found = {name: name for name, models in unless_told.items() if name in told.get(name, models)}
-        for upstream, models in told.items():
+        own_names = {name: () if name in self._providers else (name,) for name in sorted(self._upstreams)}
+        listed = {name: name for name, models in own_names.items() if name in catalog.get(name, models)}
+        for upstream, models in catalog.items():
             for model in models:
-                name = model if self._asks(model, upstream, model) else f"{upstream}/{model}"
-                if self._asks(name, upstream, model):
-                    found[name] = upstream
-        return found | {name: route.tiers[0][0].upstream for name, route in sorted(self._models.items())}
+                name = model if self._reaches(model, upstream, model) else f"{upstream}/{model}"
+                if self._reaches(name, upstream, model):
+                    listed[name] = upstream
+        return listed | {name: route.tiers[0][0].upstream for name, route in sorted(self._models.items())}
 
-    def _asks(self, name: str, upstream: str, model: str) -> bool:
-        """Whether a call of that name asks that upstream for that model."""
+    def _reaches(self, name: str, upstream: str, model: str) -> bool:
+        """Whether a call of that name goes to that upstream and model."""
         if name in self._models:
             return False
         try:
@@ -134,7 +134,7 @@ class Routes:
             return False
 
     def configured(self) -> Iterator[Target]:
-        """Every target that stands in the configuration, once."""
+        """Every target in the configuration, once."""
         tiers = [tier for route in self._models.values() for tier in route.tiers] + [
             *self._fallbacks.values()
         ]

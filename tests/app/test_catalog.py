@@ -67,7 +67,7 @@ def test_what_an_upstream_lists_can_be_chosen_from(
 ) -> None:
     upstream.get(f"{URL}/models", json=listing("gpt-4o", "bare", "fast", "vendor/m"))
     assert listed(client) == ["bare", "llama", "fast"]
-    catalog_of(client).look()
+    catalog_of(client).refresh()
     assert upstream.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
     # 'llama' is no model of llama; 'bare' and 'fast' ask for something else, so they need its name before.
     assert listed(client) == ["bare", "gpt-4o", "llama/bare", "llama/fast", "vendor/m", "fast"]
@@ -83,14 +83,14 @@ def test_a_key_sees_the_models_it_may_call(
     kept = msgspec.structs.replace(other, models=frozenset({"gpt-4o"}))
     upstream.get(f"{URL}/models", json=listing("gpt-4o", "gpt-4o-mini"))
     app = create_app(msgspec.structs.replace(settings, keys=(key, kept)), store)
-    app.extensions["gateway"].catalog.look()
+    app.extensions["gateway"].catalog.refresh()
     assert listed(app.test_client(), Authorization="Bearer other-key") == ["gpt-4o"]
 
 
 def test_the_figures_know_them(client: FlaskClient, upstream: responses.RequestsMock) -> None:
     upstream.get(f"{URL}/models", json=listing("gpt-known"))
     upstream.post(f"{URL}/chat/completions", json=OK)
-    catalog_of(client).look()
+    catalog_of(client).refresh()
     for model in ("gpt-known", "llama/gpt-known", "gpt-made-up-by-a-caller"):
         client.post("/v1/chat/completions", json=chat(model), headers=AUTH)
     figures = client.get("/metrics").text
@@ -121,7 +121,7 @@ def test_a_failure_is_told_once_and_fails_no_call(
     clock = HandClock(0)
     catalog._clock = lambda: clock() / 1e6
     for _ in range(3):
-        catalog.look()
+        catalog.refresh()
         clock.advance(AGAIN)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
@@ -133,7 +133,7 @@ def test_a_failure_is_told_once_and_fails_no_call(
 def test_odd_names_and_long_lists_are_bounded(client: FlaskClient, upstream: responses.RequestsMock) -> None:
     odd = [None, 7, "", "a\nb", "x" * 1000, {"id": "y"}, "twice", "twice"]
     upstream.get(f"{URL}/models", json=listing(*odd, *(f"m{number}" for number in range(5000))))
-    catalog_of(client).look()
+    catalog_of(client).refresh()
     names = catalog_of(client).models["llama"]
     assert names[:2] == ("twice", "m0")
     assert len(names) == MAX_MODELS
@@ -152,9 +152,9 @@ def test_it_is_asked_again_after_a_while_and_keeps_what_it_knows(caplog: pytest.
     catalog.change({"u": ask})
     for pause, models in ((0.0, ("a",)), (PERIOD - 1, ("a",)), (1.0, ("a",)), (AGAIN, ("a", "b"))):
         now[0] += pause
-        catalog.look()
+        catalog.refresh()
         assert catalog.models == {"u": models}
-    assert "those it listed before stay" in caplog.text
+    assert "the last known list stays" in caplog.text
     assert "lists its models again" in caplog.text
     assert catalog.names == {"a", "b", "u/a", "u/b"}
     catalog.change({})

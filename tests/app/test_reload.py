@@ -70,8 +70,8 @@ class Following:
 
     def settle(self) -> None:
         """Time enough for whatever has been written to be read."""
-        self.reloader.look()
-        self.reloader.look()
+        self.reloader.check()
+        self.reloader.check()
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_a_change_before_the_first_look_is_seen(tmp_path: Path):
     following = Following(tmp_path)
     fresh = Reloader(following.gateway, following.load, following.gateways.append, logging.getLogger())
     following.write(FILE.replace("max_streams = 2", "max_streams = 7"))
-    fresh.look()
-    fresh.look()
+    fresh.check()
+    fresh.check()
     assert following.gateway.settings.max_streams == 7
 
 
@@ -112,17 +112,17 @@ def test_a_change_is_taken_over_and_named(following: Following, caplog: pytest.L
     assert set(following.gateway.routes.listed()) == {"mock", "llama", "slow", "fast.er"}
     (said,) = caplog.messages
     assert said == (
-        'settings read anew; changed: keys.one, models.fast, models.slow, models."fast.er", max_streams'
+        'settings reloaded; changed: keys.one, models.fast, models.slow, models."fast.er", max_streams'
     )
     assert reloads("success") == before + 1
 
 
 def test_it_is_read_at_the_look_after_the_one_that_saw_it(following: Following):
     following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
-    following.reloader.look()
+    following.reloader.check()
     assert (following.loads, following.gateway.settings.max_streams) == (1, 2)
     following.write(FILE.replace("max_streams = 2", "max_streams = 6"))
-    following.reloader.look()
+    following.reloader.check()
     assert (following.loads, following.gateway.settings.max_streams) == (2, 6)
     following.settle()
     assert following.loads == 2
@@ -159,7 +159,7 @@ def test_another_secret_in_its_file_is_another_key(following: Following, caplog:
     assert following.gateway.strikes.identify("other-key", lambda: b"here", 0.0).id == "one"
     with pytest.raises(Unauthorized):
         following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
-    assert caplog.messages == ["settings read anew; changed: keys.one"]
+    assert caplog.messages == ["settings reloaded; changed: keys.one"]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_another_secret_in_its_file_is_another_key(following: Following, caplog:
         (FILE[: FILE.index("url") + 6], "expected a TOML file"),
         (FILE.replace("tokens=3", "tokns=3"), "did you mean 'tokens'?"),
         (FILE.replace('"one.key"', '"two.key"'), "expected a file that can be read"),
-        ("", "keys: expected some, as there were before"),
-        (FILE[: FILE.index("[keys")], "keys: expected some, as there were before"),
+        ("", "keys: expected at least one, as before"),
+        (FILE[: FILE.index("[keys")], "keys: expected at least one, as before"),
         (
             "[keys.one]" + FILE.partition("[keys.one]")[2],
-            "upstreams: expected some, as there were before",
+            "upstreams: expected at least one, as before",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_wrong_file_changes_nothing_and_is_said_once(following: Following, cap
     assert said in caplog.messages[1]
     following.write(FILE)
     following.settle()
-    assert caplog.messages[2:] == ["settings read anew; changed: nothing"]
+    assert caplog.messages[2:] == ["settings reloaded; changed: nothing"]
     assert len(following.gateways) == 1
 
 
@@ -228,8 +228,8 @@ def test_the_published_key_is_not_exposed_by_a_change(tmp_path: Path, caplog: py
 
     reloader = Reloader(following.gateway, exposed, following.gateways.append, logging.getLogger())
     following.write(FILE[: FILE.index("[keys.one]")].replace('state = "memory://"', ""))
-    reloader.look()
-    reloader.look()
+    reloader.check()
+    reloader.check()
     assert "GATEWAY_BIND='0.0.0.0:8000': expected an address of this machine only" in caplog.text
     assert len(following.gateways) == 1
 
@@ -240,8 +240,8 @@ def test_state_takes_a_restart_and_the_rest_is_taken_over(following: Following, 
     assert following.gateway.settings.state == "memory://"
     assert following.gateway.settings.max_streams == 4
     assert caplog.messages == [
-        "the setting state has changed, which takes a restart or a HUP",
-        "settings read anew; changed: max_streams",
+        "the setting state has changed; that needs a restart or a HUP",
+        "settings reloaded; changed: max_streams",
     ]
 
 
@@ -251,7 +251,7 @@ def test_a_fault_of_ours_leaves_the_old_settings_and_goes_on(following: Followin
         patched.setattr("flask_gateway.app.reload.rebuild", lambda settings, before: 1 / 0)
         following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
         following.settle()
-    assert "the old ones are in force" in caplog.messages[-1]
+    assert "the old ones stay in force" in caplog.messages[-1]
     assert reloads("failure") == before + 1
     following.write(FILE.replace("max_streams = 2", "max_streams = 6"))
     following.settle()

@@ -9,7 +9,7 @@ import pytest
 from kit.stores import HandClock
 
 from flask_gateway.auth.api_keys import ApiKeyTable
-from flask_gateway.auth.lockout import PLACES, KeyGuessLimiter
+from flask_gateway.auth.lockout import ENTRIES, KeyGuessLimiter
 from flask_gateway.model.call import Caller
 from flask_gateway.model.errors import TooManyFailedKeys, Unauthorized
 from flask_gateway.state.memory import MemoryStore
@@ -123,16 +123,16 @@ def test_a_hundred_thousand_addresses_take_no_more_room_than_the_places(door: Do
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 5_000_000
-    assert len(list(door.store.scan(""))) <= PLACES
+    assert len(list(door.store.scan(""))) <= ENTRIES
     assert door.knock("right", THERE) == "team"
 
 
 def test_a_thousand_blocked_addresses_are_remembered_and_others_then_asked_of_the_store(clock: HandClock):
     door = Door(clock, limit=1)
-    for number in range(3 * PLACES):
+    for number in range(3 * ENTRIES):
         for _ in range(2):
             door.knock("wrong", number.to_bytes(4, "big"))
-    assert len(door.workers[0]._blocked) == PLACES
+    assert len(door.workers[0]._blocked) == ENTRIES
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def dispatcher(cutter: Cutter) -> Iterator[Dispatcher]:
 
     # A budget that so many failures in a row cannot use up: that is tested elsewhere.
     walker = Dispatcher(candidates)
-    walker._budget("primary").MOST = 1e9  # type: ignore[misc]
-    walker._budget("primary")._saved = 1e9
+    walker._budget("primary").MAX_BALANCE = 1e9  # type: ignore[misc]
+    walker._budget("primary")._balance = 1e9
     yield walker
     http.close()
     reactor.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_gateway.routing.load_balancing import Balancer, in_turn, least_busy
+from flask_gateway.routing.load_balancing import Balancer, least_requests, round_robin
 from flask_gateway.routing.routes import Route, Target
 from flask_gateway.state.memory import MemoryStore
 
@@ -18,28 +18,28 @@ A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m", 3)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 10**6))
 def test_each_has_as_many_turns_as_its_weight(weights: list[int], start: int) -> None:
     tier = tuple(Target(f"u{number}", "m", weight) for number, weight in enumerate(weights))
-    first = Counter(in_turn(tier, turn)[0] for turn in range(start, start + sum(weights)))
+    first = Counter(round_robin(tier, turn)[0] for turn in range(start, start + sum(weights)))
     assert first == {target: target.weight for target in tier}
 
 
 @given(st.integers(0, 100))
 def test_the_others_follow(turn: int) -> None:
-    assert sorted(in_turn((A, B, C), turn)) == [A, B, C]
-    assert sorted(least_busy((A, B, C), lambda _: 0)) == [A, B, C]
+    assert sorted(round_robin((A, B, C), turn)) == [A, B, C]
+    assert sorted(least_requests((A, B, C), lambda _: 0)) == [A, B, C]
 
 
 def test_of_two_the_less_busy_leads() -> None:
     busy = {"a": 5, "b": 1}
-    assert {least_busy((A, B), busy.__getitem__)[0] for _ in range(50)} == {B}
+    assert {least_requests((A, B), busy.__getitem__)[0] for _ in range(50)} == {B}
 
 
 def test_a_weight_is_room_for_more() -> None:
     busy = {"a": 2, "c": 3}
-    assert {least_busy((A, C), busy.__getitem__)[0] for _ in range(50)} == {C}
+    assert {least_requests((A, C), busy.__getitem__)[0] for _ in range(50)} == {C}
 
 
 def test_equals_share() -> None:
-    first = Counter(least_busy((A, B), lambda _: 0)[0] for _ in range(400))
+    first = Counter(least_requests((A, B), lambda _: 0)[0] for _ in range(400))
     assert min(first.values()) > 100
 
 

@@ -21,7 +21,7 @@ from kit.wire import Answer, open_stream
 pytestmark = pytest.mark.live
 
 FREE, LIMITED, LEAVING = "free", "limited", "leaving"
-ANEW = "settings read anew; changed: "
+ANEW = "settings reloaded; changed: "
 REFUSED = "(the change is refused, the old settings stay)"
 
 
