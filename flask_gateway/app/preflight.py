@@ -59,7 +59,7 @@ def refuse_emptied(before: Settings, resolved: Resolved) -> None:
     upstreams = [dotted("upstreams", upstream.name) for upstream in added]
     for section, new in (("keys", keys), ("upstreams", upstreams)):
         if any(resolved.origins[path] is Origin.DEFAULT for path in new):
-            raise ConfigError(section, None, "at least one, as before", "the file has none left")
+            raise ConfigError(section, None, "some, as before", "the file has none left")
 
 
 def load_for_worker(environ: Mapping[str, str]) -> Settings:

@@ -1,4 +1,4 @@
-"""In which order candidates are offered, given what is known of them."""
+"""Tests the order of candidates, given the state of their breakers."""
 
 from __future__ import annotations
 
@@ -49,28 +49,30 @@ def order(gateway: Gateway, model: str) -> str:
 
 
 @pytest.mark.parametrize(("denied", "expected"), [("", "abc"), ("a", "bca"), ("ab", "cab"), ("abc", "abc")])
-def test_who_has_refused_our_credential_is_asked_last(gateway: Gateway, denied: str, expected: str) -> None:
+def test_an_upstream_that_refused_our_credential_is_asked_last(
+    gateway: Gateway, denied: str, expected: str
+) -> None:
     deny(gateway, *denied)
     assert order(gateway, "all") == expected
 
 
-def test_who_has_nobody_behind_it_is_not_looked_at(gateway: Gateway, counting: CountingStore) -> None:
+def test_a_single_target_needs_no_credential_check(gateway: Gateway, counting: CountingStore) -> None:
     deny(gateway, "a")
     counting.reads = 0
     assert order(gateway, "alone") == "a"
     assert counting.reads == 0
 
 
-def test_they_are_looked_at_one_by_one(gateway: Gateway, counting: CountingStore) -> None:
+def test_targets_are_checked_one_at_a_time(gateway: Gateway, counting: CountingStore) -> None:
     counting.reads = 0
     next(iter(gateway.candidates(make_call("all"))))
     assert counting.reads == 1
 
 
-# ------------------------------------------------------------------ how long they may take
+# ------------------------------------------------------------------ timeouts
 
 
-def test_the_longest_call_is_that_of_any_candidate() -> None:
+def test_the_longest_timeout_of_all_candidates_bounds_a_call() -> None:
     upstreams = (UpstreamSettings(name="a", url="mock://local", clocks=Timeouts(total=100)),)
     own = CandidateSettings(upstream="a", model="m", clocks={"total": 900.0})
     for models, longest in (((), 100), ((ModelSettings(name="fast", tiers=((own,),)),), 900)):
@@ -78,7 +80,7 @@ def test_the_longest_call_is_that_of_any_candidate() -> None:
         assert build.build(settings, MemoryStore()).longest == longest
 
 
-def test_a_probe_has_the_time_its_upstream_has() -> None:
+def test_a_probes_lease_covers_the_upstreams_timeouts() -> None:
     clocks = Timeouts(first_byte=40, first_token=90, answer=300)
     upstreams = (UpstreamSettings(name="a", url="mock://local", clocks=clocks),)
     own = CandidateSettings(upstream="a", model="m", clocks={"first_byte": 200.0})

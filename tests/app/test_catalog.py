@@ -1,4 +1,4 @@
-"""The models that upstreams list: asked for in the background, bounded, and told where they fail."""
+"""Tests the catalog of models: refreshed in the background, bounded, and failures are logged."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def settings() -> Settings:
 def client(
     settings: Settings, store: MemoryStore, upstream: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> FlaskClient:
-    """Of a gateway whose catalog looks when a test says so."""
+    """A client of a gateway whose catalog refreshes only when a test calls ``refresh``."""
     monkeypatch.setattr(Catalog, "start", lambda self: None)
     return create_app(settings, store).test_client()
 
@@ -62,14 +62,14 @@ def listed(client: FlaskClient, **headers: str) -> list[str]:
     return [one["id"] for one in answer["data"]]  # type: ignore[index]
 
 
-def test_what_an_upstream_lists_can_be_chosen_from(
+def test_models_that_an_upstream_lists_are_listed(
     client: FlaskClient, upstream: responses.RequestsMock
 ) -> None:
     upstream.get(f"{URL}/models", json=listing("gpt-4o", "bare", "fast", "vendor/m"))
     assert listed(client) == ["bare", "llama", "fast"]
     catalog_of(client).refresh()
     assert upstream.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
-    # 'llama' is no model of llama; 'bare' and 'fast' ask for something else, so they need its name before.
+    # The upstream llama has no model 'llama'. 'bare' and 'fast' are other models, so they need its prefix.
     assert listed(client) == ["bare", "gpt-4o", "llama/bare", "llama/fast", "vendor/m", "fast"]
     assert client.get("/v1/models/gpt-4o", headers=AUTH).status_code == 200
     assert client.get("/v1/models/llama/fast", headers=AUTH).status_code == 200
@@ -87,7 +87,9 @@ def test_a_key_sees_the_models_it_may_call(
     assert listed(app.test_client(), Authorization="Bearer other-key") == ["gpt-4o"]
 
 
-def test_the_figures_know_them(client: FlaskClient, upstream: responses.RequestsMock) -> None:
+def test_metrics_have_the_listed_models_as_labels(
+    client: FlaskClient, upstream: responses.RequestsMock
+) -> None:
     upstream.get(f"{URL}/models", json=listing("gpt-known"))
     upstream.post(f"{URL}/chat/completions", json=OK)
     catalog_of(client).refresh()
@@ -109,7 +111,7 @@ def test_the_figures_know_them(client: FlaskClient, upstream: responses.Requests
         ({"body": b" " * (9 << 20)}, "longer than"),
     ],
 )
-def test_a_failure_is_told_once_and_fails_no_call(
+def test_a_failure_is_logged_once_and_fails_no_call(
     client: FlaskClient,
     upstream: responses.RequestsMock,
     caplog: pytest.LogCaptureFixture,
@@ -139,7 +141,7 @@ def test_odd_names_and_long_lists_are_bounded(client: FlaskClient, upstream: res
     assert len(names) == MAX_MODELS
 
 
-def test_it_is_asked_again_after_a_while_and_keeps_what_it_knows(caplog: pytest.LogCaptureFixture) -> None:
+def test_lists_are_refreshed_and_kept_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
     now, answers = [0.0], iter([("a",), UpstreamUnreachable("It is away."), ("a", "b")])
 
     def ask(name: str) -> tuple[str, ...]:
@@ -161,7 +163,7 @@ def test_it_is_asked_again_after_a_while_and_keeps_what_it_knows(caplog: pytest.
     assert (catalog.models, catalog.names) == ({}, frozenset())
 
 
-def test_it_is_asked_on_a_thread_of_its_own_and_nobody_waits() -> None:
+def test_lists_are_refreshed_on_a_thread_of_their_own() -> None:
     asked, going = threading.Event(), threading.Event()
 
     def ask(name: str) -> tuple[str, ...]:
@@ -174,14 +176,14 @@ def test_it_is_asked_on_a_thread_of_its_own_and_nobody_waits() -> None:
     catalog.change({"u": ask})
     assert asked.wait(30)
     assert catalog.models == {}
-    catalog.change({})  # what it answers now is nobody's
+    catalog.change({})  # the answer that is still to come is ignored
     going.set()
     assert catalog._thread is not None
     catalog._thread.join(30)
     assert catalog.models == {}
 
 
-def test_a_reload_goes_on_with_the_same_catalog(client: FlaskClient, settings: Settings) -> None:
+def test_a_reload_keeps_the_catalog(client: FlaskClient, settings: Settings) -> None:
     from flask_gateway.app.build import rebuild
 
     before = client.application.extensions["gateway"]

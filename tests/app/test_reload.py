@@ -1,4 +1,4 @@
-"""The file changes under a gateway that serves: all of it is taken over, or nothing."""
+"""Tests the reload of settings while the gateway serves: all of a change is applied, or nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DONE = Outcome(Verdict.SUCCESS)
 
 
 class Following:
-    """A gateway and its file, looked at when the test says so."""
+    """A gateway and its settings file, which is checked only when the test calls ``check``."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.file = folder / "gateway.toml"
@@ -63,13 +63,13 @@ class Following:
         return load_checked(self.environ, ["127.0.0.1:8000"], 1)
 
     def write(self, text: str) -> None:
-        """As an editor does: another file in the place of the first."""
+        """Replace the file as editors do: by another one of the same name."""
         new = self.file.with_suffix(".new")
         new.write_text(text)
         new.rename(self.file)
 
     def settle(self) -> None:
-        """Time enough for whatever has been written to be read."""
+        """Run both checks that a change needs before it is read."""
         self.reloader.check()
         self.reloader.check()
 
@@ -84,14 +84,14 @@ def reloads(result: str) -> float:
     return families().reloads(result)._value.get()
 
 
-def test_nothing_happens_while_nothing_changes(following: Following, caplog: pytest.LogCaptureFixture):
+def test_unchanged_files_are_not_read_again(following: Following, caplog: pytest.LogCaptureFixture):
     assert following.loads == 1  # what may have changed between the start and the first look
     for _ in range(5):
         following.settle()
     assert (following.loads, len(following.gateways), caplog.messages) == (1, 1, [])
 
 
-def test_a_change_before_the_first_look_is_seen(tmp_path: Path):
+def test_a_change_before_the_first_check_is_seen(tmp_path: Path):
     following = Following(tmp_path)
     fresh = Reloader(following.gateway, following.load, following.gateways.append, logging.getLogger())
     following.write(FILE.replace("max_streams = 2", "max_streams = 7"))
@@ -100,7 +100,7 @@ def test_a_change_before_the_first_look_is_seen(tmp_path: Path):
     assert following.gateway.settings.max_streams == 7
 
 
-def test_a_change_is_taken_over_and_named(following: Following, caplog: pytest.LogCaptureFixture):
+def test_a_change_is_applied_and_logged_by_name(following: Following, caplog: pytest.LogCaptureFixture):
     before = reloads("success")
     following.write(
         FILE.replace("minute = 3", "minute = 9")
@@ -117,7 +117,7 @@ def test_a_change_is_taken_over_and_named(following: Following, caplog: pytest.L
     assert reloads("success") == before + 1
 
 
-def test_it_is_read_at_the_look_after_the_one_that_saw_it(following: Following):
+def test_a_change_is_read_one_check_later(following: Following):
     following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
     following.reloader.check()
     assert (following.loads, following.gateway.settings.max_streams) == (1, 2)
@@ -128,7 +128,7 @@ def test_it_is_read_at_the_look_after_the_one_that_saw_it(following: Following):
     assert following.loads == 2
 
 
-def test_what_is_written_while_it_is_read_is_read_again(following: Following, monkeypatch):
+def test_a_write_during_the_read_causes_another_read(following: Following, monkeypatch):
     read = following.load
 
     def late() -> Resolved:
@@ -153,7 +153,7 @@ def test_a_change_in_place_that_leaves_size_and_time_is_seen(following: Followin
     assert following.gateway.settings.max_streams == 3
 
 
-def test_another_secret_in_its_file_is_another_key(following: Following, caplog: pytest.LogCaptureFixture):
+def test_a_changed_secret_file_changes_the_key(following: Following, caplog: pytest.LogCaptureFixture):
     following.secret.write_text("other-key\n")
     following.settle()
     assert following.gateway.strikes.identify("other-key", lambda: b"here", 0.0).id == "one"
@@ -169,15 +169,17 @@ def test_another_secret_in_its_file_is_another_key(following: Following, caplog:
         (FILE[: FILE.index("url") + 6], "expected a TOML file"),
         (FILE.replace("tokens=3", "tokns=3"), "did you mean 'tokens'?"),
         (FILE.replace('"one.key"', '"two.key"'), "expected a file that can be read"),
-        ("", "keys: expected at least one, as before"),
-        (FILE[: FILE.index("[keys")], "keys: expected at least one, as before"),
+        ("", "keys: expected some, as before"),
+        (FILE[: FILE.index("[keys")], "keys: expected some, as before"),
         (
             "[keys.one]" + FILE.partition("[keys.one]")[2],
-            "upstreams: expected at least one, as before",
+            "upstreams: expected some, as before",
         ),
     ],
 )
-def test_a_wrong_file_changes_nothing_and_is_said_once(following: Following, caplog, text: str, said: str):
+def test_an_invalid_file_changes_nothing_and_is_logged_once(
+    following: Following, caplog, text: str, said: str
+):
     before = reloads("failure")
     following.write(text)
     for _ in range(4):
@@ -211,7 +213,7 @@ def test_a_file_that_vanishes_changes_nothing_until_it_is_back(following: Follow
     assert following.gateway.settings.max_streams == 5
 
 
-def test_a_secret_that_was_missing_is_waited_for(following: Following):
+def test_a_missing_secret_file_is_read_when_it_appears(following: Following):
     following.write(FILE.replace('"one.key"', '"two.key"'))
     following.settle()
     assert len(following.gateways) == 1
@@ -220,7 +222,7 @@ def test_a_secret_that_was_missing_is_waited_for(following: Following):
     assert following.gateway.strikes.identify("second-key", lambda: b"here", 0.0).id == "one"
 
 
-def test_the_published_key_is_not_exposed_by_a_change(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_reload_does_not_expose_the_public_key(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     following = Following(tmp_path)
 
     def exposed() -> Resolved:
@@ -234,7 +236,7 @@ def test_the_published_key_is_not_exposed_by_a_change(tmp_path: Path, caplog: py
     assert len(following.gateways) == 1
 
 
-def test_state_takes_a_restart_and_the_rest_is_taken_over(following: Following, caplog):
+def test_a_change_of_the_store_needs_a_restart_and_the_rest_is_applied(following: Following, caplog):
     following.write(FILE.replace("memory://", "shared://").replace("streams = 2", "streams = 4"))
     following.settle()
     assert following.gateway.settings.state == "memory://"
@@ -245,7 +247,7 @@ def test_state_takes_a_restart_and_the_rest_is_taken_over(following: Following, 
     ]
 
 
-def test_a_fault_of_ours_leaves_the_old_settings_and_goes_on(following: Following, monkeypatch, caplog):
+def test_an_unexpected_exception_keeps_the_old_settings(following: Following, monkeypatch, caplog):
     before = reloads("failure")
     with monkeypatch.context() as patched:
         patched.setattr("flask_gateway.app.reload.rebuild", lambda settings, before: 1 / 0)
@@ -258,10 +260,10 @@ def test_a_fault_of_ours_leaves_the_old_settings_and_goes_on(following: Followin
     assert following.gateway.settings.max_streams == 6
 
 
-# ---------------------------------------------------------------- what outlives it
+# ---------------------------------------------------------------- what a reload keeps
 
 
-def test_what_was_counted_counts_on(following: Following):
+def test_a_reload_keeps_the_counts(following: Following):
     def ask() -> None:
         caller = following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
         following.gateway.service.send(make_call("fast", caller=caller)).close()
@@ -276,7 +278,7 @@ def test_what_was_counted_counts_on(following: Following):
         ask()
 
 
-def test_what_is_under_way_is_under_way_still(following: Following):
+def test_a_reload_keeps_calls_in_flight(following: Following):
     old = following.gateway
     permits = [old.underway.admit(make_call(stream=True)) for _ in range(2)]
     following.write(FILE.replace("max_streams = 2", "max_streams = 3"))
@@ -292,7 +294,7 @@ def test_what_is_under_way_is_under_way_still(following: Following):
     assert new.underway.streams == 0
 
 
-def test_slots_that_are_held_are_given_back_to_the_same_count(following: Following):
+def test_leases_are_released_to_the_same_count_after_a_reload(following: Following):
     following.write(FILE.replace('tokens=3"', 'tokens=3"\nmax_in_flight = 5'))
     following.settle()
     old = following.gateway
@@ -304,7 +306,7 @@ def test_slots_that_are_held_are_given_back_to_the_same_count(following: Followi
     assert following.gateway.slots.taken("slots:upstream:mock") == 0
 
 
-def test_the_same_connections_while_the_addresses_are_the_same(following: Following):
+def test_a_reload_keeps_connections_if_the_addresses_are_the_same(following: Following):
     old = following.gateway
     following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
     following.settle()
@@ -315,7 +317,7 @@ def test_the_same_connections_while_the_addresses_are_the_same(following: Follow
     assert following.gateway.http is not old.http
 
 
-def test_nothing_refers_to_the_old_gateway_any_more(following: Following):
+def test_a_reload_leaves_no_reference_to_the_old_gateway(following: Following):
     old = following.gateways.pop()
     gone = [weakref.ref(part) for part in (old.http, old.recorded, old.limiter)]
     following.gateways.append(old)
@@ -329,7 +331,7 @@ def test_nothing_refers_to_the_old_gateway_any_more(following: Following):
         gc.enable()
 
 
-def test_new_names_are_labels_and_the_rest_is_still_other(following: Following):
+def test_new_models_become_labels_and_unknown_ones_stay_other(following: Following):
     def label(model: str) -> str:
         metrics = following.gateway.metrics
         return model if model in metrics._models else "other"
@@ -340,10 +342,10 @@ def test_new_names_are_labels_and_the_rest_is_still_other(following: Following):
     assert [label("fast"), label("slow")] == ["other", "slow"]
 
 
-# ---------------------------------------------------------------- names of what differs
+# ---------------------------------------------------------------- names of changed settings
 
 
-def test_changed_tells_no_values(following: Following):
+def test_changed_returns_names_without_values(following: Following):
     before = following.gateway.settings
     key = Secret("planted")
     upstreams = tuple(msgspec.structs.replace(one, api_key=key) for one in before.upstreams)
@@ -351,7 +353,7 @@ def test_changed_tells_no_values(following: Following):
     assert list(changed(before, after)) == ["upstreams.mock", "upstreams.llama", "state"]
 
 
-def test_equal_secrets_are_no_change_and_an_order_is_one():
+def test_equal_secrets_are_no_change_but_a_new_order_is():
     def settings(*names: str) -> Settings:
         environ = {"GATEWAY_UPSTREAMS": ";".join(f"{name}=http://{name}" for name in names)}
         return load({**environ, **{f"GATEWAY_UPSTREAM_{name.upper()}_API_KEY": "secret" for name in names}})

@@ -1,4 +1,4 @@
-"""Keys and whom they belong to."""
+"""Tests API keys: which caller a key belongs to, and where a request may carry it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def who(**headers: str) -> str:
         {"X_API_Key": sha256(b"right").hexdigest()},
     ],
 )
-def test_nobody(headers: dict[str, str]) -> None:
+def test_an_unknown_key_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(Unauthorized) as caught:
         who(**headers)
     assert caught.value.status == 401
@@ -87,7 +87,7 @@ def test_two_keys_that_differ_are_refused_even_if_both_are_known(place: str, sec
         ({}, "monkey=1&key=", "No API key was given. Send it"),
     ],
 )
-def test_a_key_in_another_place_is_told_where_it_belongs(
+def test_the_error_for_a_misplaced_key_says_where_to_send_it(
     headers: dict[str, str], query: str, word: str
 ) -> None:
     with pytest.raises(Unauthorized, match=re.escape(word)) as caught:
@@ -98,5 +98,5 @@ def test_a_key_in_another_place_is_told_where_it_belongs(
         assert place in caught.value.message
 
 
-def test_the_key_itself_is_kept_nowhere() -> None:
+def test_the_table_does_not_keep_keys() -> None:
     assert "right" not in repr(vars(CALLERS))

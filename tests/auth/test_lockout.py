@@ -1,4 +1,4 @@
-"""Wrong keys: how many are counted, how long they are refused, and that right keys never are."""
+"""Tests the limit on wrong keys: the count, the length of a block, and that valid keys always pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALLERS = ApiKeyTable({sha256(b"right").digest(): Caller("team", 0)})
 HERE, THERE = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
 
-class Door:
+class Workers:
     """Workers that share a store and a clock."""
 
     def __init__(self, clock: HandClock, limit: int = LIMIT) -> None:
@@ -36,103 +36,103 @@ class Door:
             return "wrong"
         except TooManyFailedKeys as error:
             self.waits = error.retry_after
-            return "barred"
+            return "blocked"
 
 
 @pytest.fixture
-def door(clock: HandClock) -> Door:
-    return Door(clock)
+def pair(clock: HandClock) -> Workers:
+    return Workers(clock)
 
 
-def test_so_many_wrong_keys_are_looked_at_and_no_more(door: Door):
-    answers = [door.knock(f"guess-{number}") for number in range(10_000)]
-    assert answers == ["wrong"] * LIMIT + ["barred"] * (10_000 - LIMIT)
+def test_wrong_keys_are_counted_up_to_the_limit(pair: Workers):
+    answers = [pair.knock(f"guess-{number}") for number in range(10_000)]
+    assert answers == ["wrong"] * LIMIT + ["blocked"] * (10_000 - LIMIT)
 
 
-def test_a_right_key_is_let_in_however_many_wrong_ones_came_from_there(door: Door):
+def test_a_valid_key_is_accepted_from_a_blocked_address(pair: Workers):
     for number in range(2 * LIMIT):
-        door.knock(f"guess-{number}")
-        assert door.knock("right") == "team"
-    assert door.knock("wrong") == "barred"
+        pair.knock(f"guess-{number}")
+        assert pair.knock("right") == "team"
+    assert pair.knock("wrong") == "blocked"
 
 
-def test_a_wrong_key_is_refused_without_the_store_once_its_address_is_blocked(door: Door):
+def test_a_wrong_key_is_refused_without_the_store_once_its_address_is_blocked(pair: Workers):
     for _ in range(LIMIT + 1):
-        door.knock("wrong")
-    door.store.update = None  # type: ignore[method-assign, assignment]
-    assert [door.knock(f"guess-{number}") for number in range(100)] == ["barred"] * 100
-    assert door.knock("right") == "team"
+        pair.knock("wrong")
+    pair.store.update = None  # type: ignore[method-assign, assignment]
+    assert [pair.knock(f"guess-{number}") for number in range(100)] == ["blocked"] * 100
+    assert pair.knock("right") == "team"
 
 
-def test_keys_from_an_address_that_is_not_known_are_not_counted(door: Door):
-    assert {door.knock(f"guess-{number}", b"") for number in range(3 * LIMIT)} == {"wrong"}
-    assert list(door.store.scan("")) == []
+def test_keys_from_an_address_that_is_not_known_are_not_counted(pair: Workers):
+    assert {pair.knock(f"guess-{number}", b"") for number in range(3 * LIMIT)} == {"wrong"}
+    assert list(pair.store.scan("")) == []
 
 
-def test_a_right_key_from_elsewhere_is_not_affected(door: Door):
+def test_a_valid_key_from_another_address_is_not_affected(pair: Workers):
     for number in range(2 * LIMIT):
-        door.knock(f"guess-{number}")
-    assert door.knock("right", THERE) == "team"
-    assert door.knock("wrong", THERE) == "wrong"
+        pair.knock(f"guess-{number}")
+    assert pair.knock("right", THERE) == "team"
+    assert pair.knock("wrong", THERE) == "wrong"
 
 
-def test_the_workers_count_together_and_each_learns_it_with_one_more(door: Door):
-    answers = [door.knock("wrong", worker=number % 2) for number in range(4 * LIMIT)]
+def test_workers_share_the_count_and_learn_of_a_block(pair: Workers):
+    answers = [pair.knock("wrong", worker=number % 2) for number in range(4 * LIMIT)]
     assert answers.count("wrong") == LIMIT
-    assert [door.knock("wrong", worker=worker) for worker in (0, 1)] == ["barred"] * 2
+    assert [pair.knock("wrong", worker=worker) for worker in (0, 1)] == ["blocked"] * 2
 
 
-def test_it_is_over_after_a_minute(door: Door):
+def test_a_block_ends_after_a_minute(pair: Workers):
     for _ in range(2 * LIMIT):
-        door.knock("wrong")
-    assert door.waits == 60
-    door.clock.advance(59.9)
-    assert door.knock("wrong") == "barred"
-    assert door.waits == pytest.approx(0.1)
-    door.clock.advance(0.2)
-    assert door.knock("right") == "team"
-    assert door.knock("wrong") == "wrong"
+        pair.knock("wrong")
+    assert pair.waits == 60
+    pair.clock.advance(59.9)
+    assert pair.knock("wrong") == "blocked"
+    assert pair.waits == pytest.approx(0.1)
+    pair.clock.advance(0.2)
+    assert pair.knock("right") == "team"
+    assert pair.knock("wrong") == "wrong"
 
 
-def test_it_slides(door: Door):
+def test_the_window_slides(pair: Workers):
     for _ in range(LIMIT):
-        assert door.knock("wrong") == "wrong"
-        door.clock.advance(1.0)
+        assert pair.knock("wrong") == "wrong"
+        pair.clock.advance(1.0)
     # One a second: as each comes, one leaves.
-    assert [door.knock("wrong"), door.knock("wrong")] == ["wrong", "barred"]
+    assert [pair.knock("wrong"), pair.knock("wrong")] == ["wrong", "blocked"]
 
 
-def test_right_keys_are_never_counted(door: Door):
-    assert {door.knock("right") for _ in range(3 * LIMIT)} == {"team"}
-    assert list(door.store.scan("")) == []
+def test_valid_keys_are_never_counted(pair: Workers):
+    assert {pair.knock("right") for _ in range(3 * LIMIT)} == {"team"}
+    assert list(pair.store.scan("")) == []
 
 
 def test_no_limit(clock: HandClock):
-    door = Door(clock, limit=0)
-    assert {door.knock("wrong") for _ in range(3 * LIMIT)} == {"wrong"}
-    assert list(door.store.scan("")) == []
+    pair = Workers(clock, limit=0)
+    assert {pair.knock("wrong") for _ in range(3 * LIMIT)} == {"wrong"}
+    assert list(pair.store.scan("")) == []
 
 
-def test_a_hundred_thousand_addresses_take_no_more_room_than_the_places(door: Door):
+def test_the_table_does_not_grow_with_the_number_of_addresses(pair: Workers):
     for number in range(5_000):
-        door.knock("wrong", number.to_bytes(4, "big"))
+        pair.knock("wrong", number.to_bytes(4, "big"))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for number in range(5_000, 100_000):
-        assert door.knock("wrong", number.to_bytes(4, "big")) == "wrong"  # nobody is barred for others
+        assert pair.knock("wrong", number.to_bytes(4, "big")) == "wrong"  # nobody is blocked for others
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 5_000_000
-    assert len(list(door.store.scan(""))) <= ENTRIES
-    assert door.knock("right", THERE) == "team"
+    assert len(list(pair.store.scan(""))) <= ENTRIES
+    assert pair.knock("right", THERE) == "team"
 
 
-def test_a_thousand_blocked_addresses_are_remembered_and_others_then_asked_of_the_store(clock: HandClock):
-    door = Door(clock, limit=1)
+def test_the_number_of_remembered_blocks_is_bounded(clock: HandClock):
+    pair = Workers(clock, limit=1)
     for number in range(3 * ENTRIES):
         for _ in range(2):
-            door.knock("wrong", number.to_bytes(4, "big"))
-    assert len(door.workers[0]._blocked) == ENTRIES
+            pair.knock("wrong", number.to_bytes(4, "big"))
+    assert len(pair.workers[0]._blocked) == ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_thousand_blocked_addresses_are_remembered_and_others_then_asked_of_th
     [
         ("192.0.2.7", "1.2.3.4, 198.51.100.1", "c0000207"),
         ("192.0.2.7", None, "c0000207"),
-        ("192.0.2.7", "198.51.100.1", "c0000207"),  # who is not on this machine is not believed
+        ("192.0.2.7", "198.51.100.1", "c0000207"),  # a proxy on another machine is not trusted
         ("127.0.0.1", "198.51.100.1", "c6336401"),
         ("::1", "198.51.100.1", "c6336401"),
         ("::ffff:127.0.0.1", "198.51.100.1", "c6336401"),
@@ -174,5 +174,5 @@ def test_the_address(peer: str, told: str | None, address: str):
         ({"REMOTE_ADDR": ""}, "unknown"),
     ],
 )
-def test_how_many_callers_an_address_stands_for(environ: dict[str, str], sharing: str):
+def test_how_many_callers_share_an_address(environ: dict[str, str], sharing: str):
     assert sharing_of(environ) == sharing

@@ -107,7 +107,7 @@ def answers(settings: Settings) -> bool:
     gateway = build.build(settings, MemoryStore())
     trusted, said = False, "a certificate that is not trusted"
     try:
-        reply = gateway.candidates._places["a", None].service.send(make_call()).prime()
+        reply = gateway.candidates._endpoints["a", None].service.send(make_call()).prime()
         trusted = b"fine" in b"".join(reply)
         reply.close()
     except UpstreamUnreachable as error:
@@ -256,7 +256,7 @@ def test_a_changed_file_is_another_ca(
     assert again.http is not gateway.http
     for one, trusted in ((gateway, False), (again, True)):
         with suppress(UpstreamUnreachable):
-            reply = one.candidates._places["a", None].service.send(make_call()).prime()
+            reply = one.candidates._endpoints["a", None].service.send(make_call()).prime()
             assert trusted
             reply.close()
         one.http.close()

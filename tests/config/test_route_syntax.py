@@ -165,7 +165,7 @@ def test_the_time_for_an_answer_in_one_piece(
     assert settings.answer_timeout_seconds == general
     assert settings.upstreams[1].clocks == msgspec.structs.replace(clocks, idle=3)
     gateway = build.build(settings, MemoryStore())
-    assert gateway.candidates._places["a", None].clocks == clocks
+    assert gateway.candidates._endpoints["a", None].clocks == clocks
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_longer_answer_makes_the_total_longer(
         f"[upstreams.a]\nurl = 'mock://a'\n{of_upstream}\n[models.m]\ntiers = [[{{ upstream = 'a'{own} }}]]"
     )
     gateway = build.build(load({"GATEWAY_CONFIG": str(file)}), MemoryStore())
-    clocks = gateway.candidates._places["a", "m"].clocks
+    clocks = gateway.candidates._endpoints["a", "m"].clocks
     assert (clocks.answer, clocks.total) == (answer, total)
 
 

@@ -1,4 +1,4 @@
-"""A request that refers to state of an upstream is sent there, or refused by name, and never elsewhere."""
+"""Tests that a request which refers to stored state goes to the upstream that holds it, or is refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALONE = ModelSettings(name="alone", tiers=((candidate("a"),),))
 
 
 class Upstreams:
-    """Two that answer, and note who was asked."""
+    """Two upstreams that answer, and note which of them was asked."""
 
     def __init__(self, mock: responses.RequestsMock) -> None:
         self.asked: list[str] = []
@@ -111,7 +111,7 @@ def refused(answer: TestResponse, param: str, code: str = "state_not_here") -> s
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "conversation object", "item"])
-def test_a_follow_up_goes_where_its_state_is(
+def test_a_follow_up_goes_to_the_upstream_with_its_state(
     client: FlaskClient, upstreams: Upstreams, stream: bool, field: str
 ) -> None:
     for _ in range(5):
@@ -134,7 +134,7 @@ def test_a_follow_up_goes_where_its_state_is(
             assert upstreams.asked[-1] == where
 
 
-def test_all_workers_know_it_and_a_reload_forgets_nothing(upstreams: Upstreams) -> None:
+def test_all_workers_know_the_upstream_even_after_a_reload(upstreams: Upstreams) -> None:
     store = SharedStore()
     one, other = client_of(store), client_of(store)
     for _ in range(4):
@@ -145,7 +145,7 @@ def test_all_workers_know_it_and_a_reload_forgets_nothing(upstreams: Upstreams) 
     store.close()
 
 
-def test_it_never_fails_over(client: FlaskClient, upstreams: Upstreams) -> None:
+def test_a_pinned_call_never_fails_over(client: FlaskClient, upstreams: Upstreams) -> None:
     made = respond(client, model="tiers").json["id"]  # type: ignore[index]
     upstreams.down = {"a"}
     upstreams.asked.clear()
@@ -153,7 +153,9 @@ def test_it_never_fails_over(client: FlaskClient, upstreams: Upstreams) -> None:
     assert set(upstreams.asked) == {"a"}
 
 
-def test_what_the_second_tier_made_stays_there(client: FlaskClient, upstreams: Upstreams) -> None:
+def test_a_response_of_the_second_tier_is_followed_up_there(
+    client: FlaskClient, upstreams: Upstreams
+) -> None:
     upstreams.down = {"a"}
     made = respond(client, model="tiers").json["id"]  # type: ignore[index]
     upstreams.down = set()
@@ -172,7 +174,7 @@ def test_what_the_second_tier_made_stays_there(client: FlaskClient, upstreams: U
         ({"input": [{"id": "msg_unknown"}]}, "input"),
     ],
 )
-def test_what_is_not_known_is_refused_by_name(
+def test_an_unknown_reference_is_refused_and_its_field_named(
     client: FlaskClient, upstreams: Upstreams, model: str, fields: dict[str, Any], param: str
 ) -> None:
     code = "previous_response_not_found" if param == "previous_response_id" else "state_not_here"
@@ -183,7 +185,7 @@ def test_what_is_not_known_is_refused_by_name(
 
 
 @pytest.mark.parametrize("names", ["ab", "a"])
-def test_with_one_possible_upstream_it_just_goes_there(
+def test_a_single_possible_upstream_needs_no_look_up(
     store: MemoryStore, upstreams: Upstreams, names: str
 ) -> None:
     client = client_of(store, *names)
@@ -215,21 +217,23 @@ def test_files_go_to_the_upstream_that_is_always_first(
 
 
 @pytest.mark.parametrize(("fields", "param"), FILES)
-def test_files_are_refused_where_none_is_first(
+def test_files_are_refused_if_no_upstream_is_always_first(
     client: FlaskClient, upstreams: Upstreams, fields: dict[str, Any], param: str
 ) -> None:
     refused(respond(client, **fields), param)
     assert upstreams.asked == []
 
 
-def test_a_file_goes_with_the_response_that_is_known(client: FlaskClient, upstreams: Upstreams) -> None:
+def test_a_file_goes_to_the_upstream_of_a_known_response(client: FlaskClient, upstreams: Upstreams) -> None:
     made = respond(client).json["id"]  # type: ignore[index]
     where = upstreams.asked[-1]
     assert respond(client, previous_response_id=made, **FILES[0][0]).status_code == 200
     assert upstreams.asked[-1] == where
 
 
-def test_a_file_in_a_chat_likewise(client: FlaskClient, upstreams: Upstreams) -> None:
+def test_a_file_in_a_chat_goes_to_the_upstream_that_is_always_first(
+    client: FlaskClient, upstreams: Upstreams
+) -> None:
     content = [{"type": "file", "file": {"file_id": "file-1"}}]
     messages = [{"role": "user", "content": content}]
 
@@ -243,7 +247,7 @@ def test_a_file_in_a_chat_likewise(client: FlaskClient, upstreams: Upstreams) ->
     assert set(upstreams.asked) == {"a"}
 
 
-def test_two_upstreams_cannot_be_referred_to_at_once(client: FlaskClient, upstreams: Upstreams) -> None:
+def test_references_to_two_upstreams_are_refused(client: FlaskClient, upstreams: Upstreams) -> None:
     made = [respond(client).json["id"] for _ in range(4)]  # type: ignore[index]
     one = next(name for name in made if name.startswith("resp_a"))
     other = next(name for name in made if name.startswith("resp_b"))
@@ -251,7 +255,7 @@ def test_two_upstreams_cannot_be_referred_to_at_once(client: FlaskClient, upstre
     assert "two upstreams" in refused(respond(client, previous_response_id=one, input=items), "input")
 
 
-def test_what_is_not_stored_is_not_remembered(
+def test_a_response_that_is_not_stored_is_not_remembered(
     client: FlaskClient, upstreams: Upstreams, store: MemoryStore
 ) -> None:
     made = respond(client, store=False).json["id"]  # type: ignore[index]
@@ -261,7 +265,7 @@ def test_what_is_not_stored_is_not_remembered(
 
 @pytest.mark.parametrize("names", ["ab", "a"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_background_is_refused_until_it_can_be_fetched(
+def test_background_responses_are_refused(
     store: MemoryStore, upstreams: Upstreams, names: str, stream: bool
 ) -> None:
     client = client_of(store, *names)
@@ -278,7 +282,7 @@ def test_null_refers_to_nothing(client: FlaskClient, upstreams: Upstreams) -> No
     assert set(upstreams.asked) == {"a", "b"}
 
 
-# ------------------------------------------------------------------ the memory, and what is read
+# ------------------------------------------------------------------ remembered ids and parsing
 
 
 def test_the_memory_is_bounded_and_forgets_the_oldest(store: MemoryStore) -> None:
@@ -291,7 +295,7 @@ def test_the_memory_is_bounded_and_forgets_the_oldest(store: MemoryStore) -> Non
     assert origins.upstream_of(f"resp_{3 * BUCKETS * PAIRS - 1}", ["b", "a"]) == "a"
 
 
-def test_an_upstream_that_is_gone_is_not_known(store: MemoryStore) -> None:
+def test_a_removed_upstream_is_not_found(store: MemoryStore) -> None:
     origins = Origins(store)
     origins.remember(["resp_1"], "a")
     assert origins.upstream_of("resp_1", ["b", "c"]) is None
@@ -308,7 +312,7 @@ _json = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["input", "conversation", "prompt", "tools"]), _json))
-def test_whatever_stands_in_a_body_is_read_without_a_fault(body: dict[str, Any]) -> None:
+def test_odd_bodies_raise_no_exception(body: dict[str, Any]) -> None:
     fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
     for one in references(Operation.RESPONSE, fields):
         assert one.param in body
@@ -320,5 +324,5 @@ def test_a_file_is_found_at_the_end_of_a_long_input() -> None:
         assert [one.param for one in references(Operation.CHAT, {"messages": raw})] == ["messages"]
 
 
-def test_a_broken_event_tells_no_ids() -> None:
+def test_a_broken_event_has_no_ids() -> None:
     assert ids_in_events(b'data: {"type":"response.created","response":{"id":\n\n') == []

@@ -1,4 +1,4 @@
-"""Through the guards and along the candidates: what is admitted is settled once, whatever happens."""
+"""Tests the dispatcher and the guards: every permit is settled once, in every outcome."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flask_gateway.telemetry.request_record import RecordingService, RequestReco
 
 
 class FakeGuard:
-    """Admits or refuses, and notes what its permit is told."""
+    """Admits or refuses calls, and notes the outcomes of its permits."""
 
     def __init__(self, refusal: GatewayError | None = None, **headers: str) -> None:
         self.refusal = refusal
@@ -49,7 +49,7 @@ class FakeGuard:
         return [outcome.verdict for outcome in self.settled]
 
 
-def test_a_refusal_gives_back_what_the_guards_before_it_gave() -> None:
+def test_a_refusal_settles_the_permits_of_earlier_guards() -> None:
     first, second, third = FakeGuard(seen="1"), FakeGuard(RateLimited("no")), FakeGuard()
     with pytest.raises(RateLimited) as caught:
         Guarded(FakeUpstream("u"), [first, second, third]).send(make_call())
@@ -82,7 +82,7 @@ def test_a_reply_settles_when_it_ends_and_not_before() -> None:
     assert guard.verdicts == [Verdict.SUCCESS]
 
 
-def test_a_guard_is_told_how_long_the_answer_took_to_show_itself_good() -> None:
+def test_a_permit_gets_the_time_to_the_first_token() -> None:
     clock, guard = SecondsClock(), FakeGuard()
 
     class Slow(FakeUpstream):
@@ -96,7 +96,7 @@ def test_a_guard_is_told_how_long_the_answer_took_to_show_itself_good() -> None:
     assert [outcome.first_token_seconds for outcome in guard.settled] == [2.5]
 
 
-def test_what_no_other_can_better_is_raised_at_once() -> None:
+def test_an_error_that_no_other_upstream_can_avoid_is_raised_at_once() -> None:
     second = FakeUpstream("b", b"x")
     with pytest.raises(UpstreamRefusal):
         dispatcher(FakeUpstream("a", UpstreamRefusal("x", status=400, error_object={})), second).send(
@@ -106,7 +106,7 @@ def test_what_no_other_can_better_is_raised_at_once() -> None:
 
 
 @pytest.mark.parametrize("error", [UpstreamUnreachable("x"), CircuitOpen("x"), UpstreamCut("x")])
-def test_what_another_may_better_goes_to_the_next(error: GatewayError) -> None:
+def test_an_error_that_another_upstream_may_avoid_goes_to_the_next(error: GatewayError) -> None:
     first, second = FakeUpstream("a", error), FakeUpstream("b", b"x")
     assert list(dispatcher(first, second).send(make_call("m"))) == [b"x", b"."]
     assert (first.asked, second.asked) == (["m@a"], ["m@b"])
@@ -119,13 +119,13 @@ def test_a_stream_that_breaks_before_its_commit_goes_to_the_next() -> None:
     assert guard.verdicts == [Verdict.FAILURE]
 
 
-def test_when_all_fail_the_first_says_why() -> None:
+def test_if_all_fail_the_first_error_is_reported() -> None:
     services = FakeUpstream("a", UpstreamUnreachable("first")), FakeUpstream("b", CircuitOpen("second"))
     with pytest.raises(UpstreamUnreachable, match="first"):
         dispatcher(*services).send(make_call())
 
 
-def test_a_caller_who_leaves_in_a_pause_is_not_waited_for() -> None:
+def test_a_pause_ends_if_the_caller_leaves() -> None:
     busy = error_for(429, {"retry-after": "5"}, b"", "a")
     first, second = FakeUpstream("a", busy), FakeUpstream("b", b"x")
     call = make_call()
@@ -185,9 +185,7 @@ def test_a_stream_that_broke_is_recorded_with_its_reason() -> None:
     ("second", "said"),
     [((b"x",), ["a:502", "b:200"]), ((UpstreamUnreachable("x"),), ["a:502", "b:upstream_unreachable"])],
 )
-def test_the_record_has_the_attempts_whatever_came_of_them(
-    second: tuple[bytes | Exception], said: list[str]
-) -> None:
+def test_the_record_has_all_attempts(second: tuple[bytes | Exception], said: list[str]) -> None:
     full, first = FakeUpstream("full", CircuitOpen("x")), FakeUpstream("a", error_for(502, {}, b"", "a"))
     service, told = recorded(dispatcher(full, first, FakeUpstream("b", *second)))
     with suppress(UpstreamError):
@@ -196,7 +194,7 @@ def test_the_record_has_the_attempts_whatever_came_of_them(
     assert [f"{one.upstream}:{one.result}" for one in record.attempts] == said
 
 
-def test_a_permit_that_fails_to_settle_keeps_none_from_settling(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_permit_that_fails_to_settle_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     class Breaking(FakeGuard):
         def settle(self, outcome: Outcome) -> None:
             raise RuntimeError("the store is gone")

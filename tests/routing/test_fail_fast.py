@@ -1,4 +1,4 @@
-"""What an SDK makes of an upstream that is not asked: with the real one of OpenAI, and no server between."""
+"""Tests how OpenAI's SDK reacts to an upstream that is not asked, without a server in between."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def upstream() -> Iterator[responses.RequestsMock]:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the SDK slept, had it not been kept from it."""
+    """The sleeps that the SDK wanted, seconds. The fixture skips them."""
     slept: list[float] = []
 
     class Clock:
-        """What the SDK uses of the module ``time``."""
+        """Replaces the module ``time`` in the SDK."""
 
         def __getattr__(self, name: str) -> Any:
             import time
@@ -75,7 +75,7 @@ def test_an_open_circuit_fails_at_once(
     assert caught.value.response.headers["retry-after-ms"] == "5000"
 
 
-def test_streams_likewise(
+def test_an_open_circuit_fails_a_stream_at_once(
     ask: Callable[..., Any], upstream: responses.RequestsMock, slept: list[float]
 ) -> None:
     open_circuit(ask, upstream, slept)
@@ -84,7 +84,7 @@ def test_streams_likewise(
     assert slept == []
 
 
-def test_a_short_wait_is_slept_out(
+def test_an_sdk_sleeps_through_a_short_wait(
     ask: Callable[..., Any], upstream: responses.RequestsMock, slept: list[float], clock: HandClock
 ) -> None:
     open_circuit(ask, upstream, slept)
@@ -95,7 +95,7 @@ def test_a_short_wait_is_slept_out(
     assert slept == [pytest.approx(1.5), pytest.approx(1.5)]
 
 
-def test_a_pause_that_an_upstream_asked_for_is_no_silence(
+def test_a_pause_requested_by_an_upstream_is_passed_on(
     ask: Callable[..., Any], upstream: responses.RequestsMock, slept: list[float]
 ) -> None:
     upstream.post(URL, status=429, headers={"Retry-After": "40"}, json={"error": {"message": "slow down"}})

@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""Tests the order of a tier's targets: round robin and least requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m", 3)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 10**6))
-def test_each_has_as_many_turns_as_its_weight(weights: list[int], start: int) -> None:
+def test_a_weight_is_a_share_of_the_turns(weights: list[int], start: int) -> None:
     tier = tuple(Target(f"u{number}", "m", weight) for number, weight in enumerate(weights))
     first = Counter(round_robin(tier, turn)[0] for turn in range(start, start + sum(weights)))
     assert first == {target: target.weight for target in tier}
@@ -28,23 +28,23 @@ def test_the_others_follow(turn: int) -> None:
     assert sorted(least_requests((A, B, C), lambda _: 0)) == [A, B, C]
 
 
-def test_of_two_the_less_busy_leads() -> None:
+def test_the_target_with_fewer_requests_leads() -> None:
     busy = {"a": 5, "b": 1}
     assert {least_requests((A, B), busy.__getitem__)[0] for _ in range(50)} == {B}
 
 
-def test_a_weight_is_room_for_more() -> None:
+def test_a_heavier_target_carries_more_requests() -> None:
     busy = {"a": 2, "c": 3}
     assert {least_requests((A, C), busy.__getitem__)[0] for _ in range(50)} == {C}
 
 
-def test_equals_share() -> None:
+def test_equal_targets_share_the_load() -> None:
     first = Counter(least_requests((A, B), lambda _: 0)[0] for _ in range(400))
     assert min(first.values()) > 100
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_turns_are_taken_over_all_workers(store: MemoryStore, workers: int) -> None:
+def test_workers_share_the_round_robin_turns(store: MemoryStore, workers: int) -> None:
     balancers = [Balancer(store, lambda _: 0) for _ in range(workers)]
     route = Route("fast", ((A, B),), "round_robin")
     asked = [next(iter(balancers[turn % workers].ordered(route)))[0].upstream for turn in range(12)]

@@ -1,4 +1,4 @@
-"""How often, where and when a call is tried again; and what the caller is told when all is tried."""
+"""Tests retries: how often, where and when; and which error the caller gets in the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answered(status: int, wait: str | None = None, code: str | None = None, name
 
 
 class Scripted(FakeUpstream):
-    """Answers with one step of its script after another, the last one for ever."""
+    """Answers with the steps of its script in order, and repeats the last one."""
 
     def send(self, call: Call) -> Reply:
         self.asked.append(call.model)
@@ -71,7 +71,7 @@ def run(
         (answered(429, "0"), (0.0, 0.0)),
     ],
 )
-def test_the_same_is_asked_once_more(first: GatewayError, pause: tuple[float, float]) -> None:
+def test_the_same_upstream_is_retried_once(first: GatewayError, pause: tuple[float, float]) -> None:
     one, two, clock = Scripted("a", first, OK), Scripted("b", OK), SecondsClock()
     headers, error = run(one, two, clock=clock)
     assert error is None
@@ -99,7 +99,7 @@ def test_the_same_is_asked_once_more(first: GatewayError, pause: tuple[float, fl
         UpstreamAuthFailed("bad key"),
     ],
 )
-def test_otherwise_the_next_is_asked_at_once(first: GatewayError) -> None:
+def test_after_other_errors_the_next_upstream_is_asked_at_once(first: GatewayError) -> None:
     one, two, clock = Scripted("a", first), Scripted("b", OK), SecondsClock()
     _, error = run(one, two, clock=clock)
     assert error is None
@@ -115,7 +115,7 @@ def test_a_second_500_goes_to_the_next() -> None:
     assert headers["x-gateway-retries"] == "2"
 
 
-def test_a_pause_that_the_deadline_has_no_room_for_is_not_waited_out() -> None:
+def test_a_pause_beyond_the_deadline_is_skipped() -> None:
     one, two, clock = Scripted("a", answered(429, "3"), OK), Scripted("b", OK), SecondsClock()
     run(one, two, clock=clock, deadline=clock.now + 2)
     assert (len(one.asked), len(two.asked), clock.slept) == (1, 1, [])
@@ -133,14 +133,14 @@ def test_three_attempts_and_no_more_however_long_the_route_is() -> None:
     assert headers["x-should-retry"] == "false"
 
 
-def test_open_circuits_are_passed_by_and_are_no_attempts() -> None:
+def test_open_circuits_are_skipped_and_do_not_count_as_attempts() -> None:
     services = [Scripted(name, CircuitOpen("open", retry_after=9.0)) for name in "abcde"]
     headers, error = run(*services, Scripted("f", OK))
     assert error is None
     assert headers["x-gateway-attempts"] == "f:200:0.00s"
 
 
-def test_no_attempt_without_time() -> None:
+def test_no_attempt_begins_just_before_the_deadline() -> None:
     clock = SecondsClock()
     one, two = Scripted("a", answered(502)), Scripted("b", OK)
     _, error = run(one, two, clock=clock, deadline=clock.now + 0.1)
@@ -148,7 +148,7 @@ def test_no_attempt_without_time() -> None:
     assert two.asked == []
 
 
-def test_one_failure_alone_leaves_the_sdks_their_own_retries() -> None:
+def test_after_a_single_attempt_sdks_may_retry() -> None:
     headers, error = run(Scripted("a", answered(502)))
     assert error is not None
     assert "x-should-retry" not in headers
@@ -160,7 +160,7 @@ def test_one_failure_alone_leaves_the_sdks_their_own_retries() -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "content_policy_violation"), (404, None), (422, None), (413, None)]
 )
-def test_a_refusal_is_not_taken_elsewhere(status: int, code: str | None) -> None:
+def test_a_rejected_request_is_not_sent_elsewhere(status: int, code: str | None) -> None:
     one, two = Scripted("a", answered(status, code=code)), Scripted("b", OK)
     headers, error = run(one, two)
     assert error is not None
@@ -168,7 +168,7 @@ def test_a_refusal_is_not_taken_elsewhere(status: int, code: str | None) -> None
     assert "x-should-retry" not in headers
 
 
-def test_too_long_goes_to_another_model_and_never_to_the_same() -> None:
+def test_a_too_long_request_goes_to_another_model_only() -> None:
     too_long = answered(400, code="context_length_exceeded")
     one, two = Scripted("a", too_long), Scripted("b", OK)
     _, error = run(one, two)  # a's model is m@a, b's is m@b
@@ -179,7 +179,7 @@ def test_too_long_goes_to_another_model_and_never_to_the_same() -> None:
     assert (error.status, error.code, again.asked) == (400, "context_length_exceeded", [])
 
 
-# ------------------------------------------------------------------ the last word
+# ------------------------------------------------------------------ the final error
 
 
 def test_when_all_are_throttled_it_is_a_429_with_the_shortest_wait() -> None:
@@ -196,7 +196,7 @@ def test_when_all_are_open_it_is_a_503_with_the_soonest_probe() -> None:
     assert (error.status, error.retry_after) == (503, 10.0)
 
 
-def test_a_real_failure_tells_more_than_an_open_circuit_or_a_429() -> None:
+def test_a_real_failure_is_reported_before_an_open_circuit_or_a_429() -> None:
     services = [
         Scripted("a", CircuitOpen("open", retry_after=30.0)),
         Scripted("b", answered(429, "40", name="b")),
@@ -224,7 +224,7 @@ def test_retries_are_a_fifth_of_the_calls_and_one_a_second_at_most(steps: list[t
         assert retries <= 10 + 0.2 * calls + (clock.now - began) + 1e-6
 
 
-def test_an_outage_is_not_answered_with_a_storm() -> None:
+def test_an_outage_causes_no_retry_storm() -> None:
     one, two = Scripted("a", answered(502)), Scripted("b", answered(502))
     walker = dispatcher(one, two)
     for _ in range(1000):
@@ -234,8 +234,8 @@ def test_an_outage_is_not_answered_with_a_storm() -> None:
     assert len(two.asked) <= 10 + 200 + 1
 
 
-def test_of_calls_that_fail_together_no_more_go_on_than_the_budget_allows() -> None:
-    """60 calls pay in 12, beside the 10 that are there at first; more than 20 are never saved."""
+def test_calls_that_fail_together_cannot_overdraw_the_budget() -> None:
+    """60 calls pay in 12 attempts, and the budget begins with 10. Its balance never exceeds 20."""
     barrier = threading.Barrier(60)
 
     class Together(Scripted):
@@ -260,7 +260,7 @@ def _fails(walker: Dispatcher) -> None:
         walker.send(make_call("m"))
 
 
-def test_what_was_paid_for_an_attempt_that_was_refused_is_given_back() -> None:
+def test_the_payment_for_a_refused_attempt_is_refunded() -> None:
     one, two = Scripted("a", answered(502)), Scripted("b", CircuitOpen("open", retry_after=30.0))
     walker = dispatcher(one, two)
     for _ in range(50):
@@ -268,14 +268,14 @@ def test_what_was_paid_for_an_attempt_that_was_refused_is_given_back() -> None:
     assert len(two.asked) == 50
 
 
-# ------------------------------------------------------------------ a wait that nobody sleeps out
+# ------------------------------------------------------------------ long waits
 
 
 @pytest.mark.parametrize("kind", [CircuitOpen, UpstreamBackingOff])
 @pytest.mark.parametrize(
     ("wait", "told", "again"), [(30.0, 5.0, "false"), (4.0, 4.0, "false"), (2.0, 2.0, None), (0.5, 0.5, None)]
 )
-def test_a_long_wait_before_the_last_upstream_is_not_slept_out(
+def test_an_sdk_does_not_sleep_through_a_long_wait(
     kind: type[GatewayError], wait: float, told: float, again: str | None
 ) -> None:
     headers, error = run(Scripted("a", kind(f"in {wait:.0f} s", retry_after=wait)))
@@ -285,7 +285,7 @@ def test_a_long_wait_before_the_last_upstream_is_not_slept_out(
     assert error.message == f"in {wait:.0f} s"
 
 
-def test_the_circuit_that_may_be_tried_first_is_the_one_that_is_told_of() -> None:
+def test_the_open_circuit_with_the_soonest_probe_is_reported() -> None:
     services = [
         Scripted(name, CircuitOpen(f"in {wait} s", retry_after=wait))
         for name, wait in (("a", 60.0), ("b", 20.0), ("c", 40.0))
@@ -295,13 +295,13 @@ def test_the_circuit_that_may_be_tried_first_is_the_one_that_is_told_of() -> Non
     assert error.message == "in 20.0 s"
 
 
-def test_a_failure_before_an_open_circuit_is_not_slept_out_either() -> None:
+def test_an_sdk_does_not_sleep_after_a_failure_and_an_open_circuit() -> None:
     headers, error = run(Scripted("a", answered(502)), Scripted("b", CircuitOpen("open", retry_after=30.0)))
     assert error is not None
     assert (error.status, error.max_retry_after, headers["x-should-retry"]) == (502, 5.0, "false")
 
 
-def test_a_pause_in_the_upstreams_own_words_stays_as_it_is() -> None:
+def test_a_pause_requested_by_the_upstream_is_unchanged() -> None:
     headers, error = run(Scripted("a", answered(429, "40")))
     assert error is not None
     assert (error.retry_after, headers.get("x-should-retry")) == (40.0, None)
@@ -310,9 +310,7 @@ def test_a_pause_in_the_upstreams_own_words_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("second", "status"), [(answered(503), 502), (answered(429, "9"), 429), (CircuitOpen("open"), 503)]
 )
-def test_that_one_upstream_lacks_the_model_is_told_only_if_nothing_else_is(
-    second: GatewayError, status: int
-) -> None:
+def test_a_missing_model_is_reported_only_without_other_errors(second: GatewayError, status: int) -> None:
     lacking = answered(404, code="model_not_found")
     for order in ((lacking, second), (second, lacking)):
         services = [Scripted(name, error) for name, error in zip("ab", order, strict=True)]

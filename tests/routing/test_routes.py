@@ -1,4 +1,4 @@
-"""Which upstream answers for a model name."""
+"""Tests which upstream serves a model name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_default_takes_every_other_model() -> None:
     assert routes.route("a-1").tiers == ((Target("a", "a-1"),),)
 
 
-def test_listed_are_the_models_and_the_upstreams() -> None:
+def test_models_and_upstreams_are_listed() -> None:
     assert ROUTES.listed() == {
         "fast": "llama",
         "mock": "llama",
@@ -62,7 +62,7 @@ def test_listed_are_the_models_and_the_upstreams() -> None:
     }
 
 
-def test_fallbacks_stand_behind_the_models_own_route() -> None:
+def test_fallbacks_follow_the_models_own_route() -> None:
     behind = (Target("b", "x"), Target("b", "y"))
     routes = Routes(
         ("a", "b"), {"fast": Route("fast", ((Target("a", "f"),),))}, None, {"fast": behind, "a": behind}
@@ -73,7 +73,7 @@ def test_fallbacks_stand_behind_the_models_own_route() -> None:
     assert list(routes.configured()) == [Target("a", "f"), *behind]
 
 
-def test_a_callers_own_chain_takes_their_place() -> None:
+def test_the_callers_own_fallbacks_replace_those_of_the_route() -> None:
     routes = Routes(("a", "b"), {}, None, {"a": (Target("b", "x"),)})
     assert routes.with_chain("a", ()).tiers == ((Target("a", "a"),),)
     assert routes.with_chain("a", ("b/y", "b")).tiers == (

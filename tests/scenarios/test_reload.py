@@ -134,7 +134,7 @@ def test_a_wrong_file_changes_nothing_even_if_workers_die(followed: Followed) ->
     assert until(lambda: len(followed.said(REFUSED)) == 3)
     gateway.reload()
     assert until(lambda: len(followed.said(REFUSED)) == 5)
-    assert len(followed.said("begins with the old settings")) == 3
+    assert len(followed.said("starts with the old settings")) == 3
     assert followed.everywhere(same)
     followed.replace(good)
     assert until(lambda: len(followed.said("changed: nothing")) == 2, 5)

@@ -1,4 +1,4 @@
-"""The door: what is refused, how it is said, and that the upstream never hears of it."""
+"""Tests requests to the whole application: refusals, their errors, calls, and the log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OK = {"id": "1", "object": "chat.completion", "model": "llama", "choices": [{"in
 
 @pytest.fixture
 def upstream() -> Iterator[responses.RequestsMock]:
-    """Whatever is asked of it without having been announced is an error of the test."""
+    """A request that no test has registered fails the test."""
     with responses.RequestsMock() as mock:
         yield mock
 
@@ -113,11 +113,11 @@ def test_a_bad_body_is_a_400_that_says_what_is_wrong(
     ("path", "missing"),
     [("completions", "prompt"), ("embeddings", "input"), ("moderations", "input"), ("rerank", "query")],
 )
-def test_each_operation_has_its_own_needs(client: FlaskClient, path: str, missing: str) -> None:
+def test_each_operation_has_its_own_required_fields(client: FlaskClient, path: str, missing: str) -> None:
     assert assert_refused(post(client, {"model": "llama"}, f"/v1/{path}"), 400, None)["param"] == missing
 
 
-def test_what_only_looks_like_a_second_model_is_none(
+def test_a_nested_or_quoted_model_is_not_a_second_one(
     client: FlaskClient, upstream: responses.RequestsMock
 ) -> None:
     upstream.post(URL, json=OK)
@@ -145,7 +145,7 @@ def test_a_chunked_body_over_the_limit_is_a_413_and_not_cut(make_client: Callabl
 
 
 class BrokenInput:
-    """A body that does not arrive."""
+    """A body whose read raises an exception."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -194,7 +194,7 @@ def test_a_compressed_body_is_understood(client: FlaskClient) -> None:
     assert_refused(post(client, body, Content_Encoding="br"), 400, "invalid_compression")
 
 
-def test_a_bomb_is_too_large(make_client: Callable[..., FlaskClient]) -> None:
+def test_a_decompression_bomb_is_a_413(make_client: Callable[..., FlaskClient]) -> None:
     bomb = gzip.compress(b"{" + b" " * 100_000 + b"}")
     error = assert_refused(
         post(make_client(max_body_bytes=1000), bomb, Content_Encoding="gzip"), 413, "request_too_large"
@@ -217,7 +217,7 @@ def test_an_unknown_encoding_is_a_415_that_names_the_known(client: FlaskClient) 
         *("X-Request-Start", "Forwarded", "X-Forwarded-For", "Upgrade", "Sec-WebSocket-Key", "Origin"),
     ],
 )
-def test_an_empty_header_is_as_if_absent(client: FlaskClient, name: str, empty: str) -> None:
+def test_an_empty_header_counts_as_missing(client: FlaskClient, name: str, empty: str) -> None:
     answer = post(client, chat("mock", stream=True), **{name: empty})
     assert answer.status_code == 200
     assert answer.headers["x-request-id"].strip()
@@ -225,7 +225,7 @@ def test_an_empty_header_is_as_if_absent(client: FlaskClient, name: str, empty: 
 
 
 @pytest.mark.parametrize("authorization", ["", " ", "Bearer", "bearer ", "Bearer  "])
-def test_an_empty_authorization_is_as_if_absent(client: FlaskClient, authorization: str) -> None:
+def test_an_empty_authorization_counts_as_missing(client: FlaskClient, authorization: str) -> None:
     answer = post(client, chat("mock"), Authorization=authorization, X_API_Key=KEY)
     assert answer.status_code == 200
     error = assert_refused(post(client, chat("mock"), Authorization=authorization), 401, "invalid_api_key")
@@ -237,7 +237,9 @@ def test_an_empty_authorization_is_as_if_absent(client: FlaskClient, authorizati
     [("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16"), ("utf-32", "UTF-32")],
 )
 @pytest.mark.parametrize("content", ["Hello", "Grüße"])
-def test_a_byte_order_mark_is_told(client: FlaskClient, mark: str, encoding: str, content: str) -> None:
+def test_the_error_names_a_byte_order_mark(
+    client: FlaskClient, mark: str, encoding: str, content: str
+) -> None:
     body = json.dumps(chat("mock", user=content), ensure_ascii=False).encode(mark)
     error = assert_refused(post(client, body), 400, "invalid_json")
     assert f"byte order mark of {encoding} (" in error["message"]
@@ -266,7 +268,7 @@ def test_an_unknown_path_is_a_404(client: FlaskClient, path: str) -> None:
     assert_refused(client.get(path, headers=AUTH), 404, "unknown_url")
 
 
-def test_a_fault_of_our_own_is_a_500_without_details(
+def test_an_unexpected_exception_is_a_500_without_details(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -278,12 +280,12 @@ def test_a_fault_of_our_own_is_a_500_without_details(
     assert b"secret" not in response.data
 
 
-# ------------------------------------------------------------------ who may
+# ------------------------------------------------------------------ authentication
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/models", "/v1/circuit-breakers", "/nothing", "/v1/embeddings"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_without_a_key_there_is_nothing(client: FlaskClient, path: str, method: str) -> None:
+def test_every_route_needs_a_key(client: FlaskClient, path: str, method: str) -> None:
     response = client.open(path, method=method)
     assert_refused(response, 401, "invalid_api_key")
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -311,7 +313,7 @@ def test_two_keys_that_differ_are_a_400(client: FlaskClient) -> None:
     assert_refused(post(client, chat(), X_API_Key="other-key"), 400, "ambiguous_credentials")
 
 
-def test_a_key_may_be_kept_to_some_models(client: FlaskClient) -> None:
+def test_a_key_may_be_limited_to_some_models(client: FlaskClient) -> None:
     headers = {"Authorization": "Bearer other-key"}
     assert (
         assert_refused(post(client, chat("llama"), **headers), 403, "model_not_allowed")["param"] == "model"
@@ -321,10 +323,10 @@ def test_a_key_may_be_kept_to_some_models(client: FlaskClient) -> None:
     assert client.get("/v1/models/llama", headers=headers).status_code == 404
 
 
-# ------------------------------------------------------------------ the way of a call
+# ------------------------------------------------------------------ calls
 
 
-def test_an_answer_comes_back_as_it_is(client: FlaskClient, upstream: responses.RequestsMock) -> None:
+def test_an_answer_is_returned_unchanged(client: FlaskClient, upstream: responses.RequestsMock) -> None:
     said = '{"id":"1", "choices": [ ], "model":"llama-3"}'
     upstream.post(
         URL,
@@ -376,7 +378,7 @@ def test_unknown_fields_pass_untouched(client: FlaskClient, upstream: responses.
     assert odd in sent
 
 
-def test_ids_go_through(client: FlaskClient, upstream: responses.RequestsMock) -> None:
+def test_ids_are_passed_on(client: FlaskClient, upstream: responses.RequestsMock) -> None:
     upstream.post(URL, json=OK)
     response = post(client, chat(), X_Request_ID="my-request", X_Trace_ID="my-trace")
     assert (response.headers["x-request-id"], response.headers["x-trace-id"]) == ("my-request", "my-trace")
@@ -434,7 +436,7 @@ def test_the_mock_answers_every_operation(client: FlaskClient, path: str, fields
     assert response.headers["x-gateway-upstream"] == "mock"
 
 
-# ------------------------------------------------------------------ failures upstream
+# ------------------------------------------------------------------ upstream failures
 
 
 def breakers(client: FlaskClient) -> dict[str, Any]:
@@ -442,7 +444,7 @@ def breakers(client: FlaskClient) -> dict[str, Any]:
     return {breaker["upstream"]: breaker for breaker in listed["data"] if "model" not in breaker}  # type: ignore[index]
 
 
-def test_a_failing_upstream_is_a_502_and_after_five_is_left_alone(
+def test_a_failing_upstream_is_a_502_and_its_circuit_opens_after_five(
     client: FlaskClient, upstream: responses.RequestsMock, clock: HandClock
 ) -> None:
     upstream.post(URL, status=502, body="<html>stack trace at /srv/llama.py</html>")
@@ -477,7 +479,7 @@ def test_a_failing_upstream_is_a_502_and_after_five_is_left_alone(
     }
 
 
-def test_the_callers_own_mistake_comes_back_as_the_upstream_says_it(
+def test_the_upstreams_error_for_a_bad_request_is_returned(
     client: FlaskClient, upstream: responses.RequestsMock
 ) -> None:
     said = {
@@ -495,7 +497,7 @@ def test_the_callers_own_mistake_comes_back_as_the_upstream_says_it(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_our_credential_refused_is_not_the_callers_fault(
+def test_a_refused_credential_of_ours_is_not_the_callers_fault(
     client: FlaskClient, upstream: responses.RequestsMock, status: int
 ) -> None:
     upstream.post(URL, status=status, json={"error": {"message": f"bad key {UPSTREAM_KEY}"}})
@@ -525,7 +527,7 @@ def test_a_refused_credential_is_shown_and_logged_without_it(
     assert "credential_refused" not in breakers(client)["llama"]
 
 
-def test_a_429_upstream_is_kept_and_cools_down(
+def test_a_429_of_the_upstream_is_passed_on_and_pauses_it(
     client: FlaskClient, upstream: responses.RequestsMock, clock: HandClock
 ) -> None:
     upstream.post(
@@ -541,7 +543,7 @@ def test_a_429_upstream_is_kept_and_cools_down(
     assert len(upstream.calls) == 2
 
 
-def test_the_status_says_how_the_state_fares(make_client: Callable[..., FlaskClient]) -> None:
+def test_the_status_reports_the_state_store(make_client: Callable[..., FlaskClient]) -> None:
     primary, local = UnavailableStore("it is gone"), MemoryStore()
     broken = create_app(make_settings(), FallbackStore(primary, local)).test_client()
     assert post(broken, chat("mock")).headers["x-ratelimit-remaining-requests"] == "59"
@@ -554,10 +556,10 @@ def test_the_status_says_how_the_state_fares(make_client: Callable[..., FlaskCli
         assert told["streams"] == {"live": 0}  # type: ignore[index]
 
 
-# ------------------------------------------------------------------ the limit
+# ------------------------------------------------------------------ the rate limit
 
 
-def test_the_limit_is_told_on_every_answer(make_client: Callable[..., FlaskClient]) -> None:
+def test_every_response_has_the_limit_headers(make_client: Callable[..., FlaskClient]) -> None:
     client = make_client(rate_limit_per_minute=2)
     answers = [
         post(client, b"{"),
@@ -576,12 +578,12 @@ def test_the_limit_is_told_on_every_answer(make_client: Callable[..., FlaskClien
     assert post(client, chat("mock"), Authorization="Bearer other-key").status_code == 200
 
 
-def test_without_a_limit_no_limit_is_told(make_client: Callable[..., FlaskClient]) -> None:
+def test_without_a_limit_there_are_no_limit_headers(make_client: Callable[..., FlaskClient]) -> None:
     response = post(make_client(rate_limit_per_minute=0), chat("mock"))
     assert not [name for name, _ in response.headers if name.startswith("x-ratelimit")]
 
 
-# ------------------------------------------------------------------ what else there is
+# ------------------------------------------------------------------ other routes
 
 
 def test_an_unknown_model_is_a_404(client: FlaskClient) -> None:
@@ -607,7 +609,7 @@ def test_health_needs_no_key_and_touches_nothing(
     assert response.headers["x-request-id"]
 
 
-def test_strangers_and_their_model_names_leave_no_trace(
+def test_unauthenticated_requests_leave_no_state(
     make_client: Callable[..., FlaskClient], store: MemoryStore
 ) -> None:
     client = make_client(default_upstream="mock")
@@ -621,7 +623,7 @@ def test_strangers_and_their_model_names_leave_no_trace(
             post(client, chat(f"random-model-{number}"))
     after = sorted(key for key, _ in store.scan(""))
     assert after[:2] == before == ["limit:team-a", "limit:team-b"]
-    # Their failed keys are counted, all in one place.
+    # Their wrong keys are counted in one entry.
     assert [key.partition(":")[0] for key in after[2:]] == ["strikes"]
 
 
@@ -632,7 +634,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_one_line_a_request(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_request_is_logged_in_one_line(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
     post(client, chat("mock"), X_Request_ID="r1", X_Trace_ID="t1")
     assert post(client, chat("mock", stream=True), X_Request_ID="r2").data
     post(client, b"{", X_Request_ID="r3")
@@ -670,7 +672,7 @@ def test_no_secret_and_no_prompt_is_logged(client: FlaskClient, capsys: pytest.C
     assert "planted" not in said.err + said.out
 
 
-def test_prompts_are_logged_where_they_are_wanted(
+def test_prompts_are_logged_if_the_setting_is_on(
     make_client: Callable[..., FlaskClient], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for switch, seen in ((True, '[{"role":"user","content":"Hello"}]'), (False, None)):
@@ -704,14 +706,16 @@ def test_text_for_people_stays_on_one_line(
         (None, "127.0.0.1", 0.0),
     ],
 )
-def test_how_long_a_request_waited_in_front(start: str | None, peer: str | None, waited: float) -> None:
+def test_the_wait_between_proxy_and_gateway_is_measured(
+    start: str | None, peer: str | None, waited: float
+) -> None:
     assert waited_in_front(start, peer, now=1700000002.0, began=1699999998.0) == pytest.approx(waited)
 
 
-# ------------------------------------------------------------------ failed keys
+# ------------------------------------------------------------------ wrong keys
 
 
-def test_wrong_keys_for_the_figures_are_counted_as_any_other_and_right_keys_always_pass(
+def test_wrong_metrics_keys_are_counted_and_right_ones_always_pass(
     make_client: Callable[..., FlaskClient],
 ) -> None:
     client = make_client(metrics_digest=sha256(b"figures").digest(), failed_keys_per_minute=3)
@@ -721,7 +725,7 @@ def test_wrong_keys_for_the_figures_are_counted_as_any_other_and_right_keys_alwa
     assert statuses == [401] * 3 + [429] * 2
     assert client.get("/metrics", headers=figures).status_code == 200
     assert client.get("/v1/models", headers=AUTH).status_code == 200
-    # Without a key there is none to count.
+    # A request without a key is not counted.
     assert client.get("/v1/models").status_code == 401
     assert client.get("/health").status_code == 200
 
@@ -744,7 +748,7 @@ def test_wrong_keys_through_a_proxy_that_sends_no_address_block_nobody(
     assert right.status_code == 200
 
 
-def test_a_model_that_is_not_listed_is_there_if_a_call_would_find_it(
+def test_an_unlisted_model_is_shown_if_a_call_would_reach_it(
     make_client: Callable[..., FlaskClient],
 ) -> None:
     client = make_client(default_upstream="bare")
@@ -786,7 +790,7 @@ def test_a_moderation_without_a_model_goes_to_the_default_upstream(
     assert_refused(post(client, {"messages": [{}], **named}), 400, None)
 
 
-# ------------------------------------------------------------------ the key that everybody knows
+# ------------------------------------------------------------------ the public development key
 
 
 @pytest.mark.parametrize(
@@ -808,7 +812,7 @@ def test_a_moderation_without_a_model_goes_to_the_default_upstream(
     ],
 )
 @pytest.mark.parametrize("header", ["X-API-Key", "api-key", "Authorization"])
-def test_the_dev_key_is_taken_from_this_machine_alone(
+def test_the_dev_key_is_accepted_from_this_machine_only(
     make_client: Callable[..., FlaskClient], peer: str, forwarded: str | None, status: int, header: str
 ) -> None:
     dev = KeySettings(id="dev", digest=sha256(b"dev-key").digest())

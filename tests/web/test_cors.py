@@ -1,4 +1,4 @@
-"""CORS: which pages may call from a browser, and that none may unless the operator says so."""
+"""Tests CORS: pages of allowed origins may call the gateway, and none by default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKS = {
 
 
 def access(answer: TestResponse) -> dict[str, str]:
-    """Its CORS headers, by their names without the beginning."""
+    """The CORS headers of a response, by their names without the common prefix."""
     found = {name.lower(): value for name, value in answer.headers}
     return {
         name.removeprefix("access-control-"): value
@@ -53,7 +53,7 @@ def test_a_preflight_is_answered_without_a_key(client: FlaskClient, origin: str,
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", PAGE + ".evil", "http://app.example.org", "*"]
 )
-def test_a_preflight_of_another_page_is_refused(client: FlaskClient, origin: str):
+def test_a_preflight_from_another_origin_is_refused(client: FlaskClient, origin: str):
     answer = client.options(CHAT, headers={"Origin": origin, **ASKS})
     assert answer.status_code == 403
     assert answer.json["error"]["code"] == "origin_not_allowed"  # type: ignore[index]
@@ -61,7 +61,7 @@ def test_a_preflight_of_another_page_is_refused(client: FlaskClient, origin: str
     assert answer.headers["Vary"] == "Origin"
 
 
-def test_options_that_are_no_preflight_need_a_key(client: FlaskClient):
+def test_options_without_preflight_headers_need_a_key(client: FlaskClient):
     assert client.options(CHAT).status_code == 401
     assert client.options(CHAT, headers={"Origin": PAGE}).status_code == 401
     assert client.options(CHAT, headers=AUTH).status_code == 405
@@ -80,7 +80,7 @@ def test_options_that_are_no_preflight_need_a_key(client: FlaskClient):
         ("GET", "/health", None, {}, 200),
     ],
 )
-def test_every_answer_may_be_read_errors_too(
+def test_pages_may_read_every_response_including_errors(
     client: FlaskClient, method: str, path: str, body: Any, key: dict[str, str], status: int
 ):
     answer = client.open(path, method=method, json=body, headers={"Origin": PAGE, **key})
@@ -113,7 +113,7 @@ def test_odd_preflights(client: FlaskClient):
     assert access(client.options(CHAT, headers=private))["allow-private-network"] == "true"
 
 
-def test_it_is_off_unless_it_is_set(make_client: Callable[..., FlaskClient]):
+def test_cors_is_off_by_default(make_client: Callable[..., FlaskClient]):
     client = make_client()
     for answer in (
         client.options(CHAT, headers={"Origin": PAGE, **ASKS}),
@@ -142,6 +142,6 @@ def test_the_setting(text: str, origins: tuple[str, ...]):
 @pytest.mark.parametrize(
     "text", ["app.example.org", f"{PAGE}/", f"{PAGE}/x", "null", "https://*.a.org", '"*"', "a b"]
 )
-def test_what_is_no_origin_is_refused(text: str):
+def test_an_invalid_origin_in_the_setting_is_refused(text: str):
     with pytest.raises(ConfigError, match=r"https://app\.example\.org, or"):
         resolve({"GATEWAY_CORS_ORIGINS": text})

@@ -1,4 +1,4 @@
-"""Compressed request bodies: what is understood, what is refused, and that no bomb goes off."""
+"""Tests the decompression of request bodies: formats, limits, broken input and bombs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def unpacked(header: str, body: bytes, limit: int = LIMIT) -> bytes:
     ],
     ids=["json", "byte", "limit", "step", "two steps", "noise", "noise step"],
 )
-def test_it_comes_out_as_it_was(name: str, pack: Callable[[bytes], bytes], data: bytes):
+def test_a_body_is_decompressed_to_the_original(name: str, pack: Callable[[bytes], bytes], data: bytes):
     assert unpacked(name, pack(data)) == data
 
 
@@ -65,7 +65,7 @@ def test_one_byte_over_the_limit_is_too_large(name: str, pack: Callable[[bytes],
 
 
 @every_coding
-def test_a_bomb_is_given_up_at_the_limit(name: str, pack: Callable[[bytes], bytes]):
+def test_decompression_stops_at_the_limit(name: str, pack: Callable[[bytes], bytes]):
     bomb = pack(bytes(32 << 20))
     with pytest.raises(BodyTooLarge):
         unpacked(name, bomb, 1000)
@@ -74,7 +74,7 @@ def test_a_bomb_is_given_up_at_the_limit(name: str, pack: Callable[[bytes], byte
 
 
 @every_coding
-def test_a_body_that_was_cut_is_told_so(name: str, pack: Callable[[bytes], bytes]):
+def test_a_truncated_body_is_an_error(name: str, pack: Callable[[bytes], bytes]):
     whole = pack(random.Random(3).randbytes(5000))
     for end in (1, len(whole) // 2, len(whole) - 1):
         with pytest.raises(InvalidCompression, match=r"truncated|not valid"):
@@ -83,25 +83,25 @@ def test_a_body_that_was_cut_is_told_so(name: str, pack: Callable[[bytes], bytes
 
 @every_coding
 @pytest.mark.parametrize("garbage", [b"\0", b"x", BODY])
-def test_nothing_may_follow(name: str, pack: Callable[[bytes], bytes], garbage: bytes):
+def test_bytes_after_the_end_are_an_error(name: str, pack: Callable[[bytes], bytes], garbage: bytes):
     with pytest.raises(InvalidCompression, match=r"follows (the|its) end|truncated"):
         unpacked(name, pack(BODY) + garbage)
 
 
 @every_coding
-def test_what_is_something_else_is_told_so(name: str, pack: Callable[[bytes], bytes]):
+def test_a_body_in_another_format_is_an_error(name: str, pack: Callable[[bytes], bytes]):
     for body in (BODY, b"\x1f\x8b\x08 and no more than that", random.Random(4).randbytes(100)):
         with pytest.raises(InvalidCompression):
             unpacked(name, body)
 
 
 @every_coding
-def test_nothing_unpacks_to_nothing(name: str, pack: Callable[[bytes], bytes]):
+def test_an_empty_body_stays_empty(name: str, pack: Callable[[bytes], bytes]):
     assert unpacked(name, b"") == b""
     assert unpacked(name, pack(b"")) == b""
 
 
-def test_members_and_frames_behind_each_other_are_one_body():
+def test_several_members_or_frames_are_one_body():
     assert unpacked("gzip", gzip.compress(BODY[:7]) + gzip.compress(BODY[7:])) == BODY
     skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc"
     assert unpacked("zstd", zstd.compress(BODY[:7]) + skippable + zstd.compress(BODY[7:])) == BODY
@@ -110,16 +110,16 @@ def test_members_and_frames_behind_each_other_are_one_body():
             unpacked(name, empty * (MAX_MEMBERS + 1))
 
 
-def test_codings_inside_each_other_are_taken_off_in_reverse():
+def test_nested_codings_are_decoded_in_reverse_order():
     assert unpacked("gzip, identity , zstd", zstd.compress(gzip.compress(BODY))) == BODY
     with pytest.raises(InvalidCompression):
         unpacked("zstd, gzip", zstd.compress(gzip.compress(BODY)))
-    # The inner one is small, and what it comes out of is not.
+    # The outer coding expands beyond the limit, although the final body is small.
     with pytest.raises(BodyTooLarge):
         unpacked("gzip, zstd", zstd.compress(gzip.compress(b"", 0) * 50000), 65536)
 
 
-def test_what_is_in_memory_is_told_while_it_grows():
+def test_the_bytes_in_memory_are_reported_while_they_grow():
     told: list[int] = []
     packed = gzip.compress(bytes(LIMIT))
     decompress(packed, ("gzip",), LIMIT, told.append)
@@ -134,7 +134,7 @@ def test_what_is_in_memory_is_told_while_it_grows():
         decompress(packed, ("gzip",), LIMIT, refuse)
 
 
-def test_a_zstd_window_is_bounded():
+def test_a_large_zstd_window_is_refused():
     packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
     body = packer.compress(bytes(1000), zstd.ZstdCompressor.FLUSH_BLOCK) + packer.flush()
     with pytest.raises(InvalidCompression, match="8 MiB"):
@@ -142,21 +142,21 @@ def test_a_zstd_window_is_bounded():
 
 
 @pytest.mark.parametrize("header", [None, "identity", "IDENTITY", "", " ", ",", " , identity"])
-def test_what_says_nothing(header: str | None):
+def test_empty_and_identity_codings_are_ignored(header: str | None):
     assert read_codings(header) == ()
 
 
 @pytest.mark.parametrize(
     "header", ["compress", "gzip;q=1", "gzip, snappy", "gzip, gzip, gzip, gzip", "gz\tip"]
 )
-def test_what_is_unknown_is_refused_and_the_known_are_named(header: str):
+def test_an_unknown_coding_is_refused_and_the_known_ones_are_named(header: str):
     with pytest.raises(UnsupportedMediaType, match="gzip, deflate, br, zstd") as refused:
         read_codings(header)
     assert refused.value.headers["Accept-Encoding"] == "gzip, deflate, br, zstd"
 
 
 @every_coding
-def test_any_change_of_a_byte_is_an_error_of_the_caller_or_none(name: str, pack: Callable[[bytes], bytes]):
+def test_a_corrupted_byte_is_a_caller_error_or_harmless(name: str, pack: Callable[[bytes], bytes]):
     dice, whole = random.Random(5), pack(random.Random(6).randbytes(300) + bytes(300))
     for _ in range(300):
         broken = bytearray(whole)

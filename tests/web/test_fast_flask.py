@@ -1,4 +1,4 @@
-"""The lean application does what Flask does, for whatever is registered in Flask's own ways."""
+"""Compares FastFlask with Flask: hooks, signals, teardown functions and extensions behave the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from kit.calls import AUTH, chat
 
 from flask_gateway.web.fast_flask import CallResponse, FastFlask
 
-#: What can be registered: how, by its name.
+#: Functions that register a hook, by a name for the test.
 Register = Callable[[Flask, Blueprint, Callable[[str], None]], object]
 
-#: Those that are sent of each request.
+#: The signals that Flask sends for each request.
 SIGNALS = (
     "appcontext_popped",
     "appcontext_pushed",
@@ -50,7 +50,7 @@ REGISTERED: dict[str, Register] = {
 
 
 def told(kind: type[Flask], ways: tuple[str, ...], path: str, signal: str | None = None) -> list[object]:
-    """What happens in an application of that kind, and what it answers."""
+    """The events in an application of that class, and its response."""
     app, room, happened = kind("here"), Blueprint("room", "here"), []
     app.testing = False
 
@@ -84,13 +84,13 @@ PATHS = ("/plain", "/named/one", "/broken", "/answer", "/nothing", "/plain?a=1")
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("way", [*REGISTERED, None])
-def test_what_is_registered_has_its_turn(way: str | None, path: str) -> None:
+def test_registered_hooks_run_as_in_flask(way: str | None, path: str) -> None:
     ways = (way,) if way else ()
     assert told(FastFlask, ways, path) == told(Flask, ways, path)
     assert told(FastFlask, ("before", "after", *ways), path) == told(Flask, ("before", "after", *ways), path)
 
 
-def test_all_of_it_at_once_in_the_same_order() -> None:
+def test_all_hooks_together_run_in_flasks_order() -> None:
     ways = tuple(way for way in REGISTERED if way != "before answers")
     for path in PATHS:
         assert told(FastFlask, ways, path) == told(Flask, ways, path)
@@ -104,11 +104,11 @@ def test_signals_are_sent(signal: str) -> None:
         assert any(str(one).startswith("signal") for one in here)
 
 
-# ---------------------------------------------------------------- what extensions count on
+# ---------------------------------------------------------------- what extensions need
 
 
 def extended(app: Flask) -> tuple[Flask, list[object]]:
-    """The application with a room of somebody else's, and what happened in it."""
+    """The application with an extension's blueprint, and the events in it."""
     room, happened = Blueprint("admin", "here", url_prefix="/admin"), []
 
     @room.get("/")
@@ -140,7 +140,7 @@ def extended(app: Flask) -> tuple[Flask, list[object]]:
     return app, happened
 
 
-def test_urls_and_attributes_of_others(app: Flask):
+def test_url_for_and_attributes_of_g_work(app: Flask):
     client = extended(app)[0].test_client()
     answer = client.get("/admin/", headers=AUTH)
     assert (answer.status_code, answer.text) == (200, "/admin/ /v1/models /admin/named/a%20b")
@@ -150,7 +150,7 @@ def test_urls_and_attributes_of_others(app: Flask):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_registered_for_the_end_of_a_response_is_called_once(app: Flask, stream: bool):
+def test_call_on_close_runs_once(app: Flask, stream: bool):
     app, happened = extended(app)
     client = app.test_client()
     for answer in (
@@ -164,7 +164,7 @@ def test_what_is_registered_for_the_end_of_a_response_is_called_once(app: Flask,
         happened.clear()
 
 
-def test_a_stream_that_is_left_ends_what_was_registered_too(app: Flask):
+def test_call_on_close_runs_if_the_caller_leaves_a_stream(app: Flask):
     app, happened = extended(app)
     body = chat("mock", stream=True)
     answer = app.test_client().post("/v1/chat/completions", json=body, headers=AUTH, buffered=False)
@@ -182,7 +182,9 @@ def test_the_files_of_a_form_are_closed(app: Flask):
     assert happened[1].stream.closed  # type: ignore[attr-defined]
 
 
-def test_a_fault_before_the_request_has_ids_is_told_as_itself(app: Flask, monkeypatch: pytest.MonkeyPatch):
+def test_an_exception_before_the_request_has_ids_is_reported_as_itself(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+):
     def broken(*_: object) -> None:
         raise RuntimeError("the first fault")
 

@@ -1,4 +1,4 @@
-"""The shape of a body: what is too deep, too much, or no number, whatever stands in its texts."""
+"""Tests the limits on the structure of a JSON body: depth, names, parts and numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_depth(pair: str):
     assert refuses(deep(MAX_DEPTH + 1, *pair))
 
 
-def test_depth_of_lists_and_objects_by_turns():
+def test_depth_of_alternating_lists_and_objects():
     for depth in (MAX_DEPTH, MAX_DEPTH + 1):
         value: Any = 1
         for level in range(depth):
@@ -46,20 +46,20 @@ def test_depth_of_lists_and_objects_by_turns():
 @pytest.mark.parametrize(
     "body", [b'{"a": ', b'{"a": 1, "b": [', b"[" * 9, b'{"a":' * MAX_DEPTH, b"]", b'{"a": [1, 2], "b": {']
 )
-def test_a_body_that_was_cut_is_not_deep(body: bytes):
-    """What it is, the parser says."""
+def test_a_truncated_body_is_left_to_the_parser(body: bytes):
+    """The parser reports the error."""
     check_shape(body)
     with pytest.raises(InvalidJson) as caught:
         parse_fields(body)
     assert "nested" not in caught.value.message
 
 
-def test_what_stands_beside_is_not_deep():
+def test_siblings_add_no_depth():
     assert not refuses(b"[" + b",".join([deep(MAX_DEPTH - 1)] * 500) + b"]")
 
 
 @pytest.mark.parametrize("text", ["[" * 1000, "{" * 1000 + '"' * 99, '\\"[', '\\\\"' * 70 + "[" * 99, "\\"])
-def test_brackets_in_texts_are_no_depth(text: str):
+def test_brackets_in_strings_add_no_depth(text: str):
     assert not refuses(json.dumps({"a": [text, text]}).encode())
     assert refuses(json.dumps({"a": text}).encode()[:-1] + b',"b":' + deep(MAX_DEPTH) + b"}")
 
@@ -68,15 +68,15 @@ def names(count: int) -> dict[str, int]:
     return {f"n{index}": index for index in range(count)}
 
 
-def test_names_of_one_object():
+def test_an_object_with_too_many_names_is_refused():
     assert not refuses(json.dumps({"a": names(MAX_NAMES), "b": [names(MAX_NAMES)]}).encode())
     assert refuses(json.dumps({"a": names(MAX_NAMES + 1)}).encode())
-    # Also those before, between and behind other objects.
+    # Also if other objects come before, between and after the names.
     assert refuses(json.dumps({**names(MAX_NAMES), "x": {"y": [{}]}}).encode())
     assert refuses(json.dumps({"x": {"y": [{"z": 1}]}, **names(MAX_NAMES)}).encode())
 
 
-def test_parts_in_all():
+def test_a_body_with_too_many_parts_is_refused():
     assert refuses(b"[" + b",".join([b'""'] * (MAX_PARTS + 1)) + b"]")
     assert refuses(b"[" + b",".join([b"[]"] * MAX_PARTS) + b"]")
     assert not refuses(b"[" + b",".join([b'["a"]'] * (MAX_PARTS // 2)) + b"]")
@@ -88,7 +88,7 @@ def test_parts_in_all():
     "number",
     ["1e999", "-1e999", "1E+309", "1.8e308", "0.1e310", "9" * 310, "1" + "0" * 300 + "e10", "1e" + "9" * 99],
 )
-def test_numbers_that_are_too_large(number: str):
+def test_numbers_too_large_for_a_double_are_refused(number: str):
     assert refuses(f'{{"a":[true,{number}]}}'.encode())
     assert not refuses(f'{{"a":"{number}"}}'.encode())
 
@@ -114,18 +114,18 @@ def test_json_of_a_usual_shape_passes(value: Any, ascii_only: bool, indented: bo
 
 
 @given(values, st.integers(1, 30))
-def test_depth_is_found_behind_any_texts(value: Any, extra: int):
+def test_depth_is_found_after_any_strings(value: Any, extra: int):
     body = json.dumps([value]).encode()[:-1] + b"," + deep(MAX_DEPTH + extra - 1) + b"]"
     assert refuses(body)
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_json_is_refused_as_that_or_left_to_the_parser(body: bytes):
+def test_invalid_json_is_refused_or_left_to_the_parser(body: bytes):
     refuses(body)
 
 
 def cost(body: bytes) -> float:
-    """CPU milliseconds for all of it, at best."""
+    """The least CPU time for the whole body, milliseconds."""
     best = math.inf
     for _ in range(5):
         begun = time.process_time()
@@ -144,5 +144,5 @@ def cost(body: bytes) -> float:
         pytest.param(b'{"a":[' + b",".join([deep(62)] * 1500) + b"]}", id="depth, many times"),
     ],
 )
-def test_no_body_of_that_kind_costs_a_tenth_of_a_second(body: bytes):
+def test_no_hostile_body_takes_a_tenth_of_a_second(body: bytes):
     assert cost(body) < 100

@@ -1,4 +1,4 @@
-"""Paths: other spellings of ours, those of other APIs, and those that have one spelling alone."""
+"""Tests paths: other spellings of the gateway's own, paths of other APIs, and paths with one spelling."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_more_spellings(path: str, meant: str):
         *("/v1x/models", "/V1/models", "/xv1/models", "/v1/chatcompletions", "//openapi.json", "/routes/m"),
     ],
 )
-def test_what_has_no_other_spelling(path: str):
+def test_other_paths_have_one_spelling(path: str):
     assert canonical(path) == path
 
 
@@ -69,12 +69,12 @@ def test_models_by_other_spellings(client: FlaskClient):
 
 
 @pytest.mark.parametrize("path", ["//health", "//v1/circuit-breakers", "//openapi.json", "/v1//routes/mock"])
-def test_what_a_proxy_may_have_a_rule_for_has_one_spelling(client: FlaskClient, path: str):
+def test_paths_with_proxy_rules_have_one_spelling(client: FlaskClient, path: str):
     assert client.get(environ_overrides={"PATH_INFO": path}).status_code == 401
     assert client.get(environ_overrides={"PATH_INFO": path}, headers=AUTH).status_code == 404
 
 
-# ---------------------------------------------------------------- one spelling alone
+# ---------------------------------------------------------------- paths with one spelling
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_a_proxy_may_have_a_rule_for_has_one_spelling(client: FlaskClient, 
         ("/metrics", "/metrics?name=x"),
     ],
 )
-def test_metrics_as_they_are_spelled(client: FlaskClient, path: str, raw: str):
+def test_metrics_are_served_at_the_exact_path(client: FlaskClient, path: str, raw: str):
     assert client.get(path, environ_overrides={"RAW_URI": raw}).status_code == 200
 
 
@@ -104,7 +104,7 @@ def test_metrics_as_they_are_spelled(client: FlaskClient, path: str, raw: str):
         ("/Metrics", "/Metrics"),
     ],
 )
-def test_metrics_spelled_otherwise_are_not_there(client: FlaskClient, path: str, raw: str):
+def test_other_spellings_of_the_metrics_path_are_404(client: FlaskClient, path: str, raw: str):
     environ = {"PATH_INFO": path, "RAW_URI": raw, "REQUEST_URI": raw}
     assert client.get("/", environ_overrides=environ).status_code == 401
     answer = client.get("/", environ_overrides=environ, headers=AUTH)
@@ -134,7 +134,7 @@ FOREIGN = """
 
 @pytest.mark.parametrize("path", FOREIGN.split())
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
-def test_known_paths_of_others_are_not_offered(client: FlaskClient, path: str, method: str):
+def test_paths_of_other_apis_are_answered_with_advice(client: FlaskClient, path: str, method: str):
     assert client.open(path, method=method).status_code == 401
     answer = client.open(path, method=method, headers=AUTH, json={"model": "mock"})
     assert answer.status_code == 400
@@ -144,7 +144,7 @@ def test_known_paths_of_others_are_not_offered(client: FlaskClient, path: str, m
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/x", "/api", "/api/x", "/v1/message", "/keys", "/é"])
-def test_what_nobody_knows_is_no_known_path(path: str):
+def test_an_unknown_path_is_not_mistaken_for_another_api(path: str):
     assert not_offered(path) is None
 
 
@@ -162,7 +162,7 @@ def test_what_nobody_knows_is_no_known_path(path: str):
         ("/v1/reranking", "/v1/rerank"),
     ],
 )
-def test_an_unknown_path_is_told_the_nearest(client: FlaskClient, path: str, nearest: str):
+def test_the_error_for_an_unknown_path_names_the_nearest(client: FlaskClient, path: str, nearest: str):
     answer = client.post(path, headers=AUTH)
     assert answer.status_code == 404
     assert f" {nearest}." in answer.json["error"]["message"]  # type: ignore[index]
@@ -181,11 +181,11 @@ def test_long_and_odd_paths_cost_little():
     assert time.process_time() - began < 0.5
 
 
-# ---------------------------------------------------------------- in the words of others
+# ---------------------------------------------------------------- errors in Anthropic's format
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens?beta=true", "/v1/v1/messages"])
-def test_both_readers_understand_what_is_said_of_anthropics_paths(client: FlaskClient, path: str):
+def test_errors_on_anthropic_paths_suit_both_clients(client: FlaskClient, path: str):
     answer = client.post(path, headers=AUTH, json={})
     assert answer.status_code == 400
     body = answer.json
@@ -215,23 +215,23 @@ def test_a_websocket_is_answered_426(client: FlaskClient, path: str, left_out: s
     assert client.get(path, headers=headers).status_code == 401
 
 
-def test_what_is_there_is_answered_whatever_upgrade_is_offered(client: FlaskClient):
+def test_an_upgrade_header_does_not_change_known_routes(client: FlaskClient):
     assert client.get("/v1/models", headers=AUTH | UPGRADE).status_code == 200
     assert client.post(CHAT, json=chat("mock"), headers=AUTH | UPGRADE).status_code == 200
     assert client.get("/v1/responses", headers=AUTH | {"Upgrade": "h2c"}).status_code == 405
 
 
-# ---------------------------------------------------------------- is somebody there
+# ---------------------------------------------------------------- HEAD on the root
 
 
 @pytest.mark.parametrize("path", ["/", "/api/hello"])
-def test_head_says_that_somebody_is_there(client: FlaskClient, path: str):
+def test_head_on_the_root_needs_no_key(client: FlaskClient, path: str):
     answer = client.head(path)
     assert (answer.status_code, answer.data) == (200, b"")
     assert client.get(path).status_code == 401
 
 
-def test_the_root_says_what_this_is(client: FlaskClient):
+def test_the_root_describes_the_gateway(client: FlaskClient):
     answer = client.get("/", headers=AUTH)
     assert answer.status_code == 200
     assert answer.json["api"] == "/v1"  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""The names of a request."""
+"""Tests the ids of a request: accepted, replaced or generated."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_later_version_is_continued_as_ours() -> None:
     assert read(traceparent=f"cc-{TRACE}-00f067aa0ba902b7-01-later").traceparent.startswith(f"00-{TRACE}-")
 
 
-def test_a_trace_id_of_the_right_form_names_the_trace_that_is_begun() -> None:
+def test_a_valid_trace_id_names_the_new_trace() -> None:
     assert read(x_trace_id=TRACE).traceparent.startswith(f"00-{TRACE}-")
     assert read(x_trace_id="mine").trace == "mine"
 
@@ -73,8 +73,8 @@ def test_a_tracestate_that_is_not_printable_is_dropped() -> None:
     assert read(traceparent=PARENT, tracestate="a=\x7f").tracestate == ""
 
 
-def test_children_of_one_process_make_ids_of_their_own() -> None:
-    """As uWSGI and ``gunicorn --preload`` have it: imported once, forked then."""
+def test_forked_children_make_different_ids() -> None:
+    """uWSGI and ``gunicorn --preload`` import the application once and then fork."""
     reader, writer = os.pipe()
     for _ in range(3):
         child = os.fork()
