@@ -27,7 +27,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(("given", "status"), [({"WEB_CONCURRENCY": "1"}, 0), ({"WEB_CONCURRENCY": "2"}, 78)])
-def test_the_workers_of_a_platform_count_as_at_the_start(given: dict[str, str], status: int) -> None:
+def test_check_counts_the_workers_of_web_concurrency(given: dict[str, str], status: int) -> None:
     assert main(["check", "--quiet"], {"GATEWAY_STATE": "memory://", **given}) == status
 
 
@@ -44,7 +44,7 @@ def test_too_few_open_files_are_a_warning(capsys: Capture) -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
-def test_a_wrong_setting_exits_with_78_and_one_line(capsys: Capture) -> None:
+def test_an_invalid_setting_exits_with_78_and_one_line(capsys: Capture) -> None:
     assert main(["check"], {"GATEWAY_RATE_LIMIT_PER_MINUTE": "sixty"}) == 78
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""The command ``doctor``: what it makes of what it sees. How it sees is in ``live/test_doctor.py``."""
+"""Tests the diagnoses of ``doctor``. ``scenarios/test_doctor.py`` tests how it collects the facts."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_health() -> None:
         ("http://10.0.0.1", False),
     ],
 )
-def test_what_is_local(url: str, local: bool) -> None:
+def test_local_urls(url: str, local: bool) -> None:
     assert ProbeClient(url).local is local
 
 
@@ -213,7 +213,7 @@ def test_the_clock() -> None:
         (ssl.SSLCertVerificationError(1, "x"), "certificate"),
     ],
 )
-def test_why_an_upstream_is_not_reached(error: OSError, said: str) -> None:
+def test_reasons_for_an_unreachable_upstream(error: OSError, said: str) -> None:
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "self-signed certificate"
     finding: Diagnosis = unreachable("upstream a", "h:1", 5.0, error)
@@ -237,7 +237,7 @@ def test_the_gateways_own_address(bind: str, url: str | None) -> None:
     assert local_url(bind) == url
 
 
-def test_whose_key_it_uses() -> None:
+def test_the_key_that_doctor_uses() -> None:
     default: Settings = load({})
     assert first_key({}, default) == "dev-key"
     assert first_key({"GATEWAY_API_KEYS": " a, b"}, None) == "a"
@@ -247,12 +247,12 @@ def test_whose_key_it_uses() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "gateway.example", "http//x"])
-def test_what_is_no_url(url: str, capsys: Capture) -> None:
+def test_an_invalid_url_is_refused(url: str, capsys: Capture) -> None:
     assert main(["doctor", url], {}) == 2
     assert capsys.readouterr().err.startswith("flask-gateway: expected a URL")
 
 
-def test_another_machine_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machine_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.network_path, "check_all", lambda caller, model, max_body: iter(()))
     asked = Namespace(url="https://llm.example.com", model=None, key="")
     found = list(command.check_all(asked, {"GATEWAY_BIND": f"127.0.0.1:{free_port()}"}, ""))

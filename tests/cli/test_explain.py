@@ -1,4 +1,4 @@
-"""Where a call would go, and why."""
+"""Tests ``explain``: which upstreams a call would use, and why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_candidate_has_its_reason(routed: Any) -> None:
     assert answer.headers["x-gateway-upstream"] == "well"
 
 
-def test_what_a_key_may_not_call_is_said(routed: Any) -> None:
+def test_a_model_that_the_key_may_not_call_is_marked(routed: Any) -> None:
     client: FlaskClient = routed.test_client()
     shown = client.get("/v1/routes/fast", headers={"Authorization": "Bearer other-key"}).json
     assert {c["reason"] for c in shown["candidates"]} == {"not allowed"}  # type: ignore[index]

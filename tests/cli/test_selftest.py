@@ -1,4 +1,4 @@
-"""``python -m flask_gateway selftest``: it runs, it cleans up, and its judge cannot be fooled."""
+"""Tests ``python -m flask_gateway selftest``: its run, its clean-up, and the verdicts of its judge."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def run(*argv: str) -> tuple[int, dict[str, str], str]:
     return done.returncode, dict(LINE.findall(done.stdout)), done.stderr
 
 
-def test_the_sixteen() -> None:
-    """Streams that break after their beginning end in an honest error; everything else is answered."""
+def test_the_sixteen_scenarios() -> None:
+    """Streams that break after their start end with an explicit error; all other calls are answered."""
     status, verdicts, err = run("--fast")
     assert verdicts.keys() == {scenario.id for scenario in SCENARIOS}, err[-2000:]
     assert {one for one, verdict in verdicts.items() if verdict != "PASS"} <= {"S08", "S09", "S14"}
@@ -61,7 +61,7 @@ def test_the_sixteen() -> None:
     assert (status, err) == (0, "")
 
 
-def test_the_sixteen_with_whole_streams() -> None:
+def test_the_sixteen_scenarios_with_buffered_streams() -> None:
     status, verdicts, err = run("--fast", "--whole")
     assert verdicts == {scenario.id: "PASS" for scenario in SCENARIOS}, err[-2000:]
     assert (status, err) == (0, "")
@@ -105,14 +105,14 @@ def test_the_exit_status(enough: Judgement, right: set[Judgement]) -> None:
         assert exit_status([passed, other]) == (verdict not in right)
 
 
-def test_an_honest_error_is_enough_for_a_stream_that_has_begun_and_breaks() -> None:
+def test_an_explicit_error_is_enough_for_a_stream_that_breaks_after_its_start() -> None:
     assert {scenario.id for scenario in SCENARIOS if scenario.breaks} == {"S08", "S09", "S14"}
     assert play("S08").enough is Judgement.SAFE
     assert play("S08", whole=True).enough is Judgement.PASS
     assert play("S13").enough is Judgement.PASS
 
 
-def test_nothing_is_left() -> None:
+def test_no_thread_and_no_socket_is_left() -> None:
     """Neither a thread of the gateway's server nor one of a provider, whatever they were doing."""
     before = {thread for thread in threading.enumerate() if thread.name != "reactor"}
     for scenario in ("S05", "S06", "S09"):
@@ -120,7 +120,7 @@ def test_nothing_is_left() -> None:
     assert {thread for thread in threading.enumerate() if thread.name != "reactor"} <= before
 
 
-def test_it_plays_the_operators_own_settings() -> None:
+def test_it_uses_the_operators_settings() -> None:
     clocks = Timeouts(connect=1, first_byte=2, first_token=3, idle=4, total=60)
     upstreams = (
         UpstreamSettings(name="a", url="http://a.test/v1", clocks=clocks, max_in_flight=7),
@@ -168,7 +168,7 @@ FIRST_EVENT = re.compile(rb"\A(?=data: )")
         pytest.param("S13", re.compile(rb"content_policy_violation"), b"refused", id="the wrong code"),
     ],
 )
-def test_a_gateway_that_lies_does_not_pass(
+def test_a_gateway_that_changes_answers_does_not_pass(
     scenario: str, pattern: re.Pattern[bytes], instead: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lying(*args: Any) -> Flask:
@@ -191,7 +191,7 @@ def without_length(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in headers if name.lower() != "content-length"]
 
 
-def test_a_gateway_that_does_not_ask_again_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_never_retries_the_primary_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AttemptLog, "pause", lambda *_: None)
     assert play("S03").finding.verdict is Judgement.FAIL
 
@@ -241,28 +241,28 @@ def verdict(
     return judge(expected or Expected(), answer, asked or Asked(primary=(1.0,))).verdict
 
 
-def test_what_passes() -> None:
+def test_correct_answers_pass() -> None:
     assert verdict(whole()) is Judgement.PASS
     assert verdict(streamed(*WORDS, STOP, LAST)) is Judgement.PASS
     assert verdict(streamed(b": ping\n\n", *WORDS, b": ping\n\n", STOP, LAST)) is Judgement.PASS
     assert verdict(refused(400, "no"), Expected(error=(400, "no"))) is Judgement.PASS
 
 
-def test_a_head_that_is_sent_early_has_no_ledger_yet() -> None:
+def test_a_head_that_is_sent_early_has_no_list_of_attempts() -> None:
     bare = {"content-type": "text/event-stream"}
     early, prompt = streamed(b": ping\n\n", *WORDS, STOP, LAST), streamed(*WORDS, STOP, LAST)
     assert verdict(msgspec.structs.replace(early, headers=bare)) is Judgement.PASS
     assert verdict(msgspec.structs.replace(prompt, headers=bare)) is Judgement.PARTIAL
 
 
-def test_what_is_safe() -> None:
+def test_explicit_errors_are_safe() -> None:
     assert verdict(streamed(*WORDS[:40], event({"error": ERROR}))) is Judgement.SAFE
     assert verdict(streamed(event({"error": ERROR}))) is Judgement.SAFE
     assert verdict(refused(502, "upstream_error")) is Judgement.SAFE
     assert verdict(refused(400, "another"), Expected(error=(400, "no"))) is Judgement.SAFE
 
 
-def test_what_is_right_but_not_as_it_should_be() -> None:
+def test_late_or_incomplete_answers_are_partial() -> None:
     assert verdict(whole(seconds=16.5), Expected(within=15)) is Judgement.PARTIAL
     assert verdict(whole(), Expected(slow=frozenset({"primary-model"}))) is Judgement.PARTIAL
     assert verdict(whole(ledger="")) is Judgement.PARTIAL
@@ -312,7 +312,7 @@ def test_what_is_right_but_not_as_it_should_be() -> None:
         pytest.param(refused(400, PREFIX_REFUSED), id="the refusal of another request"),
     ],
 )
-def test_a_lie_fails(lie: ClientResponse) -> None:
+def test_a_wrong_answer_fails(lie: ClientResponse) -> None:
     assert verdict(lie, Expected(hidden=PREFIX_REFUSED)) is Judgement.FAIL
 
 
@@ -332,7 +332,7 @@ def test_four_attempts_are_too_many() -> None:
     assert verdict(whole(), Expected(primary=2, fallback=2), Asked((1.0, 2.0), (3.0, 4.0))) is Judgement.FAIL
 
 
-def test_a_pause_that_is_cut_short_fails() -> None:
+def test_a_retry_before_retry_after_fails() -> None:
     early, kept = Asked((1.0, 2.9)), Asked((1.0, 3.1))
     ledger = whole(ledger="primary:429:0.01s, primary:200:0.01s")
     assert verdict(ledger, Expected(primary=2, pause=2), early) is Judgement.FAIL

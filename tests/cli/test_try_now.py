@@ -1,4 +1,4 @@
-"""A breaker is tried now by the operator, and by nobody else; what a restricted key is shown of upstreams."""
+"""Tests that only the operator can make a breaker try now, and what a restricted key sees of upstreams."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def try_now(client: FlaskClient, name: str = "llama", **more: Any) -> TestRespon
     return client.post(f"/v1/circuit-breakers/{name}/try", **{"headers": AUTH, **more})
 
 
-def test_an_operator_has_it_tried_by_the_next_call(
+def test_an_operator_can_make_the_next_call_try_an_upstream(
     client: FlaskClient, upstream: responses.RequestsMock
 ) -> None:
     open_circuit(client, upstream)
@@ -62,7 +62,7 @@ def test_an_operator_has_it_tried_by_the_next_call(
     assert ask(client) == 200
 
 
-def test_all_breakers_of_the_upstream_are_meant(client: FlaskClient) -> None:
+def test_all_breakers_of_the_upstream_are_reset(client: FlaskClient) -> None:
     answer = try_now(client)
     assert [one.get("model") for one in answer.json["data"]] == [None, "llama-3-8b-instruct"]  # type: ignore[index]
 
@@ -75,7 +75,7 @@ def test_all_breakers_of_the_upstream_are_meant(client: FlaskClient) -> None:
         {"headers": {**AUTH, "X-Forwarded-For": "203.0.113.9"}},
     ],
 )
-def test_no_ordinary_caller_can(
+def test_an_ordinary_caller_is_refused(
     client: FlaskClient, upstream: responses.RequestsMock, more: dict[str, Any]
 ) -> None:
     open_circuit(client, upstream)
@@ -88,7 +88,7 @@ def test_without_any_key_it_is_a_401(client: FlaskClient) -> None:
     assert try_now(client, headers={}).status_code == 401
 
 
-def test_where_there_is_a_key_for_the_figures_it_is_needed(
+def test_the_metrics_key_is_required_if_it_is_set(
     make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock
 ) -> None:
     client = make_client(**METRICS)
@@ -101,14 +101,14 @@ def test_where_there_is_a_key_for_the_figures_it_is_needed(
     assert ask(client) == 200
 
 
-def test_that_key_opens_nothing_else(make_client: Callable[..., FlaskClient]) -> None:
+def test_the_metrics_key_opens_nothing_else(make_client: Callable[..., FlaskClient]) -> None:
     client = make_client(**METRICS)
     key = {"Authorization": f"Bearer {OPERATOR}"}
     for path in ("/v1/circuit-breakers", "/v1/models", "/v1/routes/mock"):
         assert client.get(path, headers=key).status_code == 401
 
 
-def test_an_upstream_that_is_not_there(client: FlaskClient) -> None:
+def test_an_unknown_upstream_is_a_404(client: FlaskClient) -> None:
     answer = try_now(client, "nobody")
     assert (answer.status_code, answer.json["error"]["code"]) == (404, "upstream_not_found")  # type: ignore[index]
 
@@ -123,7 +123,7 @@ def served(app: Flask) -> Iterator[str]:
     thread.join()
 
 
-def test_the_command_has_it_tried(
+def test_the_command_makes_the_gateway_try_an_upstream(
     client: FlaskClient,
     served: str,
     upstream: responses.RequestsMock,
@@ -143,7 +143,9 @@ def test_the_command_has_it_tried(
 # ------------------------------------------------------------------ other settings
 
 
-def test_settings_that_change_look_again(store: MemoryStore, upstream: responses.RequestsMock) -> None:
+def test_changed_settings_try_the_upstream_again(
+    store: MemoryStore, upstream: responses.RequestsMock
+) -> None:
     """Whether they come by a reload, a HUP or a restart: the store is the same."""
     before = make_settings()
     open_circuit(create_app(before, store).test_client(), upstream)

@@ -1,4 +1,4 @@
-"""A private CA: where it is named, how a mistake is told, and that upstreams are verified by it."""
+"""Tests private CAs: the settings that name them, the errors, and the verification of upstreams."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def file(tmp_path: Path, server: Server) -> Callable[..., dict[str, str]]:
     return write
 
 
-def test_without_it_the_public_ones_count(file: Callable[..., dict[str, str]]) -> None:
+def test_the_public_authorities_are_the_default(file: Callable[..., dict[str, str]]) -> None:
     settings = load(file())
     assert settings.ca_file is None
     assert not answers(settings)
@@ -143,7 +143,7 @@ def test_without_it_the_public_ones_count(file: Callable[..., dict[str, str]]) -
 def test_a_file_of_a_private_ca(
     file: Callable[..., dict[str, str]], house: House, tmp_path: Path, where: str
 ) -> None:
-    line = "ca_file = 'house.pem'"  # beside the file of settings
+    line = "ca_file = 'house.pem'"  # relative to the settings file
     (tmp_path / "house.pem").write_bytes(b"# ours, \xc3\xbcber all\n" + house.ca.read_bytes())
     environ = file(top=line if where == "file" else "", own=line if where == "upstream" else "")
     if where.isupper():
@@ -171,19 +171,21 @@ def test_a_directory_of_a_private_ca(
     assert answers(load({**file(), where: folders}))
 
 
-def test_the_nearest_one_counts(file: Callable[..., dict[str, str]], house: House, stranger: House) -> None:
+def test_the_most_specific_setting_wins(
+    file: Callable[..., dict[str, str]], house: House, stranger: House
+) -> None:
     ours, theirs = str(house.ca), str(stranger.ca)
     own, top = f"ca_file = '{ours}'", f"ca_file = '{theirs}'"
     assert answers(load(file(top=top, own=own)))
     assert not answers(load(file(top=f"ca_file = '{ours}'", own=top)))
     assert answers(load({**file(top=top), "GATEWAY_CA_FILE": ours}))
     assert not answers(load({**file(top=top), "SSL_CERT_FILE": ours}))
-    # What the environment of other programs names counts together: it may well be set for the whole machine.
+    # The variables of OpenSSL and requests add up: an administrator may set them for the whole machine.
     assert answers(load({**file(), "SSL_CERT_FILE": ours, "REQUESTS_CA_BUNDLE": certifi.where()}))
     assert answers(load({**file(), "SSL_CERT_FILE": certifi.where(), "REQUESTS_CA_BUNDLE": ours}))
 
 
-def test_what_is_not_over_tls_has_none(tmp_path: Path) -> None:
+def test_an_upstream_without_tls_has_no_authorities(tmp_path: Path) -> None:
     environ = {"GATEWAY_UPSTREAMS": "a=http://localhost:1", "SSL_CERT_FILE": str(tmp_path / "missing")}
     settings = load(environ)
     assert (settings.ca_file, settings.upstreams[0].ca_file) == (None, None)
@@ -207,7 +209,7 @@ def test_what_is_not_over_tls_has_none(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["upstreams.a.ca_file", "ca_file", "GATEWAY_CA_FILE", "SSL_CERT_FILE"])
-def test_a_mistake_is_told_at_the_start(
+def test_an_invalid_ca_file_is_refused_at_start(
     file: Callable[..., dict[str, str]],
     house: House,
     tmp_path: Path,
@@ -234,7 +236,7 @@ def test_a_mistake_is_told_at_the_start(
     assert why in str(caught.value)
 
 
-def test_a_directory_that_is_not_there(file: Callable[..., dict[str, str]]) -> None:
+def test_a_missing_directory_is_refused(file: Callable[..., dict[str, str]]) -> None:
     with pytest.raises(ConfigError, match="SSL_CERT_DIR='/missing': expected a directory of CA certificates"):
         load({**file(), "SSL_CERT_DIR": "/missing"})
 
@@ -242,7 +244,7 @@ def test_a_directory_that_is_not_there(file: Callable[..., dict[str, str]]) -> N
 def test_a_changed_file_is_another_ca(
     file: Callable[..., dict[str, str]], house: House, stranger: House, tmp_path: Path
 ) -> None:
-    """The settings are the same but for what is in the file, and new connections are verified by that."""
+    """Only the content of the file has changed, and new connections are verified by the new content."""
     ca = tmp_path / "ca.pem"
     ca.write_bytes(stranger.ca.read_bytes())
     environ = file(own="ca_file = 'ca.pem'")
@@ -263,7 +265,7 @@ def test_a_changed_file_is_another_ca(
     assert build.rebuild(msgspec.structs.replace(after, max_streams=7), again).http is again.http
 
 
-def test_it_is_kept_for_workers_to_come_and_not_shown(house: House) -> None:
+def test_authorities_are_saved_for_new_workers_and_not_printed(house: House) -> None:
     kept = Authorities(("/ca.pem",), house.ca.read_text())
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=Authorities) == kept
     assert repr(kept) == "Authorities(/ca.pem)"

@@ -1,4 +1,4 @@
-"""The settings in force are there for the worker that finds a file it cannot begin with."""
+"""Tests that a worker whose settings file is invalid starts with the last good settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def full() -> Settings:
     )
 
 
-def test_what_is_kept_comes_back_as_it_was(memory: int) -> None:
+def test_saved_settings_are_loaded_unchanged(memory: int) -> None:
     assert last_good.load() is None
     last_good.save(full())
     assert last_good.load() == full()
@@ -70,7 +70,7 @@ def test_what_is_kept_comes_back_as_it_was(memory: int) -> None:
     assert last_good.load() == make_settings()
 
 
-def test_half_of_it_is_nothing(memory: int) -> None:
+def test_a_partial_record_is_ignored(memory: int) -> None:
     last_good.save(full())
     for at in (last_good._HALVES[0] + 100, last_good._HALVES[1] + 100):
         os.ftruncate(memory, max(at, 0))
@@ -78,7 +78,7 @@ def test_half_of_it_is_nothing(memory: int) -> None:
             assert last_good.load() is None
 
 
-def test_a_writer_killed_at_any_step_leaves_what_was_there(
+def test_a_writer_killed_at_any_step_leaves_the_old_settings(
     memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last_good.save(full())
@@ -100,7 +100,7 @@ def test_a_writer_killed_at_any_step_leaves_what_was_there(
         assert last_good.load() == full()
 
 
-def test_a_reader_beside_a_writer_finds_one_or_the_other(memory: int) -> None:
+def test_a_reader_during_a_write_gets_the_old_or_the_new_settings(memory: int) -> None:
     """It found nothing while a writer had truncated the file and not written yet."""
     last_good.save(full())
     kinds = (full(), make_settings())
@@ -114,7 +114,7 @@ def test_a_reader_beside_a_writer_finds_one_or_the_other(memory: int) -> None:
         assert all(last_good.load() in kinds for _ in range(300))
 
 
-def test_without_room_the_old_ones_stay(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_space_the_old_settings_stay(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     last_good.save(full())
     with monkeypatch.context() as patched:
         patched.setattr(last_good.os, "pwrite", raising(OSError(errno.ENOSPC, "full")))
@@ -129,7 +129,7 @@ def raising(error: Exception) -> Callable[..., int]:
     return write
 
 
-def test_without_a_server_that_keeps_them_a_wrong_file_is_refused(environ: dict[str, str]) -> None:
+def test_without_saved_settings_an_invalid_file_is_refused(environ: dict[str, str]) -> None:
     assert load_for_worker(environ).config == environ["GATEWAY_CONFIG"]
     Path(environ["GATEWAY_CONFIG"]).write_text("x")
     with pytest.raises(ConfigError):
@@ -144,7 +144,7 @@ def test_without_a_server_that_keeps_them_a_wrong_file_is_refused(environ: dict[
         (FILE.partition("[upstreams")[0] + "[keys" + FILE.partition("[keys")[2], "upstreams: expected some"),
     ],
 )
-def test_who_begins_with_a_wrong_file_begins_with_the_old_settings(
+def test_a_worker_that_starts_with_an_invalid_file_uses_the_last_good_settings(
     memory: int, environ: dict[str, str], caplog: pytest.LogCaptureFixture, text: str, said: str
 ) -> None:
     before = load_for_worker(environ)
@@ -157,7 +157,7 @@ def test_who_begins_with_a_wrong_file_begins_with_the_old_settings(
     assert last_good.load() == before
 
 
-def test_who_begins_with_a_good_file_begins_with_that(memory: int, environ: dict[str, str]) -> None:
+def test_a_worker_that_starts_with_a_valid_file_uses_it(memory: int, environ: dict[str, str]) -> None:
     load_for_worker(environ)
     Path(environ["GATEWAY_CONFIG"]).write_text("max_streams = 5\n" + FILE)
     assert load_for_worker(environ).max_streams == 5

@@ -1,4 +1,4 @@
-"""Settings: what is refused and how, what is accepted and what it becomes, and that no secret gets out."""
+"""Tests which settings are refused and accepted, their values, and that no secret is printed."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ FAILURES = "expected a whole number of failures, at least 1"
         ("DEFAULT_UPSTREAM", "zzz", "='zzz': expected the name of an upstream that is set; there are mock"),
     ],
 )
-def test_a_wrong_value_is_named_shown_and_told_what_was_expected(
+def test_an_invalid_value_is_refused_with_its_name_and_the_expected_value(
     variable: str, value: str, line: str
 ) -> None:
     assert str(refusal(**{f"GATEWAY_{variable}": value})) == f"GATEWAY_{variable}{line}"
@@ -138,13 +138,13 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name_and_without_its_va
         (f"{SECRET},b,{SECRET}", "key 3 repeats key 1"),
     ],
 )
-def test_unusable_api_keys_are_refused_by_their_place(keys: str, hint: str) -> None:
+def test_invalid_api_keys_are_refused_with_their_position(keys: str, hint: str) -> None:
     error = refusal(GATEWAY_API_KEYS=keys)
     assert (error.setting, error.value, error.hint) == ("GATEWAY_API_KEYS", "****", hint)
 
 
 @pytest.mark.parametrize("key", ["", " ", f"{SECRET} ", f"{SECRET}\n", f"{SECRET}ü"])
-def test_an_unusable_upstream_key_is_refused_unshown(key: str) -> None:
+def test_an_invalid_upstream_key_is_refused_and_masked(key: str) -> None:
     error = refusal(GATEWAY_UPSTREAM_MOCK_API_KEY=key)
     assert (error.setting, error.value) == ("GATEWAY_UPSTREAM_MOCK_API_KEY", "****")
 
@@ -199,7 +199,7 @@ def test_an_upstream_url_that_cannot_work_is_refused(url: str, expected: str | N
         assert in_environment.expected == in_file.expected == expected
 
 
-def test_the_hint_of_a_full_url_is_to_leave_the_end_off() -> None:
+def test_a_full_url_is_refused_with_the_path_to_remove() -> None:
     assert str(refusal(GATEWAY_UPSTREAMS="a=http://h; llama=http://h/v1/chat/completions")) == (
         "GATEWAY_UPSTREAMS='llama=http://h/v1/chat/completions': expected the base of the API; "
         "see the URL in entry 2; leave /chat/completions off, the gateway adds it"
@@ -228,7 +228,7 @@ def test_the_hint_of_a_full_url_is_to_leave_the_end_off() -> None:
         (f"http://u:{SECRET}=p@h", None, None),
     ],
 )
-def test_a_list_of_upstreams_is_refused_by_the_place(
+def test_an_invalid_list_of_upstreams_is_refused_with_the_position(
     listed: str, expected: str | None, hint: str | None
 ) -> None:
     error = refusal(GATEWAY_UPSTREAMS=listed)
@@ -263,7 +263,7 @@ def test_upstreams_that_share_the_name_of_their_variables_are_refused() -> None:
         f"redis://h?password={SECRET}@x",
     ],
 )
-def test_a_state_that_cannot_be_opened_is_refused_unshown(state: str) -> None:
+def test_an_invalid_state_url_is_refused_and_masked(state: str) -> None:
     error = refusal(GATEWAY_STATE=state)
     assert (error.setting, error.value) == ("GATEWAY_STATE", "****")
 
@@ -405,7 +405,7 @@ def test_a_state_that_cannot_be_opened_is_refused_unshown(state: str) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_refused_by_the_dotted_path(text: str, line: str | None, toml: Any) -> None:
+def test_an_invalid_file_is_refused_with_the_dotted_path(text: str, line: str | None, toml: Any) -> None:
     places = {"EMPTY": "", "SPACED": f"{SECRET} x", "GOOD": SECRET}
     error = refusal(GATEWAY_CONFIG=toml(text), **places)
     assert line is None or str(error) == line
@@ -421,7 +421,7 @@ def test_a_wrong_file_is_refused_by_the_dotted_path(text: str, line: str | None,
         (b"a = " + b"9" * 5_000, "expected a TOML file with shorter values"),
     ],
 )
-def test_a_file_that_is_no_toml_is_refused_with_its_path_and_the_position(
+def test_invalid_toml_is_refused_with_path_and_position(
     content: bytes, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "g"
@@ -466,14 +466,14 @@ def test_a_file_that_cannot_be_read_is_refused(path: str) -> None:
         (f"{SECRET}\n\xff".encode("latin-1"), "a file of text in UTF-8"),
     ],
 )
-def test_a_secret_file_that_holds_no_key_is_refused_by_its_path(
+def test_a_secret_file_without_a_key_is_refused_with_its_path(
     content: bytes | None, expected: str, toml: Any, tmp_path: Path
 ) -> None:
     if content is not None:
         (tmp_path / "key").write_bytes(content)
     error = refusal(GATEWAY_CONFIG=toml("[upstreams.llama]\nurl = 'http://h'\napi_key_file = 'key'"))
     assert (error.setting, error.expected) == ("upstreams.llama.api_key_file", expected)
-    # Of a word that is no file it cannot be known whether it is the secret itself.
+    # A bare word that is not a file may be the secret itself.
     assert error.value == ("****" if content is None else str(tmp_path / "key"))
 
 
@@ -489,7 +489,7 @@ def test_a_missing_secret_file_is_named(toml: Any, tmp_path: Path) -> None:
     )
 
 
-def test_a_model_is_refused_when_the_environment_has_taken_its_upstream_away(toml: Any) -> None:
+def test_a_model_whose_upstream_the_environment_replaced_is_refused(toml: Any) -> None:
     path = toml("[upstreams.a]\nurl = 'http://h'\n[models.m]\nupstream = 'a'")
     assert load({"GATEWAY_CONFIG": path}).models[0].upstream == "a"
     assert refusal(GATEWAY_CONFIG=path, GATEWAY_UPSTREAMS="b=http://h").setting == "models.m.upstream"
@@ -498,7 +498,7 @@ def test_a_model_is_refused_when_the_environment_has_taken_its_upstream_away(tom
 # ---------------------------------------------------------------- accepted
 
 
-def test_with_nothing_set_the_mock_serves_and_the_defaults_hold() -> None:
+def test_without_settings_the_mock_serves_with_the_defaults() -> None:
     settings = load({"PATH": "/bin"})
     assert [(upstream.name, upstream.url) for upstream in settings.upstreams] == [("mock", "mock://local")]
     assert settings.default_upstream == "mock"
@@ -583,7 +583,7 @@ def test_the_default_upstream(environ: dict[str, str], default: str | None) -> N
     assert load(environ).default_upstream == default
 
 
-def test_keys_of_the_environment_are_kept_as_digests() -> None:
+def test_keys_of_the_environment_are_stored_as_digests() -> None:
     one, two = load({"GATEWAY_API_KEYS": f"{SECRET} , b=c;d"}).keys
     assert one.digest == hashlib.sha256(SECRET.encode()).digest()
     assert one.id == f"key-{one.digest.hex()[:8]}"
@@ -602,7 +602,7 @@ def test_keys_of_the_environment_are_kept_as_digests() -> None:
         "rediss://cache",
     ],
 )
-def test_the_state_is_kept_and_never_shown(state: str) -> None:
+def test_the_state_url_is_stored_and_masked(state: str) -> None:
     settings = load({**BASE, "GATEWAY_STATE": state})
     assert settings.state == state
     assert SECRET not in repr(settings)
@@ -653,7 +653,7 @@ def environ(toml: Any, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_everything_can_be_said_in_the_file(environ: dict[str, str]) -> None:
+def test_the_file_can_set_everything(environ: dict[str, str]) -> None:
     settings = load(environ)
     llama, qwen = settings.upstreams
     ci, web = settings.keys
@@ -692,7 +692,7 @@ def test_the_environment_wins_over_the_file_setting_by_setting(environ: dict[str
         "GATEWAY_UPSTREAM_QWEN_2_5_MAX_IN_FLIGHT": "3",
         "GATEWAY_API_KEYS": "the-only-key-here",
     }
-    # What the environment has replaced is not looked up.
+    # The file's place is not read if the environment sets the same secret.
     del environ["REDIS_URL"], environ["CI_KEY"], environ["GATEWAY_LLAMA_SECRET"]
     resolved = resolve(environ)
     settings = resolved.settings
@@ -790,22 +790,20 @@ def said(environ: dict[str, str]) -> str:
 @given(
     variable=st.sampled_from(VARIABLES), text=JUNK | st.sampled_from(["0", "1", "1e3", "mock", "a=mock://b"])
 )
-def test_any_text_in_any_setting_is_taken_or_refused(variable: str, text: str) -> None:
+def test_any_text_in_any_setting_is_accepted_or_refused(variable: str, text: str) -> None:
     said({variable: text})
 
 
 @settings(max_examples=600, deadline=None)
 @given(planted=st.sampled_from(SECRETIVE), before=JUNK, after=JUNK)
-def test_a_secret_never_gets_out_whatever_surrounds_it(
-    planted: tuple[str, str], before: str, after: str
-) -> None:
+def test_a_secret_is_never_printed(planted: tuple[str, str], before: str, after: str) -> None:
     variable, form = planted
     assert SECRET not in said({variable: form.format(before, after, secret=SECRET)})
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(alphabet="[]keysmodluptra.=\"'\n 0{},x_#", max_size=60))
-def test_any_file_is_taken_or_refused(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_file_is_accepted_or_refused(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(text)
     said({"GATEWAY_CONFIG": str(path)})
@@ -862,7 +860,7 @@ def test_every_setting_has_a_description(option: Option) -> None:
     assert not option.description.endswith(".")
 
 
-def test_the_servers_defaults_are_those_of_its_own_file() -> None:
+def test_gunicorn_conf_has_the_same_defaults() -> None:
     lines = (ROOT / "gunicorn.conf.py").read_text().splitlines()
     for option in SERVER:
         (line,) = [line for line in lines if f'"{option.variable}"' in line]
@@ -899,6 +897,6 @@ def test_a_namespace_of_the_state(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "*", "", "a b", "x" * 65])
-def test_a_namespace_that_would_be_no_part_of_a_key_is_refused(name: str) -> None:
+def test_an_invalid_namespace_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="GATEWAY_STATE_NAMESPACE"):
         resolve({"GATEWAY_STATE_NAMESPACE": name})

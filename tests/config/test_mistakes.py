@@ -66,7 +66,7 @@ def test_every_mistake_of_the_environment_and_of_the_file_is_named(toml: Any, ca
     ]
 
 
-def test_mistakes_that_show_only_together_are_named_together(toml: Any) -> None:
+def test_mistakes_between_settings_are_reported_together(toml: Any) -> None:
     environ = toml(
         """
         default_upstream = "zzz"
@@ -145,7 +145,7 @@ def test_a_name_without_a_star_allows_itself_only(model: str, names: set[str]) -
         ),
     ],
 )
-def test_what_works_but_not_as_meant_is_warned_about(environ: dict[str, str], warning: str) -> None:
+def test_probably_unintended_settings_are_warned_about(environ: dict[str, str], warning: str) -> None:
     (found,) = load({**BASE, **environ}).warnings
     assert warning in found
 
@@ -160,14 +160,12 @@ def test_what_works_but_not_as_meant_is_warned_about(environ: dict[str, str], wa
         "https://box.lan:8443",
     ],
 )
-def test_an_upstream_inside_the_house_needs_no_key(url: str) -> None:
+def test_an_upstream_in_a_private_network_needs_no_key(url: str) -> None:
     assert load({**BASE, "GATEWAY_UPSTREAMS": f"a={url}"}).warnings == ()
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", ":8000", "[::]:8000", "10.1.2.3:80,127.0.0.1:1"])
-def test_a_key_that_is_guessed_at_once_is_refused_where_others_can_connect(
-    bind: str, capsys: Capture
-) -> None:
+def test_a_guessable_key_is_refused_where_others_can_connect(bind: str, capsys: Capture) -> None:
     environ = {"GATEWAY_API_KEYS": "x", "GATEWAY_BIND": bind, "GATEWAY_UPSTREAMS": "m=mock://local"}
     assert main(["check"], environ) == 78
     assert "expected a key of at least 8 characters while others can connect" in capsys.readouterr().err
@@ -225,7 +223,7 @@ def test_quotes_around_any_other_value_are_named(variable: str, value: str) -> N
 
 
 @pytest.mark.parametrize("text", ["[upstreams.a]\nurl = 'http://h'\n", "log = 'text'\r\n", "# nothing\n"])
-def test_a_byte_order_mark_in_front_of_the_file_means_nothing(text: str, toml: Any) -> None:
+def test_a_byte_order_mark_at_the_start_of_the_file_is_ignored(text: str, toml: Any) -> None:
     assert load(toml(codecs.BOM_UTF8 + text.encode())) == load(toml(text))
 
 
@@ -236,7 +234,7 @@ def test_a_file_in_utf_16_is_refused_by_name(encoding: str, toml: Any) -> None:
     assert "its byte order mark says UTF-16: save it as UTF-8" in line
 
 
-def test_a_byte_order_mark_in_a_file_with_a_secret_means_nothing(toml: Any, tmp_path: Path) -> None:
+def test_a_byte_order_mark_in_a_secret_file_is_ignored(toml: Any, tmp_path: Path) -> None:
     (tmp_path / "a.key").write_bytes(codecs.BOM_UTF8 + b"sk-right\r\n")
     environ = toml("[upstreams.a]\nurl = 'http://h'\napi_key_file = 'a.key'")
     key = load(environ).upstreams[0].api_key
@@ -244,7 +242,7 @@ def test_a_byte_order_mark_in_a_file_with_a_secret_means_nothing(toml: Any, tmp_
     assert key.reveal() == "sk-right"
 
 
-def test_a_byte_order_mark_in_front_of_a_variable_is_refused() -> None:
+def test_a_byte_order_mark_at_the_start_of_a_variable_is_refused() -> None:
     (line,) = refused({"GATEWAY_API_KEYS": "\ufeffmy-key"})
     assert "it begins with a byte order mark" in line
 
@@ -276,7 +274,7 @@ def test_a_refusal_of_the_environment_says_what_to_write(environ: dict[str, str]
 @pytest.mark.parametrize(
     "bind", ["127.0.0.1:8000", ":8000", "[::1]:0", "unix:/run/g.sock", "localhost:80", "fd://3"]
 )
-def test_addresses_that_gunicorn_takes_are_accepted(bind: str) -> None:
+def test_valid_addresses_of_gunicorn_are_accepted(bind: str) -> None:
     load({**BASE, "GATEWAY_BIND": f"{bind}, 127.0.0.1:9"})
 
 

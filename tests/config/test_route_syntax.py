@@ -40,7 +40,7 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
         ("a=b,", "a name of up to 64"),
     ],
 )
-def test_fallbacks_that_are_none(refusal: Callable[..., str], text: str, said: str) -> None:
+def test_invalid_fallbacks_are_refused(refusal: Callable[..., str], text: str, said: str) -> None:
     refused = refusal(GATEWAY_FALLBACKS=text)
     assert refused.startswith("GATEWAY_FALLBACKS=")
     assert said in refused
@@ -67,7 +67,7 @@ def test_fallbacks_that_are_none(refusal: Callable[..., str], text: str, said: s
         ("[fallbacks]\na = ['b']", "fallbacks='****': expected fallbacks with their model"),
     ],
 )
-def test_routes_that_are_none(refusal: Callable[..., str], toml: str, said: str) -> None:
+def test_invalid_routes_are_refused(refusal: Callable[..., str], toml: str, said: str) -> None:
     assert said in refusal(toml)
 
 
@@ -121,7 +121,7 @@ def test_buffered_is_another_name_for_whole_streams(tmp_path: Path) -> None:
     assert not [warning for warning in settings.warnings if "buffered" in warning]
 
 
-def test_an_upstreams_own_clocks_and_habits(tmp_path: Path) -> None:
+def test_timeouts_and_options_of_an_upstream(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(
         """
@@ -154,7 +154,7 @@ continues = "prefix"
         ("request_timeout_seconds = 300\nanswer_timeout_seconds = 60", 60, Timeouts.within(300, 60)),
     ],
 )
-def test_the_time_for_an_answer_in_one_piece(
+def test_the_timeout_of_an_answer_in_one_piece(
     tmp_path: Path, lines: str, general: float, clocks: Timeouts
 ) -> None:
     file = tmp_path / "gateway.toml"
@@ -178,7 +178,7 @@ def test_the_time_for_an_answer_in_one_piece(
         ("total_seconds = 60", "idle_seconds = 1", 120, 60),
     ],
 )
-def test_a_longer_answer_makes_the_total_longer(
+def test_a_longer_answer_timeout_raises_the_total(
     tmp_path: Path, of_upstream: str, of_candidate: str, answer: float, total: float
 ) -> None:
     file = tmp_path / "gateway.toml"
@@ -201,5 +201,5 @@ def test_a_longer_answer_makes_the_total_longer(
         ("continues = 1", "upstreams.c.continues=1: expected true, false, vllm, prefix or plain"),
     ],
 )
-def test_clocks_and_habits_that_are_none(refusal: Callable[..., str], line: str, said: str) -> None:
+def test_invalid_timeouts_and_options_are_refused(refusal: Callable[..., str], line: str, said: str) -> None:
     assert said in refusal(f"[upstreams.c]\nurl = 'mock://c'\n{line}")

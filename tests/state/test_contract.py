@@ -1,4 +1,4 @@
-"""What every store must do: one suite over all of them, and a model to compare them with."""
+"""Tests the contract of all stores with one suite, and compares each store with a model."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_lifetime_of_nothing_is_a_short_one(backend: Backend, ttl: float) -> N
 # ---------------------------------------------------------------- what is kept
 
 
-def test_what_was_never_written_is_none(store: Store) -> None:
+def test_a_missing_key_reads_as_none(store: Store) -> None:
     assert store.read("key") is None
     assert store.update("key", keep, 60) is None
     assert store.update("key", put(None), 60) is None
@@ -110,7 +110,7 @@ def test_what_was_never_written_is_none(store: Store) -> None:
 @pytest.mark.parametrize(
     "value", [(), (0,), (LOWEST, -1, 0, 1, HIGHEST), tuple(range(-150, 150)), (HIGHEST,) * 300], ids=len
 )
-def test_values_come_back_as_they_were(store: Store, value: tuple[int, ...]) -> None:
+def test_values_are_read_as_written(store: Store, value: tuple[int, ...]) -> None:
     store.update("key", put((1, 2, 3)), 60)
     store.update("key", put(value), 60)
     assert store.read("key") == value
@@ -121,7 +121,7 @@ def test_the_change_sees_what_is_there_and_its_answer_comes_back(store: Store) -
     assert [store.update("key", increment, 60) for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
-def test_keys_are_strangers_to_each_other(store: Store) -> None:
+def test_keys_are_independent(store: Store) -> None:
     keys = ["a", "A", "a ", " a", "a\0", "ü", "u\u0308", "x" * 120, "x" * 119, *map(str, range(300))]
     for number, key in enumerate(keys):
         store.update(key, put((number,)), 60)
@@ -131,7 +131,7 @@ def test_keys_are_strangers_to_each_other(store: Store) -> None:
     assert [store.read(key) for key in keys[1::2]] == [(n,) for n in range(1, len(keys), 2)]
 
 
-def test_none_forgets_and_the_key_can_come_again(store: Store) -> None:
+def test_none_deletes_the_key_and_it_can_be_written_again(store: Store) -> None:
     for _ in range(3):
         assert store.update("key", increment, 60) == 1
         store.update("key", put(None), 60)
@@ -141,7 +141,7 @@ def test_none_forgets_and_the_key_can_come_again(store: Store) -> None:
 # ---------------------------------------------------------------- time
 
 
-def test_a_key_is_forgotten_after_its_lifetime(backend: Backend) -> None:
+def test_a_key_expires_after_its_lifetime(backend: Backend) -> None:
     store = backend.store
     store.update("short", put((1,)), 0.05)
     store.update("long", put((2,)), 60)
@@ -152,7 +152,7 @@ def test_a_key_is_forgotten_after_its_lifetime(backend: Backend) -> None:
     assert store.read("long") == (2,)
 
 
-def test_each_write_begins_a_new_lifetime(backend: Backend) -> None:
+def test_each_write_starts_a_new_lifetime(backend: Backend) -> None:
     for _ in range(3):
         backend.store.update("key", increment, 0.3)
         backend.advance(0.2)
@@ -167,7 +167,7 @@ def test_unchanged_is_not_written(backend: Backend) -> None:
     assert backend.store.read("key") is None
 
 
-def test_the_change_is_told_the_time_of_the_store(backend: Backend) -> None:
+def test_the_change_gets_the_time_of_the_store(backend: Backend) -> None:
     store = backend.store
 
     def tell(old, now):
@@ -222,7 +222,7 @@ def test_scan_gives_the_live_keys_of_a_prefix(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["a*", "a?", "[a-b]", "a\\", "^a", "ü"])
-def test_a_prefix_is_no_pattern(store: Store, prefix: str) -> None:
+def test_a_prefix_is_not_a_pattern(store: Store, prefix: str) -> None:
     store.update(prefix + "1", put((1,)), 60)
     store.update("axyz", put((2,)), 60)
     store.update("b", put((3,)), 60)
@@ -350,7 +350,7 @@ def test_memory_is_bounded_and_drops_the_expired_first() -> None:
     assert list(store.scan("")) == [("fresh", (1,))]
 
 
-def test_what_expires_while_it_is_read_is_none() -> None:
+def test_a_key_that_expires_during_a_read_is_none() -> None:
     """However often the cache looks at the clock, and whenever the key's time is over."""
     for steps in range(12):
         clock = HandClock()

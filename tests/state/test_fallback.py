@@ -1,4 +1,4 @@
-"""A primary in every kind of trouble: calls are answered all the same, and none waits for it."""
+"""Tests that every failure of the primary store leaves calls answered, and that no call waits for it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def store(primary: Moody, local: MemoryStore, seconds: Seconds) -> FallbackStore
 
 
 def settled(store: FallbackStore) -> None:
-    """Wait until no probe is under way."""
+    """Wait until no probe is running."""
     assert until(lambda: not store._probing)
 
 
@@ -99,7 +99,7 @@ def test_every_call_is_answered(store: FallbackStore, primary: Moody, error: Sto
 
 
 @pytest.mark.parametrize("error", [StoreBusy("busy"), StoreFull("full")])
-def test_trouble_with_one_key_sends_no_other_away(
+def test_an_error_of_one_key_does_not_affect_others(
     store: FallbackStore, primary: Moody, seconds: Seconds, error: StoreError
 ) -> None:
     primary.trouble = error
@@ -112,7 +112,7 @@ def test_trouble_with_one_key_sends_no_other_away(
     assert not store.degraded
 
 
-def test_an_error_that_is_no_trouble_of_the_store_goes_through(store: FallbackStore) -> None:
+def test_other_exceptions_are_raised_to_the_caller(store: FallbackStore) -> None:
     with pytest.raises(ValueError):
         store.update("", increment, 60)
     with pytest.raises(ZeroDivisionError):
@@ -120,7 +120,7 @@ def test_an_error_that_is_no_trouble_of_the_store_goes_through(store: FallbackSt
     assert not store.degraded
 
 
-def test_an_absent_primary_is_left_alone_for_a_second_then_probed(
+def test_a_failed_primary_is_probed_after_a_second(
     store: FallbackStore, primary: Moody, seconds: Seconds
 ) -> None:
     primary.trouble = StoreError("gone")
@@ -165,7 +165,7 @@ def test_no_call_waits_for_a_probe_and_there_is_one_at_a_time(
     settled(store)
 
 
-def test_no_thread_to_be_had_is_no_error(
+def test_a_thread_that_cannot_start_is_not_an_error(
     store: FallbackStore, primary: Moody, seconds: Seconds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self) -> None:
@@ -187,7 +187,7 @@ def test_no_thread_to_be_had_is_no_error(
 # ---------------------------------------------------------------- the return
 
 
-def test_it_returns_by_itself_and_local_state_does_not_matter_then(
+def test_the_primary_returns_by_itself_and_local_state_is_ignored_then(
     store: FallbackStore, primary: Moody, seconds: Seconds, local: MemoryStore
 ) -> None:
     store.update("key", put((10,)), 60)
@@ -204,7 +204,7 @@ def test_it_returns_by_itself_and_local_state_does_not_matter_then(
     assert store.status() == (False, "gone", 6)
 
 
-def test_asking_how_it_is_is_enough_to_return(store: FallbackStore, primary: Moody, seconds: Seconds) -> None:
+def test_reading_the_status_starts_the_probe(store: FallbackStore, primary: Moody, seconds: Seconds) -> None:
     """A status page or a metric of an idle process does not show trouble that is long over."""
     primary.trouble = StoreError("gone")
     store.update("key", increment, 60)
@@ -217,7 +217,7 @@ def test_asking_how_it_is_is_enough_to_return(store: FallbackStore, primary: Moo
     assert not store.degraded
 
 
-def test_it_warns_once_a_minute_and_tells_the_return_once(
+def test_it_warns_once_a_minute_and_reports_the_return_once(
     store: FallbackStore, primary: Moody, seconds: Seconds, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -238,7 +238,7 @@ def test_it_warns_once_a_minute_and_tells_the_return_once(
     assert "whole again" in caplog.records[-1].message
 
 
-def test_trouble_with_keys_is_told_in_the_same_measure(
+def test_errors_of_single_keys_are_logged_as_rarely(
     store: FallbackStore, primary: Moody, seconds: Seconds, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(30):
@@ -257,7 +257,7 @@ def test_trouble_with_keys_is_told_in_the_same_measure(
 # ---------------------------------------------------------------- the share
 
 
-def test_a_machine_keeps_to_its_share_while_it_is_alone(primary: Moody, local: MemoryStore) -> None:
+def test_a_machine_allows_its_share_while_redis_is_down(primary: Moody, local: MemoryStore) -> None:
     store = FallbackStore(primary, local, share=3)
     assert sum(store.update("whole", Take(9), 60)[0] for _ in range(20)) == 9
     primary.trouble = StoreError("gone")
@@ -321,14 +321,14 @@ def test_no_shared_memory_at_all_is_degraded_not_broken(monkeypatch: pytest.Monk
 
 
 def test_no_robust_mutexes_is_degraded_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine that is no Linux."""
+    """As on a machine without Linux."""
     monkeypatch.setattr("ctypes.PyDLL", lambda name: object())
     store = open_store("shared://")
     assert store.update("key", increment, 60) == 1
     assert "robust" in store.status().reason
 
 
-def test_absent_says_why_whatever_it_is_asked() -> None:
+def test_every_call_of_an_unavailable_store_raises_the_reason() -> None:
     absent = UnavailableStore("for a reason")
     calls = [
         absent.now,

@@ -1,4 +1,4 @@
-"""A Redis that forgets: in a crash loop, emptied, read before an update. And gateways that share one."""
+"""Tests a Redis that loses state (crash loop, emptied, read before an update) and gateways that share one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Forgetful(MemoryStore):
         max_size=40,
     ),
 )
-def test_one_machine_never_admits_more_than_the_limit_whatever_the_primary_forgets(
+def test_one_machine_never_admits_more_than_the_limit_if_the_primary_loses_state(
     limit: int, steps: list[tuple[str, float]]
 ) -> None:
     here, there, seconds = HandClock(), HandClock(77), HandClock()
@@ -78,7 +78,7 @@ def test_one_machine_never_admits_more_than_the_limit_whatever_the_primary_forge
         assert too_many == []
 
 
-def test_what_the_primary_admitted_counts_when_it_is_away_and_when_it_is_back() -> None:
+def test_calls_admitted_by_the_primary_count_during_and_after_an_outage() -> None:
     primary, seconds = Forgetful(HandClock()), HandClock()
     store = FallbackStore(primary, MemoryStore(HandClock()), clock=lambda: seconds() / SECOND, confirms=True)
     take = Acquire(4, WINDOW)
@@ -105,7 +105,7 @@ def test_a_refusal_is_counted_nowhere() -> None:
     assert primary.read("limit:a") == (primary.now(), 1)
 
 
-def test_each_call_that_other_state_answers_is_counted_with_its_reason() -> None:
+def test_each_call_answered_from_local_state_is_counted_with_its_reason() -> None:
     reasons: list[str] = []
     primary = Forgetful(HandClock())
     store = FallbackStore(primary, MemoryStore(HandClock()), counted=reasons.append)
@@ -125,7 +125,7 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-def test_a_redis_in_a_crash_loop_is_a_limit(server: RedisServer) -> None:
+def test_limits_hold_with_a_redis_in_a_crash_loop(server: RedisServer) -> None:
     """It was 1139 of 120: each restart began with nothing, and each outage had a count of its own."""
     stores = [open_store(server.url), open_store(server.url)]
     take, admitted, asked = Acquire(120, 60 * SECOND), 0, 0
@@ -163,7 +163,7 @@ def test_gateways_with_different_namespaces_share_nothing(server: RedisServer) -
     assert sorted(server.call("KEYS", "*")) == names  # type: ignore[call-overload]
 
 
-def test_what_was_read_before_an_own_update_is_not_remembered_after_it(server: RedisServer) -> None:
+def test_a_read_before_an_own_update_is_not_remembered_after_it(server: RedisServer) -> None:
     """A thread has its answer, and is held up before it keeps it."""
     store = RedisStore(server.url, remember=60)
     store.update("key", put((1,)), 60)
@@ -188,7 +188,7 @@ def test_what_was_read_before_an_own_update_is_not_remembered_after_it(server: R
     store.close()
 
 
-def test_a_read_that_failed_leaves_nothing_behind(server: RedisServer) -> None:
+def test_a_failed_read_is_not_remembered(server: RedisServer) -> None:
     store = RedisStore(server.url, remember=60)
     server.kill()
     with pytest.raises(StoreError):

@@ -1,4 +1,4 @@
-"""Redis away, frozen, restarted, refusing; then a change and its Lua twin."""
+"""Tests the Redis store: failures of Redis, and changes with a Lua version."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_after_a_freeze_no_answer_goes_to_the_wrong_call(victim: RedisServer) ->
 
 
 @pytest.mark.parametrize("change", [Take(LIMIT), increment], ids=["scripted", "generic"])
-def test_through_a_pause_nothing_counts_twice(victim: RedisServer, change) -> None:
+def test_nothing_counts_twice_after_a_pause(victim: RedisServer, change) -> None:
     """Redis counts what was answered, and of what was not each call at most once."""
     store, answered, failed = RedisStore(victim.url), [], []
     over = time.monotonic() + 2.0
@@ -168,7 +168,7 @@ def test_a_replica_refuses_writes(server: RedisServer, victim: RedisServer) -> N
         assert fails(lambda c=change: store.update("key", c, 60)) < 100
 
 
-def test_a_redis_that_wants_a_password(victim: RedisServer) -> None:
+def test_a_redis_that_requires_a_password(victim: RedisServer) -> None:
     victim.call("CONFIG", "SET", "requirepass", "open sesame")
     for url in (victim.url, victim.url.replace("//", "//:hunter2@")):
         for call in every_call(RedisStore(url)):
@@ -203,7 +203,7 @@ def _busy(store: RedisStore) -> bool:
     return False
 
 
-def test_what_others_wrote_under_our_key_is_no_value(store: RedisStore, server: RedisServer) -> None:
+def test_foreign_data_under_our_key_reads_as_none(store: RedisStore, server: RedisServer) -> None:
     server.call("SET", "flask_gateway:key", "seven b")
     assert store.read("key") is None
     assert list(store.scan("")) == []
@@ -225,7 +225,7 @@ def test_a_script_with_a_fault_is_a_store_error(store: RedisStore) -> None:
         store.update("key", Faulty(1), 60)
 
 
-def test_no_more_connections_is_busy(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_connections_are_busy(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(redis_store._OPTIONS, "max_connections", 1)
     store = RedisStore(server.url)
     held = store._client.connection_pool.get_connection()
@@ -235,7 +235,7 @@ def test_no_more_connections_is_busy(server: RedisServer, monkeypatch: pytest.Mo
     store.update("key", increment, 60)
 
 
-def test_what_was_read_lately_may_be_forgotten_while_it_is_looked_for(store: RedisStore) -> None:
+def test_a_remembered_read_may_expire_during_the_lookup(store: RedisStore) -> None:
     for steps in range(1, 12):
         moments = iter(range(1000))
         store._read_lately = TTLCache(1024, steps, timer=lambda moments=moments: next(moments))
@@ -302,7 +302,7 @@ def test_redis_dead_from_the_start_then_there(victim: RedisServer) -> None:
     assert store.update("key", increment, 60) == 1
 
 
-def test_a_redis_that_refuses_writes_is_not_taken_back_for_answering_reads(
+def test_a_redis_that_answers_reads_but_refuses_writes_is_not_back(
     victim: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     victim.call("CONFIG", "SET", "maxmemory", "1")
@@ -339,7 +339,7 @@ def test_reads_may_be_remembered_and_own_updates_are_seen_at_once(
 @given(
     steps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8), st.booleans()), min_size=1, max_size=10)
 )
-def test_the_twin_does_as_the_python_does(server: RedisServer, store: RedisStore, steps) -> None:
+def test_lua_and_python_do_the_same(server: RedisServer, store: RedisStore, steps) -> None:
     """The same steps: all in Lua, all in Python, and mixed."""
     server.call("FLUSHALL")
     for limit, step, mixed in steps:
@@ -360,7 +360,7 @@ def test_the_twin_does_as_the_python_does(server: RedisServer, store: RedisStore
 @pytest.mark.parametrize(
     "value", [(), (0,), (-(2**53), -1, 0, 1, 2**53), tuple(range(-150, 150)), (2**53,) * 300], ids=len
 )
-def test_what_python_wrote_lua_reads_and_writes_alike(store: RedisStore, value: tuple[int, ...]) -> None:
+def test_lua_reads_and_writes_the_same_bytes_as_python(store: RedisStore, value: tuple[int, ...]) -> None:
     class Copy(Take):
         script = "local value = load() save(value) return {#value, unpack(value)}"
 
@@ -372,7 +372,7 @@ def test_what_python_wrote_lua_reads_and_writes_alike(store: RedisStore, value: 
     assert store.read("key") == value
 
 
-def test_the_twin_sees_nothing_and_forgets(store: RedisStore) -> None:
+def test_the_lua_version_reads_a_missing_key_and_deletes_a_key(store: RedisStore) -> None:
     class Forget(Take):
         script = "local there = load() and 1 or 0 forget() return {there}"
 
@@ -385,7 +385,7 @@ def test_the_twin_sees_nothing_and_forgets(store: RedisStore) -> None:
     assert store.read("key") is None
 
 
-def test_the_twin_s_time_is_the_store_s(store: RedisStore, server: RedisServer) -> None:
+def test_the_lua_version_uses_the_time_of_the_store(store: RedisStore, server: RedisServer) -> None:
     class Now(Take):
         script = "return {now}"
 
@@ -399,7 +399,7 @@ def test_the_twin_s_time_is_the_store_s(store: RedisStore, server: RedisServer) 
     assert abs(RedisStore(server.url).now() - told) < 100_000
 
 
-def test_a_twin_is_one_round_trip_and_now_is_none(store: RedisStore, server: RedisServer) -> None:
+def test_a_lua_change_takes_one_round_trip_and_now_takes_none(store: RedisStore, server: RedisServer) -> None:
     store.update("key", Take(LIMIT), 60)
     before = server.call("INFO", "commandstats")
     for _ in range(50):
@@ -424,7 +424,7 @@ def test_a_change_that_was_overtaken_runs_again(store: RedisStore) -> None:
     assert seen == [None, (10,)]
 
 
-def test_a_forgetting_that_was_overtaken_runs_again(store: RedisStore) -> None:
+def test_a_deletion_that_was_overtaken_runs_again(store: RedisStore) -> None:
     seen = []
 
     def change(old, now):
@@ -486,5 +486,5 @@ def test_a_connection_that_the_server_closed_is_replaced(store: RedisStore, serv
     assert store.update("key", increment, 60) == 2
 
 
-def test_nobody_listens() -> None:
+def test_a_closed_port_is_a_store_error() -> None:
     assert fails(lambda: RedisStore(f"redis://127.0.0.1:{free_port()}/0").read("key")) < 100

@@ -1,4 +1,4 @@
-"""The shared memory: killed and stopped workers, damage, lack of room, reloads; then what it is for."""
+"""Tests the shared memory: killed and stopped workers, damage, lack of space, reloads, and exact counts."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _written(store: SharedStore, place: SlotAddress, slot: int, body: bytes) -> 
         (_written, (8,)),
     ],
 )
-def test_killed_at_any_step_of_a_write_leaves_before_or_after(store: SharedStore, step, left) -> None:
+def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new_value(store: SharedStore, step, left) -> None:
     store.update("key", put((7,)), 60)
     place = slot_address("key")
     slot = store._slots._find(place.digest, place.bucket)
@@ -164,7 +164,7 @@ def test_killed_at_any_step_of_a_write_leaves_before_or_after(store: SharedStore
     assert count == (left[0] if left else 0) + 1
 
 
-def test_killed_between_a_new_key_s_slot_and_the_index_leaves_nothing(store: SharedStore) -> None:
+def test_a_writer_killed_before_the_index_entry_of_a_new_key_leaves_nothing(store: SharedStore) -> None:
     place = slot_address("key")
 
     def work() -> None:
@@ -204,7 +204,7 @@ def test_kill_9_at_random_moments_loses_no_acknowledged_change() -> None:
     assert acknowledged <= count <= acknowledged + 40
 
 
-def test_the_mutexes_of_dead_threads_are_free_too(store: SharedStore) -> None:
+def test_the_mutexes_of_dead_threads_are_released_too(store: SharedStore) -> None:
     place = slot_address("key")
     thread = threading.Thread(target=store._mutexes.take, args=(place.bucket,))
     thread.start()
@@ -232,7 +232,7 @@ def test_only_the_owner_can_release(store: SharedStore) -> None:
     list(mutexes.unlocker(3))
 
 
-def test_a_signal_handler_that_raises_leaves_no_mutex_taken() -> None:
+def test_a_signal_handler_that_raises_leaves_no_mutex_locked() -> None:
     """Wherever it strikes: see state/robust_mutex.py on why there is no place between taking and ``try``."""
     store, counted = SharedStore(Memory()), Flags()
 
@@ -264,7 +264,7 @@ def test_a_signal_handler_that_raises_leaves_no_mutex_taken() -> None:
 # ---------------------------------------------------------------- a worker is stopped
 
 
-def test_a_stopped_holder_makes_writers_go_elsewhere_in_20_ms(store: SharedStore) -> None:
+def test_a_stopped_holder_makes_writers_busy_within_20_ms(store: SharedStore) -> None:
     local = FallbackStore(store, MemoryStore())
     store.update("key", put((7,)), 60)
     neighbour = crowd(slot_address("key").bucket, 1)[0]
@@ -297,7 +297,7 @@ def test_a_stopped_holder_makes_writers_go_elsewhere_in_20_ms(store: SharedStore
     assert local.update("key", increment, 60) == 0
 
 
-def test_a_writer_stopped_in_mid_write_hides_nothing_from_readers(store: SharedStore) -> None:
+def test_readers_are_not_affected_by_a_writer_stopped_during_a_write(store: SharedStore) -> None:
     store.update("key", put((7,)), 60)
     place = slot_address("key")
     slot = store._slots._find(place.digest, place.bucket)
@@ -365,7 +365,7 @@ def test_garbage_over_the_whole_memory_is_empty_and_can_be_used_again(store: Sha
     assert len(list(store.scan(""))) == 200
 
 
-def test_what_writers_overtook_is_looked_at_again_with_the_mutex(
+def test_a_read_overtaken_by_writers_is_repeated_with_the_mutex(
     store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a copy that two writes have mixed, or that came in the wrong order."""
@@ -439,7 +439,7 @@ def test_a_slot_that_went_to_another_key_during_a_read_is_not_written_over(
     assert store.read(keys[0]) is None
 
 
-def test_one_keys_changes_are_told_times_in_order(clock: HandClock) -> None:
+def test_changes_of_one_key_get_times_in_order(clock: HandClock) -> None:
     """Though a thread be held up while another's change is written, also right after it read the clock. The
     limiter forgets what is a window old, and would admit too many for one who lives in the past."""
     memory = Memory()
@@ -477,7 +477,7 @@ def test_memory_does_not_grow(clock: HandClock) -> None:
     os.close(file)
 
 
-def test_a_big_crowd_has_room(store: SharedStore) -> None:
+def test_many_keys_fit(store: SharedStore) -> None:
     for number in range(9000):
         store.update(f"limit:{number}", increment, 60)
     assert len(dict(store.scan("limit:"))) == 9000
@@ -523,7 +523,7 @@ def test_workers_that_start_together_share(file: int) -> None:
     assert SharedStore(Memory(file)).read("key") == (160,)
 
 
-def test_another_layout_begins_anew_and_leaves_the_old_one_alone(
+def test_another_layout_starts_empty_and_leaves_the_old_area_unchanged(
     file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = SharedStore(Memory(file))
@@ -538,7 +538,7 @@ def test_another_layout_begins_anew_and_leaves_the_old_one_alone(
     assert SharedStore(Memory(file)).read("key") == (1,)
 
 
-def test_a_worker_killed_while_setting_up_leaves_it_to_the_next(file: int) -> None:
+def test_a_worker_killed_during_set_up_leaves_it_to_the_next(file: int) -> None:
     def work() -> None:
         shared_memory.Mutexes.create = lambda self: os.kill(os.getpid(), signal.SIGKILL)
         Memory(file)
@@ -550,7 +550,7 @@ def test_a_worker_killed_while_setting_up_leaves_it_to_the_next(file: int) -> No
     assert os.fstat(file).st_size == size
 
 
-def test_a_worker_stopped_while_setting_up_holds_the_others_for_a_second(
+def test_a_worker_stopped_during_set_up_delays_the_others_by_a_second(
     file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = Flags()
@@ -578,13 +578,13 @@ def test_a_worker_stopped_while_setting_up_holds_the_others_for_a_second(
         b"flask-gateway\0\0\0" + b"\1" * 16,
     ],
 )
-def test_a_header_that_makes_no_sense_is_refused(file: int, header: bytes) -> None:
+def test_a_damaged_header_is_refused(file: int, header: bytes) -> None:
     os.pwrite(file, header, 0)
     with pytest.raises(StoreError):
         Memory(file)
 
 
-def test_a_descriptor_that_is_none_is_refused_and_the_gateway_answers(
+def test_an_invalid_descriptor_is_refused_and_the_gateway_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared_memory, "_attached", 9999)
@@ -613,7 +613,7 @@ def test_a_new_key_that_was_overtaken_runs_again(store: SharedStore) -> None:
     assert seen == [None, (10,)]
 
 
-def test_a_change_overtaken_by_a_forgetting_runs_again(store: SharedStore) -> None:
+def test_a_change_overtaken_by_a_deletion_runs_again(store: SharedStore) -> None:
     def change(old, now):
         if old is not None:
             store.update("key", put(None), 60)
@@ -685,7 +685,7 @@ def test_buckets_are_evenly_used() -> None:
 
 @pytest.mark.live
 def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
-    """With the very lines of state/shared_memory.py's docstring as configuration."""
+    """Uses the example in the docstring of state/shared_memory.py as configuration."""
     lines = shared_memory.__doc__.partition("::\n")[2].partition("State therefore")[0]
     (tmp_path / "conf.py").write_text(textwrap.dedent(lines))
     (tmp_path / "app.py").write_text(
@@ -749,14 +749,14 @@ def test_state_outlives_reload_and_kill_under_gunicorn(tmp_path) -> None:
 # ---------------------------------------------------------------- memory
 
 
-def test_so_many_keys_as_the_documentation_says_have_room() -> None:
+def test_as_many_keys_fit_as_the_documentation_says() -> None:
     used = [0] * BUCKETS
     for number in range(32_000):
         used[slot_address(f"limit:{number:08x}").bucket] += 1
     assert max(used) <= SLOTS
 
 
-def test_a_key_without_room_is_kept_to_a_worker_s_share(
+def test_a_key_without_a_slot_gets_a_worker_s_share(
     store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *keys, last = crowd(5, SLOTS + 1)
@@ -771,7 +771,7 @@ def test_a_key_without_room_is_kept_to_a_worker_s_share(
     assert counts == ["full"] * 5
 
 
-def test_a_key_for_which_there_is_no_memory_is_refused_and_harms_no_other(
+def test_a_key_without_memory_is_refused_and_affects_no_other(
     store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.update("key", increment, 60)
@@ -808,7 +808,7 @@ assert len(dict(store.scan(""))) == len(kept)
 """
 
 
-def test_a_full_disk_under_the_memory_kills_nobody(tmp_path) -> None:
+def test_a_full_file_system_under_the_memory_kills_no_process(tmp_path) -> None:
     """A real one. A write to memory that cannot be had ends a process by SIGBUS."""
     need("unshare")
     mount = f"mount -t tmpfs -o size=2m tmpfs {tmp_path}"
@@ -822,7 +822,7 @@ def test_a_full_disk_under_the_memory_kills_nobody(tmp_path) -> None:
 # ---------------------------------------------------------------- the check at the start
 
 
-def test_the_mutexes_of_this_platform_do_what_is_needed() -> None:
+def test_the_mutexes_of_this_platform_pass_the_check() -> None:
     for _ in range(20):
         check_mutexes.__wrapped__()
 
@@ -834,7 +834,7 @@ def test_the_mutexes_of_this_platform_do_what_is_needed() -> None:
         ({"_unlock": lambda self: lambda place: 0}, "anybody"),
     ],
 )
-def test_mutexes_that_do_something_else_are_refused(
+def test_mutexes_that_fail_the_check_are_refused(
     monkeypatch: pytest.MonkeyPatch, broken: dict, said: str
 ) -> None:
     class Broken(Mutexes):
@@ -850,10 +850,8 @@ def test_mutexes_that_do_something_else_are_refused(
     assert not store.degraded  # the check of this process was made before
 
 
-def test_a_pause_that_was_long_is_followed_by_tries(
-    store: SharedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever waits for the interpreter for longer than its patience has not seen that the lock is free."""
+def test_a_long_pause_is_followed_by_more_tries(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for the GIL for longer than ``PATIENCE`` has not seen that the mutex is free."""
     place = slot_address("key")
     free, taken = threading.Event(), threading.Event()
 

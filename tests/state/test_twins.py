@@ -1,4 +1,4 @@
-"""The Lua twins of the guards do as the Python does, in a real Redis."""
+"""Tests that the guards' Lua versions do the same as the Python, in a real Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = PREFIX + b"limit:team-a"
 @pytest.fixture(scope="module")
 def store() -> Iterator[RedisStore]:
     with RedisServer() as server:
-        # What it decides is tried here, and not how fast: a busy machine must not spoil it.
+        # This tests decisions, not speed: a busy machine must not make it fail.
         store = RedisStore(f"{server.url}?socket_timeout=10&socket_connect_timeout=10")
         yield store
         store.close()
@@ -41,7 +41,9 @@ _logs = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(log=_logs, limit=st.one_of(st.integers(1, 200), st.integers(200, 10_000)))
-def test_any_log_is_decided_alike(store: RedisStore, log: list[tuple[int, int]], limit: int) -> None:
+def test_lua_and_python_decide_the_same_for_any_window(
+    store: RedisStore, log: list[tuple[int, int]], limit: int
+) -> None:
     began = store.now()
     stamped = sorted((began - age, count) for age, count in log)
     old = tuple(number for pair in stamped for number in pair) or None
@@ -69,7 +71,7 @@ _rows = st.lists(
         st.builds(ReleaseLease, st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)),
     ),
 )
-def test_any_rows_are_changed_alike(
+def test_lua_and_python_change_any_leases_alike(
     store: RedisStore, rows: list[tuple[int, int, int, int]], full: bool, change: AcquireLease | ReleaseLease
 ) -> None:
     began = store.now()
