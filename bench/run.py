@@ -195,14 +195,14 @@ def run_beside(bench: Bench) -> None:
             health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
             calls.append(one_request(url, CHAT % servers.KEY.encode()))
             time.sleep(0.02)
-        told = json.loads(crowd.communicate()[0])
+        report = json.loads(crowd.communicate()[0])
         numbers = {"chat_p99_ms": calls, "chat_p50_ms": calls, "health_p99_ms": health}
         found = {
             name: percentile(sorted(seen), 0.99 if "99" in name else 0.5) for name, seen in numbers.items()
         }
         return {
             **{name: (value or 0) * 1000 for name, value in found.items()},
-            "whole": told["verdicts"].get("ok", 0),
+            "whole": report["verdicts"].get("ok", 0),
         }
 
     with ExitStack() as stack:
@@ -366,26 +366,26 @@ def main() -> None:
     known = ("nginx", "passthrough", "gateway", *peers.wanted())
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # so that started servers are stopped, as with Ctrl-C
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
-    bench = Bench(told.rounds, told.seconds, told.servers)
-    for name in told.names:
+    bench = Bench(arguments.rounds, arguments.seconds, arguments.servers)
+    for name in arguments.names:
         RUNS[name](bench)
-    told.out.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     found = {
         "when": time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime()),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "rounds": told.rounds,
+        "rounds": arguments.rounds,
         "not_run": bench.skipped,
         "found": bench.found,
     }
-    name = "-".join(told.names) if tuple(told.names) != ALL else "all"
-    (told.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    (told.out / f"{name}.svg").write_text(plot(bench.found))
+    name = "-".join(arguments.names) if tuple(arguments.names) != ALL else "all"
+    (arguments.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (arguments.out / f"{name}.svg").write_text(plot(bench.found))
     print(show(found))
 
 

@@ -34,8 +34,10 @@ class Comparison(ctypes.Structure):
 
 def members(group: str) -> set[str]:
     """The system calls of a group such as ``@resources``."""
-    said = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True).stdout
-    names = [line.strip() for line in said.splitlines()[1:] if not line.strip().startswith("#")]
+    output = subprocess.run(
+        ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True
+    ).stdout
+    names = [line.strip() for line in output.splitlines()[1:] if not line.strip().startswith("#")]
     return set().union(*(members(name) if name.startswith("@") else {name} for name in names if name))
 
 

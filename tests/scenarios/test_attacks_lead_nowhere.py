@@ -17,8 +17,8 @@ from kit.servers import ROOT
 pytestmark = pytest.mark.live
 
 AGAIN = (
-    "test_no_redirect_and_no_field_leads_anywhere",
-    "test_a_fault_of_the_upstream_is_told_as_such[away-upstream_misconfigured]",
+    "test_no_redirect_and_no_field_is_followed",
+    "test_a_faulty_upstream_is_a_502[away-upstream_misconfigured]",
 )
 COUNTS = "cat /proc/net/snmp /proc/net/snmp6"
 
