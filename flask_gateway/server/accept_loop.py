@@ -1,0 +1,171 @@
+"""Accepts connections on a worker's main thread: counts them, holds them back, and sheds load.
+
+gunicorn's threaded worker counts a connection until its main thread has closed it. Here other threads close
+connections, and a connection whose stream the relay carries needs no thread. They report both through queues.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.workers import gthread
+
+from ..guards.inflight import ThreadUsage
+from ..model.errors import NO_DESCRIPTOR, Overloaded
+from .backpressure import AcceptGate
+from .client_connection import ClientConnection, is_tls, refusal
+from .load_shedding import PendingHeads, ReserveDescriptor, queue_of, record_unparsed, turn_away
+
+if TYPE_CHECKING:
+    from ..app.build import Gateway
+
+_NO_DESCRIPTOR = "This server has as many connections open as it may have. Try again in a moment."
+_NO_THREAD = "This server can start no thread. Try again in a moment."
+#: The least time between two heartbeats, seconds. Each heartbeat is a system call.
+HEARTBEAT_PERIOD = 1.0
+#: How often a full worker checks for a free thread or descriptor, seconds.
+RECHECK_PERIOD = 0.05
+
+
+class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """The main thread of a worker. A subclass serves the requests (:meth:`_serve`)."""
+
+    gateway: Gateway | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._gate = AcceptGate(self.cfg.workers)
+        #: Reports of other threads, one entry each: a connection was closed, the relay took one over, the
+        #: relay is done with one. Only the main thread may change gunicorn's counts.
+        self._closed: deque[None] = deque()
+        self._handed_over: deque[None] = deque()
+        self._returned: deque[None] = deque()
+        #: The addresses of the listeners, by descriptor.
+        self._names: dict[int, Any] = {}
+        #: The gate accepts no connection before this time.
+        self._shut_until = 0.0
+        self._last_heartbeat = 0.0
+        self._pending_heads = PendingHeads()
+
+    def init_process(self) -> None:
+        self._reserve = ReserveDescriptor()
+        super().init_process()
+
+    def _serve(self, conn: Any) -> None:
+        """Serve one request, on a thread of the pool."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------- called by any thread
+
+    def _close(self, conn: Any) -> None:
+        conn.close(graceful=True)
+        self._closed.append(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake the main thread, if it waits for a free thread or for the end of the process."""
+        if not self._accepting or not self.alive:
+            self.method_queue.defer(int)
+
+    # ---------------------------------------------------------------- on the main thread
+
+    def _update_counts(self) -> None:
+        while self._closed:
+            self._closed.pop()
+            self.nr_conns -= 1
+        while self._handed_over:
+            self._handed_over.pop()
+            self.worker_connections += 1
+        while self._returned:
+            self._returned.pop()
+            self.worker_connections -= 1
+
+    def accept(self, listener: Any) -> None:
+        self._update_counts()
+        if self.gateway is not None:
+            now = time.monotonic()
+            pause = self._gate.hold_back(self._thread_usage(self.gateway), partial(queue_of, listener), now)
+            if pause:
+                self._shut_until = now + pause
+                self.set_accept_enabled(False)
+                return
+        try:
+            sock, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker accepted it, or the caller has left
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            self._refuse(listener)
+            return
+        self.nr_conns += 1
+        self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
+
+    def _name_of(self, listener: Any) -> Any:
+        fd = listener.fileno()
+        if fd not in self._names:
+            self._names[fd] = listener.getsockname()
+        return self._names[fd]
+
+    def _refuse(self, listener: Any) -> None:
+        """Refuse the next connection, because no descriptor is left. Pause if even that is impossible."""
+        error = Overloaded(_NO_DESCRIPTOR, retry_after=1.0)
+        request_id = os.urandom(16).hex()
+        answer = b"" if is_tls(self.cfg) else refusal(error, "503 Service Unavailable", request_id)
+        if not self._reserve.refuse(listener, answer):
+            time.sleep(RECHECK_PERIOD)
+        else:
+            self._record_shed("descriptors", request_id, error)
+
+    def _record_shed(self, reason: str, request_id: str, error: Overloaded) -> None:
+        if self.gateway is not None:
+            self.gateway.metrics.shed(reason)
+            self.gateway.recorded.tell(record_unparsed(error, error.status, request_id))
+
+    def enqueue_req(self, conn: Any) -> None:
+        self._pending_heads.add(conn, time.monotonic())
+        try:
+            self.tpool.submit(self._serve, conn)
+        except RuntimeError:  # the system refuses even the first thread
+            self._pending_heads.remove(conn)
+            error = Overloaded(_NO_THREAD, retry_after=1.0)
+            self._record_shed("threads", turn_away(conn, error), error)
+            self._close(conn)
+
+    def _thread_usage(self, gateway: Gateway) -> ThreadUsage:
+        """How many threads are in use, including those that still read a request."""
+        carried = self.worker_connections - self.cfg.worker_connections
+        return gateway.underway.crowd(self.nr_conns - carried)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        is_open = time.monotonic() >= self._shut_until or self._has_free_thread()
+        super().set_accept_enabled(enabled and is_open)
+
+    def _has_free_thread(self) -> bool:
+        """Whether a thread became free. It need not wait until the gate opens again."""
+        return self.gateway is None or not self._thread_usage(self.gateway).is_full
+
+    def notify(self) -> None:
+        now = time.monotonic()
+        if now >= self._last_heartbeat + HEARTBEAT_PERIOD:
+            self._last_heartbeat = now
+            super().notify()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        self._update_counts()
+        if not self._accepting:
+            now = time.monotonic()
+            timeout = min(timeout, max(self._shut_until - now, 0.001), RECHECK_PERIOD)
+            for _ in range(self._pending_heads.cut(now)):
+                if self.gateway is not None:
+                    self.gateway.metrics.shed("unfinished")
+        super().wait_for_and_dispatch_events(timeout)
+        self._update_counts()
+
+
+# gunicorn looks this class up by name in its own module.
+gthread.TConn = ClientConnection
