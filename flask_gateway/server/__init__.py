@@ -1,3 +1,4 @@
 """Runs the application under gunicorn: worker class, client connections, threads, load shedding.
 
-May import everything but ``web`` and ``cli``."""
+May import every package except ``web`` and ``cli``.
+"""

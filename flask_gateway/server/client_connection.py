@@ -1,8 +1,8 @@
-"""A caller's connection, as gunicorn's worker has it: read with a clock, written at once, closed at once.
+"""Reads and writes a caller's connection for gunicorn's worker: with timeouts, and few system calls.
 
-What gunicorn's own classes do beside, they do in system calls: each of them gives the interpreter away, and
-on a busy machine waits to get it back. A socket with a timeout makes two calls of each; so ours gets one
-only when it turns out that there is something to wait for.
+gunicorn's classes make extra system calls. Each releases the GIL, which a thread gets back slowly under load.
+A socket with a timeout needs two system calls for each operation. So ours gets a timeout only when a read
+has to wait.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from ..reactor.socket_io import (
     send_all,
 )
 
-#: The longest wait for a caller's next bytes, or for it to take ours, seconds.
-CALLER_SILENCE = 30.0
-#: How much of a request is read at first, bytes; gunicorn's own measure.
+#: The longest wait for a caller to send bytes, or to read ours, seconds.
+CALLER_TIMEOUT = 30.0
+#: The size of the first read of a request, bytes; the same as gunicorn's.
 FIRST_READ = 8192
-#: Bodies that are longer than this, bytes, are read without copies.
+#: Longer bodies are read without copies, bytes.
 LARGE_INPUT = 65536
-#: What a caller has sent and we have not read would reset the connection when it is closed, and take
-#: the end of our answer with it. So much of it is thrown away first: reads, of bytes each.
+#: Closing a socket with unread bytes resets the connection, and the caller loses the end of our answer. So we
+#: first read and discard up to this much: the number of reads, and the bytes of each.
 LEFTOVER_READS, LEFTOVER_SIZE = 64, SHORT
 
 
 @lru_cache(maxsize=2)
 def is_tls(cfg: Any) -> bool:
-    """Whether callers speak TLS. gunicorn looks at each of its settings anew whenever it is asked for."""
+    """Whether callers speak TLS. Cached, because gunicorn computes its settings at each access."""
     return bool(cfg.is_ssl)
 
 
 class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
-    """One connection, and the requests that come on it."""
+    """One connection and its requests."""
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
         self.cfg = cfg
@@ -64,22 +64,22 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
         self.initialized = False
         self.is_http2 = False
         self.data_ready = False
-        #: What has been read, and not yet been given to the parser.
+        #: Bytes that were read and that the parser has not had yet.
         self._first: bytes | None = None
 
     def init(self) -> None:
-        """Called before every request. Over TLS the socket has just been made blocking."""
+        """gunicorn calls this before every request. Over TLS it has just made the socket blocking."""
         if is_tls(self.cfg):
             super().init()
-            self.sock.settimeout(CALLER_SILENCE)
+            self.sock.settimeout(CALLER_TIMEOUT)
         elif not self.initialized:
             self.initialized = True
             self.parser = http.get_parser(self.cfg, self, self.client)
 
     def wait_for_data(self, timeout: float) -> bool:
-        """Whether there is something to read within so many seconds."""
+        """Wait up to so many seconds. Returns whether there is something to read."""
         if not (self.data_ready or is_tls(self.cfg)):
-            # Mostly the request has come with the connection.
+            # Usually the request arrives with the connection.
             self._first = receive_at_once(self.sock, FIRST_READ)
             self.data_ready = self._first is not None
         if not self.data_ready:
@@ -89,30 +89,30 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
     # ------------------------------------------------------------ the parser's source, if there is no TLS
 
     def recv(self, size: int) -> bytes:
-        """:raises TimeoutError: nothing has come for too long."""
+        """:raises TimeoutError: the caller has sent nothing for :data:`CALLER_TIMEOUT`."""
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        came = receive_at_once(self.sock, size)
-        if came is None:
+        received = receive_at_once(self.sock, size)
+        if received is None:
             if not self.sock.gettimeout():
-                self.sock.settimeout(CALLER_SILENCE)
-            came = self.sock.recv(size)
-        return came
+                self.sock.settimeout(CALLER_TIMEOUT)
+            received = self.sock.recv(size)
+        return received
 
     def recv_into(self, view: memoryview) -> int:
-        """As :meth:`recv`, without a copy."""
+        """The same as :meth:`recv`, without a copy."""
         if self._first is None:
             with suppress(BlockingIOError):
                 return self.sock.recv_into(view, 0, AT_ONCE)
             if not self.sock.gettimeout():
-                self.sock.settimeout(CALLER_SILENCE)
+                self.sock.settimeout(CALLER_TIMEOUT)
             return self.sock.recv_into(view)
-        came = self.recv(len(view))
-        self._first = came[len(view) :] or None
-        came = came[: len(view)]
-        view[: len(came)] = came
-        return len(came)
+        received = self.recv(len(view))
+        self._first = received[len(view) :] or None
+        received = received[: len(view)]
+        view[: len(received)] = received
+        return len(received)
 
     def gettimeout(self) -> float | None:
         return self.sock.gettimeout()
@@ -123,11 +123,11 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
     # ------------------------------------------------------------
 
     def close(self, graceful: bool = False) -> None:
-        """Waits for nobody."""
+        """Close without blocking."""
         sock: socket.socket = self.sock
         with suppress(OSError):
             if graceful and has_unread(sock):
-                _throw_away(sock)
+                _discard_unread(sock)
             if isinstance(sock, ssl.SSLSocket):
                 sock.setblocking(False)
         with suppress(OSError):
@@ -135,22 +135,22 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
 
 
 class LargeInput:
-    """A large body of known length (``wsgi.input``), which can be read without gunicorn's copies."""
+    """``wsgi.input`` of a large body of known length, which can be read without gunicorn's copies."""
 
     def __init__(self, body: Any) -> None:
         self._reader = body.reader
         self.read = body.read
 
     def readinto(self, view: memoryview) -> int:
-        """How many bytes came, as soon as there are any; 0 at the end. As raw files have it."""
+        """Read what is there, as raw files do. Returns the number of bytes; 0 at the end."""
         reader = self._reader
         view = view[: reader.length]
         if not view:
             return 0
-        if came := reader.unreader.take_buffered():
-            fits = min(len(came), len(view))
-            view[:fits] = came[:fits]
-            reader.unreader.unread(came[fits:])
+        if received := reader.unreader.take_buffered():
+            fits = min(len(received), len(view))
+            view[:fits] = received[:fits]
+            reader.unreader.unread(received[fits:])
         else:
             fits = reader.unreader.sock.recv_into(view)
         reader.length -= fits
@@ -158,15 +158,15 @@ class LargeInput:
 
 
 def input_of(body: Any) -> Any:
-    """gunicorn's body, as the application is to have it."""
+    """The ``wsgi.input`` for gunicorn's body."""
     reader = body.reader
     return LargeInput(body) if isinstance(reader, LengthReader) and reader.length > LARGE_INPUT else body
 
 
-def _throw_away(sock: socket.socket) -> None:
+def _discard_unread(sock: socket.socket) -> None:
     read: Callable[[], bytes | None] = partial(receive_at_once, sock, LEFTOVER_SIZE)
     if sock.gettimeout() is not None or isinstance(sock, ssl.SSLSocket):
-        # By its descriptor: the socket's own method would wait as long as its timeout says.
+        # Read the descriptor, because the socket's own method would wait for its timeout.
         os.set_blocking(sock.fileno(), False)
         read = partial(os.read, sock.fileno(), LEFTOVER_SIZE)
     for _ in range(LEFTOVER_READS):
@@ -174,10 +174,10 @@ def _throw_away(sock: socket.socket) -> None:
             break
 
 
-#: Names of headers that gunicorn has found good, and that mean nothing to it; and such as do.
-_good: set[str] = set()
-_MEANT = frozenset({"content-length", "upgrade"})
-#: More of them than this are not kept in mind. Ours are some twenty.
+#: Header names that gunicorn has accepted and gives no meaning to; and the names that it gives a meaning.
+_checked: set[str] = set()
+_SPECIAL = frozenset({"content-length", "upgrade"})
+#: The size of ``_checked``. Our answers use some twenty names.
 MOST_NAMES = 64
 
 
@@ -190,7 +190,7 @@ UPGRADE_REQUIRED = 426
 
 
 class ResponseWriter(wsgi.Response):  # type: ignore[misc]
-    """The head leaves together with what follows it."""
+    """Sends the head together with the first part of the body."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -198,19 +198,22 @@ class ResponseWriter(wsgi.Response):  # type: ignore[misc]
         self._head = b""
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """As gunicorn's, which looks at every name anew."""
+        """Collect the headers. gunicorn's method checks every name each time; this checks each name once."""
         for name, value in headers:
-            if name in _good and value.isascii() and value.isprintable():
+            if name in _checked and value.isascii() and value.isprintable():
                 self.headers.append((name, value.strip(" ")))
                 continue
             before = len(self.headers)
             super().process_headers([(name, value)])
-            if len(self.headers) > before and name.lower() not in _MEANT and len(_good) < MOST_NAMES:
-                _good.add(name)
+            if len(self.headers) > before and name.lower() not in _SPECIAL and len(_checked) < MOST_NAMES:
+                _checked.add(name)
 
     def default_headers(self) -> list[str]:
-        """As gunicorn's, without upgrades. A 426 has to name the protocol that is spoken instead (RFC 9110,
-        15.5.22); by PEP 3333 that is the server's to say."""
+        """gunicorn's headers, without upgrades.
+
+        A 426 has to name the protocol to use instead (RFC 9110, 15.5.22). By PEP 3333 only the server may
+        set ``Upgrade``.
+        """
         major, minor = self.req.version
         headers = [
             f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\n"
@@ -225,36 +228,36 @@ class ResponseWriter(wsgi.Response):  # type: ignore[misc]
 
     def send_headers(self) -> None:
         if not self.headers_sent:
-            ours = [f"{name}: {value}\r\n" for name, value in self.headers]
-            self._head = "".join([*self.default_headers(), *ours, "\r\n"]).encode("latin-1")
+            fields = [f"{name}: {value}\r\n" for name, value in self.headers]
+            self._head = "".join([*self.default_headers(), *fields, "\r\n"]).encode("latin-1")
             self.headers_sent = True
 
     def take_head(self) -> bytes:
-        """The head, if it has not been sent; who takes it sends it."""
+        """Return the head if it is unsent, else nothing. The caller of this method sends it."""
         self.send_headers()
         head, self._head = self._head, b""
         return head
 
     def _emit_body(self, data: bytes) -> None:
         framed = b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data
-        send_all(self.sock, self.take_head() + framed, CALLER_SILENCE)
+        send_all(self.sock, self.take_head() + framed, CALLER_TIMEOUT)
 
     def close(self) -> None:
         rest = self.take_head() + (b"0\r\n\r\n" if self.chunked else b"")
         if rest:
-            send_all(self.sock, rest, CALLER_SILENCE)
+            send_all(self.sock, rest, CALLER_TIMEOUT)
 
 
 class UnparsableRequest(CallerError):
-    """The server could not read the request at all, so no view ever saw it."""
+    """The server could not parse the request, so no view saw it."""
 
     code = "bad_request"
 
 
 def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
-    """A whole answer, for those whom no view answers. Its connection is not kept.
+    """Render a complete error answer for a request that no view sees. It closes the connection.
 
-    :param status: with its reason.
+    :param status: the status code and its reason.
     """
     body = msgspec.json.encode(error.envelope())
     headers = "".join(f"{name}: {value}\r\n" for name, value in error_headers(error).items())
@@ -266,10 +269,10 @@ def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
 
 
 def write_error(sock: socket.socket, status: int, reason: str, message: str) -> str:
-    """Answer what gunicorn refuses, in the envelope of all other refusals.
+    """Answer a request that gunicorn refuses, in the same JSON as all other errors.
 
-    :param message: gunicorn's, which may quote the caller.
-    :return: the id that the request was given.
+    :param message: gunicorn's message, which may quote the request.
+    :return: the request id.
     """
     error = UnparsableRequest(f"{reason}: {message[:200]}" if message else f"{reason}.")
     request_id = os.urandom(16).hex()

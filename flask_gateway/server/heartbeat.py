@@ -1,7 +1,7 @@
-"""The worker's heartbeat file, in memory of its own.
+"""Keeps the worker's heartbeat in a memfd.
 
-gunicorn makes a file in ``worker_tmp_dir`` for each worker, in the master. A full ``/dev/shm`` without a free
-inode raises there and ends the master. A memfd needs no room in any directory.
+gunicorn's master makes a file in ``worker_tmp_dir`` for each worker. If ``/dev/shm`` has no free inode, that
+raises and ends the master. A memfd needs no space in any directory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gunicorn.workers.workertmp import WorkerTmp
 
 
 class Heartbeat(WorkerTmp):  # type: ignore[misc]
-    """To be put in the place of gunicorn's ``WorkerTmp``."""
+    """Replaces gunicorn's ``WorkerTmp``."""
 
     def __init__(self, cfg: Any) -> None:
         try:
@@ -22,5 +22,5 @@ class Heartbeat(WorkerTmp):  # type: ignore[misc]
             super().__init__(cfg)
             return
         if cfg.uid != os.geteuid() or cfg.gid != os.getegid():
-            os.fchown(descriptor, cfg.uid, cfg.gid)  # of the worker, who sets its time
+            os.fchown(descriptor, cfg.uid, cfg.gid)  # the worker sets its time
         self._tmp = os.fdopen(descriptor, "w+b", 0)

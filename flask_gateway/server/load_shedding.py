@@ -1,7 +1,7 @@
-"""Callers who do not get as far as a view: such as would leave no room for others, and their records.
+"""Sheds connections that never become a request: slow request heads, and no descriptor for them.
 
-A head that does not go on holds the thread that reads it. And where there is no descriptor left, accepting
-fails: gunicorn's worker ends then, and every stream with it.
+A slow head holds the thread that reads it. Without a free descriptor ``accept`` fails: gunicorn's own worker
+then ends, and all its streams with it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..model.errors import GatewayError
 from ..telemetry.request_record import RequestRecord
 from .client_connection import ClientConnection, is_tls, refusal
 
-#: For how long a head may be on its way when threads are wanted, seconds.
-PATIENCE = 1.0
-#: Where in Linux's ``tcp_info`` stands how many connections wait at a listener (``tcpi_unacked``).
+#: How long a request head may take when threads are scarce, seconds.
+HEAD_TIMEOUT = 1.0
+#: The offset of ``tcpi_unacked`` in Linux's ``tcp_info``: for a listener, the connections that wait.
 _QUEUE_AT = 24
 
 
 def queue_of(listener: socket.socket) -> int:
-    """How many connections wait to be taken; 1 where that cannot be known."""
+    """How many connections wait to be accepted; 1 if the system does not say."""
     try:
-        told = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_AT + 4)
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_AT + 4)
     except (OSError, AttributeError):
         return 1
-    return max(1, int(struct.unpack_from("I", told, _QUEUE_AT)[0]))
+    return max(1, int(struct.unpack_from("I", info, _QUEUE_AT)[0]))
 
 
 class PendingHeads:
@@ -44,26 +44,28 @@ class PendingHeads:
         self._since.pop(conn, None)
 
     def cut(self, now: float) -> int:
-        """To be called when threads are wanted: end those that have had their time. How many they were."""
-        late = [conn for conn, since in list(self._since.items()) if now - since > PATIENCE]
+        """Cut connections with a late head. Called when threads are scarce. Returns how many."""
+        late = [conn for conn, since in list(self._since.items()) if now - since > HEAD_TIMEOUT]
         for conn in late:
             self.remove(conn)
             with suppress(OSError):
-                conn.sock.shutdown(socket.SHUT_RD)  # to whoever reads, it looks as if the caller had left
+                conn.sock.shutdown(
+                    socket.SHUT_RD
+                )  # the reading thread sees an end, as if the caller had left
         return len(late)
 
 
 class ReserveDescriptor:
-    """A descriptor that is kept back, so that a caller can be told that there are no others."""
+    """A descriptor kept in reserve, to accept and refuse a caller when no other is left."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
         self._keep()
 
     def refuse(self, listener: socket.socket, answer: bytes) -> bool:
-        """Take the next connection, answer and hang up, without waiting. Whether that was possible.
+        """Accept the next connection, answer and close it, without blocking. Returns whether that worked.
 
-        :param answer: head and body; empty: only hang up.
+        :param answer: head and body; if empty, only close the connection.
         """
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -82,12 +84,12 @@ class ReserveDescriptor:
             self._keep()
 
     def _keep(self) -> None:
-        with suppress(OSError):  # another thread was faster
+        with suppress(OSError):  # another thread took the last descriptor
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def turn_away(conn: ClientConnection, error: GatewayError) -> str:
-    """Answer without reading the request and without waiting. Returns the id of the request."""
+    """Answer without reading the request and without blocking. Returns the request id."""
     request_id = os.urandom(16).hex()
     if not is_tls(conn.cfg):
         conn.sock.setblocking(False)
@@ -97,7 +99,7 @@ def turn_away(conn: ClientConnection, error: GatewayError) -> str:
 
 
 def record_unparsed(error: GatewayError, status: int, request_id: str) -> RequestRecord:
-    """What is known of a request that no view has seen: next to nothing."""
+    """Make the record of a request that no view has seen: only its ids, status and code are known."""
     ids = Ids(request=request_id, trace=request_id, traceparent="")
     return RequestRecord(
         ids=ids, key=None, method=None, path=None, status=status, code=error.code, seconds=0.0

@@ -1,6 +1,6 @@
-"""What the server itself writes to its log about a request: never the request's own words.
+"""Filters gunicorn's log: removes request data and the tracebacks of timeouts.
 
-gunicorn quotes what it cannot read, a header with a key in it for example, and a target with its query.
+gunicorn quotes what it cannot parse: for example a header with a key, or a target with its query.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FAILED = "Error handling request"
 
 
 def redact_request(record: logging.LogRecord) -> bool:
-    """A filter for the server's log (``logging.Filter``): takes the caller's words out, keeps the line."""
+    """Remove the request's data from a line, and keep the line (a ``logging.Filter``)."""
     text = str(record.msg)
     error = record.exc_info[1] if record.exc_info else sys.exception()
     if text.startswith(_UNREADABLE):
@@ -25,10 +25,10 @@ def redact_request(record: logging.LogRecord) -> bool:
     elif text.startswith(_FAILED):
         record.msg, record.args = "a request failed in the server: %s", (type(error).__name__,)
         if isinstance(error, ParseException):
-            record.exc_info = None  # its message is a quotation, too
+            record.exc_info = None  # its message quotes the request, too
     return True
 
 
 def drop_timeouts(record: logging.LogRecord) -> bool:
-    """A caller that fell silent is not worth a traceback in the log."""
+    """Drop the traceback of a caller that timed out (a ``logging.Filter``)."""
     return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))

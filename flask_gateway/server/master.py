@@ -1,8 +1,8 @@
-"""Makes gunicorn's master keep serving: through failed forks, failed starts, reloads and frozen machines.
+"""Keeps gunicorn's master serving: through failed forks, failed starts, reloads and frozen machines.
 
-``gunicorn.conf.py`` gives the running arbiter this class. gunicorn's own ends the whole server when a fork
-fails or a new worker cannot start, kills workers for time in which the machine stood still, and on a reload
-ends the old workers before the new ones accept.
+``gunicorn.conf.py`` gives the running arbiter this class. gunicorn's own arbiter ends the whole server when a
+fork fails or a new worker cannot start. It kills workers after a time in which the machine stood still. On a
+reload it ends the old workers before the new ones accept.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gunicorn.pidfile import Pidfile
 
 from ..telemetry.log_output import STDERR
 
-#: How long the master waits before it starts a worker again that could not be started, seconds. It doubles.
+#: How long the master waits after a failed start before it tries again, seconds. The wait doubles each time.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-#: The master looks at its workers every second. If it comes that much later, nobody had any time, seconds.
+#: The master checks its workers every second. If it is late by this much, the machine stood still, seconds.
 FROZEN = 2.0
-#: How often it looks while workers start, seconds.
+#: How often the master checks while workers start, seconds.
 STARTING = 0.1
 
 
 class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
-    """Workers of an age up to ``_old_until`` are from before the last reload. They serve
-    until the new ones do."""
+    """The arbiter. Workers with an age up to ``_old_until`` started before the last reload; they serve until
+    the new workers do."""
 
     LISTENERS: list[Any]
     pidfile: Any
@@ -40,17 +40,17 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
     _is_stopping = False
     _pause = FIRST_PAUSE
     _retry_at = 0.0
-    _looked_at: float | None = None
+    _checked_at: float | None = None
     _lenient_until = 0.0
 
     # ---------------------------------------------------------------- starting workers
 
     def spawn_worker(self) -> int | None:
-        """:return: the process id, or ``None`` when there cannot be another process now."""
+        """:return: the process id, or ``None`` when the system allows no other process now."""
         try:
             return int(super().spawn_worker())
         except (OSError, RuntimeError) as error:
-            if os.getpid() != self.pid:  # it failed in the child, which must not become a second master
+            if os.getpid() != self.pid:  # the child failed, and must not become a second master
                 os._exit(1)
             self._postpone(f"a worker could not be started: {error}")
             return None
@@ -64,7 +64,7 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def reap_workers(self) -> None:
-        """As gunicorn's, but a worker that cannot start ends nobody else once the server has served."""
+        """Reap workers. Once the server has served, a worker that cannot start does not end the server."""
         while True:
             before = dict(self.WORKERS)
             started = {pid for pid, worker in before.items() if _has_begun(worker)}
@@ -88,7 +88,7 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         super().stop(graceful)
 
     def manage_workers(self) -> None:
-        """Start those that are missing. End those that are not needed any more, one generation at a time."""
+        """Start missing workers. End surplus ones, and those from before a reload once new ones serve."""
         if self._reload_wanted and self._may_reload():
             self._reload_wanted = False
             self._reload()
@@ -108,9 +108,10 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         self.manage_workers()
 
     def _current(self) -> list[Any]:
-        """The workers that are to stay, the oldest first."""
-        found = [one for one in self.WORKERS.values() if one.age > self._old_until and not _is_ending(one)]
-        return sorted(found, key=lambda worker: worker.age)
+        """The workers that stay, the oldest first."""
+        workers = self.WORKERS.values()
+        current = [worker for worker in workers if worker.age > self._old_until and not _is_ending(worker)]
+        return sorted(current, key=lambda worker: worker.age)
 
     def _end(self, workers: list[Any]) -> None:
         for worker in workers:
@@ -126,33 +127,35 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         super().handle_usr1()
         STDERR.reopen()
 
-    # ---------------------------------------------------------------- time that nobody had
+    # ---------------------------------------------------------------- a machine that stood still
 
     def murder_workers(self) -> None:
-        """As gunicorn's, but after the machine stood still each worker has all its time again."""
+        """Kill silent workers. After the machine stood still, give each worker its full timeout again."""
         now = time.monotonic()
-        if self._looked_at is not None and now - self._looked_at > 1.0 + FROZEN:
+        if self._checked_at is not None and now - self._checked_at > 1.0 + FROZEN:
             self._lenient_until = now + self.timeout
-            self.log.warning("this process stood still for %.0f s", now - self._looked_at)
-        self._looked_at = now
+            self.log.warning("this process stood still for %.0f s", now - self._checked_at)
+        self._checked_at = now
         if now >= self._lenient_until:
             super().murder_workers()
 
     # ---------------------------------------------------------------- reloading
 
     def reload(self) -> None:
-        """On SIGHUP: workers with new code take over as soon as they accept. A reload that is asked for while
-        another one goes on comes after it; several such are one."""
+        """On SIGHUP, replace the workers. New workers take over as soon as they accept.
+
+        A reload during a reload starts after it. Several such requests count as one.
+        """
         self._reload_wanted = True
 
     def _may_reload(self) -> bool:
-        """Whether no worker is starting any more, and not too many are still at their last calls."""
+        """Whether all current workers serve, and not too many old ones still finish their calls."""
         if time.monotonic() > self._reloaded_at + self.timeout:
             return True
         return all(map(_is_ready, self._current())) and len(self.WORKERS) <= 2 * self.num_workers
 
     def _reload(self) -> None:
-        """gunicorn's own ``reload`` up to where it starts workers. What cannot be loaded changes nothing."""
+        """Do gunicorn's ``reload`` without starting workers. A failed load changes nothing."""
         self._stats["reloads"] += 1
         before, address = self.cfg, self.cfg.address
         for name in before.env:
@@ -163,7 +166,7 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         try:
             self.app.reload()
             self.setup(self.app)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever that file does
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the file may raise anything
             self.log.error("the configuration cannot be loaded (%r), the old one stays in force", error)
             self.app.cfg = before
             self.setup(self.app)
@@ -188,8 +191,10 @@ class Master(arbiter.Arbiter):  # type: ignore[misc]  # gunicorn ships no types
 
 
 def take_signals(server: arbiter.Arbiter) -> None:
-    """To be called in a new worker: a request to end counts, also one that came just after the fork. gunicorn
-    has the child keep the master's handlers until it has some of its own, and so lose the signal."""
+    """Exit a new worker if it was told to end just after the fork.
+
+    gunicorn's child keeps the master's handlers until it installs its own, and would lose such a signal.
+    """
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
     for number in ending:
         signal.signal(number, signal.SIG_DFL)
@@ -203,7 +208,7 @@ def _is_ready(worker: Any) -> bool:
 
 
 def _has_begun(worker: Any) -> bool:
-    """Whether it has accepted connections: its first heartbeat comes just after it has begun to."""
+    """Whether the worker accepts connections. It sends its first heartbeat just after it starts to."""
     try:
         return bool(worker.tmp.last_update() != worker.born)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The threads that serve requests, as much of an executor as gunicorn's worker has a use for.
+"""Runs requests on a pool of threads, last in, first out.
 
-The standard library's makes a future with its lock and its condition of every piece of work, which nobody
-here would look at.
+It has the part of ``ThreadPoolExecutor``'s interface that gunicorn's worker uses. ``ThreadPoolExecutor``
+creates a Future with a lock and a condition for each task, which gunicorn's worker would never use.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ log = logging.getLogger(__name__)
 
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
-#: Where one thread is given its work. ``None`` means that there will be no more.
+#: The queue of one thread. ``None`` ends the thread.
 Inbox = SimpleQueue[Work | None]
 
 
 class LifoThreadPool:
-    """Up to so many, each made when none of those before it is idle. Work beyond that waits its turn.
+    """Starts a thread only when no other is idle, up to a maximum. Work beyond that waits in order.
 
-    The thread that was busy last is busy next, for the processor still has its stack at hand: of the many
-    that one rush has left behind, a quiet hour uses few.
+    Idle threads are reused last in, first out, so a warm stack is used again and surplus threads stay asleep.
 
-    Guarded by the lock, which is held for a moment only. It lets its holder in again: a signal may ask for
-    the end while work is being given, on that very thread.
+    The lock is held for a moment only. It is reentrant, because a signal handler may call :meth:`shutdown`
+    while the same thread is in :meth:`submit`.
+
+    :param most: the maximum number of threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,34 +37,34 @@ class LifoThreadPool:
         self._started = 0
         self._lock = threading.RLock()
         self._waiting: deque[Work] = deque()
-        #: Those that have no work coming. The one that was busy last stands last.
+        #: The queues of idle threads, the most recently used last.
         self._idle: list[Inbox] = []
         self._over = False
 
     def submit(self, do: Callable[..., Any], *args: Any) -> None:
-        """:raises RuntimeError: the system gives us not a single thread."""
+        """:raises RuntimeError: the system refuses even the first thread."""
         with self._lock:
-            inbox = self._idle_one() or self._new()
+            inbox = self._pop_idle() or self._start_thread()
             if inbox is None:
                 self._waiting.append((do, args))
         if inbox is not None:
             inbox.put((do, args))
 
-    def _idle_one(self) -> Inbox | None:
+    def _pop_idle(self) -> Inbox | None:
         try:
             return self._idle.pop()
-        except IndexError:  # also when a signal has just asked for the end, and so emptied it
+        except IndexError:  # also when a signal handler has just called shutdown()
             return None
 
-    def _new(self) -> Inbox | None:
-        """One more thread's, if there may be one."""
+    def _start_thread(self) -> Inbox | None:
+        """Start another thread and return its queue, if the maximum allows one."""
         if self._started >= self._most:
             return None
         inbox: Inbox = SimpleQueue()
         name = f"serving-{self._started + 1}"
         try:
             threading.Thread(target=self._run, args=(inbox,), name=name).start()
-        except RuntimeError:  # the system gives no more, so those that there are have to do
+        except RuntimeError:  # the system refuses another thread, so use those that run
             if not self._started:
                 raise
             return None
@@ -75,13 +76,13 @@ class LifoThreadPool:
             do, args = work
             try:
                 do(*args)
-            except BaseException:  # whatever it is, the thread is another request's next
+            except BaseException:  # the thread must survive for the next request
                 log.exception("a request failed in the server")
-            del work, do, args  # an idle thread is to keep nothing of a request
+            del work, do, args  # an idle thread must not keep a request's objects alive
             self._next(inbox)
 
     def _next(self, inbox: Inbox) -> None:
-        """Be given what waits, or be idle; or end, when it is all over."""
+        """Give the thread the next work, or end it after a shutdown, or make it idle."""
         with self._lock:
             if self._waiting:
                 inbox.put(self._waiting.popleft())
@@ -91,8 +92,10 @@ class LifoThreadPool:
                 self._idle.append(inbox)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let each end when it has done what is waiting. Nothing is submitted any more; nobody is waited
-        for, whatever is asked (the parameters are the standard library's)."""
+        """End each thread once the waiting work is done. The caller submits nothing afterwards.
+
+        The parameters are the standard library's and ignored: this method never blocks.
+        """
         with self._lock:
             self._over = True
             idle, self._idle = self._idle, []

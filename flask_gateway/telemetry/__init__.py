@@ -1,1 +1,4 @@
-"""Whatever watches: callables that take a ``Record``. They observe, they never steer."""
+"""Observes requests: records, metrics and the log. An observer takes a ``RequestRecord`` and changes nothing.
+
+May import ``model``, ``config`` and ``dialects``.
+"""

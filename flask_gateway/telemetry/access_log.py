@@ -1,8 +1,8 @@
-"""One line per request on standard error: JSON for machines, text for people.
+"""Writes one line per request to standard error: JSON for machines, text for people.
 
-Never a key, and a prompt only where the record has one (``GATEWAY_LOG_PROMPTS``). What each field means
-is in docs/observability.md. A line is at most ``log_output.LONGEST`` bytes long, so that the lines of several
-workers do not mix in a pipe: the longest of what a caller chose is cut until it fits.
+A line never has a key, and it has a prompt only if the record has one (``GATEWAY_LOG_PROMPTS``).
+docs/observability.md explains each field. A line has at most ``log_output.LONGEST`` bytes, so that the lines
+of several workers do not mix in a pipe. If it is longer, the longest field that a caller chose is cut.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import msgspec
 from .log_output import LONGEST, STDERR, is_plain
 from .request_record import Observer, RequestRecord
 
-#: What may be long, because a caller chose it.
+#: Fields that may be long, because a caller chooses them.
 _CHOSEN = ("model", "path", "upstream_model", "attempts", "prompt")
 _CUT = "..."
 
 
 def log_to(form: str, stream: TextIO | None = None) -> Observer:
-    """The observer that writes the lines.
+    """Make the observer that writes the lines.
 
     :param form: ``json`` or ``text``.
-    :param stream: where to; standard error, looked up at each line, unless given.
+    :param stream: where to write; by default the ``sys.stderr`` of the moment.
     """
     render = _json if form == "json" else _text
 
@@ -45,7 +45,7 @@ def log_to(form: str, stream: TextIO | None = None) -> Observer:
 
 
 class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What a line says, in this order. What is not so, or not known, is left out."""
+    """The fields of a line, in this order. A field without a value is left out."""
 
     time: str = ""
     request_id: str
@@ -129,10 +129,10 @@ def _json(line: _Line) -> bytes:
 
 
 def _escaped(text: str) -> str:
-    """JSON with escapes for the characters that steer a terminal or hide: C1, DEL, bidi, zero width."""
+    """Escape characters that control a terminal or are invisible: C1, DEL, bidi, zero width."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else _escape(one) for one in text)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
 def _escape(character: str) -> str:
@@ -141,7 +141,7 @@ def _escape(character: str) -> str:
 
 
 def _text(line: _Line) -> bytes:
-    # A caller chooses its path and model: repr keeps what it chose on this line.
+    # repr escapes line breaks in the path and the model, which a caller chooses.
     fields = msgspec.to_builtins(line)
     when = fields.pop("time")
     named = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())

@@ -1,13 +1,13 @@
-"""Writes the lines of the log to standard error without ever waiting for its reader.
+"""Writes log lines to standard error without blocking on its reader.
 
-A pipe that is not read, a stopped terminal or a disk that hangs would otherwise stop each thread that logs,
-and with it calls, settling and the stop of the process. A line is written at once where the descriptor takes
-it. Else it waits in a bounded queue for a thread of its own, and is dropped and counted when that is full.
+A pipe that nobody reads, a stopped terminal or a hanging disk would otherwise block each thread that logs.
+Calls, settling and the stop of the process would wait with it. A line is written at once if the descriptor
+accepts it. Otherwise it waits in a bounded queue for a writer thread. A full queue drops and counts lines.
 
-Standard error is shared with other processes, so ``O_NONBLOCK`` is never set on it: a pipe, a terminal or a
-device is opened again, through ``/proc``, and only our own description of it does not block. On a socket
-(journald's) a flag of the system call does the same. A regular file takes a line at once, unless its
-disk hangs: then those who wait for it are the last to. Where none of that works, only the thread writes.
+Other processes share standard error, so ``O_NONBLOCK`` is never set on it. We reopen a pipe, a terminal or a
+device through ``/proc``, and only our own file description is non-blocking. On a socket (journald's) a flag
+of the system call does the same. A regular file accepts a line at once, unless its disk hangs: then only the
+threads that already wait for it keep waiting. Where none of that works, only the writer thread writes.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ from contextlib import suppress
 from select import POLLOUT, poll
 from typing import TextIO
 
-#: The longest line, bytes. What is not longer than PIPE_BUF (4096 on Linux) a pipe takes whole or not at all,
-#: so that the lines of several processes do not mix.
+#: The longest line, bytes. A write up to PIPE_BUF (4096 on Linux) enters a pipe whole or not at all, so the
+#: lines of several processes do not mix.
 LONGEST = 4000
-#: So much may wait to be written, bytes.
+#: The size of the queue, bytes.
 MOST_WAITING = 1 << 20
-#: How long the end of a process waits for what has not been written, seconds.
+#: How long the end of a process waits for the queue, seconds.
 LAST_WAIT = 0.5
-#: How soon the thread tries again where it cannot learn when there is room, seconds.
+#: How soon the writer thread tries again if ``poll`` does not help, seconds.
 _AGAIN = 0.05
-#: A disk that has kept a line waiting for so long hangs, seconds.
+#: A disk that blocks a write for longer than this counts as hanging, seconds.
 _SLOW = 0.1
 _CUT = b"...\n"
 
-#: Writes bytes and returns how many of them; raises ``BlockingIOError`` rather than wait.
+#: Writes bytes and returns how many; raises ``BlockingIOError`` instead of blocking.
 Send = Callable[[bytes], int]
 
 
 class LineWriter:
-    """Writes to one descriptor. Any thread may call it, and so may a process forked from its maker."""
+    """Writes to one descriptor. Any thread may call it, also in a forked process."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        #: Called with the number of lines that were just dropped.
+        #: Called with the number of lines just dropped.
         self.on_drop: Callable[[int], None] = lambda lines: None
         self._pid = os.getpid()
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self._untold = 0
-        self._room = threading.Condition()  # reentrant: a signal's handler may log, too
+        self._unreported = 0
+        self._room = threading.Condition()  # reentrant: a signal handler may log, too
         self._thread: threading.Thread | None = None
         self._send: Send | None = None
         self._of: tuple[int, int] | None = None
         self.reopen()
 
     def reopen(self) -> None:
-        """Look at what the descriptor leads to now: another file, after a rotation of logs."""
+        """Check which file the descriptor refers to now, after a rotation of the log."""
         try:
             found = os.fstat(self._descriptor)
-        except OSError:  # there is no standard error
+        except OSError:  # standard error is closed
             return
         if (found.st_dev, found.st_ino) != self._of:
             self._of = found.st_dev, found.st_ino
             self._send = _nonblocking(self._descriptor, found.st_mode)
 
     def write(self, lines: bytes) -> None:
-        """Write one or more whole lines, each at once, later or never."""
+        """Write one or more whole lines: at once, later, or never."""
         if len(lines) <= LONGEST:
             self._write(lines)
             return
@@ -79,7 +79,7 @@ class LineWriter:
             self._write(piece)
 
     def flush(self, seconds: float = LAST_WAIT) -> None:
-        """Wait so long at most until all is written."""
+        """Wait until the queue is written, at most so many seconds."""
         if self._pid == os.getpid():
             with self._room:
                 self._room.wait_for(lambda: not self._waiting, seconds)
@@ -101,9 +101,9 @@ class LineWriter:
         self._enqueue(piece)
 
     def _forked(self) -> None:
-        """Forget what the parent process has yet to write, and its thread, which we do not have."""
+        """Drop the parent's queue, which the parent writes, and its thread, which a fork does not copy."""
         self._pid = os.getpid()
-        self._waiting, self._size, self._untold = deque(), 0, 0
+        self._waiting, self._size, self._unreported = deque(), 0, 0
         self._room = threading.Condition()
         self._thread = None
 
@@ -118,15 +118,15 @@ class LineWriter:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 try:
                     self._thread.start()
-                except RuntimeError:  # no thread can be had now; the next line tries again
+                except RuntimeError:  # the system starts no thread now; the next line tries again
                     self._thread = None
         if not fits:
             self._drop(piece)
 
     def _drop(self, piece: bytes) -> None:
         lines = piece.count(b"\n")
-        self._untold += lines
-        with suppress(Exception):  # of a counter
+        self._unreported += lines
+        with suppress(Exception):  # the counter may fail; the log must not
             self.on_drop(lines)
 
     # ---------------------------------------------------------------- on the thread
@@ -143,20 +143,20 @@ class LineWriter:
                 else:
                     self._waiting.popleft()
                 self._size += len(rest) - len(piece)
-                if not self._waiting and self._untold:
-                    self._waiting.append(self._told())
+                if not self._waiting and self._unreported:
+                    self._waiting.append(self._drop_notice())
                     self._size += len(self._waiting[0])
                 self._room.notify_all()
 
-    def _told(self) -> bytes:
-        lost, self._untold = self._untold, 0
+    def _drop_notice(self) -> bytes:
+        lost, self._unreported = self._unreported, 0
         text = (
             f"flask-gateway: warning: {lost} lines of the log were dropped (pid {self._pid}): nothing read it"
         )
         return text.encode() + b"\n"
 
     def _write_waiting(self, piece: bytes) -> bytes:
-        """Wait for room and write. Returns what is left of the piece."""
+        """Wait until the descriptor is writable, and write. Returns the unwritten rest of the piece."""
         try:
             if self._send is None or isinstance(self._send, _File):
                 return piece[os.write(self._descriptor, piece) :]
@@ -173,7 +173,7 @@ class LineWriter:
 
 
 class _File:
-    """Writes to a regular file. Refuses to while another thread has waited for the disk for too long."""
+    """Writes to a regular file, but refuses while another thread is blocked by the disk."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -191,7 +191,7 @@ class _File:
 
 
 def _nonblocking(descriptor: int, mode: int) -> Send | None:
-    """A way to write there that does not wait and changes nothing for others; ``None`` if there is none."""
+    """Make a non-blocking write that leaves other processes' descriptors alone; ``None`` if impossible."""
     if stat.S_ISSOCK(mode):
         sock = socket.socket(fileno=os.dup(descriptor))
         return lambda data: sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -205,7 +205,7 @@ def _nonblocking(descriptor: int, mode: int) -> Send | None:
 
 
 def _pieces(lines: bytes) -> list[bytes]:
-    """The same lines in as few pieces as a pipe takes whole; a line that is longer is cut."""
+    """Group lines into pieces that a pipe accepts whole, and cut longer lines."""
     pieces = [b""]
     for line in lines.splitlines(keepends=True):
         if len(line) > LONGEST:
@@ -217,7 +217,7 @@ def _pieces(lines: bytes) -> list[bytes]:
 
 
 class _Stream(io.RawIOBase):
-    """What ``sys.stderr`` writes to once it is replaced."""
+    """The raw stream under the replaced ``sys.stderr``."""
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer
@@ -240,12 +240,12 @@ _installed: TextIO | None = None
 
 
 def install() -> None:
-    """Have all that this process, and those forked from it, print to ``sys.stderr`` written this way."""
+    """Replace ``sys.stderr``, so that all output of this process and its forks is written this way."""
     global _installed
     sys.stderr.flush()
     raw = _Stream(STDERR)
     sys.stderr = _installed = io.TextIOWrapper(
-        raw,  # type: ignore[type-var]  # it need not buffer
+        raw,  # type: ignore[type-var]  # raw streams do not buffer
         encoding="utf-8",
         errors="backslashreplace",
         line_buffering=True,
@@ -254,5 +254,5 @@ def install() -> None:
 
 
 def is_plain() -> bool:
-    """Whether ``sys.stderr`` is standard error, and nobody has put something else in its place."""
+    """Whether ``sys.stderr`` still is standard error, and no test or library has replaced it."""
     return sys.stderr is _installed or sys.stderr is sys.__stderr__

@@ -1,8 +1,8 @@
-"""What is counted and measured, by its name at ``/metrics``, and where the workers keep the figures.
+"""Declares every metric, and where the workers keep the figures.
 
-Under gunicorn every worker writes to files of its own, in a directory in memory that the master has made,
-and whichever worker is asked adds all of them up. A figure is in its file before the answer it counts is
-out, so a worker that is killed takes none along. ``docs/observability.md`` explains each name.
+Under gunicorn each worker writes its own files, in a directory in memory that the master makes. The worker
+that is scraped adds up all files. A figure is written before the end of the answer that it counts, so a
+killed worker loses none. ``docs/observability.md`` explains each metric.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from .metric_files import MetricFiles, values_in
 #: Seconds. A long answer of a reasoning model takes many minutes.
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 FIRST_TOKENS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120)
-#: Of calls under way.
+#: Ages of requests in flight.
 AGES = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, math.inf)
 ADDED_LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LAGS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
-#: The kinds of files that a scrape expects of every worker.
+#: The kinds of metric files that a scrape expects from every worker.
 KINDS = ("counter", "histogram", "gauge_livesum")
 
-#: Where all workers' files lie; ``None`` while the figures are this process's own.
+#: The directory of all workers' files; ``None`` if this process keeps its figures to itself.
 _directory: str | None = None
 _files: MetricFiles | None = None
-#: Why the workers do not share their figures, though they should.
+#: Why the workers do not share their figures, if they should; else empty.
 _missing = ""
 
 
 def attach(directory: str | None, slot: int) -> None:
-    """Have this process's figures kept in the directory, in files named by the slot.
+    """Keep this process's figures in the directory, in files named by the slot.
 
-    To be called before the first :func:`families`. The slot is no other living process's; whoever has it
-    next goes on with the same files, so there are never more of them than workers at once.
+    Call it before the first :func:`families`. No other living process has the slot. The next process with it
+    continues the same files, so there are never more files than workers at once.
 
-    :param directory: ``None`` where there is room for none; each process then keeps its own figures.
+    :param directory: ``None`` if none could be made; each process then keeps its own figures.
     """
     global _directory, _files, _missing
     if directory is None:
@@ -67,38 +67,38 @@ Family = TypeVar("Family", Counter, Histogram, Gauge)
 
 
 class Series(Generic[Family]):
-    """The series of a family by the values of its labels, found faster than the family finds them.
+    """Caches the series of a family by label values, because the family's own lookup is slower.
 
-    There are as many as there are values, so whoever asks bounds those first.
+    The cache never shrinks, so callers must bound the label values.
     """
 
     def __init__(self, family: Family) -> None:
         self.family: Family = family
-        self._found: dict[tuple[str, ...], Family] = {}
+        self._series: dict[tuple[str, ...], Family] = {}
 
     def __call__(self, *labels: str) -> Family:
-        found = self._found.get(labels)
-        if found is None:
-            found = self._found[labels] = self.family.labels(*labels) if labels else self.family
-        return found
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = self.family.labels(*labels) if labels else self.family
+        return series
 
     def known(self) -> list[tuple[str, ...]]:
-        """The values of the labels that there are series of."""
-        return list(self._found)
+        """The label values of all series so far."""
+        return list(self._series)
 
 
 class Families:
-    """All of them. One per process: two would each write their own idea of a figure to the same file."""
+    """All metrics of one process. Two instances would overwrite each other's values in the same file."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.requests = self._counter(
-            "requests", "Requests that are over.", "route", "model", "upstream", "status", "code"
+            "requests", "Finished requests.", "route", "model", "upstream", "status", "code"
         )
         self.durations = self._histogram(
             "request_duration_seconds",
-            "Calls, from the door to the end of the answer.",
+            "Calls, from the request to the end of the answer.",
             DURATIONS,
             "model",
             "upstream",
@@ -113,46 +113,48 @@ class Families:
             "ttft_seconds", "Streams, until their first content.", FIRST_TOKENS, "model", "upstream"
         )
         self.streams = self._counter(
-            "stream_outcomes", "Streams that had begun, by how they ended.", "upstream", "outcome"
+            "stream_outcomes", "Started streams, by how they ended.", "upstream", "outcome"
         )
         self.dropped = self._counter(
-            "dropped_events", "Events of streams that could not be read, and were left out.", "upstream"
+            "dropped_events", "Stream events that could not be parsed and were left out.", "upstream"
         )
-        self.attempts = self._counter(
-            "attempts", "Times an upstream was asked, by what it said.", "upstream", "result"
-        )
+        self.attempts = self._counter("attempts", "Attempts at an upstream, by result.", "upstream", "result")
         self.failovers = self._counter(
-            "failovers", "Times another upstream was asked after one had failed.", "from", "to", "reason"
+            "failovers", "Attempts at another upstream after one failed.", "from", "to", "reason"
         )
         self.transitions = self._counter(
             "breaker_transitions", "Changes of a breaker's state.", "upstream", "model", "from", "to"
         )
         self.limits = self._counter(
-            "ratelimit_decisions", "What a key's limits said to its calls.", "key", "dimension", "decision"
+            "ratelimit_decisions",
+            "Calls that a key's limits admitted or refused.",
+            "key",
+            "dimension",
+            "decision",
         )
-        self.tokens = self._counter("tokens", "Tokens, by what they were.", "key", "model", "type")
-        self.shed = self._counter("shed", "Requests refused to protect the others.", "reason")
-        self.reloads = self._counter("config_reload", "Settings read anew.", "result")
-        for result in ("success", "failure"):  # so that the first failure is a rise, and not a beginning
+        self.tokens = self._counter("tokens", "Tokens, by type.", "key", "model", "type")
+        self.shed = self._counter("shed", "Requests shed to protect the others.", "reason")
+        self.reloads = self._counter("config_reload", "Reloads of the settings.", "result")
+        for result in ("success", "failure"):  # start at 0, so that rate() sees the first failure
             self.reloads(result)
         self.fallbacks = self._counter(
-            "store_fallbacks", "What other state answered, by what was wrong with the store.", "reason"
+            "store_fallbacks", "Operations answered by the fallback store, by reason.", "reason"
         )
         for reason in ("away", "busy", "full"):
             self.fallbacks(reason)
-        self.log_dropped = self._counter("log_lines_dropped", "Lines of the log that could not be written.")
+        self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self.log_dropped()
-        self.threads_busy = self._gauge("threads_busy", "Threads that serve a request now.")
-        self.threads_limit = self._gauge("threads_limit", "Threads that there are.")
-        self.streams_active = self._gauge("streams_active", "Streams under way now.")
+        self.threads_busy = self._gauge("threads_busy", "Threads that serve a request.")
+        self.threads_limit = self._gauge("threads_limit", "Threads of all workers.")
+        self.streams_active = self._gauge("streams_active", "Active streams.")
         self.event_loop_lag = self._histogram(
-            "event_loop_lag_seconds", "The longest turn of each second.", LAGS
+            "event_loop_lag_seconds", "The longest round of the event loop in each second.", LAGS
         )
         self.in_flight = Series(
-            self._gauge("requests_in_flight", "Calls under way at an upstream now.", "upstream")
+            self._gauge("requests_in_flight", "Calls in flight at an upstream.", "upstream")
         )
         self.in_flight_by_age = Series(
-            self._gauge("requests_in_flight_by_age", "Calls under way now, no older than le seconds.", "le")
+            self._gauge("requests_in_flight_by_age", "Calls in flight that are at most le seconds old.", "le")
         )
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Series[Counter]:
@@ -166,7 +168,7 @@ class Families:
         )
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        # Of the living workers: what a dead one last said of itself is removed by the master.
+        # The sum over living workers: the master removes the gauges of a dead one.
         return Gauge(
             f"gateway_{name}", help_text, labels, multiprocess_mode="livesum", registry=self.registry
         )

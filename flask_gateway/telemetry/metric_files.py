@@ -1,9 +1,8 @@
-"""Metric values in memory-mapped files that cannot run out of room while they are written.
+"""Keeps metric values in memory-mapped files that are allocated before they are written.
 
-``prometheus_client`` maps sparse files. Writing to a hole of a full ``/dev/shm`` ends the process by SIGBUS.
+``prometheus_client`` maps sparse files. A write to a hole in a full ``/dev/shm`` ends the process by SIGBUS.
 These files have the library's format, so its collector reads them, but every byte is allocated before it is
-mapped. A value that finds no room stays in its process, and is written to its file once there is room. No
-call fails for that.
+mapped. Without space a value stays in its process, and is written to its file later. No call fails for that.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: The size of a new file, bytes. It doubles as needed.
 FILE_SIZE = 1 << 16
-#: The least time between two attempts to find room, and between two warnings, seconds.
+#: The least time between two attempts to allocate space, and between two warnings, seconds.
 RETRY, QUIET = 1.0, 60.0
 
 _USED = struct.Struct("i")
@@ -34,9 +33,9 @@ _BEGIN = 8  # of the first entry
 
 
 class MetricFile:
-    """One file of values, written by one process. Its methods want :class:`MetricFiles`' lock held.
+    """One file of values, written by one process. Callers hold the lock of :class:`MetricFiles`.
 
-    :raises OSError: there is no room for it, or no such directory.
+    :raises OSError: there is no space for it, or no such directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,25 +47,25 @@ class MetricFile:
         except BaseException:
             os.close(self._descriptor)
             raise
-        self._places: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
         self._used = _BEGIN
-        with suppress(struct.error, UnicodeDecodeError, IndexError):  # a damaged file begins again
-            self._read_places()
+        with suppress(struct.error, UnicodeDecodeError, IndexError):  # a damaged file starts empty
+            self._read_offsets()
         self.memory[: _USED.size] = _USED.pack(self._used)
 
-    def place(self, key: str) -> int:
-        """The offset of the key's value, which is added if it is new.
+    def offset(self, key: str) -> int:
+        """Return the offset of the key's value. Add the key if it is new.
 
-        :raises OSError: there is no room for it.
+        :raises OSError: there is no space for it.
         """
-        found = self._places.get(key)
-        return self._add(key) if found is None else found
+        known = self._offsets.get(key)
+        return self._add(key) if known is None else known
 
     def _map(self, size: int) -> None:
         os.posix_fallocate(self._descriptor, 0, size)
         self.memory = mmap(self._descriptor, size)
 
-    def _read_places(self) -> None:
+    def _read_offsets(self) -> None:
         (used,) = _USED.unpack_from(self.memory, 0)
         at = _BEGIN
         while at < used <= len(self.memory):
@@ -74,7 +73,7 @@ class MetricFile:
             key = self.memory[at + _USED.size : at + _USED.size + length].decode()
             at += _USED.size + _padded(length)
             _PAIR.unpack_from(self.memory, at)  # it must be inside the file
-            self._places[key] = at
+            self._offsets[key] = at
             at += _PAIR.size
             self._used = at
 
@@ -86,32 +85,32 @@ class MetricFile:
             self._map(2 * len(self.memory))
         end = self._used + len(entry)
         self.memory[self._used : end] = entry
-        # A reader sees the entry only after it is whole.
+        # Readers see the entry only now, when it is complete.
         self.memory[: _USED.size] = _USED.pack(end)
         self._used = end
-        self._places[key] = end - _PAIR.size
-        return self._places[key]
+        self._offsets[key] = end - _PAIR.size
+        return self._offsets[key]
 
 
 def _padded(length: int) -> int:
-    """The length of a key of so many bytes with its padding, as the library pads it."""
+    """The padded length of a key, padded as the library does."""
     return length + 8 - (length + _USED.size) % 8
 
 
 def _create(path: Path) -> None:
-    """Make an empty file. It gets its name after its size, because a scrape fails on a file without one."""
-    unseen = path.with_suffix(".new")
+    """Make an empty file. Rename it only after it is allocated, because a scrape fails on an empty file."""
+    unnamed = path.with_suffix(".new")
     try:
-        with unseen.open("wb") as made:
+        with unnamed.open("wb") as made:
             os.posix_fallocate(made.fileno(), 0, FILE_SIZE)
-        unseen.rename(path)
+        unnamed.rename(path)
     except OSError:
-        unseen.unlink(missing_ok=True)
+        unnamed.unlink(missing_ok=True)
         raise
 
 
 class MetricFiles:
-    """The files of one process, and the values that found no room in them. Shared by all its threads.
+    """The files of one process, and the values that do not fit yet. All threads share it.
 
     :param slot: part of the files' names; no other living process has it.
     """
@@ -122,13 +121,13 @@ class MetricFiles:
         self._clock = clock
         self.lock = threading.Lock()
         self._files: dict[str, MetricFile] = {}
-        self._homeless: list[MetricValue] = []
+        self._unplaced: list[MetricValue] = []
         self._retry_at = 0.0
         self._warned_at: float | None = None
         self._reason = ""
 
     def open(self, *kinds: str) -> None:
-        """Make the files now, so that a scrape finds them from the beginning."""
+        """Make the files now, so that the first scrape finds them."""
         try:
             with self.lock:
                 for kind in kinds:
@@ -137,28 +136,28 @@ class MetricFiles:
             self._note(error)
 
     def trouble(self) -> str:
-        """Why some values are not in their file; empty if all are. Looks whether there is room by now."""
-        self.settle_in()
-        return self._reason if self._homeless else ""
+        """Try to place all values. Returns why some are not in their file; empty if all are."""
+        self.place_values()
+        return self._reason if self._unplaced else ""
 
     def add(self, value: MetricValue) -> None:
-        """Find a place for a new value."""
+        """Place a new value in its file, or keep it in this process."""
         with self.lock:
-            self._homeless.append(value)
-        self.settle_in()
+            self._unplaced.append(value)
+        self.place_values()
 
-    def settle_in(self) -> None:
-        """Write the values that found no room to their files, if it is time to look for room again."""
-        if not self._homeless or self._clock() < self._retry_at:
+    def place_values(self) -> None:
+        """Write unplaced values to their files, at most once every :data:`RETRY` seconds."""
+        if not self._unplaced or self._clock() < self._retry_at:
             return
         error: Exception | None = None
         with self.lock:
             try:
-                while self._homeless:
-                    value = self._homeless[-1]
+                while self._unplaced:
+                    value = self._unplaced[-1]
                     file = self._file(value.kind)
-                    value.settle(file, file.place(value.key))
-                    self._homeless.pop()
+                    value.settle(file, file.offset(value.key))
+                    self._unplaced.pop()
             except (OSError, ValueError) as caught:
                 error = caught
                 self._retry_at = self._clock() + RETRY
@@ -170,20 +169,22 @@ class MetricFiles:
         return self._files[kind]
 
     def _note(self, error: Exception | None) -> None:
-        """Log the trouble, at most once a minute, and its end."""
+        """Log missing space, at most once a minute, and its end."""
         now = self._clock()
         if error is not None:
-            self._reason = f"no room for metrics in {self._folder}: {getattr(error, 'strerror', '') or error}"
+            self._reason = (
+                f"no space for metrics in {self._folder}: {getattr(error, 'strerror', '') or error}"
+            )
             if self._warned_at is None or now - self._warned_at >= QUIET:
                 self._warned_at = now
                 log.warning("%s; calls are served, some figures are missing from /metrics", self._reason)
-        elif self._warned_at is not None and not self._homeless:
+        elif self._warned_at is not None and not self._unplaced:
             self._warned_at = None
-            log.warning("metrics are complete again: there is room in %s", self._folder)
+            log.warning("metrics are complete again: there is space in %s", self._folder)
 
 
 class MetricValue:
-    """One value: what ``prometheus_client`` calls a ``ValueClass``, bound to ``files`` by a subclass."""
+    """One value: a ``ValueClass`` of ``prometheus_client``. A subclass binds it to ``files``."""
 
     _multiprocess = True
     files: ClassVar[MetricFiles]
@@ -207,7 +208,7 @@ class MetricValue:
         self.files.add(self)
 
     def settle(self, file: MetricFile, at: int) -> None:
-        """Go on in the file. The process that had the file before has counted there, too."""
+        """Move to the file, and add the count that an earlier process left there."""
         before, _ = _PAIR.unpack_from(file.memory, at)
         if not self.kind.startswith("gauge"):
             self._value += before
@@ -216,13 +217,13 @@ class MetricValue:
 
     def inc(self, amount: float) -> None:
         if self._file is None:
-            self.files.settle_in()
+            self.files.place_values()
         with self.files.lock:
             self._write(self._value + amount, 0.0)
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         if self._file is None:
-            self.files.settle_in()
+            self.files.place_values()
         with self.files.lock:
             self._write(value, timestamp or 0.0)
 
@@ -235,12 +236,12 @@ class MetricValue:
         return self._value
 
     def set_exemplar(self, exemplar: Any) -> None:
-        """Not kept in files."""
+        """Exemplars are not kept."""
 
     def get_exemplar(self) -> None:
         return None
 
 
 def values_in(files: MetricFiles) -> type[MetricValue]:
-    """The value class whose values lie in those files."""
+    """Make the value class whose values are kept in those files."""
     return type("MetricValueInFile", (MetricValue,), {"files": files})

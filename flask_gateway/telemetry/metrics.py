@@ -1,8 +1,8 @@
-"""Counts and measures each request when it is over (``record.Observer``).
+"""Counts and measures each finished request (a ``request_record.Observer``).
 
-Nothing that a caller makes up becomes a label: what is not configured, or not ours, is ``other``. An
-update is a locked write to shared memory, about a microsecond: each is made once a request, never once
-an event, and one that would add zero is not made.
+No text of a caller becomes a label: a name that is neither configured nor defined by the gateway is
+``other``. An update is a locked write to shared memory and takes about a microsecond. So each metric is
+updated once a request, never once an event, and never by zero.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ..model.errors import known_codes
 from .metric_families import AGES, Families
 from .request_record import RequestRecord
 
-#: What a label says of whatever is not configured, or not ours.
+#: The label value for names that are neither configured nor defined by the gateway.
 OTHER = "other"
 
 
 class Metrics:
-    """What is counted of requests, and the seam for those who count something else.
+    """Updates the metrics from request records, and from the reports of other components.
 
-    :param models: the configured names. :param upstreams: theirs.
-    :param listed: whether an upstream has listed a model of that name.
+    :param models: the configured model names.
+    :param upstreams: the configured upstream names.
+    :param listed: returns whether an upstream lists a model of that name.
     """
 
     def __init__(
@@ -45,52 +46,55 @@ class Metrics:
 
     def __call__(self, record: RequestRecord) -> None:
         upstream = self._upstream(record.upstream)
-        model = _one_of(self._models, record.model)
+        model = _known_or_other(self._models, record.model)
         if model is OTHER and self._listed(record.model or ""):
             model = record.model or ""
-        route, code = record.route or OTHER, _one_of(self._codes, record.code)
+        route, code = record.route or OTHER, _known_or_other(self._codes, record.code)
         self.families.requests(route, model, upstream, str(record.status), code).inc()
         if record.outcome is not None:
             self._call(record, model, upstream, code)
 
-    # ------------------------------------------------------------ for those who know more than a record
+    # ------------------------------------------------------------ reports of other components
 
     def shed(self, reason: str) -> None:
-        """A request was refused to protect the others. The reason is one of a few of ours."""
+        """A request was shed. The reason is from a fixed list (docs/observability.md)."""
         self.families.shed(reason).inc()
 
     def fell_back(self, reason: str) -> None:
-        """Other state answered for the store: it was ``busy``, ``full`` or ``away``."""
+        """The fallback store answered, because the store was ``busy``, ``full`` or ``away``."""
         self.families.fallbacks(reason).inc()
 
     def reloaded(self, result: str) -> None:
-        """Settings were read anew: ``success`` or ``failure``."""
+        """The settings were reloaded, with ``success`` or ``failure``."""
         self.families.reloads(result).inc()
         self.last_reload_successful = result == "success"
 
     def log_dropped(self, lines: int) -> None:
-        """Lines of the log were dropped, because nothing read it."""
+        """Log lines were dropped, because nothing read them or the disk was full."""
         self.families.log_dropped().inc(lines)
 
     def threads(self, busy: int, limit: int) -> None:
-        """Of this worker, now."""
+        """Set the threads of this worker."""
         self.families.threads_busy.set(busy)
         self.families.threads_limit.set(limit)
 
     def streams(self, active: int) -> None:
-        """Of this worker, now."""
+        """Set the active streams of this worker."""
         self.families.streams_active.set(active)
 
     def event_loop_lag(self, longest: float) -> None:
-        """Of the thread that carries streams, since the last time. Seconds."""
+        """Observe the longest round of the event loop since the last call, seconds."""
         self.families.event_loop_lag().observe(longest)
 
     def in_flight(self, calls: Collection[tuple[str, float]]) -> None:
-        """Of this worker, now: of each call its upstream and its age in seconds."""
-        asked = Counter(self._upstream(upstream) for upstream, _ in calls)
-        shown = self.families.in_flight.known()  # such among them as settings do not name any more
-        for upstream in {*self._upstreams, *asked, *(name for (name,) in shown)} - {""}:
-            self.families.in_flight(upstream).set(asked[upstream])
+        """Set this worker's calls in flight.
+
+        :param calls: the upstream of each call, and its age in seconds.
+        """
+        counts = Counter(self._upstream(upstream) for upstream, _ in calls)
+        shown = self.families.in_flight.known()  # may have upstreams that a reload has removed
+        for upstream in {*self._upstreams, *counts, *(name for (name,) in shown)} - {""}:
+            self.families.in_flight(upstream).set(counts[upstream])
         for age in AGES:
             label = "+Inf" if age == math.inf else str(age)
             self.families.in_flight_by_age(label).set(sum(old <= age for _, old in calls))
@@ -98,7 +102,7 @@ class Metrics:
     def breaker_changed(self, upstream: str, model: str | None, before: str, after: str) -> None:
         self.families.transitions(upstream, model or "", before, after).inc()
 
-    # ------------------------------------------------------------ of a call
+    # ------------------------------------------------------------ calls
 
     def _call(self, record: RequestRecord, model: str, upstream: str, code: str) -> None:
         families, key = self.families, record.key or ""
@@ -106,7 +110,7 @@ class Metrics:
         if record.overhead is not None:
             families.added_latency().observe(record.overhead)
         if record.stream and record.first_byte is not None:
-            # A stream that was held back began when it was over, or with a mere sign of life.
+            # A buffered stream begins when it is complete, or with a ping: not with a token.
             if not record.whole:
                 families.first_tokens(model, upstream).observe(record.first_byte)
             families.streams(upstream, code or "complete").inc()
@@ -121,11 +125,11 @@ class Metrics:
 
     def _attempts(self, attempts: tuple[Attempt, ...]) -> None:
         for attempt in attempts:
-            self.families.attempts(self._upstream(attempt.upstream), self._said(attempt)).inc()
+            self.families.attempts(self._upstream(attempt.upstream), self._result(attempt)).inc()
         for failed, next_one in pairwise(attempts):
             if failed.upstream != next_one.upstream:
-                there, here = self._upstream(next_one.upstream), self._upstream(failed.upstream)
-                self.families.failovers(here, there, self._said(failed)).inc()
+                source, target = self._upstream(failed.upstream), self._upstream(next_one.upstream)
+                self.families.failovers(source, target, self._result(failed)).inc()
 
     def _tokens(self, record: RequestRecord, key: str, model: str) -> None:
         usage = record.usage
@@ -139,14 +143,14 @@ class Metrics:
                 self.families.tokens(key, model, kind).inc(count)
 
     def _upstream(self, name: str | None) -> str:
-        return _one_of(self._upstreams, name)
+        return _known_or_other(self._upstreams, name)
 
-    def _said(self, attempt: Attempt) -> str:
-        """A status, or our code."""
-        said = attempt.result
-        return said if len(said) == 3 and said.isdecimal() else _one_of(self._codes, said)
+    def _result(self, attempt: Attempt) -> str:
+        """The status of the attempt, or our error code."""
+        result = attempt.said
+        return result if len(result) == 3 and result.isdecimal() else _known_or_other(self._codes, result)
 
 
-def _one_of(known: frozenset[str], value: str | None) -> str:
+def _known_or_other(known: frozenset[str], value: str | None) -> str:
     value = value or ""
     return value if value in known else OTHER

@@ -1,4 +1,4 @@
-"""What is known of a request when it is over, and who is told."""
+"""Records each finished request and passes the record to the observers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from ..model.reply import Reply
 
 log = logging.getLogger(__name__)
 
-#: So much of a prompt is kept at most, bytes, where prompts are kept at all.
+#: How much of a prompt a record keeps, bytes, if prompts are logged.
 PROMPT_BYTES = 4096
-#: What is said of a call whose caller has left.
+#: The fields of a call whose caller has left.
 _LEFT = {"code": CallerLeft.code}
-#: The fields that hold what a model is asked, in one operation or another.
-_PROMPTS = ("messages", "prompt", "input", "query")
+#: The request fields that hold the prompt, over all operations.
+_PROMPT_FIELDS = ("messages", "prompt", "input", "query")
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, over. Times in seconds since it came in; ``first_byte`` is when we committed.
+    """One finished request. Times are in seconds since the request arrived.
 
-    :param method: and :param path: ``None`` of what could not be read.
-    :param route: the path's pattern as it is served; ``None`` where nothing is served.
-    :param upstream_model: what the upstream that answered calls the model.
-    :param outcome: the verdict on a call; ``None`` when no call was made of the request.
-    :param limited: which limit of its caller refused it, ``requests`` or ``concurrency``.
-    :param attempts: the upstreams that were asked, in order; none when the call was refused before.
-    :param overhead: until we committed, without what upstreams took; ``None`` where they cannot be told
-        apart, because the answer was still to come.
-    :param dropped: events of its stream that could not be read, and were left out.
-    :param prompt: the beginning of it as it was sent, where prompts are to be kept.
+    :param method: ``None`` if the request could not be parsed; the same for ``path``.
+    :param route: the pattern of the path; ``None`` if no route matches.
+    :param upstream_model: the model's name at the upstream that answered.
+    :param outcome: the verdict on a call; ``None`` if the request is no call.
+    :param limited: the limit of the caller that refused the call, ``requests`` or ``concurrency``.
+    :param first_byte: when the answer was committed to the caller.
+    :param attempts: the attempts at upstreams, in order; empty if the call was refused before.
+    :param overhead: ``first_byte`` without the time of the attempts; ``None`` if the answer began before any
+        attempt had ended.
+    :param dropped: stream events that could not be parsed and were left out.
+    :param prompt: the beginning of the prompt, if prompts are logged.
     """
 
     ids: Ids
@@ -62,14 +63,14 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None = None
 
 
-#: An observer sees and changes nothing.
+#: Reads a record and changes nothing.
 Observer = Callable[[RequestRecord], None]
 
 
 class RecordingService:
-    """A service whose every call is recorded when it is over (``core.Service``).
+    """Wraps a service and records every finished call (a ``protocols.Service``).
 
-    :param observers: told once a call; what they raise is logged and goes no further.
+    :param observers: called once for each call; an exception of theirs is logged and suppressed.
     :param prompts: whether records keep the beginning of the prompt.
     """
 
@@ -89,7 +90,7 @@ class RecordingService:
         overhead = first_byte - _waited(call) if call.attempts else None
 
         def closed(outcome: Outcome) -> None:
-            # Found out by the reactor, or by the server that could not write to the caller.
+            # The reactor noticed a hang-up, or the server could not write to the caller.
             unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
             left = unheard or isinstance(outcome.error, CallerLeft)
             status, more = (CallerLeft.status, _LEFT) if left else (reply.status, {})
@@ -110,7 +111,7 @@ class RecordingService:
     def _record(
         self, call: Call, seconds: float, status: int, upstream: str | None, outcome: Outcome, **more: Any
     ) -> RequestRecord:
-        """:param more: fields that only some calls have."""
+        """:param more: fields that only some records have."""
         if outcome.error is not None:
             more.setdefault("code", outcome.error.code)
         path = f"/v1/{call.operation}"
@@ -144,12 +145,12 @@ class RecordingService:
 
 
 def _waited(call: Call) -> float:
-    """How long upstreams have taken so far, seconds."""
+    """The time of all attempts so far, seconds."""
     return sum(attempt.seconds for attempt in call.attempts)
 
 
 def _upstream_model(call: Call) -> str | None:
-    """What the last upstream that began to answer was asked for."""
+    """The model of the last attempt that an upstream answered."""
     for attempt in reversed(call.attempts):
         if attempt.result == "200":
             return attempt.model
@@ -157,5 +158,5 @@ def _upstream_model(call: Call) -> str | None:
 
 
 def _prompt(call: Call) -> str:
-    asked = next((call.fields[name] for name in _PROMPTS if name in call.fields), msgspec.Raw())
-    return bytes(memoryview(asked)[:PROMPT_BYTES]).decode("utf-8", "replace")
+    prompt = next((call.fields[name] for name in _PROMPT_FIELDS if name in call.fields), msgspec.Raw())
+    return bytes(memoryview(prompt)[:PROMPT_BYTES]).decode("utf-8", "replace")

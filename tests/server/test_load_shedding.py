@@ -1,4 +1,4 @@
-"""Heads that do not go on, and callers for whom there is no descriptor."""
+"""Slow request heads, and callers for whom no descriptor or thread is left."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import pytest
 
 from flask_gateway.model.errors import Overloaded
 from flask_gateway.server.client_connection import ClientConnection
-from flask_gateway.server.load_shedding import PATIENCE, PendingHeads, ReserveDescriptor, turn_away
+from flask_gateway.server.load_shedding import HEAD_TIMEOUT, PendingHeads, ReserveDescriptor, turn_away
 
 
 class Config:
     is_ssl = False
 
 
-def test_heads_are_ended_when_they_have_had_their_time() -> None:
-    unfinished, pairs = PendingHeads(), [socket.socketpair() for _ in range(3)]
+def test_late_heads_are_cut() -> None:
+    pending, pairs = PendingHeads(), [socket.socketpair() for _ in range(3)]
     for ours, _ in pairs:
         ours.setblocking(False)
     early, late, done = (ClientConnection(None, ours, None, None) for ours, _ in pairs)
-    unfinished.add(early, 10.0)
-    unfinished.add(done, 10.0)
-    unfinished.add(late, 10.5)
-    unfinished.remove(done)
-    assert unfinished.cut(10.0 + PATIENCE) == 0
-    assert unfinished.cut(10.1 + PATIENCE) == 1
-    assert unfinished.cut(10.1 + PATIENCE) == 0
+    pending.add(early, 10.0)
+    pending.add(done, 10.0)
+    pending.add(late, 10.5)
+    pending.remove(done)
+    assert pending.cut(10.0 + HEAD_TIMEOUT) == 0
+    assert pending.cut(10.1 + HEAD_TIMEOUT) == 1
+    assert pending.cut(10.1 + HEAD_TIMEOUT) == 0
     assert early.sock.recv(1) == b""
     for conn in (late, done):
         with pytest.raises(BlockingIOError):
@@ -37,22 +37,22 @@ def test_heads_are_ended_when_they_have_had_their_time() -> None:
             sock.close()
 
 
-def test_a_caller_is_told_by_the_descriptor_that_was_kept_back() -> None:
+def test_the_reserve_descriptor_answers_a_caller() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        spare = ReserveDescriptor()
-        kept = spare._descriptor
+        reserve = ReserveDescriptor()
+        kept = reserve._descriptor
         assert kept is not None
-        assert not spare.refuse(listener, b"no")  # nobody is there
+        assert not reserve.refuse(listener, b"no")  # no connection waits
         with socket.create_connection(listener.getsockname()) as caller:
             caller.sendall(b"GET")
-            assert spare.refuse(listener, b"no")
+            assert reserve.refuse(listener, b"no")
             assert (caller.recv(9), caller.recv(9)) == (b"no", b"")
-        assert spare._descriptor == kept  # the same number: it had been let go, and is held again
+        assert reserve._descriptor == kept  # the same number: it was released and taken again
         os.close(kept)
 
 
-def test_a_caller_for_whom_no_thread_can_be_started_is_told() -> None:
+def test_a_caller_gets_503_when_no_thread_can_start() -> None:
     ours, caller = socket.socketpair()
     with ours, caller:
         caller.sendall(b"GET")

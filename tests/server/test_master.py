@@ -1,4 +1,4 @@
-"""When the master gives a worker up: never for time in which the machine stood still."""
+"""The master kills a silent worker, but not for time in which the machine stood still."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def killed(now: Now, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def made(now: Now) -> tuple[Master, SimpleNamespace]:
-    """A master with one worker that beats when it is told to."""
+    """A master with one worker, whose heartbeat the test triggers."""
     found, beat = Master.__new__(Master), [now.time]
     tmp = SimpleNamespace(last_update=lambda: beat[0])
     worker = SimpleNamespace(tmp=tmp, aborted=False, beat=lambda: beat.__setitem__(0, now.time))
@@ -44,7 +44,7 @@ def made(now: Now) -> tuple[Master, SimpleNamespace]:
     return found, worker
 
 
-def test_one_that_stands_still_alone_is_given_up(now: Now, killed: list[tuple[int, int]]) -> None:
+def test_a_silent_worker_is_killed(now: Now, killed: list[tuple[int, int]]) -> None:
     found, _ = made(now)
     for _ in range(32):
         found.murder_workers()
@@ -52,7 +52,9 @@ def test_one_that_stands_still_alone_is_given_up(now: Now, killed: list[tuple[in
     assert killed == [(7, signal.SIGABRT)]
 
 
-def test_time_that_nobody_had_does_not_count(now: Now, killed: list[tuple[int, int]]) -> None:
+def test_time_in_which_the_machine_stood_still_does_not_count(
+    now: Now, killed: list[tuple[int, int]]
+) -> None:
     found, worker = made(now)
     found.murder_workers()
     now.time += 600  # the machine is suspended
@@ -64,4 +66,4 @@ def test_time_that_nobody_had_does_not_count(now: Now, killed: list[tuple[int, i
     for _ in range(35):
         found.murder_workers()
         now.time += 1
-    assert killed[0] == (7, signal.SIGABRT)  # it stands still again, alone
+    assert killed[0] == (7, signal.SIGABRT)  # now only the worker is silent

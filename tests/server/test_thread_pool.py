@@ -1,4 +1,4 @@
-"""The threads that serve: no more than are needed, no more than are allowed, none lost to a fault."""
+"""The thread pool starts few threads, obeys its maximum and loses none to an exception."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flask_gateway.upstreams.transport.client import UpstreamClient
 
 
 def names(threads: LifoThreadPool, count: int) -> set[str]:
-    """Who serves so much work at the same time."""
+    """The names of the threads that run so many tasks at the same time."""
     meet, seen = threading.Barrier(count + 1, timeout=10), SimpleQueue[str]()
 
     def work() -> None:
@@ -39,7 +39,7 @@ def names(threads: LifoThreadPool, count: int) -> set[str]:
 
 
 def run(threads: LifoThreadPool, work: object, *args: object) -> None:
-    """And wait until the thread is idle again: it says so last."""
+    """Run the work on the pool and wait for its end."""
     done: Future[None] = Future()
 
     def then() -> None:
@@ -60,7 +60,7 @@ def idle(threads: LifoThreadPool, count: int) -> None:
     pytest.fail(f"{len(threads._idle)} are idle")
 
 
-def test_a_thread_is_made_only_when_none_is_idle_and_up_to_so_many() -> None:
+def test_a_thread_starts_only_when_none_is_idle_up_to_the_maximum() -> None:
     threads = LifoThreadPool(3)
     for _ in range(5):
         run(threads, int)
@@ -73,7 +73,7 @@ def test_a_thread_is_made_only_when_none_is_idle_and_up_to_so_many() -> None:
     threads.shutdown()
 
 
-def test_who_was_busy_last_is_busy_next() -> None:
+def test_the_last_used_thread_is_reused_first() -> None:
     threads = LifoThreadPool(8)
     assert len(names(threads, 8)) == 8
     idle(threads, 8)
@@ -85,8 +85,7 @@ def test_who_was_busy_last_is_busy_next() -> None:
     threads.shutdown()
 
 
-def test_nothing_is_lost_and_nobody_idles_while_something_waits() -> None:
-    """However the giver and those who have just done something meet."""
+def test_no_task_is_lost_when_submit_races_with_threads_becoming_idle() -> None:
     threads, done = LifoThreadPool(4), SimpleQueue[int]()
     for number in range(20_000):
         threads.submit(done.put, number)
@@ -96,7 +95,7 @@ def test_nothing_is_lost_and_nobody_idles_while_something_waits() -> None:
     threads.shutdown()
 
 
-def test_the_end_may_be_asked_for_just_before_a_thread_is_taken() -> None:
+def test_shutdown_may_come_just_before_an_idle_thread_is_taken() -> None:
     threads, done = LifoThreadPool(2), Future[None]()
     run(threads, int)
     idle(threads, 1)
@@ -114,16 +113,16 @@ def test_the_end_may_be_asked_for_just_before_a_thread_is_taken() -> None:
     done.result(10)
 
 
-def test_a_signal_may_ask_for_the_end_while_work_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is handled on the thread that gives the work, wherever that is."""
+def test_a_signal_handler_may_call_shutdown_during_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal is handled on the main thread, which also submits."""
     threads, done = LifoThreadPool(2), SimpleQueue[int]()
-    new = threads._new
-    monkeypatch.setattr(threads, "_new", lambda: (threads.shutdown(), new())[1])
+    new = threads._start_thread
+    monkeypatch.setattr(threads, "_start_thread", lambda: (threads.shutdown(), new())[1])
     threads.submit(done.put, 1)
     assert done.get(timeout=10) == 1
 
 
-def test_no_more_threads_to_be_had_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_goes_on_when_the_system_starts_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, done, free = LifoThreadPool(3), SimpleQueue[int](), threading.Event()
     threads.submit(free.wait, 10)
 
@@ -142,7 +141,7 @@ def test_no_more_threads_to_be_had_is_no_end(monkeypatch: pytest.MonkeyPatch) ->
     threads.shutdown()
 
 
-def test_what_there_is_no_thread_for_waits_its_turn() -> None:
+def test_work_without_a_free_thread_waits_in_order() -> None:
     threads, free, seen = LifoThreadPool(1), threading.Event(), SimpleQueue[int]()
     threads.submit(free.wait, 10)
     for number in range(5):
@@ -153,7 +152,7 @@ def test_what_there_is_no_thread_for_waits_its_turn() -> None:
     threads.shutdown()
 
 
-def test_a_fault_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_does_not_end_a_thread(caplog: pytest.LogCaptureFixture) -> None:
     threads = LifoThreadPool(1)
     threads.submit(lambda: 1 / 0)
     threads.submit(sys.exit, "whatever it is")
@@ -163,7 +162,7 @@ def test_a_fault_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
     threads.shutdown()
 
 
-def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
+def test_an_idle_thread_keeps_no_request_alive() -> None:
     class Request:
         def serve(self) -> None:
             pass
@@ -177,10 +176,10 @@ def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
     threads.shutdown()
 
 
-def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
-    """Prompts may be large, and there are as many idle threads as there once were calls at a time."""
-    listener, reactor, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
-    http = UpstreamClient(reactor)
+def test_an_idle_thread_keeps_no_upstream_call_alive() -> None:
+    """Prompts may be large, and the pool keeps as many idle threads as calls once ran in parallel."""
+    listener, watcher, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
+    http = UpstreamClient(watcher)
     upstream = OpenAIUpstream(
         "one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Timeouts()
     )
@@ -188,7 +187,7 @@ def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
     fields: list[weakref.ref[Any]] = []
 
     class Fields(dict[str, msgspec.Raw]):
-        """So that it can be seen when they are gone."""
+        """A dict that can be weakly referenced."""
 
     def ask() -> None:
         call = make_call()
@@ -206,7 +205,7 @@ def test_an_idle_thread_keeps_nothing_of_a_call_to_an_upstream() -> None:
     reactor.close()
 
 
-def test_what_was_given_before_the_end_is_still_done_and_then_they_end() -> None:
+def test_shutdown_runs_the_waiting_work_and_then_ends_all_threads() -> None:
     threads, seen = LifoThreadPool(2), SimpleQueue[int]()
     before = threading.active_count()
     for number in range(20):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def touched() -> Figures:
-    """A figure of every family, with all its labels."""
+    """One figure of every metric, with all its labels."""
     counted = Counted()
     counted.tell(
         stream=True,
@@ -33,12 +33,12 @@ def touched() -> Figures:
 
 
 LABELS = {name: {label for label, _ in labels} for name, labels in touched()}
-#: What Prometheus adds by itself.
+#: Labels that Prometheus adds.
 TARGET = {"instance", "job"}
 
 
 def expressions(text: str) -> list[str]:
-    """Those of the dashboard, or the lines of the rules."""
+    """The expressions of the dashboard, or the lines of the rules."""
     if not text.startswith("{"):
         return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     panels = json.loads(text)["panels"]
@@ -46,7 +46,7 @@ def expressions(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", ["grafana.json", "alerts.yml"])
-def test_what_is_deployed_asks_for_what_there_is(file: str) -> None:
+def test_dashboard_and_alerts_use_existing_metrics_and_labels(file: str) -> None:
     seen = set()
     for line in expressions((ROOT / "deploy" / file).read_text()):
         names = set(re.findall(r"\bgateway_\w+", line))

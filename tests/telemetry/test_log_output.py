@@ -1,4 +1,4 @@
-"""Lines of the log: whole, bounded, and never waiting for a reader."""
+"""Log lines are whole and bounded, and never block on their reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_all(descriptor: int, until: bytes, seconds: float = 10.0) -> bytes:
 
 
 def in_a_thread(do: object, seconds: float = 10.0) -> bool:
-    """Whether it is over in time."""
+    """Whether the function returns in time."""
     thread = threading.Thread(target=do, daemon=True)  # type: ignore[arg-type]
     thread.start()
     thread.join(seconds)
@@ -49,12 +49,12 @@ def fill(writer: LineWriter, lines: int) -> None:
         writer.write(LINE)
 
 
-def test_a_line_is_there_when_the_call_is_over(pipe: tuple[int, int]) -> None:
+def test_a_line_is_written_before_the_call_returns(pipe: tuple[int, int]) -> None:
     LineWriter(pipe[1]).write(b"one\n")
     assert os.read(pipe[0], 100) == b"one\n"
 
 
-def test_a_full_pipe_holds_nobody_and_what_was_lost_is_told(pipe: tuple[int, int]) -> None:
+def test_a_full_pipe_blocks_no_thread_and_lost_lines_are_reported(pipe: tuple[int, int]) -> None:
     writer, lost = LineWriter(pipe[1]), [0]
     writer.on_drop = lambda lines: lost.append(lines)
     lines = 2 * (MOST_WAITING + (1 << 20)) // len(LINE)
@@ -68,12 +68,12 @@ def test_a_full_pipe_holds_nobody_and_what_was_lost_is_told(pipe: tuple[int, int
     assert b"again\n" in read_all(pipe[0], b"again\n")
 
 
-def test_the_mode_of_the_shared_descriptor_stays(pipe: tuple[int, int]) -> None:
+def test_the_shared_descriptor_keeps_its_mode(pipe: tuple[int, int]) -> None:
     fill(LineWriter(pipe[1]), 1000)
     assert not fcntl.fcntl(pipe[1], fcntl.F_GETFL) & os.O_NONBLOCK
 
 
-def test_a_pipe_that_cannot_be_opened_again_holds_nobody(
+def test_a_pipe_that_cannot_be_reopened_blocks_no_thread(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
@@ -86,7 +86,7 @@ def test_a_pipe_that_cannot_be_opened_again_holds_nobody(
     assert read_all(pipe[0], b"never", 0.5).count(LINE) == 1000
 
 
-def test_journald_that_does_not_read_holds_nobody() -> None:
+def test_a_journald_that_does_not_read_blocks_no_thread() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         writer, lost = LineWriter(ours.fileno()), [0]
@@ -104,7 +104,7 @@ def test_a_file_gets_every_line(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == LINE * 1000
 
 
-def test_a_disk_that_hangs_holds_a_few_for_a_moment_and_loses_nothing(
+def test_a_hanging_disk_blocks_two_threads_briefly_and_loses_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, hangs, held = os.write, threading.Event(), [0]
@@ -131,7 +131,7 @@ def test_a_disk_that_hangs_holds_a_few_for_a_moment_and_loses_nothing(
     assert (tmp_path / "log").read_bytes() == LINE * 101
 
 
-def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     writer, lost = LineWriter(descriptor), [0]
     writer.on_drop = lambda lines: lost.append(lines)
@@ -139,7 +139,7 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
     assert sum(lost) == 10
 
 
-def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
+def test_a_closed_pipe_loses_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
     writer, lost = LineWriter(pipe[1]), [0]
     writer.on_drop = lambda lines: lost.append(lines)
     os.close(pipe[0])
@@ -147,7 +147,7 @@ def test_a_reader_that_is_gone_costs_lines_and_nothing_else(pipe: tuple[int, int
     assert sum(lost) == 10
 
 
-def test_the_end_waits_for_so_long_only(pipe: tuple[int, int]) -> None:
+def test_flush_waits_for_a_bounded_time(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1])
     fill(writer, 1000)
     assert in_a_thread(lambda: writer.flush(0.1))
@@ -156,7 +156,7 @@ def test_the_end_waits_for_so_long_only(pipe: tuple[int, int]) -> None:
     assert not writer._waiting
 
 
-def test_a_forked_process_writes_its_own_lines_only(pipe: tuple[int, int]) -> None:
+def test_a_forked_process_writes_only_its_own_lines(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1])
     fill(writer, 1000)
     child = os.fork()
@@ -171,7 +171,7 @@ def test_a_forked_process_writes_its_own_lines_only(pipe: tuple[int, int]) -> No
     assert got.count(b"of the child\n") == 1
 
 
-def test_long_lines_are_cut_and_many_are_written_in_pieces(pipe: tuple[int, int]) -> None:
+def test_long_lines_are_cut_and_many_lines_are_written_in_pieces(pipe: tuple[int, int]) -> None:
     LineWriter(pipe[1]).write(b"y" * 9000 + b"\n" + LINE * 40)
     first, *others = read_all(pipe[0], b"never", 0.2).splitlines(keepends=True)
     assert len(first) <= LONGEST
@@ -189,7 +189,7 @@ def record(**more: object) -> RequestRecord:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("sign", ["x", "\x00", "\x85", "é", "😀", '"'])
-def test_a_line_fits_into_a_pipe_whole(form: str, sign: str, tmp_path: Path) -> None:
+def test_a_line_is_short_enough_for_an_atomic_write_to_a_pipe(form: str, sign: str, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as out:
         observe = log_to(form, out)
         observe(record(prompt=sign * 4096))
@@ -205,7 +205,7 @@ def test_a_line_fits_into_a_pipe_whole(form: str, sign: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "sign", ["\x7f", "\x80", "\x9b", "\u202e", "\u2066", "\u200b", "\u2028", "\U000e0041"]
 )
-def test_what_steers_a_terminal_is_escaped(sign: str, tmp_path: Path) -> None:
+def test_terminal_control_characters_are_escaped(sign: str, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as out:
         log_to("json", out)(record(model=f"é{sign}b"))
     line = (tmp_path / "log").read_text()

@@ -1,4 +1,4 @@
-"""Metric files: the library reads them, they need no room that they do not have, and nothing is lost."""
+"""The library reads our metric files, every byte is allocated before use, and no figure is lost."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def shown(folder: Path) -> dict[str, float]:
     }
 
 
-def test_the_library_reads_and_adds_up_what_several_workers_wrote(tmp_path: Path, room: Room) -> None:
+def test_the_library_adds_up_the_files_of_several_workers(tmp_path: Path, room: Room) -> None:
     for slot in range(3):
         process = Process(tmp_path, slot, room)
         process.call(times=slot + 1)
@@ -85,7 +85,7 @@ def test_the_library_reads_and_adds_up_what_several_workers_wrote(tmp_path: Path
 
 
 @pytest.mark.parametrize("length", range(9))
-def test_the_entries_are_the_library_s_whatever_their_length(tmp_path: Path, room: Room, length: int) -> None:
+def test_entries_of_any_length_have_the_library_s_format(tmp_path: Path, room: Room, length: int) -> None:
     process = Process(tmp_path, 0, room)
     process.call("x" * length, 3)
     process.call("next", 4)
@@ -95,7 +95,7 @@ def test_the_entries_are_the_library_s_whatever_their_length(tmp_path: Path, roo
     assert found == [3, 4]
 
 
-def test_the_next_worker_goes_on_in_the_files(tmp_path: Path, room: Room) -> None:
+def test_the_next_worker_continues_the_files(tmp_path: Path, room: Room) -> None:
     Process(tmp_path, 0, room).call(times=5)
     after = Process(tmp_path, 0, room)
     after.call(times=2)
@@ -103,7 +103,7 @@ def test_the_next_worker_goes_on_in_the_files(tmp_path: Path, room: Room) -> Non
     assert shown(tmp_path)["calls_totala"] == 7
 
 
-def test_a_file_grows_and_every_byte_of_it_is_allocated(tmp_path: Path, room: Room) -> None:
+def test_a_file_grows_and_every_byte_is_allocated(tmp_path: Path, room: Room) -> None:
     process = Process(tmp_path, 0, room)
     for number in range(1500):
         process.call(f"{number}")
@@ -114,7 +114,7 @@ def test_a_file_grows_and_every_byte_of_it_is_allocated(tmp_path: Path, room: Ro
 
 
 @pytest.mark.parametrize("when", ["before the start", "while it grows"])
-def test_without_room_nothing_fails_and_nothing_is_lost(
+def test_without_space_nothing_fails_and_no_figure_is_lost(
     tmp_path: Path, room: Room, when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     room.full = when == "before the start"
@@ -126,8 +126,8 @@ def test_without_room_nothing_fails_and_nothing_is_lost(
         process.call(f"{number}")
         process.now.set(3)
         process.seconds.observe(2)
-    assert "no room for metrics" in process.files.trouble()
-    assert [record for record in caplog.messages if "no room" in record] == caplog.messages[:1]
+    assert "no space for metrics" in process.files.trouble()
+    assert [record for record in caplog.messages if "no space" in record] == caplog.messages[:1]
     room.full, room.now = False, room.now + metric_files.RETRY
     process.call("1499")
     assert process.files.trouble() == ""
@@ -138,9 +138,7 @@ def test_without_room_nothing_fails_and_nothing_is_lost(
     assert (found["seconds_count"], found["now"]) == (1500, 3)
 
 
-def test_room_is_looked_for_once_a_second_only(
-    tmp_path: Path, room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_space_is_checked_once_a_second(tmp_path: Path, room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.full = True
     asked = []
     monkeypatch.setattr(metric_files, "_create", lambda path: asked.append(path) or room.allocate())
@@ -154,7 +152,7 @@ def test_room_is_looked_for_once_a_second_only(
     assert len(asked) == 2
 
 
-def test_a_scrape_is_enough_to_find_room_again(tmp_path: Path, room: Room) -> None:
+def test_a_scrape_writes_the_kept_values_once_there_is_space(tmp_path: Path, room: Room) -> None:
     room.full = True
     process = Process(tmp_path, 0, room)
     process.call(times=4)
@@ -163,7 +161,7 @@ def test_a_scrape_is_enough_to_find_room_again(tmp_path: Path, room: Room) -> No
     assert shown(tmp_path)["calls_totala"] == 4
 
 
-def test_what_was_counted_without_room_adds_to_the_worker_before(tmp_path: Path, room: Room) -> None:
+def test_counts_kept_without_space_add_to_the_previous_worker_s(tmp_path: Path, room: Room) -> None:
     Process(tmp_path, 0, room).call(times=10)
     room.full = True
     after = Process(tmp_path, 0, room)
@@ -173,14 +171,14 @@ def test_what_was_counted_without_room_adds_to_the_worker_before(tmp_path: Path,
     assert shown(tmp_path)["calls_totala"] == 14
 
 
-def test_a_directory_that_is_gone_is_no_room(tmp_path: Path, room: Room) -> None:
+def test_a_missing_directory_is_reported_like_missing_space(tmp_path: Path, room: Room) -> None:
     process = Process(tmp_path / "gone", 0, room)
     process.call()
     assert "No such file" in process.files.trouble()
 
 
 @pytest.mark.parametrize("damage", [b"\xff" * 64, b"\xff\xff\xff\x7f", os.urandom(FILE_SIZE)])
-def test_a_damaged_file_begins_again(tmp_path: Path, room: Room, damage: bytes) -> None:
+def test_a_damaged_file_starts_empty(tmp_path: Path, room: Room, damage: bytes) -> None:
     Process(tmp_path, 0, room).call(times=10)
     with (tmp_path / "counter_0.db").open("r+b") as file:
         file.write(damage)

@@ -48,7 +48,7 @@ def test_streams_by_how_they_ended(counted: Counted) -> None:
     counted.tell(**stream)
     counted.tell(**stream, code="upstream_stream_cut", outcome="failure")
     counted.tell(**stream, code="client_closed_request", status=499, outcome="ignored")
-    counted.tell(stream=True, code="upstream_error", status=502, outcome="failure")  # none that began
+    counted.tell(stream=True, code="upstream_error", status=502, outcome="failure")  # no stream began
     counted.tell(**stream, whole=True)  # its first byte was no token
     assert counted.of("stream_outcomes_total") == {
         ("complete", "llama"): 3,
@@ -59,7 +59,7 @@ def test_streams_by_how_they_ended(counted: Counted) -> None:
     assert counted.of("ttft_seconds_sum") == {("fast", "llama"): pytest.approx(2.4)}
 
 
-def test_failovers_are_told_from_second_tries(counted: Counted) -> None:
+def test_failovers_are_counted_apart_from_retries(counted: Counted) -> None:
     counted.tell(
         attempts=(
             Attempt("openai", "500", 0.1),
@@ -75,7 +75,7 @@ def test_failovers_are_told_from_second_tries(counted: Counted) -> None:
     assert counted.of("failovers_total") == {("openai", "upstream_unreachable", "llama"): 1}
 
 
-def test_what_limits_refuse(counted: Counted) -> None:
+def test_calls_refused_by_limits(counted: Counted) -> None:
     refused = {"status": 429, "upstream": None, "outcome": "ignored", "code": "rate_limit_exceeded"}
     counted.tell()
     counted.tell(**refused, limited="requests")
@@ -87,7 +87,7 @@ def test_what_limits_refuse(counted: Counted) -> None:
     }
 
 
-def test_what_is_no_call_is_a_request_and_nothing_else(counted: Counted) -> None:
+def test_a_request_that_is_no_call_only_counts_as_a_request(counted: Counted) -> None:
     counted.tell(model=None, upstream=None, outcome=None, route=None, status=404, code="unknown_url")
     assert counted.of("requests_total") == {("unknown_url", "", "other", "404", ""): 1}
     assert counted.of("request_duration_seconds_count") == counted.of("ratelimit_decisions_total") == {}
@@ -101,7 +101,7 @@ def test_long_answers_have_buckets_of_their_own(counted: Counted) -> None:
     assert max(DURATIONS) >= 600
 
 
-def test_how_things_stand(counted: Counted) -> None:
+def test_the_snapshot_of_breakers_store_and_settings(counted: Counted) -> None:
     assert counted.of("breaker_state_number") == {("", "llama"): 1, ("llama-3", "llama"): 2}
     states = {labels: value for labels, value in counted.of("breaker_state").items() if value}
     assert states == {("", "open", "llama"): 1, ("llama-3", "half_open", "llama"): 1}
@@ -112,7 +112,7 @@ def test_how_things_stand(counted: Counted) -> None:
     assert list(counted.of("build_info").values()) == [1]
 
 
-def test_what_others_report(counted: Counted) -> None:
+def test_reports_of_other_components(counted: Counted) -> None:
     counted.metrics.threads(busy=3, limit=64)
     counted.metrics.streams(active=7)
     counted.metrics.event_loop_lag(longest=0.03)
@@ -125,10 +125,11 @@ def test_what_others_report(counted: Counted) -> None:
     assert (turns["0.02"], turns["0.05"]) == (0, 1)
     assert counted.of("shed_total") == {("threads",): 1}
     assert counted.of("config_reload_total") == {("failure",): 1, ("success",): 0}
+    assert counted.metrics.last_reload_successful is False
     assert counted.of("breaker_transitions_total") == {("closed", "", "open", "llama"): 1}
 
 
-def test_what_is_under_way_and_since_when(counted: Counted) -> None:
+def test_calls_in_flight_by_upstream_and_age(counted: Counted) -> None:
     counted.metrics.in_flight([("llama", 0.5), ("llama", 700.0), ("openai", 60.0), ("", 4000.0)])
     assert counted.of("requests_in_flight") == {("llama",): 2, ("openai",): 1}
     ages = {age: figure for (age,), figure in counted.of("requests_in_flight_by_age").items()}
@@ -140,7 +141,7 @@ def test_what_is_under_way_and_since_when(counted: Counted) -> None:
     assert set(counted.of("requests_in_flight_by_age").values()) == {0}
 
 
-def test_a_breaker_tells_of_each_change_of_phase_once(store: MemoryStore, clock: Any) -> None:
+def test_a_breaker_reports_each_change_of_state_once(store: MemoryStore, clock: Any) -> None:
     changes: list[tuple[Phase, Phase]] = []
     policy = Policy(max_failures=2, reset=1_000_000, lease=1_000_000)
     breaker = Breaker("llama", store, policy, on_change=lambda *change: changes.append(change))
@@ -158,7 +159,7 @@ def test_a_breaker_tells_of_each_change_of_phase_once(store: MemoryStore, clock:
     assert changes == []
 
 
-def test_what_is_unknown_is_other(counted: Counted) -> None:
+def test_unknown_names_become_other(counted: Counted) -> None:
     counted.tell(model="made-up", upstream="made-up", code="made-up", route=None)
     counted.tell(attempts=(Attempt("llama", "made-up", 0.1), Attempt("made-up", "made-up", 0.1)))
     assert ("other", "other", "other", "200", "other") in counted.of("requests_total")

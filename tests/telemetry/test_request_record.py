@@ -46,19 +46,19 @@ def test_a_record_says_which_limit_refused(error: Exception, limited: str | None
     assert recorded(make_call(), error).limited == limited
 
 
-def test_a_fault_of_our_own_is_recorded_too() -> None:
+def test_an_internal_error_is_recorded() -> None:
     record = recorded(make_call(), ZeroDivisionError())
     assert (record.status, record.code) == (500, "internal_error")
 
 
-def test_overhead_is_what_upstreams_did_not_take() -> None:
+def test_overhead_excludes_the_time_of_attempts() -> None:
     call = make_call()  # it began at 0 of a clock that counts from the machine's start
     record = recorded(call, RateLimited("so many"))
     assert record.overhead == record.seconds - 1000.0
     assert record.upstream_model == "llama-3"
 
 
-def test_prompts_are_kept_only_where_asked_for_and_not_all_of_them() -> None:
+def test_prompts_are_recorded_only_if_enabled_and_are_cut() -> None:
     call = make_call()
     assert recorded(call, CallerLeft("left")).prompt is None
     assert recorded(call, CallerLeft("left"), prompts=True).prompt == '[{"role":"user","content":"Hello"}]'

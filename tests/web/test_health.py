@@ -26,7 +26,7 @@ def test_ready(client: FlaskClient) -> None:
         assert (client.get(path).status_code, client.get(path).data) == (200, b'{"status":"ready"}')
 
 
-def test_a_process_that_is_about_to_end_says_so(client: FlaskClient, draining: Any) -> None:
+def test_a_draining_process_is_not_ready(client: FlaskClient, draining: Any) -> None:
     for path in ("/readyz", "/health/readiness"):
         assert (client.get(path).status_code, client.get(path).data) == (503, b'{"status":"draining"}')
     assert client.get("/health").status_code == 200

@@ -33,7 +33,7 @@ from kit.planted import KEY
         ("127.0.0.1", {"X-Real-IP": "192.0.2.1", **AUTH}, 404),
     ],
 )
-def test_only_this_machine_reads_metrics_without_a_key_of_their_own(
+def test_without_a_metrics_key_only_this_machine_may_read(
     client: FlaskClient, peer: str, headers: dict[str, str], status: int
 ) -> None:
     answer = client.get("/metrics", headers=headers, environ_base={"REMOTE_ADDR": peer})
@@ -55,7 +55,7 @@ METRICS_KEY = "planted-metrics-key"
         ("192.0.2.1", {"Authorization": "Basic x"}, 401),
     ],
 )
-def test_with_a_key_of_their_own_that_one_and_no_other(
+def test_with_a_metrics_key_only_that_key_may_read(
     make_client: Callable[..., FlaskClient], peer: str, headers: dict[str, str], status: int
 ) -> None:
     client = make_client(metrics_digest=sha256(METRICS_KEY.encode()).digest())
@@ -64,7 +64,7 @@ def test_with_a_key_of_their_own_that_one_and_no_other(
     assert client.get("/v1/models", headers={"X-API-Key": METRICS_KEY}).status_code == 401
 
 
-def test_metrics_name_no_secret(client: FlaskClient) -> None:
+def test_metrics_show_no_secret(client: FlaskClient) -> None:
     client.post("/v1/chat/completions", json=chat("mock"), headers=AUTH)
     client.post("/v1/chat/completions", json=chat("planted-model"), headers=AUTH)
     text = client.get("/metrics").text
@@ -73,7 +73,7 @@ def test_metrics_name_no_secret(client: FlaskClient) -> None:
     assert 'key="team-a"' in text
 
 
-def test_nothing_that_callers_make_up_becomes_a_series(
+def test_names_invented_by_callers_add_no_series(
     make_client: Callable[..., FlaskClient], capfd: pytest.CaptureFixture[str]
 ) -> None:
     client = make_client(rate_limit_per_minute=0, failed_keys_per_minute=0)
