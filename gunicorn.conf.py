@@ -1,8 +1,8 @@
 """The server's settings: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
-The master runs this file, and what a master has imported its workers inherit, old code after a reload
-included. So it imports nothing of the gateway but the worker class, which gunicorn itself imports here;
-checking the settings is left to a process of its own.
+The master executes this file. Workers inherit everything the master has imported, and after a reload that is
+old code. So this file imports only the worker class, the master and the log writer of the gateway. A separate
+process checks the settings.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ import sys
 import tempfile
 
 
-def _number(name: str, otherwise: int) -> int:
-    """A setting that is a number. What is none is refused below, in one line, before anything starts."""
+def _number(name: str, default: int) -> int:
+    """Read a number from the environment. ``on_starting`` refuses any other value with one line."""
     value = os.environ.get(name, "")
-    return int(value) if value.isdecimal() and int(value) else otherwise
+    return int(value) if value.isdecimal() and int(value) else default
 
 
-def _handed_over() -> list[str]:
-    """The addresses of the sockets that systemd has opened for us: sd_listen_fds(3). gunicorn takes them
-    instead of ``bind``."""
+def _systemd_addresses() -> list[str]:
+    """The addresses of the sockets that systemd passes to us (sd_listen_fds(3)). gunicorn uses them instead
+    of ``bind``."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     addresses = []
@@ -41,12 +41,12 @@ def _handed_over() -> list[str]:
     return addresses
 
 
-# After a reload this file runs again: let the worker class, too, be the new one.
+# A reload executes this file again. Drop the old modules, so that the worker class is new, too.
 for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_gateway"]:
     del sys.modules[_name]
 
-# What the server itself logs waits for no reader either. gunicorn's logger is made after this.
-# And the master itself is ours: see server/master.py.
+# gunicorn creates its logger after this, so its lines do not block either (telemetry/log_output.py). The
+# master gets a class of ours (server/master.py).
 from flask_gateway.server import master  # noqa: E402
 from flask_gateway.telemetry import log_output  # noqa: E402
 
@@ -54,32 +54,32 @@ log_output.install()
 
 bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
 
-# The cores that we may use.
+# The cores that this process may use.
 _cores = (
     sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
 )
-# One interpreter lock each, so one worker a core.
+# Each worker has one GIL, so one worker per core.
 workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", len(_cores)))
-# A call holds a thread until its answer is over.
+# A call holds a thread until its answer ends, or until the relay takes its stream over.
 worker_class = "flask_gateway.server.gunicorn_worker.GatewayWorker"
 threads = _number("GATEWAY_THREADS", 64)
-# Not more than there are threads for: what a worker has accepted it must serve, while a neighbour
-# with idle threads would have taken it from the kernel's queue.
+# No more connections than threads. A worker must serve what it has accepted, while another worker with idle
+# threads could have accepted it from the kernel's queue.
 worker_connections = threads
 backlog = 2048
 
-# The accepting thread's heartbeat, not a limit on requests.
+# The timeout of the main thread's heartbeat. It does not limit requests.
 timeout = 30
-# How long what is under way may go on after a stop: the longest answer that outlives a restart.
+# How long calls in flight may go on after a stop: the longest answer that survives a restart.
 graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", 30)
-# A connection is a request: one that lies idle here would keep its place from another caller.
+# One request per connection: an idle connection would take a thread's place from another caller.
 keepalive = 0
 
-# Sockets, locks and threads are made in the process that uses them.
+# Each process makes its own sockets, locks and threads.
 preload_app = False
-# A recycled worker takes its streams with it.
+# A recycled worker would break its streams.
 max_requests = 0
-# Each worker would own a queue, and take what waits in it along when it goes.
+# With SO_REUSEPORT each worker has its own queue, and loses the connections in it when it ends.
 reuse_port = False
 
 # The C parser accepts what the Python one refuses.
@@ -88,42 +88,42 @@ http_protocols = "h1"
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
-# Nothing about a request is believed because a header of it says so.
+# No request header changes what gunicorn believes about the connection.
 forwarder_headers = ""
 forwarded_allow_ips = ""
 secure_scheme_headers = {}
 
 umask = 0o077
-# It can stop and rescale the server, and only a file mode guards it.
+# The control socket can stop and rescale the server, and only a file mode protects it.
 control_socket_disable = True
 sendfile = False
-# Where the workers' figures lie; and their heartbeats, where there are no files in memory.
+# The directory of the metric files, and of the heartbeats if there are no memfds.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
-# The gateway writes its own line per request.
+# The gateway writes its own line for each request.
 accesslog = None
 errorlog = "-"
 loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
 
 
-# What the figures of one worker take at first, bytes: see observers/metric_files.py.
-METRICS_ROOM = 3 << 16
+# The initial size of one worker's metric files, bytes (telemetry/metric_files.py).
+METRICS_SIZE = 3 << 16
 
-#: What gunicorn's command line and ``GUNICORN_CMD_ARGS`` may ask for and the gateway does not do, by the
-#: name and the value of the setting, and why.
+#: Options of gunicorn's command line and ``GUNICORN_CMD_ARGS`` that the gateway refuses: by setting, the only
+#: accepted value, the option and the reason.
 _NOT_OFFERED = {
     "preload_app": (False, "--preload", "each worker opens its own sockets, locks and threads"),
-    "max_requests": (0, "--max-requests", "a worker that is recycled takes its streams with it"),
+    "max_requests": (0, "--max-requests", "a recycled worker would break its streams"),
     "accesslog": (
         None,
         "--access-logfile",
-        "the gateway writes a line of its own per request, on standard error",
+        "the gateway writes its own line for each request to standard error",
     ),
-    "statsd_host": (None, "--statsd-host", "the figures are at GET /metrics"),
+    "statsd_host": (None, "--statsd-host", "GET /metrics has the metrics"),
 }
 
 
 def nworkers_changed(server, new, old):
-    """Called first when all settings are known and nothing is loaded yet: refuse what would be ignored."""
+    """Refuse options that would be ignored. gunicorn calls this first, before it loads the application."""
     for name, (value, option, why) in _NOT_OFFERED.items():
         if old is None and getattr(server.cfg, name) != value:
             print(f"flask-gateway: {option} is not offered: {why}. Leave it out.", file=sys.stderr)
@@ -131,32 +131,32 @@ def nworkers_changed(server, new, old):
 
 
 def on_reload(server):
-    server.__class__ = master.Master  # the new code's
-    log_output.STDERR.reopen()  # gunicorn may have put a file in its place
+    server.__class__ = master.Master  # the class of the new code
+    log_output.STDERR.reopen()  # gunicorn may have redirected it to a file
 
 
 def on_starting(server):
-    """Refuse to start on settings that are wrong, with the one line that says which and why."""
+    """Check the settings, and refuse to start with one line for each mistake."""
     server.__class__ = master.Master
     log_output.STDERR.reopen()
     command = [sys.executable, "-m", "flask_gateway", "check", "--quiet"]
-    command += ["--workers", str(server.cfg.workers), "--bind", *(_handed_over() or server.cfg.bind)]
+    command += ["--workers", str(server.cfg.workers), "--bind", *(_systemd_addresses() or server.cfg.bind)]
     refused = subprocess.run(command, check=False).returncode
     if refused:
         sys.exit(refused)
     _allow_open_files()
-    # A file in memory for what the workers share: limits, breakers, leases. It is the master's, so it
-    # outlives every worker and every reload; what it looks like inside is the workers' affair.
+    # The memory file of the state that workers share: limits, breakers, leases. The master owns it, so it
+    # survives every worker and every reload. The workers define its layout.
     server.state_file = _memory_file(server, "flask-gateway")
-    # And one for the settings in force, should a worker to come find a file that it cannot begin with. The
-    # upstreams' keys are in it; without a file there is nothing that could change, and so no need for it.
+    # The memory file of the last known good settings, for new workers that find an invalid settings file. It
+    # has the upstreams' keys. Without a settings file nothing can change, so none is made.
     from_file = bool(os.environ.get("GATEWAY_CONFIG"))
     server.settings_file = _memory_file(server, "flask-gateway-settings") if from_file else None
     server.metrics_dir = _metrics_dir(server)
 
 
 def _allow_open_files():
-    """Raise the limit of open files as far as it may be: a stream takes three, and a shell gives 1024."""
+    """Raise the limit of open files to the maximum. A stream takes three, and a shell allows only 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 1 << 20 if most == resource.RLIM_INFINITY else most
     with contextlib.suppress(OSError, ValueError):
@@ -164,7 +164,7 @@ def _allow_open_files():
 
 
 def _memory_file(server, name):
-    """A file in memory. It is not in /dev/shm, so it has room when /dev/shm is full."""
+    """Make a file in memory. It is not in /dev/shm, so it works when /dev/shm is full."""
     try:
         return os.memfd_create(name)
     except (AttributeError, OSError) as error:
@@ -173,44 +173,44 @@ def _memory_file(server, name):
 
 
 def _metrics_dir(server):
-    """A directory for the figures that the workers keep: in memory if there is room, else on disk.
+    """Make the directory of the metric files: in memory if there is space, else on disk.
 
-    ``None`` if none can be made. Calls are served without it.
+    ``None`` if both fail. Calls are served without it.
     """
-    least = 2 * server.cfg.workers * METRICS_ROOM
+    least = 2 * server.cfg.workers * METRICS_SIZE
     for parent in filter(None, (worker_tmp_dir, os.environ.get("TMPDIR", "/tmp"))):
         try:
-            _remove_left(parent)
+            _remove_stale(parent)
             if shutil.disk_usage(parent).free >= least:
-                return _made_metrics_dir(parent, server.cfg)
-            error = "no room"
+                return _make_metrics_dir(parent, server.cfg)
+            error = "no space"
         except OSError as caught:
             error = caught
-        server.log.warning("flask-gateway: no figures in %s: %s", parent, error)
+        server.log.warning("flask-gateway: no metric files in %s: %s", parent, error)
     return None
 
 
-def _remove_left(parent):
-    """Remove what servers that were killed have left. A directory is locked while its server lives."""
+def _remove_stale(parent):
+    """Remove directories of killed servers. A living server holds a lock on its directory."""
     for left in glob.glob(f"{parent}/flask-gateway-metrics-*"):
         if (held := _lock(left)) is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(held)
 
 
-def _made_metrics_dir(parent, cfg):
-    """A directory of ours alone: two servers that shared one would add up each other's figures."""
+def _make_metrics_dir(parent, cfg):
+    """Make a directory for this server alone: two servers in one would add up each other's figures."""
     made = tempfile.mkdtemp(prefix="flask-gateway-new-", dir=parent)
     _lock(made)
     if cfg.uid != os.geteuid() or cfg.gid != os.getegid():
-        os.chown(made, cfg.uid, cfg.gid)  # of the workers, if the master is root and they are not
-    # Only what is locked has the name by which the next server finds it.
+        os.chown(made, cfg.uid, cfg.gid)  # the workers write it, and may have another user than the master
+    # The next server looks for the final name, so rename only after the directory is locked.
     os.rename(made, named := made.replace("-new-", "-metrics-"))
     return named
 
 
 def _lock(directory):
-    """Hold a directory; ``None`` when another does, or it is not ours. The kernel lets it go."""
+    """Lock a directory until this process ends; ``None`` if another process holds it or it is not ours."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -224,21 +224,23 @@ def _lock(directory):
 
 
 def pre_fork(server, worker):
-    """Name the new worker's figures after the lowest number that no living worker has. It goes on with the
-    files of the dead one before it, so that they stay few however many workers come and go."""
+    """Give the new worker the lowest slot that no living worker has, and a core.
+
+    It continues the metric files of the dead worker with that slot, so the number of files stays bounded.
+    """
     taken = {getattr(other, "slot", None) for other in server.WORKERS.values()}
     worker.slot = next(slot for slot in itertools.count() if slot not in taken)
     worker.core = _core_for(server)
-    worker.born = worker.tmp.last_update()  # a heartbeat will change it
-    _forget(server, worker)
+    worker.born = worker.tmp.last_update()  # the first heartbeat changes it
+    _remove_gauges(server, worker)
 
 
 def _core_for(server):
-    """The core that the next worker is to stay on; ``None``: it may go where it likes.
+    """Choose the core to which the next worker is pinned; ``None`` for no pinning.
 
-    The threads of a worker run one at a time, for there is one interpreter lock; so to spread them over cores
-    gains nothing, and all that one of them has in its caches the next one lacks. Where there is a worker for
-    each core, each stays on its own. Those that a reload is about to end are the oldest, and do not count.
+    The GIL lets one thread of a worker run at a time. Spreading them over cores gains nothing and loses warm
+    caches. With one worker per core each gets its own core. The oldest workers, which a reload is about to
+    end, do not count.
     """
     if os.environ.get("GATEWAY_PIN_WORKERS", "auto") != "auto" or not hasattr(os, "sched_setaffinity"):
         return None
@@ -250,11 +252,11 @@ def _core_for(server):
 
 
 def child_exit(server, worker):
-    _forget(server, worker)
+    _remove_gauges(server, worker)
 
 
-def _forget(server, worker):
-    """What a dead worker last said of itself is not true any more. What it has counted stays."""
+def _remove_gauges(server, worker):
+    """Remove the gauges of a dead worker. Its counters stay."""
     for name in glob.glob(f"{server.metrics_dir}/gauge_live*_{getattr(worker, 'slot', None)}.db"):
         with contextlib.suppress(OSError):
             os.unlink(name)
@@ -266,11 +268,11 @@ def on_exit(server):
 
 
 def post_fork(server, worker):
-    """In the new worker, which alone imports the gateway."""
+    """Prepare the new worker. Only workers import the rest of the gateway."""
     master.take_signals(server)
     if worker.core is not None:
-        for thread in os.listdir("/proc/self/task"):  # there may be one that writes the log
-            with contextlib.suppress(OSError):  # it is but a matter of speed
+        for thread in os.listdir("/proc/self/task"):  # the log may have a writer thread
+            with contextlib.suppress(OSError):  # pinning only affects speed
                 os.sched_setaffinity(int(thread), {worker.core})
     from flask_gateway.server.log_filters import redact_request
 

@@ -1,4 +1,4 @@
-"""The application for a WSGI server: ``gunicorn -c gunicorn.conf.py wsgi:app``."""
+"""Makes the application for a WSGI server: ``gunicorn -c gunicorn.conf.py wsgi:app``."""
 
 from flask_gateway import create_app
 

@@ -78,7 +78,7 @@ def test_calls_succeed_with_a_full_dev_shm_before_the_start(tmp_path: Path, opti
         page = gateway.ask("GET", "/v1/circuit-breakers").json
         assert page["state"] == {"store": "shared", "degraded": False}
         assert page["metrics"]["degraded"] is True
-        assert "no figures in /dev/shm" in gateway.stderr
+        assert "no metric files in /dev/shm" in gateway.stderr
 
 
 def test_metrics_are_shared_where_there_is_room(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_metrics_are_shared_where_there_is_room(tmp_path: Path) -> None:
         assert answers(gateway) == {200: 40}
         text = scrape(gateway)
         assert "gateway_metrics_degraded 0.0" in text
-        assert "no figures in /dev/shm" in gateway.stderr
+        assert "no metric files in /dev/shm" in gateway.stderr
 
 
 def test_calls_succeed_while_dev_shm_fills_up_and_empties(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the record of a finished call says."""
+"""The record of a finished call."""
 
 from __future__ import annotations
 

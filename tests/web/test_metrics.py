@@ -1,4 +1,4 @@
-"""Who may read ``/metrics``, and that callers cannot add series or leak secrets there."""
+"""Access to ``/metrics``: who may read it; callers can neither add series nor leak secrets there."""
 
 from __future__ import annotations
 
