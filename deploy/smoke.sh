@@ -1,7 +1,7 @@
 #!/bin/sh
-# Is the gateway at URL well? Asks it for a little of everything, with curl and nothing else.
+# Tests the gateway at URL with one request of each kind. It needs only curl.
 #
-# Prints a line per check. Stops at the first that fails, shows what was seen, and exits with 1.
+# Prints one line for each check. Stops at the first failure, shows the answer, and exits with 1.
 set -u
 
 usage() {
@@ -22,8 +22,8 @@ url=${1%/} key=$2 model=${3:-}
 if [ -z "$url" ] || [ -z "$key" ]; then usage; fi
 command -v curl >/dev/null || { echo "$0 needs curl, which is not installed" >&2; exit 2; }
 
-# A command line can be read by everybody on the machine, so the key is handed to curl in a file; the
-# folder that mktemp makes is ours alone.
+# Every user of the machine can read a command line, so curl gets the key in a file. Only we can read the
+# folder that mktemp makes.
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
@@ -67,7 +67,7 @@ body_has() {
     grep -q -e "$1" "$work/body"
 }
 
-# header NAME: its value; empty when it is not there.
+# header NAME: prints the value of a header; empty if it is missing.
 header() {
     tr -d '\r' <"$work/head" | awk -F: -v name="$1" '
         tolower($1) == name { value = substr($0, length(name) + 2); sub(/^ */, "", value) }
@@ -115,7 +115,7 @@ check_completion() {
     ok "completion (upstream $(header x-gateway-upstream))"
 }
 
-# After a completion. A key without limit has none of these headers; otherwise it has all of them.
+# Call it after a completion. A key without a limit gets none of these headers, any other key gets all.
 check_limits() {
     limit=$(header x-ratelimit-limit-requests)
     remaining=$(header x-ratelimit-remaining-requests)
