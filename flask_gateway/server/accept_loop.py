@@ -139,7 +139,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
     def _thread_usage(self, gateway: Gateway) -> ThreadUsage:
         """How many threads are in use, including those that still read a request."""
         carried = self.worker_connections - self.cfg.worker_connections
-        return gateway.underway.crowd(self.nr_conns - carried)
+        return gateway.underway.thread_usage(self.nr_conns - carried)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         is_open = time.monotonic() >= self._shut_until or self._has_free_thread()

@@ -104,10 +104,10 @@ class GatewayWorker(AcceptLoop):
         self.gateway = gateway
         gateway.underway.limit_threads(self.cfg.threads - reserved_threads(self.cfg.threads))
         gateway.metrics.in_flight(())  # creates the series
-        gateway.watcher.every(REPORT_PERIOD, self._report)
+        gateway.reactor.every(REPORT_PERIOD, self._report)
         if Relay.is_possible():
             settings = gateway.settings
-            self.relay = Relay(gateway.watcher, settings.stream_buffer_bytes, settings.send_timeout_seconds)
+            self.relay = Relay(gateway.reactor, settings.stream_buffer_bytes, settings.send_timeout_seconds)
         if gateway.settings.config is not None:
             self._follow_file(gateway)
 
@@ -270,7 +270,7 @@ class GatewayWorker(AcceptLoop):
         self.gateway.draining.set()
         grace = self.cfg.graceful_timeout
         cancel_at = time.monotonic() + grace - min(CANCEL_MARGIN, grace / 2)
-        self.gateway.watcher.at(cancel_at, self._start_cancelling)
+        self.gateway.reactor.at(cancel_at, self._start_cancelling)
 
     def _start_cancelling(self) -> None:
         # To cancel a thousand calls takes a while, and the reactor must finish their streams meanwhile.

@@ -147,7 +147,7 @@ class Metrics:
 
     def _result(self, attempt: Attempt) -> str:
         """The status of the attempt, or our error code."""
-        result = attempt.said
+        result = attempt.result
         return result if len(result) == 3 and result.isdecimal() else _known_or_other(self._codes, result)
 
 
