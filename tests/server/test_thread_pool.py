@@ -178,8 +178,8 @@ def test_an_idle_thread_keeps_no_request_alive() -> None:
 
 def test_an_idle_thread_keeps_no_upstream_call_alive() -> None:
     """Prompts may be large, and the pool keeps as many idle threads as calls once ran in parallel."""
-    listener, watcher, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
-    http = UpstreamClient(watcher)
+    listener, reactor, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
+    http = UpstreamClient(reactor)
     upstream = OpenAIUpstream(
         "one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Timeouts()
     )
