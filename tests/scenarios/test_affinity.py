@@ -93,4 +93,4 @@ def test_the_check_command_tries_the_upstream(two: Gateway) -> None:
     environ = {"PATH": os.environ["PATH"], "FLASK_GATEWAY_KEY": "key-affinity"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a  CLOSED  the next call asks it" in done.stdout
+    assert "a  CLOSED  the next call tries it" in done.stdout

@@ -85,4 +85,4 @@ def test_the_cache_of_header_names_is_bounded() -> None:
         (1, 1),
         True,
     )
-    assert len(client_connection._good) <= client_connection.MOST_NAMES
+    assert len(client_connection._checked) <= client_connection.MOST_NAMES
