@@ -114,7 +114,9 @@ def test_refusals_are_not_failures(strict: Gateway, name, behaviour):
 def test_a_refused_credential_is_logged_once_by_all_workers(strict: Gateway, name):
     assert [answer.status for answer in at_once(strict, f"{name}/status,code=401", 12)] == [502] * 12
     assert status(strict, name)["credential_refused"] is True
-    lines = [line for line in strict.stderr.splitlines() if f"'{name}' refused the gateway's credential" in line]
+    lines = [
+        line for line in strict.stderr.splitlines() if f"'{name}' refused the gateway's credential" in line
+    ]
     assert ["(status 401)" in line for line in lines] == [True]
     assert strict.chat(f"{name}/ok").status == 200
     assert "credential_refused" not in status(strict, name)
