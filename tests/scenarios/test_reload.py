@@ -21,7 +21,7 @@ from kit.wire import Answer, open_stream
 pytestmark = pytest.mark.live
 
 FREE, LIMITED, LEAVING = "free", "limited", "leaving"
-ANEW = "settings reloaded; changed: "
+RELOADED = "settings reloaded; changed: "
 REFUSED = "(the change is refused, the old settings stay)"
 
 
@@ -98,7 +98,7 @@ def test_both_workers_reload_under_load_and_no_call_fails(followed: Followed) ->
             assert followed.ask(LEAVING).headers["x-gateway-upstream"] == "one"
             followed.write(limit=7, route="two", names=(FREE, LIMITED))
             written = time.monotonic()
-            assert until(lambda: len(followed.said(ANEW)) == 2, 10)
+            assert until(lambda: len(followed.said(RELOADED)) == 2, 10)
             assert time.monotonic() - written < 5.0
             assert not stream.done()
             assert followed.everywhere(lambda: followed.ask().headers["x-gateway-upstream"] == "two")
@@ -109,7 +109,7 @@ def test_both_workers_reload_under_load_and_no_call_fails(followed: Followed) ->
         finally:
             over.set()
         assert set().union(*(one.result() for one in asking)) == {200}
-    (names,) = {line.partition(ANEW)[2] for line in followed.said(ANEW)}
+    (names,) = {line.partition(RELOADED)[2] for line in followed.said(RELOADED)}
     assert names == f"keys.{LIMITED}, keys.{LEAVING}, models.fast"
     assert figures(gateway, "config_reload_total", "result") == {"success": 2, "failure": 0}
 
