@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b, sha256
+from functools import partial
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
-from ..auth.api_keys import ApiKeyTable
+from ..auth.api_keys import identify, keys_of
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
     Authorities,
@@ -29,8 +30,7 @@ from ..guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstr
 from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
-from ..model.call import Caller
-from ..model.protocols import Guard, Service
+from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
 from ..routing.dispatcher import Dispatcher, Guarded
@@ -67,6 +67,7 @@ class Gateway(msgspec.Struct, frozen=True):
     """All parts of a gateway, in ``app.extensions["gateway"]``. Shared by all threads of a process."""
 
     settings: Settings
+    keys: KeySource
     strikes: KeyGuessLimiter
     routes: Routes
     candidates: Candidates
@@ -155,7 +156,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     store, slots, underway, body_memory, catalog, http = carried
-    limiter, routes = RateLimiter(store), _routes(settings)
+    limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
         upstream.name: StreamOptions(upstream.name, upstream.url, store)
@@ -168,16 +169,17 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     }
     balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, slots, endpoints)
-    underway.change(settings.max_streams, len(settings.keys), len(settings.upstreams))
+    underway.change(settings.max_streams, len(keys), len(settings.upstreams))
     catalog.change(_model_sources(settings, http))
-    body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(settings.keys))
+    body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
     guarded = Guarded(BufferedStreams(affinity, error_event), [underway, CallerBulkhead(slots), limiter])
     return Gateway(
         settings=settings,
-        strikes=_key_guess_limiter(settings, store),
+        keys=keys,
+        strikes=_key_guess_limiter(settings, keys, store),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
@@ -320,21 +322,5 @@ def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
     return tuple(Target(candidate.upstream, candidate.model, candidate.weight) for candidate in candidates)
 
 
-def _key_guess_limiter(settings: Settings, store: Store) -> KeyGuessLimiter:
-    secret = sha256(b"".join(key.digest for key in settings.keys)).digest()
-    return KeyGuessLimiter(_api_keys(settings).identify, store, settings.failed_keys_per_minute, secret)
-
-
-def _api_keys(settings: Settings) -> ApiKeyTable:
-    general = settings.rate_limit_per_minute
-    return ApiKeyTable(
-        {
-            key.digest: Caller(
-                id=key.id,
-                rate_limit=general if key.rate_limit_per_minute is None else key.rate_limit_per_minute,
-                models=key.models,
-                max_concurrent=settings.max_concurrent_per_key,
-            )
-            for key in settings.keys
-        }
-    )
+def _key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:
+    return KeyGuessLimiter(partial(identify, keys), store, settings.failed_keys_per_minute, keys.seed)

@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from hashlib import sha256
 
+from ..config.schema import Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
+from ..model.protocols import KeySource
 
 
 class ApiKeyTable:
-    """The table of callers. Immutable, so shared by all threads without a lock."""
+    """The callers by the SHA-256 digests of their keys (``model.protocols.KeySource``).
+
+    Immutable, so all threads share it without a lock. A reload makes another table.
+    """
 
     def __init__(self, by_digest: Mapping[bytes, Caller]) -> None:
         self._by_digest = dict(by_digest)
-        self._no_digest = bytes(32)
+        #: Looks up a digest: the method of the dictionary itself, which costs no call of ours.
+        self.lookup = self._by_digest.get
+        self.seed = sha256(b"".join(self._by_digest)).digest()
+        self.version = int.from_bytes(sha256(repr(_listed(by_digest)).encode()).digest()[:8], "big")
 
-    def identify(self, key: str) -> Caller:
-        """The caller that the key belongs to.
+    def __len__(self) -> int:
+        return len(self._by_digest)
 
-        The look-up uses the digest of the presented key, so its timing reveals nothing about known keys. The
-        comparison after it takes the same time whether the key is known or not.
 
-        :raises Unauthorized: the key is unknown.
-        """
-        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        known = digest if digest in self._by_digest else self._no_digest
-        if not hmac.compare_digest(known, digest):
-            raise Unauthorized(
-                "This API key is not known here. Check it for typing errors, or ask the operator for one."
+def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[object, ...]]:
+    """Everything that a look-up may answer, in an order that does not depend on the process."""
+    return sorted(
+        (
+            digest,
+            caller.id,
+            caller.rate_limit,
+            caller.max_concurrent,
+            repr(caller.models and sorted(caller.models)),
+        )
+        for digest, caller in by_digest.items()
+    )
+
+
+def keys_of(settings: Settings) -> ApiKeyTable:
+    """The keys of the settings, each with its limits."""
+    general = settings.rate_limit_per_minute
+    return ApiKeyTable(
+        {
+            key.digest: Caller(
+                id=key.id,
+                rate_limit=general if key.rate_limit_per_minute is None else key.rate_limit_per_minute,
+                models=key.models,
+                max_concurrent=settings.max_concurrent_per_key,
             )
-        return self._by_digest[digest]
+            for key in settings.keys
+        }
+    )
+
+
+def identify(keys: KeySource, key: str) -> Caller:
+    """The caller that the key belongs to.
+
+    The look-up compares digests, and nobody can choose a key by the beginning of its digest. So the time that
+    it takes reveals nothing about known keys.
+
+    :raises Unauthorized: the key is unknown.
+    """
+    caller = keys.lookup(sha256(key.encode("utf-8", "surrogateescape")).digest())
+    if caller is None:
+        raise Unauthorized(
+            "This API key is not known here. Check it for typing errors, or ask the operator for one."
+        )
+    return caller

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from .call import Call, Outcome
+from .call import Call, Caller, Outcome
 from .reply import Reply
 
 
@@ -39,6 +39,33 @@ class Guard(Protocol):
 
     def admit(self, call: Call) -> Permit:
         """Return a permit, or raise a :class:`GatewayError`. A refused call is not counted."""
+        ...
+
+
+class KeySource(Protocol):
+    """Finds callers by their API keys. It is the only place that knows which keys there are.
+
+    Every request looks up its key, on any thread, so reading takes no lock and waits for no I/O.
+    The answer is all that admission knows of a caller: its id, its limits, its models.
+    """
+
+    @property
+    def version(self) -> int:
+        """Identify the present answers. It differs from the version before whenever a look-up may answer
+        differently, and is the same in all processes that answer the same."""
+        ...
+
+    @property
+    def seed(self) -> bytes:
+        """Return secret bytes that are the same in all processes with these keys."""
+        ...
+
+    def lookup(self, digest: bytes, /) -> Caller | None:
+        """Return the caller of the key with this SHA-256 digest, 32 bytes; ``None`` if it is unknown."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the keys. With more than one, no caller may hold all threads of a process."""
         ...
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from hashlib import sha256
 
 import pytest
 
-from flask_gateway.auth.api_keys import ApiKeyTable
+from flask_gateway.auth.api_keys import ApiKeyTable, identify
 from flask_gateway.model.call import Caller
 from flask_gateway.model.errors import AmbiguousCredentials, Unauthorized
 from flask_gateway.web.auth import authenticate
@@ -17,7 +18,7 @@ CALLERS = ApiKeyTable({sha256(b"right").digest(): Caller("a", 1), sha256(b"secon
 
 def who(**headers: str) -> str:
     return authenticate(
-        {name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS.identify
+        {name.replace("_", "-"): value for name, value in headers.items()}.get, partial(identify, CALLERS)
     ).id
 
 
@@ -92,7 +93,9 @@ def test_the_error_for_a_misplaced_key_says_where_to_send_it(
 ) -> None:
     with pytest.raises(Unauthorized, match=re.escape(word)) as caught:
         authenticate(
-            {name.replace("_", "-"): value for name, value in headers.items()}.get, CALLERS.identify, query
+            {name.replace("_", "-"): value for name, value in headers.items()}.get,
+            partial(identify, CALLERS),
+            query,
         )
     for place in ("Authorization: Bearer", "X-API-Key", "api-key"):
         assert place in caught.value.message

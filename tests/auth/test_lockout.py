@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from hashlib import sha256
 
 import pytest
 from kit.stores import HandClock
 
-from flask_gateway.auth.api_keys import ApiKeyTable
+from flask_gateway.auth.api_keys import ApiKeyTable, identify
 from flask_gateway.auth.lockout import ENTRIES, KeyGuessLimiter
 from flask_gateway.model.call import Caller
 from flask_gateway.model.errors import TooManyFailedKeys, Unauthorized
@@ -27,7 +28,9 @@ class Workers:
         self.clock = clock
         self.store = MemoryStore(clock)
         self.waits: float | None = None
-        self.workers = [KeyGuessLimiter(CALLERS.identify, self.store, limit, b"secret") for _ in range(2)]
+        self.workers = [
+            KeyGuessLimiter(partial(identify, CALLERS), self.store, limit, b"secret") for _ in range(2)
+        ]
 
     def knock(self, key: str, address: bytes = HERE, worker: int = 0) -> str:
         try:
