@@ -28,20 +28,16 @@ def refused(environ: dict[str, str]) -> list[str]:
 
 
 @pytest.fixture
-def toml(tmp_path: Path) -> Any:
-    def write(content: str | bytes) -> dict[str, str]:
-        path = tmp_path / "gateway.toml"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return {**BASE, "GATEWAY_CONFIG": str(path)}
-
-    return write
+def from_file(toml: Any) -> Any:
+    """The environment of a gateway with this settings file."""
+    return lambda content: {**BASE, "GATEWAY_CONFIG": toml(content)}
 
 
 # ---------------------------------------------------------------- all mistakes of one run
 
 
-def test_every_mistake_of_the_environment_and_of_the_file_is_named(toml: Any, capsys: Capture) -> None:
-    environ = toml(
+def test_every_mistake_of_the_environment_and_of_the_file_is_named(from_file: Any, capsys: Capture) -> None:
+    environ = from_file(
         """
         rate_limit_per_minute = "many"
         [upstreams.a]
@@ -66,8 +62,8 @@ def test_every_mistake_of_the_environment_and_of_the_file_is_named(toml: Any, ca
     ]
 
 
-def test_mistakes_between_settings_are_reported_together(toml: Any) -> None:
-    environ = toml(
+def test_mistakes_between_settings_are_reported_together(from_file: Any) -> None:
+    environ = from_file(
         """
         default_upstream = "zzz"
         [upstreams.a]
@@ -106,8 +102,8 @@ def test_a_log_line_names_the_first_mistake_and_counts_the_others() -> None:
 # ---------------------------------------------------------------- what was accepted
 
 
-def test_a_star_in_the_models_of_a_key_stands_for_any_text(toml: Any) -> None:
-    environ = toml("[keys.ci]\nkey_env = 'CI'\nmodels = ['gpt-4*', 'exact', 'open*/o?[1]']")
+def test_a_star_in_the_models_of_a_key_stands_for_any_text(from_file: Any) -> None:
+    environ = from_file("[keys.ci]\nkey_env = 'CI'\nmodels = ['gpt-4*', 'exact', 'open*/o?[1]']")
     del environ["GATEWAY_API_KEYS"]
     (key,) = load({**environ, "CI": "the-key-of-the-builds"}).keys
     caller = Caller("ci", 0, key.models)
@@ -223,20 +219,20 @@ def test_quotes_around_any_other_value_are_named(variable: str, value: str) -> N
 
 
 @pytest.mark.parametrize("text", ["[upstreams.a]\nurl = 'http://h'\n", "log = 'text'\r\n", "# nothing\n"])
-def test_a_byte_order_mark_at_the_start_of_the_file_is_ignored(text: str, toml: Any) -> None:
-    assert load(toml(codecs.BOM_UTF8 + text.encode())) == load(toml(text))
+def test_a_byte_order_mark_at_the_start_of_the_file_is_ignored(text: str, from_file: Any) -> None:
+    assert load(from_file(codecs.BOM_UTF8 + text.encode())) == load(from_file(text))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_file_in_utf_16_is_refused_by_name(encoding: str, toml: Any) -> None:
+def test_a_file_in_utf_16_is_refused_by_name(encoding: str, from_file: Any) -> None:
     mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
-    (line,) = refused(toml(mark + "log = 'text'  # \u00e9".encode(encoding)))
+    (line,) = refused(from_file(mark + "log = 'text'  # \u00e9".encode(encoding)))
     assert "its byte order mark says UTF-16: save it as UTF-8" in line
 
 
-def test_a_byte_order_mark_in_a_secret_file_is_ignored(toml: Any, tmp_path: Path) -> None:
+def test_a_byte_order_mark_in_a_secret_file_is_ignored(from_file: Any, tmp_path: Path) -> None:
     (tmp_path / "a.key").write_bytes(codecs.BOM_UTF8 + b"sk-right\r\n")
-    environ = toml("[upstreams.a]\nurl = 'http://h'\napi_key_file = 'a.key'")
+    environ = from_file("[upstreams.a]\nurl = 'http://h'\napi_key_file = 'a.key'")
     key = load(environ).upstreams[0].api_key
     assert key is not None
     assert key.reveal() == "sk-right"
@@ -293,6 +289,6 @@ def test_valid_addresses_of_gunicorn_are_accepted(bind: str) -> None:
         ("[upstreams.a\nurl = 1", "expected a TOML file; "),
     ],
 )  # fmt: skip
-def test_a_refusal_of_the_file_says_what_to_write(text: str, words: str, toml: Any) -> None:
-    (line,) = refused(toml(text))
+def test_a_refusal_of_the_file_says_what_to_write(text: str, words: str, from_file: Any) -> None:
+    (line,) = refused(from_file(text))
     assert words in line
