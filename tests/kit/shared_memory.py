@@ -1,4 +1,4 @@
-"""Provides what the tests of the shared memory share: integers seen by all processes, and keys of one bucket."""
+"""Provides what the tests of the shared memory share: integers of all processes, and keys of one bucket."""
 
 from __future__ import annotations
 

@@ -1,0 +1,15 @@
+"""Provides a mocked upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import responses
+
+
+@pytest.fixture
+def upstream() -> Iterator[responses.RequestsMock]:
+    """A request that no test has registered fails the test."""
+    with responses.RequestsMock() as mock:
+        yield mock
