@@ -33,10 +33,19 @@ def components(requirements: str) -> list[dict[str, Any]]:
     ]
 
 
+def version() -> str:
+    """The version of the gateway, from its one place."""
+    found = re.search(
+        r'^__version__ = "(.+)"$', (ROOT / "flask_gateway/__init__.py").read_text(), re.MULTILINE
+    )
+    assert found
+    return found[1]
+
+
 def bill() -> dict[str, Any]:
     """All of it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    itself = {"type": "application", "name": project["name"], "version": project["version"]}
+    itself = {"type": "application", "name": project["name"], "version": version()}
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

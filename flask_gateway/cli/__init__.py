@@ -1,1 +1,1 @@
-"""Runs the commands of ``python -m flask_gateway``. May import every package but ``server``."""
+"""Runs the commands of ``flask-gateway``. May import every package but ``server``."""

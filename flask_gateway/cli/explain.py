@@ -1,91 +1,78 @@
-"""Shows which upstreams a call of a model would use, and makes a running gateway try an upstream now.
-
-The answer comes from the settings alone, or from a running gateway.
-"""
+"""``explain``: shows which upstreams a call of a model would use, by the settings or by a running gateway."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from ..app import build
+from ..config.errors import one_line
+from ..config.load import resolve
 from ..config.schema import Settings
 from ..model.call import Caller
 from ..model.errors import UnknownModel
 from ..state.memory import MemoryStore
+from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
+from .running_gateway import NotAnswered, request
 
-#: The timeout of a request to the gateway, seconds.
-PATIENCE = 10.0
-
-
-class NotExplained(Exception):
-    """There is nothing to show. The text says why."""
+#: The end of an answer that knows the settings alone.
+_BY_SETTINGS = "By the settings alone. A running gateway knows which upstreams are open or full: add --url."
 
 
-def explained_here(settings: Settings, model: str) -> Iterator[str]:
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--url", help=f"ask the running gateway at this URL, with the caller's key in ${CALLER_KEY}"
+    )
+    add_config(parser)
+    add_json(parser)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    try:
+        candidates = _candidates(arguments, environ)
+    except NotAnswered as error:
+        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
+        return FOUND
+    if arguments.json:
+        print_json({"model": arguments.model, "candidates": candidates})
+        return OK
+    for line in _lines(candidates):
+        print(one_line(line))
+    if not arguments.url and not _state_is_shared(resolve(environ).settings):
+        print(_BY_SETTINGS)
+    return OK
+
+
+def _candidates(arguments: Namespace, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The candidates in order. Raises :class:`NotAnswered`."""
+    if arguments.url:
+        path = f"/v1/routes/{quote(arguments.model)}"
+        return request(arguments.url, environ.get(CALLER_KEY, ""), path, "GET", "candidates")
+    return explained_here(resolve(environ).settings, arguments.model)
+
+
+def explained_here(settings: Settings, model: str) -> list[dict[str, Any]]:
     """Explain by the settings, and with Redis also by the state in it.
 
-    :raises NotExplained: the model has no route.
+    :raises NotAnswered: the model has no route.
     """
-    settings_only = not settings.state.startswith("redis")
-    gateway = build.build(settings, MemoryStore() if settings_only else None)
+    gateway = build.build(settings, None if _state_is_shared(settings) else MemoryStore())
     try:
         candidates = gateway.candidates.explain(Caller("operator", 0), model)
     except UnknownModel as error:
-        raise NotExplained(error.message) from None
-    yield from _lines([msgspec.to_builtins(candidate) for candidate in candidates])
-    if settings_only:
-        yield "By the settings alone. A running gateway knows which upstreams are open or full: add --url."
+        raise NotAnswered(error.message) from None
+    return [msgspec.to_builtins(candidate) for candidate in candidates]
 
 
-def tried_there(url: str, key: str, upstream: str) -> Iterator[str]:
-    """Make the gateway at ``url`` try an upstream with the next call.
-
-    :param key: ``GATEWAY_METRICS_KEY``; if that is not set, the key of a caller of all models.
-    :raises NotExplained: the gateway does not answer, or refuses.
-    """
-    path = f"/v1/circuit-breakers/{quote(upstream, safe='')}/try"
-    for breaker in _request(url, key, path, "POST", "data"):
-        name = f"{breaker['upstream']}/{breaker['model']}" if breaker.get("model") else breaker["upstream"]
-        now = "the next call tries it" if not breaker.get("retry_after") else "a probe is in flight"
-        yield f"{name}  {breaker['state']}  {now}"
-
-
-def explained_there(url: str, key: str, model: str) -> Iterator[str]:
-    """Explain by the gateway at ``url``, for the caller with that key.
-
-    :raises NotExplained: the gateway does not answer, or the model has no route.
-    """
-    yield from _lines(_request(url, key, f"/v1/routes/{quote(model)}", "GET", "candidates"))
-
-
-def _request(url: str, key: str, path: str, method: str, field: str) -> list[dict[str, Any]]:
-    if not url.startswith(("http://", "https://")):
-        raise NotExplained(f"--url: expected a URL that begins with http:// or https://, not {url!r}")
-    request = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)  # noqa: S310 - see above
-    request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - see above
-            rows: list[dict[str, Any]] = json.load(answer)[field]
-    except urllib.error.HTTPError as error:
-        with error:
-            raise NotExplained(f"{url} answered {error.code}: {_message(error.read())}") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise NotExplained(f"{url} did not answer as a gateway: {error}") from None
-    return rows
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return "no reason was given"
+def _state_is_shared(settings: Settings) -> bool:
+    """Whether this process can read the state of a running gateway."""
+    return settings.state.startswith("redis")
 
 
 def _lines(candidates: list[dict[str, Any]]) -> Iterator[str]:
@@ -94,3 +81,21 @@ def _lines(candidates: list[dict[str, Any]]) -> Iterator[str]:
         until = f" for {wait:g} s more" if wait else ""
         tier, upstream = f"tier {candidate['tier']}", candidate["upstream"]
         yield f"{tier}  {upstream}  {candidate['model']}  {candidate['reason']}{until}"
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway explain gpt-4o", "show the route of gpt-4o by the settings"),
+        (
+            "flask-gateway explain gpt-4o --url http://127.0.0.1:8000 --json",
+            f"ask a running gateway, as the caller whose key is in {CALLER_KEY}",
+        ),
+    ),
+    {
+        OK: "the model has a route",
+        FOUND: "the model has no route, or the gateway did not answer",
+        EX_CONFIG: "a setting is invalid",
+    },
+)

@@ -1,165 +1,122 @@
-"""Parses the command line and runs a command. Each command has one function and one parser."""
+"""Parses the command line and runs a command. The module of a command is imported when it is called."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 
-from ..app.preflight import load_checked
-from ..config import ConfigError, Resolved, describe, load, resolve
-from ..config.errors import one_line
+from .. import __version__
+from ..config.errors import ConfigError, nearest, one_line
+from .command import EX_CONFIG, OK, SETTINGS_FILE, USAGE, Command, print_json
 
-#: The variable with a caller's key. Everybody on the machine can read a command line.
-CALLER_KEY = "FLASK_GATEWAY_KEY"
+#: The commands in the order of ``--help``: the module, below this package, and what the command does.
+COMMANDS = {
+    "check": (".check", "validate the settings without serving"),
+    "explain": (".explain", "show which upstreams a call of a model would use, and why"),
+    "doctor": (".doctor.command", "show what is wrong around a running gateway"),
+    "selftest": (".selftest.command", "show what callers get when upstreams fail"),
+    "try": (".try_now", "make a running gateway try an upstream again now"),
+    "keys": (".keys", "make and hash keys of callers"),
+    "deploy": (".deploy", "print files for nginx, systemd, Prometheus and Grafana"),
+    "completion": (".completion", "print completions for bash, zsh or fish"),
+    "version": (".version", "print the versions of the gateway and of what it runs on"),
+}
 
-#: sysexits.h: something is wrong in the configuration.
-EX_CONFIG = 78
+PROGRAM = "flask-gateway"
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
-    """Run one command and return its exit status. Wrong usage exits with 2."""
-    arguments = _parser().parse_args(argv)
+    """Run one command and return its exit code. Wrong usage exits with 2."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0] not in COMMANDS:
+        return _no_command(given)
+    command = command_of(given[0])
+    arguments = parser_of(given[0], command).parse_args(given[1:])
     try:
-        status: int = arguments.run(arguments, os.environ if environ is None else environ)
+        return command.run(arguments, _with_config(arguments, os.environ if environ is None else environ))
     except ConfigError as error:
-        for line in error.lines():
-            print(f"flask-gateway: {line}", file=sys.stderr)
-        return EX_CONFIG
+        return _refused(error, getattr(arguments, "json", False))
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status
+        return OK
 
 
-def check(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Validate the settings and print the effective ones. Raises :class:`ConfigError`."""
-    resolved = load_checked(environ, arguments.bind, arguments.workers)
-    if not arguments.quiet:
-        for line in describe(resolved):
-            print(line)
-    for warning in (*resolved.settings.warnings, *_machine_warnings(resolved)):
-        print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
-    return 0
+def command_of(name: str) -> Command:
+    """Import the command with this name."""
+    command: Command = import_module(COMMANDS[name][0], __package__).COMMAND
+    return command
 
 
-def _machine_warnings(resolved: Resolved) -> Iterator[str]:
-    from .doctor.host import short_of_files
-
-    threads = int(str(resolved.server["threads"]))
-    if diagnosis := short_of_files(threads, resolved.settings.max_streams):
-        yield f"{diagnosis.what}: {diagnosis.remedy}"
-
-
-def explain(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Print the candidates of a model in order, with the state of each."""
-    from .explain import NotExplained, explained_here, explained_there
-
-    try:
-        if arguments.url:
-            lines = list(explained_there(arguments.url, environ.get(CALLER_KEY, ""), arguments.model))
-        else:
-            lines = list(explained_here(resolve(environ).settings, arguments.model))
-    except NotExplained as error:
-        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
-        return 1
-    for line in lines:
-        print(one_line(line))
-    return 0
-
-
-def try_upstream(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Make a running gateway try an upstream with the next call, even if its breaker is open."""
-    from .explain import NotExplained, tried_there
-
-    key = environ.get("GATEWAY_METRICS_KEY") or environ.get(CALLER_KEY, "")
-    try:
-        for line in tried_there(arguments.url, key, arguments.upstream):
-            print(one_line(line))
-    except NotExplained as error:
-        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
-        return 1
-    return 0
-
-
-def selftest(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Run fault scenarios between the gateway with its settings and fake upstreams."""
-    from .selftest.command import choose, run
-
-    try:
-        play, scenarios = choose(arguments, load(environ))
-    except ValueError as error:
-        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
-        return 2
-    return run(play, scenarios)
-
-
-def doctor(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Check the environment of a running gateway."""
-    from .doctor.command import run
-
-    if arguments.url and not arguments.url.startswith(("http://", "https://")):
-        message = f"flask-gateway: expected a URL that begins with http:// or https://, not {arguments.url!r}"
-        print(one_line(message), file=sys.stderr)
-        return 2
-    return run(arguments, environ, arguments.key or environ.get(CALLER_KEY, ""))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flask_gateway", allow_abbrev=False)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    checking = commands.add_parser("check", help="validate the settings without serving", allow_abbrev=False)
-    checking.add_argument("--quiet", action="store_true", help="print errors and warnings only")
-    checking.add_argument(
-        "--bind",
-        metavar="ADDR",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="addresses the server will listen on: refuse dev-key on addresses that others can reach",
+def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {name}",
+        description=f"{COMMANDS[name][1][0].upper()}{COMMANDS[name][1][1:]}.",
+        epilog=command.epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    checking.add_argument(
-        "--workers",
-        metavar="N",
-        type=int,
-        help="number of server processes: refuse a state that they cannot share",
-    )
-    checking.set_defaults(run=check)
-    explaining = commands.add_parser(
-        "explain", help="show which upstreams a call of a model would use, and why", allow_abbrev=False
-    )
-    explaining.add_argument("model", metavar="MODEL")
-    explaining.add_argument(
-        "--url", help=f"ask the running gateway at this URL, with the caller's key in ${CALLER_KEY}"
-    )
-    explaining.set_defaults(run=explain)
-    trying = commands.add_parser(
-        "try", help="make a running gateway try an upstream again now", allow_abbrev=False
-    )
-    trying.add_argument("upstream", metavar="UPSTREAM")
-    trying.add_argument(
-        "--url",
-        default="http://127.0.0.1:8000",
-        help="URL of the gateway (%(default)s); the request has the key in $GATEWAY_METRICS_KEY, or else in "
-        f"${CALLER_KEY}",
-    )
-    trying.set_defaults(run=try_upstream)
-    testing = commands.add_parser(
-        "selftest", help="show what callers get when upstreams fail", allow_abbrev=False
-    )
-    testing.add_argument("--fast", action="store_true", help="run 15 times as fast: seconds, not minutes")
-    testing.add_argument(
-        "--whole", action="store_true", help="ask for buffered streams; then every scenario must pass"
-    )
-    testing.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
-    testing.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")
-    testing.set_defaults(run=selftest)
-    looking = commands.add_parser(
-        "doctor", help="show what is wrong around a running gateway", allow_abbrev=False
-    )
-    looking.add_argument("url", metavar="URL", nargs="?", help="the callers' URL (default: its own address)")
-    looking.add_argument("--model", metavar="NAME", help="a cheap model, for one stream")
-    looking.add_argument("--key", metavar="KEY", help=f"a caller's key; better in ${CALLER_KEY}")
-    looking.set_defaults(run=doctor)
+    command.arguments(parser)
     return parser
+
+
+def usage() -> str:
+    """The text of ``--help`` without a command."""
+    lines = [
+        f"usage: {PROGRAM} COMMAND [options]",
+        "",
+        "A gateway for large language models.",
+        "",
+        "commands:",
+    ]
+    lines += [f"  {name:<11} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += [
+        "",
+        "examples:",
+        f"  {PROGRAM} serve",
+        "      answer on http://127.0.0.1:8000, with a mock upstream",
+    ]
+    lines += [f"  {PROGRAM} init", f"      make {SETTINGS_FILE} from what is found on this machine"]
+    lines += ["", f"{PROGRAM} COMMAND --help shows the options, examples and exit codes of one command."]
+    return "\n".join(lines)
+
+
+def _no_command(given: list[str]) -> int:
+    """Answer a command line that begins with no command."""
+    if given and given[0] in ("-h", "--help"):
+        print(usage())
+        return OK
+    if given == ["--version"]:
+        print(f"{PROGRAM} {__version__}")
+        return OK
+    print(usage().partition("\n")[0], file=sys.stderr)
+    if given:
+        hint = nearest(given[0], COMMANDS) or f"`{PROGRAM} --help` lists them"
+        print(one_line(f"{PROGRAM}: {given[0]!r} is not a command; {hint}"), file=sys.stderr)
+    else:
+        print(f"{PROGRAM}: a command is missing; `{PROGRAM} --help` lists them", file=sys.stderr)
+    raise SystemExit(USAGE)
+
+
+def _with_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with the settings file of ``--config``, or the one in this directory.
+
+    An empty ``--config`` means the environment alone.
+    """
+    given = getattr(arguments, "config", "")
+    if given:
+        return {**environ, "GATEWAY_CONFIG": given}
+    if given is None and "GATEWAY_CONFIG" not in environ and Path(SETTINGS_FILE).is_file():
+        return {**environ, "GATEWAY_CONFIG": SETTINGS_FILE}
+    return environ
+
+
+def _refused(error: ConfigError, as_json: bool) -> int:
+    if as_json:
+        print_json({"errors": error.lines()})
+    for line in error.lines():
+        print(f"flask-gateway: {line}", file=sys.stderr)
+    return EX_CONFIG

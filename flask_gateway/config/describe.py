@@ -26,7 +26,7 @@ _TABLES = {"keys": "id", "upstreams": "name", "models": "name"}
 
 def describe(resolved: Resolved) -> Iterator[str]:
     """Yield one line per setting: ``name = value  (from environment | file | default)``."""
-    for path, value, origin in _rows(resolved):
+    for path, value, origin in rows(resolved):
         yield one_line(f"{path} = {value}  (from {origin})")
 
 
@@ -46,7 +46,8 @@ def changed(before: Settings, after: Settings) -> Iterator[str]:
             yield name
 
 
-def _rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
+def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
+    """Yield the name, the value and the origin of each setting, with secrets masked."""
     settings, origins = resolved.settings, resolved.origins
     for name, value in resolved.server.items():
         if value is not None:

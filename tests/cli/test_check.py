@@ -23,7 +23,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv, {})
     assert caught.value.code == 2
-    assert "usage: python -m flask_gateway" in capsys.readouterr().err
+    assert "usage: flask-gateway" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("given", "status"), [({"WEB_CONCURRENCY": "1"}, 0), ({"WEB_CONCURRENCY": "2"}, 78)])

@@ -51,7 +51,7 @@ def test_gunicorn_conf_has_the_same_defaults() -> None:
 
 
 def test_the_example_is_valid(tmp_path: Path) -> None:
-    text = (ROOT / "deploy" / "gateway.example.toml").read_text()
+    text = (ROOT / "flask_gateway" / "deploy" / "gateway.example.toml").read_text()
     (tmp_path / "gateway.toml").write_text(text)
     environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml")}
     for field, place in re.findall(r'^(\w+)_(?:env|file) = "([^"]+)"', text, re.MULTILINE):

@@ -16,7 +16,7 @@ from kit.servers import ROOT, free_port
 from kit.tls import make_certificate
 from kit.waiting import PATIENCE, until
 
-SHIPPED = ROOT / "deploy" / "nginx"
+SHIPPED = ROOT / "flask_gateway" / "deploy" / "nginx"
 
 MAIN = """
 daemon off; pid nginx.pid; error_log stderr; {user}

@@ -25,7 +25,7 @@ from flask_gateway.config import load
 
 pytestmark = pytest.mark.live
 
-UNITS = ROOT / "deploy" / "systemd"
+UNITS = ROOT / "flask_gateway" / "deploy" / "systemd"
 INSTALLED = "/opt/flask-gateway"
 
 
@@ -72,7 +72,11 @@ def test_the_service_has_few_privileges(units: list[str]):
 
 
 def test_stopping_waits_as_long_as_the_gateway_may_take():
-    environment = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "flask-gateway.env").read_text(), re.M))
+    environment = dict(
+        re.findall(
+            r"^(\w+)=(.*)$", (ROOT / "flask_gateway" / "deploy" / "flask-gateway.env").read_text(), re.M
+        )
+    )
     (stop,) = setting("flask-gateway.service", "TimeoutStopSec")
     assert int(stop) == int(environment["GATEWAY_GRACEFUL_SECONDS"]) + 15
 
@@ -80,10 +84,12 @@ def test_stopping_waits_as_long_as_the_gateway_may_take():
 def test_the_example_settings_are_valid(tmp_path: Path):
     """With their files in a folder of this test."""
     (tmp_path / "first").write_text("a" * 64 + "\n")
-    shipped = (ROOT / "deploy" / "gateway.toml").read_text()
+    shipped = (ROOT / "flask_gateway" / "deploy" / "gateway.toml").read_text()
     secrets = "/run/credentials/flask-gateway.service/key_"
     (tmp_path / "gateway.toml").write_text(replaced(shipped, {secrets: f"{tmp_path}/"}))
-    lines = (ROOT / "deploy" / "flask-gateway.env").read_text().replace("#GATEWAY_", "GATEWAY_")
+    lines = (
+        (ROOT / "flask_gateway" / "deploy" / "flask-gateway.env").read_text().replace("#GATEWAY_", "GATEWAY_")
+    )
     environment = dict(re.findall(r"^(\w+)=(.*)$", lines, re.MULTILINE))
     assert environment["GATEWAY_CONFIG"] == "/etc/flask-gateway/gateway.toml"
     settings = load(environment | {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml")})
@@ -101,7 +107,7 @@ def test_a_crash_leaves_no_dump_with_keys_in_it():
 
 
 def test_nginx_knows_the_socket():
-    site = (ROOT / "deploy" / "nginx" / "conf.d" / "flask-gateway.conf").read_text()
+    site = (ROOT / "flask_gateway" / "deploy" / "nginx" / "conf.d" / "flask-gateway.conf").read_text()
     assert f"server unix:{setting('flask-gateway.socket', 'ListenStream')[0]} " in site
 
 

@@ -48,7 +48,7 @@ def expressions(text: str) -> list[str]:
 @pytest.mark.parametrize("file", ["grafana.json", "alerts.yml"])
 def test_dashboard_and_alerts_use_existing_metrics_and_labels(file: str) -> None:
     seen = set()
-    for line in expressions((ROOT / "deploy" / file).read_text()):
+    for line in expressions((ROOT / "flask_gateway" / "deploy" / file).read_text()):
         names = set(re.findall(r"\bgateway_\w+", line))
         seen |= names
         for name in names:
@@ -63,7 +63,7 @@ def test_dashboard_and_alerts_use_existing_metrics_and_labels(file: str) -> None
 
 
 def test_every_family_is_on_the_dashboard() -> None:
-    text = (ROOT / "deploy" / "grafana.json").read_text()
+    text = (ROOT / "flask_gateway" / "deploy" / "grafana.json").read_text()
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in LABELS}
     assert {name for name in families if name not in text} == set()
 

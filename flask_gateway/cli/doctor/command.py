@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import http.client
 import re
-from argparse import Namespace
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 
-from ...config import ConfigError, resolve
+from ...config.errors import ConfigError, one_line
+from ...config.load import resolve
 from ...config.options import API_KEYS
 from ...config.schema import Settings, Timeouts
 from ...config.secrets import DEV_KEY, DEV_KEY_DIGEST
 from ...config.server_checks import workers_of
+from ..command import CALLER_KEY, FOUND, OK, USAGE, Command, add_config, add_json, print_json
+from ..terminal import Progress, coloured, paint
 from . import host, network_path, upstreams
 from .finding import Diagnosis, Level, fail, ok, warn
 from .probe_client import ProbeClient
@@ -20,16 +24,45 @@ from .probe_client import ProbeClient
 DEFAULT_MAX_BODY = Settings(keys=(), upstreams=()).max_body_bytes
 
 
+#: The colour of each level on a terminal.
+_COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL", nargs="?", help="the callers' URL (default: its own address)")
+    parser.add_argument("--model", metavar="NAME", help="a cheap model, for one stream")
+    parser.add_argument("--key", metavar="KEY", help=f"a caller's key; better in ${CALLER_KEY}")
+    add_config(parser)
+    add_json(parser)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    if arguments.url and not arguments.url.startswith(("http://", "https://")):
+        message = f"flask-gateway: expected a URL that begins with http:// or https://, not {arguments.url!r}"
+        print(one_line(message), file=sys.stderr)
+        return USAGE
+    return run(arguments, environ, arguments.key or environ.get(CALLER_KEY, ""))
+
+
 def run(arguments: Namespace, environ: Mapping[str, str], key: str) -> int:
     """Run all checks. Returns 1 when one has failed, else 0.
 
     :param key: a caller's key; empty for the first key of the settings.
     """
-    failed = False
-    for diagnosis in check_all(arguments, environ, key):
-        print(diagnosis, flush=True)
-        failed = failed or diagnosis.level is Level.FAIL
-    return int(failed)
+    use = coloured(sys.stdout, environ)
+    found = []
+    with Progress("checks") as progress:
+        for diagnosis in check_all(arguments, environ, key):
+            found.append(diagnosis)
+            progress.step()
+            if not arguments.json:
+                level, rest = str(diagnosis)[:4], str(diagnosis)[4:]
+                print(f"{paint(level, _COLOURS[diagnosis.level], use)}{rest}", flush=True)
+    if arguments.json:
+        print_json(
+            {"checks": [{"level": one.level.value, "what": one.what, "remedy": one.remedy} for one in found]}
+        )
+    return FOUND if any(one.level is Level.FAIL for one in found) else OK
 
 
 def check_all(arguments: Namespace, environ: Mapping[str, str], key: str) -> Iterator[Diagnosis]:
@@ -83,3 +116,17 @@ def first_key(environ: Mapping[str, str], settings: Settings | None) -> str:
         return environ[API_KEYS.variable].split(",")[0].strip()
     published = settings and any(key.digest == DEV_KEY_DIGEST for key in settings.keys)
     return DEV_KEY if published else ""
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway doctor", "check the gateway on this machine, at the address in the settings"),
+        (
+            f"{CALLER_KEY}=… flask-gateway doctor https://gateway.example.org --model mock",
+            "check it as callers reach it, and whether streams flow",
+        ),
+    ),
+    {OK: "no check has failed; there may be warnings", FOUND: "a check has failed"},
+)

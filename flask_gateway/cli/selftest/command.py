@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr
 from typing import TextIO
 
+from ...config.errors import one_line
+from ...config.load import load
 from ...config.schema import Settings
 from ...model.errors import UnknownModel
+from ..command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
+from ..terminal import Progress
 from .harness import RunOptions, first_model, route_of
 from .scenarios import SCENARIOS, Result, Scenario
 from .verdicts import Finding, Judgement
@@ -22,6 +26,27 @@ from .verdicts import Finding, Judgement
 FAST = 1 / 15
 #: Scenarios in parallel. They spend their time waiting, but a fast run must not wait for the processor.
 AT_ONCE = 8
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--fast", action="store_true", help="run 15 times as fast: seconds, not minutes")
+    parser.add_argument(
+        "--whole", action="store_true", help="ask for buffered streams; then every scenario must pass"
+    )
+    parser.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
+    parser.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")
+    add_config(parser)
+    add_json(parser)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    """Run fault scenarios between the gateway with its settings and fake upstreams."""
+    try:
+        play, scenarios = choose(arguments, load(environ))
+    except ValueError as error:
+        print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
+        return USAGE
+    return run(play, scenarios, arguments.json)
 
 
 def choose(arguments: Namespace, settings: Settings) -> tuple[RunOptions, tuple[Scenario, ...]]:
@@ -48,18 +73,36 @@ def _chosen(ids: Sequence[str]) -> tuple[Scenario, ...]:
     return tuple(known[name] for name in dict.fromkeys(ids)) if ids else SCENARIOS
 
 
-def run(play: RunOptions, scenarios: Iterable[Scenario]) -> int:
+def run(play: RunOptions, scenarios: Sequence[Scenario], as_json: bool = False) -> int:
     """Run the scenarios, print each result as it comes, and return the exit status."""
-    print(heading(play), flush=True)
+    if not as_json:
+        print(heading(play), flush=True)
     results = []
     # An interrupt may kill running scenarios: nothing of them outlives the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with redirect_stderr(_Quiet(sys.stderr)):
+    with Progress("scenarios", len(scenarios)) as progress, redirect_stderr(_Quiet(sys.stderr)):
         for result in _results(play, scenarios):
             results.append(result)
-            print(line(result), flush=True)
-    print(scorecard([result.finding for result in results]))
+            progress.step()
+            if not as_json:
+                print(line(result), flush=True)
+    if as_json:
+        print_json({"model": play.model, "scenarios": [document(result) for result in results]})
+    else:
+        print(scorecard([result.finding for result in results]))
     return exit_status(results)
+
+
+def document(result: Result) -> dict[str, object]:
+    """One result of ``--json``."""
+    return {
+        "id": result.id,
+        "title": result.title,
+        "verdict": result.finding.verdict.name,
+        "why": result.finding.why,
+        "seconds": round(result.seconds, 3),
+        "attempts": result.ledger,
+    }
 
 
 def _results(play: RunOptions, scenarios: Iterable[Scenario]) -> Iterator[Result]:
@@ -93,7 +136,7 @@ def scorecard(findings: Sequence[Finding]) -> str:
 
 def exit_status(results: Iterable[Result]) -> int:
     """0 when every scenario has at least the verdict that it needs."""
-    return int(any(result.enough < result.finding.verdict for result in results))
+    return FOUND if any(result.enough < result.finding.verdict for result in results) else OK
 
 
 class _Quiet(io.TextIOBase):
@@ -109,3 +152,18 @@ class _Quiet(io.TextIOBase):
 
     def flush(self) -> None:
         self._out.flush()
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway selftest --fast", "all scenarios on the first model's route, in about ten seconds"),
+        ("flask-gateway selftest --only S08,S13 --model fast", "two scenarios on the route of fast"),
+    ),
+    {
+        OK: "every scenario has the verdict that it needs",
+        FOUND: "a scenario has failed",
+        EX_CONFIG: "a setting is invalid",
+    },
+)

@@ -1,0 +1,57 @@
+"""Describes a command: its arguments, its examples and its exit codes. ``main.py`` has the table of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+#: The variable with a caller's key. Everybody on the machine can read a command line.
+CALLER_KEY = "FLASK_GATEWAY_KEY"
+
+#: Exit codes that all commands share. 78 is ``EX_CONFIG`` of sysexits.h.
+OK, FOUND, USAGE, LOOK, EX_CONFIG = 0, 1, 2, 3, 78
+
+#: The settings file that commands read when neither ``--config`` nor ``GATEWAY_CONFIG`` names one.
+SETTINGS_FILE = "gateway.toml"
+
+
+class Command(NamedTuple):
+    """One command of the command line.
+
+    :param arguments: adds the arguments to the command's parser.
+    :param run: runs it with the parsed arguments and the environment, and returns the exit code.
+    :param examples: two command lines, each with what it does.
+    :param exits: the meaning of each exit code. Every command also has 2, for wrong usage.
+    """
+
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Mapping[str, str]], int]
+    examples: tuple[tuple[str, str], tuple[str, str]]
+    exits: Mapping[int, str]
+
+    def epilog(self) -> str:
+        """The end of ``--help``: the examples and the exit codes."""
+        lines = ["examples:"]
+        for command, meaning in self.examples:
+            lines += [f"  {command}", f"      {meaning}"]
+        exits = {**self.exits, USAGE: "wrong usage"}
+        lines += ["", "exit codes:", *(f"  {code:<3} {exits[code]}" for code in sorted(exits))]
+        return "\n".join(lines)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"the settings file (default: $GATEWAY_CONFIG, else {SETTINGS_FILE} if it is here)",
+    )
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)

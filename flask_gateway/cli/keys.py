@@ -1,0 +1,86 @@
+"""``keys``: makes a key of a caller, and prints the digest that the settings file takes."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+
+from ..config.errors import InvalidValue, dotted, one_line
+from ..config.secrets import USABLE_KEY, Key, digest
+from ..config.value_types import UPSTREAM_NAME, Name
+from .command import CALLER_KEY, FOUND, OK, USAGE, Command, add_json, print_json
+
+#: The random bytes of a key: more than anybody can guess.
+RANDOM_BYTES = 24
+
+
+def new_key() -> str:
+    """A new key. It begins with ``sk-``, as clients of OpenAI's API expect."""
+    return f"sk-{secrets.token_hex(RANDOM_BYTES)}"
+
+
+def table(name: str, key: str) -> str:
+    """The lines of ``gateway.toml`` for the key: its digest, never the key itself."""
+    return f'[{dotted("keys", name)}]\nsha256 = "{digest(key).hex()}"'
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="new|hash", required=True, dest="action")
+    making = actions.add_parser(
+        "new", help="make a key and the lines of gateway.toml for it", allow_abbrev=False
+    )
+    making.add_argument("name", metavar="NAME", help="the caller, as logs show it")
+    add_json(making)
+    hashing = actions.add_parser(
+        "hash", help=f"print the digest of the key in ${CALLER_KEY}, or on standard input", allow_abbrev=False
+    )
+    add_json(hashing)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    return _new(arguments) if arguments.action == "new" else _hash(arguments, environ)
+
+
+def _new(arguments: Namespace) -> int:
+    try:
+        Name(UPSTREAM_NAME).parse(arguments.name)
+    except InvalidValue as error:
+        print(one_line(f"flask-gateway: NAME={arguments.name!r}: expected {error.expected}"), file=sys.stderr)
+        return USAGE
+    key = new_key()
+    if arguments.json:
+        print_json({"name": arguments.name, "key": key, "sha256": digest(key).hex()})
+        return OK
+    # Only the table goes to standard output, so that `>>gateway.toml` does not store the key.
+    print(f"The key of {arguments.name}, shown only now: {key}", file=sys.stderr)
+    print("A running gateway takes over these lines of its settings file within 5 seconds:", file=sys.stderr)
+    print(f"\n{table(arguments.name, key)}")
+    return OK
+
+
+def _hash(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    key = environ.get(CALLER_KEY) or sys.stdin.readline().rstrip("\r\n")
+    try:
+        Key(USABLE_KEY).parse(key)
+    except InvalidValue as error:
+        hint = f"; {error.hint}" if error.hint else ""
+        print(f"flask-gateway: the key: expected {error.expected}{hint}", file=sys.stderr)
+        return FOUND
+    print_json({"sha256": digest(key).hex()}) if arguments.json else print(digest(key).hex())
+    return OK
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        (
+            "flask-gateway keys new alice >>gateway.toml",
+            "give alice a key; it is shown once, on the terminal",
+        ),
+        ("flask-gateway keys hash <key.txt", "print the sha256 of a key that exists"),
+    ),
+    {OK: "done", FOUND: "the key cannot be used"},
+)

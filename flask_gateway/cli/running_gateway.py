@@ -1,0 +1,42 @@
+"""Asks a running gateway, for the commands with ``--url``. Uses the standard library only."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+#: The timeout of a request to the gateway, seconds.
+PATIENCE = 10.0
+
+
+class NotAnswered(Exception):
+    """There is nothing to show. The text says why."""
+
+
+def request(url: str, key: str, path: str, method: str, field: str) -> list[dict[str, Any]]:
+    """The rows in one field of the answer.
+
+    :raises NotAnswered: the gateway does not answer, or refuses.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise NotAnswered(f"--url: expected a URL that begins with http:// or https://, not {url!r}")
+    asked = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)  # noqa: S310 - see above
+    asked.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310 - see above
+            rows: list[dict[str, Any]] = json.load(answer)[field]
+    except urllib.error.HTTPError as error:
+        with error:
+            raise NotAnswered(f"{url} answered {error.code}: {_message(error.read())}") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise NotAnswered(f"{url} did not answer as a gateway: {error}") from None
+    return rows
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return "no reason was given"
