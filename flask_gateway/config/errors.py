@@ -33,7 +33,7 @@ class ConfigError(Exception):
         self.others: tuple[ConfigError, ...] = ()
 
     def __str__(self) -> str:
-        more = f" (and {len(self.others)} more: `flask_gateway check` lists them)" if self.others else ""
+        more = f" (and {len(self.others)} more: `flask-gateway check` lists them)" if self.others else ""
         return self._line() + more
 
     def lines(self) -> list[str]:

@@ -95,7 +95,7 @@ def test_unknown_variables_are_all_named() -> None:
 def test_a_log_line_names_the_first_mistake_and_counts_the_others() -> None:
     with pytest.raises(ConfigError) as caught:
         load({**BASE, "GATEWAY_LOG": "xml", "GATEWAY_THREADS": "0"})
-    assert str(caught.value).endswith("(and 1 more: `flask_gateway check` lists them)")
+    assert str(caught.value).endswith("(and 1 more: `flask-gateway check` lists them)")
     assert "\n" not in str(caught.value)
 
 
