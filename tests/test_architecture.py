@@ -21,6 +21,7 @@ FLOORS = {
     "reactor": 0,
     "config": 1,
     "dialects": 1,
+    "pricing": 1,
     "state": 2,
     "telemetry": 2,
     "streaming": 2,
