@@ -1,48 +1,28 @@
-"""Transcripts: when an answer is good, when it is complete, and which error the caller gets if it is not."""
+"""Tests the transcript of a stream: good, cut and faulty ones, in any split."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.calls import ROLE, chunk, make_call, sse
-from kit.replies import ScriptedSource
+from kit.calls import ROLE, chunk, sse
+from kit.transcripts import run, stream
 
 from flask_gateway.dialects.openai import error_event
 from flask_gateway.dialects.sse import MAX_EVENT
 from flask_gateway.dialects.stream_transcript import MAX_HELD_EVENTS
-from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation, Usage
 from flask_gateway.model.errors import (
     GatewayError,
     UpstreamCut,
     UpstreamError,
     UpstreamMalformed,
-    UpstreamTimeout,
 )
-from flask_gateway.model.reply import Reply, Transcript
-
-
-def stream(operation: Operation = Operation.CHAT, **more: bool) -> Transcript:
-    call = msgspec.structs.replace(make_call(stream=True), operation=operation)
-    return transcript_for(call, "llama", **more)
-
-
-def body(operation: Operation = Operation.CHAT) -> Transcript:
-    return transcript_for(msgspec.structs.replace(make_call(), operation=operation), "llama")
-
-
-def run(transcript: Transcript, chunks: Iterable[bytes]) -> bytes:
-    """All that a caller would get."""
-    out = [transcript.feed(data) for data in chunks]
-    return b"".join(out) + (b"" if transcript.finished else transcript.end())
 
 
 @pytest.mark.parametrize("event", [b"data: {}\n\n", b":\n\n", b"\n"])
@@ -324,138 +304,3 @@ def test_any_split_gives_the_same_bytes(data: st.DataObject) -> None:
     assert split[1] == together[1]
     if together[1] is None:
         assert split == together
-
-
-# ------------------------------------------------------------------ whole bodies
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"",
-        b"<",
-        b"[]",
-        b"{",
-        b"\xff",
-        b'{"choices":[1],"x":"\xff"}',
-        b"[" * 100_000,
-        b'{"object":"x"}',
-        b"null",
-    ],
-)
-def test_a_document_that_is_no_answer_is_malformed(said: bytes) -> None:
-    with pytest.raises(UpstreamMalformed):
-        run(body(), [said])
-
-
-def test_an_error_object_under_200_is_a_failure() -> None:
-    transcript = body()
-    transcript.feed(b'{"error":{"message":"x","code":"overloaded"}}')
-    with pytest.raises(UpstreamError, match="overloaded"):
-        transcript.end()
-
-
-def test_a_body_beyond_the_limit_is_refused_before_it_is_collected() -> None:
-    transcript = body()
-    for _ in range(32):
-        transcript.feed(b" " * 1024 * 1024)
-    with pytest.raises(UpstreamMalformed):
-        transcript.feed(b" ")
-
-
-def test_a_body_passes_as_it_is_with_its_usage() -> None:
-    said = (
-        b'{ "choices": [{}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, '
-        b'"prompt_tokens_details": {"cached_tokens": 1}}, "odd": 1.0 }'
-    )
-    transcript = body()
-    assert run(transcript, [said[:10], said[10:]]) == said
-    assert transcript.usage == Usage(1, 2, 1)
-
-
-@pytest.mark.parametrize("usage", ["x", {"prompt_tokens": "many"}, []])
-def test_usage_that_cannot_be_read_is_estimated(usage: object) -> None:
-    transcript = body()
-    choices = [{"message": {"role": "assistant", "content": "Good morning"}}]
-    run(transcript, [json.dumps({"choices": choices, "usage": usage}).encode()])
-    assert transcript.usage == Usage(2, 3, source="estimated")
-
-
-# ------------------------------------------------------------------ streams as callers see them
-
-
-def reply_to(transcript: Transcript, *script: bytes | Exception) -> bytes | GatewayError:
-    """All that a caller sees of it; the error, if that comes before there is anything to see."""
-    reply = Reply(ScriptedSource(*script), transcript, "llama")
-    try:
-        return b"".join(reply.prime())
-    except GatewayError as error:
-        return error
-
-
-LONG = sse(ROLE, *(chunk(f"word {n} ") for n in range(11)), chunk(finish="stop"))
-
-
-@pytest.mark.parametrize("cut", [(UpstreamCut("reset"),), (UpstreamTimeout("silent"),), ()])
-def test_cut_at_any_byte_no_truncated_answer_looks_complete(cut: tuple[Exception, ...]) -> None:
-    assert len(LONG) > 1900
-    # At a proper end of the bytes a last blank line may be missing.
-    finished = LONG.rindex(b"data: [DONE]") - (0 if cut else 2)
-    for at in range(len(LONG)):
-        for script in ((LONG[:at],), (LONG[: at // 2], LONG[at // 2 : at])):
-            seen = reply_to(stream(), *script, *cut)
-            if at >= finished:
-                assert seen == LONG  # it had come to its end, which takes no [DONE]
-            elif not isinstance(seen, GatewayError):
-                told, _, last = seen.removesuffix(b"\n\n").rpartition(b"\n\n")
-                assert b"[DONE]" not in seen
-                assert b'"error"' in last
-                assert LONG.startswith(told)
-
-
-def test_events_before_a_fault_reach_the_caller() -> None:
-    begin = sse(chunk("a"), done=False)
-    fault = sse(chunk("b"), {"error": {"message": "x"}}, done=False)
-    seen = reply_to(stream(), begin, fault)
-    assert isinstance(seen, bytes)
-    assert seen.startswith(sse(chunk("a"), chunk("b"), done=False) + b'data: {"error"')
-
-
-def test_content_that_comes_with_a_fault_does_not_commit() -> None:
-    transcript = stream()
-    fault = sse(chunk("b"), {"error": {"message": "x"}}, done=False)
-    assert isinstance(reply_to(transcript, fault), UpstreamError)
-    assert transcript.usage is None
-
-
-def test_a_stream_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flask_gateway.dialects.stream_transcript.MAX_STREAM", 1000)
-    part = sse(chunk("x" * 100), done=False)
-    seen = reply_to(stream(), *[part] * 20)
-    assert isinstance(seen, bytes)
-    assert len(seen) < 1500
-    assert seen.startswith(part)
-    assert b'"upstream_malformed"' in seen
-    assert b"[DONE]" not in seen
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_any_split_is_seen_alike_once_the_answer_has_begun(data: st.DataObject) -> None:
-    parts = [
-        ROLE,
-        chunk("a", usage=None),
-        chunk("日本"),
-        b"{broken",
-        {"error": {"message": "x"}},
-        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
-        chunk(finish="stop", usage=None),
-    ]
-    drawn = data.draw(st.lists(st.sampled_from(parts), max_size=8))
-    begin, rest = sse(chunk("!"), done=False), sse(*drawn, done=data.draw(st.booleans()))
-    hides = data.draw(st.booleans())
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(rest)), max_size=6)))
-    pieces = [piece for a, b in pairwise([0, *cuts, len(rest)]) if (piece := rest[a:b])]
-    one, other = stream(hides_usage=hides), stream(hides_usage=hides)
-    assert reply_to(one, begin, *pieces) == reply_to(other, begin, rest)
-    assert one.usage == other.usage

@@ -1,4 +1,4 @@
-"""Tests that one caller's failures do not block others: cases, then random sequences against a model."""
+"""Tests a breaker with several callers: the calls of one cannot close an upstream to the others."""
 
 from __future__ import annotations
 
@@ -8,46 +8,34 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from kit.calls import make_call
+from kit.several_callers import (
+    BAD,
+    GOOD,
+    LEFT,
+    POLICY,
+    SLOW,
+    ask,
+    begin,
+    end,
+    is_paused,
+    refused,
+    throttled,
+)
 from kit.stores import HandClock
 
-from flask_gateway.guards.breaker import Breaker, BreakerPermit
-from flask_gateway.guards.breaker_state import Policy
-from flask_gateway.guards.pauses import MAX_PAUSES
-from flask_gateway.model.call import Caller, Outcome
-from flask_gateway.model.errors import CircuitOpen, UpstreamBackingOff, UpstreamThrottled, Verdict
+from flask_gateway.guards.breaker import Breaker
+from flask_gateway.model.call import Outcome
+from flask_gateway.model.errors import CircuitOpen
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.shared_memory import SharedStore
 from flask_gateway.state.store import SECOND, Store
 
-POLICY = Policy(max_failures=5, reset=30 * SECOND, lease=17 * SECOND)
 BY_SHARE = msgspec.structs.replace(POLICY, max_failures=20, slow=2 * SECOND)
-
-GOOD, BAD = Outcome(Verdict.SUCCESS), Outcome(Verdict.FAILURE)
-SLOW, LEFT = Outcome(Verdict.SUCCESS, first_token_seconds=2.5), Outcome(Verdict.IGNORED)
 
 
 @pytest.fixture
 def breaker(store: MemoryStore) -> Breaker:
     return Breaker("llama", store, POLICY)
-
-
-def begin(breaker: Breaker, caller: str) -> BreakerPermit:
-    return breaker.admit(make_call(caller=Caller(caller, 0)))
-
-
-def end(breaker: Breaker, caller: str, *outcomes: Outcome) -> None:
-    for outcome in outcomes:
-        begin(breaker, caller).settle(outcome)
-
-
-def refused(breaker: Breaker, caller: str) -> bool:
-    try:
-        begin(breaker, caller).settle(LEFT)
-    except CircuitOpen:
-        return True
-    return False
 
 
 def test_failures_of_one_caller_open_the_circuit_for_that_caller_alone(breaker: Breaker) -> None:
@@ -246,228 +234,6 @@ def test_an_upstream_that_always_fails_is_closed_to_all_that_call_it(
         permit.settle(BAD)
         asked += 1
     assert asked <= max_failures + 2
-
-
-# ------------------------------------------------------------------ any sequence
-
-
-def leader(callers: list[str]) -> tuple[str, int]:
-    """Compute a Boyer-Moore vote from its definition."""
-    name, lead = "", 0
-    for caller in callers:
-        if not lead:
-            name, lead = caller, 1
-        else:
-            lead += 1 if caller == name else -1
-    return name, lead
-
-
-class SeveralCallers(RuleBasedStateMachine):
-    """Calls of three callers begin and end in any order. The model keeps lists of callers."""
-
-    policy = Policy(max_failures=4, reset=30 * SECOND, lease=12 * SECOND)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = HandClock()
-        self.breaker = Breaker("m", MemoryStore(self.clock), self.policy)
-        self.now, self.era = 0.0, 0
-        self.phase, self.only, self.probed, self.until = "CLOSED", "", "", 0.0
-        self.row: list[str] = []
-        self.others, self.well = 0, False
-        self.ended: list[tuple[str, bool]] = []
-        self.began: float | None = None
-        self.open: list[tuple[BreakerPermit, str, int, float]] = []
-
-    @rule(seconds=st.sampled_from([1, 9, 11, 12, 30, 100]))
-    def pass_time(self, seconds: int) -> None:
-        self.now += seconds
-        self.clock.advance(seconds)
-
-    @rule(caller=st.sampled_from("abc"))
-    def begin(self, caller: str) -> None:
-        apart = self.only not in ("", caller)
-        passes = self.phase == "CLOSED" or apart
-        other = self.phase == "OPEN" and not self.only and self.probed not in ("", caller)
-        probes = not passes and (self.now >= self.until or other)
-        try:
-            permit = begin(self.breaker, caller)
-        except CircuitOpen:
-            assert not passes
-            assert not probes
-            return
-        assert passes or probes
-        lease = 0.0
-        if probes:
-            self.era += self.phase == "OPEN"
-            self.phase, self.until = "HALF_OPEN", self.now + 12
-            lease = self.until
-        self.open.append((permit, caller, self.era, lease))
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data(), outcome=st.sampled_from([GOOD, BAD, BAD, LEFT]))
-    def end(self, data: st.DataObject, outcome: Outcome) -> None:
-        self.settle(data.draw(st.integers(0, len(self.open) - 1)), outcome)
-
-    @rule(caller=st.sampled_from("abc"), count=st.integers(2, 5))
-    def fail(self, caller: str, count: int) -> None:
-        """Add several failures at once, so that circuits do open."""
-        known = len(self.open)
-        for _ in range(count):
-            self.begin(caller)
-        while len(self.open) > known:
-            self.settle(known, BAD)
-
-    def settle(self, place: int, outcome: Outcome) -> None:
-        permit, caller, era, lease = self.open.pop(place)
-        permit.settle(outcome)
-        if era == self.era:
-            self.count(caller, outcome, lease)
-
-    def count(self, caller: str, outcome: Outcome, lease: float) -> None:
-        apart, bad = self.only not in ("", caller), outcome is BAD
-        if self.phase == "HALF_OPEN" and not apart:
-            self.probe(caller, outcome, lease)
-            return
-        if outcome is LEFT:
-            return
-        if self.began is None or self.now >= self.began + 10:
-            self.began, self.ended = (self.now if bad else None), []
-        if self.began is not None:
-            self.ended.append((caller, bad))
-        failed = [who for who, was_bad in self.ended if was_bad]
-        share = len(self.ended) >= 20 and 2 * len(failed) >= len(self.ended)
-        if apart:
-            self.others, self.well = (self.others + 1 if bad else 0), self.well or not bad
-            if self.others >= (4 if self.well else 2) or share:
-                self.row, self.only = ["?"] * self.others, ""
-                self.change("OPEN", self.now + 30)
-            return
-        self.row = [*self.row, caller] if bad else []
-        if len(self.row) >= 4:
-            name, lead = leader(self.row)
-            self.only = name if 2 * lead > len(self.row) else ""
-            self.change("OPEN", self.now + 30)
-        elif share:
-            name, lead = leader(failed)
-            self.only = name if 2 * lead > len(failed) else ""
-            self.change("OPEN", self.now + 30)
-
-    def probe(self, caller: str, outcome: Outcome, lease: float) -> None:
-        if outcome is BAD:
-            self.row.append(caller)
-            second = self.probed not in ("", caller)
-            self.probed = "" if second or self.only else caller
-            self.change("OPEN", 0)
-            wait = self.breaker.status().retry_after
-            assert wait is not None
-            self.until = self.now + wait
-        elif outcome is GOOD:
-            self.row, self.only, self.probed = [], "", ""
-            self.change("CLOSED", 0)
-        elif self.until == lease:
-            self.until = self.now
-
-    def change(self, phase: str, until: float) -> None:
-        self.phase, self.until, self.era = phase, until, self.era + 1
-        self.began, self.ended = None, []
-        if not self.only:
-            self.others, self.well = 0, False
-
-    @invariant()
-    def the_status_is_the_models(self) -> None:
-        status = self.breaker.status()
-        assert (status.state, status.failures) == (self.phase, len(self.row))
-        assert status.one_caller == (self.others > 0 or self.well)
-        for caller in "abc":
-            apart = self.only not in ("", caller)
-            assert self.breaker.status(caller).state == ("CLOSED" if apart else self.phase)
-
-
-TestSeveralCallers = SeveralCallers.TestCase
-TestSeveralCallers.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)
-
-
-# ------------------------------------------------------------------ pauses
-
-
-def throttled(seconds: float = 20) -> Outcome:
-    return Outcome(
-        Verdict.THROTTLED,
-        error=UpstreamThrottled("slow down", status=429, error_object={}, retry_after=seconds),
-    )
-
-
-def ask(breaker: Breaker, model: str, outcome: Outcome = GOOD) -> None:
-    breaker.admit(make_call(model)).settle(outcome)
-
-
-def is_paused(breaker: Breaker, model: str) -> bool:
-    try:
-        ask(breaker, model)
-    except UpstreamBackingOff:
-        return True
-    return False
-
-
-def test_a_429_pauses_the_model_that_it_was_about(breaker: Breaker, clock: HandClock) -> None:
-    ask(breaker, "gpt-4o", throttled())
-    assert is_paused(breaker, "gpt-4o")
-    assert not is_paused(breaker, "gpt-4o-mini")
-    clock.advance(23)
-    assert not is_paused(breaker, "gpt-4o")
-
-
-def test_the_message_names_the_model(breaker: Breaker) -> None:
-    ask(breaker, "gpt-4o", throttled())
-    with pytest.raises(UpstreamBackingOff, match="of the model 'gpt-4o'"):
-        ask(breaker, "gpt-4o")
-
-
-def test_more_models_than_are_remembered_pause_the_upstream(breaker: Breaker, clock: HandClock) -> None:
-    for number in range(MAX_PAUSES):
-        ask(breaker, f"m{number}", throttled())
-    assert not is_paused(breaker, "another")
-    ask(breaker, "one-more", throttled())
-    assert is_paused(breaker, "another")
-    clock.advance(23)
-    assert not is_paused(breaker, "another")
-
-
-def test_pauses_that_are_over_make_room(breaker: Breaker, clock: HandClock) -> None:
-    for number in range(10 * MAX_PAUSES):
-        ask(breaker, f"m{number}", throttled())
-        clock.advance(23)
-    assert not is_paused(breaker, "another")
-
-
-def test_a_429_for_a_call_without_a_model_pauses_the_upstream(breaker: Breaker) -> None:
-    ask(breaker, "", throttled())
-    assert is_paused(breaker, "gpt-4o")
-
-
-def test_a_pause_outlasts_an_outage(breaker: Breaker) -> None:
-    ask(breaker, "gpt-4o", throttled())
-    for caller in "abcde":
-        end(breaker, caller, BAD)
-    assert refused(breaker, "a")
-    assert is_paused(breaker, "gpt-4o")
-
-
-def test_a_clock_set_back_ends_a_pause(breaker: Breaker, clock: HandClock) -> None:
-    ask(breaker, "gpt-4o", throttled())
-    clock.advance(-900)
-    assert not is_paused(breaker, "gpt-4o")
-
-
-def test_the_status_is_about_the_model_that_is_asked_for(breaker: Breaker) -> None:
-    ask(breaker, "gpt-4o", throttled())
-    assert (breaker.status().cooling, breaker.status().paused_models) == (True, 1)
-    assert breaker.status(model="gpt-4o").cooling
-    assert not breaker.status(model="gpt-4o-mini").cooling
-
-
-# ------------------------------------------------------------------ looking again
 
 
 def test_trying_now_makes_the_next_call_the_probe(breaker: Breaker) -> None:

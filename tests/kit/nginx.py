@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -10,11 +11,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from kit.needs import need
 from kit.servers import ROOT, free_port
 from kit.tls import make_certificate
 from kit.waiting import PATIENCE, until
+from kit.wire import Answer
 
 SHIPPED = ROOT / "flask_gateway" / "deploy" / "nginx"
 
@@ -174,3 +177,22 @@ def read_request(sock: socket.socket) -> bytes:
     while len(body) < announced and (data := sock.recv(65536)):
         body += data
     return head + b"\r\n\r\n" + body
+
+
+def refused(answer: Answer, status: int, code: str) -> None:
+    """Assert that nginx refused, in the gateway's error format."""
+    assert (answer.status, answer.error["code"]) == (status, code), answer
+    assert answer.headers["x-gateway-error-origin"] == "gateway"
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert answer.headers["server"] == "nginx"
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+def logged(nginx: Nginx, name: str, value: object) -> dict[str, Any]:
+    """The first log line with that value. nginx writes it after it has sent the response."""
+
+    def found() -> list[dict[str, Any]]:
+        lines = map(json.loads, nginx.log.splitlines())
+        return [line for line in lines if line[name] == value]
+
+    return until(found)[0]

@@ -151,3 +151,8 @@ def content(data: list[str]) -> str:
     chunks = [json.loads(item) for item in data if item != "[DONE]"]
     choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
     return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+def bearer(key: str) -> bytes:
+    """The header line of a key."""
+    return f"Authorization: Bearer {key}".encode()

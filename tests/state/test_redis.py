@@ -1,18 +1,15 @@
-"""Tests the Redis store: failures of Redis, and changes with a Lua version."""
+"""Tests the store in Redis: changes, connections, lifetimes, and Redis behind a fallback."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from cachetools import TTLCache
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from kit.stores import Child, RedisServer, Take, free_port, increment, keep, overtaken, put
+from kit.timing import fails, milliseconds, mostly
 from kit.waiting import until
-from redis.exceptions import ResponseError
 
 from flask_gateway.state import StoreBusy, StoreError
 from flask_gateway.state import redis as redis_store
@@ -23,184 +20,12 @@ from flask_gateway.state.redis import RedisStore
 LIMIT = 10**9
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    """One that no test harms."""
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[RedisStore]:
     server.call("FLUSHALL")
     store = RedisStore(server.url)
     yield store
     store.close()
-
-
-@pytest.fixture
-def victim() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-def every_call(store: RedisStore):
-    return [
-        lambda: store.read("key"),
-        lambda: store.update("key", increment, 60),
-        lambda: store.update("taken", Take(LIMIT), 60),
-        lambda: list(store.scan("")),
-    ]
-
-
-def milliseconds(call) -> float:
-    begun = time.monotonic()
-    call()
-    return (time.monotonic() - begun) * 1000
-
-
-def mostly(call, bound: float) -> float:
-    """The milliseconds it takes. Once more, and once more, if that is too long: others may have had the
-    processors."""
-    taken = milliseconds(call)
-    for _ in range(2):
-        if taken >= bound:
-            taken = milliseconds(call)
-    return taken
-
-
-def fails(call) -> float:
-    def failing() -> None:
-        with pytest.raises(StoreError):
-            call()
-
-    return mostly(failing, 100)
-
-
-# ---------------------------------------------------------------- Redis is in trouble
-
-
-def test_a_dead_redis_is_a_store_error_at_once(victim: RedisServer) -> None:
-    fresh, used = RedisStore(victim.url), RedisStore(victim.url)
-    for call in every_call(used):
-        call()
-    victim.kill()
-    for call in [*every_call(fresh), fresh.now, *every_call(used)]:
-        assert fails(call) < 100
-
-
-def test_a_frozen_redis_is_a_store_error_within_100_ms(victim: RedisServer) -> None:
-    fresh, used = RedisStore(victim.url), RedisStore(victim.url)
-    for call in every_call(used):
-        call()
-    victim.freeze()
-    for call in [*every_call(fresh), fresh.now, *every_call(used)]:
-        assert fails(call) < 100
-
-
-def test_after_a_freeze_no_answer_goes_to_the_wrong_call(victim: RedisServer) -> None:
-    store = RedisStore(victim.url)
-    for number in range(20):
-        store.update(f"key {number}", put((number,)), 60)
-    victim.freeze()
-    for number in range(3):
-        fails(lambda n=number: store.read(f"key {n}"))
-    victim.thaw()
-    for number in range(20):
-        assert store.read(f"key {number}") == (number,)
-
-
-@pytest.mark.parametrize("change", [Take(LIMIT), increment], ids=["scripted", "generic"])
-def test_nothing_counts_twice_after_a_pause(victim: RedisServer, change) -> None:
-    """Redis counts what was answered, and of what was not each call at most once."""
-    store, answered, failed = RedisStore(victim.url), [], []
-    over = time.monotonic() + 2.0
-
-    def work() -> None:
-        while time.monotonic() < over:
-            try:
-                answered.append(store.update("key", change, 60))
-            except StoreError:
-                failed.append(1)
-            time.sleep(0.002)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    victim.freeze()
-    time.sleep(1.2)
-    victim.thaw()
-    for thread in threads:
-        thread.join(timeout=10)
-    assert until(lambda: milliseconds(lambda: store.read("key")) < 50)
-    (count, *_) = store.read("key")
-    assert answered
-    assert failed
-    assert len(answered) <= count <= len(answered) + len(failed)
-    assert len({str(answer) for answer in answered}) == len(answered)
-
-
-def test_a_restarted_redis_is_empty_and_learns_the_scripts_again(victim: RedisServer) -> None:
-    store = RedisStore(victim.url)
-    assert store.update("key", Take(LIMIT), 60) == (True, 1)
-    assert store.update("key", Take(LIMIT), 60) == (True, 2)
-    victim.kill()
-    victim.start()
-    assert store.update("key", Take(LIMIT), 60) == (True, 1)
-    assert store.update("other", increment, 60) == 1
-
-
-def test_a_redis_without_memory_refuses_writes_and_changes_nothing(victim: RedisServer) -> None:
-    store = RedisStore(victim.url)
-    store.update("key", put((7,)), 60)
-    victim.call("CONFIG", "SET", "maxmemory", "1")
-    for change in (increment, Take(LIMIT)):
-        assert fails(lambda c=change: store.update("key", c, 60)) < 100
-    victim.call("CONFIG", "SET", "maxmemory", "0")
-    assert store.read("key") == (7,)
-
-
-def test_a_replica_refuses_writes(server: RedisServer, victim: RedisServer) -> None:
-    victim.call("REPLICAOF", "127.0.0.1", str(server.port))
-    store = RedisStore(victim.url)
-    for change in (increment, Take(LIMIT)):
-        assert fails(lambda c=change: store.update("key", c, 60)) < 100
-
-
-def test_a_redis_that_requires_a_password(victim: RedisServer) -> None:
-    victim.call("CONFIG", "SET", "requirepass", "open sesame")
-    for url in (victim.url, victim.url.replace("//", "//:hunter2@")):
-        for call in every_call(RedisStore(url)):
-            with pytest.raises(StoreError) as raised:
-                call()
-            assert "hunter2" not in str(raised.value)
-    store = RedisStore(victim.url.replace("//", "//:open%20sesame@"))
-    assert store.update("key", increment, 60) == 1
-
-
-def test_a_busy_redis_is_a_store_error(victim: RedisServer) -> None:
-    victim.call("CONFIG", "SET", "lua-time-limit", "1")
-    threading.Thread(target=_run_for_ever, args=(victim,), daemon=True).start()
-    store = RedisStore(victim.url)
-    assert until(lambda: _busy(store))
-    for call in every_call(store):
-        assert fails(call) < 100
-    victim.call("SCRIPT", "KILL")
-    assert until(lambda: not _busy(store))
-
-
-def _run_for_ever(server: RedisServer) -> None:
-    with pytest.raises(ResponseError, match="kill"):
-        server.call("EVAL", "while true do end", 0)
-
-
-def _busy(store: RedisStore) -> bool:
-    try:
-        store.read("key")
-    except StoreError:
-        return True
-    return False
 
 
 def test_foreign_data_under_our_key_reads_as_none(store: RedisStore, server: RedisServer) -> None:
@@ -317,102 +142,6 @@ def test_a_redis_that_answers_reads_but_refuses_writes_is_not_back(
     victim.call("CONFIG", "SET", "maxmemory", "0")
     assert until(lambda: not store.degraded, 3)
     assert until(lambda: "whole again" in caplog.text, 3)  # said by the probe's thread, a moment later
-
-
-# ---------------------------------------------------------------- the twin
-
-
-def test_reads_may_be_remembered_and_own_updates_are_seen_at_once(
-    server: RedisServer, store: RedisStore
-) -> None:
-    forgetful = RedisStore(server.url, remember=60)
-    forgetful.update("key", put((1,)), 60)
-    assert forgetful.read("key") == (1,)
-    store.update("key", put((2,)), 60)
-    assert forgetful.read("key") == (1,)
-    forgetful.update("key", increment, 60)
-    assert forgetful.read("key") == (3,)
-    forgetful.close()
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8), st.booleans()), min_size=1, max_size=10)
-)
-def test_lua_and_python_do_the_same(server: RedisServer, store: RedisStore, steps) -> None:
-    """The same steps: all in Lua, all in Python, and mixed."""
-    server.call("FLUSHALL")
-    for limit, step, mixed in steps:
-        change = Take(limit, step)
-        answers = {
-            store.update("lua", change, 60),
-            store.update("python", change.__call__, 60),
-            store.update("mixed", change if mixed else change.__call__, 60),
-        }
-        assert len(answers) == 1
-        values = [store.read(key) for key in ("lua", "python", "mixed")]
-        assert len({value and value[0] for value in values}) == 1
-        assert (
-            max(abs(v[1] - values[0][1]) for v in values if v) < 1_000_000 if values[0] else not any(values)
-        )
-
-
-@pytest.mark.parametrize(
-    "value", [(), (0,), (-(2**53), -1, 0, 1, 2**53), tuple(range(-150, 150)), (2**53,) * 300], ids=len
-)
-def test_lua_reads_and_writes_the_same_bytes_as_python(store: RedisStore, value: tuple[int, ...]) -> None:
-    class Copy(Take):
-        script = "local value = load() save(value) return {#value, unpack(value)}"
-
-        def answer(self, ints):
-            return ints
-
-    store.update("key", put(value), 60)
-    assert store.update("key", Copy(0), 60) == (len(value), *value)
-    assert store.read("key") == value
-
-
-def test_the_lua_version_reads_a_missing_key_and_deletes_a_key(store: RedisStore) -> None:
-    class Forget(Take):
-        script = "local there = load() and 1 or 0 forget() return {there}"
-
-        def answer(self, ints):
-            return ints
-
-    assert store.update("key", Forget(0), 60) == (0,)
-    store.update("key", put((1,)), 60)
-    assert store.update("key", Forget(0), 60) == (1,)
-    assert store.read("key") is None
-
-
-def test_the_lua_version_uses_the_time_of_the_store(store: RedisStore, server: RedisServer) -> None:
-    class Now(Take):
-        script = "return {now}"
-
-        def answer(self, ints):
-            return ints[0]
-
-    seconds, micros = server.call("TIME")
-    told = store.update("key", Now(0), 60)
-    assert 0 <= told - (seconds * 1_000_000 + micros) < 100_000
-    assert abs(store.now() - told) < 30_000
-    assert abs(RedisStore(server.url).now() - told) < 100_000
-
-
-def test_a_lua_change_takes_one_round_trip_and_now_takes_none(store: RedisStore, server: RedisServer) -> None:
-    store.update("key", Take(LIMIT), 60)
-    before = server.call("INFO", "commandstats")
-    for _ in range(50):
-        store.update("key", Take(LIMIT), 60)
-        store.now()
-    after = server.call("INFO", "commandstats")
-    sent = {name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after}
-    assert {name: n for name, n in sent.items() if n >= 10} == {
-        "cmdstat_evalsha": 50,
-        "cmdstat_time": 50,
-        "cmdstat_get": 50,
-        "cmdstat_set": 50,
-    }
 
 
 # ---------------------------------------------------------------- the generic way

@@ -1,0 +1,74 @@
+"""Tests the transcript of an answer in one document."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from kit.calls import make_call
+from kit.transcripts import run
+
+from flask_gateway.dialects.transcripts import transcript_for
+from flask_gateway.model.call import Operation, Usage
+from flask_gateway.model.errors import (
+    UpstreamError,
+    UpstreamMalformed,
+)
+from flask_gateway.model.reply import Transcript
+
+
+def body(operation: Operation = Operation.CHAT) -> Transcript:
+    return transcript_for(msgspec.structs.replace(make_call(), operation=operation), "llama")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"<",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"choices":[1],"x":"\xff"}',
+        b"[" * 100_000,
+        b'{"object":"x"}',
+        b"null",
+    ],
+)
+def test_a_document_that_is_no_answer_is_malformed(said: bytes) -> None:
+    with pytest.raises(UpstreamMalformed):
+        run(body(), [said])
+
+
+def test_an_error_object_under_200_is_a_failure() -> None:
+    transcript = body()
+    transcript.feed(b'{"error":{"message":"x","code":"overloaded"}}')
+    with pytest.raises(UpstreamError, match="overloaded"):
+        transcript.end()
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_collected() -> None:
+    transcript = body()
+    for _ in range(32):
+        transcript.feed(b" " * 1024 * 1024)
+    with pytest.raises(UpstreamMalformed):
+        transcript.feed(b" ")
+
+
+def test_a_body_passes_as_it_is_with_its_usage() -> None:
+    said = (
+        b'{ "choices": [{}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, '
+        b'"prompt_tokens_details": {"cached_tokens": 1}}, "odd": 1.0 }'
+    )
+    transcript = body()
+    assert run(transcript, [said[:10], said[10:]]) == said
+    assert transcript.usage == Usage(1, 2, 1)
+
+
+@pytest.mark.parametrize("usage", ["x", {"prompt_tokens": "many"}, []])
+def test_usage_that_cannot_be_read_is_estimated(usage: object) -> None:
+    transcript = body()
+    choices = [{"message": {"role": "assistant", "content": "Good morning"}}]
+    run(transcript, [json.dumps({"choices": choices, "usage": usage}).encode()])
+    assert transcript.usage == Usage(2, 3, source="estimated")
