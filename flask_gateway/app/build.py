@@ -30,6 +30,7 @@ from ..guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstr
 from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
+from ..model.call import BodyOverrides
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
@@ -300,7 +301,7 @@ def _policy(clocks: Timeouts, settings: Settings) -> Policy:
 def _routes(settings: Settings) -> Routes:
     return Routes(
         upstreams=tuple(upstream.name for upstream in settings.upstreams),
-        models={model.name: _route(model) for model in settings.models},
+        models=dict(_named_routes(settings)),
         default=settings.default_upstream,
         fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
         providers=frozenset(upstream.name for upstream in settings.upstreams if _is_provider(upstream)),
@@ -313,13 +314,32 @@ def _is_provider(upstream: UpstreamSettings) -> bool:
     return upstream.api_key is not None and upstream.url.startswith("https://")
 
 
+def _named_routes(settings: Settings) -> Iterator[tuple[str, Route]]:
+    for model in settings.models:
+        route = _route(model)
+        yield from ((name, route) for name in (model.name, *model.aliases))
+
+
 def _route(model: ModelSettings) -> Route:
     tiers = tuple(_tier(tier) for tier in model.tiers)
     return Route(model.name, tiers, str(model.balance), model.whole)
 
 
 def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
-    return tuple(Target(candidate.upstream, candidate.model, candidate.weight) for candidate in candidates)
+    return tuple(
+        Target(candidate.upstream, candidate.model, candidate.weight, _overrides(candidate))
+        for candidate in candidates
+    )
+
+
+def _overrides(candidate: CandidateSettings) -> BodyOverrides | None:
+    if not (candidate.set or candidate.default):
+        return None
+    fixed, default = (
+        {name: msgspec.Raw(value) for name, value in fields.items()}
+        for fields in (candidate.set, candidate.default)
+    )
+    return BodyOverrides(fixed, default)
 
 
 def _key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:

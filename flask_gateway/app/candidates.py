@@ -16,6 +16,7 @@ from ..model.protocols import Service
 from ..routing.dispatcher import Candidate
 from ..routing.load_balancing import Balancer
 from ..routing.routes import Route, Routes, Target
+from ..streaming.resume import Continuer
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -78,7 +79,7 @@ class Candidates:
         for tier in self._balancer.ordered(route):
             for target in tier:
                 endpoint = self._endpoint(target)
-                candidate = Candidate(endpoint.service, target.model)
+                candidate = Candidate(endpoint.service, target.model, target.overrides)
                 if alone or not endpoint.breaker.denied:
                     yield candidate
                 else:
@@ -120,8 +121,8 @@ class Candidates:
         """
         return [[target.upstream for target in tier] for tier in self._route(call).tiers]
 
-    def continuers(self, call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
-        """The services that can resume an answer, each with its model name and its way to resume.
+    def continuers(self, call: Call, broken: str) -> list[Continuer]:
+        """The services that can resume an answer.
 
         :param broken: the upstream that began the answer; it comes last.
         """
@@ -130,8 +131,9 @@ class Candidates:
             for target in tier:
                 endpoint = self._endpoint(target)
                 if endpoint.continues is not None:
-                    continuers.append((endpoint.service, target.model, endpoint.continues))
-        return sorted(continuers, key=lambda continuer: continuer[0].name == broken)
+                    how = endpoint.continues
+                    continuers.append(Continuer(endpoint.service, target.model, how, target.overrides))
+        return sorted(continuers, key=lambda continuer: continuer.service.name == broken)
 
     def whole(self, model: str) -> bool:
         """Whether the gateway holds the model's streams back until they are complete."""

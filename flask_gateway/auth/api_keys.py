@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-from ..config.schema import Settings
+from ..config.schema import ModelSettings, Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
 from ..model.protocols import KeySource
@@ -50,12 +50,20 @@ def keys_of(settings: Settings) -> ApiKeyTable:
             key.digest: Caller(
                 id=key.id,
                 rate_limit=general if key.rate_limit_per_minute is None else key.rate_limit_per_minute,
-                models=key.models,
+                models=_with_aliases(key.models, settings.models),
                 max_concurrent=settings.max_concurrent_per_key,
             )
             for key in settings.keys
         }
     )
+
+
+def _with_aliases(allowed: frozenset[str] | None, models: tuple[ModelSettings, ...]) -> frozenset[str] | None:
+    """The models that a key may call, with the aliases of those that it names."""
+    if allowed is None:
+        return None
+    caller = Caller("", 0, allowed)
+    return allowed.union(*(model.aliases for model in models if caller.may_call(model.name)))
 
 
 def identify(keys: KeySource, key: str) -> Caller:

@@ -78,17 +78,23 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
 
 
 def _tiers(model: ModelSettings) -> str:
-    """The model's candidates in the order of their tiers, with balance policy and stream mode."""
+    """The model's candidates in the order of their tiers, with balance policy, stream mode and aliases."""
     text = ", then ".join(_tier(tier) for tier in model.tiers)
     text += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
-    return text + (", streams whole" if model.whole else "")
+    text += ", streams whole" if model.whole else ""
+    return text + (f", also called {' and '.join(model.aliases)}" if model.aliases else "")
 
 
 def _tier(tier: tuple[CandidateSettings, ...]) -> str:
-    return " or ".join(
-        f"{one.model} at {one.upstream}" + (f" (weight {one.weight})" if one.weight != 1 else "")
-        for one in tier
-    )
+    return " or ".join(f"{one.model} at {one.upstream}" + _more(one) for one in tier)
+
+
+def _more(candidate: CandidateSettings) -> str:
+    """The candidate's weight and the names of the body fields that it sets, in brackets."""
+    more = [f"weight {candidate.weight}"] if candidate.weight != 1 else []
+    more += [f"sets {', '.join(candidate.set)}"] if candidate.set else []
+    more += [f"defaults for {', '.join(candidate.default)}"] if candidate.default else []
+    return f" ({'; '.join(more)})" if more else ""
 
 
 def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "api_base": "did you mean url?",
         "host": "did you mean url?",
         "endpoint": "did you mean url?",
+        "url_file": "did you mean url_env?",
         "key": _BY_PLACE,
         "token": _BY_PLACE,
         "headers": "headers of your own are not offered",
@@ -60,6 +61,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "api_base": "the URL belongs to the upstream: [upstreams.NAME] url = …",
         "api_key": "the key belongs to the upstream: [upstreams.NAME] api_key_env = …",
         "fallback": "did you mean fallbacks?",
+        "alias": "did you mean aliases?",
+        "defaults": "did you mean default?",
         "upstreams": "did you mean upstream, or tiers for several?",
     },
     "keys": {

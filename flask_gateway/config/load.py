@@ -32,7 +32,8 @@ from .options import (
 from .schema import MASK, Authorities, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
 from .toml_file import FileKey, FileSettings, FileUpstream, read_file
-from .value_types import refuse_wrapped
+from .upstream_url import base_url
+from .value_types import UpstreamUrl, refuse_wrapped
 from .warnings import Origin, warnings
 
 #: Variables that Kubernetes sets in every container of a namespace with a Service named "gateway".
@@ -90,6 +91,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
+    _refuse_equal_aliases(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
@@ -165,7 +167,7 @@ class _Layers:
 
     def _listed_upstreams(self) -> tuple[FileUpstream, ...]:
         if UPSTREAMS.variable not in self.environ and self.file.upstreams:
-            listed, origin = self.file.upstreams, Origin.FILE
+            listed, origin = tuple(map(self._with_url, self.file.upstreams)), Origin.FILE
         else:
             pairs = self.scalar(UPSTREAMS)
             listed = tuple(FileUpstream(name=name, url=url) for name, url in pairs)
@@ -173,6 +175,16 @@ class _Layers:
         self.origins.update((dotted("upstreams", upstream.name), origin) for upstream in listed)
         self.names = tuple(upstream.name for upstream in listed)
         return listed
+
+    def _with_url(self, upstream: FileUpstream) -> FileUpstream:
+        """The upstream with the URL that its ``url_env`` names; unchanged if it names none."""
+        if upstream.url_ref is None:
+            return upstream
+        with self.mistakes:
+            url = upstream.url_ref.follow(self.environ, UpstreamUrl("the URL of an upstream")).rstrip("/")
+            path = "" if url.endswith(upstream.url_path) else upstream.url_path
+            return msgspec.structs.replace(upstream, url=base_url(url + path))
+        return upstream
 
     def _general_ca_file(self, needed: bool) -> Authorities | None:
         """:param needed: whether any upstream uses TLS. If none does, OpenSSL's variables are not read."""
@@ -305,6 +317,15 @@ def _refuse_missing_upstreams(settings: Settings, origins: Mapping[str, Origin],
 def _missing_upstream(setting: str, upstream: str, names: set[str]) -> ConfigError:
     hint = nearest(upstream, names) or f"there are {', '.join(sorted(names))}"
     return ConfigError(setting, upstream, "the name of an upstream that is set", hint)
+
+
+def _refuse_equal_aliases(settings: Settings, mistakes: Mistakes) -> None:
+    owners = {model.name: model.name for model in settings.models}
+    for model in settings.models:
+        for alias in model.aliases:
+            if owners.setdefault(alias, model.name) != model.name or alias == model.name:
+                setting, hint = dotted("models", model.name, "aliases"), f"{owners[alias]} has it"
+                mistakes.add(ConfigError(setting, alias, "a name that no other model has", hint))
 
 
 def _refuse_equal_keys(keys: tuple[KeySettings, ...]) -> None:

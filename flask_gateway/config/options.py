@@ -21,6 +21,7 @@ from .value_types import (
     Addresses,
     CorsOrigins,
     Name,
+    Names,
     OneOf,
     Seconds,
     StateUrl,
@@ -150,6 +151,11 @@ SCALARS = (
         "cors_origins",
         CorsOrigins("origins such as https://app.example.org, or * for all"),
         "origins whose pages may call from a browser",
+    ),
+    _setting(
+        "compat",
+        Names("names of other gateways: litellm", ("litellm",)),
+        "other gateways whose headers and fields are understood",
     ),
 )
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from .body_fields import BODY_FIELDS
 from .errors import InvalidValue, nearest
 from .schema import FORMER_BALANCE, Balance, CandidateSettings, Timeouts
 from .value_types import UPSTREAM_NAME, BaseType, Name, OneOf, Seconds, TextLine, ValueType, WholeNumber
@@ -30,6 +33,8 @@ _FIELDS: Mapping[str, ValueType] = {
     "model": _MODEL,
     "weight": WholeNumber("a whole number, at least 1", 1, 1000),
     "max_in_flight": WholeNumber("a whole number of calls at once, 0 for unlimited"),
+    "set": BODY_FIELDS,
+    "default": BODY_FIELDS,
     **CLOCKS,
 }
 
@@ -111,8 +116,15 @@ def _from_table(fields: Mapping[str, Any], asked: str) -> CandidateSettings:
         upstream=fields["upstream"],
         model=fields.get("model", asked),
         clocks=clocks_of(fields),
-        **{name: fields[name] for name in ("weight", "max_in_flight") if name in fields},
+        **{name: fields[name] for name in ("weight", "max_in_flight", "set", "default") if name in fields},
     )
+
+
+def with_body_fields(candidate: CandidateSettings, fields: Mapping[str, Any]) -> CandidateSettings:
+    """The candidate with the body fields of its model: ``set`` and ``default``. Its own fields win."""
+    given = {name: fields[name] for name in ("set", "default") if fields.get(name)}
+    merged = {name: {**value, **getattr(candidate, name)} for name, value in given.items()}
+    return msgspec.structs.replace(candidate, **merged) if merged else candidate
 
 
 BALANCE = OneOf("in_order, round_robin or least_requests", tuple(Balance), tuple(FORMER_BALANCE))

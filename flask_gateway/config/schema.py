@@ -153,6 +153,8 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param weight: the candidate's share of its tier, relative to the other weights.
     :param max_in_flight: the limit of calls of this model in flight at the upstream; 0 means no limit.
     :param clocks: seconds by their names in :class:`Timeouts`, where they differ from the upstream's.
+    :param set: fields of the body as JSON, by name. They replace the caller's.
+    :param default: fields of the body as JSON, for callers who do not send them.
     """
 
     upstream: str
@@ -160,6 +162,8 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     max_in_flight: int = 0
     clocks: Mapping[str, float] = {}
+    set: Mapping[str, bytes] = {}
+    default: Mapping[str, bytes] = {}
 
 
 #: Earlier names of balance policies. The file may use them, with a warning.
@@ -185,12 +189,14 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     :param tiers: groups of candidates. The gateway tries a tier when the tiers before it cannot answer.
     :param whole: whether the gateway buffers its streams until they are complete.
+    :param aliases: further names for it. A key that may call the model may call it by these names.
     """
 
     name: str
     tiers: tuple[tuple[CandidateSettings, ...], ...]
     balance: Balance = Balance.ROUND_ROBIN
     whole: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def upstream(self) -> str:
@@ -258,6 +264,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_prompts: bool = False
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
+    #: Other gateways whose response headers and request fields are understood: ``litellm``.
+    compat: tuple[str, ...] = ()
     #: SHA-256 of the key that ``/metrics`` requires; without one only this machine may read it.
     metrics_digest: bytes | None = None
     config: str | None = None

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from ..model.call import Continues
+from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_access import MOST_SETTINGS, read_regular
 from .hints import for_field
 from .options import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
-from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of
+from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of, with_body_fields
 from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, ModelSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
 from .value_types import (
@@ -28,6 +29,7 @@ from .value_types import (
     TextLine,
     TextLines,
     UpstreamUrl,
+    UrlPath,
     ValueType,
     WholeNumber,
 )
@@ -38,8 +40,11 @@ _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
 _MODEL_NAME = TextLine("the name of a model")
 
+URL = UpstreamUrl("a URL such as http://localhost:8001")
 _UPSTREAM: Mapping[str, ValueType] = {
-    "url": UpstreamUrl("a URL such as http://localhost:8001"),
+    "url": URL,
+    "url_env": VARIABLE,
+    "url_path": UrlPath("a path such as /openai/v1, to be appended to the URL in url_env"),
     "api_key_env": VARIABLE,
     "api_key_file": SECRET_PATH,
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
@@ -57,6 +62,9 @@ _MODEL: Mapping[str, ValueType] = {
     "tiers": TIERS,
     "balance": BALANCE,
     "stream": OneOf("live, whole or buffered", ("live", *_BUFFERED)),
+    "aliases": TextLines("a list of one or more further names of the model"),
+    "set": BODY_FIELDS,
+    "default": BODY_FIELDS,
 }
 _KEY: Mapping[str, ValueType] = {
     "key_env": VARIABLE,
@@ -69,8 +77,15 @@ _KEY: Mapping[str, ValueType] = {
 
 
 class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
+    """An upstream in the file.
+
+    :param url_ref: the variable that has its URL, if ``url`` is empty. :param url_path: appended to that.
+    """
+
     name: str
-    url: str
+    url: str = ""
+    url_ref: SecretRef | None = None
+    url_path: str = ""
     api_key: SecretRef | None = None
     max_in_flight: int | None = None
     stream_usage: bool = True
@@ -112,7 +127,8 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def _refs(self) -> Iterator[SecretRef]:
         keys = (key.held for key in self.keys)
-        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *keys):
+        urls = (upstream.url_ref for upstream in self.upstreams)
+        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *urls, *keys):
             if isinstance(ref, SecretRef):
                 yield ref
 
@@ -255,12 +271,16 @@ def _misses(table: object, names: tuple[str, ...], kinds: Mapping[str, ValueType
 def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileUpstream:
     path = ("upstreams", name)
     fields = _fields(path, table, _UPSTREAM, mistakes)
-    if _misses(table, ("url",), _UPSTREAM):
+    if _misses(table, ("url", "url_env"), _UPSTREAM):
         raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
+    _only_one(path, fields, ("url", "url_env"))
+    _only_one(path, fields, ("url", "url_path"))
     place = _only_one(path, fields, ("api_key_env", "api_key_file"))
     return FileUpstream(
         name=name,
         url=fields.get("url", ""),  # empty when the URL was refused
+        url_ref=_ref(path, "url_env", fields["url_env"], folder) if "url_env" in fields else None,
+        url_path=fields.get("url_path", ""),
         api_key=_ref(path, place, fields[place], folder) if place else None,
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
@@ -284,9 +304,11 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     elif _misses(table, ("upstream", "tiers"), _MODEL):
         raise ConfigError(dotted(*path, "upstream"), None, "the name of an upstream", "it is missing")
     fallbacks = candidates_of(fields.get("fallbacks", ()), name)
+    tiers = (*tiers, *((one,) for one in fallbacks))
     return ModelSettings(
         name=name,
-        tiers=(*tiers, *((one,) for one in fallbacks)),
+        tiers=tuple(tuple(with_body_fields(one, fields) for one in tier) for tier in tiers),
+        aliases=tuple(sorted(fields.get("aliases", ()))),
         whole=fields.get("stream") in _BUFFERED,
         **({"balance": Balance(fields["balance"])} if "balance" in fields else {}),
     )

@@ -21,6 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Schemes of applications (``app://obsidian.md``) are allowed. "null" is not, since any page can send it.
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*://)([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _DEFAULT_PORTS = {("http://", ":80"), ("https://", ":443")}
+_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 _DIGITS = re.compile(r"[0-9]+")
 #: A socket's path, an inherited descriptor, or a host with a port.
 _ADDRESS = re.compile(
@@ -172,6 +173,19 @@ class CorsOrigins(BaseType, frozen=True):
         return scheme + host + ("" if (scheme, port) in _DEFAULT_PORTS else port)
 
 
+class Names(OneOf, frozen=True):
+    """Some of the choices: separated by commas, or a list in the file. It may be empty."""
+
+    def parse(self, text: str) -> tuple[str, ...]:  # type: ignore[override]
+        return self.check([entry for entry in map(str.strip, text.split(",")) if entry])
+
+    def check(self, value: object) -> tuple[str, ...]:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list):
+            raise InvalidValue(self.expected)
+        return tuple(dict.fromkeys(super(Names, self).parse(name) for name in map(str, names)))
+
+
 class Flag(BaseType, frozen=True):
     """``true`` or ``false``; in the file only."""
 
@@ -238,6 +252,13 @@ class UpstreamUrl(BaseType, frozen=True):
 
     def show(self, value: object) -> object:
         return mask_url(value) if isinstance(value, str) else super().show(value)
+
+
+class UrlPath(BaseType, frozen=True):
+    def parse(self, text: str) -> str:
+        if not _PATH.fullmatch(text):
+            raise InvalidValue(self.expected)
+        return text.rstrip("/")
 
 
 class UpstreamList(BaseType, frozen=True):

@@ -101,6 +101,29 @@ class Attempt(msgspec.Struct, frozen=True):
         return f"{self.upstream}:{self.result}:{self.seconds:.2f}s"
 
 
+#: Three names of one limit. The first is deprecated in the OpenAI API, the last is that of ``responses``.
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+class BodyOverrides(msgspec.Struct, frozen=True):
+    """Fields that the settings write into the body for one candidate.
+
+    :param set: they replace the caller's. :param default: for callers who do not send them.
+    """
+
+    set: Mapping[str, msgspec.Raw]
+    default: Mapping[str, msgspec.Raw]
+
+    def applied_to(self, fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+        """The fields to send. A limit of the answer's length takes the place of its other names."""
+        default, kept = self.default, fields
+        if not self.set.keys().isdisjoint(_LENGTHS):
+            kept = {name: value for name, value in fields.items() if name not in _LENGTHS}
+        elif not fields.keys().isdisjoint(_LENGTHS):
+            default = {name: value for name, value in default.items() if name not in _LENGTHS}
+        return {**default, **kept, **self.set}
+
+
 class Call(msgspec.Struct, frozen=True):
     """One parsed request to a model, before any guard has admitted it.
 
@@ -129,8 +152,10 @@ class Call(msgspec.Struct, frozen=True):
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     pinned: str | None = None
 
-    def asking(self, model: str) -> Call:
-        """Return the call with the upstream's name for the model."""
+    def asking(self, model: str, overrides: BodyOverrides | None = None) -> Call:
+        """Return the call with the upstream's name for the model, and with the fields of the settings."""
+        if overrides is not None:
+            return msgspec.structs.replace(self, model=model, fields=overrides.applied_to(self.fields))
         return self if model == self.model else msgspec.structs.replace(self, model=model)
 
     def payload(self) -> bytes:

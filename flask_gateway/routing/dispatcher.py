@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from ..model.call import Call, Continues, Outcome
+from ..model.call import BodyOverrides, Call, Outcome
 from ..model.errors import GatewayError, Verdict
 from ..model.protocols import Guard, Permit, Service
 from ..model.reply import Reply, shielded
-from ..streaming.resume import resumable, resume_at
+from ..streaming.resume import Continuer, resumable, resume_at
 from .retry import AttemptLog, RetryBudget
 
 
@@ -20,6 +20,7 @@ class Candidate(NamedTuple):
 
     service: Service
     model: str
+    overrides: BodyOverrides | None = None
 
     @property
     def name(self) -> str:
@@ -61,11 +62,11 @@ class Guarded:
                 known.headers.update(permit.headers)
 
 
-#: Returns the services that can resume a stream, each with its model name and its way to resume.
-Continuers = Callable[[Call, str], list[tuple[Service, str, Continues]]]
+#: Returns the services that can resume a stream.
+Continuers = Callable[[Call, str], list[Continuer]]
 
 
-def _no_continuers(call: Call, broken: str) -> list[tuple[Service, str, Continues]]:
+def _no_continuers(call: Call, broken: str) -> list[Continuer]:
     return []
 
 
@@ -139,7 +140,7 @@ class Dispatcher:
         while True:
             began = self._clock()
             try:
-                reply = candidate.service.send(call.asking(candidate.model)).prime()
+                reply = candidate.service.send(call.asking(candidate.model, candidate.overrides)).prime()
             except GatewayError as error:
                 attempts.failed(candidate.service.name, candidate.model, error, self._clock() - began)
                 pause = attempts.pause(candidate.name, error)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..model.call import BodyOverrides
 from ..model.errors import UnknownModel
 
 #: A model name may begin with an upstream's name and one of these: ``llama-3-8b`` belongs to ``llama``.
@@ -15,11 +16,15 @@ BOUNDARIES = frozenset("-:./_")
 
 
 class Target(NamedTuple):
-    """An upstream, and the name by which that upstream knows the model."""
+    """An upstream, and the name by which that upstream knows the model.
+
+    :param overrides: fields of the body that the settings write; ``None``: there are none.
+    """
 
     upstream: str
     model: str
     weight: int = 1
+    overrides: BodyOverrides | None = None
 
 
 Tier = tuple[Target, ...]
@@ -79,7 +84,9 @@ class Routes:
         :raises UnknownModel: nothing matches.
         """
         route = self._models.get(model) or Route(model, ((self._target(model),),))
-        fallbacks = tuple((target,) for target in self._fallbacks.get(model, ()))
+        # An alias has the fallbacks of its model.
+        chain = self._fallbacks.get(model) or self._fallbacks.get(route.name, ())
+        fallbacks = tuple((target,) for target in chain)
         return msgspec.structs.replace(route, tiers=route.tiers + fallbacks) if fallbacks else route
 
     def with_chain(self, model: str, chain: tuple[str, ...]) -> Route:

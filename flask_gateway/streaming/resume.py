@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from ..model.call import Attempt, Call, Continues, Usage
+from ..model.call import Attempt, BodyOverrides, Call, Continues, Usage
 from ..model.errors import (
     CallerLeft,
     DeadlineExceeded,
@@ -28,6 +29,16 @@ log = logging.getLogger(__name__)
 #: The most upstreams that are asked to continue one answer.
 MAX_RESUMPTIONS = 2
 
+
+class Continuer(NamedTuple):
+    """A service that can continue an answer, with its name for the model and its way of continuing."""
+
+    service: Service
+    model: str
+    how: Continues
+    overrides: BodyOverrides | None = None
+
+
 #: Resumes an answer and returns the primed reply. Raises a ``GatewayError`` if no upstream can.
 Resume = Callable[[PartialAnswer], Reply]
 
@@ -37,21 +48,18 @@ def resumable(reply: Reply, call: Call, resume: Resume | None) -> Reply:
     return ResumableReply(reply, call, resume) if resume and may_continue(call) else reply
 
 
-def resume_at(
-    candidates: Iterable[tuple[Service, str, Continues]], call: Call, beginning: PartialAnswer
-) -> Reply:
+def resume_at(candidates: Iterable[Continuer], call: Call, beginning: PartialAnswer) -> Reply:
     """Ask one candidate after another to continue the answer.
 
-    :param candidates: services, each with its name for the model and its way of continuing.
     :raises GatewayError: all of them failed.
     """
     refusal: GatewayError | None = None
-    for _, (service, model, how) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
+    for _, (service, model, how, overrides) in zip(range(MAX_RESUMPTIONS), candidates, strict=False):
         if call.cancellation.error is not None:
             raise call.cancellation.error
         began = time.monotonic()
         try:
-            reply = service.send(resumed(call.asking(model), beginning, how)).prime()
+            reply = service.send(resumed(call.asking(model, overrides), beginning, how)).prime()
         except GatewayError as error:
             refusal = error
             if not isinstance(error, UpstreamUnavailable):

@@ -25,6 +25,7 @@ from .client_address import address_of, is_from_here, is_loopback, sharing_of
 from .cors import cors_headers, preflight
 from .fast_flask import CallResponse
 from .headers import header_of
+from .litellm_compat import litellm_headers
 from .paths import is_exactly
 from .request_ids import read_ids
 from .request_state import Globals, gateway, request_state
@@ -133,8 +134,12 @@ def _after_request(response: Response) -> Response:
     if origins := state.gateway.settings.cors_origins:
         added += cors_headers(origins, state.header)
     if isinstance(response, CallResponse):  # the service records calls; their guards add the quota
+        if state.gateway.settings.compat:
+            added += litellm_headers(state, response.raw_headers)
         response.raw_headers += added
         return response
+    if state.gateway.settings.compat:
+        added += litellm_headers(state, headers)
     headers.extend(added)
     if state.caller is not None and "x-ratelimit-limit-requests" not in headers:
         headers.extend(state.gateway.limiter.headers(state.caller))

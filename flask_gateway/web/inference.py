@@ -13,6 +13,7 @@ from ..model.large_json import taking_turns
 from ..model.reply import Reply
 from .client_timeouts import client_timeout, watch_caller
 from .fast_flask import CallResponse
+from .litellm_compat import without_proxy_fields
 from .request_body import check, parse_fields, read_body, take_fallbacks
 from .request_state import RequestState, request_state
 
@@ -56,6 +57,8 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         fields = parse_fields(body)
         model, stream = check(operation, fields)
         fields, fallbacks = take_fallbacks(fields)
+    if gateway.settings.compat:
+        state.model, fields = model, without_proxy_fields(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
         if not caller.may_call(name):
             raise ModelNotAllowed(

@@ -21,10 +21,11 @@ class RequestState:
     :ivar header: returns a header of the request by its name.
     :ivar caller: the authenticated caller; ``None`` on routes that need no key.
     :ivar recorded: whether the service records this request, so that ``hooks.py`` does not.
+    :ivar model: the requested model, if ``compat`` needs it.
     :ivar code: the code of the error in the response, if it is one.
     """
 
-    __slots__ = ("caller", "code", "gateway", "header", "ids", "recorded", "started")
+    __slots__ = ("caller", "code", "gateway", "header", "ids", "model", "recorded", "started")
 
     started: float
     gateway: Gateway
@@ -36,6 +37,7 @@ class RequestState:
         self.caller: Caller | None = None
         self.recorded = False
         self.code: str | None = None
+        self.model: str | None = None
 
     @property
     def known(self) -> Caller:

@@ -282,7 +282,7 @@ def test_valid_addresses_of_gunicorn_are_accepted(bind: str) -> None:
         ("[upstreams.a]\nbase_url = 'http://h'", "did you mean url?"),
         ("[upstreams.a]\nurl = 'http://h'\nheaders = {a = 'b'}", "headers of your own are not offered"),
         ("[upstreams.a]\nurl = 'http://h'\nweight = 2", "a weight belongs to a candidate"),
-        ("[upstreams.a]\nurl = 'http://h'\nzzz = 2", "known are url, api_key_env, api_key_file, "),
+        ("[upstreams.a]\nurl = 'http://h'\nzzz = 2", "known are url, url_env, url_path, "),
         ("[keys.a]\nkey_env = 'K'\nbudget = 10.5", "keys.a.budget=10.5: expected a known setting; budgets"),
         ("model_list:\n  - model_name: gpt-4o\n", "this is YAML: write it as TOML"),
         ("# a comment\n---\nlitellm_settings:\n", "this is YAML: write it as TOML"),

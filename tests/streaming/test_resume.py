@@ -27,6 +27,7 @@ from flask_gateway.model.errors import (
     Verdict,
 )
 from flask_gateway.model.reply import Reply
+from flask_gateway.streaming.resume import Continuer as Candidate
 from flask_gateway.streaming.resume import Resume, resumable, resume_at
 from flask_gateway.streaming.splice import MAX_TEXT, PartialAnswer, may_continue, resumed
 
@@ -76,7 +77,7 @@ def usage_of(prompt: int, completion: int) -> dict[str, int]:
 
 
 def resume_with(*services: Any, call: Call, how: Continues = Continues.VLLM) -> Resume:
-    return lambda beginning: resume_at([(s, "spare-model", how) for s in services], call, beginning)
+    return lambda beginning: resume_at([Candidate(s, "spare-model", how) for s in services], call, beginning)
 
 
 def play(*script: bytes | Exception, to: Any = None, call: Call | None = None) -> tuple[bytes, Outcome]:
