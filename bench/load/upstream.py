@@ -1,5 +1,8 @@
 """Runs the cheapest possible upstream: one thread, one epoll set, prebuilt answers.
 
+The scripted provider (``flask_gateway/cli/selftest/scripted_provider.py``) has a thread for each connection,
+which would take the CPU that a benchmark measures. This one has no behaviours; it shares the framing.
+
 The model's name chooses the answer: ``tokens-rate``, as in ``200-50``, is a stream of 200 events, 50 of them
 a second. Any other name gets a short JSON answer. Each event contains the time at which it was sent.
 
@@ -16,13 +19,14 @@ import time
 from contextlib import suppress
 from heapq import heappop, heappush
 
+from flask_gateway.cli.selftest.scripted_provider import LAST_CHUNK, chunk
+
 _STREAM = re.compile(rb'"model":\s*"(\d+)-(\d+)"')
 #: Placeholder of the time at which an event was sent, ns of the monotonic clock.
 SENT = b"0000000000000000000"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 def event(number: int) -> bytes:
@@ -46,10 +50,6 @@ DONE = b"data: [DONE]\n\n"
 def stream(tokens: int) -> list[bytes]:
     """The events of a stream of ``tokens`` tokens."""
     return [event(number) for number in range(tokens)] + [FINISH, DONE]
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 BODY = (

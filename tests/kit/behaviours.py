@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from kit.scripted_upstream import Exchange
+from flask_gateway.cli.selftest.scripted_provider import EVENTS, JSON
 
-JSON = "application/json"
-EVENTS = "text/event-stream"
+if TYPE_CHECKING:
+    from kit.scripted_upstream import UpstreamExchange as Exchange
+
 FOR_EVER = 60.0
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 

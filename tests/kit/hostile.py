@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kit.behaviours import EVENTS, JSON, Options, begin, chat_events, envelope, ok, parts_of
+from flask_gateway.cli.selftest.scripted_provider import EVENTS, JSON
+from kit.behaviours import Options, begin, chat_events, envelope, ok, parts_of
 
 if TYPE_CHECKING:
-    from kit.scripted_upstream import Exchange
+    from kit.scripted_upstream import UpstreamExchange as Exchange
 
 PLANTED = "planted-by-the-upstream"
 MIB = 1024 * 1024

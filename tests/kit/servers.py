@@ -33,7 +33,8 @@ class Upstream:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "kit.scripted_upstream"]
-        self._process = subprocess.Popen(command, cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"

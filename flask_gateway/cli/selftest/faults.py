@@ -1,4 +1,4 @@
-"""Defines the behaviours of the fake providers: answer correctly, or fail as ``scenarios.py`` requires.
+"""Defines the behaviours of the scripted providers: answer correctly, or fail as ``scenarios.py`` requires.
 
 Both providers send the same text, so a repeated or missing word is detected.
 """
@@ -10,7 +10,7 @@ import math
 import time
 from typing import Any
 
-from .fake_provider import Behaviour, ProviderExchange
+from .scripted_provider import Behaviour, ProviderExchange
 
 #: The only correct answer, token by token.
 TOKENS = tuple(f"word{number:02d} " for number in range(60))
@@ -52,7 +52,7 @@ def _rest(exchange: ProviderExchange) -> tuple[str, ...]:
 
 def _prefix(exchange: ProviderExchange) -> str:
     """The partial answer in the request; empty when there is none."""
-    messages = exchange.body.get("messages") or [{}]
+    messages = exchange.request.json.get("messages") or [{}]
     last = messages[-1]
     return str(last.get("content") or "") if last.get("role") == "assistant" else ""
 
@@ -93,7 +93,7 @@ def _beginning(exchange: ProviderExchange, tokens: tuple[str, ...]) -> list[byte
 def _events(exchange: ProviderExchange, tokens: tuple[str, ...] = TOKENS) -> list[bytes]:
     """All events of a stream: tokens, finish reason, usage if the request asks for it, and ``[DONE]``."""
     events = [*_beginning(exchange, tokens), _chunk(exchange, {}, "stop")]
-    if (exchange.body.get("stream_options") or {}).get("include_usage"):
+    if (exchange.request.json.get("stream_options") or {}).get("include_usage"):
         usage = _envelope(exchange, "chat.completion.chunk", [])
         events.append(_event({**usage, "usage": USAGE[exchange.provider.model]}))
     return [*events, b"data: [DONE]\n\n"]
@@ -116,7 +116,9 @@ def status(code: int, kind: str | None = None, after: float | None = None) -> Be
 
     def behave(exchange: ProviderExchange) -> None:
         error = {"message": f"Selftest {code}.", "type": "selftest", "param": None, "code": kind}
-        exchange.answer(code, json.dumps({"error": error}).encode(), _pause(after, exchange.provider.scale))
+        exchange.answer(
+            code, json.dumps({"error": error}).encode(), headers=_pause(after, exchange.provider.scale)
+        )
 
     return behave
 
@@ -134,7 +136,7 @@ def once(bad: Behaviour) -> Behaviour:
 
 
 def reset(exchange: ProviderExchange) -> None:
-    exchange.reset()
+    exchange.hang_up("reset")
 
 
 def silent(exchange: ProviderExchange) -> None:
@@ -148,7 +150,7 @@ def down(seconds: float) -> Behaviour:
     def behave(exchange: ProviderExchange) -> None:
         provider = exchange.provider
         if time.monotonic() < provider.started + seconds * provider.scale:
-            exchange.reset()
+            exchange.hang_up("reset")
         else:
             well(exchange)
 

@@ -1,4 +1,4 @@
-"""Sets up a scenario: two fake providers, a gateway with the operator's settings, and a caller.
+"""Sets up a scenario: two scripted providers, a gateway with the operator's settings, and a caller.
 
 Each scenario has its own harness, so scenarios can run in parallel.
 """
@@ -25,7 +25,7 @@ from ...config.schema import (
     UpstreamSettings,
 )
 from .client import ClientResponse, ask
-from .fake_provider import POLL, Behaviour, Provider
+from .scripted_provider import POLL, Behaviour, Provider
 from .verdicts import GRACE, Asked
 
 #: The caller's timeout, in seconds of the run: the time budget of every scenario.

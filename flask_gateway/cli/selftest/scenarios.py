@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from .fake_provider import Behaviour
 from .faults import (
     FOR_EVER,
     PREFIX_REFUSED,
@@ -28,6 +27,7 @@ from .faults import (
 )
 from .harness import Harness, RunOptions
 from .runners import OUTAGE, ask_once, sit_out
+from .scripted_provider import Behaviour
 from .verdicts import Expected, Finding, Judgement
 
 PRIMARY, FALLBACK = frozenset({"primary-model"}), frozenset({"fallback-model"})
