@@ -1,0 +1,213 @@
+"""Moves journals into the ledger. One process of the machine does: the holder of a lock.
+
+A turn reads each journal from the place that the database remembers, and writes rows and the new place in one
+transaction. So a bookkeeper that dies between any two lines loses none and counts none twice. When a worker
+has died, the calls that it admitted and did not settle are charged with the amounts that they held.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from ..model.calendar_windows import Calendar
+from . import database
+from .journal import UNFINISHED
+from .lines import MOST, Opened, Read, Settled, decode
+from .posting import Batch, Place
+
+log = logging.getLogger(__name__)
+
+#: Lines of one transaction, and bytes read for it.
+LINES = 200
+_BYTES = 64 * 1024
+assert _BYTES > 2 * MOST
+
+
+class Progress(NamedTuple):
+    """One turn: the lines that were read, those that were damaged, and the calls found lost."""
+
+    lines: int = 0
+    damaged: int = 0
+    lost: int = 0
+
+    def plus(self, other: Progress) -> Progress:
+        return Progress(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Bookkeeper:
+    """Keeps the ledger of one data directory. One thread uses it.
+
+    :param data: the data directory; it has ``journal/``.
+    :param calendar: the time zone of reports and windows.
+    :param clock: epoch seconds.
+    """
+
+    def __init__(self, data: Path, calendar: Calendar, clock: Callable[[], float] = time.time) -> None:
+        self._journals = data / "journal"
+        self._calendar = calendar
+        self._clock = clock
+        self._tags: dict[int, set[tuple[str, str]]] = {}
+        self._lock = _locked(data / "bookkeeper.lock")
+        try:
+            self._database = database.write(data / database.NAME)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Close the database and let another process keep the books."""
+        self._database.close()
+        os.close(self._lock)
+
+    def turn(self) -> Progress:
+        """Read what all workers have written since the last turn.
+
+        :raises sqlite3.Error: the database cannot be written now. Nothing is lost; the next turn reads on.
+        """
+        progress = Progress()
+        for worker, names in groupby(self._names(), key=_worker):
+            progress = progress.plus(self._read_worker(worker, list(names)))
+        return progress
+
+    def _names(self) -> list[str]:
+        return sorted(
+            entry.name for entry in self._journals.iterdir() if not entry.name.startswith(UNFINISHED)
+        )
+
+    def _read_worker(self, worker: str, names: list[str]) -> Progress:
+        # A file that is free gets no more lines, so it is asked before it is read. A worker frees its
+        # newest file only after it has made another, or when it ends.
+        free = [name for name in names if _free(self._journals / name)]
+        ended = names[-1] in free and self._newest(worker) == names[-1]
+        progress = Progress()
+        for name in names:
+            progress = progress.plus(self._read_file(worker, name, whole=name in free))
+        if ended:
+            progress = progress.plus(Progress(lost=self._lose(worker, names[-1])))
+        for name in (name for name in free if ended or name != names[-1]):
+            self._delete(name)
+        return progress
+
+    def _newest(self, worker: str) -> str:
+        return [name for name in self._names() if _worker(name) == worker][-1]
+
+    def _delete(self, name: str) -> None:
+        (self._journals / name).unlink()
+        database.forget(self._database, name)
+
+    def _read_file(self, worker: str, name: str, *, whole: bool) -> Progress:
+        """Read a file to its end.
+
+        :param whole: nothing is written to it any more, so a last line without its newline is complete or
+            torn.
+        """
+        progress = Progress()
+        number, offset = database.place(self._database, name)
+        with (self._journals / name).open("rb", buffering=0) as file:
+            while True:
+                file.seek(offset)
+                buffer = file.read(_BYTES) or b""
+                lines = _lines(buffer, offset, whole=whole)
+                if not lines:
+                    return progress
+                self._post(worker, number, lines)
+                offset = lines[-1].end
+                damaged = sum(line.line is None for line in lines)
+                progress = progress.plus(Progress(len(lines), damaged))
+
+    def _post(self, worker: str, number: int, lines: list[Read]) -> None:
+        batch = Batch(self._calendar, self._tags)
+        opened, ended = [], []
+        for line, end in lines:
+            if isinstance(line, Opened):
+                opened.append(line)
+            elif isinstance(line, Settled):
+                batch.add(line, Place(number, end))
+                if line.end:
+                    ended.append(line.n)
+        damaged = sum(line.line is None for line in lines)
+        if damaged:
+            log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
+        with database.transaction(self._database):
+            database.open_calls(self._database, worker, opened)
+            database.end_calls(self._database, worker, ended)
+            database.insert(self._database, batch)
+            database.move(self._database, number, lines[-1].end, damaged)
+
+    def _lose(self, worker: str, last: str) -> int:
+        """Charge the calls that a dead worker left open with the amounts that they held."""
+        opened = database.calls_in_flight(self._database, worker)
+        if not opened:
+            return 0
+        number, offset = database.place(self._database, last)
+        batch = Batch(self._calendar, self._tags)
+        for row, line in enumerate(opened, 1):
+            batch.add(_lost(line, self._clock()), Place(number, offset + row))
+        with database.transaction(self._database):
+            database.insert(self._database, batch)
+            database.end_calls(self._database, worker, [line.n for line in opened])
+        log.warning("worker %s ended with %d calls in flight; they are charged as lost", worker, len(opened))
+        return len(opened)
+
+
+def _lines(buffer: bytes, offset: int, *, whole: bool) -> list[Read]:
+    """The lines of a buffer; of a buffer that is full and has none, one damaged line."""
+    if whole and buffer and len(buffer) < _BYTES:
+        buffer += b"\n"
+    lines = list(decode(buffer, offset))[:LINES]
+    if not lines and len(buffer) == _BYTES:
+        return [Read(None, offset + _BYTES)]
+    return lines
+
+
+def _lost(line: Opened, now: float) -> Settled:
+    cost = max((hold.amount for hold in line.holds), default=0)
+    return Settled(
+        n=line.n,
+        id=line.id,
+        at=max(now, line.at),
+        key=line.key,
+        team=line.team,
+        user=line.user,
+        model=line.model,
+        cost=cost,
+        source="lost",
+        status=0,
+    )
+
+
+def _worker(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _locked(path: Path) -> int:
+    """Take the lock of a file.
+
+    :raises BlockingIOError: another process has it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _free(path: Path) -> bool:
+    """Tell whether the worker that writes a journal has ended."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True

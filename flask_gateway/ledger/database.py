@@ -1,0 +1,209 @@
+"""Opens the ledger's database and runs its statements. All SQL is constant text with parameters.
+
+One process writes: the holder of ``bookkeeper.lock``. Every other connection is for reading, and never runs a
+checkpoint: SQLite before 3.51.3 can corrupt a WAL database when two connections write or checkpoint at the
+same moment (https://www.sqlite.org/wal.html#walresetbug), and Debian 12 and 13 ship older ones.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from .lines import Opened
+from .posting import Batch, Sums
+
+#: The name of the database in the data directory.
+NAME = "ledger.db"
+#: How long a statement waits for a lock that another connection holds, milliseconds.
+_BUSY_MILLISECONDS = 2000
+
+_CHARGE = """
+INSERT INTO charge (at, journal, offset, id, leg, key, team, user, model, upstream, upstream_model, source,
+    status, input, cached, output, units, rates, cost)
+VALUES (:at, :journal, :offset, :id, :leg, :key, :team, :user, :model, :upstream, :upstream_model, :source,
+    :status, :input, :cached, :output, :units, :rates, :cost)
+"""
+_BUCKET = """
+INSERT INTO bucket
+    (hour, key, team, model, upstream, source, calls, legs, unpriced, input, cached, output, cost)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, legs = legs + excluded.legs,
+    unpriced = unpriced + excluded.unpriced, input = input + excluded.input,
+    cached = cached + excluded.cached,
+    output = output + excluded.output, cost = cost + excluded.cost
+"""
+_TAG_DAY = """
+INSERT INTO tag_day (day, tag, value, calls, input, output, cost) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input = input + excluded.input,
+    output = output + excluded.output, cost = cost + excluded.cost
+"""
+_USER_DAY = """
+INSERT INTO user_day (day, owner, user, calls, input, output, cost) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input = input + excluded.input,
+    output = output + excluded.output, cost = cost + excluded.cost
+"""
+_BALANCE = """
+INSERT INTO balance (subject, window, start, cost, calls) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET cost = cost + excluded.cost, calls = calls + excluded.calls
+"""
+
+
+class LedgerError(Exception):
+    """The ledger's database cannot be used. The text says why, and what to do."""
+
+
+def write(path: Path) -> sqlite3.Connection:
+    """Open the database for the one process that writes, and bring its tables up to date.
+
+    :raises LedgerError: it is of a newer version, or is no database.
+    :raises sqlite3.Error: the disk refuses, or another process holds the database.
+    """
+    path.touch(mode=0o600, exist_ok=True)
+    connection = _connect(path)
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def read(path: Path) -> sqlite3.Connection:
+    """Open the database for reading. The connection may move between threads, one at a time.
+
+    :raises sqlite3.Error: there is none.
+    """
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=_BUSY_MILLISECONDS / 1000,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    steps = _steps()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(steps):
+        raise LedgerError(
+            f"{path} has tables of version {version}, and this gateway knows {len(steps)}. "
+            "Install the version that wrote it, or restore a backup."
+        )
+    for step in steps[version:]:
+        connection.executescript(step)
+
+
+def _steps() -> list[str]:
+    """The numbered SQL files, in their order. Each is one transaction and sets ``user_version`` to its
+    number."""
+    folder = files(__package__).joinpath("sql")
+    return [entry.read_text() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit at the end, or roll back where an exception leaves the block."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def insert(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Write the rows of a batch. The caller has begun the transaction."""
+    connection.executemany(_CHARGE, batch.charges)
+    connection.executemany(_BUCKET, ((*group, *_all(sums)) for group, sums in batch.buckets.items()))
+    connection.executemany(_TAG_DAY, ((*group, *_some(sums)) for group, sums in batch.tag_days.items()))
+    connection.executemany(_USER_DAY, ((*group, *_some(sums)) for group, sums in batch.user_days.items()))
+    connection.executemany(
+        _BALANCE, ((*group, sums.cost, sums.calls) for group, sums in batch.balances.items())
+    )
+
+
+def _all(sums: Sums) -> tuple[int, ...]:
+    return (sums.calls, sums.legs, sums.unpriced, sums.input, sums.cached, sums.output, sums.cost)
+
+
+def _some(sums: Sums) -> tuple[int, ...]:
+    return (sums.calls, sums.input, sums.output, sums.cost)
+
+
+def place(connection: sqlite3.Connection, name: str) -> tuple[int, int]:
+    """Return the number of a journal and the offset up to which it has been read."""
+    connection.execute(
+        "INSERT INTO journal (name, place, damaged) VALUES (?, 0, 0) ON CONFLICT DO NOTHING", (name,)
+    )
+    number, offset = connection.execute(
+        "SELECT number, place FROM journal WHERE name = ?", (name,)
+    ).fetchone()
+    return number, offset
+
+
+def move(connection: sqlite3.Connection, number: int, offset: int, damaged: int) -> None:
+    """Note how far a journal has been read, and how many of its lines were damaged."""
+    connection.execute(
+        "UPDATE journal SET place = ?, damaged = damaged + ? WHERE number = ?", (offset, damaged, number)
+    )
+
+
+def forget(connection: sqlite3.Connection, name: str) -> None:
+    """Forget a journal whose file is deleted. No later journal gets its number."""
+    connection.execute("DELETE FROM journal WHERE name = ?", (name,))
+
+
+def open_calls(connection: sqlite3.Connection, worker: str, opened: Iterable[Opened]) -> None:
+    """Note calls of a worker that were admitted."""
+    connection.executemany(
+        "INSERT INTO in_flight (worker, n, line) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        ((worker, line.n, msgspec.json.encode(line)) for line in opened),
+    )
+
+
+def end_calls(connection: sqlite3.Connection, worker: str, numbers: Iterable[int]) -> None:
+    """Note that calls of a worker are settled."""
+    connection.executemany(
+        "DELETE FROM in_flight WHERE worker = ? AND n = ?", ((worker, number) for number in numbers)
+    )
+
+
+def calls_in_flight(connection: sqlite3.Connection, worker: str) -> list[Opened]:
+    """Return the calls of a worker that are not settled."""
+    rows = connection.execute("SELECT line FROM in_flight WHERE worker = ? ORDER BY n", (worker,))
+    return [msgspec.json.decode(row[0], type=Opened) for row in rows.fetchall()]
+
+
+def balances(connection: sqlite3.Connection, subject: str, starts: Iterable[tuple[str, int]]) -> list[int]:
+    """Return what a subject has used in each of the windows, nano-dollars.
+
+    :param starts: the windows by kind, each with its start.
+    """
+    found = []
+    for window, start in starts:
+        row = connection.execute(
+            "SELECT cost FROM balance WHERE subject = ? AND window = ? AND start = ?",
+            (subject, window, start),
+        ).fetchone()
+        found.append(row[0] if row else 0)
+    return found
