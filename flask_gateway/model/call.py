@@ -71,31 +71,72 @@ def _fits_any(model: str, models: frozenset[str]) -> bool:
 
 
 class Ids(msgspec.Struct, frozen=True):
-    """The ids of one request: the gateway's, the caller's trace, and the W3C trace context sent upstream."""
+    """The ids of one request: the gateway's, and those of the W3C trace context.
+
+    The gateway's own span and its attempts have ids in a row, so that no attempt costs another random number:
+    :attr:`span`, then :meth:`attempt_span` of 0, 1, 2.
+
+    :param traceparent: sent upstream with the first attempt.
+    :param parent: the caller's span, 16 hexadecimal digits; empty if the trace begins here.
+    """
 
     request: str
     trace: str
     traceparent: str
     tracestate: str = ""
+    parent: str = ""
+
+    @property
+    def span(self) -> str:
+        """The id of the gateway's own span, 16 hexadecimal digits."""
+        return _span_at(self.traceparent[36:52], -1)
+
+    def attempt_span(self, number: int) -> str:
+        """The id of the span of an attempt.
+
+        :param number: its place in the list of attempts, from 0.
+        """
+        return _span_at(self.traceparent[36:52], number)
+
+    def traceparent_of(self, number: int) -> str:
+        """The ``traceparent`` to send with the attempt of that number, from 0."""
+        if number == 0:
+            return self.traceparent
+        return f"{self.traceparent[:36]}{self.attempt_span(number)}{self.traceparent[52:]}"
+
+
+def _span_at(first: str, distance: int) -> str:
+    """The id so far after the first one. No id is 0: W3C Trace Context, 3.2.2.4, calls that invalid."""
+    return f"{(int(first, 16) - 1 + distance) % (2**64 - 1) + 1:016x}"
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """One request to one upstream.
 
     :param result: the upstream's status, or the gateway's error code if the upstream returned none.
+    :param seconds: until the answer was committed, or until the failure.
     :param model: the requested model, by the upstream's name for it.
+    :param started_ns: when it began, nanoseconds since the epoch.
     """
 
     upstream: str
     result: str
     seconds: float
     model: str | None = None
+    started_ns: int = 0
 
     @classmethod
-    def failed(cls, upstream: str, error: GatewayError, seconds: float, model: str | None = None) -> Attempt:
+    def failed(
+        cls,
+        upstream: str,
+        error: GatewayError,
+        seconds: float,
+        model: str | None = None,
+        started_ns: int = 0,
+    ) -> Attempt:
         answered = getattr(error, "answered", None)
         result = str(answered) if answered else error.code or str(error.status)
-        return cls(upstream, result, seconds, model)
+        return cls(upstream, result, seconds, model, started_ns)
 
     def __str__(self) -> str:
         return f"{self.upstream}:{self.result}:{self.seconds:.2f}s"
@@ -135,6 +176,7 @@ class Call(msgspec.Struct, frozen=True):
     :param deadline: ``time.monotonic()`` at which the call times out, seconds.
     :param cancellation: cancels the call before that.
     :param attempts: the attempts so far; the service that answers the call appends to it.
+    :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param pinned: the only upstream that may answer, as it stores what the call refers to; ``None``: any.
     """
 
@@ -151,6 +193,15 @@ class Call(msgspec.Struct, frozen=True):
     whole: bool = False
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     pinned: str | None = None
+    started_ns: int = 0
+
+    def epoch_ns(self, moment: float) -> int:
+        """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.
+
+        All times of a call follow from one reading of the wall clock, so they keep their order when somebody
+        sets that clock.
+        """
+        return self.started_ns + int((moment - self.started) * 1e9)
 
     def asking(self, model: str, overrides: BodyOverrides | None = None) -> Call:
         """Return the call with the upstream's name for the model, and with the fields of the settings."""
@@ -176,7 +227,12 @@ class Outcome(msgspec.Struct, frozen=True):
     """How an admitted call ended. Exactly one per permit and per reply.
 
     :param first_token_seconds: seconds until the first token; ``None`` if none came or nobody measured it.
+    :param usage: its ``source`` says whether the upstream reported it or the gateway estimated it.
     :param dropped: events of the stream that could not be parsed and were left out.
+    :param upstream: answered the call, or failed last; of a resumed stream the one that began it. ``None`` if
+        none was asked.
+    :param model: the upstream's name for the model; ``None`` if no upstream answered.
+    :param started_ns: when the attempt began that answered, nanoseconds since the epoch; 0 if none did.
     """
 
     verdict: Verdict
@@ -184,3 +240,13 @@ class Outcome(msgspec.Struct, frozen=True):
     error: GatewayError | None = None
     first_token_seconds: float | None = None
     dropped: int = 0
+    upstream: str | None = None
+    model: str | None = None
+    started_ns: int = 0
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> Outcome:
+        """The outcome of a call without an answer. An exception of ours says nothing about the upstream."""
+        if not isinstance(error, GatewayError):
+            return cls(Verdict.IGNORED)
+        return cls(error.verdict, error=error, upstream=error.upstream)

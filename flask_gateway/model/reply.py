@@ -146,7 +146,11 @@ class Passing:
 
 
 class Reply:
-    """A committed answer. One thread at a time owns it. Iterate it once, then close it."""
+    """A committed answer. One thread at a time owns it. Iterate it once, then close it.
+
+    :param upstream: sends the answer. :param model: its name for the model.
+    :param started_ns: when it was asked, nanoseconds since the epoch.
+    """
 
     status = 200
 
@@ -156,16 +160,28 @@ class Reply:
         "_pending",
         "_run_settling",
         "_source",
+        "_witnesses",
         "first_token_seconds",
         "headers",
+        "model",
         "outcome",
         "over",
+        "started_ns",
         "transcript",
         "upstream",
     )
 
-    def __init__(self, source: Source, transcript: Transcript, upstream: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        transcript: Transcript,
+        upstream: str,
+        model: str | None = None,
+        started_ns: int = 0,
+    ) -> None:
         self.upstream = upstream
+        self.model = model
+        self.started_ns = started_ns
         self.headers: dict[str, str] = {}
         self.transcript = transcript
         #: Seconds until the first token, set by the service that sent the call.
@@ -173,6 +189,7 @@ class Reply:
         self._source = source
         self._pending = b""
         self._closers: list[Closer] = []
+        self._witnesses: list[Closer] = []
         self._run_settling: Run = _at_once
         #: Whether the source is exhausted.
         self.over = False
@@ -197,6 +214,14 @@ class Reply:
     def on_close(self, closer: Closer) -> None:
         """Call ``closer`` with the outcome. Closers run in reverse order: the last added runs first."""
         self._closers.append(closer)
+
+    def on_settled(self, witness: Closer) -> None:
+        """Call ``witness`` once with the outcome, after every closer has run, however the reply ends.
+
+        A closer settles something, such as a permit. A witness records what has been settled. Witnesses run
+        in the order in which they were added, on the thread that settles.
+        """
+        self._witnesses.append(witness)
 
     def prime(self) -> Reply:
         """Block until the answer is known to be valid: the first content of a stream, or else all of it.
@@ -283,8 +308,7 @@ class Reply:
 
     def fail(self, error: BaseException) -> None:
         """Settle with the error's verdict. Any other exception says nothing about the upstream."""
-        known = error if isinstance(error, GatewayError) else None
-        self.settle(Outcome(known.verdict if known else Verdict.IGNORED, error=known))
+        self.settle(Outcome.of_error(error))
 
     def close(self) -> None:
         """Settle when the server closes the reply. Before its end this means that the caller has left."""
@@ -306,12 +330,11 @@ class Reply:
             self._source.abandon()
 
     def settle(self, outcome: Outcome) -> None:
-        """Call every closer once, last added first. A closer that fails does not stop the others."""
+        """Call every closer once, last added first, and then every witness. One that fails does not stop the
+        others."""
         if self.outcome is not None:
             return
-        self.outcome = outcome = Outcome(
-            outcome.verdict, outcome.usage, outcome.error, self.first_token_seconds, self.transcript.dropped
-        )
+        self.outcome = outcome = self._full(outcome, outcome.usage, self.transcript.dropped)
         if not self._drained:
             shielded(self._source.close)
         self._run_settling(partial(self._settle, outcome, self._drained))
@@ -321,13 +344,27 @@ class Reply:
             shielded(self._source.release)
         # Here, because this may run on another thread: estimating a large prompt's tokens takes long.
         usage = outcome.usage or self._known_usage()
-        self.outcome = outcome = Outcome(
-            outcome.verdict, usage, outcome.error, outcome.first_token_seconds, outcome.dropped
-        )
+        self.outcome = outcome = self._full(outcome, usage, outcome.dropped)
         # Drop the closers: they refer back to this reply, and a cycle would wait for the garbage collector.
-        closers, self._closers, self._run_settling = self._closers, [], _at_once
+        closers, witnesses, self._closers, self._witnesses = self._closers, self._witnesses, [], []
+        self._run_settling = _at_once
         for closer in reversed(closers):
             shielded(closer, outcome)
+        for witness in witnesses:
+            shielded(witness, outcome)
+
+    def _full(self, outcome: Outcome, usage: Usage | None, dropped: int) -> Outcome:
+        """The outcome with everything that the reply knows."""
+        return Outcome(
+            outcome.verdict,
+            usage,
+            outcome.error,
+            self.first_token_seconds,
+            dropped,
+            self.upstream or None,
+            self.model,
+            self.started_ns,
+        )
 
     def _known_usage(self) -> Usage | None:
         try:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from ..model.call import BodyOverrides, Call, Outcome
-from ..model.errors import GatewayError, Verdict
+from ..model.errors import GatewayError
 from ..model.protocols import Guard, Permit, Service
 from ..model.reply import Reply, shielded
 from ..streaming.resume import Continuer, resumable, resume_at
@@ -54,12 +54,11 @@ class Guarded:
 
     @staticmethod
     def _settle(permits: list[Permit], error: BaseException) -> None:
-        known = error if isinstance(error, GatewayError) else None
-        outcome = Outcome(known.verdict if known else Verdict.IGNORED, error=known)
+        outcome = Outcome.of_error(error)
         for permit in reversed(permits):
             shielded(permit.settle, outcome)
-            if known:
-                known.headers.update(permit.headers)
+            if isinstance(error, GatewayError):
+                error.headers.update(permit.headers)
 
 
 #: Returns the services that can resume a stream.
@@ -142,7 +141,8 @@ class Dispatcher:
             try:
                 reply = candidate.service.send(call.asking(candidate.model, candidate.overrides)).prime()
             except GatewayError as error:
-                attempts.failed(candidate.service.name, candidate.model, error, self._clock() - began)
+                seconds = self._clock() - began
+                attempts.failed(candidate.service.name, candidate.model, error, seconds, began)
                 pause = attempts.pause(candidate.name, error)
                 if pause is None:
                     return None
@@ -151,5 +151,5 @@ class Dispatcher:
                     raise attempts.closed(call.cancellation.error) from None
             else:
                 reply.first_token_seconds = self._clock() - began
-                attempts.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model)
+                attempts.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model, began)
                 return reply

@@ -125,21 +125,28 @@ class AttemptLog:
             self._paid = False
             self._budget.refund()
 
-    def succeeded(self, upstream: str, seconds: float, model: str | None = None) -> None:
-        self._note(Attempt(upstream, "200", seconds, model))
+    def succeeded(self, upstream: str, seconds: float, model: str | None = None, began: float = 0.0) -> None:
+        """Note the attempt that answered.
+
+        :param began: ``time.monotonic()`` at its start, seconds.
+        """
+        self._note(Attempt(upstream, "200", seconds, model, self._call.epoch_ns(began)))
 
     def _note(self, attempt: Attempt) -> None:
         self._paid = False
         self.attempts.append(attempt)
 
-    def failed(self, upstream: str, model: str, error: GatewayError, seconds: float) -> None:
+    def failed(
+        self, upstream: str, model: str, error: GatewayError, seconds: float, began: float = 0.0
+    ) -> None:
         """Note a failed attempt.
 
+        :param began: ``time.monotonic()`` at its start, seconds.
         :raises GatewayError: this error, if another upstream could not do better.
         """
         self._errors.append(error)
         if not isinstance(error, UpstreamUnavailable):
-            self._note(Attempt.failed(upstream, error, seconds, model))
+            self._note(Attempt.failed(upstream, error, seconds, model, self._call.epoch_ns(began)))
         if isinstance(error, UpstreamTooLong):
             self._too_long.add(model)
         elif not error.retry_elsewhere:

@@ -64,8 +64,8 @@ class PendingReply(Reply):
         super().__init__(source, _Awaited(call.operation, error_event, source), upstream="")
         source.named = self._name
 
-    def _name(self, upstream: str) -> None:
-        self.upstream = upstream
+    def _name(self, upstream: str, model: str | None = None, started_ns: int = 0) -> None:
+        self.upstream, self.model, self.started_ns = upstream, model, started_ns
 
 
 class _Waiting:
@@ -77,7 +77,7 @@ class _Waiting:
         self._ping = ping
         self._patience = 0.0  # the first ping is due at once: `send` has waited already
         self.reply: Reply | None = None
-        self.named: Callable[[str], None] = lambda upstream: None
+        self.named: Callable[..., None] = lambda *named: None
 
     def read(self) -> bytes:
         if self.reply is None:
@@ -93,7 +93,7 @@ class _Waiting:
         except GatewayError as error:
             self.named(error.upstream or "")
             raise
-        self.named(reply.upstream)
+        self.named(reply.upstream, reply.model, reply.started_ns)
         return reply
 
     def release(self) -> None:

@@ -63,10 +63,14 @@ def resume_at(candidates: Iterable[Continuer], call: Call, beginning: PartialAns
         except GatewayError as error:
             refusal = error
             if not isinstance(error, UpstreamUnavailable):
-                call.attempts.append(Attempt.failed(service.name, error, time.monotonic() - began, model))
+                seconds = time.monotonic() - began
+                call.attempts.append(
+                    Attempt.failed(service.name, error, seconds, model, call.epoch_ns(began))
+                )
         else:
             reply.first_token_seconds = time.monotonic() - began
-            call.attempts.append(Attempt(service.name, "200", reply.first_token_seconds, model))
+            seconds = reply.first_token_seconds
+            call.attempts.append(Attempt(service.name, "200", seconds, model, call.epoch_ns(began)))
             return reply
     raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
 
@@ -79,7 +83,7 @@ class ResumableReply(Reply):
 
     def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
         parts = _Parts(reply, call, resume)
-        super().__init__(parts, _Seamless(parts, reply), reply.upstream)
+        super().__init__(parts, _Seamless(parts, reply), reply.upstream, reply.model, reply.started_ns)
         self.headers = reply.headers
 
 

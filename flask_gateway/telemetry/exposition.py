@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from .. import __version__
 from .metric_families import Families, directory
+from .processes import WorkersCollector, workers
 
 #: The number of a breaker's state is its position here.
 BREAKER_STATES = ("closed", "open", "half_open")
@@ -45,6 +46,7 @@ def exposition(families: Families, snapshot: Snapshot) -> bytes:
         counted = CollectorRegistry()
         MultiProcessCollector(counted, where)  # type: ignore[no-untyped-call]
     current.register(_SnapshotCollector(snapshot))
+    current.register(WorkersCollector(workers(where)))
     return generate_latest(counted) + generate_latest(current)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -48,10 +49,17 @@ def attach(directory: str | None, slot: int) -> None:
     if directory is None:
         _missing = "no directory for metrics could be made: /metrics shows one worker's figures"
         return
+    with suppress(OSError):  # only `process_*` needs it
+        process_file(directory, slot).write_text(str(os.getpid()))
     _files = MetricFiles(Path(directory), slot)
     _files.open(*KINDS)
     _directory = os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     values.ValueClass = values_in(_files)
+
+
+def process_file(directory: str, slot: int) -> Path:
+    """The file with the process id of the worker in that slot."""
+    return Path(directory) / f"worker_{slot}.pid"
 
 
 def directory() -> str | None:
@@ -119,6 +127,12 @@ class Families:
             "dropped_events", "Stream events that could not be parsed and were left out.", "upstream"
         )
         self.attempts = self._counter("attempts", "Attempts at an upstream, by result.", "upstream", "result")
+        self.attempt_durations = self._histogram(
+            "attempt_duration_seconds",
+            "Attempts, until the answer began or the attempt failed.",
+            DURATIONS,
+            "upstream",
+        )
         self.failovers = self._counter(
             "failovers", "Attempts at another upstream after one failed.", "from", "to", "reason"
         )
@@ -132,7 +146,9 @@ class Families:
             "dimension",
             "decision",
         )
-        self.tokens = self._counter("tokens", "Tokens, by type.", "key", "model", "type")
+        self.tokens = self._counter(
+            "tokens", "Tokens, by type and by who counted them.", "key", "model", "type", "usage_source"
+        )
         self.shed = self._counter("shed", "Requests shed to protect the others.", "reason")
         self.reloads = self._counter("config_reload", "Reloads of the settings.", "result")
         for result in ("success", "failure"):  # start at 0, so that rate() sees the first failure

@@ -125,7 +125,9 @@ class Metrics:
 
     def _attempts(self, attempts: tuple[Attempt, ...]) -> None:
         for attempt in attempts:
-            self.families.attempts(self._upstream(attempt.upstream), self._result(attempt)).inc()
+            upstream = self._upstream(attempt.upstream)
+            self.families.attempts(upstream, self._result(attempt)).inc()
+            self.families.attempt_durations(upstream).observe(attempt.seconds)
         for failed, next_one in pairwise(attempts):
             if failed.upstream != next_one.upstream:
                 source, target = self._upstream(failed.upstream), self._upstream(next_one.upstream)
@@ -140,7 +142,7 @@ class Metrics:
             ("cached", usage.cached_tokens),
         ):
             if count > 0:
-                self.families.tokens(key, model, kind).inc(count)
+                self.families.tokens(key, model, kind, usage.source).inc(count)
 
     def _upstream(self, name: str | None) -> str:
         return _known_or_other(self._upstreams, name)

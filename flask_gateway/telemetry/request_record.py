@@ -29,6 +29,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     :param method: ``None`` if the request could not be parsed; the same for ``path``.
     :param route: the pattern of the path; ``None`` if no route matches.
+    :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param upstream_model: the model's name at the upstream that answered.
     :param outcome: the verdict on a call; ``None`` if the request is no call.
     :param limited: the limit of the caller that refused the call, ``requests`` or ``concurrency``.
@@ -61,6 +62,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     attempts: tuple[Attempt, ...] = ()
     prompt: str | None = None
+    started_ns: int = 0
 
 
 #: Reads a record and changes nothing.
@@ -98,14 +100,14 @@ class RecordingService:
             seconds = time.monotonic() - call.started
             self.tell(self._record(call, seconds, status, reply.upstream, outcome, **begun, **more))
 
-        reply.on_close(closed)
+        reply.on_settled(closed)
         return reply
 
     def _refused(self, call: Call, error: GatewayError) -> None:
         limited = error.type if isinstance(error, RateLimited | TooManyConcurrent) else None
         seconds = time.monotonic() - call.started
         more = {"limited": limited, "overhead": seconds - _waited(call)}
-        outcome = Outcome(error.verdict, error=error)
+        outcome = Outcome.of_error(error)
         self.tell(self._record(call, seconds, error.status, error.upstream, outcome, **more))
 
     def _record(
@@ -126,12 +128,13 @@ class RecordingService:
             stream=call.stream,
             whole=call.whole,
             model=call.model,
-            upstream_model=_upstream_model(call),
+            upstream_model=outcome.model or _upstream_model(call),
             upstream=upstream or None,
             outcome=outcome.verdict.value,
             usage=outcome.usage,
             dropped=outcome.dropped,
             attempts=tuple(call.attempts),
+            started_ns=call.started_ns,
             prompt=_prompt(call) if self._prompts else None,
             **more,
         )

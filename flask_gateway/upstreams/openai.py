@@ -97,7 +97,7 @@ class OpenAIUpstream:
         except BaseException:
             source.close()
             raise
-        return Reply(source, transcript, self.name)
+        return Reply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
 
     def _head(self, call: Call) -> dict[str, str]:
         """Build the request's headers from the call's ids. No header of the caller is copied."""
@@ -107,7 +107,7 @@ class OpenAIUpstream:
             "Accept": "text/event-stream" if call.stream else "application/json",
             "x-request-id": ids.request,
             "x-trace-id": ids.trace,
-            "traceparent": ids.traceparent,
+            "traceparent": ids.traceparent_of(len(call.attempts)),
         }
         if ids.tracestate:
             head["tracestate"] = ids.tracestate

@@ -71,6 +71,7 @@ def _before_request() -> Response | None:
     state, incoming = request_state(), request._get_current_object()  # type: ignore[attr-defined]
     environ, endpoint = incoming.environ, incoming.endpoint
     state.started = started = time.monotonic()
+    state.started_ns = time.time_ns()
     state.gateway = gateway = current_app.extensions["gateway"]
     state.header = header = header_of(environ)
     state.ids = read_ids(header)
@@ -169,5 +170,6 @@ def _record(response: Response) -> None:
             code=state.code,
             status=response.status_code,
             seconds=time.monotonic() - state.started,
+            started_ns=state.started_ns,
         )
     )

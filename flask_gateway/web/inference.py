@@ -75,6 +75,7 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         fields=fields,
         stream=stream,
         started=state.started,
+        started_ns=state.started_ns,
         deadline=state.started + min(gateway.longest, client_timeout(state.header, stream=stream)),
         fallbacks=fallbacks,
         whole=stream and whole,

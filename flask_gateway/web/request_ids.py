@@ -35,16 +35,17 @@ def read_ids(header: Header) -> Ids:
     noise = _random.randbytes(40).hex()
     span = noise[:16]
     if parent and _continues(parent):
-        trace_id, flags, state = parent[2], parent[4], header("tracestate") or ""
+        trace_id, before, flags, state = parent[2], parent[3], parent[4], header("tracestate") or ""
         state = state if _TRACESTATE(state) else ""
     else:
         trace_id = trace if trace and _TRACE_ID(trace) else noise[16:48]
-        flags, state = "00", ""
+        before, flags, state = "", "00", ""
     return Ids(
         request=request or noise[48:],
         trace=trace or trace_id,
         traceparent=f"00-{trace_id}-{span}-{flags}",
         tracestate=state,
+        parent=before,
     )
 
 

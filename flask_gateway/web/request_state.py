@@ -16,7 +16,7 @@ _NO_IDS = Ids(request="-", trace="-", traceparent="")
 class RequestState:
     """The state of one request. Flask makes it first; the hook before the request fills it.
 
-    :ivar started: ``time.monotonic()``, seconds.
+    :ivar started: ``time.monotonic()``, seconds. :ivar started_ns: nanoseconds since the epoch.
     :ivar gateway: serves this request to its end, even if a reload replaces it for later requests.
     :ivar header: returns a header of the request by its name.
     :ivar caller: the authenticated caller; ``None`` on routes that need no key.
@@ -25,9 +25,10 @@ class RequestState:
     :ivar code: the code of the error in the response, if it is one.
     """
 
-    __slots__ = ("caller", "code", "gateway", "header", "ids", "model", "recorded", "started")
+    __slots__ = ("caller", "code", "gateway", "header", "ids", "model", "recorded", "started", "started_ns")
 
     started: float
+    started_ns: int
     gateway: Gateway
     header: Header
     ids: Ids

@@ -132,7 +132,7 @@ def test_usage_that_only_the_gateway_asked_for_is_hidden() -> None:
 
 def test_a_caller_who_asked_sees_it_all() -> None:
     said = sse(ROLE, chunk("a", usage=None), chunk(finish="stop", usage=None), ONLY)
-    assert play(said, hides=False) == (said, Outcome(play(said)[1].verdict, Usage(3, 4)))
+    assert play(said, hides=False) == (said, Outcome(play(said)[1].verdict, Usage(3, 4), upstream="llama"))
 
 
 def test_usage_next_to_choices_passes() -> None:

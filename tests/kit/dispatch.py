@@ -22,7 +22,7 @@ class FakeUpstream:
         self.asked.append(call.model)
         if len(self.script) == 1 and isinstance(self.script[0], Exception):
             raise self.script[0]
-        return Reply(ScriptedSource(*self.script), PlainTranscript(), self.name)
+        return Reply(ScriptedSource(*self.script), PlainTranscript(), self.name, call.model)
 
 
 class SecondsClock:

@@ -8,7 +8,7 @@ from collections import Counter
 from kit.servers import Gateway
 from kit.wire import ask
 
-_SAMPLE = re.compile(r"^(gateway_\w+)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
+_SAMPLE = re.compile(r"^((?:gateway|process)_\w+)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -18,7 +18,7 @@ def figures(gateway: Gateway, family: str, *labels: str) -> Counter[str]:
     assert scrape.status == 200
     sums: Counter[str] = Counter()
     for name, labelled, figure in _SAMPLE.findall(scrape.body.decode()):
-        if name == f"gateway_{family}":
+        if name in (family, f"gateway_{family}"):
             values = dict(_LABEL.findall(labelled))
             sums[" ".join(values[label] for label in labels)] += float(figure)
     return sums

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from kit.replies import PlainTranscript, ScriptedSource
 
@@ -62,7 +64,7 @@ def test_a_drained_reply_is_a_success_and_a_later_close_changes_nothing() -> Non
     assert list(reply.prime()) == [b"a", b"b", b"."]
     reply.close()
     reply.close()
-    assert told == [Outcome(Verdict.SUCCESS, Usage(1, 2))]
+    assert told == [Outcome(Verdict.SUCCESS, Usage(1, 2), upstream="llama")]
     assert (source.closed, source.released) == (0, 1)
 
 
@@ -97,3 +99,77 @@ def test_closers_run_last_added_first_even_if_one_fails() -> None:
     list(reply.prime())
     assert order == ["last", "broken"]
     assert len(told) == 1
+
+
+def ended(name: str, reply: Reply) -> None:
+    """End the reply in that way."""
+    if name == "the caller has left":
+        reply.prime().close()
+        reply.close()
+    elif name == "it failed before the commit":
+        with pytest.raises(UpstreamTimeout):
+            reply.prime()
+        reply.close()
+    else:
+        list(reply.prime())
+        reply.close()
+
+
+ENDS = {
+    "drained": ([b"a", b"!"], Verdict.SUCCESS),
+    "the caller has left": ([b"a", b"b"], Verdict.IGNORED),
+    "the upstream was cut": ([b"a", UpstreamCut("gone")], Verdict.FAILURE),
+    "a bug of ours": ([b"a", RuntimeError("bug")], Verdict.IGNORED),
+    "it failed before the commit": ([UpstreamTimeout("late")], Verdict.FAILURE),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("fails", [False, True], ids=["", "every closer fails"])
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "on another thread"])
+def test_witnesses_run_once_after_every_closer(end: str, fails: bool, later: bool) -> None:
+    script, verdict = ENDS[end]
+    reply, _, _ = make(*script)
+    steps: list[str] = []
+    seen: list[Outcome] = []
+    postponed: list[Callable[[], None]] = []
+
+    def closer(name: str) -> Callable[[Outcome], None]:
+        def run(outcome: Outcome) -> None:
+            steps.append(name)
+            if fails:
+                raise RuntimeError("it could not settle")
+
+        return run
+
+    def witness(outcome: Outcome) -> None:
+        steps.append("witness")
+        seen.append(outcome)
+        raise RuntimeError("a witness that fails stops no other")
+
+    reply.on_settled(witness)  # the order in which closers and witnesses are added does not matter
+    reply.on_close(closer("outer"))
+    reply.on_settled(witness)
+    reply.on_close(closer("inner"))
+    if later:
+        reply.settle_with(postponed.append)
+    ended(end, reply)
+    if later:
+        assert steps == []
+        for work in postponed:
+            work()
+    assert steps == ["inner", "outer", "witness", "witness"]
+    assert [outcome.verdict for outcome in seen] == [verdict, verdict]
+    assert seen[0] is reply.outcome
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_outcome_says_which_upstream_and_model_answered_and_when(end: str) -> None:
+    reply = Reply(
+        ScriptedSource(*ENDS[end][0]), PlainTranscript(), "llama", "llama-3", 1_700_000_000_000_000_000
+    )
+    seen: list[Outcome] = []
+    reply.on_settled(seen.append)
+    ended(end, reply)
+    (outcome,) = seen
+    assert (outcome.upstream, outcome.model, outcome.started_ns) == ("llama", "llama-3", 17 * 10**17)

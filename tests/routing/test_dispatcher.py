@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 
+import msgspec
 import pytest
 from kit.calls import make_call
 from kit.dispatch import FakeUpstream, SecondsClock, dispatcher
@@ -192,6 +193,41 @@ def test_the_record_has_all_attempts(second: tuple[bytes | Exception], said: lis
         list(service.send(make_call()))
     (record,) = told
     assert [f"{one.upstream}:{one.result}" for one in record.attempts] == said
+
+
+def test_every_permit_and_the_record_learn_which_upstream_and_model_answered() -> None:
+    inner, outer, failed = FakeGuard(), FakeGuard(), FakeGuard()
+    clock = SecondsClock()
+    first = Guarded(FakeUpstream("a", error_for(502, {}, b"", "a")), [failed])
+    chosen = dispatcher(first, Guarded(FakeUpstream("b", b"x"), [inner]), clock=clock)
+    told: list[RequestRecord] = []
+    service = RecordingService(Guarded(chosen, [outer]), [told.append])
+    call = msgspec.structs.replace(make_call(), started=clock.now - 2.0, started_ns=10**18)
+    list(service.send(call))
+    for outcome in (*inner.settled, *outer.settled):
+        assert (outcome.upstream, outcome.model) == ("b", "m@b")
+    assert [(outcome.upstream, outcome.model) for outcome in failed.settled] == [("a", None)]
+    (record,) = told
+    assert (record.upstream, record.upstream_model, record.started_ns) == ("b", "m@b", 10**18)
+    assert [attempt.started_ns for attempt in record.attempts] == [10**18 + 2 * 10**9] * 2
+
+
+def test_the_record_is_made_after_every_permit_has_settled() -> None:
+    steps: list[str] = []
+
+    class Noting(FakeGuard):
+        def settle(self, outcome: Outcome) -> None:
+            steps.append("settled")
+            raise RuntimeError("the store is gone")
+
+    service = RecordingService(
+        Guarded(FakeUpstream("a", b"x"), [Noting()]), [lambda record: steps.append("told")]
+    )
+    reply = service.send(make_call()).prime()
+    reply.on_close(lambda outcome: steps.append("released"))  # as the web layer does, outside the service
+    list(reply)
+    reply.close()
+    assert steps == ["released", "settled", "told"]
 
 
 def test_a_permit_that_fails_to_settle_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:

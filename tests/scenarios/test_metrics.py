@@ -80,6 +80,11 @@ def test_counters_equal_the_clients_count_after_a_worker_was_killed(counted: Gat
     # The files outlive their workers: two workers, and two more during the reload.
     places = {file.stem.rpartition("_")[2] for file in directory(counted).glob("counter_*.db")}
     assert places <= {"0", "1", "2", "3"}
+    # The dead worker and those that the reload ended have no process metrics.
+    assert until(lambda: len(figures(counted, "process_resident_memory_bytes", "worker")) == 2, 10)
+    assert sum(figures(counted, "attempt_duration_seconds_count", "upstream").values()) == sum(
+        figures(counted, "attempts_total", "upstream").values()
+    )
 
 
 def killed(gateway: Gateway) -> int:

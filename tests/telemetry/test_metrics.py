@@ -25,7 +25,7 @@ def test_a_whole_answer(counted: Counted) -> None:
     counted.tell(
         first_byte=1.9,
         overhead=0.004,
-        usage=Usage(20, 300, 7),
+        usage=Usage(20, 300, 7, "estimated"),
         attempts=(Attempt("llama", "200", 1.9, "llama-3"),),
     )
     assert counted.of("requests_total") == {("", "fast", "/v1/chat/completions", "200", "llama"): 1}
@@ -34,9 +34,9 @@ def test_a_whole_answer(counted: Counted) -> None:
     assert counted.of("attempts_total") == {("200", "llama"): 1}
     assert counted.of("ratelimit_decisions_total") == {("admitted", "requests", "team-a"): 1}
     assert counted.of("tokens_total") == {
-        ("team-a", "fast", "prompt"): 20,
-        ("team-a", "fast", "completion"): 300,
-        ("team-a", "fast", "cached"): 7,
+        ("team-a", "fast", "prompt", "estimated"): 20,
+        ("team-a", "fast", "completion", "estimated"): 300,
+        ("team-a", "fast", "cached", "estimated"): 7,
     }
     for name in ("failovers_total", "stream_outcomes_total", "ttft_seconds_count"):
         assert counted.of(name) == {}
@@ -71,6 +71,11 @@ def test_failovers_are_counted_apart_from_retries(counted: Counted) -> None:
         ("500", "openai"): 1,
         ("upstream_unreachable", "openai"): 1,
         ("200", "llama"): 1,
+    }
+    assert counted.of("attempt_duration_seconds_count") == {("openai",): 2, ("llama",): 1}
+    assert counted.of("attempt_duration_seconds_sum") == {
+        ("openai",): pytest.approx(0.2),
+        ("llama",): pytest.approx(0.1),
     }
     assert counted.of("failovers_total") == {("openai", "upstream_unreachable", "llama"): 1}
 
@@ -164,4 +169,5 @@ def test_unknown_names_become_other(counted: Counted) -> None:
     counted.tell(attempts=(Attempt("llama", "made-up", 0.1), Attempt("made-up", "made-up", 0.1)))
     assert ("other", "other", "other", "200", "other") in counted.of("requests_total")
     assert counted.of("attempts_total") == {("other", "llama"): 1, ("other", "other"): 1}
+    assert set(counted.of("attempt_duration_seconds_count")) == {("llama",), ("other",)}
     assert counted.of("failovers_total") == {("llama", "other", "other"): 1}

@@ -48,7 +48,7 @@ def test_an_invalid_traceparent_begins_a_new_trace(bad: str) -> None:
     ids = read(traceparent=bad, tracestate="a=b")
     assert TRACE not in ids.traceparent
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", ids.traceparent)
-    assert ids.tracestate == ""
+    assert (ids.tracestate, ids.parent) == ("", "")
     assert ids.trace in ids.traceparent
 
 
@@ -57,6 +57,7 @@ def test_a_traceparent_is_continued_under_a_new_parent() -> None:
     version, trace, parent, flags = ids.traceparent.split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert parent != "00f067aa0ba902b7"
+    assert ids.parent == "00f067aa0ba902b7"
     assert (ids.trace, ids.tracestate) == (TRACE, "vendor=1")
 
 

@@ -185,7 +185,7 @@ class MockUpstream:
             finally:
                 source.close()
             raise error_for(self._options.status, {}, REFUSAL, self.name)
-        return Reply(source, transcript, self.name)
+        return Reply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
 
     def _frames(self, call: Call) -> Iterator[Frame]:
         compute = SCORES.get(call.operation)

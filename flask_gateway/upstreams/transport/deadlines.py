@@ -100,7 +100,6 @@ class UpstreamAttempt:
         "_over_at",
         "_patience",
         "_ready",
-        "_started",
         "_tail_over_at",
         "_timekeeper",
         "_waits_for",
@@ -108,6 +107,7 @@ class UpstreamAttempt:
         "error",
         "silence_before",
         "silence_within",
+        "started",
         "upstream",
     )
 
@@ -120,15 +120,16 @@ class UpstreamAttempt:
         self._cancellation = call.cancellation
         self._deadline, self._patience = call.deadline, call.deadline - call.started
         self._ready = ready
-        self._started = time.monotonic()
-        self._over_at = min(call.deadline, self._started + clocks.total)
+        #: ``time.monotonic()`` at its start, seconds.
+        self.started = time.monotonic()
+        self._over_at = min(call.deadline, self.started + clocks.total)
         #: The longest silence before the head and within the body, seconds.
         self.silence_before, self.silence_within = clocks.first_byte, clocks.idle
         self._head_clock = Clock.FIRST_BYTE
         if not call.stream:  # the head of a document comes after the generation
             self.silence_before = self.silence_within = clocks.answer
             self._head_clock = Clock.ANSWER
-        self._head_by = self._started + self.silence_before
+        self._head_by = self.started + self.silence_before
         #: When to stop waiting for the end of a complete answer.
         self._tail_over_at = math.inf
         self._timekeeper: Timekeeper | None = None
@@ -280,7 +281,7 @@ class UpstreamAttempt:
     def _next(self) -> tuple[float, Clock]:
         """The clock that rings next, and when. ``connect`` and ``idle`` are kept by the owner's waiting."""
         when, clock = self._over_at, Clock.TOTAL
-        if not self._ready() and (by := self._started + self.clocks.first_token) <= when:
+        if not self._ready() and (by := self.started + self.clocks.first_token) <= when:
             when, clock = by, Clock.FIRST_TOKEN
         if self._tail_over_at <= when:
             when, clock = self._tail_over_at, Clock.IDLE
