@@ -1,8 +1,8 @@
 """The server's settings: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
 The master executes this file. Workers inherit everything the master has imported, and after a reload that is
-old code. So this file imports only the worker class, the master and the log writer of the gateway. A separate
-process checks the settings.
+old code. So this file imports only the worker class, the master, the log writer and the defaults of the
+gateway. A separate process checks the settings.
 """
 
 import contextlib
@@ -47,12 +47,13 @@ for _name in [name for name in sys.modules if name.partition(".")[0] == "flask_g
 
 # gunicorn creates its logger after this, so its lines do not block either (telemetry/log_output.py). The
 # master gets a class of ours (server/master.py).
+from flask_gateway.config import server_defaults  # noqa: E402
 from flask_gateway.server import master  # noqa: E402
 from flask_gateway.telemetry import log_output  # noqa: E402
 
 log_output.install()
 
-bind = os.environ.get("GATEWAY_BIND", "127.0.0.1:8000").split(",")
+bind = os.environ.get("GATEWAY_BIND", server_defaults.BIND).split(",")
 
 # The cores that this process may use.
 _cores = (
@@ -62,7 +63,7 @@ _cores = (
 workers = _number("GATEWAY_WORKERS", _number("WEB_CONCURRENCY", len(_cores)))
 # A call holds a thread until its answer ends, or until the relay takes its stream over.
 worker_class = "flask_gateway.server.gunicorn_worker.GatewayWorker"
-threads = _number("GATEWAY_THREADS", 64)
+threads = _number("GATEWAY_THREADS", server_defaults.THREADS)
 # No more connections than threads. A worker must serve what it has accepted, while another worker with idle
 # threads could have accepted it from the kernel's queue.
 worker_connections = threads
@@ -71,7 +72,7 @@ backlog = 2048
 # The timeout of the main thread's heartbeat. It does not limit requests.
 timeout = 30
 # How long calls in flight may go on after a stop: the longest answer that survives a restart.
-graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", 30)
+graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", server_defaults.GRACEFUL_SECONDS)
 # One request per connection: an idle connection would take a thread's place from another caller.
 keepalive = 0
 
@@ -102,7 +103,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # The gateway writes its own line for each request.
 accesslog = None
 errorlog = "-"
-loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", "info")
+loglevel = os.environ.get("GATEWAY_SERVER_LOG_LEVEL", server_defaults.LOG_LEVEL)
 
 
 # The initial size of one worker's metric files, bytes (telemetry/metric_files.py).
@@ -242,7 +243,8 @@ def _core_for(server):
     caches. With one worker per core each gets its own core. The oldest workers, which a reload is about to
     end, do not count.
     """
-    if os.environ.get("GATEWAY_PIN_WORKERS", "auto") != "auto" or not hasattr(os, "sched_setaffinity"):
+    pin = os.environ.get("GATEWAY_PIN_WORKERS", server_defaults.PIN_WORKERS)
+    if pin != "auto" or not hasattr(os, "sched_setaffinity"):
         return None
     if server.cfg.workers != len(_cores):
         return None

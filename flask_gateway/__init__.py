@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     import os
     import sys
 
-    from .config import ConfigError
+    from .config.errors import ConfigError
     from .web.app import make_app
 
     try:

@@ -6,20 +6,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-from ..config import (
-    ConfigError,
-    Origin,
-    Resolved,
-    last_good,
-    load,
+from ..config import last_good
+from ..config.errors import ConfigError, Mistakes, dotted
+from ..config.load import Resolved, load, resolve
+from ..config.schema import MASK, Settings
+from ..config.server_checks import (
     refuse_exposed_dev_key,
     refuse_exposed_short_keys,
     refuse_split_state,
-    resolve,
+    workers_of,
 )
-from ..config.errors import Mistakes, dotted
-from ..config.schema import MASK, Settings
-from ..config.server_checks import workers_of
+from ..config.warnings import Origin
 from ..upstreams.mock.upstream import read_options
 
 log = logging.getLogger(__name__)

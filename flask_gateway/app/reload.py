@@ -18,9 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from ..config import ConfigError, Resolved, changed, files, last_good
-from ..config.errors import one_line
+from ..config import last_good
+from ..config.describe import changed
+from ..config.errors import ConfigError, one_line
 from ..config.file_access import MOST_SETTINGS, read_regular
+from ..config.load import Resolved
+from ..config.toml_file import files
 from .build import Gateway, rebuild
 from .preflight import refuse_emptied
 

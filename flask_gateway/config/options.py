@@ -1,7 +1,8 @@
 """Declares every setting once: its name, type, unit, bounds, default, scope and description.
 
-``schema.py`` has the defaults of the values in ``Settings``; this table takes them from there. Loading,
-``check`` and the messages follow this table. Tests hold ``gunicorn.conf.py`` and the documents equal to it.
+``schema.py`` has the defaults of the values in ``Settings``, ``server_defaults.py`` those of the server. This
+table takes them from there. Loading, ``check`` and the messages follow this table. Tests hold the documents
+equal to it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from . import server_defaults
 from .route_syntax import Fallbacks
 from .schema import Settings, UpstreamSettings
 from .secrets import DEV_KEY, USABLE_KEY, Forbidden, Key, KeyList, SecretPath, Variable
@@ -198,19 +200,30 @@ SERVER = (
     _of_server(
         "bind",
         Addresses("addresses to listen on, such as 127.0.0.1:8000"),
-        "127.0.0.1:8000",
+        server_defaults.BIND,
         "the addresses to listen on",
     ),
     _of_server("workers", _count("processes", 1, 10_000), None, "worker processes"),
-    _of_server("threads", _count("threads", 1, 10_000), "64", "threads of one worker"),
     _of_server(
-        "pin_workers", OneOf("auto or off", ("auto", "off")), "auto", "whether each worker stays on one core"
+        "threads", _count("threads", 1, 10_000), written(server_defaults.THREADS), "threads of one worker"
     ),
     _of_server(
-        "graceful_seconds", _count("seconds"), "30", "seconds that calls in flight may take at a stop"
+        "pin_workers",
+        OneOf("auto or off", ("auto", "off")),
+        server_defaults.PIN_WORKERS,
+        "whether each worker stays on one core",
     ),
     _of_server(
-        "server_log_level", OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS), "info", "gunicorn's log level"
+        "graceful_seconds",
+        _count("seconds"),
+        written(server_defaults.GRACEFUL_SECONDS),
+        "seconds that calls in flight may take at a stop",
+    ),
+    _of_server(
+        "server_log_level",
+        OneOf(f"one of {', '.join(_LEVELS)}", _LEVELS),
+        server_defaults.LOG_LEVEL,
+        "gunicorn's log level",
     ),
 )
 

@@ -16,7 +16,8 @@ from flask_gateway.app import build
 from flask_gateway.app.build import Gateway
 from flask_gateway.app.preflight import load_checked
 from flask_gateway.app.reload import Reloader
-from flask_gateway.config import Resolved, changed, load
+from flask_gateway.config.describe import changed
+from flask_gateway.config.load import Resolved, load
 from flask_gateway.config.schema import Secret, Settings
 from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import Overloaded, RateLimited, Unauthorized, Verdict

@@ -16,7 +16,7 @@ from flask_gateway.cli.doctor.finding import Diagnosis, Level, fail, ok, warn
 from flask_gateway.cli.doctor.probe_client import ProbeClient, ProbeResponse
 from flask_gateway.cli.doctor.upstreams import unreachable
 from flask_gateway.cli.main import main
-from flask_gateway.config import load
+from flask_gateway.config.load import load
 from flask_gateway.config.schema import Settings
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.configuration import SECRET
 
-from flask_gateway.config import ConfigError, describe, resolve
+from flask_gateway.config.describe import describe
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import resolve
 from flask_gateway.config.options import OPTIONS
 
 JUNK = st.text(max_size=12) | st.text(alphabet=";=,@:/?#[] \n%v1", max_size=12)

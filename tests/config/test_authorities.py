@@ -20,8 +20,11 @@ from kit.needs import need
 from flask_gateway.app import build
 from flask_gateway.cli.doctor.finding import Level
 from flask_gateway.cli.doctor.upstreams import reach
-from flask_gateway.config import ConfigError, changed, describe, files, load, resolve
+from flask_gateway.config.describe import changed, describe
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load, resolve
 from flask_gateway.config.schema import Authorities, Settings
+from flask_gateway.config.toml_file import files
 from flask_gateway.model.errors import UpstreamUnreachable
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.upstreams.transport.tls_trust import context_for

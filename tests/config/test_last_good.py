@@ -13,7 +13,8 @@ from kit.calls import make_settings
 from kit.stores import Child
 
 from flask_gateway.app.preflight import load_for_worker
-from flask_gateway.config import ConfigError, last_good
+from flask_gateway.config import last_good
+from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.schema import CandidateSettings, Settings, Timeouts
 from flask_gateway.model.call import Continues
 

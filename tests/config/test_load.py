@@ -9,9 +9,11 @@ import msgspec
 import pytest
 from kit.configuration import SECRET, refusal
 
-from flask_gateway.config import ConfigError, load, refuse_exposed_dev_key, resolve
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load, resolve
 from flask_gateway.config.options import OPTIONS, SCALARS, Option
 from flask_gateway.config.schema import Secret, Settings
+from flask_gateway.config.server_checks import refuse_exposed_dev_key
 
 BASE = {"GATEWAY_API_KEYS": "a-key-of-my-own-1"}
 

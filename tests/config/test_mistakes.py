@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_gateway.cli.main import main
-from flask_gateway.config import ConfigError, load
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load
 from flask_gateway.model.call import Caller
 
 BASE = {"GATEWAY_API_KEYS": "a-key-of-my-own-1"}

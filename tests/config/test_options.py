@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_gateway.config import load
+from flask_gateway.config.load import load
 from flask_gateway.config.options import OPTIONS, PER_UPSTREAM, SERVER, Option
 
 ROOT = Path(__file__).parents[2]
@@ -43,11 +43,11 @@ def test_every_setting_has_a_description(option: Option) -> None:
     assert not option.description.endswith(".")
 
 
-def test_gunicorn_conf_has_the_same_defaults() -> None:
+def test_gunicorn_conf_reads_every_server_setting_and_writes_no_default() -> None:
     lines = (ROOT / "gunicorn.conf.py").read_text().splitlines()
     for option in SERVER:
         (line,) = [line for line in lines if f'"{option.variable}"' in line]
-        assert option.default is None or re.search(rf"\b{re.escape(option.default)}\b", line), line
+        assert option.default is None or f'"{option.variable}", server_defaults.' in line, line
 
 
 def test_the_example_is_valid(tmp_path: Path) -> None:

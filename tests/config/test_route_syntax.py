@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from flask_gateway.app import build
-from flask_gateway.config import ConfigError, load
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load
 from flask_gateway.config.schema import Balance, CandidateSettings, Timeouts
 from flask_gateway.state.memory import MemoryStore
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from kit.configuration import SECRET, refusal
 
-from flask_gateway.config import ConfigError, Origin, load, resolve
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load, resolve
+from flask_gateway.config.warnings import Origin
 
 COUNT = "expected a whole number of requests per minute, 0 for unlimited"
 SECONDS = "expected a number of seconds above 0"

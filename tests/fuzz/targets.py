@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from flask_gateway.config import ConfigError, resolve
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import resolve
 from flask_gateway.dialects.error_mapping import MAX_ERROR_BODY, error_for
 from flask_gateway.dialects.sse import EventSplitter, data_of
 from flask_gateway.dialects.transcripts import transcript_for

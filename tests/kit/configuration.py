@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flask_gateway.config import ConfigError, load
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load
 
 SECRET = "PLANTED7secret"
 

@@ -17,7 +17,7 @@ from kit.servers import Gateway, Upstream, free_port
 from kit.waiting import until
 from kit.wire import TIMEOUT, ask, content, head, open_stream, send_raw
 
-from flask_gateway.config import resolve
+from flask_gateway.config.load import resolve
 from flask_gateway.config.schema import Settings, Timeouts
 
 pytestmark = pytest.mark.live

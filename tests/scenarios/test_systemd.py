@@ -21,7 +21,7 @@ from kit.smoke_script import CHECKS, smoke
 from kit.waiting import PATIENCE, until
 from kit.wire import ask
 
-from flask_gateway.config import load
+from flask_gateway.config.load import load
 
 pytestmark = pytest.mark.live
 

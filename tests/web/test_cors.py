@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 from kit.calls import AUTH, chat
 from werkzeug.test import TestResponse
 
-from flask_gateway.config import ConfigError, resolve
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import resolve
 
 CHAT = "/v1/chat/completions"
 PAGE = "https://app.example.org"
