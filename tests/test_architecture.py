@@ -1,12 +1,14 @@
-"""The floors of the house: who may import whom. Read from the source, so nothing has to be run.
+"""The floors of the house: who may import whom, and how large a file and a function may be.
 
-See docs/architecture.md. A floor imports lower floors and its own; flask, requests and gunicorn each
-have one floor of their own.
+Read from the source, so nothing has to be run. See docs/architecture.md. A floor imports lower floors and its
+own; flask, requests and gunicorn each have one floor of their own.
 """
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -133,3 +135,53 @@ def test_the_package_names_are_all_on_a_floor() -> None:
 
 def test_the_root_holds_no_module_but_the_factory_and_the_command_line() -> None:
     assert {path.name for path in (ROOT / PACKAGE).glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+#: The most lines of a file, and of 95 % of all functions.
+MAX_FILE, P95_FUNCTION = 400, 20
+TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
+
+
+def functions() -> Iterator[ast.FunctionDef]:
+    for tree in TREES.values():
+        yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def test_no_public_class_name_twice() -> None:
+    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    public = Counter(node.name for node in classes if not node.name.startswith("_"))
+    assert [name for name, times in public.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_is_short(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= MAX_FILE
+
+
+def test_nearly_all_functions_are_short() -> None:
+    lines = {node: (node.end_lineno or 0) - node.lineno + 1 for node in functions()}
+    longest = sorted(lines, key=lines.__getitem__, reverse=True)
+    too_long = {node.name: lines[node] for node in longest if lines[node] > P95_FUNCTION}
+    assert len(too_long) <= len(lines) * 0.05, f"split some of {too_long}"
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or bool(
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+        & {"Exception", "BaseException"}
+    )
+
+
+def raises_again(handler: ast.ExceptHandler) -> bool:
+    """Whether the handler only cleans up."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_broad_except_raises_again_or_says_why_it_does_not(module: str) -> None:
+    lines = MODULES[module].read_text().splitlines()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ExceptHandler) and is_broad(node) and not raises_again(node):
+            comment = lines[node.lineno - 1].partition("#")[2].replace("noqa: BLE001", "").strip(" #")
+            assert comment, f"{MODULES[module]}:{node.lineno}: a comment on this line says why"

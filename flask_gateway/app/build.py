@@ -69,20 +69,20 @@ class Gateway(msgspec.Struct, frozen=True):
 
     settings: Settings
     keys: KeySource
-    strikes: KeyGuessLimiter
+    key_guesses: KeyGuessLimiter
     routes: Routes
     candidates: Candidates
     limiter: RateLimiter
     breakers: tuple[Breaker, ...]
     #: One for each upstream that may be asked to report the usage of streams.
     stream_options: tuple[StreamOptions, ...]
-    slots: ConcurrencyLeases
+    leases: ConcurrencyLeases
     store: Store
     http: UpstreamClient
     recorded: RecordingService
     metrics: Metrics
     reactor: Reactor
-    underway: InFlightCalls
+    inflight: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
     draining: threading.Event
@@ -115,9 +115,9 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     store = store or open_store(
         settings.state, settings.machines, settings.state_namespace or "", metrics.fell_back
     )
-    underway, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
+    inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
-    return _build(settings, _CarriedOver(store, leases, underway, body_memory, catalog, http))
+    return _build(settings, _CarriedOver(store, leases, inflight, body_memory, catalog, http))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -131,7 +131,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     same = _addresses(settings) == _addresses(before.settings)
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
-    kept = (before.store, before.slots, before.underway, before.body_memory, before.catalog)
+    kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
     return _build(settings, _CarriedOver(*kept, http))
 
 
@@ -144,8 +144,8 @@ class _CarriedOver(NamedTuple):
     """The parts that a reload keeps."""
 
     store: Store
-    slots: ConcurrencyLeases
-    underway: InFlightCalls
+    leases: ConcurrencyLeases
+    inflight: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
     http: UpstreamClient
@@ -156,7 +156,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, slots, underway, body_memory, catalog, http = carried
+    store, leases, inflight, body_memory, catalog, http = carried
     limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
@@ -168,31 +168,31 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         (endpoint.upstream, endpoint.model): endpoint
         for endpoint in _endpoints(settings, routes, carried, metrics, options)
     }
-    balancer = Balancer(store, lambda upstream: slots.taken(upstream_key(upstream)))
-    candidates = Candidates(routes, balancer, slots, endpoints)
-    underway.change(settings.max_streams, len(keys), len(settings.upstreams))
+    balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
+    candidates = Candidates(routes, balancer, leases, endpoints)
+    inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
     catalog.change(_model_sources(settings, http))
     body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
-    guarded = Guarded(BufferedStreams(affinity, error_event), [underway, CallerBulkhead(slots), limiter])
+    guarded = Guarded(BufferedStreams(affinity, error_event), [inflight, CallerBulkhead(leases), limiter])
     return Gateway(
         settings=settings,
         keys=keys,
-        strikes=_key_guess_limiter(settings, keys, store),
+        key_guesses=_key_guess_limiter(settings, keys, store),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
         breakers=tuple(endpoint.breaker for endpoint in endpoints.values()),
         stream_options=tuple(options.values()),
-        slots=slots,
+        leases=leases,
         store=store,
         http=http,
         recorded=RecordingService(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts),
         metrics=metrics,
         reactor=REACTOR,
-        underway=underway,
+        inflight=inflight,
         body_memory=body_memory,
         catalog=catalog,
         draining=DRAINING,
@@ -221,12 +221,12 @@ def _endpoints(
     options: Mapping[str, StreamOptions],
 ) -> Iterator[Endpoint]:
     """One endpoint per upstream for any model, and one for each configured model, with its own breaker."""
-    store, slots, underway, http = carried.store, carried.slots, carried.underway, carried.http
+    store, leases, inflight, http = carried.store, carried.leases, carried.inflight, carried.http
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
         clocks = _clocks(upstream, settings)
-        slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, slots)
+        slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, leases)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             override = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             own_clocks = clocks.with_own(override.clocks)
@@ -234,8 +234,8 @@ def _endpoints(
             breaker = _breaker(upstream, model, store, _policy(own_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker comes first: while it is open, a call costs only a read.
-            quota = UpstreamThreadQuota(upstream.name, underway)
-            guards: list[Guard] = [breaker, quota, *slot, *_slot(pair, override.max_in_flight, False, slots)]
+            quota = UpstreamThreadQuota(upstream.name, inflight)
+            guards: list[Guard] = [breaker, quota, *slot, *_slot(pair, override.max_in_flight, False, leases)]
             yield Endpoint(
                 upstream=upstream.name,
                 model=model,
@@ -267,9 +267,9 @@ def _balanced(settings: Settings) -> frozenset[str]:
     return frozenset(candidate.upstream for model in routes for tier in model.tiers for candidate in tier)
 
 
-def _slot(name: str, limit: int, counted: bool, slots: ConcurrencyLeases) -> list[Guard]:
+def _slot(name: str, limit: int, counted: bool, leases: ConcurrencyLeases) -> list[Guard]:
     limit = limit or (UNLIMITED if counted else 0)
-    return [UpstreamBulkhead(name, limit, slots)] if limit else []
+    return [UpstreamBulkhead(name, limit, leases)] if limit else []
 
 
 def _breaker(
@@ -322,7 +322,7 @@ def _named_routes(settings: Settings) -> Iterator[tuple[str, Route]]:
 
 def _route(model: ModelSettings) -> Route:
     tiers = tuple(_tier(tier) for tier in model.tiers)
-    return Route(model.name, tiers, str(model.balance), model.whole)
+    return Route(model.name, tiers, model.balance, model.whole)
 
 
 def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:

@@ -62,12 +62,12 @@ class Candidates:
         self,
         routes: Routes,
         balancer: Balancer,
-        slots: ConcurrencyLeases,
+        leases: ConcurrencyLeases,
         endpoints: Mapping[tuple[str, str | None], Endpoint],
     ) -> None:
         self._routes = routes
         self._balancer = balancer
-        self._slots = slots
+        self._leases = leases
         self._endpoints = dict(endpoints)
 
     def __call__(self, call: Call) -> Iterator[Candidate]:
@@ -75,16 +75,16 @@ class Candidates:
         route = self._route(call)
         # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
-        denied = []
+        behind = []
         for tier in self._balancer.ordered(route):
             for target in tier:
                 endpoint = self._endpoint(target)
                 candidate = Candidate(endpoint.service, target.model, target.overrides)
-                if alone or not endpoint.breaker.denied:
+                if alone or not endpoint.breaker.credential_refused:
                     yield candidate
                 else:
-                    denied.append(candidate)
-        yield from denied
+                    behind.append(candidate)
+        yield from behind
 
     def explain(self, caller: Caller, model: str) -> list[CandidateStatus]:
         """The status of each target for a call of that caller now. It sends nothing and takes no turn.
@@ -158,7 +158,7 @@ class Candidates:
         if status.retry_after is not None:
             return ("cooling" if status.cooling else "open"), status.retry_after
         for name, limit in endpoint.limits.items():
-            if limit and self._slots.taken(upstream_key(name)) >= limit:
+            if limit and self._leases.taken(upstream_key(name)) >= limit:
                 return "full", None
         if status.credential_refused:
             return "credential refused", None

@@ -74,7 +74,7 @@ class Catalog:
             models = ask(name)
         except GatewayError as error:
             self._fail(name, error.message)
-        except Exception as error:
+        except Exception as error:  # the thread must go on asking the other upstreams
             log.exception("unexpected exception while asking upstream '%s' for its models", name)
             self._fail(name, type(error).__name__)
         else:

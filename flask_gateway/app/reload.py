@@ -90,7 +90,7 @@ class Reloader:
             self._apply(self._load())
         except (ConfigError, ValueError) as error:
             self._refuse(one_line(str(error)))
-        except Exception:
+        except Exception:  # the thread must read the next change
             self._gateway.metrics.reloaded("failure")
             log.exception("unexpected exception while reloading the settings; the old ones stay in force")
 

@@ -11,13 +11,11 @@ import threading
 from collections.abc import Callable
 from hashlib import blake2b
 
-from ..guards.sliding_window import Acquire, Quota
+from ..guards.sliding_window import MINUTE, Acquire, Quota
 from ..model.call import Caller
 from ..model.errors import TooManyFailedKeys, Unauthorized
 from ..state.store import SECOND, Store, Value
 
-#: The sliding window in which wrong keys are counted, seconds.
-WINDOW = 60.0
 #: How many addresses the store counts at a time, and how many blocked addresses a process remembers.
 ENTRIES = 1024
 
@@ -26,14 +24,14 @@ class KeyGuessLimiter:
     """Identifies callers by their keys, and counts wrong keys. Shared by all threads of a process.
 
     :param identify: returns the caller of a key, or raises ``Unauthorized``.
-    :param limit: wrong keys allowed per address in any :data:`WINDOW`; 0 means no limit.
+    :param limit: wrong keys allowed per address in any 60 seconds; 0 means no limit.
     :param secret: keys the hash of addresses; the same in all processes.
     """
 
     def __init__(self, identify: Callable[[str], Caller], store: Store, limit: int, secret: bytes) -> None:
         self._identify = identify
         self._store = store
-        self._acquire = Acquire(limit, int(WINDOW * SECOND))
+        self._acquire = Acquire(limit, int(MINUTE * SECOND))
         self._secret = secret
         #: The addresses that this process knows as blocked, each with the end of its block.
         self._blocked: dict[bytes, float] = {}
@@ -76,7 +74,7 @@ class KeyGuessLimiter:
             new, answer = self._acquire(log, at)
             return (old if new is log else (owner, *(new or ()))), answer
 
-        counted, quota = self._store.update(f"strikes:{entry}", count, ttl=WINDOW)
+        counted, quota = self._store.update(f"wrong_keys:{entry}", count, ttl=MINUTE)
         if not counted:
             left = quota.wait / SECOND
             self._block(address, now + left)

@@ -6,22 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..model.errors import (
-    UpstreamAuthFailed,
-    UpstreamError,
-    UpstreamFlagged,
-    UpstreamMisconfigured,
-    UpstreamModelNotFound,
-    UpstreamOutOfCredit,
-    UpstreamOverloaded,
-    UpstreamQuotaExhausted,
-    UpstreamRefusal,
-    UpstreamShowsPage,
-    UpstreamThrottled,
-    UpstreamTimeout,
-    UpstreamTooLong,
-    UpstreamUnaffordable,
-)
+from ..model import errors
 from .error_body import ErrorBody, clean, presentable, read_error, read_error_body
 from .error_meaning import Meaning, meaning_of, status_of
 from .pause import limit_reset, pause_in_error, pause_in_words, retry_after
@@ -30,19 +15,19 @@ from .pause import limit_reset, pause_in_error, pause_in_words, retry_after
 MAX_ERROR_BODY = 64 * 1024
 
 #: Refusals that the caller sees in the upstream's own words, and the code where the upstream sends none.
-_REFUSALS: dict[Meaning, tuple[type[UpstreamRefusal], str | None]] = {
-    Meaning.TOO_LONG: (UpstreamTooLong, "context_length_exceeded"),
-    Meaning.RATE_LIMITED: (UpstreamThrottled, "rate_limit_exceeded"),
-    Meaning.UNAFFORDABLE: (UpstreamUnaffordable, None),
-    Meaning.CONTENT_FLAGGED: (UpstreamFlagged, "content_policy_violation"),
-    Meaning.MODEL_NOT_FOUND: (UpstreamModelNotFound, "model_not_found"),
-    Meaning.REJECTED: (UpstreamRefusal, None),
+_REFUSALS: dict[Meaning, tuple[type[errors.UpstreamRefusal], str | None]] = {
+    Meaning.TOO_LONG: (errors.UpstreamTooLong, "context_length_exceeded"),
+    Meaning.RATE_LIMITED: (errors.UpstreamThrottled, "rate_limit_exceeded"),
+    Meaning.UNAFFORDABLE: (errors.UpstreamUnaffordable, None),
+    Meaning.CONTENT_FLAGGED: (errors.UpstreamFlagged, "content_policy_violation"),
+    Meaning.MODEL_NOT_FOUND: (errors.UpstreamModelNotFound, "model_not_found"),
+    Meaning.REJECTED: (errors.UpstreamRefusal, None),
 }
 
 
 def error_for(
     status: int, headers: Mapping[str, str], body: bytes, upstream: str, *, url: str = ""
-) -> UpstreamError:
+) -> errors.UpstreamError:
     """Return the error for an answer with that status.
 
     :param body: the answer's body, up to ``MAX_ERROR_BODY``.
@@ -54,7 +39,7 @@ def error_for(
     return error
 
 
-def reported_error(document: object, upstream: str) -> UpstreamError:
+def reported_error(document: object, upstream: str) -> errors.UpstreamError:
     """Return the error for one that an upstream reported in an answer of status 200.
 
     :param document: the error object, or the body, event or list around it.
@@ -65,13 +50,13 @@ def reported_error(document: object, upstream: str) -> UpstreamError:
     return _error(f"Upstream '{upstream}' reported an error{code} in its answer", 200, {}, body, upstream, "")
 
 
-def page_error(status: int, body: bytes, upstream: str) -> UpstreamShowsPage | None:
+def page_error(status: int, body: bytes, upstream: str) -> errors.UpstreamShowsPage | None:
     """Return the error for a web page with a good status; ``None`` when the body is none."""
     page = read_error_body(body).page if body.lstrip()[:1] == b"<" else None
     if page is None:
         return None
     summary = f"Upstream '{upstream}' answered {status} with a web page{_quoted(page)}"
-    return UpstreamShowsPage(f"{summary}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
+    return errors.UpstreamShowsPage(f"{summary}, as a login or a wrong URL does: {_CHECK}", upstream=upstream)
 
 
 _CHECK = "check the scheme, host, port and path of its URL; tell the operator."
@@ -84,7 +69,7 @@ def _named(document: object) -> str | None:
 
 def _error(
     summary: str, http: int, headers: Mapping[str, str], body: ErrorBody, upstream: str, url: str
-) -> UpstreamError:
+) -> errors.UpstreamError:
     status = status_of(http, body)
     meaning = meaning_of(status, body)
     if meaning is Meaning.OUT_OF_CREDIT:
@@ -94,29 +79,31 @@ def _error(
     wait = _pause(headers, body)
     match meaning:
         case Meaning.CREDENTIAL_REFUSED:
-            return UpstreamAuthFailed(
+            return errors.UpstreamAuthFailed(
                 f"{summary}: it does not accept the credential that the gateway is configured with. "
                 "Your own key is fine; tell the operator.",
                 upstream=upstream,
             )
         case Meaning.MISCONFIGURED | Meaning.NEEDS_TLS:
-            return UpstreamMisconfigured(
+            return errors.UpstreamMisconfigured(
                 _what_to_change(summary, meaning, status, headers, body, url), upstream=upstream
             )
         case Meaning.TIMED_OUT:
-            return UpstreamTimeout(f"{summary}: it gave up waiting.", retry_after=wait, upstream=upstream)
+            return errors.UpstreamTimeout(
+                f"{summary}: it gave up waiting.", retry_after=wait, upstream=upstream
+            )
         case Meaning.OVERLOADED:
-            return UpstreamOverloaded(
+            return errors.UpstreamOverloaded(
                 f"{summary}: it has too much to do, or is still loading its model.",
                 retry_after=wait,
                 upstream=upstream,
             )
-    return UpstreamError(f"{summary}.", retry_after=wait, upstream=upstream)
+    return errors.UpstreamError(f"{summary}.", retry_after=wait, upstream=upstream)
 
 
 def _refusal(
     meaning: Meaning, summary: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
-) -> UpstreamRefusal:
+) -> errors.UpstreamRefusal:
     kind, code = _REFUSALS[meaning]
     throttled = meaning is Meaning.RATE_LIMITED
     status = 429 if throttled else status if status < 500 else 400
@@ -133,15 +120,15 @@ def _refusal(
 
 def _out_of_credit(
     summary: str, status: int, headers: Mapping[str, str], body: ErrorBody, upstream: str
-) -> UpstreamError:
+) -> errors.UpstreamError:
     if status == 429:
         message = summary + ": too many requests."
         fields = _error_object(body, message, "requests")
         wait = _pause(headers, body)
-        return UpstreamQuotaExhausted(
+        return errors.UpstreamQuotaExhausted(
             message, status=429, error_object=fields, retry_after=wait, upstream=upstream
         )
-    return UpstreamOutOfCredit(
+    return errors.UpstreamOutOfCredit(
         f"{summary}: the gateway's account there has nothing left to spend{_quoted(body.words)}. "
         "Your own key is fine; tell the operator.",
         upstream=upstream,

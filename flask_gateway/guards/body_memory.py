@@ -11,14 +11,12 @@ import math
 import threading
 from collections.abc import Callable
 
-from ..model.errors import Overloaded
+from ..model.errors import RETRY_SOON, Overloaded
 
 #: Bodies up to this size, bytes, are not counted.
 SMALL = 64 * 1024
 #: The largest part of the memory that one caller gets if there are several callers.
 SHARE = 0.75
-#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
-RETRY_AFTER = 1.0
 
 
 class BodyMemory:
@@ -65,7 +63,7 @@ class BodyMemory:
                 self._by_caller[caller] = of_caller
         if refused:
             self._shed("bodies")
-            raise Overloaded(_MESSAGES[refused], retry_after=RETRY_AFTER)
+            raise Overloaded(_MESSAGES[refused], retry_after=RETRY_SOON)
 
     def shrink(self, caller: str, by: int) -> None:
         with self._lock:

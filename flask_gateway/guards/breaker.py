@@ -30,7 +30,7 @@ from .breaker_state import (
     Ticket,
     admit,
     clamp_to_clock,
-    denied,
+    is_credential_held,
     settle,
     try_now,
 )
@@ -172,7 +172,7 @@ class Breaker:
             after = settle(state, now, self._policy, ticket, end, pauses=pauses_after is None)
             pauses_after = pauses if pauses_after is None else pauses_after
             same = after is state and pauses_after == pauses
-            return (value if same else (*after, *pauses_after)), after.denied_until > state.denied_until
+            return (value if same else (*after, *pauses_after)), after.held_until > state.held_until
 
         anything = change(seen, self._store.now())[0] is not seen
         if anything and self._update(change):
@@ -202,10 +202,10 @@ class Breaker:
         return answer
 
     @property
-    def denied(self) -> bool:
+    def credential_refused(self) -> bool:
         """Whether the upstream refused the gateway's credential, so that others should be tried first."""
         value = self._store.read(self._key)
-        return value is not None and denied(_state(value), self._store.now())
+        return value is not None and is_credential_held(_state(value), self._store.now())
 
     def status(self, caller: str | None = None, model: str | None = None) -> BreakerStatus:
         """Describe the breaker: for all callers, or for one caller and one model.
@@ -237,7 +237,7 @@ class Breaker:
             slow=window.slow,
             cooling=now < cool_until,
             paused_models=paused(pauses, now, LONGEST_COOL_DOWN),
-            credential_refused=denied(state, now),
+            credential_refused=is_credential_held(state, now),
         )
 
     def _end(self, outcome: Outcome) -> CallResult:

@@ -75,7 +75,7 @@ class State(NamedTuple):
     :param failures: consecutive failures; calls without a verdict do not reset it.
     :param until: OPEN: when a probe may start. HALF_OPEN: when the probe's lease ends.
     :param cool_until: when the pause after a 429 ends.
-    :param denied_until: when the credential hold ends.
+    :param held_until: when the credential hold ends.
     :param reopened: failed probes since the circuit was last closed.
     :param successes: successful probes in a row.
     :param window_until: when the window ends; ``calls``, ``failed`` and ``slow`` count within it.
@@ -94,7 +94,7 @@ class State(NamedTuple):
     generation: int = 0
     until: int = 0
     cool_until: int = 0
-    denied_until: int = 0
+    held_until: int = 0
     reopened: int = 0
     successes: int = 0
     window_until: int = 0
@@ -237,23 +237,23 @@ def settle(
 def try_now(state: State, now: int) -> State:
     """End all waiting: the next call is the probe, the cool-down and the credential hold are over."""
     waiting = state.phase == Phase.OPEN and now < state.until
-    return state._replace(until=now if waiting else state.until, cool_until=0, denied_until=0)
+    return state._replace(until=now if waiting else state.until, cool_until=0, held_until=0)
 
 
-def denied(state: State, now: int) -> bool:
+def is_credential_held(state: State, now: int) -> bool:
     """Return whether the credential hold is active. Ignore a time too far ahead: the clock was set back."""
-    return now < state.denied_until < now + int(2 * CREDENTIAL_HOLD * SECOND)
+    return now < state.held_until < now + int(2 * CREDENTIAL_HOLD * SECOND)
 
 
 def _noted(state: State, now: int, end: CallResult) -> State:
     """Update the cool-down and the credential hold."""
     if end.verdict is Verdict.SUCCESS:
-        return state._replace(denied_until=0) if denied(state, now) else state
+        return state._replace(held_until=0) if is_credential_held(state, now) else state
     if end.verdict is Verdict.THROTTLED:
         return state._replace(cool_until=max(state.cool_until, now + end.pause))
     # A hold is not prolonged: so the upstream is tried, and a refusal is logged, once per hold.
-    if end.verdict is Verdict.CREDENTIAL_REFUSED and not denied(state, now):
-        return state._replace(denied_until=now + int(CREDENTIAL_HOLD * SECOND))
+    if end.verdict is Verdict.CREDENTIAL_REFUSED and not is_credential_held(state, now):
+        return state._replace(held_until=now + int(CREDENTIAL_HOLD * SECOND))
     return state
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..model.call import Call, Outcome
-from ..model.errors import TooManyConcurrent, UpstreamFull
+from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
 
 #: The limit of an upstream whose calls are counted and not limited.
 UNLIMITED = 1 << 40
-
-#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
-RETRY_AFTER = 1.0
 
 
 def upstream_key(upstream: str) -> str:
@@ -29,51 +26,51 @@ class SlotPermit:
 
     headers: Mapping[str, str] = {}
 
-    def __init__(self, slots: ConcurrencyLeases, key: str, epoch: int) -> None:
-        self._slots = slots
+    def __init__(self, leases: ConcurrencyLeases, key: str, epoch: int) -> None:
+        self._leases = leases
         self._key = key
         self._epoch = epoch
 
     def settle(self, outcome: Outcome) -> None:
         epoch, self._epoch = self._epoch, 0
         if epoch:
-            self._slots.release(self._key, epoch)
+            self._leases.release(self._key, epoch)
 
 
 class CallerBulkhead:
     """Limits the calls in flight of each caller (``model.protocols.Guard``)."""
 
-    def __init__(self, slots: ConcurrencyLeases) -> None:
-        self._slots = slots
+    def __init__(self, leases: ConcurrencyLeases) -> None:
+        self._leases = leases
 
     def admit(self, call: Call) -> SlotPermit:
         """:raises TooManyConcurrent: the caller has as many calls in flight as its key allows."""
         limit, key = call.caller.max_concurrent, state_key("slots:key", call.caller.id)
-        epoch = self._slots.acquire(key, limit) if limit else 0
+        epoch = self._leases.acquire(key, limit) if limit else 0
         if limit and not epoch:
             raise TooManyConcurrent(
                 f"This key already has {limit} calls in progress, its limit. Wait until one of them ends.",
-                retry_after=RETRY_AFTER,
+                retry_after=RETRY_SOON,
             )
-        return SlotPermit(self._slots, key, epoch)
+        return SlotPermit(self._leases, key, epoch)
 
 
 class UpstreamBulkhead:
     """Limits the calls in flight of one upstream (``model.protocols.Guard``)."""
 
-    def __init__(self, upstream: str, limit: int, slots: ConcurrencyLeases) -> None:
+    def __init__(self, upstream: str, limit: int, leases: ConcurrencyLeases) -> None:
         self.upstream = upstream
         self._limit = limit
-        self._slots = slots
+        self._leases = leases
         self._key = upstream_key(upstream)
 
     def admit(self, call: Call) -> SlotPermit:
         """:raises UpstreamFull: the upstream has as many calls in flight as its limit allows."""
-        epoch = self._slots.acquire(self._key, self._limit)
+        epoch = self._leases.acquire(self._key, self._limit)
         if not epoch:
             raise UpstreamFull(
                 f"Upstream '{self.upstream}' already has {self._limit} calls in progress, its limit.",
-                retry_after=RETRY_AFTER,
+                retry_after=RETRY_SOON,
                 upstream=self.upstream,
             )
-        return SlotPermit(self._slots, self._key, epoch)
+        return SlotPermit(self._leases, self._key, epoch)

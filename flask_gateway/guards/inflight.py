@@ -15,14 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..model.call import Call, Outcome
-from ..model.errors import GatewayError, Overloaded, UpstreamFull
+from ..model.errors import RETRY_SOON, GatewayError, Overloaded, UpstreamFull
 
 #: The largest part of a process's threads that one caller or one upstream may hold if there are several.
 SHARE = 0.75
 #: The weight of one interval in the moving average of the pace, and the longest interval, seconds.
 PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
-#: The value of ``Retry-After``, seconds. The end of a call cannot be predicted, so this is short.
-RETRY_AFTER = 1.0
 
 
 class ThreadUsage(NamedTuple):
@@ -141,7 +139,7 @@ class InFlightCalls:
         refusal = self._enter(call)
         if refusal:
             self._shed(refusal)
-            raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_AFTER)
+            raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_SOON)
         return InFlightPermit(lambda: self._leave(call))
 
     def _enter(self, call: Call) -> str:
@@ -282,7 +280,7 @@ class UpstreamThreadQuota:
         if work is None:
             raise UpstreamFull(
                 f"Upstream '{self._upstream}' has as many calls in progress here as one upstream may have.",
-                retry_after=RETRY_AFTER,
+                retry_after=RETRY_SOON,
                 upstream=self._upstream,
             )
         return InFlightPermit(lambda: self._inflight.leave(work))

@@ -361,7 +361,7 @@ class ConcurrencyLeases:
             self._now.clear()
             try:
                 self.keep()
-            except Exception:
+            except Exception:  # the thread must renew the leases again later
                 log.exception("could not renew the leases")
 
 

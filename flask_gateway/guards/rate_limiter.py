@@ -1,4 +1,4 @@
-"""Limits the requests of each caller in any ``WINDOW`` seconds."""
+"""Limits the requests of each caller in any 60 seconds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from ..model.call import Call, Caller, Outcome
 from ..model.errors import RateLimited
 from ..state.store import SECOND, Store, state_key
-from .sliding_window import Acquire, Quota
-
-#: The length of the sliding window, seconds.
-WINDOW = 60.0
+from .sliding_window import MINUTE, Acquire, Quota
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
@@ -35,7 +32,7 @@ def duration(micros: int) -> str:
 class RateLimiter:
     """Limits the requests of each caller. Shared by all threads; the store guards its state."""
 
-    def __init__(self, store: Store, window: float = WINDOW) -> None:
+    def __init__(self, store: Store, window: float = MINUTE) -> None:
         self._store = store
         self._window = window
 

@@ -17,6 +17,8 @@ from typing import ClassVar, NamedTuple
 
 from ..state.store import SECOND, Value
 
+#: The window of the limits per minute, seconds.
+MINUTE = 60.0
 BUCKETS = 128
 #: The most numbers of a log, unless it began as a log of single times.
 _LONGEST = 2 * (BUCKETS + 2)

@@ -87,7 +87,7 @@ class Cancellation:
             attachment.runner = threading.get_ident()
         try:
             attachment.abort()
-        except Exception:
+        except Exception:  # the other attachments must be aborted, too
             log.exception("an abort failed")
         finally:
             with self._lock:

@@ -369,7 +369,7 @@ class Reply:
     def _known_usage(self) -> Usage | None:
         try:
             return self.usage
-        except Exception:
+        except Exception:  # an answer without its usage is still an answer
             log.exception("could not count the tokens of an answer")
             return None
 
@@ -382,5 +382,5 @@ def shielded(work: Callable[..., None], *args: Outcome) -> None:
     """Run one step of settling and log its exception, so that the remaining steps still run."""
     try:
         work(*args)
-    except Exception:
+    except Exception:  # the remaining steps must run
         log.exception("a step of settling a reply failed")

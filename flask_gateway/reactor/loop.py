@@ -320,7 +320,7 @@ class _Loop:
     def _call(self, registration: Registration, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:
+        except Exception:  # the other callbacks must run
             log.exception("a callback of the reactor failed")
         with self._lock:
             self._calling = None

@@ -130,7 +130,7 @@ class Affinity:
     def _remember(self, ids: list[str], upstream: str) -> None:
         try:
             self._origins.remember(dict.fromkeys(ids), upstream)
-        except Exception:
+        except Exception:  # the caller has its answer; only a later call suffers
             log.exception("could not remember which ids upstream '%s' has made", upstream)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
+from ..config.schema import Balance
 from ..state.store import Store, Value, state_key
 from .routes import Route, Tier
 
@@ -55,9 +56,9 @@ class Balancer:
     def ordered(self, route: Route) -> Iterator[Tier]:
         """The tiers, each with its targets in the order to ask. A tier is ordered when it is reached."""
         for number, tier in enumerate(route.tiers):
-            if len(tier) == 1 or route.balance == "in_order":
+            if len(tier) == 1 or route.balance is Balance.IN_ORDER:
                 yield tier
-            elif route.balance == "least_requests":
+            elif route.balance is Balance.LEAST_REQUESTS:
                 yield least_requests(tier, self._in_flight)
             else:
                 turn = self._store.update(state_key(f"turn:{number}", route.name), _next, FORGET_AFTER)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..config.schema import Balance
 from ..model.call import BodyOverrides
 from ..model.errors import UnknownModel
 
@@ -34,13 +35,13 @@ class Route(msgspec.Struct, frozen=True):
     """The targets of a model.
 
     :param tiers: a later tier is asked when no target of an earlier one can answer.
-    :param balance: how to choose within a tier: ``in_order``, ``round_robin`` or ``least_requests``.
+    :param balance: which target of a tier comes first.
     :param whole: whether the gateway holds its streams back until they are complete.
     """
 
     name: str
     tiers: tuple[Tier, ...]
-    balance: str = "in_order"
+    balance: Balance = Balance.IN_ORDER
     whole: bool = False
 
     def at(self, upstream: str) -> Route:

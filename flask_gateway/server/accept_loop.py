@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.workers import gthread
 
 from ..guards.inflight import ThreadUsage
-from ..model.errors import NO_DESCRIPTOR, Overloaded
+from ..model.errors import NO_DESCRIPTOR, RETRY_SOON, Overloaded
 from .backpressure import AcceptGate
 from .client_connection import ClientConnection, is_tls, refusal
 from .load_shedding import PendingHeads, ReserveDescriptor, queue_of, record_unparsed, turn_away
@@ -113,7 +113,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
 
     def _refuse(self, listener: Any) -> None:
         """Refuse the next connection, because no descriptor is left. Pause if even that is impossible."""
-        error = Overloaded(_NO_DESCRIPTOR, retry_after=1.0)
+        error = Overloaded(_NO_DESCRIPTOR, retry_after=RETRY_SOON)
         request_id = os.urandom(16).hex()
         answer = b"" if is_tls(self.cfg) else refusal(error, "503 Service Unavailable", request_id)
         if not self._reserve.refuse(listener, answer):
@@ -132,14 +132,14 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self.tpool.submit(self._serve, conn)
         except RuntimeError:  # the system refuses even the first thread
             self._pending_heads.remove(conn)
-            error = Overloaded(_NO_THREAD, retry_after=1.0)
+            error = Overloaded(_NO_THREAD, retry_after=RETRY_SOON)
             self._record_shed("threads", turn_away(conn, error), error)
             self._close(conn)
 
     def _thread_usage(self, gateway: Gateway) -> ThreadUsage:
         """How many threads are in use, including those that still read a request."""
         carried = self.worker_connections - self.cfg.worker_connections
-        return gateway.underway.thread_usage(self.nr_conns - carried)
+        return gateway.inflight.thread_usage(self.nr_conns - carried)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         is_open = time.monotonic() >= self._shut_until or self._has_free_thread()

@@ -102,7 +102,7 @@ class GatewayWorker(AcceptLoop):
         if gateway is None:
             return
         self.gateway = gateway
-        gateway.underway.limit_threads(self.cfg.threads - reserved_threads(self.cfg.threads))
+        gateway.inflight.limit_threads(self.cfg.threads - reserved_threads(self.cfg.threads))
         gateway.metrics.in_flight(())  # creates the series
         gateway.reactor.every(REPORT_PERIOD, self._report)
         if Relay.is_possible():
@@ -130,10 +130,10 @@ class GatewayWorker(AcceptLoop):
     def _report(self) -> None:
         """Update the gauges, on the reactor's thread."""
         assert self.gateway is not None
-        self.gateway.metrics.threads(self.gateway.underway.threads, self.cfg.threads)
-        self.gateway.metrics.streams(self.gateway.underway.streams)
+        self.gateway.metrics.threads(self.gateway.inflight.threads, self.cfg.threads)
+        self.gateway.metrics.streams(self.gateway.inflight.streams)
         self.gateway.metrics.event_loop_lag(self.gateway.reactor.longest_iteration())
-        self.gateway.metrics.in_flight(self.gateway.underway.standing(time.monotonic()))
+        self.gateway.metrics.in_flight(self.gateway.inflight.standing(time.monotonic()))
 
     # ---------------------------------------------------------------- on a thread of the pool
 
@@ -185,7 +185,7 @@ class GatewayWorker(AcceptLoop):
             return self._answer(req, conn)
         finally:
             if self.gateway is not None:
-                self.gateway.underway.release_thread()
+                self.gateway.inflight.release_thread()
 
     def _answer(self, req: Any, conn: Any) -> Any:
         self._pending_heads.remove(conn)
@@ -210,7 +210,7 @@ class GatewayWorker(AcceptLoop):
             return not resp.should_close()
         except OSError:
             raise
-        except Exception:
+        except Exception:  # an answer that has begun cannot become an error
             if resp is None or not resp.headers_sent:
                 raise
             # The head is sent, so the caller can only learn of it by an answer without its end.
@@ -281,7 +281,7 @@ class GatewayWorker(AcceptLoop):
 
     def _cancel_calls(self) -> None:
         assert self.gateway is not None
-        ended = self.gateway.underway.end(lambda: ServerShutdown(_ENDED))
+        ended = self.gateway.inflight.end(lambda: ServerShutdown(_ENDED))
         if ended:
             self.log.warning("cancelled %d calls that were still in flight: this process stops", ended)
 

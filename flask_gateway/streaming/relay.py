@@ -262,7 +262,7 @@ class _Stream:
         data = b""
         try:
             data = next(self._reply, b"")
-        except Exception:
+        except Exception:  # the relay drops this stream and keeps the others
             log.exception("a stream failed on a resuming thread")
             self._client_gone = True
         self._relay.reactor.at(time.monotonic(), partial(self.guarded, partial(self._reply_returned, data)))

@@ -157,7 +157,7 @@ class _Parts:
         before = self._first.usage or Usage()
         try:
             reply = self._resume(PartialAnswer(self._partial.text, before.completion_tokens))
-        except Exception as refusal:
+        except Exception as refusal:  # the caller gets the first error, which explains the answer
             if not isinstance(refusal, GatewayError):
                 log.exception("could not resume an answer")
             raise self._call.cancellation.error or error from None

@@ -143,7 +143,7 @@ class RecordingService:
         for observe in self._observers:
             try:
                 observe(record)
-            except Exception:
+            except Exception:  # an observer must not change an answer
                 log.exception("an observer failed")
 
 

@@ -97,4 +97,4 @@ def _state() -> dict[str, Any]:
 
 def _streams() -> dict[str, int]:
     live = live_streams()
-    return {"live": gateway().underway.streams if live is None else live}
+    return {"live": gateway().inflight.streams if live is None else live}

@@ -18,7 +18,7 @@ from flask import Flask, Response, current_app, request
 from ..auth.lockout import KeyGuessLimiter
 from ..config.secrets import DEV_KEY
 from ..model.call import Caller
-from ..model.errors import Overloaded, TooManyFailedKeys, Unauthorized
+from ..model.errors import RETRY_SOON, Overloaded, TooManyFailedKeys, Unauthorized
 from ..telemetry.request_record import RequestRecord
 from .auth import authenticate, may_read_metrics
 from .client_address import address_of, is_from_here, is_loopback, sharing_of
@@ -81,7 +81,7 @@ def _before_request() -> Response | None:
     elif method == "OPTIONS" and (answer := preflight(origins, header)):
         return answer
     if endpoint not in PUBLIC and not _needs_no_key(endpoint):
-        identify = partial(_identify, gateway.strikes, environ, started)
+        identify = partial(_identify, gateway.key_guesses, environ, started)
         try:
             state.caller = authenticate(header, identify, environ.get("QUERY_STRING", ""))
         except (Unauthorized, TooManyFailedKeys) as error:
@@ -108,7 +108,7 @@ def _shed_late(start: str | None, peer: str | None) -> None:
         raise Overloaded(
             f"This request waited for {waited:.1f} s before it reached the gateway, which is overloaded. "
             "Try again in a moment.",
-            retry_after=1.0,
+            retry_after=RETRY_SOON,
         )
 
 

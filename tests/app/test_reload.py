@@ -157,9 +157,9 @@ def test_a_change_in_place_that_leaves_size_and_time_is_seen(following: Followin
 def test_a_changed_secret_file_changes_the_key(following: Following, caplog: pytest.LogCaptureFixture):
     following.secret.write_text("other-key\n")
     following.settle()
-    assert following.gateway.strikes.identify("other-key", lambda: b"here", 0.0).id == "one"
+    assert following.gateway.key_guesses.identify("other-key", lambda: b"here", 0.0).id == "one"
     with pytest.raises(Unauthorized):
-        following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
+        following.gateway.key_guesses.identify("first-key", lambda: b"here", 0.0)
     assert caplog.messages == ["settings reloaded; changed: keys.one"]
 
 
@@ -220,7 +220,7 @@ def test_a_missing_secret_file_is_read_when_it_appears(following: Following):
     assert len(following.gateways) == 1
     following.file.with_name("two.key").write_text("second-key")
     following.settle()
-    assert following.gateway.strikes.identify("second-key", lambda: b"here", 0.0).id == "one"
+    assert following.gateway.key_guesses.identify("second-key", lambda: b"here", 0.0).id == "one"
 
 
 def test_a_reload_does_not_expose_the_public_key(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -266,7 +266,7 @@ def test_an_unexpected_exception_keeps_the_old_settings(following: Following, mo
 
 def test_a_reload_keeps_the_counts(following: Following):
     def ask() -> None:
-        caller = following.gateway.strikes.identify("first-key", lambda: b"here", 0.0)
+        caller = following.gateway.key_guesses.identify("first-key", lambda: b"here", 0.0)
         following.gateway.service.send(make_call("fast", caller=caller)).close()
 
     for _ in range(3):
@@ -281,18 +281,18 @@ def test_a_reload_keeps_the_counts(following: Following):
 
 def test_a_reload_keeps_calls_in_flight(following: Following):
     old = following.gateway
-    permits = [old.underway.admit(make_call(stream=True)) for _ in range(2)]
+    permits = [old.inflight.admit(make_call(stream=True)) for _ in range(2)]
     following.write(FILE.replace("max_streams = 2", "max_streams = 3"))
     following.settle()
     new = following.gateway
     assert new is not old
-    assert new.underway.streams == 2
-    permits.append(new.underway.admit(make_call(stream=True)))
+    assert new.inflight.streams == 2
+    permits.append(new.inflight.admit(make_call(stream=True)))
     with pytest.raises(Overloaded):
-        new.underway.admit(make_call(stream=True))
+        new.inflight.admit(make_call(stream=True))
     for permit in permits:
         permit.settle(DONE)
-    assert new.underway.streams == 0
+    assert new.inflight.streams == 0
 
 
 def test_leases_are_released_to_the_same_count_after_a_reload(following: Following):
@@ -302,9 +302,9 @@ def test_leases_are_released_to_the_same_count_after_a_reload(following: Followi
     reply = old.service.send(make_call("mock"))
     following.write(FILE.replace('tokens=3"', 'tokens=3"\nmax_in_flight = 1'))
     following.settle()
-    assert following.gateway.slots.taken("slots:upstream:mock") == 1
+    assert following.gateway.leases.taken("slots:upstream:mock") == 1
     reply.close()
-    assert following.gateway.slots.taken("slots:upstream:mock") == 0
+    assert following.gateway.leases.taken("slots:upstream:mock") == 0
 
 
 def test_a_reload_keeps_connections_if_the_addresses_are_the_same(following: Following):

@@ -120,6 +120,6 @@ def test_the_gateway_counts_callers_by_its_key_source() -> None:
     assert (len(several.keys), len(single.keys)) == (2, 1)
     shares = []
     for gateway in (several, single):
-        gateway.underway.limit_threads(100)
-        shares.append(gateway.underway._most[0])
+        gateway.inflight.limit_threads(100)
+        shares.append(gateway.inflight._most[0])
     assert shares == [75, 100]

@@ -250,22 +250,22 @@ def test_a_429_cools_down_and_does_not_count(
 
 
 def test_a_refused_credential_is_noted_for_a_minute(breaker: Breaker, clock: HandClock) -> None:
-    assert not breaker.denied
+    assert not breaker.credential_refused
     go(breaker).settle(REFUSED)
-    assert (breaker.denied, breaker.status().credential_refused) == (True, True)
+    assert (breaker.credential_refused, breaker.status().credential_refused) == (True, True)
     assert (breaker.status().state, breaker.status().retry_after) == ("CLOSED", None)
     clock.advance(59.9)
-    assert breaker.denied
+    assert breaker.credential_refused
     clock.advance(0.1)
-    assert not breaker.denied
+    assert not breaker.credential_refused
 
 
 def test_a_success_clears_it(breaker: Breaker) -> None:
     for outcome in (REFUSED, REJECTED, FAILURE):
         go(breaker).settle(outcome)
-    assert breaker.denied
+    assert breaker.credential_refused
     go(breaker).settle(SUCCESS)
-    assert not breaker.denied
+    assert not breaker.credential_refused
 
 
 def test_it_is_logged_once_in_that_minute(
@@ -285,7 +285,7 @@ def test_it_is_logged_once_in_that_minute(
 def test_a_clock_set_back_forgets_it(breaker: Breaker, clock: HandClock) -> None:
     go(breaker).settle(REFUSED)
     clock.advance(-3600)
-    assert not breaker.denied
+    assert not breaker.credential_refused
 
 
 # ------------------------------------------------------------------ its clock, its store

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_gateway.config.schema import Balance
 from flask_gateway.routing.load_balancing import Balancer, least_requests, round_robin
 from flask_gateway.routing.routes import Route, Target
 from flask_gateway.state.memory import MemoryStore
@@ -46,12 +47,12 @@ def test_equal_targets_share_the_load() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_share_the_round_robin_turns(store: MemoryStore, workers: int) -> None:
     balancers = [Balancer(store, lambda _: 0) for _ in range(workers)]
-    route = Route("fast", ((A, B),), "round_robin")
+    route = Route("fast", ((A, B),), Balance.ROUND_ROBIN)
     asked = [next(iter(balancers[turn % workers].ordered(route)))[0].upstream for turn in range(12)]
     assert asked == ["a", "b"] * 6
 
 
 def test_a_tier_that_is_not_reached_takes_no_turn(store: MemoryStore) -> None:
-    route = Route("fast", ((A,), (A, B)), "round_robin")
+    route = Route("fast", ((A,), (A, B)), Balance.ROUND_ROBIN)
     next(iter(Balancer(store, lambda _: 0).ordered(route)))
     assert list(store.scan("")) == []

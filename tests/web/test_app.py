@@ -230,4 +230,4 @@ def test_unauthenticated_requests_leave_no_state(
     after = sorted(key for key, _ in store.scan(""))
     assert after[:2] == before == ["limit:team-a", "limit:team-b"]
     # Their wrong keys are counted in one entry.
-    assert [key.partition(":")[0] for key in after[2:]] == ["strikes"]
+    assert [key.partition(":")[0] for key in after[2:]] == ["wrong_keys"]

@@ -18,6 +18,10 @@ from typing import Any, ClassVar
 #: The errno of a system call for which this process, or the machine, had no descriptor left.
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
+#: The ``retry_after`` of a refusal for lack of room, seconds. The end of a call cannot be predicted, so this
+#: is short.
+RETRY_SOON = 1.0
+
 
 class Verdict(Enum):
     """The conclusion about an upstream that an attempt ended with."""

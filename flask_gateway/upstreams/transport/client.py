@@ -24,6 +24,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from ...model.errors import (
     NO_DESCRIPTOR,
+    RETRY_SOON,
     GatewayError,
     Overloaded,
     UpstreamCut,
@@ -286,7 +287,7 @@ def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
     upstream = exchange.upstream
     if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
         message = "This server has as many connections open as it may have. Try again in a moment."
-        return Overloaded(message, retry_after=1.0, upstream=upstream)
+        return Overloaded(message, retry_after=RETRY_SOON, upstream=upstream)
     causes = list(_causes(error))
     if _timed_out(causes):
         return exchange.timed_out()
