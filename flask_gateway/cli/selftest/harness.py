@@ -25,7 +25,7 @@ from ...config.schema import (
     UpstreamSettings,
 )
 from .client import ClientResponse, ask
-from .scripted_provider import POLL, Behaviour, Provider
+from .scripted_provider import POLL, Behaviour, ScriptedProvider
 from .verdicts import GRACE, Asked
 
 #: The caller's timeout, in seconds of the run: the time budget of every scenario.
@@ -75,7 +75,7 @@ class Harness:
     def _open(self, stack: ExitStack) -> None:
         providers = []
         for name, behaviour in zip(("primary-model", "fallback-model"), self._behaviours, strict=True):
-            providers.append(Provider(name, behaviour, self.play.scale))
+            providers.append(ScriptedProvider(name, behaviour, self.play.scale))
             stack.callback(providers[-1].close)
         self.primary, self.fallback = providers
         urls = (self.primary.url, self.fallback.url)

@@ -224,12 +224,14 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
 
 
 class ProviderExchange(Exchange):
-    """A request to a :class:`Provider`.
+    """A request to a :class:`ScriptedProvider`.
 
     :param number: how many requests the provider received before this one.
     """
 
-    def __init__(self, sock: socket.socket, request: Request, provider: Provider, number: int) -> None:
+    def __init__(
+        self, sock: socket.socket, request: Request, provider: ScriptedProvider, number: int
+    ) -> None:
         super().__init__(sock, request, provider.scale)
         self.provider = provider
         self.number = number
@@ -238,7 +240,7 @@ class ProviderExchange(Exchange):
 Behaviour = Callable[[ProviderExchange], None]
 
 
-class Provider:
+class ScriptedProvider:
     """One upstream of a self-test. It listens until it is closed.
 
     :param model: the model name in its answers. :param scale: the length of a second of the run, seconds.
