@@ -44,7 +44,7 @@ from ..streaming.buffered import BufferedStreams
 from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
 from ..telemetry.metric_families import families
-from ..telemetry.metrics import Metrics
+from ..telemetry.metrics import Metrics, Reports
 from ..telemetry.request_record import RecordingService
 from ..upstreams import open_upstream
 from ..upstreams.model_list import models_of
@@ -110,10 +110,10 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     :param store: replaces the one that the settings name.
     :raises ValueError: the settings of an upstream or of the store are unusable.
     """
-    metrics = Metrics(families(), (), ())
-    STDERR.on_drop, shed = metrics.log_dropped, metrics.shed
+    reports = Reports(families())
+    STDERR.on_drop, shed = reports.log_dropped, reports.shed
     store = store or open_store(
-        settings.state, settings.machines, settings.state_namespace or "", metrics.fell_back
+        settings.state, settings.machines, settings.state_namespace or "", reports.fell_back
     )
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)

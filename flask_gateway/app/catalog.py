@@ -7,12 +7,11 @@ asked.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 
 from ..model.errors import GatewayError
+from ..reactor import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,8 @@ class Catalog:
         self._sources: dict[str, Ask] = {}
         self._due: dict[str, float] = {}
         self._failed: dict[str, str] = {}
-        self._changed = threading.Event()
         self._started = False
-        self._thread: threading.Thread | None = None
+        self._thread = Periodic("models", AGAIN, self.refresh)
         #: The models by upstream. Updates replace the mapping and never modify it.
         self.models: Mapping[str, tuple[str, ...]] = {}
         #: The same as callers may write them: ``model`` and ``upstream/model``.
@@ -43,25 +41,15 @@ class Catalog:
         """Ask these upstreams from now on, at once and then periodically; forget the others."""
         self._sources, self._due = dict(sources), {}
         self._publish({name: models for name, models in self.models.items() if name in sources})
-        self._changed.set()
         if self._started:
             self.start()
 
     def start(self) -> None:
         """Start the background thread if there are upstreams to ask. Call it after the fork."""
         self._started = True
-        if not self._sources or (self._thread is not None and self._thread.is_alive()):
-            return
-        thread = threading.Thread(target=self._run, name="models", daemon=True)
-        with suppress(RuntimeError):  # the system has no more threads: the next reload tries again
-            thread.start()
-            self._thread = thread
-
-    def _run(self) -> None:
-        while self._sources:
-            self._changed.clear()
-            self.refresh()
-            self._changed.wait(AGAIN)
+        if self._sources:
+            self._thread.start()
+            self._thread.call_soon()
 
     def refresh(self) -> None:
         """Ask the upstreams that are due."""

@@ -11,7 +11,6 @@ Calls in flight keep the settings they began with. Counters, leases and breakers
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..config.errors import ConfigError, one_line
 from ..config.file_access import MOST_SETTINGS, read_regular
 from ..config.load import Resolved
 from ..config.toml_file import files
+from ..reactor import Periodic
 from .build import Gateway, rebuild
 from .preflight import refuse_emptied
 
@@ -70,12 +70,7 @@ class Reloader:
 
     def start(self) -> None:
         """Start the thread that checks. Call it after the fork."""
-        threading.Thread(target=self._run, name="settings", daemon=True).start()
-
-    def _run(self) -> None:
-        never = threading.Event()
-        while not never.wait(PERIOD):
-            self.check()
+        Periodic("settings", PERIOD, self.check).start()
 
     def check(self) -> None:
         """Check whether the files have changed. If the previous check found a change, reload."""

@@ -10,23 +10,21 @@ from ..model.call import Call, Operation
 
 #: A longer list of prompts is not counted.
 MAX_PROMPTS = 20_000
+#: The longest ``n`` that is read, bytes.
+MAX_NUMBER = 64
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def choices_of(call: Call) -> int:
     """Return ``n`` times the number of prompts. A value that the upstream would refuse counts as 1."""
-    each = _number(call.fields["n"]) if "n" in call.fields else 1
+    each = _number(call.decoded("n", MAX_NUMBER))
     if call.operation is Operation.COMPLETION and "prompt" in call.fields:
         return each * _prompts(bytes(call.fields["prompt"]))
     return each
 
 
-def _number(raw: msgspec.Raw) -> int:
-    try:
-        value: Any = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return 1
+def _number(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and value >= 1 else 1

@@ -159,19 +159,6 @@ def tally_body(body: bytes) -> Tally:
     return answer
 
 
-def _decoded(raw: msgspec.Raw) -> Any:
-    if len(memoryview(raw)) > _MAX_OPTIONS:
-        return _TOO_LONG
-    try:
-        return msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return None
-
-
-#: Stands for options that are too long to decode.
-_TOO_LONG = object()
-
-
 def asking_for_usage(call: Call) -> Call:
     """Return the call with ``include_usage`` set; the very same call when the caller has set it.
 
@@ -179,7 +166,7 @@ def asking_for_usage(call: Call) -> Call:
     """
     if not call.stream or call.operation not in _ASKED:
         return call
-    options = _decoded(call.fields["stream_options"]) if "stream_options" in call.fields else None
+    options = call.decoded("stream_options", _MAX_OPTIONS)
     options = {} if options is None else options
     if not isinstance(options, dict) or options.get("include_usage") not in (None, False):
         return call

@@ -23,6 +23,7 @@ from itertools import chain
 from typing import ClassVar, NamedTuple, Protocol
 from weakref import WeakSet
 
+from ..reactor import Periodic
 from ..state.store import SECOND, Store, Value
 
 log = logging.getLogger(__name__)
@@ -255,8 +256,8 @@ class ConcurrencyLeases:
         self._own: dict[str, tuple[int, int]] = {}
         #: By holder: until when it counts as alive without a new check.
         self._alive: dict[int, float] = {}
-        self._keeper: threading.Thread | None = None
-        self._now = threading.Event()
+        # A separate thread and not the reactor's: a renewal may block on Redis, and timers must not wait.
+        self._keeper = Periodic("leases", RENEWAL, self.keep)
 
     def acquire(self, key: str, limit: int) -> int:
         """Take one of ``limit`` slots. Return the epoch for its release, or 0 if no slot is free."""
@@ -280,8 +281,9 @@ class ConcurrencyLeases:
             count, last = self._own.get(key, (0, epoch))
             self._own[key] = count + 1, epoch
         if count and last != epoch:
-            self._now.set()  # the store has a new row for this process: restore the slots of the old one
-        self._start_keeper()
+            # The store has a new row for this process: restore the slots of the old one.
+            self._keeper.call_soon()
+        self._keeper.start()
         return count + 1
 
     def release(self, key: str, epoch: int) -> None:
@@ -341,28 +343,6 @@ class ConcurrencyLeases:
             self._alive.clear()
         self._alive[holder] = now + BELIEVED
         return True
-
-    def _start_keeper(self) -> None:
-        # A separate thread and not the reactor's: a renewal may block on Redis, and timers must not wait.
-        if self._keeper is not None:
-            return
-        with self._lock:
-            if self._keeper is None:
-                keeper = threading.Thread(target=self._keep_on, name="slots", daemon=True)
-                try:
-                    keeper.start()
-                except (RuntimeError, MemoryError):
-                    return  # no thread can be started now; the next `acquire` tries again
-                self._keeper = keeper
-
-    def _keep_on(self) -> None:
-        while True:
-            self._now.wait(RENEWAL)
-            self._now.clear()
-            try:
-                self.keep()
-            except Exception:  # the thread must renew the leases again later
-                log.exception("could not renew the leases")
 
 
 #: All instances of this process, to be reset in a forked child.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -165,6 +165,10 @@ class BodyOverrides(msgspec.Struct, frozen=True):
         return {**default, **kept, **self.set}
 
 
+#: Stands for the value of a field that is too long to decode.
+TOO_LONG = object()
+
+
 class Call(msgspec.Struct, frozen=True):
     """One parsed request to a model, before any guard has admitted it.
 
@@ -208,6 +212,21 @@ class Call(msgspec.Struct, frozen=True):
         if overrides is not None:
             return msgspec.structs.replace(self, model=model, fields=overrides.applied_to(self.fields))
         return self if model == self.model else msgspec.structs.replace(self, model=model)
+
+    def decoded(self, name: str, longest: int) -> Any:
+        """Decode a field of the body; ``None`` if it is missing or no JSON.
+
+        :param longest: a longer value, bytes, is not decoded: the result is :data:`TOO_LONG`.
+        """
+        raw = self.fields.get(name)
+        if raw is None:
+            return None
+        if len(memoryview(raw)) > longest:
+            return TOO_LONG
+        try:
+            return msgspec.json.decode(raw)
+        except (ValueError, RecursionError):
+            return None
 
     def payload(self) -> bytes:
         """Encode the body for the upstream. It contains only the one ``model`` that the gateway checked."""

@@ -257,13 +257,14 @@ class UnparsableRequest(CallerError):
 def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
     """Render a complete error answer for a request that no view sees. It closes the connection.
 
-    :param status: the status code and its reason.
+    :param status: the status code and its reason. :param request_id: also the id of a new trace.
     """
     body = msgspec.json.encode(error.envelope())
     headers = "".join(f"{name}: {value}\r\n" for name, value in error_headers(error).items())
     head = (
         f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nx-request-id: {request_id}\r\n{headers}\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"x-request-id: {request_id}\r\nx-trace-id: {request_id}\r\n{headers}\r\n"
     )
     return head.encode("ascii") + body
 

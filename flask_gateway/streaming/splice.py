@@ -6,11 +6,12 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from ..dialects.sse import EventSplitter, data_of
 from ..model.call import Call, Continues, Operation, Usage
 
 #: The longest partial answer that can be continued, characters.
@@ -46,9 +47,9 @@ def may_continue(call: Call) -> bool:
     """Return whether the call's answer could be continued: a chat stream with one choice and only text."""
     if call.operation is not Operation.CHAT or not call.stream or call.whole:
         return False
-    if _field(call, "n") not in (None, 1):
+    if call.decoded("n", MAX_OPTION) not in (None, 1):
         return False
-    if any(_field(call, name) for name in ("logprobs", "echo", "continue_final_message")):
+    if any(call.decoded(name, MAX_OPTION) for name in ("logprobs", "echo", "continue_final_message")):
         return False
     try:
         roles = _decode_roles(call.fields["messages"])
@@ -67,21 +68,11 @@ def resumed(call: Call, beginning: PartialAnswer, how: Continues) -> Call:
         changed |= {"continue_final_message": True, "add_generation_prompt": False}
     changed["messages"] = [*_decode_messages(call.fields["messages"]), message]
     for name, least in (("max_tokens", 1), ("max_completion_tokens", 1), ("min_tokens", 0)):
-        limit = _field(call, name)
+        limit = call.decoded(name, MAX_OPTION)
         if isinstance(limit, int):
             changed[name] = max(least, limit - beginning.tokens)
     fields = {name: Raw(msgspec.json.encode(value)) for name, value in changed.items()}
     return msgspec.structs.replace(call, fields={**call.fields, **fields})
-
-
-def _field(call: Call, name: str) -> Any:
-    """Decode a field; ``None`` if it is missing or no JSON. A long value is returned undecoded, as truthy."""
-    if name in call.fields and len(memoryview(call.fields[name])) > MAX_OPTION:
-        return call.fields[name]
-    try:
-        return msgspec.json.decode(call.fields[name]) if name in call.fields else None
-    except (ValueError, RecursionError):
-        return None
 
 
 # ---------------------------------------------------------------- the first part
@@ -106,6 +97,7 @@ class PartialAnswerReader:
     """Reads the chunks of the first part that the caller receives, and keeps their text."""
 
     def __init__(self) -> None:
+        self._events = EventSplitter()
         self.names: dict[str, Raw] = {}
         self._texts: list[str] = []
         self._size = 0
@@ -123,8 +115,9 @@ class PartialAnswerReader:
     def feed(self, data: bytes) -> None:
         if not self._fits:
             return
-        for _, payload in _events(data):
-            if payload is not None and payload != b"[DONE]":
+        for event in self._events.feed(data):
+            payload = data_of(event)
+            if payload is not None and payload.strip() != b"[DONE]":
                 self._fits = self._fits and self._read(payload)
         if not self._fits:
             self._texts.clear()
@@ -167,11 +160,12 @@ class ChunkRewriter:
     """
 
     def __init__(self, names: Mapping[str, Raw], before: Usage) -> None:
+        self._events = EventSplitter()
         self._names = names
         self._before = before
 
     def rewrite(self, data: bytes) -> bytes:
-        return b"".join([self._event(event, payload) for event, payload in _events(data)])
+        return b"".join([self._event(event, data_of(event)) for event in self._events.feed(data)])
 
     def total(self, after: Usage | None) -> Usage:
         """Return the tokens of both parts: the prompt once, and all completion tokens."""
@@ -186,7 +180,7 @@ class ChunkRewriter:
         )
 
     def _event(self, event: bytes, payload: bytes | None) -> bytes:
-        if payload is None or payload == b"[DONE]":
+        if payload is None or payload.strip() == b"[DONE]":
             return event + b"\n\n"
         try:
             chunk = _decode_object(payload)
@@ -225,11 +219,3 @@ class ChunkRewriter:
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
         }
-
-
-def _events(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield complete events, each with its data; ``None`` for a comment."""
-    for event in data.split(b"\n\n"):
-        if event:
-            lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
-            yield event, b"\n".join(lines).strip() if lines else None

@@ -21,8 +21,40 @@ from .request_record import RequestRecord
 OTHER = "other"
 
 
-class Metrics:
-    """Updates the metrics from request records, and from the reports of other components.
+class Reports:
+    """Updates the metrics that other components report. They know no model and no upstream."""
+
+    def __init__(self, families: Families) -> None:
+        self.families = families
+
+    def shed(self, reason: str) -> None:
+        """A request was shed. The reason is from a fixed list (docs/observability.md)."""
+        self.families.shed(reason).inc()
+
+    def fell_back(self, reason: str) -> None:
+        """The fallback store answered, because the store was ``busy``, ``full`` or ``away``."""
+        self.families.fallbacks(reason).inc()
+
+    def log_dropped(self, lines: int) -> None:
+        """Log lines were dropped, because nothing read them or the disk was full."""
+        self.families.log_dropped().inc(lines)
+
+    def threads(self, busy: int, limit: int) -> None:
+        """Set the threads of this worker."""
+        self.families.threads_busy.set(busy)
+        self.families.threads_limit.set(limit)
+
+    def streams(self, active: int) -> None:
+        """Set the active streams of this worker."""
+        self.families.streams_active.set(active)
+
+    def event_loop_lag(self, longest: float) -> None:
+        """Observe the longest round of the event loop since the last call, seconds."""
+        self.families.event_loop_lag().observe(longest)
+
+
+class Metrics(Reports):
+    """Updates the metrics from request records, too.
 
     :param models: the configured model names.
     :param upstreams: the configured upstream names.
@@ -36,7 +68,7 @@ class Metrics:
         upstreams: Collection[str],
         listed: Callable[[str], bool] = lambda model: False,
     ) -> None:
-        self.families = families
+        super().__init__(families)
         self._models = frozenset(models) | {""}
         self._upstreams = frozenset(upstreams) | {""}
         self._listed = listed
@@ -56,35 +88,10 @@ class Metrics:
 
     # ------------------------------------------------------------ reports of other components
 
-    def shed(self, reason: str) -> None:
-        """A request was shed. The reason is from a fixed list (docs/observability.md)."""
-        self.families.shed(reason).inc()
-
-    def fell_back(self, reason: str) -> None:
-        """The fallback store answered, because the store was ``busy``, ``full`` or ``away``."""
-        self.families.fallbacks(reason).inc()
-
     def reloaded(self, result: str) -> None:
         """The settings were reloaded, with ``success`` or ``failure``."""
         self.families.reloads(result).inc()
         self.last_reload_successful = result == "success"
-
-    def log_dropped(self, lines: int) -> None:
-        """Log lines were dropped, because nothing read them or the disk was full."""
-        self.families.log_dropped().inc(lines)
-
-    def threads(self, busy: int, limit: int) -> None:
-        """Set the threads of this worker."""
-        self.families.threads_busy.set(busy)
-        self.families.threads_limit.set(limit)
-
-    def streams(self, active: int) -> None:
-        """Set the active streams of this worker."""
-        self.families.streams_active.set(active)
-
-    def event_loop_lag(self, longest: float) -> None:
-        """Observe the longest round of the event loop since the last call, seconds."""
-        self.families.event_loop_lag().observe(longest)
 
     def in_flight(self, calls: Collection[tuple[str, float]]) -> None:
         """Set this worker's calls in flight.

@@ -52,6 +52,7 @@ def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool
     """
     settings = app.extensions["gateway"].settings
     if os.getpid() != made_in:
-        app.extensions["gateway"] = build.build(settings, store)
+        app.extensions["gateway"] = gateway = build.build(settings, store)
+        gateway.catalog.start()
     if reason := split_state(settings, multiprocess):
         log.warning("flask-gateway: warning: limits and breakers are not shared: %s", reason)

@@ -164,22 +164,25 @@ def test_lists_are_refreshed_and_kept_after_a_failure(caplog: pytest.LogCaptureF
 
 
 def test_lists_are_refreshed_on_a_thread_of_their_own() -> None:
-    asked, going = threading.Event(), threading.Event()
+    asked, going, ended = threading.Event(), threading.Event(), threading.Event()
 
     def ask(name: str) -> tuple[str, ...]:
         asked.set()
         going.wait(30)
         return ("a",)
 
+    def next_upstream(name: str) -> tuple[str, ...]:
+        ended.set()
+        return ()
+
     catalog = Catalog()
     catalog.start()
-    catalog.change({"u": ask})
+    catalog.change({"u": ask, "v": next_upstream})
     assert asked.wait(30)
     assert catalog.models == {}
     catalog.change({})  # the answer that is still to come is ignored
     going.set()
-    assert catalog._thread is not None
-    catalog._thread.join(30)
+    assert ended.wait(30)
     assert catalog.models == {}
 
 

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from flask_gateway.auth.api_keys import _with_aliases
-from flask_gateway.config import ConfigError, describe, load, resolve
+from flask_gateway.config.describe import describe
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load, resolve
 from flask_gateway.config.schema import Settings
 from flask_gateway.model.call import BodyOverrides
 

@@ -99,8 +99,7 @@ def test_a_forked_process_holds_nothing_of_its_parent(memory: Memory, clock: Han
         epoch = slots.acquire(KEY, 2)
         assert epoch
         assert not slots.acquire(KEY, 2)
-        assert slots._keeper is not None
-        assert slots._keeper.is_alive()
+        assert slots._keeper.running
         time.sleep(600)
 
     with Child(work) as child:
@@ -136,11 +135,10 @@ def test_no_slot_is_lost_if_no_thread_can_be_started() -> None:
     with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
         epoch = slots.acquire(KEY, 1)
     assert epoch
-    assert slots._keeper is None
+    assert not slots._keeper.running
     slots.release(KEY, epoch)
     assert slots.acquire(KEY, 1)
-    assert slots._keeper is not None
-    assert slots._keeper.is_alive()
+    assert slots._keeper.running
 
 
 def test_a_release_during_a_renewal_leaves_no_slot_too_few() -> None:

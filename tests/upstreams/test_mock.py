@@ -56,8 +56,8 @@ def test_chat_repeats_the_last_user_message():
     choice = said["choices"][0]
     assert choice["message"]["content"] == 'Mock answer from mock: you said "Hello there"'
     assert choice["finish_reason"] == "stop"
-    assert said["usage"] == {"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12}
-    assert (usage.prompt_tokens, usage.completion_tokens) == (4, 8)
+    assert said["usage"] == {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": 13}
+    assert (usage.prompt_tokens, usage.completion_tokens) == (5, 8)
 
 
 def test_a_long_prompt_is_not_repeated_in_full():
@@ -97,7 +97,7 @@ def test_a_stream_gives_the_same_text_token_by_token():
     assert text == 'Mock answer from mock: you said "Hello there"'
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-2:] == [None, "stop"]
     assert not any("usage" in chunk for chunk in chunks), "nobody asked for it but we"
-    assert usage == Usage(2, 8)
+    assert usage == Usage(3, 8)
 
 
 def test_usage_comes_in_a_chunk_of_its_own_when_asked_for():
@@ -105,9 +105,9 @@ def test_usage_comes_in_a_chunk_of_its_own_when_asked_for():
     *others, last, done = chunks
     assert done == "[DONE]"
     assert last["choices"] == []
-    assert last["usage"]["total_tokens"] == 10
+    assert last["usage"]["total_tokens"] == 11
     assert all(chunk["usage"] is None for chunk in others)
-    assert (usage.prompt_tokens, usage.completion_tokens) == (2, 8)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 8)
 
 
 # ---------------------------------------------------------------- tool calls
@@ -152,7 +152,7 @@ def test_completions():
     said, usage = answer(Operation.COMPLETION, prompt="Once upon")
     assert said["object"] == "text_completion"
     assert said["choices"][0]["text"] == 'Mock answer from mock: you said "Once upon"'
-    assert usage.prompt_tokens == 2
+    assert usage.prompt_tokens == 3
     chunks, _ = events(Operation.COMPLETION, prompt=["Once upon"])
     assert chunks.pop() == "[DONE]"
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == said["choices"][0]["text"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ...dialects.sse import EventSplitter, data_of
 from .client import ClientResponse, StreamEnd
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -58,16 +59,15 @@ def _hear_body(heard: Heard, answer: ClientResponse) -> None:
 
 def _hear_stream(heard: Heard, body: bytes) -> None:
     identities = set()
-    *events, rest = body.replace(b"\r\n", b"\n").split(b"\n\n")
-    if rest.strip():
+    splitter = EventSplitter()
+    events = splitter.feed(body)
+    if splitter.rest().strip():
         heard.flaws.append("an unfinished event")
     for event in events:
-        lines = [line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")]
-        if not lines:
+        if (data := data_of(event)) is None:
             continue  # a keep-alive comment
         if heard.done or heard.error is not None:
             heard.flaws.append("an event after the end" if heard.done else "an event after the error")
-        data = b"\n".join(lines)
         if data.strip() == b"[DONE]":
             heard.done = True
         elif (identity := _hear_event(heard, data)) is not None:

@@ -71,17 +71,6 @@ class Speech(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- reading the request
 
 
-def field(call: Call, name: str) -> Any:
-    """Decode a field of the body; ``None`` when it is missing, invalid or too long."""
-    raw = call.fields.get(name)
-    if raw is None or len(memoryview(raw)) > MAX_READ:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
 def texts(value: Any, depth: int = 8) -> Iterator[str]:
     """Yield the strings of a prompt, of messages, or of content parts. Requests do not nest them deeper."""
     if isinstance(value, str):
@@ -93,16 +82,9 @@ def texts(value: Any, depth: int = 8) -> Iterator[str]:
             yield from texts(item, depth - 1)
 
 
-def prompt_tokens(call: Call, name: str | None, read: Any) -> int:
-    """Return the tokens of a field of the body: counted, or estimated when it is too long to decode."""
-    if name is not None and len(memoryview(call.fields[name])) > MAX_READ:
-        return estimate({"prompt": call.fields[name]}, Tally()).prompt_tokens
-    return count_tokens(read)
-
-
-def count_tokens(value: Any) -> int:
-    """Count each word as one token, and at least one token in total."""
-    return max(1, sum(len(text.split()) for text in texts(value)))
+def tokens_of(*raws: msgspec.Raw) -> int:
+    """Estimate the tokens of a prompt, as the gateway does for upstreams that report none; at least one."""
+    return max(1, sum(estimate({"prompt": raw}, Tally()).prompt_tokens for raw in raws))
 
 
 def last_user_text(value: Any) -> str:
@@ -120,7 +102,7 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
     :param tokens: the length of the answer; ``None`` to repeat the user's text.
     """
     named = next((key for key in ("messages", "prompt", "input") if key in call.fields), None)
-    prompt = None if named is None else field(call, named)
+    prompt = None if named is None else call.decoded(named, MAX_READ)
     shape = _shape(call)
     if shape is not None:
         pieces = re.findall("(?s).{1,8}", msgspec.json.encode(shape).decode())
@@ -136,7 +118,7 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
         key=secrets.token_hex(12),
         created=int(time.time()),
         pieces=tuple(pieces[:limit]),
-        prompt_tokens=prompt_tokens(call, named, prompt),
+        prompt_tokens=tokens_of(*(() if named is None else (call.fields[named],))),
         cut_short=limit is not None and limit < len(pieces),
         tool=tool,
         arguments=msgspec.json.encode(arguments).decode(),
@@ -146,10 +128,10 @@ def compose(call: Call, name: str, tokens: int | None) -> Speech:
 def _shape(call: Call) -> Any:
     """Return the answer to a request for JSON; ``None`` when the request is for text."""
     if call.operation is Operation.RESPONSE:
-        wanted = _of(field(call, "text"), "format")
+        wanted = _of(call.decoded("text", MAX_READ), "format")
         schema = _of(wanted, "schema")
     else:
-        wanted = field(call, "response_format")
+        wanted = call.decoded("response_format", MAX_READ)
         schema = _of(_of(wanted, "json_schema"), "schema")
     kind = _of(wanted, "type")
     if kind == "json_schema":
@@ -163,7 +145,7 @@ def _of(value: Any, name: str) -> Any:
 
 def _token_limit(call: Call) -> int | None:
     for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-        limit = field(call, name)
+        limit = call.decoded(name, MAX_READ)
         if isinstance(limit, int) and not isinstance(limit, bool):
             return max(1, limit)
     return None
@@ -177,7 +159,7 @@ def _tool_to_call(call: Call, prompt: Any) -> tuple[str, Any] | None:
 
     ``None`` when the model should not call a function now.
     """
-    tools, choice = field(call, "tools"), field(call, "tool_choice")
+    tools, choice = call.decoded("tools", MAX_READ), call.decoded("tool_choice", MAX_READ)
     if call.operation not in (Operation.CHAT, Operation.RESPONSE) or not isinstance(tools, list):
         return None
     if choice == "none" or not _is_users_turn(call, prompt):
@@ -284,7 +266,7 @@ def _closing(speech: Speech, kind: str) -> Iterator[Frame]:
 
 
 def _usage_wanted(call: Call) -> bool:
-    options = field(call, "stream_options")
+    options = call.decoded("stream_options", MAX_READ)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ...model.call import Call
-from .chat import Frame, count_tokens, field, texts
+from .chat import MAX_READ, Frame, texts, tokens_of
 
 DIMENSIONS = 8
 MAX_DIMENSIONS = 4096
@@ -24,13 +24,13 @@ CATEGORIES = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence"
 def embedding(call: Call, key: str) -> Iterator[Frame]:
     """Return one unit vector per input, made from its digest; in base64 when requested, as SDKs do."""
     dimensions = _integer(call, "dimensions", DIMENSIONS, MAX_DIMENSIONS)
-    packed = field(call, "encoding_format") == "base64"
-    inputs = _inputs(field(call, "input"))
+    packed = call.decoded("encoding_format", MAX_READ) == "base64"
+    inputs = _inputs(call.decoded("input", MAX_READ))
     data = [
         {"object": "embedding", "index": index, "embedding": _written(_vector(text, dimensions), packed)}
         for index, text in enumerate(inputs)
     ]
-    answer = {"object": "list", "data": data, "model": call.model, "usage": _usage(count_tokens(inputs))}
+    answer = {"object": "list", "data": data, "model": call.model, "usage": _usage(_tokens(call, "input"))}
     yield Frame(msgspec.json.encode(answer))
 
 
@@ -65,25 +65,25 @@ def moderation(call: Call, key: str) -> Iterator[Frame]:
         "category_scores": dict.fromkeys(CATEGORIES, 0.0),
         "category_applied_input_types": {name: ["text"] for name in CATEGORIES},
     }
-    results = [result] * len(_inputs(field(call, "input")))
+    results = [result] * len(_inputs(call.decoded("input", MAX_READ)))
     yield Frame(msgspec.json.encode({"id": f"modr-{key}", "model": call.model, "results": results}))
 
 
 def rerank(call: Call, key: str) -> Iterator[Frame]:
     """Rank documents by the share of the query's words in them, in the format of Cohere and Jina."""
-    query = field(call, "query")
-    documents = field(call, "documents")
+    query = call.decoded("query", MAX_READ)
+    documents = call.decoded("documents", MAX_READ)
     held = _inputs(documents) if isinstance(documents, list) and documents else []
     wanted = set(query.lower().split()) if isinstance(query, str) else set()
     scored = [(len(wanted & set(text.lower().split())) / max(1, len(wanted)), text) for text in held]
     order = sorted(range(len(scored)), key=lambda index: -scored[index][0])
-    shown = field(call, "return_documents") is True
+    shown = call.decoded("return_documents", MAX_READ) is True
     results = [
         {"index": index, "relevance_score": scored[index][0]}
         | ({"document": {"text": scored[index][1]}} if shown else {})
         for index in order[: _integer(call, "top_n", len(order), MAX_INPUTS)]
     ]
-    usage = _usage(count_tokens([query, *held]))
+    usage = _usage(_tokens(call, "query", "documents"))
     answer = {
         "id": f"rerank-{key}",
         "object": "list",
@@ -95,7 +95,7 @@ def rerank(call: Call, key: str) -> Iterator[Frame]:
 
 
 def _integer(call: Call, name: str, default: int, most: int) -> int:
-    value = field(call, name)
+    value = call.decoded(name, MAX_READ)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         return default
     return min(value, most)
@@ -103,3 +103,7 @@ def _integer(call: Call, name: str, default: int, most: int) -> int:
 
 def _usage(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def _tokens(call: Call, *names: str) -> int:
+    return tokens_of(*(call.fields[name] for name in names if name in call.fields))
