@@ -26,7 +26,7 @@ def paint(text: str, colour: str, use: bool) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if use else text
 
 
-class Progress:
+class ProgressLine:
     """Shows on standard error how far a command is, once it has taken two seconds.
 
     :param what: the things that are done one by one, such as ``checks``.
@@ -41,7 +41,7 @@ class Progress:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         if self._stream.isatty():
             self._thread.start()
         return self

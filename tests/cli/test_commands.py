@@ -261,7 +261,7 @@ def test_colours(stream: io.StringIO, environ: dict[str, str], colours: bool) ->
 def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "SILENCE", 0.01)
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
-        with terminal.Progress("checks", 3, stream) as progress:
+        with terminal.ProgressLine("checks", 3, stream) as progress:
             progress.step()
             assert not shown or until(lambda stream=stream: stream.getvalue().count("…"))
         assert ("… 1 of 3 checks done" in stream.getvalue()) is shown

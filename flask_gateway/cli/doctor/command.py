@@ -15,7 +15,7 @@ from ...config.schema import Settings, Timeouts
 from ...config.secrets import DEV_KEY, DEV_KEY_DIGEST
 from ...config.server_checks import workers_of
 from ..command import CALLER_KEY, FOUND, OK, USAGE, Command, add_config, add_json, print_json
-from ..terminal import Progress, coloured, paint
+from ..terminal import ProgressLine, coloured, paint
 from . import host, network_path, upstreams
 from .finding import Diagnosis, Level, fail, ok, warn
 from .probe_client import ProbeClient
@@ -51,7 +51,7 @@ def run(arguments: Namespace, environ: Mapping[str, str], key: str) -> int:
     """
     use = coloured(sys.stdout, environ)
     found = []
-    with Progress("checks") as progress:
+    with ProgressLine("checks") as progress:
         for diagnosis in check_all(arguments, environ, key):
             found.append(diagnosis)
             progress.step()

@@ -17,7 +17,7 @@ from ...config.load import load
 from ...config.schema import Settings
 from ...model.errors import UnknownModel
 from ..command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
-from ..terminal import Progress
+from ..terminal import ProgressLine
 from .harness import RunOptions, first_model, route_of
 from .scenarios import SCENARIOS, Result, Scenario
 from .verdicts import Finding, Judgement
@@ -80,7 +80,7 @@ def run(play: RunOptions, scenarios: Sequence[Scenario], as_json: bool = False) 
     results = []
     # An interrupt may kill running scenarios: nothing of them outlives the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with Progress("scenarios", len(scenarios)) as progress, redirect_stderr(_Quiet(sys.stderr)):
+    with ProgressLine("scenarios", len(scenarios)) as progress, redirect_stderr(_Quiet(sys.stderr)):
         for result in _results(play, scenarios):
             results.append(result)
             progress.step()
