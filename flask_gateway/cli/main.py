@@ -15,6 +15,8 @@ from .command import EX_CONFIG, OK, SETTINGS_FILE, USAGE, Command, print_json
 
 #: The commands in the order of ``--help``: the module, below this package, and what the command does.
 COMMANDS = {
+    "serve": (".serve", "start the gateway"),
+    "init": (".init.command", "make a settings file: find model servers and provider keys"),
     "check": (".check", "validate the settings without serving"),
     "explain": (".explain", "show which upstreams a call of a model would use, and why"),
     "doctor": (".doctor.command", "show what is wrong around a running gateway"),

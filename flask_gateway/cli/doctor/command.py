@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from ...config.options import API_KEYS
 from ...config.schema import Settings, Timeouts
 from ...config.secrets import DEV_KEY, DEV_KEY_DIGEST
 from ...config.server_checks import workers_of
+from ..addresses import local_url
 from ..command import CALLER_KEY, FOUND, OK, USAGE, Command, add_config, add_json, print_json
 from ..terminal import ProgressLine, coloured, paint
 from . import host, network_path, upstreams
@@ -98,16 +98,6 @@ def _direct(gateway: ProbeClient) -> Iterator[Diagnosis]:
         yield network_path.behind(gateway.get("/health", key="").headers.get("connection"))
     except (OSError, http.client.HTTPException):
         return
-
-
-def local_url(bind: str) -> str | None:
-    """The URL on this machine of the first TCP address in a ``GATEWAY_BIND``."""
-    for address in bind.split(","):
-        match = re.fullmatch(r"(?:tcp://)?(\[[^\]]*\]|[^:/]*):(\d+)", address.strip())
-        if match:
-            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(match[1], match[1])  # noqa: S104
-            return f"http://{host}:{match[2]}"
-    return None
 
 
 def first_key(environ: Mapping[str, str], settings: Settings | None) -> str:
