@@ -57,7 +57,8 @@ OUTSIDE = {
 
 def modules() -> dict[str, Path]:
     found = {}
-    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+    # deploy/ holds files that come with the package, not modules.
+    for path in sorted(set((ROOT / PACKAGE).rglob("*.py")) - set((ROOT / PACKAGE / "deploy").rglob("*.py"))):
         parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
         found[".".join(part for part in parts if part != "__init__")] = path
     return found

@@ -44,7 +44,7 @@ def test_every_setting_has_a_description(option: Option) -> None:
 
 
 def test_gunicorn_conf_reads_every_server_setting_and_writes_no_default() -> None:
-    lines = (ROOT / "gunicorn.conf.py").read_text().splitlines()
+    lines = (ROOT / "flask_gateway/server/gunicorn_settings.py").read_text().splitlines()
     for option in SERVER:
         (line,) = [line for line in lines if f'"{option.variable}"' in line]
         assert option.default is None or f'"{option.variable}", server_defaults.' in line, line

@@ -98,7 +98,9 @@ def test_the_example_settings_are_valid(tmp_path: Path):
 
 
 def test_the_queue_is_as_long_as_without_systemd():
-    (backlog,) = re.findall(r"^backlog = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)
+    (backlog,) = re.findall(
+        r"^backlog = (\d+)$", (ROOT / "flask_gateway/server/gunicorn_settings.py").read_text(), re.MULTILINE
+    )
     assert setting("flask-gateway.socket", "Backlog") == [backlog]
 
 

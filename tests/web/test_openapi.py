@@ -79,7 +79,11 @@ def test_the_document_states_the_limits_of_the_code():
 
 
 def test_the_document_states_the_limits_of_gunicorn_conf():
-    server = dict(re.findall(r"^(\w+) = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE))
+    server = dict(
+        re.findall(
+            r"^(\w+) = (\d+)$", (ROOT / "flask_gateway/server/gunicorn_settings.py").read_text(), re.MULTILINE
+        )
+    )
     description = DOCUMENT["components"]["responses"]["NotHttp"]["description"]
     for name in ("limit_request_line", "limit_request_fields", "limit_request_field_size"):
         assert f" {server[name]} " in description

@@ -11,7 +11,7 @@ from ...config.secrets import USABLE_KEY, Key
 from ...config.upstream_url import base_url
 
 
-class Provider(NamedTuple):
+class KnownProvider(NamedTuple):
     """A provider.
 
     :param variables: the variables in which its own SDK looks for a key.
@@ -26,24 +26,24 @@ class Provider(NamedTuple):
 
 #: From the providers' documentation of their OpenAI-compatible interfaces, November 2026.
 PROVIDERS = (
-    Provider("openai", "https://api.openai.com", ("OPENAI_API_KEY",), "gpt-4o-mini"),
-    Provider("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5"),
-    Provider(
+    KnownProvider("openai", "https://api.openai.com", ("OPENAI_API_KEY",), "gpt-4o-mini"),
+    KnownProvider("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5"),
+    KnownProvider(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta/openai",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         "gemini-2.5-flash",
     ),
-    Provider("mistral", "https://api.mistral.ai", ("MISTRAL_API_KEY",), "mistral-small-latest"),
-    Provider("groq", "https://api.groq.com/openai", ("GROQ_API_KEY",), "llama-3.1-8b-instant"),
-    Provider("deepseek", "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat"),
-    Provider("openrouter", "https://openrouter.ai/api", ("OPENROUTER_API_KEY",)),
-    Provider("together", "https://api.together.xyz", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY")),
-    Provider("fireworks", "https://api.fireworks.ai/inference", ("FIREWORKS_API_KEY",)),
-    Provider("xai", "https://api.x.ai", ("XAI_API_KEY",)),
-    Provider("cerebras", "https://api.cerebras.ai", ("CEREBRAS_API_KEY",)),
-    Provider("nvidia", "https://integrate.api.nvidia.com", ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY")),
-    Provider("cohere", "https://api.cohere.ai/compatibility", ("COHERE_API_KEY", "CO_API_KEY")),
+    KnownProvider("mistral", "https://api.mistral.ai", ("MISTRAL_API_KEY",), "mistral-small-latest"),
+    KnownProvider("groq", "https://api.groq.com/openai", ("GROQ_API_KEY",), "llama-3.1-8b-instant"),
+    KnownProvider("deepseek", "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat"),
+    KnownProvider("openrouter", "https://openrouter.ai/api", ("OPENROUTER_API_KEY",)),
+    KnownProvider("together", "https://api.together.xyz", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY")),
+    KnownProvider("fireworks", "https://api.fireworks.ai/inference", ("FIREWORKS_API_KEY",)),
+    KnownProvider("xai", "https://api.x.ai", ("XAI_API_KEY",)),
+    KnownProvider("cerebras", "https://api.cerebras.ai", ("CEREBRAS_API_KEY",)),
+    KnownProvider("nvidia", "https://integrate.api.nvidia.com", ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY")),
+    KnownProvider("cohere", "https://api.cohere.ai/compatibility", ("COHERE_API_KEY", "CO_API_KEY")),
 )
 #: Where OpenAI's SDKs look for another base than OpenAI's own.
 OPENAI_BASE = "OPENAI_BASE_URL"
@@ -74,7 +74,7 @@ def keys_in(environ: Mapping[str, str]) -> Iterator[ProviderKey]:
                 break
 
 
-def _base(provider: Provider, environ: Mapping[str, str]) -> str | None:
+def _base(provider: KnownProvider, environ: Mapping[str, str]) -> str | None:
     """The base URL; ``None`` if the key is for this machine: it may be the key of a gateway here."""
     url = environ.get(OPENAI_BASE, "") if provider.name == "openai" else ""
     try:

@@ -60,7 +60,7 @@ def text(upstreams: Sequence[Upstream], keys: Sequence[tuple[str, str]]) -> str:
 
 _HEAD = (
     "# Settings of Flask Gateway, made by `flask-gateway init`. `flask-gateway check` validates a change.",
-    "# A running gateway takes a change over within 5 seconds. It refuses a mistake, and keeps the old settings.",
+    "# A running gateway takes a change over within 5 seconds, and refuses one with a mistake.",
     "# No secret is in this file: callers' keys are SHA-256 digests, and providers' keys are in other files.",
     "",
     "rate_limit_per_minute = 60          # requests of one key in any 60 seconds; 0 for unlimited",

@@ -1,0 +1,168 @@
+"""Builds the wheel, installs it into an environment of its own, and serves from an empty directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.servers import ROOT
+from kit.stores import free_port
+from kit.waiting import PATIENCE, until
+from kit.wheel import Environment, build, changed
+from kit.wire import ask
+
+from flask_gateway import __version__
+
+pytestmark = pytest.mark.live
+
+MIB = 1 << 20
+#: The most of a wheel, of an installation with all it needs, bytes; of the time to the first 200, seconds.
+MOST_WHEEL, MOST_INSTALLED, MOST_SECONDS = MIB, 25 * MIB, 2.0
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    made = Environment(tmp_path_factory.mktemp("environment") / "venv")
+    made.install(wheel)
+    return made
+
+
+class Served:
+    """``flask-gateway serve`` in an empty directory."""
+
+    def __init__(self, environment: Environment, folder: Path, *options: str) -> None:
+        self.folder, self.port = folder / "empty", free_port()
+        self.folder.mkdir()
+        self._out, self._errors = folder / "out", folder / "errors"
+        command = [
+            environment.program("flask-gateway"),
+            "serve",
+            "--bind",
+            f"127.0.0.1:{self.port}",
+            *options,
+        ]
+        kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "GATEWAY_WORKERS": "1"}
+        self.began = time.monotonic()
+        with self._out.open("wb") as out, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=kept, stdout=out, stderr=errors)
+        assert until(self._answers), self.errors
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.errors
+        try:
+            return ask(self.port, "GET", "/health").status == 200
+        except OSError:
+            return False
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def version(self) -> str:
+        """The version of the code that answers."""
+        text = ask(self.port, "GET", "/metrics").body.decode()
+        return re.findall(r'gateway_build_info\{[^}]*version="([^"]+)"', text)[-1]
+
+
+@pytest.fixture
+def served(environment: Environment, tmp_path: Path) -> Iterator[Served]:
+    gateway = Served(environment, tmp_path)
+    yield gateway
+    gateway.process.terminate()
+    assert gateway.process.wait(PATIENCE) == 0, gateway.errors
+    assert "Traceback" not in gateway.errors
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_every_file_of_the_package_is_in_the_wheel_and_nothing_else(wheel: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "flask_gateway"], cwd=ROOT, capture_output=True, text=True)
+    tracked = set(listed.stdout.split()) if listed.returncode == 0 else set()
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert tracked <= names
+    assert {name.partition("/")[0] for name in names} == {"flask_gateway"}
+
+
+def test_the_wheel_is_small_and_for_every_machine(wheel: Path) -> None:
+    assert wheel.name == f"flask_llm_gateway-{__version__}-py3-none-any.whl"
+    assert wheel.stat().st_size < MOST_WHEEL
+
+
+# ---------------------------------------------------------------- serving
+
+
+def test_it_serves_from_an_empty_directory_and_a_reload_brings_a_new_version(
+    served: Served, environment: Environment, wheel: Path, tmp_path: Path
+) -> None:
+    """The command line that it prints works as it is, and it writes nothing into the directory."""
+    (line,) = [line for line in served.out.splitlines() if line.startswith("  Try    ")]
+    called = subprocess.run(
+        ["sh", "-c", line.removeprefix("  Try    ") + " -sS"], capture_output=True, text=True
+    )
+    assert json.loads(called.stdout)["choices"][0]["message"]["content"], called.stderr
+    assert served.version() == __version__
+    environment.install(changed(wheel, tmp_path, "99.0"))
+    served.process.send_signal(signal.SIGHUP)
+    assert until(lambda: served.version() == "99.0"), served.errors
+    assert os.listdir(served.folder) == []
+
+
+def test_the_settings_of_init_serve(environment: Environment, tmp_path: Path) -> None:
+    options = ["--yes", "--no-scan", "--no-env", "--json", "--output", str(tmp_path / "gateway.toml")]
+    made = subprocess.run(
+        [environment.program("flask-gateway"), "init", *options], capture_output=True, text=True
+    )
+    key = json.loads(made.stdout)["keys"]["first"]
+    gateway = Served(environment, tmp_path, "--config", str(tmp_path / "gateway.toml"))
+    try:
+        body = {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = ask(gateway.port, "POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"})
+        assert answer.status == 200
+        assert (
+            ask(gateway.port, "GET", "/v1/models", headers={"authorization": "Bearer dev-key"}).status == 401
+        )
+    finally:
+        gateway.process.terminate()
+        assert gateway.process.wait(PATIENCE) == 0
+    assert key not in gateway.errors + gateway.out
+
+
+# ---------------------------------------------------------------- measured, on an idle machine
+
+
+@pytest.mark.soak
+def test_the_first_answer_comes_soon(environment: Environment, tmp_path: Path) -> None:
+    gateway = Served(environment, tmp_path)
+    seconds = time.monotonic() - gateway.began
+    gateway.process.terminate()
+    gateway.process.wait(PATIENCE)
+    assert seconds < MOST_SECONDS
+
+
+@pytest.mark.soak
+def test_an_installation_is_small(wheel: Path, tmp_path: Path) -> None:
+    """Needs a package index."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(tmp_path)]
+    subprocess.run([*command, str(wheel)], check=True)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < MOST_INSTALLED
+    assert len(list(tmp_path.glob("*.dist-info"))) <= 20
