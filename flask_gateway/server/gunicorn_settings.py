@@ -257,8 +257,9 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def _remove_gauges(server: Any, worker: Any) -> None:
-    """Remove the gauges of a dead worker. Its counters stay."""
-    for name in glob.glob(f"{server.metrics_dir}/gauge_live*_{getattr(worker, 'slot', None)}.db"):
+    """Remove the gauges and the process id of a dead worker. Its counters stay."""
+    folder, slot = server.metrics_dir, getattr(worker, "slot", None)
+    for name in [*glob.glob(f"{folder}/gauge_live*_{slot}.db"), f"{folder}/worker_{slot}.pid"]:
         with contextlib.suppress(OSError):
             os.unlink(name)
 
