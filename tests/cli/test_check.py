@@ -167,6 +167,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "log = json  (from default)",
         "log_prompts = off  (from default)",
         "cors_origins = none  (from default)",
+        "compat = none  (from default)",
         "metrics_key = ****  (from environment)",
         "upstreams.llama = http://llama:8001/v1/chat/completions  (from file)",
         "upstreams.llama.api_key = ****  (from file)",
