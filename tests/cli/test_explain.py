@@ -35,7 +35,7 @@ def test_every_candidate_has_its_reason(routed: Any) -> None:
     pause = UpstreamThrottled("slow", status=429, error_object={}, retry_after=9)
     breakers["paused", "m"].admit(make_call()).settle(Outcome(Verdict.THROTTLED, error=pause))
     breakers["denied", "m"].admit(make_call()).settle(Outcome(Verdict.CREDENTIAL_REFUSED))
-    gateway.candidates._slots.acquire("slots:upstream:full", 1)
+    gateway.candidates._leases.acquire("slots:upstream:full", 1)
     client: FlaskClient = routed.test_client()
     shown = client.get("/v1/routes/fast", headers=AUTH).json
     assert [(c["upstream"], c["reason"]) for c in shown["candidates"]] == [  # type: ignore[index]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kit.servers import ROOT
 
-#: What a wheel is built from.
+#: The files that a wheel is built from.
 SOURCES = ("pyproject.toml", "README.md", "flask_gateway")
 
 
