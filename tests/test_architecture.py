@@ -1,12 +1,13 @@
-"""The floors of the house: who may import whom, and how large a file and a function may be.
+"""The floors of the package, the size of its files and functions, and the layout of the tests.
 
-Read from the source, so nothing has to be run. See docs/architecture.md. A floor imports lower floors and its
-own; flask, requests and gunicorn each have one floor of their own.
+Read from the source, so nothing has to be run. See docs/architecture.md. A package imports packages of lower
+floors and itself; flask, requests and gunicorn each have one package of their own.
 """
 
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -138,7 +139,7 @@ def test_the_root_holds_no_module_but_the_factory_and_the_command_line() -> None
     assert {path.name for path in (ROOT / PACKAGE).glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
-#: The most lines of a file, and of 95 % of all functions.
+#: The most lines of a file (of tests, too), and of 95 % of all functions.
 MAX_FILE, P95_FUNCTION = 400, 20
 TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
 
@@ -186,3 +187,52 @@ def test_a_broad_except_raises_again_or_says_why_it_does_not(module: str) -> Non
         if isinstance(node, ast.ExceptHandler) and is_broad(node) and not raises_again(node):
             comment = lines[node.lineno - 1].partition("#")[2].replace("noqa: BLE001", "").strip(" #")
             assert comment, f"{MODULES[module]}:{node.lineno}: a comment on this line says why"
+
+
+# ---------------------------------------------------------------- the layout of the tests
+
+TESTS = ROOT / "tests"
+TEST_FILES = sorted(TESTS.rglob("*.py"))
+
+#: Folders of tests that mirror no package.
+WITHOUT_PACKAGE = {"fuzz", "kit", "scenarios"}
+
+
+def names_imported(path: Path) -> Iterator[str]:
+    """The full names that a file of tests imports, with a dot for each level up."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def test_no_file_of_tests_is_too_long() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in TEST_FILES}
+    long = {name: length for name, length in lengths.items() if length > MAX_FILE}
+    assert not long, "split them by subject"
+
+
+def test_each_folder_of_tests_mirrors_a_package() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TEST_FILES if path.name.startswith("test_")}
+    mirrors = [folder for folder in folders if folder.parts and folder.parts[0] not in WITHOUT_PACKAGE]
+    assert len(mirrors) > 10
+    for folder in mirrors:
+        assert (ROOT / PACKAGE / folder / "__init__.py").is_file(), f"tests/{folder} has no package"
+
+
+def test_tests_share_code_in_the_kit_alone() -> None:
+    tests = {path.stem for path in TEST_FILES if path.name.startswith("test_")} | {"conftest"}
+    for path in TEST_FILES:
+        for name in names_imported(path):
+            parts = name.split(".")
+            shared = parts[0] and (parts[0] == PACKAGE or not tests & set(parts))
+            assert shared, f"{path.relative_to(ROOT)} imports {name}: move that to tests/kit"
+
+
+def test_git_tracks_no_symbolic_link() -> None:
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []

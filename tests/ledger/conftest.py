@@ -1,4 +1,4 @@
-"""A data directory, and lines for its journals."""
+"""Provides a data directory, and its database."""
 
 from __future__ import annotations
 
@@ -6,28 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flask_gateway.ledger import database
-from flask_gateway.ledger.lines import Opened, Settled
-from flask_gateway.model.calendar_windows import Calendar
-from flask_gateway.pricing.units import Units
-
-#: 2026-11-27 00:00 UTC.
-NOW = 1795737600
-CALENDAR = Calendar()
-
-
-def opened(n: int, **more: Any) -> Opened:
-    return Opened(**{"n": n, "id": f"call-{n}", "at": NOW, "key": "key_a", **more})
-
-
-def settled(n: int, **more: Any) -> Settled:
-    units = Units(input=10, output=2)
-    values = {"n": n, "id": f"call-{n}", "at": NOW, "key": "key_a", "model": "m", "upstream": "up", "cost": n}
-    return Settled(**{**values, "units": units, **more})
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kit.ledger_lines import CALENDAR, NOW, opened, settled
 
 from flask_gateway.ledger import bookkeeper as module
 from flask_gateway.ledger import database
@@ -16,8 +17,6 @@ from flask_gateway.ledger.bookkeeper import Bookkeeper, Progress
 from flask_gateway.ledger.journal import Journal
 from flask_gateway.ledger.lines import Hold, encode
 from flask_gateway.pricing.units import Units
-
-from .conftest import CALENDAR, NOW, opened, settled
 
 
 def keeper(data: Path) -> Bookkeeper:

@@ -7,11 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from kit.ledger_lines import opened, settled
 
 from flask_gateway.ledger.journal import Journal
 from flask_gateway.ledger.lines import Line, decode
-
-from .conftest import opened, settled
 
 
 def lines(data: Path) -> list[Line | None]:

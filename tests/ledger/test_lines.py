@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.ledger_lines import opened, settled
 
 from flask_gateway.ledger.lines import MOST, Applied, Hold, decode, encode
 from flask_gateway.pricing.units import Units
-
-from .conftest import opened, settled
 
 LINES = [
     opened(1, holds=(Hold("key:a", 5, 6, 2_000_000),), user="älice\n", model="gpt 4o"),
