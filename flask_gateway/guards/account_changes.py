@@ -1,0 +1,262 @@
+"""Decides budgets with pure functions over an account: what a subject has used, and what its open calls hold.
+
+The value of an account is ``mark, 4 x (start, base, own), rows x (holder, epoch, held, expires)``.
+
+* ``mark`` is a random number, drawn when the account was opened. It tells whether a cost reached *this*
+account.
+* For each window (day, week, month, total): its start in epoch seconds; ``base``, what the ledger knew when
+the
+  account was opened; ``own``, what was settled since. Nano-dollars.
+* A row is what one process holds for its open calls: a lease, as in ``leases.py``.
+
+There are two clocks. Rows expire by the store's, ``now``. Windows begin by the wall's, so their starts are
+handed in. A window rolls forward when a call brings a later start, and never back.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import chain
+from typing import NamedTuple
+
+from ..state.store import SECOND, Value
+from .leases import LEASE, Lease
+
+#: Seconds that an account outlives its last change.
+TTL = 3600.0
+#: The most processes that hold amounts of one account.
+MAX_ROWS = 71
+#: No limit for a window.
+NO_LIMIT = -1
+#: The windows of an account: day, week, month, total.
+WINDOWS = 4
+#: A clock that was wrong left an account whose day begins later than this, seconds ahead of the wall clock.
+_AHEAD = 86_400
+_ROWS_AT = 1 + 3 * WINDOWS
+_LEASE = int(LEASE * SECOND)
+
+#: The starts of the windows, or the limits of the windows, nano-dollars.
+PerWindow = tuple[int, int, int, int]
+
+
+class ReserveResult(IntEnum):
+    """The answer to a reservation."""
+
+    CLOSED = 0  # there is no account; open it
+    RESERVED = 1
+    REFUSED = 2
+
+
+class Reservation(NamedTuple):
+    """The answer to :class:`Reserve`.
+
+    :param epoch: of the row that holds the amount.
+    :param window: the index of the window that refuses; of the one with the least room if none does; -1 if no
+        window has a limit.
+    :param left: the room of that window, nano-dollars, never negative.
+    """
+
+    result: ReserveResult
+    epoch: int = 0
+    window: int = -1
+    left: int = 0
+
+
+class Settlement(NamedTuple):
+    """The answer to :class:`Settle`.
+
+    :param mark: of the account that has the cost now; 0: there was none.
+    :param windows: for each window its start, and what was used before and after.
+    """
+
+    mark: int
+    windows: tuple[tuple[int, int, int], ...] = ()
+
+
+class _Account(NamedTuple):
+    mark: int
+    starts: list[int]
+    bases: list[int]
+    owns: list[int]
+    rows: list[Lease]
+
+    def roll(self, starts: PerWindow) -> None:
+        """Begin the windows that have begun since."""
+        for at, start in enumerate(starts):
+            if start > self.starts[at]:
+                self.starts[at], self.bases[at], self.owns[at] = start, 0, 0
+
+    def used(self, at: int) -> int:
+        return self.bases[at] + self.owns[at]
+
+    def held(self) -> int:
+        return sum(row.taken for row in self.rows)
+
+    def row(self, holder: int, epoch: int | None = None) -> int:
+        """The index of a process's row; -1 if there is none."""
+        for at, row in enumerate(self.rows):
+            if row.holder == holder and epoch in (None, row.epoch):
+                return at
+        return -1
+
+    def value(self) -> Value:
+        windows = zip(self.starts, self.bases, self.owns, strict=True)
+        return (self.mark, *chain.from_iterable(windows), *chain.from_iterable(self.rows))
+
+
+def _read(value: Value | None, now: int, wall: float, ended: frozenset[int] = frozenset()) -> _Account | None:
+    """Return the account, without rows that ran out or whose processes have ended.
+
+    An account whose day begins more than a day ahead of the wall clock was written by a clock that was wrong.
+    It counts as not there.
+    """
+    if not value or value[1] > wall + _AHEAD:
+        return None
+    windows, numbers = value[1:_ROWS_AT], value[_ROWS_AT:]
+    rows = [
+        Lease(numbers[at], numbers[at + 1], numbers[at + 2], min(numbers[at + 3], now + _LEASE))
+        for at in range(0, len(numbers) - 3, 4)
+        if numbers[at + 3] > now and numbers[at] not in ended
+    ]
+    return _Account(value[0], list(windows[0::3]), list(windows[1::3]), list(windows[2::3]), rows)
+
+
+class Open:
+    """Opens an account with what the ledger knows, unless there is one (``state.store.Change``).
+
+    :param wall: epoch seconds.
+    """
+
+    def __init__(self, mark: int, starts: PerWindow, bases: PerWindow, wall: float) -> None:
+        self.mark = mark
+        self.starts = starts
+        self.bases = bases
+        self.wall = wall
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
+        if _read(value, now, self.wall) is not None:
+            return value, False
+        account = _Account(self.mark, list(self.starts), list(self.bases), [0] * WINDOWS, [])
+        return account.value(), True
+
+
+class Reserve:
+    """Holds an amount, if every limited window has room for it (``state.store.Change``). A refusal writes
+    nothing.
+
+    :param limits: of each window, nano-dollars; :data:`NO_LIMIT`: none.
+    :param ended: holders whose rows no longer count.
+    :param among: the workers that share the room, where each enforces its share alone.
+    """
+
+    def __init__(  # noqa: PLR0913  the parts of a reservation; each has another source
+        self,
+        holder: int,
+        starts: PerWindow,
+        limits: PerWindow,
+        amount: int,
+        wall: float,
+        *,
+        ended: frozenset[int] = frozenset(),
+        among: int = 1,
+    ) -> None:
+        self.holder = holder
+        self.starts = starts
+        self.limits = limits
+        self.amount = amount
+        self.wall = wall
+        self.ended = ended
+        self.among = among
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Reservation]:
+        account = _read(value, now, self.wall, self.ended)
+        if account is None:
+            return value, Reservation(ReserveResult.CLOSED)
+        account.roll(self.starts)
+        window, room = self._tightest(account)
+        mine = account.row(self.holder)
+        if (window >= 0 and self.amount > room) or (mine < 0 and len(account.rows) >= MAX_ROWS):
+            return value, Reservation(ReserveResult.REFUSED, 0, window, max(0, room))
+        if mine < 0:
+            account.rows.append(Lease(self.holder, now, self.amount, now + _LEASE))
+        else:
+            row = account.rows[mine]
+            account.rows[mine] = row._replace(taken=row.taken + self.amount, expires=now + _LEASE)
+        epoch = account.rows[mine].epoch
+        return account.value(), Reservation(ReserveResult.RESERVED, epoch, window, max(0, room - self.amount))
+
+    def divided(self, among: int) -> Reserve:
+        """Return the change for one of so many workers, when each enforces its share of the room alone."""
+        return Reserve(self.holder, self.starts, self.limits, self.amount, self.wall, among=among)
+
+    def _tightest(self, account: _Account) -> tuple[int, int]:
+        """The window with the least room, and its room; -1 if none has a limit."""
+        held, tightest, least = account.held(), -1, 0
+        for at, limit in enumerate(self.limits):
+            if limit == NO_LIMIT:
+                continue
+            share = (limit - account.bases[at]) // self.among
+            room = share - account.owns[at] - held
+            if tightest < 0 or room < least:
+                tightest, least = at, room
+        return tightest, least
+
+
+class Settle:
+    """Ends a hold and adds the cost to every window (``state.store.Change``).
+
+    Without a hold (``epoch`` of 0) it adds the cost alone: a cost that did not reach the account before.
+    """
+
+    def __init__(self, holder: int, epoch: int, held: int, cost: int, starts: PerWindow, wall: float) -> None:
+        self.holder = holder
+        self.epoch = epoch
+        self.held = held
+        self.cost = cost
+        self.starts = starts
+        self.wall = wall
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Settlement]:
+        account = _read(value, now, self.wall)
+        if account is None:
+            return value, Settlement(0)
+        account.roll(self.starts)
+        self._release(account)
+        windows = []
+        for at in range(WINDOWS):
+            before = account.used(at)
+            account.owns[at] += self.cost
+            windows.append((account.starts[at], before, before + self.cost))
+        return account.value(), Settlement(account.mark, tuple(windows))
+
+    def _release(self, account: _Account) -> None:
+        mine = account.row(self.holder, self.epoch) if self.epoch else -1
+        if mine < 0:
+            return
+        row = account.rows[mine]
+        if row.taken > self.held:
+            account.rows[mine] = row._replace(taken=row.taken - self.held)
+        else:
+            del account.rows[mine]
+
+
+class Renew:
+    """Renews a row, and puts back one that the account has lost (``state.store.Change``).
+
+    Returns whether there is an account.
+    """
+
+    def __init__(self, holder: int, epoch: int, held: int, wall: float) -> None:
+        self.row = Lease(holder, epoch, held, 0)
+        self.wall = wall
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
+        account = _read(value, now, self.wall)
+        if account is None:
+            return value, False
+        mine = account.row(self.row.holder, self.row.epoch)
+        if mine >= 0:
+            account.rows[mine] = account.rows[mine]._replace(expires=now + _LEASE)
+        elif len(account.rows) < MAX_ROWS:
+            account.rows.append(self.row._replace(expires=now + _LEASE))
+        return account.value(), True
