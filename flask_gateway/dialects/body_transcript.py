@@ -8,7 +8,9 @@ import msgspec
 
 from ..model.call import Call, Operation, Usage
 from ..model.errors import GatewayError, UpstreamMalformed
+from .bulky import is_bulky, shortened
 from .error_mapping import page_error, reported_error
+from .expected_choices import choices_of
 from .redaction import Redaction
 from .reported_usage import ReportedUsage
 from .usage import Tally, estimate, tally_body
@@ -63,7 +65,7 @@ class BodyTranscript:
     """An answer in one JSON document. Nothing is passed on before the whole document has been checked."""
 
     content_type = "application/json"
-    finished = complete = False
+    finished = complete = postpones = False
     dropped = 0
     #: A document has no first token, so the first-token timeout does not apply.
     begun = True
@@ -76,6 +78,7 @@ class BodyTranscript:
         self._operation = call.operation
         self._required = _REQUIRED.get(call.operation)
         self._upstream = upstream
+        self._call = call
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -98,19 +101,32 @@ class BodyTranscript:
         body = b"".join(self._parts)
         if self._redaction is not None:
             body = self._redaction.redact(body)
-        try:
-            body.decode()  # the JSON decoder does not check UTF-8 in the fields that it skips
-            seen = _decode_body(body)
-        except (ValueError, RecursionError):
-            body, seen = self._odd(body)
-        error = self._error(seen, body)
+        body, read, seen = self._bulky(body.removeprefix(_BOM)) if is_bulky(body) else self._usual(body)
+        error = self._error(seen, read)
         if error is not None:
             raise reported_error(error, self._upstream)
         if self._required and getattr(seen, self._required) in (None, _NULL):
             raise self._malformed(f"no '{self._required}'")
-        self.usage = self._usage(seen, body)
+        self.usage = self._usage(seen, body, read)
         self.ready = True
         return body
+
+    def _usual(self, body: bytes) -> tuple[bytes, bytes, _Body]:
+        """Return the body, the JSON that is read of it, and its fields."""
+        try:
+            body.decode()  # the JSON decoder does not check UTF-8 in the fields that it skips
+            return body, body, _decode_body(body)
+        except (ValueError, RecursionError):
+            body, seen = self._odd(body)
+            return body, body, seen
+
+    def _bulky(self, body: bytes) -> tuple[bytes, bytes, _Body]:
+        try:
+            body.decode()
+            read, _ = shortened(body, choices_of(self._call))
+            return body, read, _decode_body(read)
+        except (ValueError, RecursionError):
+            raise self._malformed("a body that is not a JSON object in UTF-8") from None
 
     def _odd(self, body: bytes) -> tuple[bytes, _Body]:
         """Decode a body of an unusual shape, or repair it. Return its bytes and its fields."""
@@ -155,13 +171,13 @@ class BodyTranscript:
             return error
         return None if seen.answers else error_in(_decoded(body))
 
-    def _usage(self, seen: _Body, body: bytes) -> Usage | None:
+    def _usage(self, seen: _Body, body: bytes, read: bytes) -> Usage | None:
         reported, fields = ReportedUsage(), self._fields
         reported.add(seen.usage)
         if reported.prompt and reported.completion:  # as nearly always
             return Usage(reported.prompt, reported.completion, reported.cached)
         if not reported:
-            reported.add_document(_without_answer(body))
+            reported.add_document(_without_answer(read))
         text = self._operation in _TEXT
         if reported:
             return reported.usage(
@@ -169,6 +185,10 @@ class BodyTranscript:
                 lambda: tally_body(body).tokens if text else 0,
             )
         return estimate(fields, tally_body(body)) if self._operation in _METERED else None
+
+    def catch_up(self) -> bytes:
+        """Return nothing: no event is postponed."""
+        return b""
 
     def cut(self, error: GatewayError) -> bytes:
         """Return nothing: a document is passed on as a whole or not at all."""

@@ -42,6 +42,12 @@ class BufferedTranscript:
     def dropped(self) -> int:
         return self._events.dropped
 
+    postpones = False
+
+    def catch_up(self) -> bytes:
+        """Return nothing: only a thread that may block waits for a buffered stream."""
+        return b""
+
     def feed(self, data: bytes) -> bytes:
         return self._hold(self._events.feed(data))
 

@@ -8,7 +8,9 @@ reversed, encrypted) are not found: a hostile upstream can always leak the key.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from ..model.large_json import SLICE
 from .usage import Tally
 
 #: Replaces the key.
@@ -46,7 +48,23 @@ class Redaction:
 
     def redact(self, data: bytes) -> bytes:
         """Replace the key in the data."""
-        return data if data.find(self.mark) < 0 else self._pattern.sub(REDACTED, data)
+        if data.find(self.mark) < 0:
+            return data
+        return self._pattern.sub(REDACTED, data) if len(data) <= SLICE else b"".join(self._parts(data))
+
+    def _parts(self, data: bytes) -> Iterator[bytes]:
+        """Yield long data without the key. Each search is short, because it holds the GIL."""
+        longest, at = 6 * len(self.text.encode()), 0
+        while at < len(data):
+            end = at + SLICE
+            last = at
+            for match in self._pattern.finditer(data, at, end + longest):
+                if match.start() >= end:
+                    break
+                yield data[last : match.start()] + REDACTED
+                last = match.end()
+            at = max(end, last)
+            yield data[last:at]
 
 
 def _written(character: str) -> str:

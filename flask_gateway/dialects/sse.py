@@ -14,6 +14,8 @@ from ..model.errors import UpstreamMalformed
 MAX_EVENT = 16 * 1024 * 1024
 #: At most this many bytes are collected of input that begins like no event and no document.
 MAX_ODD = 64 * 1024
+#: The largest event that takes the fast path, bytes. A larger one may be bulky.
+MAX_SINGLE = 64 * 1024
 #: The most lines of an event.
 MAX_LINES = 100_000
 
@@ -27,12 +29,13 @@ _TO_LINE_END = re.compile(rb"[^\r\n]*")
 class EventSplitter:
     """Collects bytes and returns whole events, each without the blank line that ends it."""
 
-    __slots__ = ("_at_start", "_buffer", "_max_event", "_only_lf", "_plain", "_scanned")
+    __slots__ = ("_at_start", "_buffer", "_max_event", "_max_single", "_only_lf", "_plain", "_scanned")
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._max_event = max_event
+        self._max_single = min(max_event, MAX_SINGLE)
         self._only_lf = True
         self._at_start = True
         #: Whether no earlier byte affects the next event, and all lines have ended in LF.
@@ -85,7 +88,7 @@ class EventSplitter:
             and data[-2:] == b"\n\n"
             and data.find(b"\n") == size - 2
             and data.find(b"\r") < 0
-            and size <= self._max_event
+            and size <= self._max_single
         ):
             return data[6:-2]
         return None

@@ -13,7 +13,9 @@ import msgspec
 
 from ..model.call import Call, Usage
 from ..model.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
+from ..model.reply import Postponed
 from .as_events import as_events
+from .bulky import LARGE, for_reader, is_bulky
 from .error_mapping import page_error, reported_error
 from .openai import DIALECTS
 from .redaction import Redaction, WatchfulTally
@@ -63,6 +65,7 @@ class StreamTranscript:
         "_hides_usage",
         "_lone_name",
         "_over",
+        "_postponed",
         "_reader",
         "_redaction",
         "_splitter",
@@ -73,6 +76,7 @@ class StreamTranscript:
         "_withheld",
         "dropped",
         "finished",
+        "postpones",
         "ready",
     )
 
@@ -112,6 +116,9 @@ class StreamTranscript:
             self._reader.tally = self._watch = WatchfulTally(redaction)
         #: Events that are withheld because their text may be the beginning of the key.
         self._withheld = b""
+        self.postpones = False
+        #: Events that :meth:`catch_up` reads, and whether the bytes are over with them.
+        self._postponed: tuple[list[bytes], bool] = ([], False)
 
     @property
     def complete(self) -> bool:
@@ -144,12 +151,25 @@ class StreamTranscript:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
             raise self._malformed(error.message) from None
+        # An event that began in an earlier read is the first.
+        if events and len(events[0]) > LARGE and self.postpones:
+            self._postpone(events)
         return self._pass_all(events)
+
+    def _postpone(self, events: list[bytes], *, over: bool = False) -> None:
+        self._postponed = events, over
+        raise Postponed
+
+    def catch_up(self) -> bytes:
+        (events, over), self._postponed = self._postponed, ([], False)
+        return self._pass_all(events, over=over)
 
     def end(self) -> bytes:
         self._over, rest = True, self._splitter.rest().rstrip(b"\r\n")
         # Data without its blank line is read. Half a comment, or half a field's name, is dropped.
         worth = rest and (data_of(rest) or rest.startswith((b"{", b"[", b"<", b"error:")))
+        if worth and len(rest) > LARGE and self.postpones:
+            self._postpone([rest], over=True)
         return self._pass_all([rest] if worth else [], over=True)
 
     def cut(self, error: GatewayError) -> bytes:
@@ -204,6 +224,8 @@ class StreamTranscript:
         self._lone_name = b""
         if name and name.lower() == b"error":
             return self._fail(self._named_error(data))
+        if is_bulky(data):
+            data = for_reader(data, self._call, self._reader.tally)
         return self._pass_data(event + b"\n\n", data)
 
     def _pass_data(self, event: bytes, data: bytes) -> bytes:
@@ -320,6 +342,8 @@ class StreamTranscript:
     def _pass_document(self, data: bytes) -> bytes:
         """Read JSON where events were asked for: an error, or the answer of a server that does not stream."""
         document: Any = None
+        if is_bulky(data):
+            raise self._malformed("a JSON document came that is too large, and no events")
         try:
             document = msgspec.json.decode(data)
         except (ValueError, RecursionError):
@@ -344,6 +368,7 @@ class StreamTranscript:
 
     def _named_error(self, data: bytes) -> UpstreamError:
         """Return the error of an event whose name is ``error``, whatever the shape of its data."""
+        data = data[:LARGE]
         try:
             document: Any = msgspec.json.decode(data)
         except (ValueError, RecursionError):

@@ -26,6 +26,10 @@ Closer = Callable[[Outcome], None]
 Run = Callable[[Callable[[], None]], Any]
 
 
+class Postponed(Exception):
+    """An event has come that takes long to read: a thread that may block must call :meth:`Reply.catch_up`."""
+
+
 class Source(Protocol):
     """Reads an answer's bytes."""
 
@@ -75,9 +79,11 @@ class Channel(Protocol):
 
 @runtime_checkable
 class Settling(Protocol):
-    """A source that consists of replies, which settle themselves."""
+    """A source that consists of replies, which settle themselves and postpone events."""
 
     def settle_with(self, run: Run) -> None: ...
+
+    def catch_up(self) -> bytes: ...
 
 
 @runtime_checkable
@@ -90,7 +96,12 @@ class Abandonable(Protocol):
 
 
 class Transcript(Protocol):
-    """Parses an answer while its bytes pass. It uses no socket and no clock: bytes in, bytes out."""
+    """Parses an answer while its bytes pass. It uses no socket and no clock: bytes in, bytes out.
+
+    :ivar postpones: ``feed`` and ``end`` raise :class:`Postponed` instead of parsing a large event.
+    """
+
+    postpones: bool
 
     @property
     def ready(self) -> bool:
@@ -126,6 +137,10 @@ class Transcript(Protocol):
         """Handle the upstream's end: return the last bytes, or raise ``GatewayError`` if it is too early."""
         ...
 
+    def catch_up(self) -> bytes:
+        """Parse what was postponed. Like ``feed``, or ``end`` if the bytes are over."""
+        ...
+
     def cut(self, error: GatewayError) -> bytes:
         """Return the error event for a caller that has received only a part of the answer."""
         ...
@@ -135,8 +150,11 @@ class Passing:
     """A base :class:`Transcript` for a source that consists of committed replies: it passes all bytes."""
 
     ready = True
-    finished = complete = False
+    finished = complete = postpones = False
     dropped = 0
+
+    def catch_up(self) -> bytes:
+        return b""
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -272,6 +290,8 @@ class Reply:
         """Return the next part without blocking: ``None`` when nothing has arrived, ``b""`` when the data
         that arrived is not for the caller. It needs a :attr:`channel` and no :attr:`outcome`.
 
+        :raises Postponed: after :meth:`settle_with` only. Call :meth:`catch_up` next.
+
         It runs once per event, so each step between the socket and here adds to the cost of an event."""
         receive = self._source.receive  # type: ignore[attr-defined]  # a source with a channel has it
         if self._pending or self.over:
@@ -290,10 +310,24 @@ class Reply:
             return b""
         try:
             return self._part(read)
+        except Postponed:
+            return self.catch_up()
+        except Exception as error:  # noqa: BLE001  # `_broken` logs it
+            return self._broken(error)
+
+    def catch_up(self) -> bytes:
+        """Return the part of the events that were postponed. This may take long."""
+        try:
+            nested = isinstance(self._source, Settling)
+            out = self._source.catch_up() if nested else self.transcript.catch_up()  # type: ignore[attr-defined]
+            self.over = self.transcript.finished
+            return out
         except Exception as error:  # noqa: BLE001  # `_broken` logs it
             return self._broken(error)
 
     def _broken(self, error: Exception) -> bytes:
+        if isinstance(error, Postponed):
+            raise error
         if isinstance(error, GatewayError):
             return self.break_off(error)
         log.error("the gateway failed while it read a reply", exc_info=error)
@@ -319,8 +353,10 @@ class Reply:
         return self.over and not self._pending
 
     def settle_with(self, run: Run) -> None:
-        """Use ``run`` for the blocking part of settling, because the reply's driver must not block."""
+        """Use ``run`` for the blocking part of settling, because the reply's driver must not block. Large
+        events are postponed for the same reason."""
         self._run_settling = run
+        self.transcript.postpones = True
         if isinstance(self._source, Settling):
             self._source.settle_with(run)
 

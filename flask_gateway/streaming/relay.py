@@ -6,7 +6,7 @@ reply decides which of them the caller receives. The relay never blocks:
 
 - The relay buffers what the caller does not read at once. When the buffer is full, the relay stops reading
   the upstream.
-- A reply that has to be resumed at another upstream goes to a thread for that step, and comes back.
+- A reply that has to be resumed elsewhere, or to read a large event, goes to a thread for that step.
 - A thread does the settling at a stream's end (limits, circuit breakers, the log), because it may block.
 
 The attempt's timeouts and the hang-up watch cut the upstream's connection, which then becomes readable. Only
@@ -20,14 +20,16 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
+from ..model.large_json import LARGE
 from ..model.protocols import Handle, Timekeeper
-from ..model.reply import Channel, Reply
+from ..model.reply import Channel, Postponed, Reply
 from ..reactor.fair_poller import FairPoller
 from ..reactor.socket_io import is_readable
+from .submit import run_after, submitted
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,10 @@ Done = Callable[[bool], None]
 
 
 class RelayReactor(Timekeeper, Protocol):
-    """The reactor whose thread runs the relay."""
+    """The reactor whose thread runs the relay, and its poller."""
 
     @property
-    def poller(self) -> FairPoller:
-        """The poller of the reactor's thread."""
+    def poller(self) -> FairPoller: ...
 
 
 class Relay:
@@ -75,7 +76,6 @@ class Relay:
         self.streams: set[_Stream] = set()
 
     def __len__(self) -> int:
-        """Return how many streams are being relayed."""
         return len(self.streams)
 
     @staticmethod
@@ -86,8 +86,7 @@ class Relay:
         """Relay the reply to its end. The calling thread must not use the reply or the socket any more.
 
         :param reply: has a channel, and nothing iterates it any more. :param sock: the caller's.
-        :param head: the response head, to be sent before the body.
-        :param chunked: whether the body uses chunked transfer encoding.
+        :param head: the response head. :param chunked: whether the body uses chunked transfer encoding.
         """
         stream = _Stream(self, reply, sock, head, chunked, done)
         self.streams.add(stream)
@@ -134,8 +133,7 @@ class _Stream:
         self._reply = reply
         self._sock = sock
         self._fd = sock.fileno()
-        self._head = head
-        self._chunked = chunked
+        self._head, self._chunked = head, chunked
         self._done = done
         self._settled: Future[None] | None = None
         #: Data that the caller has not read yet, and since when it has read nothing.
@@ -143,8 +141,7 @@ class _Stream:
         self._blocked_since = 0.0
         #: The polled channel and its descriptor. The relay pauses reading while too much is unsent.
         self._channel: Channel | None = None
-        self._upstream = -1
-        self._paused = False
+        self._upstream, self._paused = -1, False
         #: When the upstream last sent data, and when the caller last got data.
         self._last_received = self._last_sent = time.monotonic()
         #: Whether a thread has the reply; the caller is gone; only unsent data is left; the stream is over.
@@ -155,6 +152,8 @@ class _Stream:
         """Run a step. If it raises, drop this stream, so that other streams continue."""
         try:
             step()
+        except Postponed:
+            self._give_to_thread(self._reply.catch_up)
         except Exception:  # noqa: BLE001  # `_fail` logs it
             self._fail()
 
@@ -169,17 +168,10 @@ class _Stream:
 
     def _settle(self, work: Callable[[], None]) -> None:
         """Submit settling work. A resumed reply settles more than once: each runs after the one before."""
-        before = self._settled
-
-        def in_turn() -> None:
-            if before is not None:
-                wait([before])
-            work()
-
-        try:
-            self._settled = self._relay.settlers.submit(in_turn)
-        except RuntimeError:  # the process is shutting down
-            in_turn()
+        turn = partial(run_after, self._settled, work)
+        self._settled = submitted(self._relay.settlers, turn)
+        if self._settled is None:
+            turn()
 
     def _continue(self) -> None:
         """Continue the reply: at its start, after a thread gave it back, or after a pause."""
@@ -188,7 +180,7 @@ class _Stream:
             return
         channel = self._reply.channel
         if channel is None and not self._reply.over:
-            self._give_to_thread()
+            self._resume_on_thread()
             return
         if channel is not None and channel is not self._channel:
             channel.unblock()
@@ -200,6 +192,8 @@ class _Stream:
         """Handle upstream events. This runs once per event, so it avoids a call of :meth:`guarded`."""
         try:
             self._pump()
+        except Postponed:
+            self._give_to_thread(self._reply.catch_up)
         except Exception:  # noqa: BLE001  # `_fail` logs it
             self._fail()
 
@@ -222,7 +216,7 @@ class _Stream:
                 continue
             channel = reply.channel
             if channel is None:
-                self._give_to_thread()
+                self._resume_on_thread()
                 return
             if channel is not self._channel:
                 self._unpoll_channel()
@@ -247,21 +241,27 @@ class _Stream:
             self._poller.forget(self._upstream)
         self._channel, self._paused = None, False
 
-    def _give_to_thread(self) -> None:
-        """Let a thread read the next data, because that may block."""
-        self._unpoll_channel()
+    def _resume_on_thread(self) -> None:
         if len(self._unsent) > self._relay.buffer:
+            self._unpoll_channel()
             self._paused = True
-            return
-        self._relay.resumers.submit(self._read_on_thread)
-        self._on_thread = True
-        self._start_timer()
+        else:
+            self._give_to_thread(partial(next, self._reply, b""))
 
-    def _read_on_thread(self) -> None:
-        """Read the next data. On a thread of the relay's pool."""
+    def _give_to_thread(self, read: Callable[[], bytes]) -> None:
+        """Let a thread read the next data, because that may block or take long."""
+        self._unpoll_channel()
+        self._on_thread = submitted(self._relay.resumers, partial(self._read_on_thread, read)) is not None
+        if self._on_thread:
+            self._start_timer()
+        else:
+            log.error("no thread can be started for a stream")
+            self._drop()
+
+    def _read_on_thread(self, read: Callable[[], bytes]) -> None:
         data = b""
         try:
-            data = next(self._reply, b"")
+            data = read()
         except Exception:  # the relay drops this stream and keeps the others
             log.exception("a stream failed on a resuming thread")
             self._client_gone = True
@@ -272,8 +272,8 @@ class _Stream:
         if self._client_gone:
             self._drop()
             return
-        if data:
-            self._send(data)
+        for start in range(0, len(data), LARGE):  # to copy the whole of a large event takes long
+            self._send(data[start : start + LARGE])
         if not self._ended:
             self._continue()
 
@@ -396,5 +396,5 @@ class _Stream:
         settled, self._settled, done = self._settled, None, self._done
         if settled is None:
             done(clean)
-            return
-        settled.add_done_callback(lambda _: done(clean))  # until then, settling may use the socket
+        else:
+            settled.add_done_callback(lambda _: done(clean))  # until then, settling may use the socket

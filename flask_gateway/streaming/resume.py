@@ -133,6 +133,10 @@ class _Parts:
         over = self._reply.outcome is not None and self._error is None
         return b"" if over else None
 
+    def catch_up(self) -> bytes:
+        data = self._reply.catch_up()
+        return self._forward(data) if data else b""
+
     def _forward(self, data: bytes) -> bytes:
         if self._error is not None:
             data = _without_last_event(data)  # the last event reports the error

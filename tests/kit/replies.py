@@ -33,7 +33,7 @@ class PlainTranscript:
 
     content_type = "text/plain"
     usage = Usage(1, 2)
-    complete = False
+    complete = postpones = False
     dropped = 0
 
     def __init__(self) -> None:
@@ -46,6 +46,9 @@ class PlainTranscript:
 
     def end(self) -> bytes:
         return b"."
+
+    def catch_up(self) -> bytes:
+        return b""
 
     def cut(self, error: GatewayError) -> bytes:
         return f"<{error.code}>".encode()

@@ -14,7 +14,7 @@ from kit.replies import PlainTranscript, ScriptedSource
 from kit.waiting import until
 
 from flask_gateway.model.errors import UpstreamCut, Verdict
-from flask_gateway.model.reply import Run
+from flask_gateway.model.reply import Postponed, Run
 from flask_gateway.streaming import relay as relay_module
 from flask_gateway.streaming.relay import PING_EVENT
 
@@ -221,3 +221,59 @@ def test_without_threads_streams_still_settle(stage: Stage) -> None:
     source.upstream.sendall(b"a!")
     assert until(lambda: one.done)
     assert one.done == [(True, 1)]
+
+
+# ---------------------------------------------------------------- events that take long
+
+
+class Slow(PlainTranscript):
+    """Postpones each part that begins with ``L``, and reads it when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.readers: list[str] = []
+        self._part = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if self.postpones and data.startswith(b"L"):
+            self._part = data
+            raise Postponed
+        return super().feed(data)
+
+    def catch_up(self) -> bytes:
+        self.readers.append(threading.current_thread().name.rpartition("_")[0])
+        assert self.go.wait(SOON)
+        return super().feed(self._part) + b"l" * (3 << 20)
+
+
+def test_a_thread_reads_a_large_event_and_other_streams_go_on(stage: Stage) -> None:
+    source, transcript = Piped(), Slow()
+    one = stage.carry(source, transcript=transcript)
+    source.upstream.sendall(b"a")
+    assert one.read(1) == b"a"
+    source.upstream.sendall(b"L")
+    assert until(lambda: transcript.readers)
+    proves_alive(stage)
+    transcript.go.set()
+    assert one.read(1 + (3 << 20)) == b"L" + b"l" * (3 << 20)
+    source.upstream.sendall(b"z!")
+    assert one.read(2) == b"z!"
+    assert one.over()
+    assert transcript.readers == ["resuming"]
+
+
+def test_without_a_thread_a_large_event_ends_its_stream_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit = relay_module.submitted
+    refused = stage.relay.resumers
+    monkeypatch.setattr(
+        relay_module, "submitted", lambda pool, work: None if pool is refused else submit(pool, work)
+    )
+    source = Piped()
+    one = stage.carry(source, transcript=Slow())
+    source.upstream.sendall(b"L")
+    assert not one.over()
+    assert "no thread can be started" in caplog.text
+    proves_alive(stage)
