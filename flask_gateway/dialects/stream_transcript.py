@@ -13,7 +13,7 @@ import msgspec
 
 from ..model.call import Call, Usage
 from ..model.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
-from ..model.reply import Postponed
+from ..model.source import Postponed
 from .as_events import as_events
 from .bulky import LARGE, for_reader, is_bulky
 from .error_mapping import page_error, reported_error

@@ -69,7 +69,7 @@ class PendingReply(Reply):
 
 
 class _Waiting:
-    """Yields pings, then the answer (``model.reply.Source``). Owned by the caller's thread."""
+    """Yields pings, then the answer (``model.source.Source``). Owned by the caller's thread."""
 
     def __init__(self, call: Call, answer: Future[Reply], ping: float) -> None:
         self._call = call

@@ -26,7 +26,8 @@ from typing import Protocol
 
 from ..model.large_json import LARGE
 from ..model.protocols import Handle, Timekeeper
-from ..model.reply import Channel, Postponed, Reply
+from ..model.reply import Reply
+from ..model.source import Channel, Postponed
 from ..reactor.fair_poller import FairPoller
 from ..reactor.socket_io import is_readable
 from .submit import run_after, submitted
@@ -131,8 +132,7 @@ class _Stream:
         self._relay = relay
         self._poller = relay.poller
         self._reply = reply
-        self._sock = sock
-        self._fd = sock.fileno()
+        self._sock, self._fd = sock, sock.fileno()
         self._head, self._chunked = head, chunked
         self._done = done
         self._settled: Future[None] | None = None

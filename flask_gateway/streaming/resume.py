@@ -21,7 +21,8 @@ from ..model.errors import (
     UpstreamUnavailable,
 )
 from ..model.protocols import Service
-from ..model.reply import Channel, Passing, Reply, Run
+from ..model.reply import Passing, Reply
+from ..model.source import Channel, Run
 from .splice import ChunkRewriter, PartialAnswer, PartialAnswerReader, may_continue, resumed
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class ResumableReply(Reply):
 
 
 class _Parts:
-    """Reads the first reply and, if it breaks, a second one (``model.reply.Source``).
+    """Reads the first reply and, if it breaks, a second one (``model.source.Source``).
 
     Owned by the caller's thread."""
 

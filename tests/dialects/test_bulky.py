@@ -17,7 +17,7 @@ from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import UpstreamError, UpstreamMalformed
 from flask_gateway.model.large_json import SLICE
-from flask_gateway.model.reply import Postponed
+from flask_gateway.model.source import Postponed
 
 MANY = 2 * MAX_PARTS
 

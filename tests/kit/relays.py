@@ -40,7 +40,7 @@ def reset(sock: socket.socket) -> None:
 
 
 class Piped:
-    """A source of the bytes written to :attr:`upstream` (``model.reply.Source``); ``X`` breaks it off."""
+    """A source of the bytes written to :attr:`upstream` (``model.source.Source``); ``X`` breaks it off."""
 
     opened: ClassVar[list[Piped]] = []
 

@@ -14,7 +14,7 @@ from kit.replies import PlainTranscript, ScriptedSource
 from kit.waiting import until
 
 from flask_gateway.model.errors import UpstreamCut, Verdict
-from flask_gateway.model.reply import Postponed, Run
+from flask_gateway.model.source import Postponed, Run
 from flask_gateway.streaming import relay as relay_module
 from flask_gateway.streaming.relay import PING_EVENT
 

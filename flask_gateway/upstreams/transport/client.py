@@ -155,7 +155,7 @@ def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> 
 
 
 class ResponseSource:
-    """Reads the body of an answer as its bytes arrive (``model.reply.Source``)."""
+    """Reads the body of an answer as its bytes arrive (``model.source.Source``)."""
 
     __slots__ = ("__weakref__", "_exchange", "_raw", "response")
 
@@ -178,7 +178,7 @@ class ResponseSource:
 
     @property
     def channel(self) -> ResponseSource | None:
-        """This source, while its answer can be read without blocking (``model.reply.Channel``)."""
+        """This source, while its answer can be read without blocking (``model.source.Channel``)."""
         raw = self._raw
         return self if isinstance(raw, UpstreamResponse) and not raw.closed else None
 

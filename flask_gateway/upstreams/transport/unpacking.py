@@ -107,7 +107,7 @@ class Unpacker:
 
 
 class UnpackedSource(ResponseSource):
-    """Reads the decompressed body of an answer (``model.reply.Source``, ``model.reply.Channel``)."""
+    """Reads the decompressed body of an answer (``model.source.Source``, ``model.source.Channel``)."""
 
     __slots__ = ("_packed", "_unpacker", "_upstream")
 
