@@ -29,6 +29,7 @@ from .breaker_state import (
     State,
     Ticket,
     admit,
+    cancelled,
     clamp_to_clock,
     is_credential_held,
     settle,
@@ -114,17 +115,34 @@ class Breaker:
         state, caller_digest = _state(value), digest_of(caller)
         after, answer = admit(state, now, self._policy, caller_digest, stream=call.stream)
         if after is not state:
-            answer = self._update(lambda value, now: self._admit(value, now, caller_digest, call.stream))
+            state, after, answer = self._update(
+                lambda value, now: self._admit(value, now, caller_digest, call.stream)
+            )
         if isinstance(answer, Refusal):
             raise self._refusal(answer)
+        if after is not state:
+            return ProbePermit(self, answer, caller, model, state, after)
         return BreakerPermit(self, answer, caller, model)
 
     def _admit(
         self, value: Value | None, now: int, caller: int, stream: bool
-    ) -> tuple[Value | None, Ticket | Refusal]:
+    ) -> tuple[Value | None, tuple[State, State, Ticket | Refusal]]:
         state = _state(value)
         after, answer = admit(state, now, self._policy, caller, stream=stream)
-        return (value if after is state else (*after, *_pauses(value))), answer
+        return (value if after is state else (*after, *_pauses(value))), (state, after, answer)
+
+    def cancel(self, ticket: Ticket, before: State, probing: State) -> None:
+        """Undo the admission of a probe that was not sent.
+
+        :param before: the state that admitted it. :param probing: the state after that.
+        """
+
+        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+            state = _state(value)
+            after = cancelled(state, now, ticket, before, probing)
+            return (value if after is state else (*after, *_pauses(value))), None
+
+        self._update(change)
 
     def _refuse_paused(self, pauses: Pauses, now: int, model: str) -> None:
         wait = pause_left(pauses, now, digest_of(model), LONGEST_COOL_DOWN) / SECOND if pauses else 0
@@ -293,3 +311,27 @@ class BreakerPermit:
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             self._breaker.settle(ticket, outcome, self._caller, self._model)
+
+    def cancel(self) -> None:
+        """Do nothing more: the admission of a call that is no probe has changed no state."""
+        self._ticket = None
+
+
+class ProbePermit(BreakerPermit):
+    """The permit of a probe.
+
+    :param before: the state that admitted it. :param probing: the state after that.
+    """
+
+    def __init__(
+        self, breaker: Breaker, ticket: Ticket, caller: str, model: str, before: State, probing: State
+    ) -> None:
+        super().__init__(breaker, ticket, caller, model)
+        self._before = before
+        self._probing = probing
+
+    def cancel(self) -> None:
+        """Return the probe, so that the next call may be it."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._breaker.cancel(ticket, self._before, self._probing)

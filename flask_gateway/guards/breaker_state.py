@@ -234,6 +234,18 @@ def settle(
     return _opened_by(state, now, policy)
 
 
+def cancelled(state: State, now: int, ticket: Ticket, before: State, probing: State) -> State:
+    """Return the state after a probe that was not sent: the next call may probe at once.
+
+    :param before: the state that admitted the probe. :param probing: the state after that.
+    """
+    if state == probing:
+        return before
+    # Other calls have changed the state meanwhile. Return the lease if this probe still holds it.
+    own = state.generation == ticket.generation and state.until == ticket.lease
+    return state._replace(until=now) if own and state.phase == Phase.HALF_OPEN else state
+
+
 def try_now(state: State, now: int) -> State:
     """End all waiting: the next call is the probe, the cool-down and the credential hold are over."""
     waiting = state.phase == Phase.OPEN and now < state.until

@@ -32,6 +32,10 @@ class SlotPermit:
         self._epoch = epoch
 
     def settle(self, outcome: Outcome) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Free the slot. No slot remembers how its call ended."""
         epoch, self._epoch = self._epoch, 0
         if epoch:
             self._leases.release(self._key, epoch)

@@ -262,6 +262,10 @@ class InFlightPermit:
         self._leave: Callable[[], None] | None = leave
 
     def settle(self, outcome: Outcome) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Count the call no longer."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..model.call import Call, Caller, Outcome
 from ..model.errors import RateLimited
 from ..state.store import SECOND, Store, state_key
-from .sliding_window import MINUTE, Acquire, Quota
+from .sliding_window import MINUTE, Acquire, GiveBack, Quota
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
@@ -44,7 +44,7 @@ class RateLimiter:
         admitted, quota = self._store.update(_key(caller), self._change(caller), ttl=self._window * 2)
         headers = quota_headers(quota)
         if admitted:
-            return LimitPermit(headers)
+            return LimitPermit(headers, self, caller, quota.stamps)
         wait = quota.wait / SECOND
         error = RateLimited(
             f"This key has used its {quota.limit} requests in {self._window:g} seconds. "
@@ -53,6 +53,14 @@ class RateLimiter:
         )
         error.headers.update(headers)
         raise error
+
+    def give_back(self, caller: Caller, stamps: tuple[int, ...]) -> dict[str, str]:
+        """Stop counting a request. Return the quota headers without it.
+
+        :param stamps: of the quota with which the request was admitted.
+        """
+        back = GiveBack(self._change(caller), stamps)
+        return quota_headers(self._store.update(_key(caller), back, ttl=self._window * 2))
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return the quota headers for a response that uses none of the quota."""
@@ -70,10 +78,29 @@ def _key(caller: Caller) -> str:
 
 
 class LimitPermit:
-    """The permit of a counted request. The request stays counted, however it ends."""
+    """The permit of a counted request. A request that every guard admitted stays counted, however it ends.
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    :param stamps: of the quota that counted it; empty if nothing did.
+    """
+
+    __slots__ = ("_caller", "_limiter", "_stamps", "headers")
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        limiter: RateLimiter | None = None,
+        caller: Caller | None = None,
+        stamps: tuple[int, ...] = (),
+    ) -> None:
         self.headers = headers
+        self._limiter = limiter
+        self._caller = caller
+        self._stamps = stamps
 
     def settle(self, outcome: Outcome) -> None:
-        pass
+        self._stamps = ()
+
+    def cancel(self) -> None:
+        stamps, self._stamps = self._stamps, ()
+        if stamps and self._limiter is not None and self._caller is not None:
+            self.headers = self._limiter.give_back(self._caller, stamps)

@@ -29,12 +29,14 @@ class Quota(NamedTuple):
 
     :param reset: time until the window is empty.
     :param wait: time until the next request would be admitted; 0: it would be admitted now.
+    :param stamps: the stamp of the request that was just counted, by the clock of each store that counted it.
     """
 
     limit: int
     remaining: int
     reset: int
     wait: int
+    stamps: tuple[int, ...] = ()
 
 
 #: ``Acquire.__call__`` as a Lua script that Redis runs (``state.redis.Scripted``). A test compares the two.
@@ -82,7 +84,7 @@ if #live > 0 then
   reset = live[#live - 1] + window - now
   if used >= limit then wait = math.max(1, live[1] + window - now) end
 end
-return {admitted and 1 or 0, math.max(0, limit - used), reset, wait}
+return {admitted and 1 or 0, math.max(0, limit - used), reset, wait, admitted and live[#live - 1] or 0}
 """
 
 
@@ -114,7 +116,7 @@ class Acquire:
             live = (*live, stamp, 1)
         if self.grain > 1 and len(live) > _LONGEST:
             live = self._coarse(live)
-        return live, (True, self._quota(live, used + 1, now))
+        return live, (True, self._quota(live, used + 1, now, (live[-2],)))
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -123,8 +125,8 @@ class Acquire:
 
     def answer(self, ints: tuple[int, ...]) -> tuple[bool, Quota]:
         """Convert the Lua script's result."""
-        admitted, remaining, reset, wait = ints
-        return bool(admitted), Quota(self.limit, remaining, reset, wait)
+        admitted, remaining, reset, wait, stamp = ints
+        return bool(admitted), Quota(self.limit, remaining, reset, wait, (stamp,) if admitted else ())
 
     def peek(self, log: Value | None, now: int) -> tuple[Value | None, Quota]:
         """Return the quota without using any of it (``state.store.Change``)."""
@@ -140,11 +142,14 @@ class Acquire:
     def confirmed(
         self, answer: tuple[bool, Quota], write: Callable[[], tuple[bool, Quota]]
     ) -> tuple[bool, Quota]:
-        """Return the stricter answer of two logs."""
+        """Return the stricter answer of two logs, with the stamps of both."""
         if not answer[0]:
             return answer
         own = write()
-        return answer if own[0] and answer[1].remaining <= own[1].remaining else own
+        if not own[0]:
+            return own
+        stricter = min(answer[1], own[1], key=lambda quota: quota.remaining)
+        return True, stricter._replace(stamps=answer[1].stamps + own[1].stamps)
 
     def divided(self, among: int) -> Acquire:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
@@ -177,10 +182,54 @@ class Acquire:
             return log
         return tuple(n for at in range(0, len(log), 2) for n in (min(log[at], now), log[at + 1]))
 
-    def _quota(self, live: Value, used: int, now: int) -> Quota:
+    def _quota(self, live: Value, used: int, now: int, stamps: tuple[int, ...] = ()) -> Quota:
         return Quota(
             limit=self.limit,
             remaining=max(0, self.limit - used),
             reset=live[-2] + self.window - now if live else 0,
             wait=max(1, live[0] + self.window - now) if used >= self.limit and live else 0,
+            stamps=stamps,
         )
+
+
+class GiveBack:
+    """Removes one request from the log again: a change for a store (``state.store.Change``).
+
+    It removes the request's own entry and no other. Without that entry it changes nothing: the request has
+    left the window, or the log was lost. So giving back never admits more than the limit.
+
+    :param acquire: counted the request. :param stamps: of its quota.
+    """
+
+    __slots__ = ("acquire", "stamps")
+
+    def __init__(self, acquire: Acquire, stamps: tuple[int, ...]) -> None:
+        self.acquire = acquire
+        self.stamps = stamps
+
+    def __call__(self, log: Value | None, now: int) -> tuple[Value | None, Quota]:
+        at = self._entry(log or ())
+        if log and at is not None:
+            left = log[at + 1] - 1
+            log = (*log[:at], log[at], left, *log[at + 2 :]) if left else (*log[:at], *log[at + 2 :])
+        return self.acquire.peek(log or None, now)
+
+    def _entry(self, log: Value) -> int | None:
+        """Where the log has the request: in a log that was converted to buckets, at the end of a bucket."""
+        grain, entries = self.acquire.grain, log[::2]
+        for stamp in self.stamps:
+            for own in (stamp, -(-stamp // grain) * grain):
+                if own in entries:
+                    return 2 * entries.index(own)
+        return None
+
+    def refusal(self, log: Value | None, now: int) -> None:
+        """Return ``None``: it is never refused (``state.fallback.Confirmed``)."""
+
+    def confirmed(self, answer: Quota, write: Callable[[], Quota]) -> Quota:
+        """Give it back in both logs. Return the stricter quota."""
+        return min(answer, write(), key=lambda quota: quota.remaining)
+
+    def divided(self, among: int) -> GiveBack:
+        """Return the change for one of so many workers, when each enforces its share of the limit alone."""
+        return GiveBack(self.acquire.divided(among), self.stamps)

@@ -24,21 +24,30 @@ class Service(Protocol):
 
 
 class Permit(Protocol):
-    """A guard's admission of one call. It is settled exactly once; settling it again does nothing."""
+    """A guard's admission of one call. It is settled or cancelled once; a second time does nothing."""
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Response headers about this permit, for answers and errors."""
         ...
 
-    def settle(self, outcome: Outcome) -> None: ...
+    def settle(self, outcome: Outcome) -> None:
+        """End an admission that every later guard has agreed to."""
+        ...
+
+    def cancel(self) -> None:
+        """Undo the admission: a later guard refused, so the call counts as if it had never been asked for."""
+        ...
 
 
 class Guard(Protocol):
     """Admits or refuses calls."""
 
     def admit(self, call: Call) -> Permit:
-        """Return a permit, or raise a :class:`GatewayError`. A refused call is not counted."""
+        """Return a permit, or raise a :class:`GatewayError`. A refused call is not counted.
+
+        No other guard's refusal counts the call either: the permit is then cancelled.
+        """
         ...
 
 

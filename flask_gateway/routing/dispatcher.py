@@ -30,7 +30,8 @@ class Candidate(NamedTuple):
 class Guarded:
     """A service behind guards, which are asked in order (``protocols.Service``).
 
-    Each permit is settled once: by the reply's end, or by the error, last admitted first.
+    If a guard refuses, the permits before it are cancelled: the call counts nowhere. Otherwise each permit is
+    settled once: by the reply's end, or by the error. The permit that was admitted last comes first.
     """
 
     def __init__(self, service: Service, guards: Sequence[Guard]) -> None:
@@ -43,6 +44,10 @@ class Guarded:
         try:
             for guard in self._guards:
                 permits.append(guard.admit(call))
+        except BaseException as error:
+            self._cancel(permits, error)
+            raise
+        try:
             reply = self._service.send(call)
         except BaseException as error:
             self._settle(permits, error)
@@ -51,6 +56,13 @@ class Guarded:
             reply.on_close(permit.settle)
             reply.headers.update(permit.headers)
         return reply
+
+    @staticmethod
+    def _cancel(permits: list[Permit], error: BaseException) -> None:
+        for permit in reversed(permits):
+            shielded(permit.cancel)
+            if isinstance(error, GatewayError):
+                error.headers.update(permit.headers)
 
     @staticmethod
     def _settle(permits: list[Permit], error: BaseException) -> None:

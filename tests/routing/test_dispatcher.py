@@ -36,6 +36,7 @@ class FakeGuard:
         self.refusal = refusal
         self.headers = headers
         self.settled: list[Outcome] = []
+        self.cancelled = 0
 
     def admit(self, call: Call) -> FakeGuard:
         if self.refusal:
@@ -45,16 +46,20 @@ class FakeGuard:
     def settle(self, outcome: Outcome) -> None:
         self.settled.append(outcome)
 
+    def cancel(self) -> None:
+        self.cancelled += 1
+
     @property
     def verdicts(self) -> list[Verdict]:
         return [outcome.verdict for outcome in self.settled]
 
 
-def test_a_refusal_settles_the_permits_of_earlier_guards() -> None:
+def test_a_refusal_cancels_the_permits_of_earlier_guards() -> None:
     first, second, third = FakeGuard(seen="1"), FakeGuard(RateLimited("no")), FakeGuard()
     with pytest.raises(RateLimited) as caught:
         Guarded(FakeUpstream("u"), [first, second, third]).send(make_call())
-    assert first.verdicts == [Verdict.IGNORED]
+    assert (first.verdicts, first.cancelled) == ([], 1)
+    assert (second.cancelled, third.cancelled) == (0, 0)
     assert third.verdicts == []
     assert caught.value.headers == {"seen": "1"}
 
