@@ -16,10 +16,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .contract import StoreBusy, StoreError, StoreFull
-from .store import Change, Store, Value
+from .store import Change, Store, StoreStatus, Value
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +60,6 @@ class Confirmed(Protocol[Answer]):
     def confirmed(self, answer: Answer, write: Callable[[], Answer]) -> Answer:
         """The answer of both states. ``write`` makes the local change. It is not called for a refusal."""
         ...
-
-
-class StoreStatus(NamedTuple):
-    """The health of a store.
-
-    :param reason: of the latest error, also when it is over; empty if there was none.
-    :param local_calls: how many calls the local state has answered since the start.
-    """
-
-    degraded: bool
-    reason: str
-    local_calls: int
 
 
 class FallbackStore:
@@ -274,6 +262,9 @@ class UnavailableStore:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         raise StoreError(self._reason)
+
+    def status(self) -> StoreStatus:
+        return StoreStatus(True, self._reason)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from cachetools import TLRUCache
 
 from .contract import Clock, encode, lifetime, monotonic, name_of
-from .store import Change, Value
+from .store import Change, StoreStatus, Value
 
 Answer = TypeVar("Answer")
 
@@ -79,6 +79,10 @@ class MemoryStore:
             with stripe.lock, stripe.kept.timer:
                 live = [(key, kept[0]) for key, kept in stripe.kept.items() if key.startswith(prefix)]
             yield from live
+
+    def status(self) -> StoreStatus:
+        """Always well: memory of the process does not fail."""
+        return StoreStatus()
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

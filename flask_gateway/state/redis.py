@@ -26,7 +26,7 @@ from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.retry import Retry
 
 from .contract import MAX_INTS, StoreBusy, StoreError, decode, encode, lifetime, monotonic, name_of
-from .store import Change, Value
+from .store import Change, StoreStatus, Value
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -234,6 +234,10 @@ class RedisStore:
                     yield name[len(self._prefix) :].decode(), value
             if not cursor:
                 return
+
+    def status(self) -> StoreStatus:
+        """Always well: its errors are raised, and another store answers for it."""
+        return StoreStatus()
 
     def close(self) -> None:
         self._client.connection_pool.disconnect()

@@ -44,7 +44,7 @@ from .shm_table import (
     seal,
     slot_address,
 )
-from .store import Change, Value
+from .store import Change, StoreStatus, Value
 
 Answer = TypeVar("Answer")
 
@@ -319,6 +319,10 @@ class SharedStore:
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         return ((key, value) for key, value in self._slots.live(self._clock()) if key.startswith(prefix))
+
+    def status(self) -> StoreStatus:
+        """Always well: its errors are raised, and another store answers for it."""
+        return StoreStatus()
 
     def close(self) -> None:
         """Do nothing: the last reference unmaps the memory, so no thread loses it while in use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -32,6 +32,19 @@ Value = tuple[int, ...]
 Change = Callable[[Value | None, int], tuple[Value | None, Answer]]
 
 
+class StoreStatus(NamedTuple):
+    """The health of a store.
+
+    :param degraded: another store answers for it.
+    :param reason: of the latest error, also when it is over; empty if there was none.
+    :param local_calls: how many calls the other store has answered since the start.
+    """
+
+    degraded: bool = False
+    reason: str = ""
+    local_calls: int = 0
+
+
 class Store(Protocol):
     """State that all threads, all workers or all machines share, depending on the store."""
 
@@ -47,6 +60,10 @@ class Store(Protocol):
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         """Yield all live keys that begin with ``prefix``, unordered. Slow: for status pages only."""
+        ...
+
+    def status(self) -> StoreStatus:
+        """Describe the store's health. It waits for no I/O. A store without a substitute is well."""
         ...
 
     def close(self) -> None: ...

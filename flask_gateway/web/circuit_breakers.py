@@ -13,7 +13,6 @@ from flask import Blueprint, Response, request
 from ..guards.breaker import BreakerStatus
 from ..model.errors import OperatorOnly, UnknownUpstream
 from ..state import split_state
-from ..state.fallback import FallbackStore
 from ..telemetry.exposition import live_streams
 from ..telemetry.metric_families import trouble
 from .auth import may_read_metrics
@@ -85,11 +84,10 @@ def _statuses() -> list[BreakerStatus]:
 
 def _state() -> dict[str, Any]:
     """The kind of the store; ``degraded`` and the reason while a fallback store replaces it."""
-    store = gateway().store
     kind = gateway().settings.state.partition(":")[0]
-    status = store.status() if isinstance(store, FallbackStore) else None
+    status = gateway().store.status()
     split = split_state(gateway().settings, is_multiprocess())
-    reason = status.reason if status and status.degraded else split
+    reason = status.reason if status.degraded else split
     return (
         {"store": kind, "degraded": True, "reason": reason} if reason else {"store": kind, "degraded": False}
     )

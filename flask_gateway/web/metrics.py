@@ -7,7 +7,6 @@ from flask import Blueprint, Response, request
 from ..guards.breaker_state import Phase
 from ..model.errors import UnknownUrl
 from ..state import split_state
-from ..state.fallback import FallbackStore
 from ..telemetry.exposition import Snapshot, exposition
 from ..telemetry.metric_families import trouble
 from .paths import unknown
@@ -32,8 +31,7 @@ def _snapshot() -> Snapshot:
     statuses = [breaker.status() for breaker in serving.breakers]
     return Snapshot(
         breakers={(status.upstream, status.model or ""): Phase[status.state] for status in statuses},
-        degraded=(isinstance(store, FallbackStore) and store.degraded)
-        or bool(split_state(serving.settings, is_multiprocess())),
+        degraded=store.status().degraded or bool(split_state(serving.settings, is_multiprocess())),
         configured=serving.built,
         reloaded=serving.metrics.last_reload_successful,
         missing=bool(trouble()),

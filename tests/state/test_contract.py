@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -13,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from kit.stores import HandClock, RedisServer, increment, keep, put
 
-from flask_gateway.state import StoreBusy
-from flask_gateway.state.fallback import FallbackStore
+from flask_gateway.state import StoreBusy, StoreError
+from flask_gateway.state.fallback import FallbackStore, UnavailableStore
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.redis import RedisStore
 from flask_gateway.state.shared_memory import Memory, SharedStore
-from flask_gateway.state.store import Store
+from flask_gateway.state.store import Store, StoreStatus
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -365,3 +367,35 @@ def test_memory_may_be_very_small(max_keys: int) -> None:
     for number in range(50):
         assert store.update(f"{number}", increment, 60) == 1
     assert 1 <= len(list(store.scan(""))) <= max_keys
+
+
+# ---------------------------------------------------------------- its health
+
+
+def test_a_store_that_works_is_not_degraded(store: Store) -> None:
+    store.update("key", increment, 60)
+    assert store.status() == StoreStatus(degraded=False, reason="", local_calls=0)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        UnavailableStore("it is gone"),
+        FallbackStore(UnavailableStore("it is gone"), MemoryStore()),
+        FallbackStore(RedisStore("redis://127.0.0.1:1/0"), MemoryStore()),
+    ],
+    ids=["unavailable", "fallback", "fallback of Redis"],
+)
+def test_the_status_of_a_broken_store_says_why_and_never_raises(broken: Store) -> None:
+    with contextlib.suppress(StoreError):
+        broken.update("key", increment, 60)
+    status = broken.status()
+    assert status.degraded
+    assert status.reason
+    assert status.local_calls == isinstance(broken, FallbackStore)
+
+
+def test_the_rest_of_the_gateway_asks_the_protocol_and_no_class() -> None:
+    root = Path(__file__).parents[2] / "flask_gateway"
+    outside = [path for path in root.rglob("*.py") if path.parent.name != "state"]
+    assert [path.name for path in outside if "FallbackStore" in path.read_text()] == []
