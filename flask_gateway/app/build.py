@@ -152,7 +152,7 @@ class _CarriedOver(NamedTuple):
 
 
 def _http(settings: Settings) -> UpstreamClient:
-    return UpstreamClient(REACTOR, pool_size=settings.max_streams, upstreams=len(settings.upstreams))
+    return UpstreamClient(REACTOR, pool_size=settings.max_streams)
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from kit.calls import AUTH, chat, make_settings
 from kit.planted import UPSTREAM_KEY
 from kit.stores import HandClock
+from kit.upstream_mock import UpstreamMock
 
 from flask_gateway import create_app
 from flask_gateway.app.catalog import AGAIN, PERIOD, Catalog
@@ -32,7 +33,7 @@ def listing(*names: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def upstream() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
+    with UpstreamMock(assert_all_requests_are_fired=False) as mocked:
         yield mocked
 
 

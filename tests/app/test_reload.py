@@ -312,7 +312,7 @@ def test_a_reload_keeps_connections_if_the_addresses_are_the_same(following: Fol
     following.write(FILE.replace("max_streams = 2", "max_streams = 5"))
     following.settle()
     assert following.gateway.http is old.http
-    assert following.gateway.http._adapter._pool_maxsize == following.gateway.settings.max_streams
+    assert following.gateway.http._adapter.most == following.gateway.settings.max_streams
     following.write(FILE.replace("127.0.0.1:1", "127.0.0.1:2"))
     following.settle()
     assert following.gateway.http is not old.http

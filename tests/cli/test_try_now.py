@@ -12,6 +12,7 @@ import responses
 from flask import Flask
 from flask.testing import FlaskClient
 from kit.calls import AUTH, chat, make_settings
+from kit.upstream_mock import UpstreamMock
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
@@ -29,7 +30,7 @@ METRICS = {"metrics_digest": sha256(OPERATOR.encode()).digest()}
 
 @pytest.fixture
 def upstream() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
+    with UpstreamMock(assert_all_requests_are_fired=False) as mocked:
         mocked.add_passthru("http://127.0.0.1")
         yield mocked
 

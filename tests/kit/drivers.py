@@ -57,7 +57,7 @@ class Wire:
             os.close(self._fd)
         self._fd, self.fate = -1, "closed"
 
-    def _put_conn(self, connection: Wire) -> None:
+    def put_back(self, connection: Wire) -> None:
         """Take the connection back: it is its own pool."""
         if self._fd >= 0:
             self.close()

@@ -20,6 +20,7 @@ from flask_gateway.reactor import Reactor
 from flask_gateway.upstreams.openai import OpenAIUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 from kit.calls import make_call
+from kit.two_clients import trust_in
 
 #: The delay with which a timeout may fire, seconds (promise P2) ...
 PUNCTUAL = 0.25
@@ -33,7 +34,7 @@ class Bench:
 
     def __init__(self, verify: bool | str = True) -> None:
         self.reactor = Reactor()
-        self.http = UpstreamClient(self.reactor, verify=verify)
+        self.http = UpstreamClient(self.reactor, trust=trust_in(verify))
 
     def upstream(self, url: str, **clocks: float) -> OpenAIUpstream:
         return OpenAIUpstream("one", f"{url}/v1", None, self.http, Timeouts(**clocks))

@@ -125,12 +125,17 @@ class Answer(NamedTuple):
 NONE = Answer(0, {}, b"", whole=False)
 
 
+def trust_in(verify: bool | str) -> ssl.SSLContext | None:
+    """The TLS context that trusts the certificates of a file; ``None``: the public authorities."""
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else None
+
+
 class Lean:
     """As the gateway asks."""
 
     def __init__(self, verify: bool | str = True) -> None:
         self.reactor = Reactor()
-        self.http = UpstreamClient(self.reactor, verify=verify)
+        self.http = UpstreamClient(self.reactor, trust=trust_in(verify))
 
     def post(self, url: str, body: bytes, headers: dict[str, str]) -> Any:
         clocks = Timeouts(

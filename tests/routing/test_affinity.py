@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.calls import AUTH, make_settings
+from kit.upstream_mock import UpstreamMock
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
@@ -83,7 +84,7 @@ class Upstreams:
 
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+    with UpstreamMock(assert_all_requests_are_fired=False) as mock:
         yield Upstreams(mock)
 
 

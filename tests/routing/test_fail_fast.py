@@ -13,13 +13,14 @@ from flask import Flask
 from kit.calls import chat
 from kit.planted import KEY
 from kit.stores import HandClock
+from kit.upstream_mock import UpstreamMock
 
 URL = "http://llama.test/v1/chat/completions"
 
 
 @pytest.fixture
 def upstream() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
+    with UpstreamMock(assert_all_requests_are_fired=False) as mocked:
         yield mocked
 
 

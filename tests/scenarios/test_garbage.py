@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from types import FunctionType
 
 import pytest
-import responses
 from kit.calls import AUTH, chunk, make_settings, sse
+from kit.upstream_mock import UpstreamMock
 
 from flask_gateway import create_app
 
@@ -51,7 +51,7 @@ def ours(found: list[object]) -> Counter[str]:
 def test_a_request_leaves_no_reference_cycle(case: str, kept: list[object]) -> None:
     client = create_app(make_settings()).test_client()
     body = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}], "stream": case == "stream"}
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as upstream:
+    with UpstreamMock(assert_all_requests_are_fired=False) as upstream:
         if case == "stream":
             upstream.post(URL, STREAM, content_type="text/event-stream")
         else:

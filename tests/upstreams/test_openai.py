@@ -13,6 +13,7 @@ import requests
 import responses
 from kit.calls import chunk, make_call, sse
 from kit.planted import UPSTREAM_KEY
+from kit.upstream_mock import UpstreamMock
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from flask_gateway.config.schema import Timeouts
@@ -43,7 +44,7 @@ OK = {"id": "1", "object": "chat.completion", "model": "m", "choices": [], "usag
 
 @pytest.fixture
 def server() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock() as mock:
+    with UpstreamMock() as mock:
         yield mock
 
 

@@ -11,6 +11,7 @@ import requests
 import responses
 from flask.testing import FlaskClient
 from kit.calls import AUTH, chat, chunk, make_call, sse
+from kit.upstream_mock import UpstreamMock
 
 from flask_gateway.config.schema import Timeouts, UpstreamSettings
 from flask_gateway.model.call import Call
@@ -57,7 +58,7 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+    with UpstreamMock(assert_all_requests_are_fired=False) as mock:
         yield Server(mock)
 
 

@@ -48,30 +48,23 @@ LONG = 3600.0
 _BROKEN = (requests.RequestException, HTTPError, HTTPException, OSError)
 
 
-#: How certificates are verified: a value as for requests' ``verify``, or a TLS context.
-Verify = bool | str | ssl.SSLContext
-
-
 class UpstreamClient:
     """Sends requests to upstreams. Shared by all threads of a process; made after the fork, like its sockets.
 
     :param timekeeper: enforces the timeouts of the attempts.
     :param pool_size: idle connections kept per upstream; as many as streams may be in flight.
-    :param upstreams: the number of upstreams, so that no pool evicts another.
-    :param verify: for upstreams without CAs of their own: whether TLS certificates are verified, or the path
-        of the CAs to verify them by.
+    :param trust: verifies the certificates of upstreams without CAs of their own; ``None``: the public CAs.
     """
 
     def __init__(
-        self, timekeeper: Timekeeper, pool_size: int = 64, upstreams: int = 10, verify: bool | str = True
+        self, timekeeper: Timekeeper, pool_size: int = 64, trust: ssl.SSLContext | None = None
     ) -> None:
         self._timekeeper = timekeeper
-        self._verify = verify
+        self._trust = trust
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._adapter = Adapter(pool_connections=upstreams, pool_maxsize=pool_size, max_retries=0)
-        self._adapter.timekeeper = timekeeper
+        self._adapter = Adapter(timekeeper, pool_size)
         self.session.mount("http://", self._adapter)
         self.session.mount("https://", self._adapter)
 
@@ -89,14 +82,14 @@ class UpstreamClient:
         An upstream may have closed an idle connection of the pool. If that shows before any byte of an
         answer, the request is sent once more, on a new connection.
 
-        :param trust: verifies the upstream's certificate, instead of this client's ``verify``.
+        :param trust: verifies the upstream's certificate, instead of this client's.
         :raises GatewayError: there is no answer; the error says why.
         """
         try:
             exchange.watch(self._timekeeper)
             exchange.check()
             request = _request(method, url, body, headers)
-            source = ResponseSource(self._send(request, trust or self._verify, exchange), exchange)
+            source = ResponseSource(self._send(request, trust or self._trust, exchange), exchange)
         except BaseException:
             exchange.close()
             raise
@@ -112,7 +105,7 @@ class UpstreamClient:
         return source
 
     def _send(
-        self, request: requests.PreparedRequest, verify: Verify, exchange: UpstreamAttempt
+        self, request: requests.PreparedRequest, verify: ssl.SSLContext | None, exchange: UpstreamAttempt
     ) -> requests.Response:
         current_send.exchange = exchange
         try:
@@ -126,7 +119,7 @@ class UpstreamClient:
             raise unanswered(error, exchange) from None
 
     def _send_once(
-        self, request: requests.PreparedRequest, verify: Verify, *, fresh: bool
+        self, request: requests.PreparedRequest, verify: ssl.SSLContext | None, *, fresh: bool
     ) -> requests.Response:
         current_send.fresh = fresh
         current_send.reused = False
@@ -161,8 +154,7 @@ class ResponseSource:
 
     def __init__(self, response: requests.Response, exchange: UpstreamAttempt) -> None:
         self.response = response
-        #: An :class:`UpstreamResponse`, unless a test has replaced it.
-        self._raw: UpstreamResponse = response.raw  # type: ignore[assignment]
+        self._raw: UpstreamResponse = response.raw  # type: ignore[assignment]  # the adapter's (``pool.py``)
         self._exchange = exchange
 
     def read(self) -> bytes:
@@ -179,8 +171,7 @@ class ResponseSource:
     @property
     def channel(self) -> ResponseSource | None:
         """This source, while its answer can be read without blocking (``model.source.Channel``)."""
-        raw = self._raw
-        return self if isinstance(raw, UpstreamResponse) and not raw.closed else None
+        return None if self._raw.closed else self
 
     @property
     def holds(self) -> bool:
@@ -222,7 +213,7 @@ class ResponseSource:
 
     def release(self) -> None:
         """Return the connection to the pool. The framing's end usually came with the body's last bytes."""
-        if isinstance(self._raw, UpstreamResponse) and not self._raw.closed:
+        if not self._raw.closed:
             with suppress(HTTPException, OSError, ValueError):
                 self._raw.settimeout(LINGER)
                 self._raw.read1()

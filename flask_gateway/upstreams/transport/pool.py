@@ -1,26 +1,26 @@
 """Pools the connections of one process to its upstreams, and sends requests' requests through them.
 
-The pools are urllib3's and the adapter is requests', without their code for redirects, proxies, retries,
-cookies and blocking pools. No thread waits for a pooled connection: a thread that finds none opens one.
+There is one pool for each scheme, host, port and TLS context. No thread waits for a pooled connection: a
+thread that finds none opens one. Redirects, proxies, retries and cookies do not exist here.
 """
 
 from __future__ import annotations
 
-import queue
 import ssl
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from ...model.protocols import Handle, Timekeeper
 from .connection import UpstreamConnection, UpstreamTLSConnection
 from .response import UpstreamResponse
+from .tls_trust import context_for
 
 #: The keep-alive timeout of an idle connection, seconds. Most servers have a shorter one, or not a much
 #: longer.
@@ -28,39 +28,95 @@ MOST_IDLE = 60.0
 #: At most this many connections are closed at a time, since the reactor's thread also relays streams.
 BATCH = 32
 
+#: A connection, or what a test uses instead.
+Connection = UpstreamConnection | UpstreamTLSConnection
 
-class _Idle:
-    """The idle connections of a pool: the part of ``queue.Queue`` that urllib3 uses.
 
-    urllib3's own queue has a lock and conditions for threads that wait for a connection. None waits here.
+class Pool:
+    """The connections to one address. Shared by all threads; the thread that takes a connection owns it.
+
+    :param connect: makes a connection object, without connecting.
+    :param most: how many idle connections are kept.
+    :param timekeeper: fires when idle connections are too old.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, connect: Callable[[], Connection], most: int, timekeeper: Timekeeper) -> None:
         self.most = most
+        self._connect = connect
+        self._timekeeper = timekeeper
         #: The connection that has been idle for longest is first.
-        self._idle: deque[Any] = deque()
+        self._idle: deque[Connection] = deque()
+        self._aging: Handle | None = None
+        self._retired = False
 
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:
-        """Return the connection that was put in last.
-
-        :raises queue.Empty: no connection is idle.
-        """
-        try:
-            return self._idle.pop()
-        except IndexError:
-            raise queue.Empty from None
-
-    def put(self, item: Any, block: bool = False) -> None:
-        """:raises queue.Full: the limit of idle connections is reached."""
-        if len(self._idle) >= self.most:
-            raise queue.Full
-        if item is not None:  # urllib3 fills a new pool with None
-            self._idle.append(item)
-
-    def qsize(self) -> int:
+    def __len__(self) -> int:
+        """How many connections are idle."""
         return len(self._idle)
 
-    def close_aged(self, now: float) -> float | None:
+    def send_once(self, request: requests.PreparedRequest, path: str) -> UpstreamResponse:
+        """Send the request on a pooled or new connection, and wait for the head of the answer.
+
+        :raises HTTPError: there is no connection. :raises HTTPException: the bytes are no HTTP answer.
+        :raises OSError: the connection was lost.
+        """
+        connection = self._take()
+        try:
+            connection.request(str(request.method), path, request.body or b"", request.headers)  # type: ignore[arg-type]
+            response = connection.getresponse()
+        except BaseException:
+            connection.let_go()
+            connection.close()
+            raise
+        response.lend(connection, self)
+        return response
+
+    def _take(self) -> Connection:
+        """Return the connection that was used last, or a new one. One that the upstream closed reconnects."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._connect()
+        if not connection.is_connected:
+            connection.close()
+        return connection
+
+    def put_back(self, connection: Connection) -> None:
+        """Keep the connection for the next request, unless it was cut or there are enough."""
+        connection.let_go()
+        connection.idle_since = time.monotonic()
+        if self._retired or len(self._idle) >= self.most:
+            connection.close()
+        if connection.sock is None:
+            return
+        self._idle.append(connection)
+        if self._retired:  # meanwhile
+            self.retire()
+        elif self._aging is None:
+            self._age(connection.idle_since + MOST_IDLE)
+
+    def retire(self) -> None:
+        """Close idle connections now, and those in use when their call is over."""
+        self._retired = True
+        handle, self._aging = self._aging, None
+        if handle is not None:
+            handle.cancel()
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread took it
+                return
+
+    def _age(self, when: float) -> None:
+        # Two threads at once may set two timers: one of them finds nothing to close.
+        self._aging = self._timekeeper.at(when, self._close_aged)
+
+    def _close_aged(self) -> None:
+        self._aging = None  # first: a connection that is put back from now on sets a new timer
+        when = self._close_batch(time.monotonic())
+        if when is not None and not self._retired:
+            self._age(when)
+
+    def _close_batch(self, now: float) -> float | None:
         """Close a batch of connections that were idle for too long. Return when to do so again, if ever."""
         for _ in range(BATCH):
             try:
@@ -69,88 +125,9 @@ class _Idle:
                 return None
             if oldest.idle_since + MOST_IDLE > now:
                 self._idle.appendleft(oldest)
-                return float(oldest.idle_since) + MOST_IDLE
+                return oldest.idle_since + MOST_IDLE
             oldest.close()
         return now
-
-
-class Pooled:
-    """Adds sending, retirement and the keep-alive timeout to urllib3's pools. A mixin."""
-
-    QueueCls: ClassVar[Any] = _Idle
-
-    def send_once(self, request: requests.PreparedRequest, path: str) -> UpstreamResponse:
-        """Send the request on a pooled or new connection, and wait for the head of the answer.
-
-        urllib3's own ``urlopen`` also handles redirects, proxies and retries, which are not used here.
-
-        :raises HTTPError: there is no connection. :raises HTTPException: the bytes are no HTTP answer.
-        :raises OSError: the connection was lost.
-        """
-        connection = self._get_conn()  # type: ignore[attr-defined]
-        try:
-            connection.request(request.method, path, request.body or b"", request.headers)
-            response: UpstreamResponse = connection.getresponse()
-        except BaseException:
-            connection.close()
-            self._put_conn(connection)
-            raise
-        response.lend(connection, self)
-        return response
-
-    #: Whether connections are closed instead of being kept idle.
-    retired = False
-    #: Fires when idle connections are too old; ``None``: they have no keep-alive timeout.
-    timekeeper: Timekeeper | None = None
-    _aging: Handle | None = None
-
-    def retire(self) -> None:
-        """Close idle connections now, and those in use when their call is over."""
-        self.retired = True
-        self._stop_aging()
-        with suppress(queue.Empty, AttributeError):  # a closed pool raises AttributeError
-            while True:
-                idle = self.pool.get(block=False)  # type: ignore[attr-defined]
-                if idle is not None:
-                    idle.close()
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.let_go()
-            conn.idle_since = time.monotonic()
-            if self.retired:
-                conn.close()
-        super()._put_conn(conn)  # type: ignore[misc]
-        if self._aging is None and self.timekeeper is not None and not self.retired:
-            self._age(self.timekeeper, time.monotonic() + MOST_IDLE)
-
-    def _age(self, timekeeper: Timekeeper, when: float) -> None:
-        # Two threads at once may set two timers: one of them finds nothing to close.
-        self._aging = timekeeper.at(when, partial(self._close_aged, timekeeper))
-
-    def _close_aged(self, timekeeper: Timekeeper) -> None:
-        self._aging = None  # first: a connection that is put in from now on sets a new timer
-        idle: _Idle | None = self.pool  # type: ignore[attr-defined]
-        when = None if idle is None else idle.close_aged(time.monotonic())
-        if when is not None and not self.retired:
-            self._age(timekeeper, when)
-
-    def _stop_aging(self) -> None:
-        handle, self._aging = self._aging, None
-        if handle is not None:
-            handle.cancel()
-
-    def close(self) -> None:
-        self._stop_aging()
-        super().close()  # type: ignore[misc]
-
-
-class _Pool(Pooled, HTTPConnectionPool):
-    ConnectionCls = UpstreamConnection  # type: ignore[assignment]
-
-
-class _TLSPool(Pooled, HTTPSConnectionPool):
-    ConnectionCls = UpstreamTLSConnection  # type: ignore[assignment]
 
 
 class LeanResponse(requests.Response):
@@ -165,74 +142,58 @@ class LeanResponse(requests.Response):
         self._content_consumed = False
 
 
-#: requests' own method. A test may replace it (the ``responses`` package does); then the replacement is used.
-_STOCK_SEND = HTTPAdapter.send
-
-
 class Adapter(HTTPAdapter):
-    """Sends requests' requests through the pools."""
+    """Sends requests' requests through the pools: the seam at which requests can be replaced.
 
-    #: Passed on to the pools.
-    timekeeper: Timekeeper | None = None
+    :param most: how many idle connections each pool keeps.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, timekeeper: Timekeeper, most: int) -> None:
+        super().__init__(max_retries=0)
+        self.most = most
+        self._timekeeper = timekeeper
+        self._pools: dict[tuple[str, str, int, ssl.SSLContext | None], Pool] = {}
         #: The pool and the path of each URL; each upstream has a few URLs.
-        self._known: dict[tuple[str, object], tuple[Any, str]] = {}
-        super().__init__(*args, **kwargs)
+        self._known: dict[tuple[str, ssl.SSLContext | None], tuple[Pool, str]] = {}
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, verify: Any = None, **kwargs: Any
+    ) -> requests.Response:
+        """Return the answer, of which the head has come. Exceptions are those of :meth:`Pool.send_once`.
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Return the answer, of which the head has come. Exceptions are those of :meth:`Pooled.send_once`.
-
-        :param verify: a TLS context, or a value as for requests; other parameters are ignored.
+        :param verify: the TLS context; ``None``: the public authorities. Other parameters are ignored.
         """
-        if HTTPAdapter.send is not _STOCK_SEND:
-            return super().send(request, *args, **kwargs)
-        assert request.url is not None
-        verify = kwargs.get("verify", True)
-        known = self._known.get((request.url, verify)) or self._find(request, verify)
+        known = self._known.get((request.url, verify)) or self._find(request, verify)  # type: ignore[arg-type]
         return LeanResponse(known[0].send_once(request, known[1]))
 
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> Any:
-        """Like requests' own, and also takes a TLS context for ``verify``."""
-        if not isinstance(verify, ssl.SSLContext):
-            return super().build_connection_pool_key_attributes(request, verify, cert)
-        host, _ = super().build_connection_pool_key_attributes(request, True, cert)
-        return host, {"ssl_context": verify} if host["scheme"] == "https" else {}
-
-    def _find(
-        self, request: requests.PreparedRequest, verify: bool | str | ssl.SSLContext
-    ) -> tuple[Any, str]:
-        pool: Any = self.get_connection_with_tls_context(request, verify, proxies={})  # type: ignore[arg-type]
-        url = str(request.url)
-        if not isinstance(verify, ssl.SSLContext):
-            self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
-        pool.timekeeper = self.timekeeper
-        known = self._known[url, verify] = pool, self.request_url(request, {})
+    def _find(self, request: requests.PreparedRequest, verify: ssl.SSLContext | None) -> tuple[Pool, str]:
+        url = urlsplit(str(request.url))
+        host, tls = url.hostname or "", url.scheme == "https"
+        port = url.port or (443 if tls else 80)
+        context = (verify or context_for(None)) if tls else None
+        connect: Callable[[], Connection] = (
+            partial(UpstreamTLSConnection, host, port, ssl_context=context)
+            if tls
+            else partial(UpstreamConnection, host, port)
+        )
+        # Two threads at once may make two pools: ``setdefault`` keeps one.
+        pool = self._pools.setdefault(
+            (url.scheme, host, port, context), Pool(connect, self.most, self._timekeeper)
+        )
+        known = self._known[str(request.url), verify] = pool, request.path_url
         return known
 
     def resize(self, most: int) -> None:
         """Keep at most this many idle connections in each pool from now on."""
-        self._pool_maxsize = most
-        self.poolmanager.connection_pool_kw["maxsize"] = most
-        for pool, _ in list(self._known.values()):
-            pool.pool.most = most
+        self.most = most
+        for pool in list(self._pools.values()):
+            pool.most = most
 
     def retire(self) -> None:
-        """See :meth:`Pooled.retire`."""
-        for pool, _ in list(self._known.values()):
+        """See :meth:`Pool.retire`."""
+        for pool in list(self._pools.values()):
             pool.retire()
 
     def close(self) -> None:
-        """Close the idle connections now. urllib3 would leave them to the garbage collector."""
-        self._known.clear()
-        pools = self.poolmanager.pools
-        for key in pools.keys():  # noqa: SIM118 - urllib3 refuses iteration, which would not be thread-safe
-            if (pool := pools.get(key)) is not None:
-                pool.close()
+        self.retire()
         super().close()

@@ -148,7 +148,7 @@ class UpstreamResponse:
         if connection is not None:
             if self._first or not self._framing.reusable:
                 connection.close()
-            self._pool._put_conn(connection)
+            self._pool.put_back(connection)
 
     def close(self) -> None:
         """Close the connection, unless it is back in the pool."""

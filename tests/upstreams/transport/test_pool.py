@@ -100,6 +100,6 @@ def test_how_many_are_kept_can_change(server: Server, first: int, then: int, kep
     for source in sources:
         assert source.read() == b"hello"
         source.close()
-    ((pool, _),) = client.http._adapter._known.values()
-    assert pool.pool.qsize() == kept
+    (pool,) = client.http._adapter._pools.values()
+    assert len(pool) == kept
     client.close()
