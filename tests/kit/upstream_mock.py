@@ -31,7 +31,8 @@ class _Replayed:
         """Do nothing: no read waits."""
 
 
-def _replayed(response: requests.Response) -> requests.Response:
+def replayed(response: requests.Response) -> requests.Response:
+    """The response, read as the gateway reads those of its own connections."""
     response.raw = _Replayed(response.raw)
     return response
 
@@ -41,7 +42,7 @@ class UpstreamMock(responses.RequestsMock):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(
-            response_callback=_replayed,  # type: ignore[arg-type]
+            response_callback=replayed,  # type: ignore[arg-type]
             target="flask_gateway.upstreams.transport.pool.Adapter.send",
             **more,
         )

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from kit.calls import chat, make_settings
 from kit.header_names import NAMES, TO_CALLER, TO_UPSTREAM
 from kit.planted import KEY, UPSTREAM_KEY
+from kit.upstream_mock import replayed
 
 from flask_gateway import create_app
 from flask_gateway.config.schema import CandidateSettings, KeySettings, ModelSettings
@@ -66,7 +67,7 @@ class FakeNetwork:
         response.status_code = status
         response.headers.update(headers)
         response.raw = urllib3.HTTPResponse(io.BytesIO(content), headers, status, preload_content=False)
-        return response
+        return replayed(response)
 
 
 @pytest.fixture

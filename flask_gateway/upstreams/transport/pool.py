@@ -28,7 +28,6 @@ MOST_IDLE = 60.0
 #: At most this many connections are closed at a time, since the reactor's thread also relays streams.
 BATCH = 32
 
-#: A connection, or what a test uses instead.
 Connection = UpstreamConnection | UpstreamTLSConnection
 
 
@@ -171,11 +170,9 @@ class Adapter(HTTPAdapter):
         host, tls = url.hostname or "", url.scheme == "https"
         port = url.port or (443 if tls else 80)
         context = (verify or context_for(None)) if tls else None
-        connect: Callable[[], Connection] = (
-            partial(UpstreamTLSConnection, host, port, ssl_context=context)
-            if tls
-            else partial(UpstreamConnection, host, port)
-        )
+        kind = partial(UpstreamTLSConnection, ssl_context=context) if tls else UpstreamConnection
+        # urllib3's constructor looks at its own class's default.
+        connect = partial(kind, host, port, socket_options=UpstreamConnection.default_socket_options)
         # Two threads at once may make two pools: ``setdefault`` keeps one.
         pool = self._pools.setdefault(
             (url.scheme, host, port, context), Pool(connect, self.most, self._timekeeper)
