@@ -22,7 +22,6 @@ from ..config.schema import (
     Timeouts,
     UpstreamSettings,
 )
-from ..dialects.openai import error_event
 from ..guards.body_memory import BodyMemory
 from ..guards.breaker import Breaker
 from ..guards.breaker_state import Phase, Policy
@@ -176,7 +175,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
-    guarded = Guarded(BufferedStreams(affinity, error_event), [inflight, CallerBulkhead(leases), limiter])
+    guarded = Guarded(BufferedStreams(affinity), [inflight, CallerBulkhead(leases), limiter])
     return Gateway(
         settings=settings,
         keys=keys,

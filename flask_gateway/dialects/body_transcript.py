@@ -67,6 +67,8 @@ class BodyTranscript:
     content_type = "application/json"
     finished = complete = postpones = False
     dropped = 0
+    #: A document cannot be kept open by bytes that say nothing.
+    ping = b""
     #: A document has no first token, so the first-token timeout does not apply.
     begun = True
 

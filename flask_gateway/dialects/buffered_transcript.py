@@ -31,6 +31,10 @@ class BufferedTranscript:
         return self._events.complete
 
     @property
+    def ping(self) -> bytes:
+        return self._events.ping
+
+    @property
     def begun(self) -> bool:
         return self._events.begun
 

@@ -1,73 +1,40 @@
-"""Maps each operation to its stream dialect: the reader of its events, its last event, its error event."""
+"""The dialect of the OpenAI API: its paths, the ends of its streams, and its words for errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 
-from ..model.call import Call, Operation
-from ..model.errors import GatewayError
+from ..model.call import Operation
+from ..model.errors import GatewayError, UpstreamRefusal
 from .chunks import ChoiceReader
-from .reported_usage import ReportedUsage
+from .dialect import Dialect, Reader
 from .response_events import ResponseReader
 from .sse import MAX_EVENT
-from .usage import Tally
 
 #: The largest event of the Responses API, bytes. Its last event repeats the whole answer, pictures included.
 MAX_RESPONSE_EVENT = 2 * MAX_EVENT
+#: The last event of a stream of chunks.
+DONE = b"data: [DONE]\n\n"
+#: An SSE comment: every SSE parser ignores it.
+PING_EVENT = b": ping\n\n"
 
 
-class Reader(Protocol):
-    """Reads the events of one stream, in order.
+def envelope(error: GatewayError, request_id: str = "") -> dict[str, Any]:
+    """Word an error as OpenAI's error object. A refusal by the upstream keeps the upstream's own words.
 
-    :ivar complete: each requested choice has ended.
-    :ivar ended_in_content: the event that ended the last choice carried content too, so more may follow.
-    :ivar error: the error in the event that was read last, undecorated; ``None`` if it has none.
-    :ivar tally: counts the model's text.
-    :ivar usage_only: the event that was read last reports the usage and nothing else.
-    :ivar usage_null: the event that was read last has ``"usage": null``.
+    :param request_id: not used: the API has no field for it.
     """
-
-    complete: bool
-    ended_in_content: bool
-    reported: ReportedUsage
-    error: object
-    tally: Tally
-    usage_only: bool
-    usage_null: bool
-
-    @property
-    def may_end(self) -> bool:
-        """Whether ``[DONE]`` ends an answer whose finish reasons do not make it complete."""
-        ...
-
-    def read(self, data: bytes) -> bool:
-        """Read an event. Return whether it carries content.
-
-        :raises ValueError: it is no JSON object.
-        """
-        ...
-
-    def read_object(self, document: Any) -> bool:
-        """Like :meth:`read`, for JSON that has been decoded."""
-        ...
-
-
-class Dialect(NamedTuple):
-    """How one operation streams."""
-
-    reader: Callable[[Call], Reader]
-    ends_in_done: bool
-    #: Writes the last events of a stream that ends with an error. It gets the stream's reader, if any.
-    error_event: Callable[[GatewayError, Reader | None], bytes]
-    max_event: int = MAX_EVENT
+    if isinstance(error, UpstreamRefusal):
+        missing = {"message": error.message, "type": "invalid_request_error", "param": None}
+        return {"error": {**missing, **error.error_object, "code": error.code}}
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
 
 
 def chat_error_event(error: GatewayError, reader: Reader | None) -> bytes:
     """Write an error into a stream that has begun. The SDKs raise on any event with an ``error`` field."""
-    return b"data: " + msgspec.json.encode(error.envelope()) + b"\n\n"
+    return b"data: " + msgspec.json.encode(envelope(error)) + b"\n\n"
 
 
 def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
@@ -75,7 +42,7 @@ def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
 
     Codex looks for the first event, the openai SDKs raise on the second.
     """
-    fields = error.envelope()["error"]
+    fields = envelope(error)["error"]
     flat = {name: fields.get(name) for name in ("code", "message", "param")}
     known: dict[str, Any] = {}
     number = 0
@@ -100,16 +67,20 @@ def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
     )
 
 
-_CHOICES = Dialect(ChoiceReader, ends_in_done=True, error_event=chat_error_event)
+def _choices(operation: Operation) -> Dialect:
+    """An operation that does not stream is read as chat, should a caller ask for a stream."""
+    return Dialect(str(operation), ChoiceReader, envelope, chat_error_event, DONE, PING_EVENT)
 
-#: An operation that does not stream is read as chat, should a caller ask for a stream.
-DIALECTS = dict.fromkeys(Operation, _CHOICES) | {
+
+#: Every operation of the API.
+DIALECTS = {operation: _choices(operation) for operation in Operation} | {
     Operation.RESPONSE: Dialect(
-        ResponseReader, ends_in_done=False, error_event=response_error_event, max_event=MAX_RESPONSE_EVENT
+        "responses",
+        ResponseReader,
+        envelope,
+        response_error_event,
+        ending=b"",
+        ping=PING_EVENT,
+        max_event=MAX_RESPONSE_EVENT,
     )
 }
-
-
-def error_event(operation: Operation, error: GatewayError) -> bytes:
-    """Write the events of a stream of that operation that ends with an error before it has begun."""
-    return DIALECTS[operation].error_event(error, None)

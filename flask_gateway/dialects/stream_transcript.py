@@ -17,9 +17,9 @@ from ..model.source import Postponed
 from .as_events import as_events
 from .bulky import LARGE, for_reader, is_bulky
 from .error_mapping import page_error, reported_error
-from .openai import DIALECTS
 from .redaction import Redaction, WatchfulTally
 from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
+from .table import dialect_of
 from .usage import Tally, estimate, without_null_usage
 from .values import error_in, mend
 
@@ -31,8 +31,6 @@ MAX_STREAM = 256 * 1024 * 1024
 
 #: Events whose text may be the beginning of a key are held back up to this size, bytes.
 MAX_WITHHELD = 64 * 1024
-
-DONE = b"data: [DONE]\n\n"
 
 #: Called with whether more content may follow; ``None``: the answer is not complete after all.
 Completed = Callable[[bool | None], None]
@@ -94,7 +92,7 @@ class StreamTranscript:
         #: The number of events that were dropped because they could not be read.
         self.dropped = 0
         self._bytes = self._held_events = self._held_bytes = 0
-        self._dialect = DIALECTS[call.operation]
+        self._dialect = dialect_of(call.operation)
         self._reader = self._dialect.reader(call)
         self._call = call
         self._upstream = upstream
@@ -123,6 +121,10 @@ class StreamTranscript:
     @property
     def complete(self) -> bool:
         return self._reader.complete
+
+    @property
+    def ping(self) -> bytes:
+        return self._dialect.ping
 
     @property
     def begun(self) -> bool:
@@ -203,7 +205,7 @@ class StreamTranscript:
                 raise self._malformed("it has no events in it")
             raise self._cut("closed the stream before the answer was complete")
         self.ready = self.finished = True
-        return self._withheld + DONE if self._dialect.ends_in_done else self._withheld
+        return self._withheld + self._dialect.ending
 
     def _pass(self, event: bytes) -> bytes:
         """Return the bytes that the caller sees of this event."""
@@ -283,7 +285,7 @@ class StreamTranscript:
 
     def _ends(self, content: bool) -> None:
         """Note that the answer is complete by its events. Some servers send a finish reason too early."""
-        if not self._dialect.ends_in_done:
+        if not self._dialect.ending:
             self.finished = True
         elif self._completed is not None:
             more = content and self._reader.ended_in_content
@@ -385,7 +387,7 @@ class StreamTranscript:
                 else "ended the stream without an answer in it"
             )
         self.ready = self.finished = True
-        return self._withheld + DONE
+        return self._withheld + self._dialect.ending
 
     def _cut(self, what: str) -> UpstreamCut:
         return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)

@@ -59,6 +59,11 @@ class Transcript(Protocol):
     @property
     def content_type(self) -> str: ...
 
+    @property
+    def ping(self) -> bytes:
+        """The bytes that keep a silent answer open and say nothing; empty for a document."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Parse the upstream's bytes and return the bytes to send. Raises ``GatewayError`` if invalid."""
         ...

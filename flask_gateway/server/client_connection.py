@@ -22,6 +22,7 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers import gthread
 
+from ..dialects.openai import envelope
 from ..model.error_headers import error_headers
 from ..model.errors import CallerError, GatewayError
 from ..reactor.socket_io import (
@@ -259,7 +260,7 @@ def refusal(error: GatewayError, status: str, request_id: str) -> bytes:
 
     :param status: the status code and its reason. :param request_id: also the id of a new trace.
     """
-    body = msgspec.json.encode(error.envelope())
+    body = msgspec.json.encode(envelope(error))
     headers = "".join(f"{name}: {value}\r\n" for name, value in error_headers(error).items())
     head = (
         f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n"

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from ..model.call import Call, Operation, Usage
+from ..dialects.dialect import Dialect
+from ..dialects.table import dialect_of
+from ..model.call import Call, Usage
 from ..model.errors import CallerLeft, GatewayError
 from ..model.protocols import Service
 from ..model.reply import Passing, Reply
 
-#: An SSE comment: every SSE parser ignores it.
-PING_EVENT = b": ping\n\n"
 #: Seconds between two pings.
 PING = 15.0
 #: The threads that wait for buffered streams. Further calls queue for a thread and get pings as well.
 THREADS = 64
-
-#: Builds the error event of an operation's stream.
-ErrorEvent = Callable[[Operation, GatewayError], bytes]
 
 
 class BufferedStreams:
@@ -34,16 +31,12 @@ class BufferedStreams:
 
     Other calls pass straight through. All threads share this service. It starts its own threads on demand.
 
-    :param error_event: builds the error event of a stream.
     :param ping: seconds between two pings. :param threads: the most threads that wait.
     """
 
-    def __init__(
-        self, service: Service, error_event: ErrorEvent, *, ping: float = PING, threads: int = THREADS
-    ) -> None:
+    def __init__(self, service: Service, *, ping: float = PING, threads: int = THREADS) -> None:
         self.name = service.name
         self._service = service
-        self._error_event = error_event
         self._ping = ping
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="whole")
 
@@ -53,15 +46,16 @@ class BufferedStreams:
         answer = self._pool.submit(self._service.send, call)
         if wait([answer], self._ping).done:
             return answer.result()
-        return PendingReply(call, answer, self._error_event, self._ping)
+        return PendingReply(call, answer, self._ping)
 
 
 class PendingReply(Reply):
     """A reply whose answer has not arrived yet."""
 
-    def __init__(self, call: Call, answer: Future[Reply], error_event: ErrorEvent, ping: float) -> None:
-        source = _Waiting(call, answer, ping)
-        super().__init__(source, _Awaited(call.operation, error_event, source), upstream="")
+    def __init__(self, call: Call, answer: Future[Reply], ping: float) -> None:
+        dialect = dialect_of(call.operation)
+        source = _Waiting(call, answer, ping, dialect.ping)
+        super().__init__(source, _Awaited(dialect, source), upstream="")
         source.named = self._name
 
     def _name(self, upstream: str, model: str | None = None, started_ns: int = 0) -> None:
@@ -71,10 +65,11 @@ class PendingReply(Reply):
 class _Waiting:
     """Yields pings, then the answer (``model.source.Source``). Owned by the caller's thread."""
 
-    def __init__(self, call: Call, answer: Future[Reply], ping: float) -> None:
+    def __init__(self, call: Call, answer: Future[Reply], ping: float, ping_event: bytes) -> None:
         self._call = call
         self._answer = answer
         self._ping = ping
+        self._ping_event = ping_event
         self._patience = 0.0  # the first ping is due at once: `send` has waited already
         self.reply: Reply | None = None
         self.named: Callable[..., None] = lambda *named: None
@@ -83,7 +78,7 @@ class _Waiting:
         if self.reply is None:
             if not wait([self._answer], self._patience).done:
                 self._patience = self._ping
-                return PING_EVENT
+                return self._ping_event
             self.reply = self._result()
         return next(self.reply, b"")
 
@@ -120,9 +115,9 @@ class _Awaited(Passing):
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, operation: Operation, error_event: ErrorEvent, source: _Waiting) -> None:
-        self._operation = operation
-        self._error_event = error_event
+    def __init__(self, dialect: Dialect, source: _Waiting) -> None:
+        self._dialect = dialect
+        self.ping = dialect.ping
         self._source = source
 
     @property
@@ -134,4 +129,4 @@ class _Awaited(Passing):
         return self._source.reply.transcript.dropped if self._source.reply else 0
 
     def cut(self, error: GatewayError) -> bytes:
-        return self._error_event(self._operation, error)
+        return self._dialect.error_event(error, None)

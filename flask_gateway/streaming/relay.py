@@ -39,7 +39,7 @@ BUFFER = 256 * 1024
 #: A caller that reads nothing for so long is dropped, seconds.
 SEND_TIMEOUT = 30.0
 #: After how long without data the caller gets a ping, seconds, and the SSE comment that is the ping.
-PING, PING_EVENT = 15.0, b": ping\n\n"
+PING = 15.0
 #: Threads that settle ended streams, and threads that resume broken ones.
 SETTLERS, RESUMERS = 4, 32
 
@@ -351,7 +351,7 @@ class _Stream:
         if self._channel and not self._paused and now >= self._last_received + self._channel.patience:
             self._check_silence(self._channel, now)
         if now >= self._last_sent + PING and not self._unsent and not self._ending:
-            self._send(PING_EVENT)
+            self._send(self._reply.transcript.ping)
         if not self._ended:
             self._start_timer()
 

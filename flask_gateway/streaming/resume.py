@@ -216,6 +216,10 @@ class _Seamless(Passing):
         return self._first.content_type
 
     @property
+    def ping(self) -> bytes:
+        return self._first.ping
+
+    @property
     def usage(self) -> Usage | None:
         return self._parts.usage
 

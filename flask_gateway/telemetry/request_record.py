@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..dialects.table import dialect_of
 from ..model.call import Attempt, Call, Ids, Outcome, Usage
 from ..model.errors import CallerLeft, GatewayError, InternalError, RateLimited, TooManyConcurrent, Verdict
 from ..model.protocols import Service
@@ -116,7 +117,7 @@ class RecordingService:
         """:param more: fields that only some records have."""
         if outcome.error is not None:
             more.setdefault("code", outcome.error.code)
-        path = f"/v1/{call.operation}"
+        path = f"/v1/{dialect_of(call.operation).path}"
         return RequestRecord(
             ids=call.ids,
             key=call.caller.id,

@@ -9,6 +9,7 @@ from .. import __version__
 from ..config.schema import Timeouts
 from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
 from ..dialects.redaction import Redaction
+from ..dialects.table import dialect_of
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
 from ..model.call import Call
@@ -88,7 +89,7 @@ class OpenAIUpstream:
             completed=lambda more: exchange.completed(more),
             redaction=self._redaction,
         )
-        url, body, head = f"{self._url}/{call.operation}", asking.payload(), self._head(call)
+        url, body, head = f"{self._url}/{dialect_of(call.operation).path}", asking.payload(), self._head(call)
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, trust=self.trust)
         try:

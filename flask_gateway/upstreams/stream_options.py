@@ -13,6 +13,7 @@ from zlib import crc32
 
 import msgspec
 
+from ..dialects.openai import envelope
 from ..model.errors import GatewayError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
 from ..state.store import Store, Value, state_key
 
@@ -61,7 +62,7 @@ class StreamOptions:
 
     def are_named(self, error: GatewayError) -> bool:
         """Whether the error names them."""
-        return any(name in msgspec.json.encode(error.envelope()) for name in _NAMES)
+        return any(name in msgspec.json.encode(envelope(error)) for name in _NAMES)
 
     def may_be_meant(self, error: GatewayError) -> bool:
         """Whether the error may be about them: it names them, or refuses a field while nothing is known."""

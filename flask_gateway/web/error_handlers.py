@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from ..dialects.table import envelope_of
 from ..model import errors
 from ..model.error_headers import error_headers
 from ..model.errors import GatewayError
@@ -21,32 +21,10 @@ log = logging.getLogger(__name__)
 def render(error: GatewayError) -> Response:
     """The response that reports ``error`` to the caller."""
     request_state().code = error.code  # for the log line of this request
-    body = error.envelope()
-    if paths.ANTHROPIC(request.path):
-        body = _for_anthropic(body, error)
+    body = envelope_of(request.path)(error, request_state().ids.request)
     response = Response(msgspec.json.encode(body), error.status, content_type="application/json")
     response.headers.update(error_headers(error))
     return response
-
-
-#: The error types of Anthropic's API by status. Its clients know no others.
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-
-
-def _for_anthropic(body: dict[str, Any], error: GatewayError) -> dict[str, Any]:
-    """The error in the format of Anthropic's API. It keeps the fields that OpenAI's clients read."""
-    other = "invalid_request_error" if error.status < 500 else "api_error"
-    fields = {**body["error"], "type": _ANTHROPIC_TYPES.get(error.status, other)}
-    return {"type": "error", "error": fields, "request_id": request_state().ids.request}
 
 
 def register(app: Flask) -> None:

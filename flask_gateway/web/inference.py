@@ -6,6 +6,7 @@ from functools import partial
 
 from flask import Blueprint, Request, Response, request
 
+from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
 from ..model.call import Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
@@ -119,9 +120,9 @@ def _headers(reply: Reply, *extra: tuple[str, str]) -> list[tuple[str, str]]:
     return headers
 
 
-for _operation in Operation:
+for _operation, _dialect in DIALECTS.items():
     blueprint.add_url_rule(
-        f"/v1/{_operation}",
+        f"/v1/{_dialect.path}",
         endpoint=_operation.name.lower(),
         view_func=partial(answer, _operation),
         methods=["POST"],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ..model.call import Operation
+from ..dialects.table import DIALECTS
 
 #: Usual mistakes in a base URL: ``/v1`` missing or doubled, or a slash too many.
 _SPELLED = re.compile(
@@ -52,8 +52,6 @@ class _Foreign(NamedTuple):
 
 _INSTEAD = "Use POST /v1/chat/completions, /v1/responses or /v1/completions of the OpenAI API instead."
 _CHAT = f"is not offered here. {_INSTEAD}"
-
-ANTHROPIC = re.compile(r"/+(?:anthropic/+)?(?:v1/+)*(?:messages|complete)(?:/.*)?", re.DOTALL).fullmatch
 
 #: Tried in this order, after any number of leading ``/v1``.
 _FOREIGN = tuple(
@@ -123,7 +121,7 @@ def not_offered(path: str) -> str | None:
     return next((message for matches, message in _FOREIGN if matches(rest)), None)
 
 
-_KNOWN = (*(f"/v1/{operation}" for operation in Operation), "/v1/models", "/v1/circuit-breakers")
+_KNOWN = (*(f"/v1/{dialect.path}" for dialect in DIALECTS.values()), "/v1/models", "/v1/circuit-breakers")
 
 
 def unknown(method: str, path: str) -> str:

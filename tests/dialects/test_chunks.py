@@ -8,7 +8,7 @@ import pytest
 from kit.calls import ROLE, chunk, make_call, sse
 from kit.stream_events import CREATED, ERRORS, choice, read, stream
 
-from flask_gateway.dialects.stream_transcript import DONE
+from flask_gateway.dialects.openai import DONE
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import UpstreamError

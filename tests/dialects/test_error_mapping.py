@@ -10,7 +10,7 @@ import pytest
 from kit.calls import chunk, make_call, sse
 from kit.stream_events import CREATED, ERRORS, read, stream
 
-from flask_gateway.dialects.stream_transcript import DONE
+from flask_gateway.dialects.openai import DONE
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import UpstreamCut, UpstreamError, UpstreamMalformed

@@ -14,6 +14,7 @@ from kit.error_answers import BY_STATUS, TOO_LONG, Case, anthropic, gemini, open
 
 from flask_gateway.dialects.body_transcript import BodyTranscript
 from flask_gateway.dialects.error_mapping import error_for, page_error, reported_error
+from flask_gateway.dialects.openai import envelope
 from flask_gateway.model.errors import (
     GatewayError,
     UpstreamAuthFailed,
@@ -59,19 +60,19 @@ def named(cases: list[Case]) -> list[Any]:
 
 
 def check(error: GatewayError, case: Case) -> None:
-    envelope = error.envelope()["error"]
+    worded = envelope(error)["error"]
     assert type(error) is case.kind, error.message
     assert (error.status, error.upstream) == (case.caller, "llama")
     assert (error.verdict, error.retry_elsewhere) == CONSEQUENCES[case.kind]
-    assert case.words in envelope["message"]
+    assert case.words in worded["message"]
     assert error.retry_after == case.pause
-    assert isinstance(envelope["message"], str)
-    assert envelope["message"]
-    assert isinstance(envelope["code"], str | None)
-    assert isinstance(envelope["type"], str)
+    assert isinstance(worded["message"], str)
+    assert worded["message"]
+    assert isinstance(worded["code"], str | None)
+    assert isinstance(worded["type"], str)
     if case.code != "":
-        assert envelope["code"] == case.code
-    msgspec.json.encode(envelope)
+        assert worded["code"] == case.code
+    msgspec.json.encode(worded)
 
 
 @pytest.mark.parametrize("case", named(BY_STATUS))
@@ -136,7 +137,7 @@ def test_the_error_object_alone_means_the_same(case: Case) -> None:
 def test_words_of_a_failure_and_of_a_refused_credential_stay_out() -> None:
     for status in (401, 403, 407, 500, 502, 503, 504, 529, 424):
         body = bytes_of({"error": {"message": "sk-abc at 10.0.0.1", "code": "boom", "type": "t"}})
-        assert "10.0.0.1" not in json.dumps(error_for(status, {}, body, "llama").envelope())
+        assert "10.0.0.1" not in json.dumps(envelope(error_for(status, {}, body, "llama")))
 
 
 def test_control_characters_are_removed_from_messages() -> None:
@@ -146,17 +147,17 @@ def test_control_characters_are_removed_from_messages() -> None:
         "code": "c",
         "odd": ["\x1b", {"\x85k": "\u2066"}],
     }
-    told = error_for(400, {}, json.dumps({"error": said}).encode(), "llama").envelope()["error"]
+    told = envelope(error_for(400, {}, json.dumps({"error": said}).encode(), "llama"))["error"]
     assert told["message"] == "a [31mb c d e "
     assert told["odd"] == [" ", {" k": " "}]
-    assert error_for(422, {}, b"no\x1b[2J\xff", "llama").envelope()["error"]["message"] == "no [2J\ufffd"
+    assert envelope(error_for(422, {}, b"no\x1b[2J\xff", "llama"))["error"]["message"] == "no [2J\ufffd"
 
 
 def test_words_and_fields_are_bounded() -> None:
     said = {"message": "x" * 50_000, "type": "t", "code": "c", "param": "p", "input": "y" * 50_000}
-    told = error_for(400, {}, json.dumps({"error": said}).encode(), "llama").envelope()["error"]
+    told = envelope(error_for(400, {}, json.dumps({"error": said}).encode(), "llama"))["error"]
     assert told == {"message": "x" * 4000, "type": "t", "code": "c", "param": "p"}
-    text = error_for(422, {}, b"z" * 60_000, "llama").envelope()["error"]["message"]
+    text = envelope(error_for(422, {}, b"z" * 60_000, "llama"))["error"]["message"]
     assert text == "z" * 500
 
 

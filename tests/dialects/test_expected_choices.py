@@ -10,7 +10,7 @@ from kit.calls import chunk, make_call, sse
 from kit.stream_events import CREATED, choice, read, stream
 
 from flask_gateway.dialects.expected_choices import choices_of
-from flask_gateway.dialects.stream_transcript import DONE
+from flask_gateway.dialects.openai import DONE
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import UpstreamCut, UpstreamError
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, sse
 from kit.transcripts import run, stream
 
-from flask_gateway.dialects.openai import error_event
+from flask_gateway.dialects.openai import envelope
 from flask_gateway.dialects.sse import MAX_EVENT
 from flask_gateway.dialects.stream_transcript import MAX_HELD_EVENTS
+from flask_gateway.dialects.table import dialect_of
 from flask_gateway.model.call import Operation, Usage
 from flask_gateway.model.errors import (
     GatewayError,
@@ -91,7 +92,7 @@ def test_the_error_event_is_one_that_the_sdks_raise() -> None:
     error = UpstreamCut("It broke.")
     assert (
         stream().cut(error)
-        == b"data: " + json.dumps(error.envelope(), separators=(",", ":")).encode() + b"\n\n"
+        == b"data: " + json.dumps(envelope(error), separators=(",", ":")).encode() + b"\n\n"
     )
 
 
@@ -129,7 +130,7 @@ def test_a_response_that_breaks_has_failed_and_then_there_is_the_error(numbered:
 
 
 def test_a_response_that_never_began_fails_in_the_same_way() -> None:
-    failed, error = told(error_event(Operation.RESPONSE, UpstreamCut("It broke.")))
+    failed, error = told(dialect_of(Operation.RESPONSE).error_event(UpstreamCut("It broke."), None))
     assert (failed["sequence_number"], error["sequence_number"]) == (0, 1)
     assert "id" not in failed["response"]
 

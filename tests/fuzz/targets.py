@@ -19,6 +19,7 @@ import msgspec
 from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.load import resolve
 from flask_gateway.dialects.error_mapping import MAX_ERROR_BODY, error_for
+from flask_gateway.dialects.openai import envelope
 from flask_gateway.dialects.sse import EventSplitter, data_of
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Call, Caller, Ids, Operation
@@ -37,7 +38,7 @@ def body(data: bytes) -> None:
         model, _ = check(operation, fields)
         fields, _ = take_fallbacks(fields)
     except CallerError as error:
-        json.dumps(error.envelope()).encode()  # the error can be sent and logged
+        json.dumps(envelope(error)).encode()  # the error can be sent and logged
         return
     # The sent body has the checked model, for any other JSON parser too.
     sent = json.loads(call(operation, model, fields, stream=False).payload(), object_pairs_hook=list)
@@ -98,7 +99,7 @@ def answer(data: bytes) -> None:
         head = read_head(received[:end])
         framing, content = framing_of(head), b""
         if head.status != 200:
-            error_for(head.status, head.headers, received[end:][:MAX_ERROR_BODY], "u").envelope()
+            envelope(error_for(head.status, head.headers, received[end:][:MAX_ERROR_BODY], "u"))
             return
         transcript = transcript_for(asked, "u", hides_usage=bool(kind & 32))
         try:
@@ -114,7 +115,7 @@ def answer(data: bytes) -> None:
             assert transcript.ready
             assert transcript.usage is None or transcript.usage.prompt_tokens >= 0
         except GatewayError as error:
-            json.dumps(error.envelope()).encode()
+            json.dumps(envelope(error)).encode()
             transcript.cut(error)
 
 

@@ -35,6 +35,7 @@ class PlainTranscript:
     usage = Usage(1, 2)
     complete = postpones = False
     dropped = 0
+    ping = b": ping\n\n"
 
     def __init__(self) -> None:
         self.ready = self.finished = False

@@ -14,7 +14,7 @@ from kit.calls import ROLE, chunk, make_call, sse
 from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.buffered_transcript import MAX_WHOLE
-from flask_gateway.dialects.openai import error_event
+from flask_gateway.dialects.openai import PING_EVENT
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Call, Outcome
 from flask_gateway.model.errors import (
@@ -27,7 +27,7 @@ from flask_gateway.model.errors import (
 )
 from flask_gateway.model.reply import Reply
 from flask_gateway.routing.dispatcher import Candidate, Dispatcher
-from flask_gateway.streaming.buffered import PING_EVENT, BufferedStreams, PendingReply
+from flask_gateway.streaming.buffered import BufferedStreams, PendingReply
 
 ANSWER = sse(ROLE, chunk("Hel"), chunk("lo"), chunk(finish="stop"))
 
@@ -67,7 +67,7 @@ def through(*upstreams: Scripted) -> Dispatcher:
 
 
 def waiting(*upstreams: Scripted, ping: float = 5.0) -> BufferedStreams:
-    return BufferedStreams(through(*upstreams), error_event, ping=ping, threads=2)
+    return BufferedStreams(through(*upstreams), ping=ping, threads=2)
 
 
 # ------------------------------------------------------------------ held back
@@ -209,7 +209,7 @@ def test_other_calls_stay_on_their_thread(stream: bool) -> None:
             raise GatewayError("no")
 
     with pytest.raises(GatewayError):
-        BufferedStreams(Noting(), error_event).send(make_call(stream=stream))
+        BufferedStreams(Noting()).send(make_call(stream=stream))
     assert threads == [threading.get_ident()]
 
 

@@ -14,10 +14,10 @@ from kit.relays import LOTS, ROOM, SOON, Carried, Piped, Stage, flood, reset, st
 from kit.replies import PlainTranscript
 from kit.waiting import until
 
+from flask_gateway.dialects.openai import PING_EVENT
 from flask_gateway.model.errors import Verdict
 from flask_gateway.model.reply import Reply
 from flask_gateway.streaming import relay as relay_module
-from flask_gateway.streaming.relay import PING_EVENT
 
 # ---------------------------------------------------------------- upstreams
 

@@ -13,10 +13,10 @@ from kit.relays import BUFFER, ROOM, SOON, Carried, Piped, Stage, proves_alive, 
 from kit.replies import PlainTranscript, ScriptedSource
 from kit.waiting import until
 
+from flask_gateway.dialects.openai import PING_EVENT
 from flask_gateway.model.errors import UpstreamCut, Verdict
 from flask_gateway.model.source import Postponed, Run
 from flask_gateway.streaming import relay as relay_module
-from flask_gateway.streaming.relay import PING_EVENT
 
 # ---------------------------------------------------------------- answers that take a thread
 

@@ -17,6 +17,7 @@ from kit.upstream_mock import UpstreamMock
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from flask_gateway.config.schema import Timeouts
+from flask_gateway.dialects.openai import envelope
 from flask_gateway.dialects.pause import retry_after
 from flask_gateway.model.call import Call
 from flask_gateway.model.errors import (
@@ -123,7 +124,7 @@ def test_a_429_without_quota_concerns_the_gateways_credential(
     server.post(URL, status=429, json={"error": told})
     error = failure(upstream)
     assert (error.status, error.verdict, error.retry_elsewhere) == (429, Verdict.CREDENTIAL_REFUSED, True)
-    assert error.envelope() == {"error": told}
+    assert envelope(error) == {"error": told}
 
 
 def said(message: str, type: str = "invalid_request_error", **more: object) -> dict[str, object]:
@@ -151,7 +152,7 @@ def test_a_refusal_reaches_the_caller_unchanged(
     server: responses.RequestsMock, upstream: OpenAIUpstream, body: str, expected: dict[str, object]
 ) -> None:
     server.post(URL, status=400, body=body)
-    assert failure(upstream).envelope() == {"error": expected}
+    assert envelope(failure(upstream)) == {"error": expected}
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_a_compressed_answer_is_unpacked(
     server.replace(responses.POST, URL, body=pack(said), headers=head, content_type="text/event-stream")
     assert ask(upstream, make_call(stream=True)) == said
     server.replace(responses.POST, URL, status=400, body=pack(b'{"error":{"message":"M"}}'), headers=head)
-    assert failure(upstream).envelope()["error"]["message"] == "M"
+    assert envelope(failure(upstream))["error"]["message"] == "M"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 An error class says which HTTP status and code it becomes, whether the gateway or the upstream caused it,
 whether another upstream may succeed, and what it says about the upstream. Other packages only read that:
-``web/error_handlers.py`` renders errors, ``routing/dispatcher.py`` decides about retries, and
+``dialects/`` words errors, ``routing/dispatcher.py`` decides about retries, and
 ``guards/breaker.py`` counts failures.
 
 Statuses and codes follow the OpenAI API, so that its SDKs raise the exception a caller expects.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import math
 from enum import Enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 #: The errno of a system call for which this process, or the machine, had no descriptor left.
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
@@ -74,10 +74,6 @@ class GatewayError(Exception):
         self.max_retry_after = math.inf
         #: Further response headers, added by the guards that admitted the call.
         self.headers: dict[str, str] = {}
-
-    def envelope(self) -> dict[str, Any]:
-        """Return the response body: OpenAI's error object."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 class InternalError(GatewayError):

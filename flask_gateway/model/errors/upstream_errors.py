@@ -150,10 +150,6 @@ class UpstreamRefusal(UpstreamError):
         code = error_object.get("code")
         self.code = None if code is None else str(code)
 
-    def envelope(self) -> dict[str, Any]:
-        missing = {"message": self.message, "type": "invalid_request_error", "param": None}
-        return {"error": {**missing, **self.error_object, "code": self.code}}
-
 
 class UpstreamTooLong(UpstreamRefusal):
     """The request does not fit into the model's context. Another model may have a larger one."""
