@@ -9,11 +9,11 @@ import stat
 import threading
 import tomllib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.ollama import ollama_server
 
 from flask_gateway.cli.init import model_servers
 from flask_gateway.cli.init.model_servers import ModelServer, find, read, unique
@@ -33,25 +33,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_servers.find, "__defaults__", (((9, "ollama"),),))
 
 
-class Ollama(BaseHTTPRequestHandler):
-    """Lists two models, as Ollama does."""
-
-    def do_GET(self) -> None:
-        rows = [{"id": name, "owned_by": "library"} for name in ("llama3.2:3b", 'odd"name')]
-        body = json.dumps({"object": "list", "data": rows}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def ollama(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server of models."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ollama)
+    server = ollama_server(0)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setattr(model_servers.find, "__defaults__", (((server.server_port, "vllm"),),))

@@ -48,7 +48,7 @@ class Environment:
     """A virtual environment. The packages that the gateway needs are those of this Python."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
         subprocess.run(command, check=True, capture_output=True)
         (site,) = folder.glob("lib/python3*/site-packages")
@@ -61,7 +61,7 @@ class Environment:
 
     def program(self, name: str) -> str:
         """The path of a program of the environment."""
-        return str(self._folder / "bin" / name)
+        return str(self.folder / "bin" / name)
 
 
 def _pip(*arguments: str) -> None:

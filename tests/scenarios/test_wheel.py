@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.needs import need
+from kit.ollama import MODELS, WORDS
 from kit.servers import ROOT
 from kit.stores import free_port
 from kit.waiting import PATIENCE, until
@@ -76,6 +78,14 @@ class Served:
     def errors(self) -> str:
         return self._errors.read_text()
 
+    def cpu_seconds(self) -> float:
+        """The CPU time of the master, its worker and its children: the time to start on an idle machine."""
+        pid, ticks = self.process.pid, 0
+        for one in (pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def version(self) -> str:
         """The version of the code that answers."""
         text = ask(self.port, "GET", "/metrics").body.decode()
@@ -121,6 +131,7 @@ def test_it_serves_from_an_empty_directory_and_a_reload_brings_a_new_version(
     )
     assert json.loads(called.stdout)["choices"][0]["message"]["content"], called.stderr
     assert served.version() == __version__
+    assert served.cpu_seconds() < MOST_SECONDS
     environment.install(changed(wheel, tmp_path, "99.0"))
     served.process.send_signal(signal.SIGHUP)
     assert until(lambda: served.version() == "99.0"), served.errors
@@ -145,6 +156,41 @@ def test_the_settings_of_init_serve(environment: Environment, tmp_path: Path) ->
         gateway.process.terminate()
         assert gateway.process.wait(PATIENCE) == 0
     assert key not in gateway.errors + gateway.out
+
+
+#: The README's commands after the installation, and then the curl that init has printed. The network has only
+#: loopback, so the usual ports are free. The standard output is that of the curl.
+FROM_NOTHING = """
+ip link set lo up
+"$1" -m kit.ollama 11434 & ollama=$!
+cd "$2"
+ready() { curl -sSf --retry 50 --retry-delay 1 --retry-connrefused "$1" >/dev/null; }
+ready http://127.0.0.1:11434/v1/models
+INIT >init.out
+SERVE >serve.out 2>serve.err & served=$!
+ready http://127.0.0.1:8000/health
+sh -c "$(grep '^  curl' init.out) -sS"
+kill $served $ollama && wait $served
+"""
+
+
+def test_the_commands_of_the_readme_lead_to_an_answer_of_a_model_server(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Installing is left to the fixture: it needs a package index."""
+    need("unshare")
+    need("ip")
+    (block,) = re.findall(r"^```sh from-nothing\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    install, init, serve = block.splitlines()
+    assert "pip install" in install
+    script = FROM_NOTHING.replace("INIT", init).replace("SERVE", serve)
+    (tmp_path / "env").symlink_to(environment.folder)
+    command = ["unshare", "--net", "sh", "-euc", script, "sh", sys.executable, str(tmp_path)]
+    kept = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GATEWAY_WORKERS": "1"}
+    done = subprocess.run(command, cwd=ROOT / "tests", env=kept, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["model"], answer["choices"][0]["message"]["content"]) == (MODELS[0], WORDS)
 
 
 # ---------------------------------------------------------------- measured, on an idle machine
