@@ -57,6 +57,20 @@ def test_buffering(arrivals: tuple[float, ...], level: Level) -> None:
     assert network_path.buffering(answer(arrivals=arrivals)).level is level
 
 
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('{"data":[{"id":"a","owned_by":"b"},{"id":"mock","owned_by":"mock"}]}', "mock"),
+        ('{"data":[{"id":"mock","owned_by":"openai"}]}', None),
+        ('{"data":[]}', None),
+        ('{"data":[1]}', None),
+        ("<html>", None),
+    ],
+)
+def test_only_a_listed_mock_is_asked_without_being_named(body: str, name: str | None) -> None:
+    assert network_path.free_model(answer(body=body.encode())) == name
+
+
 def test_a_stream_that_is_refused_says_nothing_about_buffering() -> None:
     assert network_path.buffering(answer(401, arrivals=(1.05,) * 20)).level is WARN
 

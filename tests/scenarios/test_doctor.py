@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kit.gateways import KEY
+from kit.gateways import KEY, StartGateway
 from kit.nginx import Nginx, replaced
 from kit.servers import ROOT, Gateway, Upstream, free_port
 from kit.tls import TLSRelay, make_certificate
@@ -100,11 +100,22 @@ def test_without_a_key_the_skipped_checks_are_named(gateway: Gateway):
     assert "not checked without a key" in lines["body size, buffering"][0]
 
 
-def test_without_a_model_the_skipped_checks_are_named(gateway: Gateway, nginx: Nginx):
+def test_without_a_model_the_mock_answers_the_stream(gateway: Gateway, nginx: Nginx):
     code, lines = doctor(gateway, nginx.url)
     assert code == 0
     assert f"accepts more than the gateway's {BODY} bytes" in lines["body size"][0]
-    assert "not checked without a model" in lines["buffering"][0]
+    assert "22 events came one by one" in lines["buffering"][0] or "23 events" in lines["buffering"][0]
+
+
+def test_a_new_installation_needs_no_flags(start_gateway: StartGateway, tmp_path: Path):
+    """Its one upstream is the mock, and its key is the published one."""
+    new = start_gateway("dev-key", GATEWAY_API_KEYS="dev-key")
+    new.secrets.discard("dev-key")  # a warning names it
+    published = {"GATEWAY_API_KEYS": "dev-key", "GATEWAY_MAX_BODY_BYTES": "16777216"}
+    for level, changes in (("ok", {}), ("fail", PAGES)):
+        with nginx_with(new, tmp_path, changes) as nginx:
+            _, lines = doctor(new, nginx.url, **published)
+        assert lines["buffering"][0].startswith(f"{level:6}buffering: "), lines
 
 
 def test_an_unreachable_gateway_is_reported(gateway: Gateway):

@@ -20,7 +20,7 @@ from flask_gateway.model.errors import (
     UpstreamThrottled,
     UpstreamTimeout,
 )
-from flask_gateway.upstreams.mock.upstream import MockUpstream
+from flask_gateway.upstreams.mock.upstream import MockUpstream, Options, asked_for, read_options
 
 # ---------------------------------------------------------------- pace
 
@@ -41,6 +41,31 @@ def test_rate_delays_a_whole_answer_as_much():
     started = time.monotonic()
     answer(url="mock://local?tokens=5&rate=100", messages=HELLO)
     assert time.monotonic() - started >= 0.05
+
+
+def asked(text: str, url: str = "mock://local") -> tuple[int | None, float]:
+    """The tokens and the rate of a prompt."""
+    options = asked_for(call(messages=[{"role": "user", "content": text}]), read_options(url))
+    return options.tokens, options.rate
+
+
+def test_a_prompt_may_choose_the_pace_within_bounds():
+    assert asked("mock://local?tokens=20&rate=40") == (20, 40)
+    assert asked("mock://local?tokens=999999&rate=0.1&latency_ms=600000") == (100, 10)
+    assert asked_for(
+        call(messages=[{"role": "user", "content": "mock://local?status=500"}]), Options()
+    ) == Options(tokens=100, rate=10)
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello", "What is mock://?", "mock://local", "mock://local?rate=x", "see mock://local?rate=20"]
+)
+def test_another_prompt_chooses_nothing(text: str):
+    assert asked(text) == (None, 0)
+
+
+def test_the_options_of_the_url_are_not_overridden():
+    assert asked("mock://local?tokens=20&rate=40", "mock://local?tokens=5") == (5, 0)
 
 
 def test_closing_ends_the_wait_of_another_thread():

@@ -13,7 +13,7 @@ from time import time
 
 from ...config.secrets import DEV_KEY
 from .finding import Diagnosis, fail, ok, warn
-from .probe_client import ProbeClient, ProbeResponse
+from .probe_client import MOCK, ProbeClient, ProbeResponse
 
 #: The shortest stream that can show whether a proxy buffers it, seconds.
 TOO_QUICK = 0.3
@@ -33,7 +33,8 @@ DEPLOY = "see docs/deploy.md"
 def check_all(caller: ProbeClient, model: str | None, max_body: int) -> Iterator[Diagnosis]:
     """Run all checks that a caller can make.
 
-    :param model: a model for one stream. :param max_body: the gateway's limit of a body, bytes.
+    :param model: a model for one stream; ``None`` for the mock, if there is one.
+    :param max_body: the gateway's limit of a body, bytes.
     """
     try:
         first = caller.get("/health", key="")
@@ -73,10 +74,23 @@ def _further(
     yield from stream_options(breakers)
     fits, over = (caller.announce(size, REFUSED_WITHIN) for size in (max_body, max_body + 1))
     yield body_size(fits, over, max_body)
+    model = model or free_model(caller.get("/v1/models"))
     if model is None:
         yield warn("buffering: not checked without a model", "name a cheap one with --model")
         return
     yield buffering(caller.stream(model))
+
+
+def free_model(models: ProbeResponse) -> str | None:
+    """Return the mock's name if the gateway lists it: its streams cost nothing.
+
+    :param models: the answer of ``/v1/models``.
+    """
+    try:
+        listed = json.loads(models.body)["data"]
+        return next((MOCK for one in listed if one["id"] == one["owned_by"] == MOCK), None)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def health(answer: ProbeResponse) -> Diagnosis:
@@ -235,7 +249,7 @@ def buffering(answer: ProbeResponse) -> Diagnosis:
     arrivals = answer.arrivals
     if len(arrivals) < TOO_FEW or arrivals[-1] < TOO_QUICK:
         what = f"buffering: {len(arrivals)} events in {max(arrivals, default=0):.2f} s are too few to judge"
-        return warn(what, "a slower model, such as mock://local?tokens=20&rate=20")
+        return warn(what, "a slower model: --model NAME")
     span, moments = arrivals[-1] - arrivals[0], _moments(arrivals)
     if span < arrivals[-1] / 10:
         return fail(

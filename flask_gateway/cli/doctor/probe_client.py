@@ -15,6 +15,10 @@ import msgspec
 
 #: The socket timeout, seconds.
 PATIENCE = 15.0
+#: The name of the mock that a new installation has.
+MOCK = "mock"
+#: The prompts for a model and for the mock, which reads its pace: half a second of events.
+PROMPT, MOCK_PROMPT = "Count from one to forty, in words.", "mock://local?tokens=20&rate=40"
 
 
 class ProbeResponse(msgspec.Struct, frozen=True):
@@ -82,7 +86,7 @@ class ProbeClient:
 
     def stream(self, model: str) -> ProbeResponse:
         """Request a stream of the model and record the arrival times of its events."""
-        messages = [{"role": "user", "content": "Count from one to forty, in words."}]
+        messages = [{"role": "user", "content": MOCK_PROMPT if model == MOCK else PROMPT}]
         body = json.dumps({"model": model, "stream": True, "messages": messages})
         connection = self.connect()
         try:

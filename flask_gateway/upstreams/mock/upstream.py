@@ -32,6 +32,9 @@ from .chat import Frame, Speech
 REFUSAL = b'{"error":{"message":"The mock is set to refuse.","type":null,"param":null,"code":"mock_refusal"}}'
 
 DEFAULT_CLOCKS = Timeouts()
+#: Longer messages, bytes, choose no options.
+LONGEST_ASKED = 1024
+NO_MESSAGES = msgspec.Raw()
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -96,6 +99,29 @@ def read_options(url: str) -> Options:
         except ValueError:
             raise ValueError(f"mock option '{name}' is '{text}': expected {RANGES[name]}") from None
     return msgspec.convert(given, Options)
+
+
+#: The most tokens, and the slowest rate, that a caller may choose.
+MAX_ASKED_TOKENS, MIN_ASKED_RATE = 100, 10.0
+
+
+def asked_for(call: Call, default: Options) -> Options:
+    """Return the options of a prompt that is a mock URL, such as ``mock://local?tokens=20&rate=40``.
+
+    Only ``tokens`` and ``rate`` are read, within bounds, and only if the upstream's own URL has no options.
+    """
+    written = memoryview(call.fields.get("messages", NO_MESSAGES))
+    if len(written) > LONGEST_ASKED or b"mock://" not in bytes(written) or default != Options():
+        return default
+    text = chat.last_user_text(call.decoded("messages", LONGEST_ASKED))
+    try:
+        asked = read_options(text) if text.startswith("mock://") else default
+    except ValueError:
+        return default
+    if asked == default:
+        return default
+    tokens = MAX_ASKED_TOKENS if asked.tokens is None else asked.tokens
+    return Options(tokens=min(tokens, MAX_ASKED_TOKENS), rate=max(asked.rate, MIN_ASKED_RATE))
 
 
 class MockSource:
@@ -178,7 +204,8 @@ class MockUpstream:
         asking = asking_for_usage(call)
         transcript = transcript_for(call, self.name, hides_usage=asking is not call)
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
-        source = MockSource(self._frames(asking), self._options, exchange)
+        options = asked_for(call, self._options)
+        source = MockSource(self._frames(asking, options), options, exchange)
         if self._options.status is not None:
             try:
                 source.wait()
@@ -187,12 +214,12 @@ class MockUpstream:
             raise error_for(self._options.status, {}, REFUSAL, self.name)
         return Reply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
 
-    def _frames(self, call: Call) -> Iterator[Frame]:
+    def _frames(self, call: Call, options: Options) -> Iterator[Frame]:
         compute = SCORES.get(call.operation)
         if compute:
             return compute(call, secrets.token_hex(12))
         tell = STREAMS[call.operation] if call.stream else BODIES[call.operation]
-        return tell(chat.compose(call, self.name, self._options.tokens))
+        return tell(chat.compose(call, self.name, options.tokens))
 
 
 Telling = dict[Operation, Callable[[Speech], Iterator[Frame]]]
