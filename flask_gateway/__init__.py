@@ -9,17 +9,21 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from flask import Flask
 
+    from .app.extensions import Extend
     from .config.schema import Settings
     from .state.store import Store
 
 
-def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
+def create_app(
+    settings: Settings | None = None, store: Store | None = None, extend: Extend | None = None
+) -> Flask:
     """Create the application.
 
     If the server forks after this, each process opens its connections and threads at its first request.
 
     :param settings: replace the settings of the environment.
     :param store: replaces the store that the settings name.
+    :param extend: makes further guards, wrappers and observers (``app/extensions.py``).
     :raises ConfigError: one of the given ``settings`` is invalid. One line names it and the expected value.
     :raises SystemExit: a setting of the environment is invalid. One line per mistake was printed; with an
         exception the server would print a traceback.
@@ -28,11 +32,12 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     import os
     import sys
 
+    from .app.extensions import nothing
     from .config.errors import ConfigError
     from .web.app import make_app
 
     try:
-        return make_app(settings, store)
+        return make_app(settings, store, extend or nothing)
     except ConfigError as error:
         if settings is not None:
             raise

@@ -30,7 +30,7 @@ from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..model.call import BodyOverrides
-from ..model.protocols import Guard, KeySource, Service
+from ..model.protocols import Guard, KeySource
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
 from ..routing.dispatcher import Dispatcher, Guarded
@@ -44,13 +44,14 @@ from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
 from ..telemetry.metric_families import families
 from ..telemetry.metrics import Metrics, Reports
-from ..telemetry.request_record import RecordingService
+from ..telemetry.request_record import Observer, RecordingService
 from ..upstreams import open_upstream
 from ..upstreams.model_list import models_of
 from ..upstreams.stream_options import StreamOptions
 from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
+from .extensions import Extend, nothing
 
 #: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
 #: that is a long stream continues meanwhile, and its end still counts.
@@ -78,7 +79,8 @@ class Gateway(msgspec.Struct, frozen=True):
     leases: ConcurrencyLeases
     store: Store
     http: UpstreamClient
-    recorded: RecordingService
+    #: Answers calls. From the outside in it records, limits, dispatches and protects.
+    service: RecordingService
     metrics: Metrics
     reactor: Reactor
     inflight: InFlightCalls
@@ -89,11 +91,8 @@ class Gateway(msgspec.Struct, frozen=True):
     longest: float
     #: When it was built, seconds since the epoch.
     built: float
-
-    @property
-    def service(self) -> Service:
-        """The service that answers calls. From the outside in it records, limits, dispatches and protects."""
-        return self.recorded
+    #: Makes what others add to it; a reload asks again.
+    extend: Extend = nothing
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -103,10 +102,11 @@ class Gateway(msgspec.Struct, frozen=True):
         return self.routes.listed(self.catalog.models)
 
 
-def build(settings: Settings, store: Store | None = None) -> Gateway:
+def build(settings: Settings, store: Store | None = None, extend: Extend = nothing) -> Gateway:
     """The gateway for those settings. Call it after the fork: it opens connections that cannot be shared.
 
     :param store: replaces the one that the settings name.
+    :param extend: makes further guards, wrappers and observers (``extensions.py``).
     :raises ValueError: the settings of an upstream or of the store are unusable.
     """
     reports = Reports(families())
@@ -116,7 +116,7 @@ def build(settings: Settings, store: Store | None = None) -> Gateway:
     )
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
-    return _build(settings, _CarriedOver(store, leases, inflight, body_memory, catalog, http))
+    return _build(settings, _CarriedOver(store, leases, inflight, body_memory, catalog, http, extend))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -131,7 +131,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    return _build(settings, _CarriedOver(*kept, http))
+    return _build(settings, _CarriedOver(*kept, http, before.extend))
 
 
 def _addresses(settings: Settings) -> set[tuple[str, Authorities | None]]:
@@ -148,6 +148,7 @@ class _CarriedOver(NamedTuple):
     body_memory: BodyMemory
     catalog: Catalog
     http: UpstreamClient
+    extend: Extend
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -155,7 +156,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http = carried
+    store, leases, inflight, body_memory, catalog, http, extend = carried
     limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
@@ -175,7 +176,10 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
-    guarded = Guarded(BufferedStreams(affinity), [inflight, CallerBulkhead(leases), limiter])
+    more = extend(settings, store)
+    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, *more.guards]
+    guarded = Guarded(more.wrap(BufferedStreams(affinity)), limits)
+    observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
     return Gateway(
         settings=settings,
         keys=keys,
@@ -188,7 +192,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         leases=leases,
         store=store,
         http=http,
-        recorded=RecordingService(guarded, [log_to(settings.log), metrics], prompts=settings.log_prompts),
+        service=RecordingService(guarded, observers, prompts=settings.log_prompts),
         metrics=metrics,
         reactor=REACTOR,
         inflight=inflight,
@@ -197,6 +201,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         draining=DRAINING,
         longest=max(endpoint.clocks.total for endpoint in endpoints.values()),
         built=time.time(),
+        extend=extend,
     )
 
 

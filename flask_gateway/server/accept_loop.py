@@ -124,7 +124,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
     def _record_shed(self, reason: str, request_id: str, error: Overloaded) -> None:
         if self.gateway is not None:
             self.gateway.metrics.shed(reason)
-            self.gateway.recorded.tell(record_unparsed(error, error.status, request_id))
+            self.gateway.service.tell(record_unparsed(error, error.status, request_id))
 
     def enqueue_req(self, conn: Any) -> None:
         self._pending_heads.add(conn, time.monotonic())

@@ -246,7 +246,7 @@ class GatewayWorker(AcceptLoop):
         request_id = write_error(sock, status, reason, message)
         # An internal error occurs after the request was recorded.
         if self.gateway is not None and status != InternalError.status:
-            self.gateway.recorded.tell(record_unparsed(UnparsableRequest(""), status, request_id))
+            self.gateway.service.tell(record_unparsed(UnparsableRequest(""), status, request_id))
 
     # ---------------------------------------------------------------- on the main thread
 

@@ -9,6 +9,7 @@ from functools import partial
 from flask import Flask
 
 from ..app import build
+from ..app.extensions import Extend, nothing
 from ..app.preflight import load_for_worker
 from ..config.schema import Settings
 from ..state import split_state
@@ -30,10 +31,10 @@ from .paths import canonical
 log = logging.getLogger(__name__)
 
 
-def make_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
+def make_app(settings: Settings | None = None, store: Store | None = None, extend: Extend = nothing) -> Flask:
     """See :func:`flask_gateway.create_app`."""
     app = FastFlask("flask_gateway", static_folder=None)
-    app.extensions["gateway"] = gateway = build.build(settings or load_for_worker(os.environ), store)
+    app.extensions["gateway"] = gateway = build.build(settings or load_for_worker(os.environ), store, extend)
     gateway.catalog.start()
     app.canonical = canonical
     app.begin = partial(_begin, app, store, os.getpid())
@@ -52,7 +53,7 @@ def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool
     """
     settings = app.extensions["gateway"].settings
     if os.getpid() != made_in:
-        app.extensions["gateway"] = gateway = build.build(settings, store)
+        app.extensions["gateway"] = gateway = build.build(settings, store, app.extensions["gateway"].extend)
         gateway.catalog.start()
     if reason := split_state(settings, multiprocess):
         log.warning("flask-gateway: warning: limits and breakers are not shared: %s", reason)

@@ -160,7 +160,7 @@ def _is_routine(response: Response) -> bool:
 def _record(response: Response) -> None:
     """Record a request that did not become a call: it was refused, or the gateway itself answered it."""
     state = request_state()
-    state.gateway.recorded.tell(
+    state.gateway.service.tell(
         RequestRecord(
             ids=state.ids,
             key=state.caller.id if state.caller else None,

@@ -320,7 +320,7 @@ def test_a_reload_keeps_connections_if_the_addresses_are_the_same(following: Fol
 
 def test_a_reload_leaves_no_reference_to_the_old_gateway(following: Following):
     old = following.gateways.pop()
-    gone = [weakref.ref(part) for part in (old.http, old.recorded, old.limiter)]
+    gone = [weakref.ref(part) for part in (old.http, old.service, old.limiter)]
     following.gateways.append(old)
     following.write(FILE.replace("127.0.0.1:1", "127.0.0.1:2"))
     following.settle()
