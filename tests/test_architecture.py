@@ -10,6 +10,7 @@ import ast
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def package(module: str) -> str:
     return "" if first in ("", "__main__") else first
 
 
+@cache
 def imports(module: str) -> set[str]:
     """Every import of a module, inside functions and for the type checker, too.
 

@@ -10,8 +10,12 @@ PATIENCE = 20.0
 
 
 def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Poll ``condition`` until its value is true. Returns the last value, for the caller to assert."""
-    deadline = time.monotonic() + seconds
+    """Poll ``condition`` until its value is true. Returns the last value, for the caller to assert.
+
+    The pauses grow from 2 to 20 ms, so that a costly condition does not keep a core busy.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.002
     while not (value := condition()) and time.monotonic() < deadline:
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.02)
     return value

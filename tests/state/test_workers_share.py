@@ -137,7 +137,7 @@ def test_an_invalid_descriptor_is_refused_and_the_gateway_answers(
 
 
 def test_processes_and_threads_lose_no_change() -> None:
-    """4 processes of 16 threads. Busy means that nothing was written, so it may be tried again."""
+    """4 processes of 16 threads. A busy store has written nothing, so a change may be tried again."""
     store, busy = SharedStore(Memory()), Flags()
 
     def one(key: str, number: int) -> None:
@@ -164,7 +164,8 @@ def test_processes_and_threads_lose_no_change() -> None:
     assert [child.wait() for child in children] == [0] * 4
     assert store.read("hot") == (4 * 16 * 40,)
     assert [store.read(f"{n}") for n in range(16)] == [(4 * 40,)] * 16
-    print("busy:", sum(busy[n] for n in range(4)))
+    # A busy store answers by a worker's share, so limits are exact only if that is rare.
+    assert sum(busy[n] for n in range(4)) < 4 * 16 * 80 / 20
 
 
 def test_readers_never_see_a_mixture() -> None:
