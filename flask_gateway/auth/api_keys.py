@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
-from ..config.schema import ModelSettings, Settings
+from ..config.schema import KeySettings, ModelSettings, Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
+from ..model.limits import NO_OWNER_LIMITS, Owners
 from ..model.protocols import KeySource
 
 
@@ -36,6 +37,7 @@ def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[object, ...]]:
             caller.id,
             caller.rate_limit,
             caller.max_concurrent,
+            repr((caller.owners, caller.team, sorted(caller.tags.items()))),
             repr(caller.models and sorted(caller.models)),
         )
         for digest, caller in by_digest.items()
@@ -44,17 +46,22 @@ def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[object, ...]]:
 
 def keys_of(settings: Settings) -> ApiKeyTable:
     """The keys of the settings, each with its limits."""
-    general = settings.rate_limit_per_minute
-    return ApiKeyTable(
-        {
-            key.digest: Caller(
-                id=key.id,
-                rate_limit=general if key.rate_limit_per_minute is None else key.rate_limit_per_minute,
-                models=_with_aliases(key.models, settings.models),
-                max_concurrent=settings.max_concurrent_per_key,
-            )
-            for key in settings.keys
-        }
+    return ApiKeyTable({key.digest: _caller(key, settings) for key in settings.keys})
+
+
+def _caller(key: KeySettings, settings: Settings) -> Caller:
+    rate_limit, concurrent = key.rate_limit_per_minute, key.max_concurrent
+    owners = Owners(
+        key.id, key.policy, key.team, settings.teams.get(key.team, NO_OWNER_LIMITS), settings.limits
+    )
+    return Caller(
+        id=key.id,
+        rate_limit=settings.rate_limit_per_minute if rate_limit is None else rate_limit,
+        models=_with_aliases(key.models, settings.models),
+        max_concurrent=settings.max_concurrent_per_key if concurrent is None else concurrent,
+        owners=owners if owners.key_policy or owners.team_policy or owners.general else None,
+        team=key.team,
+        tags=key.tags,
     )
 
 

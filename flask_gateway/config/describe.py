@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..model.calendar_windows import WEEKDAYS
+from ..model.limits import Limits, OwnerLimits
+from ..model.money import dollars
 from .errors import dotted, one_line
 from .load import Resolved
 from .options import SCALARS, written
@@ -12,6 +15,7 @@ from .schema import (
     Authorities,
     CandidateSettings,
     KeySettings,
+    LedgerSettings,
     ModelSettings,
     Settings,
     UpstreamSettings,
@@ -71,6 +75,7 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
     for name, chain in settings.fallbacks.items():
         yield dotted("fallbacks", name), _tier(chain), origins["fallbacks"]
+    yield from ((name, value, Origin.FILE) for name, value in _shared_limits(settings))
     for key in settings.keys:
         path = dotted("keys", key.id)
         yield path, MASK, origins[path]
@@ -103,6 +108,53 @@ def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
         yield "rate_limit_per_minute", str(key.rate_limit_per_minute)
     if key.models is not None:
         yield "models", ", ".join(sorted(key.models))
+    if key.max_concurrent is not None:
+        yield "concurrent", str(key.max_concurrent)
+    if key.team:
+        yield "team", key.team
+    if key.tags:
+        yield "tags", ", ".join(f"{name}={value}" for name, value in key.tags.items())
+    yield from ((name.removeprefix("."), value) for name, value in _policy("", key.policy))
+
+
+def _shared_limits(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The ledger, and the limits that are not of a key."""
+    yield from ((f"ledger.{name}", value) for name, value in _ledger(settings.ledger))
+    yield from _policy("limits", settings.limits)
+    for team, policy in settings.teams.items():
+        yield dotted("teams", team), "a team"
+        yield from _policy(dotted("teams", team), policy)
+
+
+def _ledger(ledger: LedgerSettings) -> Iterator[tuple[str, str]]:
+    """The settings of the ledger that are not the default."""
+    for name in LedgerSettings.__struct_fields__:
+        value = getattr(ledger, name)
+        if value != getattr(LedgerSettings(), name):
+            yield name, WEEKDAYS[value] if name == "week_starts" else _plain(value)
+
+
+def _policy(path: str, policy: OwnerLimits) -> Iterator[tuple[str, str]]:
+    """The limits of an owner, a line for each subject."""
+    named = {
+        path: policy.own,
+        **{f"{path}.{dotted('model_limits', name)}": limits for name, limits in policy.models.items()},
+        **{f"{path}.{dotted('user_limits', name)}": limits for name, limits in policy.named_users.items()},
+    }
+    if policy.users is not None:
+        named[f"{path}.users"] = policy.users
+    for name, limits in named.items():
+        yield from ((f"{name}.{limit}", value) for limit, value in _subject(limits))
+    if policy.require_user:
+        yield f"{path}.require_user", "true"
+
+
+def _subject(limits: Limits) -> Iterator[tuple[str, str]]:
+    for name in ("requests", "tokens", "concurrent"):
+        if getattr(limits, name):
+            yield name, str(getattr(limits, name))
+    for budget in limits.budgets:
+        yield f"budgets.{budget.window}", dollars(budget.amount) + (" strict" if budget.strict else "")
 
 
 def _file_only(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import msgspec
 from .authorities import from_environment, read_authorities
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
+from .limits_checks import refuse_unkept_limits
 from .options import (
     API_KEYS,
     CA_FILE,
@@ -86,12 +87,16 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         upstreams=upstreams,
         models=layers.file.models,
         fallbacks=fallbacks or {},
+        teams=layers.file.teams,
+        limits=layers.file.limits,
+        ledger=layers.file.ledger,
         metrics_digest=None if metrics_key is None else digest(metrics_key),
         config=layers.scalar(CONFIG),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
     _refuse_equal_aliases(settings, mistakes)
+    refuse_unkept_limits(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
@@ -269,6 +274,10 @@ class _Layers:
             rate_limit_per_minute=key.rate_limit_per_minute,
             models=key.models,
             length=length,
+            max_concurrent=key.max_concurrent,
+            team=key.team,
+            tags=key.tags,
+            policy=key.policy,
         )
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from ..model.call import Continues
+from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 
 #: Replaces a secret in every output.
 MASK = "****"
@@ -216,6 +217,10 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     :param rate_limit_per_minute: overrides the general limit; 0 means no limit.
     :param models: the models that the key may call, ``*`` matching any text; ``None`` means every model.
     :param length: the length of the key, characters; ``None`` when only its digest is known.
+    :param max_concurrent: overrides the general limit; 0 means no limit.
+    :param team: the name of its team, empty if it has none.
+    :param tags: for reports.
+    :param policy: its limits of tokens and money, by model and by end user.
     """
 
     id: str
@@ -223,6 +228,27 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_per_minute: int | None = None
     models: frozenset[str] | None = None
     length: int | None = None
+    max_concurrent: int | None = None
+    team: str = ""
+    tags: Mapping[str, str] = {}
+    policy: OwnerLimits = NO_OWNER_LIMITS
+
+
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger, and the windows of budgets.
+
+    :param data: the directory of keys and ledger; ``None``: there are neither.
+    :param timezone: of windows and reports.
+    :param week_starts: 0 for Monday to 6 for Sunday.
+    :param alerts: shares of a budget at which a line is logged.
+    :param tell_cost: whether answers carry what they cost.
+    """
+
+    data: str | None = None
+    timezone: str = "UTC"
+    week_starts: int = 0
+    alerts: tuple[float, ...] = (0.8, 1.0)
+    tell_cost: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +265,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelSettings, ...] = ()
     #: By the name that callers use: further candidates, for when the model's own route cannot answer.
     fallbacks: Mapping[str, tuple[CandidateSettings, ...]] = {}
+    #: The limits of teams, by name.
+    teams: Mapping[str, OwnerLimits] = {}
+    #: The limits of all calls together, and of all calls of a model.
+    limits: OwnerLimits = NO_OWNER_LIMITS
+    ledger: LedgerSettings = LedgerSettings()
     default_upstream: str | None = None
     rate_limit_per_minute: int = 60
     max_concurrent_per_key: int = 0

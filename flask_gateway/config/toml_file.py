@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 
 from ..model.call import Continues
+from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_access import MOST_SETTINGS, read_regular
 from .hints import for_field
+from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of, limits_of, policy_of
 from .options import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of, with_body_fields
-from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, ModelSettings
+from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
 from .value_types import (
     UPSTREAM_NAME,
@@ -34,7 +36,7 @@ from .value_types import (
     WholeNumber,
 )
 
-_TABLES = ("upstreams", "models", "keys")
+_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
@@ -73,6 +75,13 @@ _KEY: Mapping[str, ValueType] = {
     "rate_limit_per_minute": WholeNumber("a whole number of requests per minute, 0 for unlimited"),
     "models": TextLines("a list of one or more names of models, in which * stands for any text"),
     "key": Forbidden("no secret in the file", "name its place with key_env or key_file, or give its sha256"),
+    "team": _NAME,
+    "tags": TAGS,
+    **POLICY,
+}
+_GENERAL: Mapping[str, ValueType] = {
+    **LIMITS,
+    "models": LimitsTables('a table such as { "gpt-4o" = { requests = 100 } }'),
 }
 
 
@@ -102,6 +111,10 @@ class FileKey(msgspec.Struct, frozen=True, kw_only=True):
     held: bytes | SecretRef
     rate_limit_per_minute: int | None
     models: frozenset[str] | None
+    max_concurrent: int | None = None
+    team: str = ""
+    tags: Mapping[str, str] = {}
+    policy: OwnerLimits = NO_OWNER_LIMITS
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +126,9 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[FileUpstream, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     keys: tuple[FileKey, ...] = ()
+    teams: Mapping[str, OwnerLimits] = {}
+    limits: OwnerLimits = NO_OWNER_LIMITS
+    ledger: LedgerSettings = LedgerSettings()
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
@@ -153,6 +169,12 @@ def read_file(path: str) -> FileSettings:
     for name, table in _entries(document, "keys", _NAME, mistakes):
         with mistakes:
             keys.append(_key(name, table, folder, mistakes))
+    teams = {
+        name: policy_of(_fields(("teams", name), table, POLICY, mistakes))
+        for name, table in _entries(document, "teams", _NAME, mistakes)
+    }
+    limits = _fields(("limits",), document.get("limits", {}), _GENERAL, mistakes)
+    ledger = _fields(("ledger",), document.get("ledger", {}), LEDGER, mistakes)
     mistakes.raise_found()
     return FileSettings(
         warnings=tuple(_former_names(document.get("models"))),
@@ -162,6 +184,9 @@ def read_file(path: str) -> FileSettings:
         upstreams=tuple(upstreams),
         models=tuple(models),
         keys=tuple(keys),
+        teams=teams,
+        limits=OwnerLimits(own=limits_of(limits), models=limits.get("models", {})),
+        ledger=ledger_of(ledger, folder),
     )
 
 
@@ -332,11 +357,18 @@ def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
     held = fields.get(place or "")
     if place in ("key_env", "key_file"):
         held = _ref(path, place, fields[place], folder)
+    requests = _only_one(path, fields, ("rate_limit_per_minute", "requests"))
+    # A key's own requests and calls at once are counted by guards that every key has.
+    own = {name: value for name, value in fields.items() if name not in ("requests", "concurrent")}
     return FileKey(
         name=name,
         held=held or b"",  # empty when the key was refused
-        rate_limit_per_minute=fields.get("rate_limit_per_minute"),
+        rate_limit_per_minute=fields[requests] if requests else None,
         models=fields.get("models"),
+        max_concurrent=fields.get("concurrent"),
+        team=fields.get("team", ""),
+        tags=fields.get("tags", {}),
+        policy=policy_of(own),
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from .cancellation import Cancellation
 from .errors import GatewayError, Verdict
+from .limits import Owners
 
 
 class Operation(StrEnum):
@@ -47,12 +48,18 @@ class Caller(msgspec.Struct, frozen=True):
     :param rate_limit: requests admitted in any 60 s; 0 means no limit.
     :param models: the models that it may call, with ``*`` for any text; ``None`` means every model.
     :param max_concurrent: calls in flight at once; 0 means no limit.
+    :param owners: the key's and its team's further limits; ``None``: there are none.
+    :param team: the name of its team, empty if it has none.
+    :param tags: for reports.
     """
 
     id: str
     rate_limit: int
     models: frozenset[str] | None = None
     max_concurrent: int = 0
+    owners: Owners | None = None
+    team: str = ""
+    tags: Mapping[str, str] = {}
 
     def may_call(self, model: str) -> bool:
         return self.models is None or model in self.models or _fits_any(model, self.models)

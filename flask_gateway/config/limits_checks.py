@@ -1,0 +1,40 @@
+"""Checks limits against each other and against the ledger: each must be one that the gateway can keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..model.limits import Limits, OwnerLimits
+from .errors import ConfigError, Mistakes, dotted, nearest
+from .schema import Settings
+
+
+def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuse teams that are not set, and budgets without a directory in which to keep what was used."""
+    for key in settings.keys:
+        if key.team and key.team not in settings.teams:
+            hint = nearest(key.team, settings.teams) or f"write [teams.{key.team}]"
+            setting = dotted("keys", key.id, "team")
+            mistakes.add(ConfigError(setting, key.team, "the name of a team that is set", hint))
+    if settings.ledger.data is not None:
+        return
+    for setting, limits in _all_limits(settings):
+        if limits.budgets:
+            hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
+            mistakes.add(ConfigError(f"{setting}.budgets", None, "a directory to keep what was used", hint))
+
+
+def _all_limits(settings: Settings) -> Iterator[tuple[str, Limits]]:
+    yield from _of_policy("limits", settings.limits)
+    for key in settings.keys:
+        yield from _of_policy(dotted("keys", key.id), key.policy)
+    for name, policy in settings.teams.items():
+        yield from _of_policy(dotted("teams", name), policy)
+
+
+def _of_policy(setting: str, policy: OwnerLimits) -> Iterator[tuple[str, Limits]]:
+    yield setting, policy.own
+    yield from ((f"{setting}.model_limits", limits) for limits in policy.models.values())
+    yield from ((f"{setting}.user_limits", limits) for limits in policy.named_users.values())
+    if policy.users is not None:
+        yield f"{setting}.users", policy.users

@@ -1,0 +1,145 @@
+"""Defines the limits of subjects: requests, tokens, calls at once, and budgets of money.
+
+A **subject** is that which a limit is for: ``key:ID``, ``team:ID``, the same with ``/model:M``,
+``user:OWNER/NAME``, ``model:M`` or ``all``. A call has those of them that have limits, and all must have
+room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from .calendar_windows import Window
+
+#: The most budgets of one subject: one for each window.
+MOST_BUDGETS = len(Window)
+#: The subject that every call belongs to.
+ALL = "all"
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """An amount of money for a window.
+
+    :param amount: nano-dollars.
+    :param strict: refuse a call where what was used cannot be known, and hold the ceiling of its cost.
+    """
+
+    amount: int
+    window: Window
+    strict: bool = False
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one subject. 0 and no budgets: no limit.
+
+    :param requests: in any 60 s. :param tokens: input and output, in any 60 s.
+    :param concurrent: calls in flight at once.
+    :param budgets: at most one for each window.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    concurrent: int = 0
+    budgets: tuple[Budget, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.tokens or self.concurrent or self.budgets)
+
+    @property
+    def strict(self) -> bool:
+        return any(budget.strict for budget in self.budgets)
+
+
+#: No limits at all.
+UNLIMITED = Limits()
+
+
+class SubjectLimits(NamedTuple):
+    """A subject and its limits, for one call."""
+
+    subject: str
+    limits: Limits
+
+
+class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one owner: a key or a team.
+
+    :param own: of the owner itself.
+    :param models: of the owner's calls of one model, by the name that callers use.
+    :param users: of each end user of the owner; ``None``: end users have no limits and are not told apart.
+    :param named_users: of end users by name, instead of ``users``.
+    :param require_user: whether a call without an end user is refused.
+    """
+
+    own: Limits = UNLIMITED
+    models: Mapping[str, Limits] = {}
+    users: Limits | None = None
+    named_users: Mapping[str, Limits] = {}
+    require_user: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.own or self.models or self.users is not None or self.require_user)
+
+    def user(self, name: str) -> Limits:
+        return self.named_users.get(name) or self.users or UNLIMITED
+
+
+#: An owner without limits.
+NO_OWNER_LIMITS = OwnerLimits()
+
+
+class Owners(NamedTuple):
+    """The owners whose limits apply to a call: its key, the key's team, and the gateway itself.
+
+    :param team: the name of the team, empty if the key has none.
+    """
+
+    key: str
+    key_policy: OwnerLimits
+    team: str
+    team_policy: OwnerLimits
+    general: OwnerLimits
+
+    def subjects(self, model: str, user: str) -> Iterator[SubjectLimits]:
+        """The subjects of a call that have limits, in the order in which they are asked.
+
+        :param user: the name of the end user, empty if the call has none or it is not told apart.
+        """
+        for subject, limits in self._all(model, user):
+            if limits:
+                yield SubjectLimits(subject, limits)
+
+    def _all(self, model: str, user: str) -> Iterator[tuple[str, Limits]]:
+        key, team = f"key:{self.key}", f"team:{self.team}"
+        yield key, self.key_policy.own
+        yield f"{key}/model:{model}", self.key_policy.models.get(model, UNLIMITED)
+        if self.team:
+            yield team, self.team_policy.own
+            yield f"{team}/model:{model}", self.team_policy.models.get(model, UNLIMITED)
+        if user:
+            yield user_subject(self.team or self.key, user), self.user_limits(user)
+        yield f"model:{model}", self.general.models.get(model, UNLIMITED)
+        yield ALL, self.general.own
+
+    def user_limits(self, user: str) -> Limits:
+        """The limits of an end user: the team's, if it has some for users, else the key's."""
+        owner = self.team_policy if self.team and self.team_policy.users is not None else self.key_policy
+        return owner.user(user)
+
+    @property
+    def names_users(self) -> bool:
+        """Whether end users are told apart."""
+        return self.key_policy.users is not None or self.team_policy.users is not None or self.needs_user
+
+    @property
+    def needs_user(self) -> bool:
+        """Whether a call without an end user is refused."""
+        return self.key_policy.require_user or self.team_policy.require_user
+
+
+def user_subject(owner: str, user: str) -> str:
+    """The subject of an end user. Two teams' users of one name are two."""
+    return f"user:{owner}/{user}"
