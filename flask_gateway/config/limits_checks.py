@@ -24,6 +24,15 @@ def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
             mistakes.add(ConfigError(f"{setting}.budgets", None, "a directory to keep what was used", hint))
 
 
+def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuse limits that no guard enforces yet, so that nobody relies on them."""
+    for setting, limits in _all_limits(settings):
+        if limits:
+            mistakes.add(ConfigError(setting, None, "no such limits: this version does not enforce them yet"))
+    if settings.ledger.data is not None:
+        mistakes.add(ConfigError("ledger.data", None, "no data directory: this version keeps no ledger yet"))
+
+
 def _all_limits(settings: Settings) -> Iterator[tuple[str, Limits]]:
     yield from _of_policy("limits", settings.limits)
     for key in settings.keys:

@@ -12,7 +12,7 @@ import msgspec
 from .authorities import from_environment, read_authorities
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
-from .limits_checks import refuse_unkept_limits
+from .limits_checks import refuse_unenforced, refuse_unkept_limits
 from .options import (
     API_KEYS,
     CA_FILE,
@@ -97,6 +97,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
     _refuse_equal_aliases(settings, mistakes)
     refuse_unkept_limits(settings, mistakes)
+    refuse_unenforced(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
