@@ -122,7 +122,8 @@ def activated(folder: Path, *sockets: str, **env: str) -> Iterator[subprocess.Po
     command = ["systemd-socket-activate", *(f"--listen={one}" for one in sockets)]
     given = {"GATEWAY_API_KEYS": KEY, "GATEWAY_WORKERS": "2", "GATEWAY_THREADS": "8", **env}
     command += [f"--setenv={name}={value}" for name, value in given.items()]
-    command += [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+    (start,) = setting("flask-gateway.service", "ExecStart")
+    command += start.replace(f"{INSTALLED}/.venv/bin/python", sys.executable).split()
     with (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(command, cwd=ROOT, stderr=errors)
     try:
