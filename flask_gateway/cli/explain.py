@@ -34,8 +34,9 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    settings = None if arguments.url else resolve(environ).settings
     try:
-        candidates = _candidates(arguments, environ)
+        candidates = explained_here(settings, arguments.model) if settings else _there(arguments, environ)
     except NotAnswered as error:
         print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
         return FOUND
@@ -44,17 +45,15 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
         return OK
     for line in _lines(candidates):
         print(one_line(line))
-    if not arguments.url and not _state_is_shared(resolve(environ).settings):
+    if settings and not _state_is_shared(settings):
         print(_BY_SETTINGS)
     return OK
 
 
-def _candidates(arguments: Namespace, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The candidates in order. Raises :class:`NotAnswered`."""
-    if arguments.url:
-        path = f"/v1/routes/{quote(arguments.model)}"
-        return request(arguments.url, environ.get(CALLER_KEY, ""), path, "GET", "candidates")
-    return explained_here(resolve(environ).settings, arguments.model)
+def _there(arguments: Namespace, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The candidates by the running gateway at ``--url``. Raises :class:`NotAnswered`."""
+    path = f"/v1/routes/{quote(arguments.model)}"
+    return request(arguments.url, environ.get(CALLER_KEY, ""), path, "GET", "candidates")
 
 
 def explained_here(settings: Settings, model: str) -> list[dict[str, Any]]:

@@ -22,6 +22,12 @@ from .terminal import coloured, paint
 
 #: The application, for gunicorn.
 APPLICATION = "flask_gateway:create_app()"
+#: Variables of other gateways and platforms, and what takes their place here.
+FOREIGN = {
+    "LITELLM_MASTER_KEY": "callers' keys are tables [keys.NAME]: `flask-gateway keys hash` prints the sha256",
+    "CONFIG_FILE_PATH": "the settings file is that of --config or GATEWAY_CONFIG",
+    "PORT": "the address is that of --bind or GATEWAY_BIND",
+}
 #: The longest list of upstreams or keys that is shown.
 MOST_SHOWN = 6
 
@@ -47,6 +53,8 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
         print_json(document(resolved, environ))
     elif not arguments.quiet:
         print("\n".join(banner(resolved, environ, coloured(sys.stdout, environ))), flush=True)
+        for note in foreign(environ):
+            print(f"flask-gateway: note: {note}", file=sys.stderr)
     return _become(gunicorn_command(), environ)
 
 
@@ -105,6 +113,13 @@ def banner(resolved: Resolved, environ: Mapping[str, str], colours: bool) -> Ite
     if not environ.get("GATEWAY_CONFIG"):
         yield "  Next   flask-gateway init    makes gateway.toml from model servers and keys that it finds"
     yield "  Stop   Ctrl-C"
+
+
+def foreign(environ: Mapping[str, str]) -> Iterator[str]:
+    """Notes on variables of others that are set and have no effect here."""
+    for name, instead in FOREIGN.items():
+        if environ.get(name):
+            yield f"{name} is not read: {instead}"
 
 
 def curl(url: str, key: str, model: str) -> str:

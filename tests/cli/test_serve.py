@@ -141,6 +141,16 @@ def test_json_says_the_same(started: list[list[str]], capsys: Capture) -> None:
     assert (document["upstreams"], document["model"], document["settings"]) == (["mock"], "mock", None)
 
 
+def test_variables_of_others_are_noted_without_their_values(
+    started: list[list[str]], capsys: Capture
+) -> None:
+    environ = {"LITELLM_MASTER_KEY": "sk-planted", "PORT": "4000", "CONFIG_FILE_PATH": ""}
+    assert main(["serve", "--bind", "127.0.0.1:0"], environ) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[2] for line in err.splitlines()] == ["LITELLM_MASTER_KEY", "PORT"]
+    assert "sk-planted" not in out + err
+
+
 # ---------------------------------------------------------------- addresses
 
 
