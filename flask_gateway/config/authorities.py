@@ -25,12 +25,12 @@ def read_authorities(setting: str, path: Path) -> Authorities:
     :param setting: the setting that names the file, for the error.
     :raises ConfigError: the file has no valid certificate.
     """
-    found = _CERTIFICATE.findall(data := _read(setting, path))
-    if not found:
+    certificates = _CERTIFICATE.findall(data := _read(setting, path))
+    if not certificates:
         raise ConfigError(setting, str(path), EXPECTED, _content_of(data))
-    texts = [one.decode("ascii", "replace") for one in found]
+    texts = [certificate.decode("ascii", "replace") for certificate in certificates]
     if not _can_be_read("\n".join(texts)):
-        broken = next((number for number, one in enumerate(texts, 1) if not _can_be_read(one)), 1)
+        broken = next((number for number, text in enumerate(texts, 1) if not _can_be_read(text)), 1)
         raise ConfigError(setting, str(path), EXPECTED, f"certificate {broken} in it is broken")
     return Authorities((str(path),), "\n".join(texts))
 
@@ -63,7 +63,7 @@ def from_environment(environ: Mapping[str, str]) -> Authorities | None:
     if not files and not folders:
         return None
     read = [read_authorities(setting, Path(path)) for path, setting in files.items()]
-    return Authorities(tuple(files), "\n".join(one.pem for one in read), tuple(dict.fromkeys(folders)))
+    return Authorities(tuple(files), "\n".join(each.pem for each in read), tuple(dict.fromkeys(folders)))
 
 
 def _folders(setting: str, named: str) -> list[str]:

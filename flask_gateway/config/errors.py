@@ -51,15 +51,15 @@ class Mistakes:
 
     def __init__(self) -> None:
         #: Keyed by the printed line, so a setting that is read twice is reported once.
-        self._found: dict[str, ConfigError] = {}
+        self._errors: dict[str, ConfigError] = {}
 
     @property
-    def found(self) -> bool:
-        return bool(self._found)
+    def any(self) -> bool:
+        return bool(self._errors)
 
     def add(self, error: ConfigError) -> None:
         for mistake in (error, *error.others):
-            self._found.setdefault(mistake._line(), mistake)
+            self._errors.setdefault(mistake._line(), mistake)
         error.others = ()
 
     def __enter__(self) -> None:
@@ -74,8 +74,8 @@ class Mistakes:
 
     def raise_found(self) -> None:
         """Raise the first error with the others attached, if there is any."""
-        if self._found:
-            first, *others = self._found.values()
+        if self._errors:
+            first, *others = self._errors.values()
             first.others = tuple(others)
             raise first
 
@@ -96,8 +96,8 @@ class InvalidValue(ValueError):
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """``did you mean …?`` with the most similar of ``names``, or ``None`` when none is similar."""
     by_lower = {known.lower(): known for known in sorted(names)}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f"did you mean {by_lower[found[0]]}?" if found else None
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"did you mean {by_lower[matches[0]]}?" if matches else None
 
 
 def dotted(*parts: str) -> str:

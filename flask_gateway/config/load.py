@@ -293,7 +293,7 @@ def _parse(environ: Mapping[str, str], variable: str, option: Option) -> Any:
 
 
 def _refuse_unknown(environ: Mapping[str, str], layers: _Layers, mistakes: Mistakes) -> None:
-    if mistakes.found:
+    if mistakes.any:
         return  # an invalid file or list of upstreams might have named further variables
     known = {option.variable for option in OPTIONS}
     known.update(upstream_variable(name, option) for name in layers.names for option in PER_UPSTREAM)

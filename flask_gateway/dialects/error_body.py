@@ -85,13 +85,13 @@ def read_error_body(body: bytes) -> ErrorBody:
     return ErrorBody(words=text[:MAX_TEXT], text=text)
 
 
-def read_error(said: object) -> ErrorBody:
+def read_error(document: object) -> ErrorBody:
     """Read the error in decoded JSON: an error object, or the body, event or list around it."""
-    error = _error_object(said, 0)
-    layers = [error, *_layers(said, 0)]
+    error = _error_object(document, 0)
+    layers = [error, *_layers(document, 0)]
     numbers = (_number(layer) for layer in layers)
     return ErrorBody(
-        words=clean(_words(said, 0))[:MAX_WORDS],
+        words=clean(_words(document, 0))[:MAX_WORDS],
         codes=frozenset(code.lower() for layer in layers for code in _codes(layer)),
         number=next((number for number in numbers if number is not None), None),
         fields={name: value for name, value in error.items() if name not in ("error", "detail")},
@@ -130,21 +130,21 @@ def _cleaned(value: object, depth: int) -> object:
     return [_cleaned(item, depth + 1) for item in value] if isinstance(value, list) else value
 
 
-def _error_object(said: object, depth: int) -> Mapping[str, Any]:
+def _error_object(document: object, depth: int) -> Mapping[str, Any]:
     """Return the object that has the message and the code."""
-    if isinstance(said, list):
-        said = _first_object(said)
-    if not isinstance(said, Mapping) or depth > _MAX_DEPTH:
+    if isinstance(document, list):
+        document = _first_object(document)
+    if not isinstance(document, Mapping) or depth > _MAX_DEPTH:
         return {}
-    for inner in (said.get("response"), *_choices(said), said):
+    for inner in (document.get("response"), *_choices(document), document):
         error = inner.get("error") if isinstance(inner, Mapping) else None
         if isinstance(error, Mapping | list) and error:
             return _error_object(error, depth + 1)
-    return said
+    return document
 
 
-def _choices(said: Mapping[str, Any]) -> list[object]:
-    choices = said.get("choices")
+def _choices(document: Mapping[str, Any]) -> list[object]:
+    choices = document.get("choices")
     return choices[:_MAX_ITEMS] if isinstance(choices, list) else []
 
 
@@ -152,38 +152,38 @@ def _first_object(items: list[Any]) -> Mapping[str, Any] | None:
     return next((item for item in items[:_MAX_ITEMS] if isinstance(item, Mapping)), None)
 
 
-def _layers(said: object, depth: int) -> Iterator[Mapping[str, Any]]:
+def _layers(document: object, depth: int) -> Iterator[Mapping[str, Any]]:
     """Yield the objects that an error consists of, from the outermost inwards.
 
     JSON in a message is left out: it may be the caller's text.
     """
-    if isinstance(said, list):
-        said = _first_object(said)
-    if not isinstance(said, Mapping) or depth > _MAX_DEPTH:
+    if isinstance(document, list):
+        document = _first_object(document)
+    if not isinstance(document, Mapping) or depth > _MAX_DEPTH:
         return
-    yield said
+    yield document
     for name in _WRAPPED_IN:
-        yield from _layers(said.get(name), depth + 1)
-    metadata = said.get("metadata")
+        yield from _layers(document.get(name), depth + 1)
+    metadata = document.get("metadata")
     if isinstance(metadata, Mapping):
         raw = metadata.get("raw")
         yield from _layers(_parsed(raw) if isinstance(raw, str) else raw, depth + 1)
 
 
 def _codes(layer: Mapping[str, Any]) -> Iterator[str]:
-    found = [layer.get(name) for name in _CODES_IN]
+    codes = [layer.get(name) for name in _CODES_IN]
     inner = layer.get("innererror")
     if isinstance(inner, Mapping):
-        found.append(inner.get("code"))
+        codes.append(inner.get("code"))
     for item in layer.get("details") or () if isinstance(layer.get("details"), list) else ():
         if isinstance(item, Mapping):
-            found.append(item.get("reason"))
+            codes.append(item.get("reason"))
     metadata = layer.get("metadata")
     if isinstance(metadata, Mapping):
-        found.append(metadata.get("error_type"))
+        codes.append(metadata.get("error_type"))
         if isinstance(metadata.get("reasons"), list) or "flagged_input" in metadata:
-            found.append("content_flagged")  # OpenRouter's moderation has no code of its own
-    yield from (item for item in found if isinstance(item, str) and _CODE.fullmatch(item))
+            codes.append("content_flagged")  # OpenRouter's moderation has no code of its own
+    yield from (item for item in codes if isinstance(item, str) and _CODE.fullmatch(item))
 
 
 def _number(layer: Mapping[str, Any]) -> int | None:
@@ -196,41 +196,43 @@ def _number(layer: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _words(said: object, depth: int) -> str:
+def _words(document: object, depth: int) -> str:
     """Return the message of an error, at any depth."""
-    if depth > _MAX_DEPTH or said is None:
+    if depth > _MAX_DEPTH or document is None:
         return ""
-    if isinstance(said, str):
-        parsed = _parsed(said)
-        return (_words(parsed, depth + 1) if parsed is not None else "") or said.strip()
-    if isinstance(said, list):
-        items = dict.fromkeys(_words(item, depth + 1) for item in said[:_MAX_ITEMS])
+    if isinstance(document, str):
+        parsed = _parsed(document)
+        return (_words(parsed, depth + 1) if parsed is not None else "") or document.strip()
+    if isinstance(document, list):
+        items = dict.fromkeys(_words(item, depth + 1) for item in document[:_MAX_ITEMS])
         return "; ".join(item for item in items if item)
-    if not isinstance(said, Mapping):
+    if not isinstance(document, Mapping):
         return ""
-    response = said.get("response")
+    response = document.get("response")
     if isinstance(response, Mapping) and response.get("error"):
         return _words(response["error"], depth + 1)
-    if isinstance(said.get("choices"), list) and not said.get("error"):
-        return _words([item.get("error") for item in said["choices"] if isinstance(item, Mapping)], depth + 1)
-    wrapped = said.get("error")
+    if isinstance(document.get("choices"), list) and not document.get("error"):
+        return _words(
+            [item.get("error") for item in document["choices"] if isinstance(item, Mapping)], depth + 1
+        )
+    wrapped = document.get("error")
     if isinstance(wrapped, Mapping | list) and wrapped:
         return _words(wrapped, depth + 1)
-    words = next((found for name in _WORDS_IN if (found := _words(said.get(name), depth + 1))), "")
-    return _with_place(said, _with_raw(said, words, depth))
+    words = next((text for name in _WORDS_IN if (text := _words(document.get(name), depth + 1))), "")
+    return _with_place(document, _with_raw(document, words, depth))
 
 
-def _with_place(said: Mapping[str, Any], words: str) -> str:
+def _with_place(document: Mapping[str, Any], words: str) -> str:
     """Add the place that Pydantic names: ``{"loc": ["body", "messages", 0], "msg": "Field required"}``."""
-    place = said.get("loc")
-    if not isinstance(place, list) or "msg" not in said:
+    place = document.get("loc")
+    if not isinstance(place, list) or "msg" not in document:
         return words
-    return f"{'.'.join(str(one)[:100] for one in place[:16])}: {words}"
+    return f"{'.'.join(str(part)[:100] for part in place[:16])}: {words}"
 
 
-def _with_raw(said: Mapping[str, Any], words: str, depth: int) -> str:
+def _with_raw(document: Mapping[str, Any], words: str, depth: int) -> str:
     """Add the provider's message, which OpenRouter puts into ``metadata.raw``."""
-    metadata = said.get("metadata")
+    metadata = document.get("metadata")
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
     if not raw:
         return words

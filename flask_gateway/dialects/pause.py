@@ -96,8 +96,8 @@ def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
 
 def pause_in_words(words: str) -> float | None:
     """Return the pause in "Please try again in 1m30s". The last one counts: quoted text stands before it."""
-    found = _IN_WORDS.findall(words)
-    return duration(found[-1][0]) if found else None
+    pauses = _IN_WORDS.findall(words)
+    return duration(pauses[-1][0]) if pauses else None
 
 
 def duration(text: str) -> float | None:

@@ -130,18 +130,18 @@ class AcquireLease:
         self.ended = ended
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, int]:
-        rows, used, mine = _live(value, now, self.lease, self.ended), 0, -1
+        rows, used, own = _live(value, now, self.lease, self.ended), 0, -1
         for place, row in enumerate(rows):
             used += row.taken
             if row.holder == self.holder:
-                mine = place
-        if used >= self.limit or (mine < 0 and len(rows) >= MAX_ROWS):
+                own = place
+        if used >= self.limit or (own < 0 and len(rows) >= MAX_ROWS):
             return value, 0
-        if mine < 0:
+        if own < 0:
             rows.append(Lease(self.holder, now, 1, now + self.lease))
         else:
-            rows[mine] = Lease(self.holder, rows[mine].epoch, rows[mine].taken + 1, now + self.lease)
-        return _value(rows), rows[mine].epoch
+            rows[own] = Lease(self.holder, rows[own].epoch, rows[own].taken + 1, now + self.lease)
+        return _value(rows), rows[own].epoch
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -287,9 +287,9 @@ class ConcurrencyLeases:
         return count + 1
 
     def release(self, key: str, epoch: int) -> None:
-        found = False
+        released = False
         try:
-            found = self._change_back(key, epoch, 1)
+            released = self._change_back(key, epoch, 1)
         finally:
             # After the store's update: a row that is being restored meanwhile may get one slot too many,
             # which ``_owed`` corrects, but never one too few.
@@ -300,7 +300,7 @@ class ConcurrencyLeases:
                 count, last = self._own.pop(key)
                 if count > 1:
                     self._own[key] = count - 1, last
-                if not found:
+                if not released:
                     self._owed[key, epoch] += 1
 
     def keep(self) -> None:

@@ -97,9 +97,9 @@ class Affinity:
         if len(known) == 1:
             return next(iter(known))
         if known:
-            one, other = list(known.values())[:2]
+            first_kept, other = list(known.values())[:2]
             raise StateNotHere(
-                f"{_what(one)} and {_what(other)} are kept by two upstreams. {_ADVICE}", other.param
+                f"{_what(first_kept)} and {_what(other)} are kept by two upstreams. {_ADVICE}", other.param
             )
         if not learnable and len(set(first)) == 1:
             return first[0]  # callers usually upload files to the upstream that is always asked first

@@ -171,15 +171,15 @@ class AttemptLog:
         """The error to report when all attempts have failed: the one that helps the caller most."""
         # A missing model at one upstream matters little if another upstream has it and is down.
         errors = [error for error in self._errors if not isinstance(error, _ONE_UPSTREAM)] or self._errors
-        asked = [error for error in errors if not isinstance(error, UpstreamUnavailable)]
-        refused = [error for error in asked if isinstance(error, UpstreamTooLong)]
+        tried = [error for error in errors if not isinstance(error, UpstreamUnavailable)]
+        refused = [error for error in tried if isinstance(error, UpstreamTooLong)]
         paused = [error for error in errors if isinstance(error, UpstreamThrottled | UpstreamBackingOff)]
         if refused:
             return self.closed(refused[0])
         if len(paused) == len(errors):
-            reported: GatewayError = asked[0] if asked else min(paused, key=_wait)
-        elif asked:
-            reported = next((error for error in asked if not isinstance(error, UpstreamThrottled)), asked[0])
+            reported: GatewayError = tried[0] if tried else min(paused, key=_wait)
+        elif tried:
+            reported = next((error for error in tried if not isinstance(error, UpstreamThrottled)), tried[0])
         else:
             opened = [error for error in errors if isinstance(error, CircuitOpen)]
             reported = min(opened, key=_wait, default=errors[0])

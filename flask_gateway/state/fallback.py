@@ -211,8 +211,8 @@ class FallbackStore:
 
     def _tell_return(self) -> None:
         with self._lock:
-            tell, self._warned = self._warned, False
-        if tell:
+            warned, self._warned = self._warned, False
+        if warned:
             log.warning("state is whole again: the primary store answers")
 
     # ------------------------------------------------------------ the probe

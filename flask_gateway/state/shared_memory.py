@@ -133,8 +133,8 @@ class Memory:
         check_mutexes()
 
     def _find_or_add_area(self, descriptor: int) -> None:
-        start, ours = 0, _HEADER.pack(_MAGIC, LAYOUT, _AREA)
-        while (header := os.pread(descriptor, _HEADER.size, start)) != ours:
+        start, expected = 0, _HEADER.pack(_MAGIC, LAYOUT, _AREA)
+        while (header := os.pread(descriptor, _HEADER.size, start)) != expected:
             if not any(header):  # the end, or an area whose creator died before writing the header
                 break
             magic, _, length = _HEADER.unpack(header)
@@ -147,9 +147,9 @@ class Memory:
         area = mmap(descriptor, _AREA, offset=start)
         self.mutexes = Mutexes(area, _PAGE, BUCKETS)
         self.slots = ShmTable(area, _PAGE + SPACING * BUCKETS, descriptor, start)
-        if header != ours:
+        if header != expected:
             self.mutexes.create()
-            area[: _HEADER.size] = ours
+            area[: _HEADER.size] = expected
 
 
 def _new_file() -> int:

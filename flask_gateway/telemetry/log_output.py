@@ -63,12 +63,12 @@ class LineWriter:
     def reopen(self) -> None:
         """Check which file the descriptor refers to now, after a rotation of the log."""
         try:
-            found = os.fstat(self._descriptor)
+            file = os.fstat(self._descriptor)
         except OSError:  # standard error is closed
             return
-        if (found.st_dev, found.st_ino) != self._of:
-            self._of = found.st_dev, found.st_ino
-            self._send = _nonblocking(self._descriptor, found.st_mode)
+        if (file.st_dev, file.st_ino) != self._of:
+            self._of = file.st_dev, file.st_ino
+            self._send = _nonblocking(self._descriptor, file.st_mode)
 
     def write(self, lines: bytes) -> None:
         """Write one or more whole lines: at once, later, or never."""

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import pytest
-from flask import Blueprint, Flask, Response, after_this_request, g, request, signals, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    redirect,
+    render_template_string,
+    request,
+    session,
+    signals,
+    stream_with_context,
+    url_for,
+)
+from flask.sessions import SecureCookieSessionInterface
 from kit.calls import AUTH, chat
 
 from flask_gateway.web.fast_flask import CallResponse, FastFlask
@@ -192,3 +208,126 @@ def test_an_exception_before_the_request_has_ids_is_reported_as_itself(
     answer = app.test_client().get("/v1/models", headers=AUTH)
     assert answer.status_code == 500
     assert answer.json["error"]["code"] == "internal_error"  # type: ignore[index]
+
+
+# ---------------------------------------------------------------- sessions, errors, contexts, streams
+
+
+def _views(app: Flask) -> Flask:
+    """The application with views that use Flask's other features."""
+    room = Blueprint("features", "here", url_prefix="/features")
+
+    @room.get("/session")
+    def count() -> str:
+        session["visits"] = session.get("visits", 0) + 1
+        return str(session["visits"])
+
+    @room.get("/reads-session")
+    def reads() -> str:
+        return str(session.get("visits"))
+
+    @room.get("/fault/<kind>")
+    def fault(kind: str) -> str:
+        raise {"key": KeyError, "value": ValueError}[kind]("fault")
+
+    @room.get("/abort")
+    def aborted() -> str:
+        abort(418)
+
+    @room.get("/stream")
+    def stream() -> Response:
+        def parts() -> Iterator[str]:
+            yield request.args["a"]
+            yield g.kept
+
+        g.kept = "kept"
+        return Response(stream_with_context(parts()), mimetype="text/plain")
+
+    @room.get("/redirect")
+    def elsewhere() -> Response:
+        return redirect(url_for(".reads", _anchor="x"))  # type: ignore[return-value]
+
+    @room.get("/template")
+    def template() -> str:
+        return render_template_string("{{ word }} {{ request.path }} {{ g.kept }} {{ url_for('.reads') }}")
+
+    @room.context_processor
+    def words() -> dict[str, str]:
+        g.kept = "of g"
+        return {"word": "<b>"}
+
+    room.register_error_handler(KeyError, lambda error: ("the blueprint's", 409))
+    room.register_error_handler(418, lambda error: ("a teapot", 418))
+    room.record_once(lambda state: state.app.jinja_env.globals.update(state="recorded"))
+    app.register_blueprint(room)
+    return app
+
+
+FEATURES = [
+    "reads-session",
+    "fault/key",
+    "fault/value",
+    "abort",
+    "stream?a=1",
+    "redirect",
+    "template",
+    "none",
+]
+
+
+@pytest.mark.parametrize("path", FEATURES)
+def test_features_of_flask_answer_the_same(path: str) -> None:
+    answers = []
+    for kind in (FastFlask, Flask):
+        client = _views(kind("here")).test_client()
+        answer = client.get(f"/features/{path}", headers={"Host": "gw.example"})
+        answers.append((answer.status_code, answer.data, sorted(answer.headers)))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("kind", [FastFlask, Flask])
+def test_a_session_without_a_key_cannot_be_written(kind: type[Flask]) -> None:
+    app = _views(kind("here"))
+    app.testing = True
+    with pytest.raises(RuntimeError, match="secret key"):
+        app.test_client().get("/features/session")
+
+
+def test_sessions_work_with_an_interface_of_the_applications_choice(app: Flask) -> None:
+    app.secret_key = "a secret of the test"
+    app.session_interface = SecureCookieSessionInterface()
+    client = _views(app).test_client()
+    assert [client.get("/features/session", headers=AUTH).text for _ in range(3)] == ["1", "2", "3"]
+    with client.session_transaction() as stored:
+        assert stored["visits"] == 3
+    other = app.test_client()
+    assert other.get("/features/reads-session", headers=AUTH).text == "None"
+
+
+def test_an_extension_can_handle_its_errors_in_the_gateway(app: Flask) -> None:
+    client = _views(app).test_client()
+    assert client.get("/features/fault/key", headers=AUTH).status_code == 409
+    answer = client.get("/features/fault/value", headers=AUTH)
+    assert (answer.status_code, answer.json["error"]["code"]) == (500, "internal_error")  # type: ignore[index]
+    assert client.get("/features/abort", headers=AUTH).text == "a teapot"
+    assert client.get("/features/stream?a=1", headers=AUTH).text == "1kept"
+    assert client.get("/features/template", headers=AUTH).status_code == 200
+    assert client.get("/features/template").status_code == 401, "an extension's route needs a key, too"
+
+
+@pytest.mark.parametrize("kind", [FastFlask, Flask])
+def test_contexts_can_be_pushed_by_hand(kind: type[Flask]) -> None:
+    app = _views(kind("here"))
+    ended: list[str] = []
+    app.teardown_appcontext(lambda error: ended.append("context"))
+    with app.test_request_context("/features/stream?a=1", headers={"Host": "gw.example"}):
+        assert (request.endpoint, request.args["a"]) == ("features.stream", "1")
+        assert url_for("features.reads", _external=True) == "http://gw.example/features/reads-session"
+        g.value = 1
+        assert g.value == 1
+    with app.app_context():
+        assert current_app._get_current_object() is app  # type: ignore[attr-defined]
+    assert ended == ["context", "context"]
+    with app.test_client() as client:
+        client.get("/features/redirect?b=2")
+        assert request.args["b"] == "2", "the client keeps the context"

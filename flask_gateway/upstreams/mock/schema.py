@@ -112,10 +112,10 @@ class _Maker:
         return schema if isinstance(schema, dict) else {}
 
     def _referred(self, reference: str) -> dict[str, Any]:
-        found = self._root
+        node = self._root
         for name in reference.removeprefix("#").split("/")[1:]:
-            found = found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) else {}
+            node = node.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+        return node if isinstance(node, dict) else {}
 
 
 def _together(schemas: list[dict[str, Any]]) -> dict[str, Any]:

@@ -218,8 +218,8 @@ class MockUpstream:
         compute = SCORES.get(call.operation)
         if compute:
             return compute(call, secrets.token_hex(12))
-        tell = STREAMS[call.operation] if call.stream else BODIES[call.operation]
-        return tell(chat.compose(call, self.name, options.tokens))
+        write = STREAMS[call.operation] if call.stream else BODIES[call.operation]
+        return write(chat.compose(call, self.name, options.tokens))
 
 
 Telling = dict[Operation, Callable[[Speech], Iterator[Frame]]]

@@ -145,14 +145,14 @@ class _Interruptible:
         host: str = self._dns_host  # type: ignore[attr-defined]
         port: int = self.port  # type: ignore[attr-defined]
         try:
-            found = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(host, self, error) from error  # type: ignore[arg-type]
         try:
-            if len(found) == 1:
-                family, kind, protocol, _, address = found[0]
+            if len(addresses) == 1:
+                family, kind, protocol, _, address = addresses[0]
                 return self._connected(socket.socket(family, kind, protocol), address, until)
-            return self._first_to_answer(found, until)
+            return self._first_to_answer(addresses, until)
         except TimeoutError as failure:
             raise ConnectTimeoutError(self, "timed out") from failure
         except OSError as failure:
@@ -160,16 +160,16 @@ class _Interruptible:
                 raise  # not the upstream's fault
             raise NewConnectionError(self, f"failed to connect: {failure}") from failure  # type: ignore[arg-type]
 
-    def _first_to_answer(self, found: Sequence[AddressInfo], until: float) -> socket.socket:
+    def _first_to_answer(self, addresses: Sequence[AddressInfo], until: float) -> socket.socket:
         exchange, interrupt = current_send.exchange, Interrupt()
         exchange.hold(interrupt)  # the attempt also closes it
-        race = Race(UNANSWERING.last(interleaved(found)), self.socket_options or (), until)  # type: ignore[attr-defined]
+        race = Race(UNANSWERING.last(interleaved(addresses)), self.socket_options or (), until)  # type: ignore[attr-defined]
         try:
             sock = race.run(interrupt)
         except InterruptedError:
             exchange.check()
             raise
-        UNANSWERING.tell(race.answered, race.vain)
+        UNANSWERING.remember(race.answered, race.vain)
         try:
             sock.settimeout(max(until - time.monotonic(), 0.001))
             self._hold(CutHandle(sock))

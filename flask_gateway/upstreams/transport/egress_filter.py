@@ -48,14 +48,14 @@ _TEREDO = ip_network("2001::/32")
 _Address = IPv4Address | IPv6Address
 
 
-def allowed(host: str, found: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def allowed(host: str, resolved: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return the addresses that may be connected to.
 
-    :param host: as it stands in the URL. :param found: the result of ``socket.getaddrinfo`` for it.
+    :param host: as it stands in the URL. :param resolved: the result of ``socket.getaddrinfo`` for it.
     """
     if _parse(host) is not None:
-        return [*found]
-    return [info for info in found if not _is_metadata(_parse(info[4][0]))]
+        return [*resolved]
+    return [info for info in resolved if not _is_metadata(_parse(info[4][0]))]
 
 
 def _is_metadata(address: _Address | None) -> bool:

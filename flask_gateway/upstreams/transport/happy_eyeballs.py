@@ -27,10 +27,10 @@ MOST = 8
 AddressInfo = tuple[Any, ...]
 
 
-def interleaved(found: Sequence[AddressInfo]) -> list[AddressInfo]:
+def interleaved(addresses: Sequence[AddressInfo]) -> list[AddressInfo]:
     """Alternate the address families; keep the resolver's order within each (RFC 8305, section 4)."""
     by_family: dict[int, list[AddressInfo]] = {}
-    for info in found:
+    for info in addresses:
         by_family.setdefault(info[0], []).append(info)
     longest = max(map(len, by_family.values()), default=0)
     return [family[n] for n in range(longest) for family in by_family.values() if n < len(family)]
@@ -62,15 +62,15 @@ class Interrupt:
 class Race:
     """Tries the addresses of one name, several at a time. Belongs to one thread.
 
-    :param found: the addresses, in the order in which they are tried.
+    :param addresses: the addresses, in the order in which they are tried.
     :param options: the arguments of ``setsockopt`` for each socket.
     :param until: when it must have ended, seconds of ``time.monotonic()``.
     """
 
     def __init__(
-        self, found: Sequence[AddressInfo], options: Sequence[tuple[Any, ...]], until: float
+        self, addresses: Sequence[AddressInfo], options: Sequence[tuple[Any, ...]], until: float
     ) -> None:
-        self._left = list(reversed(found))
+        self._left = list(reversed(addresses))
         self._options = options
         self._until = until
         #: The attempts in flight by their descriptors, the oldest first.
@@ -167,14 +167,14 @@ class Unanswering:
     def __init__(self) -> None:
         self._until: dict[Any, float] = {}
 
-    def last(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+    def last(self, addresses: Sequence[AddressInfo]) -> list[AddressInfo]:
         """Move the addresses that did not answer recently to the end."""
         if not self._until:
-            return [*found]
+            return [*addresses]
         now = time.monotonic()
-        return sorted(found, key=lambda info: self._until.get(info[4], 0.0) > now)
+        return sorted(addresses, key=lambda info: self._until.get(info[4], 0.0) > now)
 
-    def tell(self, answered: Any, vain: Sequence[Any]) -> None:
+    def remember(self, answered: Any, vain: Sequence[Any]) -> None:
         """Remember that one address has answered, and that those tried before it have not."""
         if answered in self._until:
             with suppress(KeyError):

@@ -217,20 +217,20 @@ def test_an_interrupt_may_come_after_its_end() -> None:
 def test_an_unanswering_address_is_tried_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     unanswering, found = Unanswering(), [info("a"), info("b"), info("c")]
     assert unanswering.last(found) == found
-    unanswering.tell(found[1][4], [found[0][4]])
+    unanswering.remember(found[1][4], [found[0][4]])
     assert unanswering.last(found) == [found[1], found[2], found[0]]
-    unanswering.tell(found[0][4], [])
+    unanswering.remember(found[0][4], [])
     assert unanswering.last(found) == found
-    unanswering.tell(found[1][4], [found[0][4]])
+    unanswering.remember(found[1][4], [found[0][4]])
     monkeypatch.setattr(Unanswering, "LASTS", -1.0)
-    unanswering.tell(found[1][4], [found[0][4]])
+    unanswering.remember(found[1][4], [found[0][4]])
     assert unanswering.last(found) == found
 
 
 def test_the_number_of_remembered_addresses_is_bounded() -> None:
     unanswering = Unanswering()
     for number in range(3 * Unanswering.MOST):
-        unanswering.tell("x", [number])
+        unanswering.remember("x", [number])
         assert len(unanswering._until) <= Unanswering.MOST
 
 
