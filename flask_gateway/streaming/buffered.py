@@ -15,9 +15,8 @@ from ..model.call import Call, Usage
 from ..model.errors import CallerLeft, GatewayError
 from ..model.protocols import Service
 from ..model.reply import Passing, Reply
+from . import PING
 
-#: Seconds between two pings.
-PING = 15.0
 #: The threads that wait for buffered streams. Further calls queue for a thread and get pings as well.
 THREADS = 64
 

@@ -30,6 +30,7 @@ from ..model.reply import Reply
 from ..model.source import Channel, Postponed
 from ..reactor.fair_poller import FairPoller
 from ..reactor.socket_io import is_readable
+from . import PING
 from .submit import run_after, submitted
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,6 @@ log = logging.getLogger(__name__)
 BUFFER = 256 * 1024
 #: A caller that reads nothing for so long is dropped, seconds.
 SEND_TIMEOUT = 30.0
-#: After how long without data the caller gets a ping, seconds, and the SSE comment that is the ping.
-PING = 15.0
 #: Threads that settle ended streams, and threads that resume broken ones.
 SETTLERS, RESUMERS = 4, 32
 

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from flask_gateway.model.error_headers import error_headers
 from flask_gateway.model.errors import Overloaded
 from flask_gateway.server.client_connection import ClientConnection
 from flask_gateway.server.load_shedding import HEAD_TIMEOUT, PendingHeads, ReserveDescriptor, turn_away
@@ -62,3 +63,12 @@ def test_a_caller_gets_503_when_no_thread_can_start() -> None:
         answer = caller.recv(9999)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert request_id.encode() in answer
+    # The same headers as those of an error of a view (``web/error_handlers.py``).
+    names = {
+        line.partition(b":")[0].lower().decode() for line in answer.split(b"\r\n\r\n")[0].splitlines()[1:]
+    }
+    assert names - {"connection", "content-type", "content-length"} == {
+        "x-request-id",
+        "x-trace-id",
+        *(name.lower() for name in error_headers(Overloaded("no", retry_after=1.0))),
+    }
