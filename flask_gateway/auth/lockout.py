@@ -1,4 +1,6 @@
-"""Limits wrong API keys per address. A valid key is always accepted, even from a blocked address.
+"""Limits wrong API keys per address: above the limit, they are refused with 429 instead of 401.
+
+A valid key is always accepted, even from a blocked address.
 
 The counts are in the store, so all workers count together. The table has :data:`ENTRIES` entries, each with
 the address that uses it at the moment. Two addresses that hash to the same entry evict each other; neither is

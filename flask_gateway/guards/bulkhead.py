@@ -1,6 +1,6 @@
 """Limits the calls in flight of each caller and of each upstream, over all workers.
 
-A call that finds no free slot is refused at once; nothing queues here.
+A call that finds no free slot is refused at once (429 for the caller's limit); nothing queues here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits the requests of each caller in any 60 seconds."""
+"""Limits the requests of each caller in any 60 seconds. A request above the limit is refused with 429."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from ..model.call import Caller
 from ..model.errors import AmbiguousCredentials, GatewayError, Unauthorized
 from .client_address import FORWARDED, is_loopback
-from .headers import Header
+from .request_headers import Header
 
 #: URL parameters in which some APIs accept a key.
 _KEY_IN_URL = re.compile(r"(?:^|&)(?:key|api[-_]?key|access_token)=.", re.IGNORECASE).search

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..model.call import Call
 from ..model.errors import CallerLeft
 from ..reactor import Reactor
-from .headers import Header
+from .request_headers import Header
 
 #: Headers in which SDKs announce their own timeout, and how much later the gateway ends the call, seconds.
 #: The SDK's timeout fires first, so its users catch the exception they expect. The SDK then hangs up, and

@@ -10,7 +10,7 @@ import re
 from flask import Response
 
 from ..model.errors import OriginNotAllowed
-from .headers import Header
+from .request_headers import Header
 
 #: Headers that a page may read, besides the few that CORS always allows.
 EXPOSED = ", ".join(

@@ -24,9 +24,9 @@ from .auth import authenticate, may_read_metrics
 from .client_address import address_of, is_from_here, is_loopback, sharing_of
 from .cors import cors_headers, preflight
 from .fast_flask import CallResponse
-from .headers import header_of
 from .litellm_compat import litellm_headers
 from .paths import is_exactly
+from .request_headers import header_of
 from .request_ids import read_ids
 from .request_state import Globals, gateway, request_state
 

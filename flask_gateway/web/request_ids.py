@@ -7,7 +7,7 @@ import random
 import re
 
 from ..model.call import Ids
-from .headers import Header
+from .request_headers import Header
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # W3C Trace Context, section 3.2. A later version may append fields; we drop them.

@@ -7,7 +7,7 @@ from flask.ctx import _AppCtxGlobals
 
 from ..app.build import Gateway
 from ..model.call import Caller, Ids
-from .headers import Header
+from .request_headers import Header
 
 #: The ids of a request that failed before ``hooks.py`` gave it its own.
 _NO_IDS = Ids(request="-", trace="-", traceparent="")
