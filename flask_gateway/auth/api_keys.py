@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import sha256
 
+import msgspec
+
 from ..config.schema import KeySettings, ModelSettings, Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
@@ -29,18 +31,10 @@ class ApiKeyTable:
         return len(self._by_digest)
 
 
-def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[object, ...]]:
+def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[bytes, bytes]]:
     """Everything that a look-up may answer, in an order that does not depend on the process."""
     return sorted(
-        (
-            digest,
-            caller.id,
-            caller.rate_limit,
-            caller.max_concurrent,
-            repr((caller.owners, caller.team, sorted(caller.tags.items()))),
-            repr(caller.models and sorted(caller.models)),
-        )
-        for digest, caller in by_digest.items()
+        (digest, msgspec.json.encode(caller, order="deterministic")) for digest, caller in by_digest.items()
     )
 
 
