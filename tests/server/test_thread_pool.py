@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import socket
 import sys
@@ -126,11 +127,11 @@ def test_the_pool_goes_on_when_the_system_starts_no_more_threads(monkeypatch: py
     threads, done, free = LifoThreadPool(3), SimpleQueue[int](), threading.Event()
     threads.submit(free.wait, 10)
 
-    def start(thread: threading.Thread) -> None:
+    def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", start)
+        patched.setattr(_thread, "start_new_thread", start)
         for number in range(3):
             threads.submit(done.put, number)
         with pytest.raises(RuntimeError):
@@ -138,6 +139,20 @@ def test_the_pool_goes_on_when_the_system_starts_no_more_threads(monkeypatch: py
     free.set()
     assert [done.get(timeout=10) for _ in range(3)] == [0, 1, 2]
     assert len(names(threads, 3)) == 3
+    threads.shutdown()
+
+
+def test_the_accepting_thread_does_not_wait_until_a_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, done, begun = LifoThreadPool(3), SimpleQueue[int](), []
+    start = _thread.start_new_thread
+    with monkeypatch.context() as patched:
+        patched.setattr(_thread, "start_new_thread", lambda *thread: begun.append(thread))
+        for number in range(3):
+            threads.submit(done.put, number)
+    assert done.empty()
+    for thread in begun:
+        start(*thread)
+    assert sorted(done.get(timeout=10) for _ in range(3)) == [0, 1, 2]
     threads.shutdown()
 
 
@@ -207,13 +222,13 @@ def test_an_idle_thread_keeps_no_upstream_call_alive() -> None:
 
 def test_shutdown_runs_the_waiting_work_and_then_ends_all_threads() -> None:
     threads, seen = LifoThreadPool(2), SimpleQueue[int]()
-    before = threading.active_count()
+    before = _thread._count()
     for number in range(20):
         threads.submit(seen.put, number)
     threads.shutdown(wait=False)
     assert sorted(seen.get(timeout=10) for _ in range(20)) == list(range(20))
     for _ in range(1000):
-        if threading.active_count() <= before:
+        if _thread._count() <= before:
             return
         threading.Event().wait(0.01)
     pytest.fail("there are threads left")
