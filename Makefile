@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test test-deps python bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test test-deps pristine python bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -31,6 +31,11 @@ test-deps:
 	if [ -n "$$missing" ]; then \
 		apt() { $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq "$$@"; }; \
 		apt update && apt install -y --no-install-recommends $$missing; fi
+
+# The README's commands and all tests on a pristine Debian, 12 or 13: make pristine DEBIAN=12. As root.
+DEBIAN ?= 13
+pristine:
+	.ci/pristine $(DEBIAN) whole
 
 # The interface as it is described, tried on a running server by schemathesis.
 attack: $(ATTACK)/made $(VENV)/dev
