@@ -14,10 +14,11 @@ import msgspec
 from ..auth.api_keys import identify, keys_of
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
-    Authorities,
     Balance,
     CandidateSettings,
+    ClientCertificate,
     ModelSettings,
+    Proxy,
     Settings,
     Timeouts,
     UpstreamSettings,
@@ -134,9 +135,9 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     return _build(settings, _CarriedOver(*kept, http, before.extend))
 
 
-def _addresses(settings: Settings) -> set[tuple[str, Authorities | None]]:
-    """The URLs of the upstreams, and the certificate authorities that vouch for them."""
-    return {(upstream.url, upstream.ca_file) for upstream in settings.upstreams}
+def _addresses(settings: Settings) -> set[tuple[object, ...]]:
+    """The URLs of the upstreams, and how each is reached."""
+    return {(each.url, each.ca_file, each.client_cert, each.proxy) for each in settings.upstreams}
 
 
 class _CarriedOver(NamedTuple):
@@ -286,9 +287,17 @@ def _breaker(
 
 
 def _fingerprint(upstream: UpstreamSettings, policy: Policy) -> str:
-    """A digest of the settings that a breaker's state belongs to: the URL, our key for it, the policy."""
+    """A digest of the settings that a breaker's state belongs to: URL, key, policy, and how it is reached."""
     key = upstream.api_key.reveal() if upstream.api_key else ""
-    return blake2b(repr((upstream.url, key, policy)).encode(), digest_size=6).hexdigest()
+    way = tuple(part for part in (upstream.client_cert, upstream.proxy) if part is not None)
+    text = repr((upstream.url, key, policy)) + "".join(_content(part) for part in way)
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _content(part: ClientCertificate | Proxy) -> str:
+    """All of a certificate or a proxy, its secret too."""
+    secret = part.pem if isinstance(part, ClientCertificate) else part.credentials
+    return f"{part}{secret.reveal() if secret else ''}"
 
 
 def _policy(clocks: Timeouts, settings: Settings) -> Policy:

@@ -22,6 +22,7 @@ from ..config.describe import changed
 from ..config.errors import ConfigError, one_line
 from ..config.file_access import MOST_SETTINGS, read_regular
 from ..config.load import Resolved
+from ..config.schema import Authorities, ClientCertificate
 from ..config.toml_file import files
 from ..reactor import Periodic
 from .build import Gateway, rebuild
@@ -92,8 +93,10 @@ class Reloader:
     def _files(self) -> set[Path]:
         """All files that the settings come from, including those named by the environment."""
         settings = self._gateway.settings
-        authorities = (settings.ca_file, *(upstream.ca_file for upstream in settings.upstreams))
-        named = (Path(path) for each in authorities if each is not None for path in each.files)
+        places: list[Authorities | ClientCertificate | None] = [settings.ca_file, settings.client_cert]
+        for upstream in settings.upstreams:
+            places += [upstream.ca_file, upstream.client_cert]
+        named = (Path(path) for place in places if place is not None for path in place.files)
         return {*files(self._file), *named}
 
     def _apply(self, resolved: Resolved) -> None:

@@ -12,7 +12,6 @@ from .load import Resolved
 from .options import SCALARS, written
 from .schema import (
     MASK,
-    Authorities,
     CandidateSettings,
     KeySettings,
     LedgerSettings,
@@ -69,7 +68,8 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
         yield from (
-            (f"{path}.{name}", value, Origin.FILE) for name, value in _file_only(upstream, settings.ca_file)
+            (f"{path}.{name}", value, origins.get(f"{path}.{name}", Origin.FILE))
+            for name, value in _file_only(upstream, settings)
         )
     for model in settings.models:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
@@ -157,16 +157,20 @@ def _subject(limits: Limits) -> Iterator[tuple[str, str]]:
         yield f"budgets.{budget.window}", dollars(budget.amount) + (" strict" if budget.strict else "")
 
 
-def _file_only(upstream: UpstreamSettings, general: Authorities | None) -> Iterator[tuple[str, str]]:
-    """The settings of an upstream that only the file can set, where they are not the default."""
+def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[str, str]]:
+    """The settings of an upstream, usually of the file, where they are not the general ones."""
     if not upstream.stream_usage:
         yield "stream_usage", "false"
     if upstream.list_models:
         yield "list_models", "true"
     if upstream.continues is not None:
         yield "continues", str(upstream.continues)
-    if upstream.ca_file not in (None, general):
-        yield "ca_file", str(upstream.ca_file)
+    for name in ("ca_file", "client_cert", "proxy"):
+        value = getattr(upstream, name)
+        if value not in (None, getattr(general, name)):
+            yield name, str(value)
+    if upstream.proxy is None and general.proxy is not None:
+        yield "proxy", "none"
     if upstream.clocks is not None:
         for clock in upstream.clocks.__struct_fields__:
             yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))

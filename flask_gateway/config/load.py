@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .authorities import from_environment, read_authorities
+from .egress import Egress, EgressLayers, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
 from .limits_checks import refuse_unenforced, refuse_unkept_limits
 from .options import (
     API_KEYS,
-    CA_FILE,
     CONFIG,
+    EGRESS,
     FALLBACKS,
     METRICS_KEY,
+    NO_PROXY,
     OPTIONS,
     PER_UPSTREAM,
     PREFIX,
@@ -30,7 +30,7 @@ from .options import (
     Option,
     upstream_variable,
 )
-from .schema import MASK, Authorities, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
+from .schema import MASK, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
 from .toml_file import FileKey, FileSettings, FileUpstream, read_file
 from .upstream_url import base_url
@@ -73,8 +73,10 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     scalars["answer_timeout_seconds"] = layers.answer_timeout(
         scalars["answer_timeout_seconds"], scalars["request_timeout_seconds"]
     )
-    scalars["ca_file"] = layers.ca_file
-    if layers.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
+    scalars.update((name, getattr(layers.egress, name)) for name in Egress.__struct_fields__)
+    if layers.egress.proxy is not None and layers.origins["proxy"] is Origin.DEFAULT:
+        layers.origins["proxy"] = Origin.FILE  # through proxy_env
+    if layers.egress.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
         layers.origins["ca_file"] = Origin.ENVIRONMENT  # a variable of OpenSSL set it
     if scalars["default_upstream"] is None and len(upstreams) == 1:
         scalars["default_upstream"] = upstreams[0].name
@@ -101,10 +103,10 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     with mistakes:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
+    unused = unused_proxy(upstreams, layers.egress, environ)
+    found = (*layers.file.warnings, *warnings(settings, layers.origins), *([unused] if unused else ()))
     return Resolved(
-        settings=msgspec.structs.replace(
-            settings, warnings=(*layers.file.warnings, *warnings(settings, layers.origins))
-        ),
+        settings=msgspec.structs.replace(settings, warnings=found),
         origins=layers.origins,
         server=server,
     )
@@ -120,8 +122,8 @@ class _Layers:
         #: The names of the upstreams; empty until they are listed.
         self.names: tuple[str, ...] = ()
         self.file = FileSettings()
-        #: For upstreams that set no authorities themselves. :meth:`upstreams` reads it.
-        self.ca_file: Authorities | None = None
+        #: How upstreams are reached that do not say so themselves. :meth:`upstreams` reads it.
+        self.egress = Egress()
         path = self.scalar(CONFIG)
         if path is not None:
             with mistakes:
@@ -150,7 +152,9 @@ class _Layers:
         """The upstreams of the environment, else of the file, else the mock. Variables override fields."""
         variables: dict[str, str] = {}
         listed = self._listed_upstreams()
-        self.ca_file = self._general_ca_file(any(upstream.url.startswith("https:") for upstream in listed))
+        reached = EgressLayers(self.environ, self.file.egress, self.mistakes, _parse)
+        tls = any(upstream.url.startswith("https:") for upstream in listed)
+        self.egress = reached.general(self.scalar(NO_PROXY) or (), tls=tls)
         for upstream in listed:
             path = ("upstreams", upstream.name)
             variable = upstream_variable(upstream.name, UPSTREAM_API_KEY)
@@ -159,6 +163,9 @@ class _Layers:
                 expected = f"a name that makes {variable} its own"
                 self.mistakes.add(ConfigError(dotted(*path), None, expected, hint))
             variables[variable] = upstream.name
+            egress = reached.of(upstream, self.egress)
+            set_here = (each for each in EGRESS if upstream_variable(upstream.name, each) in self.environ)
+            self.origins.update((dotted(*path, each.name), Origin.ENVIRONMENT) for each in set_here)
             yield UpstreamSettings(
                 name=upstream.name,
                 url=upstream.url,
@@ -167,7 +174,9 @@ class _Layers:
                 stream_usage=upstream.stream_usage,
                 list_models=upstream.list_models,
                 continues=upstream.continues,
-                ca_file=self._ca_file(upstream),
+                ca_file=egress.ca_file,
+                client_cert=egress.client_cert,
+                proxy=egress.proxy,
                 clocks=self._clocks(upstream),
             )
 
@@ -191,24 +200,6 @@ class _Layers:
             path = "" if url.endswith(upstream.url_path) else upstream.url_path
             return msgspec.structs.replace(upstream, url=base_url(url + path))
         return upstream
-
-    def _general_ca_file(self, needed: bool) -> Authorities | None:
-        """:param needed: whether any upstream uses TLS. If none does, OpenSSL's variables are not read."""
-        path = self.scalar(CA_FILE)
-        with self.mistakes:
-            if self.origins[CA_FILE.name] is Origin.ENVIRONMENT:
-                return read_authorities(CA_FILE.variable, Path(path)) if path else None
-            if self.file.ca_file is not None:
-                return read_authorities(CA_FILE.name, self.file.ca_file)
-            return from_environment(self.environ) if needed else None
-        return None
-
-    def _ca_file(self, upstream: FileUpstream) -> Authorities | None:
-        if upstream.ca_file is None:
-            return self.ca_file if upstream.url.startswith("https:") else None
-        with self.mistakes:
-            return read_authorities(dotted("upstreams", upstream.name, "ca_file"), upstream.ca_file)
-        return None
 
     def _upstream_key(self, upstream: FileUpstream) -> Secret | None:
         path = dotted("upstreams", upstream.name, "api_key")

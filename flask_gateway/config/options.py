@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from . import server_defaults
+from .proxy_url import NoProxy, ProxyUrl
 from .route_syntax import Fallbacks
 from .schema import Settings, UpstreamSettings
 from .secrets import DEV_KEY, USABLE_KEY, Forbidden, Key, KeyList, SecretPath, Variable
@@ -108,6 +109,27 @@ CA_FILE = _setting(
     "CA certificates in PEM that verify upstreams",
 )
 
+CLIENT_CERT = _setting(
+    "client_cert",
+    TextLine("the path of a file with a certificate in PEM, its chain, and perhaps its key"),
+    "the certificate that the gateway shows to upstreams",
+)
+CLIENT_KEY = _setting(
+    "client_key",
+    TextLine("the path of a file with a private key in PEM, not encrypted"),
+    "the key of that certificate, if it is in a file of its own",
+)
+PROXY = _setting(
+    "proxy",
+    ProxyUrl("http://, https://, socks5:// or socks5h:// with host:port, or none, or environment"),
+    "the proxy on the way to upstreams",
+)
+NO_PROXY = _setting(
+    "no_proxy",
+    NoProxy("hosts, domains, addresses or networks separated by commas"),
+    "upstream hosts that are reached without the proxy",
+)
+
 #: The settings with one value each that end up in ``Settings`` under the same name.
 SCALARS = (
     _setting("rate_limit_per_minute", _limit("requests per minute"), "requests of one key in any 60 seconds"),
@@ -130,6 +152,10 @@ SCALARS = (
     _setting("request_timeout_seconds", _SECONDS, "the longest silence of a stream, seconds"),
     _setting("answer_timeout_seconds", _SECONDS, "the longest time for an answer in one piece, seconds"),
     CA_FILE,
+    CLIENT_CERT,
+    CLIENT_KEY,
+    PROXY,
+    NO_PROXY,
     _setting("default_upstream", Name(UPSTREAM_NAME), "the upstream of models that no other rule places"),
     _setting("max_body_bytes", _count("bytes", 1, 1 << 40), "the largest request body, bytes"),
     _setting(
@@ -236,7 +262,9 @@ UPSTREAM_API_KEY = Option(
 UPSTREAM_MAX_IN_FLIGHT = Option(
     "max_in_flight", _CALLS, _default(UpstreamSettings, "max_in_flight"), "calls in flight at the upstream"
 )
-PER_UPSTREAM = (UPSTREAM_API_KEY, UPSTREAM_MAX_IN_FLIGHT)
+#: The general settings that an upstream may have of its own, in the file and in the environment.
+EGRESS = (CA_FILE, CLIENT_CERT, CLIENT_KEY, PROXY)
+PER_UPSTREAM = (UPSTREAM_API_KEY, UPSTREAM_MAX_IN_FLIGHT, *EGRESS)
 
 
 def upstream_variable(upstream: str, option: Option) -> str:
@@ -251,6 +279,7 @@ SECRET_PATH = SecretPath("the path of a file")
 FILE_SCALARS: Mapping[str, ValueType] = {
     **{option.name: option.kind for option in SCALARS},
     "state_env": VARIABLE,
+    "proxy_env": VARIABLE,
     "api_keys": Forbidden("callers' keys as tables", "write [keys.NAME] with key_env, key_file or sha256"),
     "fallbacks": Forbidden("fallbacks with their model", "write fallbacks = [...] in [models.NAME]"),
     **{

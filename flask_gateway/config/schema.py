@@ -76,6 +76,40 @@ class Authorities(msgspec.Struct, frozen=True):
         return f"Authorities({self})"
 
 
+class ClientCertificate(msgspec.Struct, frozen=True):
+    """The certificate that the gateway shows to upstreams that ask for one (mutual TLS).
+
+    :param files: the paths of the files that were read.
+    :param pem: the certificate, its chain and its private key in PEM.
+    """
+
+    files: tuple[str, ...]
+    pem: Secret
+
+    def __str__(self) -> str:
+        return self.files[0]
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """A proxy between the gateway and upstreams.
+
+    :param scheme: ``http``, ``https``, ``socks5`` (resolves names here) or ``socks5h`` (at the proxy); or
+        one of the two instructions: ``none``, and ``environment`` for ``HTTPS_PROXY`` and its kin.
+    :param credentials: ``user:password``, without percent-encoding.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    credentials: Secret | None = None
+
+    def __str__(self) -> str:
+        if not self.host:
+            return self.scheme
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{f'{MASK}@' if self.credentials else ''}{host}:{self.port}"
+
+
 class Timeouts(msgspec.Struct, frozen=True):
     """The timeouts of an upstream, seconds. ``docs/time.md`` explains each.
 
@@ -126,12 +160,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
 
-    :param url: ``mock://…``, or an ``http(s)`` base to which ``/chat/completions`` is appended.
+    :param url: ``mock://…``, or an ``http(s)`` or ``http+unix`` base to which ``/chat/completions`` is
+        appended.
     :param api_key: sent to the upstream as Bearer token.
     :param max_in_flight: the limit of calls in flight over all workers; 0 means no limit.
     :param stream_usage: whether the upstream accepts a request for the usage of a stream.
     :param continues: how to make the upstream resume a partial answer; ``None``: it cannot.
     :param ca_file: the authorities that verify its certificate; ``None``: the public ones.
+    :param client_cert: shown to an upstream that asks for a certificate; ``None``: there is none.
+    :param proxy: the proxy on the way to it; ``None``: the gateway connects directly.
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether the gateway lists the upstream's models in the background.
     """
@@ -143,6 +180,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     continues: Continues | None = None
     ca_file: Authorities | None = None
+    client_cert: ClientCertificate | None = None
+    proxy: Proxy | None = None
     clocks: Timeouts | None = None
     list_models: bool = False
 
@@ -282,6 +321,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout_seconds: float = ANSWER_SECONDS
     #: For the upstreams that set no authorities themselves.
     ca_file: Authorities | None = None
+    #: For the upstreams that set no client certificate themselves; ``client_key`` is the key file's path.
+    client_cert: ClientCertificate | None = None
+    client_key: str | None = None
+    #: For the upstreams that set no proxy themselves, except those that ``no_proxy`` names.
+    proxy: Proxy | None = None
+    no_proxy: tuple[str, ...] = ()
     max_body_bytes: int = 16 * 1024 * 1024
     body_memory_bytes: int = 256 * 1024 * 1024
     max_streams: int = 2000

@@ -16,9 +16,10 @@ from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_access import MOST_SETTINGS, read_regular
+from .file_egress import EGRESS_FIELDS, FileEgress, egress_of, only_one
 from .hints import for_field
 from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of, limits_of, policy_of
-from .options import CA_FILE, CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .options import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of, with_body_fields
 from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
@@ -50,7 +51,7 @@ _UPSTREAM: Mapping[str, ValueType] = {
     "api_key_env": VARIABLE,
     "api_key_file": SECRET_PATH,
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
-    "ca_file": CA_FILE.kind,
+    **EGRESS_FIELDS,
     "stream_usage": Flag("true or false"),
     "list_models": Flag("true or false"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
@@ -100,7 +101,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     list_models: bool = False
     continues: Continues | None = None
-    ca_file: Path | None = None
+    egress: FileEgress = FileEgress()
     clocks: Mapping[str, float] = {}
 
 
@@ -122,7 +123,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     scalars: Mapping[str, Any] = {}
     state: SecretRef | None = None
-    ca_file: Path | None = None
+    egress: FileEgress = FileEgress()
     upstreams: tuple[FileUpstream, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     keys: tuple[FileKey, ...] = ()
@@ -136,15 +137,19 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
         return (ref.place for ref in self._refs() if ref.folder is None)
 
     def files(self) -> Iterator[Path]:
-        """The files that it names as sources of secrets or CA certificates."""
+        """The files that it names as sources of secrets or certificates."""
         yield from (ref.folder / ref.place for ref in self._refs() if ref.folder is not None)
-        own = (upstream.ca_file for upstream in self.upstreams)
-        yield from (path for path in (self.ca_file, *own) if path)
+        for egress in self._egress():
+            yield from egress.files()
+
+    def _egress(self) -> Iterator[FileEgress]:
+        yield from (self.egress, *(upstream.egress for upstream in self.upstreams))
 
     def _refs(self) -> Iterator[SecretRef]:
         keys = (key.held for key in self.keys)
         urls = (upstream.url_ref for upstream in self.upstreams)
-        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *urls, *keys):
+        proxies = (egress.proxy for egress in self._egress())
+        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *urls, *proxies, *keys):
             if isinstance(ref, SecretRef):
                 yield ref
 
@@ -158,8 +163,11 @@ def read_file(path: str) -> FileSettings:
     top = {name: value for name, value in document.items() if name not in _TABLES}
     scalars = _fields((), top, FILE_SCALARS, mistakes, also=_TABLES)
     state, upstreams, models, keys = None, list[FileUpstream](), list[ModelSettings](), list[FileKey]()
+    egress = FileEgress()
     with mistakes:
         state = _state(scalars)
+    with mistakes:
+        egress = egress_of((), scalars, folder)
     for name, table in _entries(document, "upstreams", _NAME, mistakes):
         with mistakes:
             upstreams.append(_upstream(name, table, folder, mistakes))
@@ -179,8 +187,8 @@ def read_file(path: str) -> FileSettings:
     return FileSettings(
         warnings=tuple(_former_names(document.get("models"))),
         state=state,
-        ca_file=folder / scalars["ca_file"] if "ca_file" in scalars else None,
-        scalars={name: value for name, value in scalars.items() if name != "state_env"},
+        egress=egress,
+        scalars={name: value for name, value in scalars.items() if not name.endswith("_env")},
         upstreams=tuple(upstreams),
         models=tuple(models),
         keys=tuple(keys),
@@ -298,9 +306,9 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
     fields = _fields(path, table, _UPSTREAM, mistakes)
     if _misses(table, ("url", "url_env"), _UPSTREAM):
         raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
-    _only_one(path, fields, ("url", "url_env"))
-    _only_one(path, fields, ("url", "url_path"))
-    place = _only_one(path, fields, ("api_key_env", "api_key_file"))
+    only_one(path, fields, ("url", "url_env"))
+    only_one(path, fields, ("url", "url_path"))
+    place = only_one(path, fields, ("api_key_env", "api_key_file"))
     return FileUpstream(
         name=name,
         url=fields.get("url", ""),  # empty when the URL was refused
@@ -311,7 +319,7 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
         stream_usage=fields.get("stream_usage", True),
         list_models=fields.get("list_models", False),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
-        ca_file=folder / fields["ca_file"] if "ca_file" in fields else None,
+        egress=egress_of(path, fields, folder),
         clocks=clocks_of(fields),
     )
 
@@ -321,8 +329,8 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     fields = _fields(path, table, _MODEL, mistakes)
     tiers: tuple[tuple[CandidateSettings, ...], ...] = ()
     if "tiers" in fields:
-        _only_one(path, fields, ("tiers", "upstream"))
-        _only_one(path, fields, ("tiers", "model"))
+        only_one(path, fields, ("tiers", "upstream"))
+        only_one(path, fields, ("tiers", "model"))
         tiers = tuple(candidates_of(tier, name) for tier in fields["tiers"])
     elif "upstream" in fields:
         tiers = ((CandidateSettings(upstream=fields["upstream"], model=fields.get("model", name)),),)
@@ -351,13 +359,13 @@ def _former_names(models: object) -> Iterator[str]:
 def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
     path, places = ("keys", name), ("key_env", "key_file", "sha256")
     fields = _fields(path, table, _KEY, mistakes)
-    place = _only_one(path, fields, places)
+    place = only_one(path, fields, places)
     if _misses(table, (*places, "key"), _KEY):
         raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
     held = fields.get(place or "")
     if place in ("key_env", "key_file"):
         held = _ref(path, place, fields[place], folder)
-    requests = _only_one(path, fields, ("rate_limit_per_minute", "requests"))
+    requests = only_one(path, fields, ("rate_limit_per_minute", "requests"))
     # A key's own requests and calls at once are counted by guards that every key has.
     own = {name: value for name, value in fields.items() if name not in ("requests", "concurrent")}
     return FileKey(
@@ -373,24 +381,13 @@ def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
 
 
 def _state(scalars: Mapping[str, Any]) -> SecretRef | None:
-    place = _only_one((), scalars, ("state", "state_env"))
+    place = only_one((), scalars, ("state", "state_env"))
     # A redis URL has its password before the "@" or in the query.
     if place == "state" and ("@" in scalars["state"] or "password" in scalars["state"].lower()):
         raise ConfigError(
             "state", MASK, "no secret in the file", "name a variable that holds the URL in state_env"
         )
     return SecretRef("state_env", scalars["state_env"]) if place == "state_env" else None
-
-
-def _only_one(path: tuple[str, ...], fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The one of the names that is set, if any.
-
-    :raises ConfigError: several are set.
-    """
-    given = [name for name in names if name in fields]
-    if len(given) > 1:
-        raise ConfigError(dotted(*path, given[1]), None, f"only one of {' and '.join(given)}")
-    return given[0] if given else None
 
 
 def _ref(path: tuple[str, ...], field: str, value: str, folder: Path) -> SecretRef:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from .errors import InvalidValue, nearest
 
@@ -27,7 +27,11 @@ OLLAMA_PORT = 11434
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _VERSION = re.compile(r"v\d+[a-z0-9]*")
-_SCHEMES = ("http", "https", "mock")
+_SCHEMES = ("http", "https", "http+unix", "mock")
+#: The scheme of an upstream at a Unix socket, whose path stands percent-encoded in the place of the host.
+UNIX = "http+unix://"
+#: The longest path of a socket, bytes: unix(7).
+_MOST_PATH = 107
 
 
 def base_url(url: str) -> str:
@@ -42,6 +46,11 @@ def base_url(url: str) -> str:
         raise InvalidValue(
             "a URL without credentials", "give the key as a setting of its own; write a plain @ as %40"
         )
+    if url.lower().startswith(UNIX):
+        return _unix_url(url[len(UNIX) :])
+    if url.startswith(("unix:", "/")):
+        path = "/" + url.removeprefix("unix:").lstrip("/")
+        raise InvalidValue("a URL", f"write {UNIX}{quote(path, safe='')} for the socket {path}")
     parts = split_url(url, _SCHEMES)
     if parts.scheme == "mock":
         return "mock" + url[len("mock") :]
@@ -50,6 +59,23 @@ def base_url(url: str) -> str:
     if "?" in url or "#" in url:
         raise InvalidValue("a URL without query or fragment")
     return f"{parts.scheme}://{_authority(parts)}{path}"
+
+
+def _unix_url(rest: str) -> str:
+    """:param rest: the URL without its scheme."""
+    encoded, slash, path = rest.partition("/")
+    socket = unquote(encoded)
+    if not socket.startswith("/") or not socket.isprintable() or len(socket.encode()) > _MOST_PATH:
+        expected = f"the absolute path of a socket, with %2F for each /, as in {UNIX}%2Frun%2Fvllm.sock"
+        raise InvalidValue(expected, f"at most {_MOST_PATH} bytes")
+    if "?" in rest or "#" in rest:
+        raise InvalidValue("a URL without query or fragment")
+    return UNIX + quote(socket, safe="") + _versioned(slash + path)
+
+
+def socket_path(url: str) -> str | None:
+    """Return the path of the Unix socket of an upstream's URL; ``None``: it has none."""
+    return unquote(url[len(UNIX) :].partition("/")[0]) if url.startswith(UNIX) else None
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:

@@ -25,9 +25,9 @@ def open_upstream(
 
         return MockUpstream(settings.name, settings.url, clocks)
     from .openai import OpenAIUpstream
-    from .transport.tls_trust import trust_of
+    from .transport.tls_trust import egress_of
 
     key = settings.api_key.reveal() if settings.api_key else None
     upstream = OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)
-    upstream.trust = trust_of(settings)
+    upstream.egress = egress_of(settings)
     return upstream

@@ -13,7 +13,7 @@ from ..model.call import Call, Caller, Ids, Operation
 from ..model.errors import UpstreamError, UpstreamMalformed
 from .transport.client import UpstreamClient
 from .transport.deadlines import UpstreamAttempt
-from .transport.tls_trust import trust_of
+from .transport.tls_trust import egress_of
 
 #: The timeout, seconds; the longest list, bytes; and the most models that are used of it.
 PATIENCE, MAX_LIST, MAX_MODELS = 10.0, 8 * 1024 * 1024, 512
@@ -47,7 +47,7 @@ def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ..
     if upstream.api_key:
         headers["Authorization"] = f"Bearer {upstream.api_key.reveal()}"
     exchange = UpstreamAttempt(_call(), upstream.name, Timeouts.within(PATIENCE, PATIENCE), lambda: False)
-    source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", trust_of(upstream))
+    source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", egress_of(upstream))
     try:
         status, body = source.response.status_code, b""
         if status != 200:

@@ -18,6 +18,7 @@ from ..model.reply import Reply
 from .stream_options import StreamOptions
 from .transport.client import ResponseSource, UpstreamClient
 from .transport.deadlines import UpstreamAttempt
+from .transport.proxies import Egress
 from .transport.unpacking import unpacked
 
 #: Good statuses without a body.
@@ -32,8 +33,8 @@ class OpenAIUpstream:
     :param options: whether it takes ``stream_options``, which ask for usage; ``None``: they are not sent.
     """
 
-    #: The TLS context that verifies its certificate; ``None``: the one of ``http``.
-    trust: SSLContext | None = None
+    #: The TLS context that verifies its certificate, or the way through a proxy; ``None``: as ``http`` has.
+    egress: SSLContext | Egress | None = None
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class OpenAIUpstream:
         )
         url, body, head = f"{self._url}/{dialect_of(call.operation).path}", asking.payload(), self._head(call)
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
-        source = self._http.post(url, body, head, exchange, trust=self.trust)
+        source = self._http.post(url, body, head, exchange, egress=self.egress)
         try:
             source = self._unpacked(source)
             self._check(source)

@@ -13,10 +13,10 @@ from flask_gateway.config.schema import mask_url
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("ftp://h", "a URL that begins with http://, https://, mock://"),
-        ("localhost:8001", "a URL that begins with http://, https://, mock://"),
-        ("http:/h", "a URL that begins with http://, https://, mock://"),
-        ("file:///etc/passwd", "a URL that begins with http://, https://, mock://"),
+        ("ftp://h", "a URL that begins with http://, https://, http+unix://, mock://"),
+        ("localhost:8001", "a URL that begins with http://, https://, http+unix://, mock://"),
+        ("http:/h", "a URL that begins with http://, https://, http+unix://, mock://"),
+        ("file:///etc/passwd", "a URL that begins with http://, https://, http+unix://, mock://"),
         ("http://", "a host in the URL, as in http://localhost"),
         ("http://:8001", "a host in the URL, as in http://localhost"),
         ("mock://", "a host in the URL, as in mock://localhost"),

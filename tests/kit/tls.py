@@ -49,14 +49,20 @@ class _Relay(socketserver.BaseRequestHandler):
 
 
 class TLSRelay(socketserver.ThreadingTCPServer):
-    """Listens on ``port`` until closed."""
+    """Listens on ``port`` until closed.
+
+    :param clients: a certificate that every client has to show.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, certificate: Path, upstream: int) -> None:
+    def __init__(self, certificate: Path, upstream: int, clients: Path | None = None) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
+        if clients is not None:
+            self.context.load_verify_locations(clients)
+            self.context.verify_mode = ssl.CERT_REQUIRED
         self.upstream = upstream
         super().__init__(("127.0.0.1", 0), _Relay)
         self.port = int(self.server_address[1])

@@ -38,6 +38,7 @@ from .connection import current_send
 from .deadlines import UpstreamAttempt
 from .http1 import CutShort
 from .pool import Adapter
+from .proxies import Egress, ProxyFailed
 from .response import CLOSED, READ_SIZE, UpstreamResponse
 
 #: How long to wait for the last bytes of a finished answer's framing, seconds, to keep the connection.
@@ -75,21 +76,22 @@ class UpstreamClient:
         headers: Mapping[str, str],
         exchange: UpstreamAttempt,
         method: str = "POST",
-        trust: ssl.SSLContext | None = None,
+        egress: ssl.SSLContext | Egress | None = None,
     ) -> ResponseSource:
         """Send the request. Return its answer, of which the head has been read. The source owns the exchange.
 
         An upstream may have closed an idle connection of the pool. If that shows before any byte of an
         answer, the request is sent once more, on a new connection.
 
-        :param trust: verifies the upstream's certificate, instead of this client's.
+        :param egress: verifies the upstream's certificate, instead of this client's ``trust``; or leads to
+            it, through a proxy or to a Unix socket.
         :raises GatewayError: there is no answer; the error says why.
         """
         try:
             exchange.watch(self._timekeeper)
             exchange.check()
             request = _request(method, url, body, headers)
-            source = ResponseSource(self._send(request, trust or self._trust, exchange), exchange)
+            source = ResponseSource(self._send(request, egress or self._trust, exchange), exchange)
         except BaseException:
             exchange.close()
             raise
@@ -105,7 +107,10 @@ class UpstreamClient:
         return source
 
     def _send(
-        self, request: requests.PreparedRequest, verify: ssl.SSLContext | None, exchange: UpstreamAttempt
+        self,
+        request: requests.PreparedRequest,
+        verify: ssl.SSLContext | Egress | None,
+        exchange: UpstreamAttempt,
     ) -> requests.Response:
         current_send.exchange = exchange
         try:
@@ -119,7 +124,7 @@ class UpstreamClient:
             raise unanswered(error, exchange) from None
 
     def _send_once(
-        self, request: requests.PreparedRequest, verify: ssl.SSLContext | None, *, fresh: bool
+        self, request: requests.PreparedRequest, verify: ssl.SSLContext | Egress | None, *, fresh: bool
     ) -> requests.Response:
         current_send.fresh = fresh
         current_send.reused = False
@@ -286,6 +291,10 @@ def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
         return UpstreamUnreachable(
             f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
         )
+    for cause in causes:
+        if isinstance(cause, ProxyFailed):
+            kind = UpstreamMisconfigured if cause.refused else UpstreamUnreachable
+            return kind(f"Upstream '{upstream}' {cause.text}.", upstream=upstream)
     error_class, description = _what_failed(causes)
     return error_class(f"Upstream '{upstream}' {description}.", upstream=upstream)
 

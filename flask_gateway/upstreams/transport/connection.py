@@ -141,9 +141,10 @@ class _Interruptible:
 
     def _new_conn(self) -> socket.socket:
         """Connect within one timeout for all addresses. urllib3's own method has one for each address."""
-        until = time.monotonic() + self.timeout
-        host: str = self._dns_host  # type: ignore[attr-defined]
-        port: int = self.port  # type: ignore[attr-defined]
+        return self._open(self._dns_host, self.port, time.monotonic() + self.timeout)  # type: ignore[attr-defined]
+
+    def _open(self, host: str, port: int, until: float) -> socket.socket:
+        """:param until: when it must be connected, seconds of ``time.monotonic()``."""
         try:
             addresses = allowed(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (socket.gaierror, UnicodeError) as error:

@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from ...model.protocols import Handle, Timekeeper
 from .connection import UpstreamConnection, UpstreamTLSConnection
+from .proxies import Egress
 from .response import UpstreamResponse
 from .tls_trust import context_for
 
@@ -151,31 +152,38 @@ class Adapter(HTTPAdapter):
         super().__init__(max_retries=0)
         self.most = most
         self._timekeeper = timekeeper
-        self._pools: dict[tuple[str, str, int, ssl.SSLContext | None], Pool] = {}
+        self._pools: dict[tuple[str, str, int, ssl.SSLContext | Egress | None], Pool] = {}
         #: The pool and the path of each URL; each upstream has a few URLs.
-        self._known: dict[tuple[str, ssl.SSLContext | None], tuple[Pool, str]] = {}
+        self._known: dict[tuple[str, ssl.SSLContext | Egress | None], tuple[Pool, str]] = {}
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, verify: Any = None, **kwargs: Any
     ) -> requests.Response:
         """Return the answer, of which the head has come. Exceptions are those of :meth:`Pool.send_once`.
 
-        :param verify: the TLS context; ``None``: the public authorities. Other parameters are ignored.
+        :param verify: the TLS context, or the egress; ``None``: the public authorities. Other parameters are
+            ignored.
         """
         known = self._known.get((request.url, verify)) or self._find(request, verify)  # type: ignore[arg-type]
         return LeanResponse(known[0].send_once(request, known[1]))
 
-    def _find(self, request: requests.PreparedRequest, verify: ssl.SSLContext | None) -> tuple[Pool, str]:
+    def _find(
+        self, request: requests.PreparedRequest, verify: ssl.SSLContext | Egress | None
+    ) -> tuple[Pool, str]:
         url = urlsplit(str(request.url))
         host, tls = url.hostname or "", url.scheme == "https"
-        port = url.port or (443 if tls else 80)
-        context = (verify or context_for(None)) if tls else None
-        kind = partial(UpstreamTLSConnection, ssl_context=context) if tls else UpstreamConnection
-        # urllib3's constructor looks at its own class's default.
-        connect = partial(kind, host, port, socket_options=UpstreamConnection.default_socket_options)
+        way: ssl.SSLContext | Egress | None = verify
+        if isinstance(verify, Egress):
+            port, connect = 0, verify.connector(str(request.url))
+        else:
+            port = url.port or (443 if tls else 80)
+            way = (verify or context_for(None)) if tls else None
+            kind = partial(UpstreamTLSConnection, ssl_context=way) if tls else UpstreamConnection
+            # urllib3's constructor looks at its own class's default.
+            connect = partial(kind, host, port, socket_options=UpstreamConnection.default_socket_options)
         # Two threads at once may make two pools: ``setdefault`` keeps one.
         pool = self._pools.setdefault(
-            (url.scheme, host, port, context), Pool(connect, self.most, self._timekeeper)
+            (url.scheme, host, port, way), Pool(connect, self.most, self._timekeeper)
         )
         known = self._known[str(request.url), verify] = pool, request.path_url
         return known
