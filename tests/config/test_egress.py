@@ -13,10 +13,14 @@ from kit.needs import need
 from kit.tls import make_certificate
 
 from flask_gateway.app.build import _fingerprint
-from flask_gateway.config import ConfigError, describe, files, last_good, load, resolve
+from flask_gateway.config import last_good
 from flask_gateway.config.client_certificates import not_after
+from flask_gateway.config.describe import describe
+from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.load import load, resolve
 from flask_gateway.config.proxy_url import bypasses, proxy_for
 from flask_gateway.config.schema import Proxy, Secret
+from flask_gateway.config.toml_file import files
 from flask_gateway.config.upstream_url import base_url, socket_path
 from flask_gateway.guards.breaker_state import Policy
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from kit.scripted_upstream import read_request
+from flask_gateway.cli.selftest.scripted_provider import read_request
 
 
 def carry(one: socket.socket, other: socket.socket) -> None:

@@ -20,9 +20,9 @@ from kit.tls import TLSRelay, make_certificate
 
 from flask_gateway.cli.doctor.finding import Level
 from flask_gateway.cli.doctor.upstreams import SOON, expiry, reach
-from flask_gateway.config import load
 from flask_gateway.config.client_certificates import not_after
-from flask_gateway.config.schema import ClientCertificate, UpstreamSettings
+from flask_gateway.config.load import load
+from flask_gateway.config.schema import ClientCertificate, Timeouts, UpstreamSettings
 from flask_gateway.model.errors import (
     GatewayError,
     UpstreamMisconfigured,
@@ -110,7 +110,7 @@ def upstream(url: str, **environ: str) -> UpstreamSettings:
 def send(settings: UpstreamSettings, connect: float = 5.0, calls: int = 1) -> bytes:
     """The answers of the upstream. Asserts that nothing is left in the reactor."""
     bench = Bench()
-    made: Any = open_upstream(settings, bench.http, bench.upstream("http://x", connect=connect)._clocks)
+    made: Any = open_upstream(settings, bench.http, Timeouts(connect=connect))
     try:
         return b"".join(b"".join(made.send(make_call()).prime()) for _ in range(calls))
     finally:
