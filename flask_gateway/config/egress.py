@@ -24,7 +24,7 @@ from .toml_file import FileUpstream
 from .upstream_url import split_url
 
 
-class Egress(msgspec.Struct, frozen=True):
+class EgressSettings(msgspec.Struct, frozen=True):
     """The general settings, or those of one upstream."""
 
     ca_file: Authorities | None = None
@@ -59,12 +59,12 @@ class EgressLayers:
         self._mistakes = mistakes
         self._parse = parse
 
-    def general(self, no_proxy: tuple[str, ...], *, tls: bool) -> Egress:
+    def general(self, no_proxy: tuple[str, ...], *, tls: bool) -> EgressSettings:
         """:param tls: whether any upstream uses TLS. If none does, OpenSSL's variables are not read."""
         places = self._places(self._file, lambda option: option.variable, ())
         key, proxy = places[CLIENT_KEY.name], self._proxy(places)
         tls = tls or (proxy is not None and proxy.scheme == "https")
-        return Egress(
+        return EgressSettings(
             ca_file=self._authorities(places, tls),
             client_cert=self._certificate(places),
             client_key=None if key is None else str(key.value),
@@ -72,7 +72,7 @@ class EgressLayers:
             no_proxy=no_proxy,
         )
 
-    def of(self, upstream: FileUpstream, general: Egress) -> Egress:
+    def of(self, upstream: FileUpstream, general: EgressSettings) -> EgressSettings:
         """The settings in force for one upstream."""
         places = self._places(
             upstream.egress,
@@ -85,7 +85,7 @@ class EgressLayers:
         with self._mistakes:
             proxy = self._proxy_for(upstream, self._proxy(places), general)
         verifies = tls or (proxy is not None and proxy.scheme == "https")
-        return Egress(
+        return EgressSettings(
             ca_file=ca_file if verifies else None, client_cert=certificate if tls else None, proxy=proxy
         )
 
@@ -138,7 +138,7 @@ class EgressLayers:
             return proxy
         return None
 
-    def _proxy_for(self, upstream: FileUpstream, own: Proxy | None, general: Egress) -> Proxy | None:
+    def _proxy_for(self, upstream: FileUpstream, own: Proxy | None, general: EgressSettings) -> Proxy | None:
         try:
             return proxy_for(upstream.url, own, general.proxy, general.no_proxy, self._environ)
         except InvalidValue as unfit:
@@ -147,7 +147,7 @@ class EgressLayers:
 
 
 def unused_proxy(
-    upstreams: Sequence[UpstreamSettings], general: Egress, environ: Mapping[str, str]
+    upstreams: Sequence[UpstreamSettings], general: EgressSettings, environ: Mapping[str, str]
 ) -> str | None:
     """Return a warning if a proxy variable is set that other programs would use and the gateway does not."""
     if general.proxy is not None:

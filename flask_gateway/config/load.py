@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .egress import Egress, EgressLayers, unused_proxy
+from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
 from .limits_checks import refuse_unenforced, refuse_unkept_limits
@@ -73,7 +73,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     scalars["answer_timeout_seconds"] = layers.answer_timeout(
         scalars["answer_timeout_seconds"], scalars["request_timeout_seconds"]
     )
-    scalars.update((name, getattr(layers.egress, name)) for name in Egress.__struct_fields__)
+    scalars.update((name, getattr(layers.egress, name)) for name in EgressSettings.__struct_fields__)
     if layers.egress.proxy is not None and layers.origins["proxy"] is Origin.DEFAULT:
         layers.origins["proxy"] = Origin.FILE  # through proxy_env
     if layers.egress.ca_file is not None and layers.origins["ca_file"] is Origin.DEFAULT:
@@ -123,7 +123,7 @@ class _Layers:
         self.names: tuple[str, ...] = ()
         self.file = FileSettings()
         #: How upstreams are reached that do not say so themselves. :meth:`upstreams` reads it.
-        self.egress = Egress()
+        self.egress = EgressSettings()
         path = self.scalar(CONFIG)
         if path is not None:
             with mistakes:
