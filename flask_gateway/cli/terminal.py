@@ -37,6 +37,7 @@ class ProgressLine:
         self._what, self._total = what, total
         self._stream = sys.stderr if stream is None else stream
         self._done = 0
+        self._shown = False
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
@@ -52,13 +53,12 @@ class ProgressLine:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-            self._clear()
+        self._clear()
 
     def step(self) -> None:
         """Count one more that is done. Call it before its line is printed."""
         self._done += 1
-        if self._thread.is_alive():
-            self._clear()
+        self._clear()
 
     def line(self, seconds: float) -> str:
         of_all = f" of {self._total}" if self._total else ""
@@ -67,10 +67,13 @@ class ProgressLine:
     def _show(self) -> None:
         wait = SILENCE
         while not self._ended.wait(wait):
-            wait = INTERVAL
+            wait, self._shown = INTERVAL, True
             self._stream.write(f"\r\x1b[K{self.line(time.monotonic() - self._began)}")
             self._stream.flush()
 
     def _clear(self) -> None:
-        self._stream.write("\r\x1b[K")
-        self._stream.flush()
+        """Erase the line, if one is shown."""
+        if self._shown:
+            self._shown = False
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

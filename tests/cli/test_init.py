@@ -215,6 +215,20 @@ def test_a_file_by_options_alone(ollama: int, capsys: Capture) -> None:
     assert os.listdir() == ["mine.toml"]
 
 
+def test_variables_that_win_over_the_file_are_named(capsys: Capture) -> None:
+    """The file is checked without them: it is to be valid by itself."""
+    environ = {
+        "GATEWAY_API_KEYS": "planted-key-of-this-shell",
+        "GATEWAY_NONSENSE": "1",
+        "GATEWAY_THREADS": "8",
+    }
+    assert main(["init", "--yes", "--output", "a file.toml"], environ) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[2] for line in err.splitlines()] == ["GATEWAY_API_KEYS", "GATEWAY_NONSENSE"]
+    assert "planted" not in out + err
+    assert "serve --config 'a file.toml'" in out
+
+
 def test_a_given_upstream_replaces_one_that_is_found(ollama: int) -> None:
     assert main(["init", "--yes", "--upstream", "ollama=http://10.0.0.5:11434"], {}) == 0
     settings = load({"GATEWAY_CONFIG": "gateway.toml"})

@@ -207,8 +207,8 @@ def test_the_first_answer_comes_soon(environment: Environment, tmp_path: Path) -
 
 @pytest.mark.soak
 def test_an_installation_is_small(wheel: Path, tmp_path: Path) -> None:
-    """Needs a package index."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(tmp_path)]
+    """With compiled bytecode. Needs a package index."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path)]
     subprocess.run([*command, str(wheel)], check=True)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < MOST_INSTALLED
     assert len(list(tmp_path.glob("*.dist-info"))) <= 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from ...app.preflight import load_checked
 from ...config.errors import InvalidValue, one_line
-from ...config.options import SERVER
+from ...config.options import PREFIX, SERVER
 from ...config.upstream_url import base_url
 from ...config.value_types import UPSTREAM_NAME, Name
 from ..addresses import in_use
@@ -139,12 +140,9 @@ def _report(
     secrets: Sequence[str],
 ) -> int:
     """Check the new file, show each key once, and say what to do next. Raises :class:`ConfigError`."""
-    server = {option.variable for option in SERVER}
-    # The settings of this shell would win over the file.
-    clean = {
-        name: value for name, value in environ.items() if not name.startswith("GATEWAY_") or name in server
-    }
-    resolved = load_checked({**clean, "GATEWAY_CONFIG": str(path)}, [], None)
+    above = set(winning(environ))
+    alone = {name: value for name, value in environ.items() if name not in above}
+    resolved = load_checked({**alone, "GATEWAY_CONFIG": str(path)}, [], None)
     model = first_model(upstreams)
     files = [str(path), *(str(path.parent / secret) for secret in secrets)]
     if arguments.json:
@@ -152,9 +150,16 @@ def _report(
         print_json({"files": files, "upstreams": names, "keys": dict(keys), "model": model})
         return OK
     print("\n".join(_next(path, files, keys, model)))
-    for warning in resolved.settings.warnings:
+    notes = [f"{name} is set in this shell and wins over the file" for name in sorted(above)]
+    for warning in (*resolved.settings.warnings, *notes):
         print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
     return OK
+
+
+def winning(environ: Mapping[str, str]) -> Iterator[str]:
+    """The variables of this environment that win over a settings file."""
+    server = {option.variable for option in SERVER}
+    return (name for name in environ if name.startswith(PREFIX) and name not in server)
 
 
 def _next(path: Path, files: Sequence[str], keys: Sequence[tuple[str, str]], model: str) -> Iterator[str]:
@@ -162,7 +167,7 @@ def _next(path: Path, files: Sequence[str], keys: Sequence[tuple[str, str]], mod
     for name, key in keys:
         yield f"The key of {name}, shown only now: {key}"
     bind = "" if in_use([USUAL]) is None else f" --bind {OTHER}"
-    config = "" if path == Path(SETTINGS_FILE) else f" --config {path}"
+    config = "" if path == Path(SETTINGS_FILE) else f" --config {shlex.quote(str(path))}"
     yield "Next"
     yield f"  flask-gateway serve{config}{bind}"
     yield f"  {curl(f'http://{OTHER if bind else USUAL}', keys[0][1], model)}"
