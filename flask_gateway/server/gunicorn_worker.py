@@ -76,6 +76,8 @@ class GatewayWorker(AcceptLoop):
 
     def init_process(self) -> None:
         give_back_large_blocks()
+        # gunicorn reads its settings twenty times per request. As attributes they take no method calls.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         self.log.error_log.addFilter(drop_timeouts)
         util.write_error = self._write_error  # gunicorn looks it up by name in this module
         super().init_process()

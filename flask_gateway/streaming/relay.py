@@ -31,6 +31,7 @@ from ..model.source import Channel, Postponed
 from ..reactor.fair_poller import FairPoller
 from ..reactor.socket_io import is_readable
 from . import PING
+from .chunked import chunk
 from .submit import run_after, submitted
 
 log = logging.getLogger(__name__)
@@ -284,15 +285,14 @@ class _Stream:
             return
         self._last_sent = self._poller.now
         if self._chunked:
-            data = b"%X\r\n%b\r\n" % (len(data), data)
+            data = chunk(data)
         if self._head:
             data, self._head = self._head + data, b""
-        sent = 0
         if not self._unsent:
             try:
                 sent = self._sock.send(data)
             except BlockingIOError:
-                pass
+                sent = 0
             except OSError:
                 self._drop()
                 return

@@ -109,7 +109,13 @@ class UpstreamResponse:
         framing = self._framing
         if not (self.closed or framing.over):
             try:
-                data = self._take(self._sock.recv, PIECE)
+                if self._first or framing.fault is not None:
+                    data = self._take(self._sock.recv, PIECE)
+                else:  # `_take` without its call: this runs once per event
+                    received = self._sock.recv(PIECE)
+                    data = framing.feed(received) if received else b""
+                    if not data or framing.over:
+                        self._check_end(received, data)
             except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
                 # A TLS key update may have to write. The next read retries it.
                 return None
@@ -126,18 +132,25 @@ class UpstreamResponse:
         if framing.fault is not None:
             raise framing.fault
         if self._first:
-            data, self._first = self._first, b""
+            received, self._first = self._first, b""
         else:
-            data = recv(size)
-        if not data:
+            received = recv(size)
+        data = framing.feed(received) if received else b""
+        self._check_end(received, data)
+        return data
+
+    def _check_end(self, received: bytes, data: bytes) -> None:
+        """Note the end of the connection or of the body. Raise a fault that no valid byte came before.
+
+        :param data: the bytes of the body in the received ones.
+        """
+        framing = self._framing
+        if not received:
             framing.end()
-            return b""
-        data = framing.feed(data)
-        if framing.over:
+        elif framing.over:
             self._finish()
         elif not data and framing.fault is not None:
             raise framing.fault
-        return data
 
     def _finish(self) -> None:
         """Give the connection back to the pool after the body. Close it first if it is not reusable."""
