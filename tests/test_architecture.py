@@ -54,6 +54,7 @@ OUTSIDE = {
     "prometheus_client": {"telemetry"},
     "brotli": {"web"},
     "backports": {"web"},
+    "yaml": {"cli"},
 }
 
 

@@ -1,0 +1,301 @@
+"""Reads ``model_list``: each entry becomes a deployment, or a finding that says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ...config.body_fields import BODY_FIELDS
+from ...config.errors import InvalidValue, nearest
+from .parameters import (
+    PINS,
+    PLACE,
+    SERVED_MODES,
+    WITHOUT_COUNTERPART,
+    is_secret,
+    may_be_secret,
+    reason_for,
+    reason_for_info,
+)
+from .places import Place, Source, Unplaced, place_of, split_model
+from .report import Report
+from .values import Environment, number, seconds, shown, whole
+from .yaml_tree import Entry, Node
+
+#: Providers whose own parameters LiteLLM translates. Their OpenAI APIs take only part of them.
+_TRANSLATING = frozenset({"anthropic", "gemini", "cohere", "cohere_chat", "ollama", "ollama_chat"})
+_COMMON = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "seed",
+        "n",
+        "tools",
+        "tool_choice",
+    }
+    | {"response_format", "presence_penalty", "frequency_penalty", "user"}
+)
+_WORD = re.compile(r"[a-z_]{1,40}")
+#: Models that refuse ``max_tokens``. LiteLLM renames the field for them.
+_REASONING = re.compile(r"(openai/)?(gpt-5|o[134])(\W|$)")
+
+
+#: The timeouts of a candidate that ``timeout`` and ``stream_timeout`` become, and those of silence: they must
+#: not cut a call that may take longer than usual. Seconds.
+_ANSWER, _STREAM = ("answer_seconds", "total_seconds"), ("first_token_seconds",)
+_SILENCES = ("first_byte_seconds", "first_token_seconds", "idle_seconds")
+USUAL_SILENCE, MOST_SILENCE = 120.0, 300.0
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """An entry of ``model_list``.
+
+    :param line: of the entry. :param at: its path in the file, for findings.
+    :param group: the name that callers use (``model_name``).
+    :param model: the provider's own name. :param shares: ``weight``, ``rpm`` and ``tpm``, if set.
+    :param clocks: timeouts by their names in the gateway's file, seconds.
+    :param access_groups: groups of keys that may call it.
+    """
+
+    line: int
+    at: str
+    group: str
+    place: Place
+    model: str
+    order: float | None = None
+    shares: Mapping[str, float] = {}
+    clocks: Mapping[str, float] = {}
+    max_in_flight: int | None = None
+    set: Mapping[str, Any] = {}
+    default: Mapping[str, Any] = {}
+    access_groups: tuple[str, ...] = ()
+
+
+def deployments(
+    model_list: Node | None, credentials: Mapping[str, Node], environment: Environment, report: Report
+) -> Iterator[Deployment]:
+    """The usable entries of ``model_list``."""
+    for place, item in enumerate(model_list.items if model_list else (), 1):
+        at = f"model_list[{place}]"
+        name = item.get("model_name")
+        group = name.text.strip() if name is not None and name.is_scalar else ""
+        at += f" {group}" if group and group.isprintable() else ""
+        try:
+            yield _deployment(item, at, group, credentials, environment, report)
+        except Unplaced as reason:
+            report.left_out(item.line, at, f"entry {place} is left out: {reason}")
+
+
+def _deployment(
+    item: Node,
+    at: str,
+    group: str,
+    credentials: Mapping[str, Node],
+    environment: Environment,
+    report: Report,
+) -> Deployment:
+    params = item.get("litellm_params")
+    _misplaced(item, at, report)
+    if not group or not group.isprintable() or len(group) > 256:
+        raise Unplaced("it has no model_name that can be used")
+    if params is None or not params.entries:
+        raise Unplaced("its litellm_params are empty")
+    source = _source(at, params, credentials)
+    provider, model = split_model(source, report)
+    if "*" in model and "*" not in group:
+        raise Unplaced("its model is a wildcard, and its model_name is none")
+    place = place_of(source, provider, environment, report)
+    pins = _Pins(source.at, provider, model, report)
+    for entry in params.entries:
+        _parameter(entry, pins, report)
+    info = item.get("model_info")
+    groups = tuple(_model_info(info, at, report)) if info is not None else ()
+    return Deployment(
+        line=item.line,
+        at=at,
+        group=group,
+        place=place,
+        model=model,
+        order=number(params.get("order")),
+        shares={name: value for name in ("weight", "rpm", "tpm") if (value := number(params.get(name)))},
+        clocks=dict(_clocks(params, source.at, environment, report)),
+        max_in_flight=whole(params.get("max_parallel_requests")),
+        set=pins.set,
+        default=pins.default,
+        access_groups=groups,
+    )
+
+
+def _source(at: str, params: Node, credentials: Mapping[str, Node]) -> Source:
+    """:raises Unplaced: the credential is not in the file."""
+    named = params.get("litellm_credential_name")
+    name = named.text if named is not None and named.text else None
+    if name is not None and name not in credentials and params.get("api_key") is None:
+        raise Unplaced(f"its credential {name} is not in credential_list")
+    return Source(
+        f"{at}.litellm_params", params, credentials.get(name or ""), name if name in credentials else None
+    )
+
+
+def _misplaced(item: Node, at: str, report: Report) -> None:
+    """Report the names of an entry that are not among the three that LiteLLM reads."""
+    if not item.is_mapping:
+        raise Unplaced("it is not a mapping")
+    for entry in item.entries:
+        if entry.name in ("model_name", "litellm_params", "model_info"):
+            continue
+        known = entry.name in PLACE or entry.name in PINS or reason_for(entry.name) is not None
+        where = "belongs into litellm_params" if known else "is not known"
+        report.left_out(entry.line, f"{at}.{entry.name}", f"{where}; LiteLLM reads nothing at this level")
+
+
+def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
+    name, setting = entry.name, f"{pins.at}.{entry.name}"
+    if name == "extra_body":
+        pins.pin_all(entry)
+    elif name in PINS:
+        pins.pin(entry)
+    elif name in ("rpm", "tpm", "weight", "order", "max_parallel_requests"):
+        if number(entry.node) is None and not entry.node.is_off:
+            report.left_out(entry.line, setting, "it is not a positive number")
+        elif name == "max_parallel_requests":
+            report.mapped(entry.line, setting, "max_in_flight of the candidate")
+    elif name == "api_version":
+        report.changed(entry.line, setting, "not sent: Azure's v1 API takes no version")
+    elif name not in PLACE:
+        _left_out(entry, setting, report)
+
+
+def _left_out(entry: Entry, setting: str, report: Report) -> None:
+    reason = reason_for(entry.name)
+    if entry.node.is_off:
+        report.mapped(entry.line, setting, "off, as here")
+    elif reason is not None:
+        report.left_out(entry.line, setting, reason)
+    else:
+        hint = nearest(entry.name, (*PINS, *PLACE, *WITHOUT_COUNTERPART))
+        advice = "write it into [models.NAME.default] if the provider takes it"
+        report.left_out(entry.line, setting, f"an unknown name; {hint or advice}")
+
+
+class _Pins:
+    """Collects the fields of the body that a deployment pins.
+
+    LiteLLM's own fields give way to the caller's (``Router._acompletion``), so they are defaults. Those in
+    ``extra_body`` are not.
+    """
+
+    def __init__(self, at: str, provider: str, model: str, report: Report) -> None:
+        self.at = at
+        self._provider = provider
+        self._model = model
+        self._report = report
+        self.set: dict[str, Any] = {}
+        self.default: dict[str, Any] = {}
+
+    def pin(self, entry: Entry) -> None:
+        name = entry.name
+        if name == "max_tokens" and self._provider in ("openai", "azure") and _REASONING.match(self._model):
+            name = "max_completion_tokens"
+        if entry.node.value is None or not self._fits(name, entry, f"{self.at}.{entry.name}"):
+            return
+        self.default[name] = entry.node.plain()
+        setting, text = (
+            f"{self.at}.{entry.name}",
+            f"default.{name} of the model, for callers who do not send it",
+        )
+        if self._provider in _TRANSLATING and name not in _COMMON:
+            self._report.changed(
+                entry.line, setting, f"{text}; sent as it is, where LiteLLM would translate it"
+            )
+        else:
+            self._report.mapped(entry.line, setting, text)
+
+    def pin_all(self, entry: Entry) -> None:
+        setting = f"{self.at}.extra_body"
+        if not entry.node.is_mapping:
+            self._report.left_out(entry.line, setting, "it is not a mapping")
+        for inner in entry.node.entries:
+            if self._fits(inner.name, inner, f"{setting}.{inner.name}"):
+                self.set[inner.name] = inner.node.plain()
+                self._report.mapped(inner.line, f"{setting}.{inner.name}", f"set.{inner.name} of the model")
+
+    def _fits(self, name: str, entry: Entry, setting: str) -> bool:
+        """Whether the settings can hold the field. Report it otherwise."""
+        if is_secret(name) or _has_secret(entry.node):
+            self._report.left_out(entry.line, setting, "it may hold a secret, which the settings do not take")
+            return False
+        try:
+            value = entry.node.plain()
+            BODY_FIELDS.check({name: value})
+            _refuse_null(value)
+            msgspec.json.encode(value).decode()
+        except InvalidValue as unfit:
+            self._report.left_out(entry.line, setting, unfit.hint or unfit.expected)
+            return False
+        except (UnicodeError, ValueError):
+            self._report.left_out(entry.line, setting, "a value that TOML cannot express, such as null")
+            return False
+        return True
+
+
+def _has_secret(node: Node) -> bool:
+    return (
+        may_be_secret(node.text)
+        or any(is_secret(entry.name) or _has_secret(entry.node) for entry in node.entries)
+        or any(_has_secret(item) for item in node.items)
+    )
+
+
+def _refuse_null(value: Any) -> None:
+    """:raises ValueError: the value holds a null, or a number that TOML cannot write."""
+    if isinstance(value, dict):
+        list(map(_refuse_null, (*value.values(), *value)))
+    elif isinstance(value, list):
+        list(map(_refuse_null, value))
+    elif value is None or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        raise ValueError("not in TOML")
+    elif isinstance(value, str):
+        value.encode()
+
+
+def _clocks(params: Node, at: str, environment: Environment, report: Report) -> Iterator[tuple[str, float]]:
+    for name, clocks in (("timeout", _ANSWER), ("stream_timeout", _STREAM)):
+        node = params.get(name)
+        if node is None or node.is_off:
+            continue
+        text = environment.text(node)
+        value = seconds(node if text is None else Node(node.line, text, text))
+        if value is None:
+            report.left_out(
+                node.line, f"{at}.{name}", "it is not a number of seconds that stands in the file"
+            )
+            continue
+        report.mapped(node.line, f"{at}.{name}", f"{clocks[-1]} = {shown(value)} at the candidate")
+        if value > USUAL_SILENCE:
+            yield from ((clock, min(value, MOST_SILENCE)) for clock in _SILENCES)
+        yield from ((clock, value) for clock in clocks)
+
+
+def _model_info(info: Node, at: str, report: Report) -> Iterator[str]:
+    """Report what is known of a model, and yield its access groups."""
+    for entry in info.entries:
+        setting = f"{at}.model_info.{entry.name}"
+        if entry.name == "mode":
+            if entry.node.text in SERVED_MODES:
+                report.mapped(entry.line, setting, "the caller's path chooses the operation")
+            else:
+                mode = f"{entry.node.text}: " if _WORD.fullmatch(entry.node.text) else ""
+                report.left_out(entry.line, setting, f"{mode}this operation is not offered")
+        elif entry.node.is_off:
+            report.mapped(entry.line, setting, "off, as here")
+        else:
+            report.left_out(entry.line, setting, reason_for_info(entry.name))
+        if entry.name == "access_groups":
+            yield from (item.text for item in entry.node.items if item.is_scalar)

@@ -1,0 +1,197 @@
+"""Lists the providers of LiteLLM that have an OpenAI API: their bases and the variables of their keys.
+
+The bases are those of LiteLLM 1.88 (``litellm/litellm_core_utils/get_llm_provider_logic.py``) where it uses a
+provider's OpenAI API, and else those of the provider's documentation of its compatible API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """A provider with an OpenAI API.
+
+    :param base: the base URL; empty where everyone has an address of their own.
+    :param key: the variable that usually holds the key; empty if it needs none.
+    :param base_variable: the variable that LiteLLM reads the base from, if there is no ``api_base``.
+    :param path: appended to a base that the user gives without a path.
+    :param note: how calls differ from those that LiteLLM makes; empty if they do not.
+    """
+
+    base: str = ""
+    key: str = ""
+    base_variable: str = ""
+    path: str = ""
+    note: str = ""
+
+
+_TRANSLATED = "LiteLLM translates to this provider's own API; the gateway calls its OpenAI-compatible one"
+_OLLAMA = Provider("http://localhost:11434", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "", "")
+_AZURE = Provider(
+    key="AZURE_API_KEY",
+    base_variable="AZURE_API_BASE",
+    path="/openai/v1",
+    note="the gateway calls Azure's v1 API, which takes no api_version, with the deployment's name as model",
+)
+_OPENAI = Provider("https://api.openai.com/v1", "OPENAI_API_KEY")
+
+PROVIDERS: Mapping[str, Provider] = {
+    "openai": _OPENAI,
+    "text-completion-openai": _OPENAI,
+    "custom_openai": Provider(key="OPENAI_API_KEY"),
+    "openai_like": Provider(key="OPENAI_LIKE_API_KEY", base_variable="OPENAI_LIKE_API_BASE"),
+    "litellm_proxy": Provider(key="LITELLM_PROXY_API_KEY", base_variable="LITELLM_PROXY_API_BASE"),
+    "hosted_vllm": Provider(key="HOSTED_VLLM_API_KEY", base_variable="HOSTED_VLLM_API_BASE"),
+    "vllm": Provider(),
+    "lm_studio": Provider("http://localhost:1234/v1", "LM_STUDIO_API_KEY", "LM_STUDIO_API_BASE"),
+    "llamafile": Provider("http://127.0.0.1:8080/v1", "", "LLAMAFILE_API_BASE"),
+    "ollama": _OLLAMA,
+    "ollama_chat": _OLLAMA,
+    "xinference": Provider("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE"),
+    "docker_model_runner": Provider(
+        "http://localhost:12434/engines/v1", "DOCKER_MODEL_RUNNER_API_KEY", "DOCKER_MODEL_RUNNER_API_BASE"
+    ),
+    "infinity": Provider(key="INFINITY_API_KEY", base_variable="INFINITY_API_BASE"),
+    "oobabooga": Provider(),
+    "azure": _AZURE,
+    "azure_text": _AZURE,
+    "azure_ai": Provider(
+        key="AZURE_AI_API_KEY", base_variable="AZURE_AI_API_BASE", path="/openai/v1", note=_AZURE.note
+    ),
+    "anthropic": Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", note=_TRANSLATED),
+    "gemini": Provider(
+        "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", note=_TRANSLATED
+    ),
+    "cohere": Provider("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED),
+    "cohere_chat": Provider("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED),
+    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "mistral": Provider("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "codestral": Provider("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY"),
+    "deepseek": Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "together_ai": Provider("https://api.together.xyz/v1", "TOGETHERAI_API_KEY"),
+    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "fireworks_ai": Provider("https://api.fireworks.ai/inference/v1", "FIREWORKS_AI_API_KEY"),
+    "xai": Provider("https://api.x.ai/v1", "XAI_API_KEY"),
+    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    "nvidia_nim": Provider("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY"),
+    "perplexity": Provider(
+        "https://api.perplexity.ai",
+        "PERPLEXITYAI_API_KEY",
+        note="the gateway calls it below /v1, where its documentation has other paths: try it first",
+    ),
+    "deepinfra": Provider("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    "sambanova": Provider("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
+    "hyperbolic": Provider("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
+    "novita": Provider("https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
+    "moonshot": Provider("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "dashscope": Provider("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    "volcengine": Provider("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY"),
+    "zai": Provider("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    "minimax": Provider("https://api.minimax.io/v1", "MINIMAX_API_KEY"),
+    "ai21": Provider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
+    "ai21_chat": Provider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
+    "lambda_ai": Provider("https://api.lambda.ai/v1", "LAMBDA_API_KEY"),
+    "nebius": Provider("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY"),
+    "featherless_ai": Provider("https://api.featherless.ai/v1", "FEATHERLESS_AI_API_KEY"),
+    "friendliai": Provider("https://api.friendli.ai/serverless/v1", "FRIENDLI_TOKEN"),
+    "huggingface": Provider("https://router.huggingface.co/v1", "HUGGINGFACE_API_KEY"),
+    "vercel_ai_gateway": Provider("https://ai-gateway.vercel.sh/v1", "VERCEL_AI_GATEWAY_API_KEY"),
+    "baseten": Provider("https://inference.baseten.co/v1", "BASETEN_API_KEY"),
+    "ovhcloud": Provider("https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "OVHCLOUD_API_KEY"),
+    "morph": Provider("https://api.morphllm.com/v1", "MORPH_API_KEY"),
+    "meta_llama": Provider("https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
+    "nscale": Provider("https://inference.api.nscale.com/v1", "NSCALE_API_KEY"),
+    "inception": Provider("https://api.inceptionlabs.ai/v1", "INCEPTION_API_KEY"),
+    "jina_ai": Provider("https://api.jina.ai/v1", "JINA_AI_API_KEY"),
+    "voyage": Provider("https://api.voyageai.com/v1", "VOYAGE_API_KEY"),
+    "v0": Provider("https://api.v0.dev/v1", "V0_API_KEY"),
+    "wandb": Provider("https://api.inference.wandb.ai/v1", "WANDB_API_KEY"),
+    "aiml": Provider("https://api.aimlapi.com/v1", "AIML_API_KEY"),
+    "cometapi": Provider("https://api.cometapi.com/v1", "COMETAPI_KEY"),
+    "gradient_ai": Provider("https://inference.do-ai.run/v1", "GRADIENT_AI_API_KEY"),
+    "anyscale": Provider("https://api.endpoints.anyscale.com/v1", "ANYSCALE_API_KEY"),
+    "clarifai": Provider("https://api.clarifai.com/v2/ext/openai/v1", "CLARIFAI_API_KEY"),
+}
+
+_VERTEX = "Vertex AI wants a Google access token, which expires; a Gemini API key works (gemini/…)"
+_NO_OPENAI = "it has no OpenAI API that takes a fixed key"
+#: Providers that the gateway cannot ask, each with the reason.
+UNREACHABLE: Mapping[str, str] = {
+    "vertex_ai": _VERTEX,
+    "vertex_ai_beta": _VERTEX,
+    "bedrock": "Bedrock wants requests signed with AWS keys",
+    "bedrock_converse": "Bedrock wants requests signed with AWS keys",
+    "sagemaker": "SageMaker wants requests signed with AWS keys",
+    "sagemaker_chat": "SageMaker wants requests signed with AWS keys",
+    "watsonx": "watsonx wants an IBM access token, which expires",
+    "watsonx_text": "watsonx wants an IBM access token, which expires",
+    "github_copilot": "GitHub Copilot wants a token that its login makes",
+    "chatgpt": "a ChatGPT subscription wants a token that its login makes",
+    "oci": "OCI wants signed requests",
+    "sap": "SAP wants a token that expires",
+    "gigachat": "GigaChat wants a token that expires",
+    "databricks": "its base has no version in the path, which the gateway would add",
+    "github": "its base has no version in the path, which the gateway would add",
+    "cloudflare": "its address has the account in it: give it as api_base, with the provider openai",
+    **dict.fromkeys(
+        (
+            *(
+                "replicate",
+                "nlp_cloud",
+                "aleph_alpha",
+                "petals",
+                "predibase",
+                "maritalk",
+                "palm",
+                "snowflake",
+            ),
+            *("triton", "elevenlabs", "deepgram", "assemblyai", "recraft", "stability", "runwayml", "topaz"),
+            *("aws_polly", "datarobot", "dotprompt", "langgraph", "a2a", "bytez", "fal_ai"),
+        ),
+        _NO_OPENAI,
+    ),
+    "auto_router": "the gateway does not choose a model by the content of a call",
+}
+
+#: The provider of a model that is named without one.
+_BARE = (
+    (
+        re.compile(r"gpt-|chatgpt-|o[134](-|$)|text-embedding-|(omni|text)-moderation|whisper-|tts-|dall-e"),
+        "openai",
+    ),
+    (re.compile(r"ft:|davinci|babbage|computer-use"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"command|embed-(english|multilingual)|rerank-"), "cohere"),
+    (re.compile(r"gemini-"), "vertex_ai"),
+)
+
+
+def provider_of_bare(model: str) -> str | None:
+    """The provider of a model whose name has no provider in front; ``None`` if it is not known."""
+    return next((provider for pattern, provider in _BARE if pattern.match(model)), None)
+
+
+#: Words that LiteLLM takes between provider and model to choose an API, and that are no part of the name.
+_API_WORDS = {
+    "openai": ("responses/", "chat/", "chat_completions/"),
+    "azure": ("responses/", "o_series/", "gpt5_series/", "chat/"),
+    "azure_ai": ("responses/",),
+}
+
+
+def model_at(provider: str, name: str) -> str:
+    """The provider's own name of a model.
+
+    :param name: what stands behind the provider in LiteLLM's name.
+    """
+    for word in _API_WORDS.get(provider, ()):
+        name = name.removeprefix(word)
+    if provider == "huggingface" and name.count("/") >= 2:
+        # LiteLLM writes the inference provider first; Hugging Face's own router writes it last.
+        inference, _, model = name.partition("/")
+        return f"{model}:{inference}"
+    return name
