@@ -24,8 +24,8 @@ from ..command import LOOK, OK, USAGE, Command, add_json, print_json
 from .gateway_toml import Places, gateway_toml
 from .key_table import UnreadableTable, read_keys
 from .plan import NothingToImport, Plan, plan_of
-from .report import Report, Verdict, lines_of
-from .values import Literal, Variable
+from .report import Disposition, Report, lines_of
+from .values import Literal, VariableRef
 from .yaml_tree import UnreadableYaml, read_yaml
 
 #: Stand for a key and an address in the check, where the variable is not set.
@@ -212,7 +212,7 @@ def _needed(plan: Plan, places: Places, environ: Mapping[str, str]) -> dict[str,
     """Every variable that the result reads, with the value of now or one that stands for it."""
     keys = [upstream.place.key for upstream in plan.upstreams] + [key.place for key in plan.keys]
     needed = {
-        one.name: f"{_ANY_KEY}-{number}" for number, one in enumerate(keys) if isinstance(one, Variable)
+        one.name: f"{_ANY_KEY}-{number}" for number, one in enumerate(keys) if isinstance(one, VariableRef)
     }
     needed |= {where: secret.value for secret, (suffix, where) in places.items() if suffix == "env"}
     needed |= {upstream.place.url_env: _ANY_URL for upstream in plan.upstreams if upstream.place.url_env}
@@ -260,7 +260,7 @@ def _document(report: Report, notes: list[str], routes: list[str], toml: str | N
         verdict.name.lower(): [
             {"line": one.line, "setting": one.setting, "text": one.text} for one in report.of(verdict)
         ]
-        for verdict in Verdict
+        for verdict in Disposition
     }
     return {**lists, "notes": [*notes, *routes], **({} if toml is None else {"toml": toml})}
 

@@ -20,7 +20,7 @@ from .parameters import (
     reason_for,
     reason_for_info,
 )
-from .places import Place, Source, Unplaced, place_of, split_model
+from .places import DeploymentParams, ProviderAccount, Unplaced, place_of, split_model
 from .report import Report
 from .values import Environment, number, seconds, shown, whole
 from .yaml_tree import Entry, Node
@@ -66,7 +66,7 @@ class Deployment(msgspec.Struct, frozen=True):
     line: int
     at: str
     group: str
-    place: Place
+    place: ProviderAccount
     model: str
     order: float | None = None
     shares: Mapping[str, float] = {}
@@ -132,13 +132,13 @@ def _deployment(
     )
 
 
-def _source(at: str, params: Node, credentials: Mapping[str, Node]) -> Source:
+def _source(at: str, params: Node, credentials: Mapping[str, Node]) -> DeploymentParams:
     """:raises Unplaced: the credential is not in the file."""
     named = params.get("litellm_credential_name")
     name = named.text if named is not None and named.text else None
     if name is not None and name not in credentials and params.get("api_key") is None:
         raise Unplaced(f"its credential {name} is not in credential_list")
-    return Source(
+    return DeploymentParams(
         f"{at}.litellm_params", params, credentials.get(name or ""), name if name in credentials else None
     )
 

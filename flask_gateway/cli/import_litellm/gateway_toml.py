@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...config.errors import one_line
-from .key_table import Key
+from .key_table import ImportedKey
 from .plan import Plan
-from .report import Finding, Report, Verdict
-from .routes import Candidate, Model, Tier
-from .upstreams import Upstream
-from .values import Literal, Variable, shown
+from .report import Disposition, ImportFinding, Report
+from .routes import ImportedCandidate, Model, Tier
+from .upstreams import ImportedUpstream
+from .values import Literal, VariableRef, shown
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -68,7 +68,7 @@ def _said(line: str, comment: str) -> str:
     return f"{line:<35} # {comment}"
 
 
-def _key(key: Key, places: Places) -> Iterator[str]:
+def _key(key: ImportedKey, places: Places) -> Iterator[str]:
     if key.digest:
         yield f"sha256 = {text(key.digest)}"
     else:
@@ -79,15 +79,15 @@ def _key(key: Key, places: Places) -> Iterator[str]:
         yield f"models = {value(list(key.models))}"
 
 
-def _place(field: str, place: Variable | Literal | None, places: Places) -> Iterator[str]:
-    if isinstance(place, Variable):
+def _place(field: str, place: VariableRef | Literal | None, places: Places) -> Iterator[str]:
+    if isinstance(place, VariableRef):
         yield f"{field}_env = {text(place.name)}"
     elif isinstance(place, Literal):
         suffix, where = places[place]
         yield f"{field}_{suffix} = {text(where)}"
 
 
-def _upstream(upstream: Upstream, plan: Plan, places: Places) -> Iterator[str]:
+def _upstream(upstream: ImportedUpstream, plan: Plan, places: Places) -> Iterator[str]:
     place, found = upstream.place, plan.found
     if place.url_env:
         yield f"url_env = {text(place.url_env)}"
@@ -134,7 +134,7 @@ def _tier(tier: Tier, shared: bool) -> str:
     return "\n".join(["[", *(f"        {candidate}," for candidate in candidates), "    ]"])
 
 
-def _candidate(one: Candidate, shared: bool) -> str:
+def _candidate(one: ImportedCandidate, shared: bool) -> str:
     fields: dict[str, Any] = {"upstream": one.upstream, "model": one.model}
     if one.weight != 1:
         fields["weight"] = one.weight
@@ -175,19 +175,19 @@ def name(content: str) -> str:
 def _comments(report: Report) -> Mapping[str, list[str]]:
     """The changes of each model, as comments in front of its table."""
     comments: dict[str, list[str]] = {}
-    for finding in report.of(Verdict.CHANGED):
+    for finding in report.of(Disposition.CHANGED):
         model = finding.setting.partition("] ")[2].partition(".litellm_params")[0]
         if finding.setting.startswith("model_list["):
             comments.setdefault(model, []).append(_comment(finding))
     return comments
 
 
-def _comment(finding: Finding) -> str:
+def _comment(finding: ImportFinding) -> str:
     return f"# {finding.line}: {finding.setting}: {finding.text}"
 
 
 def _left_out(report: Report) -> Iterator[str]:
-    findings = report.of(Verdict.LEFT_OUT)
+    findings = report.of(Disposition.LEFT_OUT)
     if findings:
         yield "# Left out:"
         yield from map(_comment, findings)

@@ -18,7 +18,7 @@ import msgspec
 from ...config.errors import InvalidValue
 from ...config.secrets import Digest
 from .report import Report
-from .values import Literal, Variable
+from .values import Literal, VariableRef
 
 #: The columns that are reported where they hold something.
 _REPORTED = {
@@ -43,7 +43,7 @@ _EMPTY = frozenset({"", "null", "none", "\\n", "{}", "[]", "0", "0.0"})
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class Key(msgspec.Struct, frozen=True):
+class ImportedKey(msgspec.Struct, frozen=True):
     """A caller's key.
 
     :param digest: SHA-256 as hex; empty if ``place`` says where the key is.
@@ -52,7 +52,7 @@ class Key(msgspec.Struct, frozen=True):
 
     name: str
     digest: str = ""
-    place: Variable | Literal | None = None
+    place: VariableRef | Literal | None = None
     rate_limit: int | None = None
     models: tuple[str, ...] | None = None
 
@@ -68,7 +68,7 @@ def read_keys(
     known: Iterable[str],
     now: datetime,
     report: Report,
-) -> list[Key]:
+) -> list[ImportedKey]:
     """The keys in a CSV with a header.
 
     :param source: the name of the file, for findings. :param groups: the models of each access group.
@@ -100,7 +100,7 @@ class _Table:
         self._source, self._groups, self._now, self._report = source, groups, now, report
         self._names: set[str] = {"master"}
         self._digests = set(known)
-        self.keys: list[Key] = []
+        self.keys: list[ImportedKey] = []
 
     def add(self, line: int, row: Mapping[str, str | list[str] | None]) -> None:
         cells = {name: value.strip() for name, value in row.items() if isinstance(value, str)}
@@ -124,7 +124,7 @@ class _Table:
             return
         self._digests.add(hashed)
         self._names.add(name)
-        self.keys.append(Key(name, hashed, None, self._rate(cells, line, at), models))
+        self.keys.append(ImportedKey(name, hashed, None, self._rate(cells, line, at), models))
         self._report.mapped(line, at, f"[keys.{name}] with its digest: its holder notices nothing")
         if cells.get("expires", "").lower() not in _EMPTY:
             self._report.changed(

@@ -11,13 +11,13 @@ import msgspec
 from ...config.errors import InvalidValue
 from ...config.upstream_url import ENDPOINTS, base_url
 from .parameters import PLACE, reason_for
-from .providers import PROVIDERS, UNREACHABLE, Provider, model_at, provider_of_bare
+from .providers import PROVIDERS, UNREACHABLE, OpenAIProvider, model_at, provider_of_bare
 from .report import Report
 from .values import (
     Credential,
     Environment,
     Literal,
-    Variable,
+    VariableRef,
     is_foreign_reference,
     is_placeholder,
     is_usable_key,
@@ -30,11 +30,13 @@ _ENTRA = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_us
 _LOCAL = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "host.docker.internal", "[::1]", "::1"})  # noqa: S104
 _STEM = re.compile(r"(_API)?(_BASE_URL|_BASE|_URL|_ENDPOINT|_HOST|_URI)$")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
+#: Providers that stand for any server with an OpenAI API.
+_NAMELESS = frozenset({"openai", "custom_openai", "openai_like", "text-completion-openai"})
 #: First labels of host names that say nothing.
 _COMMON = frozenset({"api", "www", "llm", "ai", "inference", "gateway", "models"})
 
 
-class Place(msgspec.Struct, frozen=True):
+class ProviderAccount(msgspec.Struct, frozen=True):
     """An account at a provider, or a server: what becomes an upstream.
 
     :param url: the base; empty if ``url_env`` names the variable that has it.
@@ -53,7 +55,7 @@ class Unplaced(Exception):
     """The gateway cannot ask this deployment. The text says why."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class DeploymentParams(msgspec.Struct, frozen=True):
     """The parameters of a deployment, with those of its credential.
 
     :param at: the path of the parameters in the file, for findings.
@@ -74,7 +76,7 @@ class Source(msgspec.Struct, frozen=True):
         return None
 
 
-def split_model(source: Source, report: Report) -> tuple[str, str]:
+def split_model(source: DeploymentParams, report: Report) -> tuple[str, str]:
     """The provider and its own name of the model.
 
     :raises Unplaced: the provider is not known, and there is no address.
@@ -109,7 +111,7 @@ def split_model(source: Source, report: Report) -> tuple[str, str]:
     return provider, model
 
 
-def _of_unknown(source: Source, line: int, model: str, report: Report) -> str:
+def _of_unknown(source: DeploymentParams, line: int, model: str, report: Report) -> str:
     if source.get("api_base", "base_url") is None:
         raise Unplaced("its provider is not known and it has no api_base: give the address of its OpenAI API")
     report.changed(
@@ -120,7 +122,9 @@ def _of_unknown(source: Source, line: int, model: str, report: Report) -> str:
     return model
 
 
-def place_of(source: Source, provider: str, environment: Environment, report: Report) -> Place:
+def place_of(
+    source: DeploymentParams, provider: str, environment: Environment, report: Report
+) -> ProviderAccount:
     """The place of a deployment.
 
     :raises Unplaced: it has no address, or one that cannot be used.
@@ -132,16 +136,18 @@ def place_of(source: Source, provider: str, environment: Environment, report: Re
     key = _key(source, known, environment, report, own=bool(source.get("api_base", "base_url")))
     path = known.path if variable else ""
     hint = source.credential_name or _hint(provider, url, variable, known)
-    return Place(
+    return ProviderAccount(
         provider, url, variable, path, key, _NOT_A_NAME.sub("-", hint).strip("._-")[:48] or "upstream"
     )
 
 
-def _hint(provider: str, url: str, variable: str, known: Provider) -> str:
+def _hint(provider: str, url: str, variable: str, known: OpenAIProvider) -> str:
     if variable:
         return _STEM.sub("", variable).lower()
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if host in _LOCAL and provider in _NAMELESS:
+        return f"local-{parts.port or 80}"
     if url == _checked(known.base) or host in _LOCAL or ":" in host:
         return provider.removesuffix("_chat").removeprefix("text-completion-")
     first = host.partition(".")[0]
@@ -156,7 +162,7 @@ def _checked(url: str) -> str:
 
 
 def _address(
-    source: Source, provider: str, known: Provider, environment: Environment, report: Report
+    source: DeploymentParams, provider: str, known: OpenAIProvider, environment: Environment, report: Report
 ) -> tuple[str, str]:
     """The URL, or the variable that has it."""
     node = source.get("api_base", "base_url")
@@ -183,7 +189,7 @@ def _address(
     return _usable(source, provider, url, node.line, report), ""
 
 
-def _usable(source: Source, provider: str, given: str, line: int, report: Report) -> str:
+def _usable(source: DeploymentParams, provider: str, given: str, line: int, report: Report) -> str:
     """The base that the gateway uses for an address.
 
     :raises Unplaced: it is not one.
@@ -225,7 +231,7 @@ def _shaped(url: str, provider: str) -> str:
 
 
 def _key(
-    source: Source, known: Provider, environment: Environment, report: Report, *, own: bool
+    source: DeploymentParams, known: OpenAIProvider, environment: Environment, report: Report, *, own: bool
 ) -> Credential:
     """The key to send.
 
@@ -240,10 +246,10 @@ def _key(
     value = environment.literal(variable) if variable else node.text.strip()
     if value is None:
         report.mapped(node.line, setting, f"api_key_env = {variable}")
-        return Variable(variable or "")
+        return VariableRef(variable or "")
     if is_placeholder(value) and known.base.startswith("https:") and not own:
         report.changed(node.line, setting, f"a placeholder: the usual variable {known.key} is read")
-        return Variable(known.key)
+        return VariableRef(known.key)
     if is_placeholder(value):
         report.mapped(node.line, setting, "a placeholder: no key is sent")
         return None
@@ -259,7 +265,7 @@ def _key(
 
 
 def _usual_key(
-    source: Source, known: Provider, environment: Environment, report: Report, *, own: bool
+    source: DeploymentParams, known: OpenAIProvider, environment: Environment, report: Report, *, own: bool
 ) -> Credential:
     if not known.key or (own and not known.path) or not (known.base or known.path):
         if known.key and own and known.base.startswith("https:"):
@@ -271,10 +277,10 @@ def _usual_key(
         return None
     if value := environment.literal(known.key):
         if reference := reference_in(value):
-            return Variable(reference)
+            return VariableRef(reference)
         return Literal(value, known.key) if is_usable_key(value) and not is_placeholder(value) else None
     report.mapped(source.params.line, source.at, f"no api_key: the usual variable {known.key} is read")
-    return Variable(known.key)
+    return VariableRef(known.key)
 
 
 def credentials(section: Node | None, report: Report) -> Mapping[str, Node]:

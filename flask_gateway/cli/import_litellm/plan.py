@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 from ...config.secrets import GUESSABLE_KEY, SHORT_KEY
 from .deployments import MOST_SILENCE, USUAL_SILENCE, Deployment, deployments
-from .key_table import Key
+from .key_table import ImportedKey
 from .places import credentials
 from .providers import PROVIDERS
 from .report import Report
-from .routes import Model, Routes
+from .routes import Model, RouteBuilder
 from .sections import Found, Sections, read_sections
-from .state import State, state_of
-from .upstreams import Upstream, Upstreams
-from .values import Environment, Literal, Variable, is_usable_key
+from .state import StateSetting, state_of
+from .upstreams import ImportedUpstream, Upstreams
+from .values import Environment, Literal, VariableRef, is_usable_key
 from .yaml_tree import Node
 
 #: LiteLLM's own timeout of a call is 6000 s, and it has none for the silence of a stream. Longer than these,
@@ -34,11 +34,11 @@ class Plan(NamedTuple):
     """
 
     found: Found
-    state: State
-    upstreams: list[Upstream]
+    state: StateSetting
+    upstreams: list[ImportedUpstream]
     default_upstream: str | None
     models: list[Model]
-    keys: list[Key]
+    keys: list[ImportedKey]
     groups: Mapping[str, tuple[str, ...]]
 
     @property
@@ -74,7 +74,7 @@ def plan_of(root: Node, report: Report) -> Plan:
     for one in listed:
         if "*" not in one.group:
             groups.setdefault(one.group, []).append(one)
-    models = Routes(groups, upstreams, found, report).models()
+    models = RouteBuilder(groups, upstreams, found, report).models()
     keys = _master(sections, found, environment, report)
     state = state_of(found.redis, environment, report)
     _report_environment(sections.joined("environment_variables"), environment, report)
@@ -85,7 +85,7 @@ def plan_of(root: Node, report: Report) -> Plan:
     return Plan(found, state, upstreams.all, upstreams.default, models, keys, _access_groups(listed))
 
 
-def _report_providers(upstreams: list[Upstream], report: Report) -> None:
+def _report_providers(upstreams: list[ImportedUpstream], report: Report) -> None:
     """Say of each provider whose own API LiteLLM calls, once, that another one is called."""
     seen: set[str] = set()
     for upstream in upstreams:
@@ -123,11 +123,11 @@ def _access_groups(listed: list[Deployment]) -> dict[str, tuple[str, ...]]:
     return {group: tuple(models) for group, models in groups.items()}
 
 
-def _master(sections: Sections, found: Found, environment: Environment, report: Report) -> list[Key]:
+def _master(sections: Sections, found: Found, environment: Environment, report: Report) -> list[ImportedKey]:
     """The key ``master``, which may call everything."""
     setting, entry = "general_settings.master_key", found.master_key
     if entry is None and (value := environment.literal("LITELLM_MASTER_KEY")) and is_usable_key(value):
-        return [Key("master", place=Literal(value, "LITELLM_MASTER_KEY"))]
+        return [ImportedKey("master", place=Literal(value, "LITELLM_MASTER_KEY"))]
     if entry is None:
         general = sections.joined("general_settings")
         text = (
@@ -140,7 +140,7 @@ def _master(sections: Sections, found: Found, environment: Environment, report: 
     if value is None:
         text = f"[keys.master] from {variable}; set GATEWAY_METRICS_KEY to another key for /metrics"
         report.mapped(entry.line, setting, text)
-        return [Key("master", place=Variable(variable or ""))]
+        return [ImportedKey("master", place=VariableRef(variable or ""))]
     if not is_usable_key(value):
         report.left_out(entry.line, setting, "it has characters that no header can have")
         return []
@@ -150,4 +150,4 @@ def _master(sections: Sections, found: Found, environment: Environment, report: 
     elif len(value) < SHORT_KEY:
         text += ". It is short and can be guessed: make a new one"
     report.changed(entry.line, setting, text)
-    return [Key("master", place=Literal(value, "LITELLM_MASTER_KEY"))]
+    return [ImportedKey("master", place=Literal(value, "LITELLM_MASTER_KEY"))]

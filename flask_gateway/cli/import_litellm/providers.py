@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Provider(msgspec.Struct, frozen=True):
+class OpenAIProvider(msgspec.Struct, frozen=True):
     """A provider with an OpenAI API.
 
     :param base: the base URL; empty where everyone has an address of their own.
@@ -30,91 +30,95 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 _TRANSLATED = "LiteLLM translates to this provider's own API; the gateway calls its OpenAI-compatible one"
-_OLLAMA = Provider("http://localhost:11434", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "", "")
-_AZURE = Provider(
+_OLLAMA = OpenAIProvider("http://localhost:11434", "OLLAMA_API_KEY", "OLLAMA_API_BASE", "", "")
+_AZURE = OpenAIProvider(
     key="AZURE_API_KEY",
     base_variable="AZURE_API_BASE",
     path="/openai/v1",
     note="the gateway calls Azure's v1 API, which takes no api_version, with the deployment's name as model",
 )
-_OPENAI = Provider("https://api.openai.com/v1", "OPENAI_API_KEY")
+_OPENAI = OpenAIProvider("https://api.openai.com/v1", "OPENAI_API_KEY")
 
-PROVIDERS: Mapping[str, Provider] = {
+PROVIDERS: Mapping[str, OpenAIProvider] = {
     "openai": _OPENAI,
     "text-completion-openai": _OPENAI,
-    "custom_openai": Provider(key="OPENAI_API_KEY"),
-    "openai_like": Provider(key="OPENAI_LIKE_API_KEY", base_variable="OPENAI_LIKE_API_BASE"),
-    "litellm_proxy": Provider(key="LITELLM_PROXY_API_KEY", base_variable="LITELLM_PROXY_API_BASE"),
-    "hosted_vllm": Provider(key="HOSTED_VLLM_API_KEY", base_variable="HOSTED_VLLM_API_BASE"),
-    "vllm": Provider(),
-    "lm_studio": Provider("http://localhost:1234/v1", "LM_STUDIO_API_KEY", "LM_STUDIO_API_BASE"),
-    "llamafile": Provider("http://127.0.0.1:8080/v1", "", "LLAMAFILE_API_BASE"),
+    "custom_openai": OpenAIProvider(key="OPENAI_API_KEY"),
+    "openai_like": OpenAIProvider(key="OPENAI_LIKE_API_KEY", base_variable="OPENAI_LIKE_API_BASE"),
+    "litellm_proxy": OpenAIProvider(key="LITELLM_PROXY_API_KEY", base_variable="LITELLM_PROXY_API_BASE"),
+    "hosted_vllm": OpenAIProvider(key="HOSTED_VLLM_API_KEY", base_variable="HOSTED_VLLM_API_BASE"),
+    "vllm": OpenAIProvider(),
+    "lm_studio": OpenAIProvider("http://localhost:1234/v1", "LM_STUDIO_API_KEY", "LM_STUDIO_API_BASE"),
+    "llamafile": OpenAIProvider("http://127.0.0.1:8080/v1", "", "LLAMAFILE_API_BASE"),
     "ollama": _OLLAMA,
     "ollama_chat": _OLLAMA,
-    "xinference": Provider("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE"),
-    "docker_model_runner": Provider(
+    "xinference": OpenAIProvider("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY", "XINFERENCE_API_BASE"),
+    "docker_model_runner": OpenAIProvider(
         "http://localhost:12434/engines/v1", "DOCKER_MODEL_RUNNER_API_KEY", "DOCKER_MODEL_RUNNER_API_BASE"
     ),
-    "infinity": Provider(key="INFINITY_API_KEY", base_variable="INFINITY_API_BASE"),
-    "oobabooga": Provider(),
+    "infinity": OpenAIProvider(key="INFINITY_API_KEY", base_variable="INFINITY_API_BASE"),
+    "oobabooga": OpenAIProvider(),
     "azure": _AZURE,
     "azure_text": _AZURE,
-    "azure_ai": Provider(
+    "azure_ai": OpenAIProvider(
         key="AZURE_AI_API_KEY", base_variable="AZURE_AI_API_BASE", path="/openai/v1", note=_AZURE.note
     ),
-    "anthropic": Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", note=_TRANSLATED),
-    "gemini": Provider(
+    "anthropic": OpenAIProvider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", note=_TRANSLATED),
+    "gemini": OpenAIProvider(
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", note=_TRANSLATED
     ),
-    "cohere": Provider("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED),
-    "cohere_chat": Provider("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED),
-    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    "mistral": Provider("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-    "codestral": Provider("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY"),
-    "deepseek": Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
-    "together_ai": Provider("https://api.together.xyz/v1", "TOGETHERAI_API_KEY"),
-    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    "fireworks_ai": Provider("https://api.fireworks.ai/inference/v1", "FIREWORKS_AI_API_KEY"),
-    "xai": Provider("https://api.x.ai/v1", "XAI_API_KEY"),
-    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
-    "nvidia_nim": Provider("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY"),
-    "perplexity": Provider(
+    "cohere": OpenAIProvider("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED),
+    "cohere_chat": OpenAIProvider(
+        "https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", note=_TRANSLATED
+    ),
+    "groq": OpenAIProvider("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "mistral": OpenAIProvider("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "codestral": OpenAIProvider("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY"),
+    "deepseek": OpenAIProvider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "together_ai": OpenAIProvider("https://api.together.xyz/v1", "TOGETHERAI_API_KEY"),
+    "openrouter": OpenAIProvider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "fireworks_ai": OpenAIProvider("https://api.fireworks.ai/inference/v1", "FIREWORKS_AI_API_KEY"),
+    "xai": OpenAIProvider("https://api.x.ai/v1", "XAI_API_KEY"),
+    "cerebras": OpenAIProvider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    "nvidia_nim": OpenAIProvider("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY"),
+    "perplexity": OpenAIProvider(
         "https://api.perplexity.ai",
         "PERPLEXITYAI_API_KEY",
         note="the gateway calls it below /v1, where its documentation has other paths: try it first",
     ),
-    "deepinfra": Provider("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
-    "sambanova": Provider("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
-    "hyperbolic": Provider("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
-    "novita": Provider("https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
-    "moonshot": Provider("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
-    "dashscope": Provider("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
-    "volcengine": Provider("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY"),
-    "zai": Provider("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
-    "minimax": Provider("https://api.minimax.io/v1", "MINIMAX_API_KEY"),
-    "ai21": Provider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
-    "ai21_chat": Provider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
-    "lambda_ai": Provider("https://api.lambda.ai/v1", "LAMBDA_API_KEY"),
-    "nebius": Provider("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY"),
-    "featherless_ai": Provider("https://api.featherless.ai/v1", "FEATHERLESS_AI_API_KEY"),
-    "friendliai": Provider("https://api.friendli.ai/serverless/v1", "FRIENDLI_TOKEN"),
-    "huggingface": Provider("https://router.huggingface.co/v1", "HUGGINGFACE_API_KEY"),
-    "vercel_ai_gateway": Provider("https://ai-gateway.vercel.sh/v1", "VERCEL_AI_GATEWAY_API_KEY"),
-    "baseten": Provider("https://inference.baseten.co/v1", "BASETEN_API_KEY"),
-    "ovhcloud": Provider("https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "OVHCLOUD_API_KEY"),
-    "morph": Provider("https://api.morphllm.com/v1", "MORPH_API_KEY"),
-    "meta_llama": Provider("https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
-    "nscale": Provider("https://inference.api.nscale.com/v1", "NSCALE_API_KEY"),
-    "inception": Provider("https://api.inceptionlabs.ai/v1", "INCEPTION_API_KEY"),
-    "jina_ai": Provider("https://api.jina.ai/v1", "JINA_AI_API_KEY"),
-    "voyage": Provider("https://api.voyageai.com/v1", "VOYAGE_API_KEY"),
-    "v0": Provider("https://api.v0.dev/v1", "V0_API_KEY"),
-    "wandb": Provider("https://api.inference.wandb.ai/v1", "WANDB_API_KEY"),
-    "aiml": Provider("https://api.aimlapi.com/v1", "AIML_API_KEY"),
-    "cometapi": Provider("https://api.cometapi.com/v1", "COMETAPI_KEY"),
-    "gradient_ai": Provider("https://inference.do-ai.run/v1", "GRADIENT_AI_API_KEY"),
-    "anyscale": Provider("https://api.endpoints.anyscale.com/v1", "ANYSCALE_API_KEY"),
-    "clarifai": Provider("https://api.clarifai.com/v2/ext/openai/v1", "CLARIFAI_API_KEY"),
+    "deepinfra": OpenAIProvider("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    "sambanova": OpenAIProvider("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
+    "hyperbolic": OpenAIProvider("https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY"),
+    "novita": OpenAIProvider("https://api.novita.ai/v3/openai", "NOVITA_API_KEY"),
+    "moonshot": OpenAIProvider("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "dashscope": OpenAIProvider(
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"
+    ),
+    "volcengine": OpenAIProvider("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY"),
+    "zai": OpenAIProvider("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+    "minimax": OpenAIProvider("https://api.minimax.io/v1", "MINIMAX_API_KEY"),
+    "ai21": OpenAIProvider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
+    "ai21_chat": OpenAIProvider("https://api.ai21.com/studio/v1", "AI21_API_KEY"),
+    "lambda_ai": OpenAIProvider("https://api.lambda.ai/v1", "LAMBDA_API_KEY"),
+    "nebius": OpenAIProvider("https://api.studio.nebius.ai/v1", "NEBIUS_API_KEY"),
+    "featherless_ai": OpenAIProvider("https://api.featherless.ai/v1", "FEATHERLESS_AI_API_KEY"),
+    "friendliai": OpenAIProvider("https://api.friendli.ai/serverless/v1", "FRIENDLI_TOKEN"),
+    "huggingface": OpenAIProvider("https://router.huggingface.co/v1", "HUGGINGFACE_API_KEY"),
+    "vercel_ai_gateway": OpenAIProvider("https://ai-gateway.vercel.sh/v1", "VERCEL_AI_GATEWAY_API_KEY"),
+    "baseten": OpenAIProvider("https://inference.baseten.co/v1", "BASETEN_API_KEY"),
+    "ovhcloud": OpenAIProvider("https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "OVHCLOUD_API_KEY"),
+    "morph": OpenAIProvider("https://api.morphllm.com/v1", "MORPH_API_KEY"),
+    "meta_llama": OpenAIProvider("https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
+    "nscale": OpenAIProvider("https://inference.api.nscale.com/v1", "NSCALE_API_KEY"),
+    "inception": OpenAIProvider("https://api.inceptionlabs.ai/v1", "INCEPTION_API_KEY"),
+    "jina_ai": OpenAIProvider("https://api.jina.ai/v1", "JINA_AI_API_KEY"),
+    "voyage": OpenAIProvider("https://api.voyageai.com/v1", "VOYAGE_API_KEY"),
+    "v0": OpenAIProvider("https://api.v0.dev/v1", "V0_API_KEY"),
+    "wandb": OpenAIProvider("https://api.inference.wandb.ai/v1", "WANDB_API_KEY"),
+    "aiml": OpenAIProvider("https://api.aimlapi.com/v1", "AIML_API_KEY"),
+    "cometapi": OpenAIProvider("https://api.cometapi.com/v1", "COMETAPI_KEY"),
+    "gradient_ai": OpenAIProvider("https://inference.do-ai.run/v1", "GRADIENT_AI_API_KEY"),
+    "anyscale": OpenAIProvider("https://api.endpoints.anyscale.com/v1", "ANYSCALE_API_KEY"),
+    "clarifai": OpenAIProvider("https://api.clarifai.com/v2/ext/openai/v1", "CLARIFAI_API_KEY"),
 }
 
 _VERTEX = "Vertex AI wants a Google access token, which expires; a Gemini API key works (gemini/…)"

@@ -17,7 +17,7 @@ _SECRET = re.compile(
 )
 
 
-class Verdict(StrEnum):
+class Disposition(StrEnum):
     """The outcome for a setting."""
 
     MAPPED = "mapped"
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     LEFT_OUT = "left out"
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ImportFinding(msgspec.Struct, frozen=True):
     """The outcome for one setting.
 
     :param line: its line in the file, from 1. :param setting: its path there, such as ``model_list[2]``.
@@ -34,7 +34,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     line: int
     setting: str
-    verdict: Verdict
+    verdict: Disposition
     text: str
 
 
@@ -42,35 +42,35 @@ class Report:
     """The findings of one import."""
 
     def __init__(self) -> None:
-        self._found: dict[Finding, None] = {}
+        self._found: dict[ImportFinding, None] = {}
 
     def mapped(self, line: int, setting: str, text: str) -> None:
-        self._add(line, setting, Verdict.MAPPED, text)
+        self._add(line, setting, Disposition.MAPPED, text)
 
     def changed(self, line: int, setting: str, text: str) -> None:
-        self._add(line, setting, Verdict.CHANGED, text)
+        self._add(line, setting, Disposition.CHANGED, text)
 
     def left_out(self, line: int, setting: str, text: str) -> None:
-        self._add(line, setting, Verdict.LEFT_OUT, text)
+        self._add(line, setting, Disposition.LEFT_OUT, text)
 
-    def _add(self, line: int, setting: str, verdict: Verdict, text: str) -> None:
+    def _add(self, line: int, setting: str, verdict: Disposition, text: str) -> None:
         setting, text = (_SECRET.sub(MASK, one_line(shown)) for shown in (setting[:200], text))
-        self._found[Finding(line, setting, verdict, text)] = None
+        self._found[ImportFinding(line, setting, verdict, text)] = None
 
-    def of(self, verdict: Verdict) -> list[Finding]:
+    def of(self, verdict: Disposition) -> list[ImportFinding]:
         """The findings of one list, by line."""
         return sorted((one for one in self._found if one.verdict is verdict), key=lambda one: one.line)
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was mapped."""
-        return all(finding.verdict is Verdict.MAPPED for finding in self._found)
+        return all(finding.verdict is Disposition.MAPPED for finding in self._found)
 
 
 _TITLES = {
-    Verdict.MAPPED: "Mapped",
-    Verdict.CHANGED: "Changed in meaning",
-    Verdict.LEFT_OUT: "Left out",
+    Disposition.MAPPED: "Mapped",
+    Disposition.CHANGED: "Changed in meaning",
+    Disposition.LEFT_OUT: "Left out",
 }
 
 

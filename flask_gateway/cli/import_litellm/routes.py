@@ -10,7 +10,7 @@ import msgspec
 
 from .deployments import Deployment
 from .report import Report
-from .sections import Alias, Chain, Found
+from .sections import Alias, FallbackChain, Found
 from .upstreams import Upstreams, matching
 from .values import shown
 
@@ -21,7 +21,7 @@ MOST_WEIGHT = 1000
 _FIRST, _MIDDLE, _LAST = 1000, 30, 1
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class ImportedCandidate(msgspec.Struct, frozen=True):
     """A candidate of a model. Its fields are those of the file."""
 
     upstream: str
@@ -32,12 +32,12 @@ class Candidate(msgspec.Struct, frozen=True):
     set: Mapping[str, Any] = {}
     default: Mapping[str, Any] = {}
 
-    def is_at(self, other: Candidate) -> bool:
+    def is_at(self, other: ImportedCandidate) -> bool:
         """Whether both ask the same upstream for the same model with the same fields."""
         return msgspec.structs.replace(self, weight=other.weight) == other
 
 
-Tier = tuple[Candidate, ...]
+Tier = tuple[ImportedCandidate, ...]
 
 
 class Model(msgspec.Struct):
@@ -49,7 +49,7 @@ class Model(msgspec.Struct):
     aliases: list[str] = []
 
 
-class Routes:
+class RouteBuilder:
     """Builds the models, one after another.
 
     :param groups: the deployments by ``model_name``, in the order of the file.
@@ -96,7 +96,7 @@ class Routes:
 
     def _tier(self, group: Sequence[Deployment]) -> Tier:
         weights = self._weights(group)
-        candidates: list[Candidate] = []
+        candidates: list[ImportedCandidate] = []
         for one, weight in zip(group, weights, strict=True):
             candidate = self._candidate(one, weight)
             same = next((other for other in candidates if candidate.is_at(other)), None)
@@ -106,8 +106,8 @@ class Routes:
                 self._report.mapped(one.line, one.at, "the same place and model as an entry before")
         return tuple(candidates)
 
-    def _candidate(self, one: Deployment, weight: int) -> Candidate:
-        return Candidate(
+    def _candidate(self, one: Deployment, weight: int) -> ImportedCandidate:
+        return ImportedCandidate(
             upstream=self._upstreams.of(one),
             model=one.model,
             weight=weight,
@@ -164,12 +164,12 @@ class Routes:
             self._aliases[alias.name] = target
             self._report.mapped(alias.line, alias.setting, f"an alias of {target}")
         elif found := matching(target, self._upstreams.wildcards):
-            models[alias.name] = Model(alias.name, alias.line, [(Candidate(*found),)])
+            models[alias.name] = Model(alias.name, alias.line, [(ImportedCandidate(*found),)])
             self._report.mapped(alias.line, alias.setting, f"a model: {found[1]} at {found[0]}")
         else:
             self._report.left_out(alias.line, alias.setting, "the model that it stands for is not there")
 
-    def _report_chain(self, chain: Chain, models: Mapping[str, Model]) -> None:
+    def _report_chain(self, chain: FallbackChain, models: Mapping[str, Model]) -> None:
         known = chain.group == "*" or self._resolved(chain.group) in models
         if not known:
             text = "no model has this name" if "*" not in chain.group else "a wildcard has no fallbacks here"
@@ -207,7 +207,7 @@ class Routes:
         group = self._groups.get(self._resolved(name))
         if group is None:
             found = matching(name, self._upstreams.wildcards)
-            return (Candidate(*found),) if found else ()
+            return (ImportedCandidate(*found),) if found else ()
         orders = sorted({_order(one) for one in group})
         if len(orders) == 1:
             return self._quiet_tier(group)
@@ -219,9 +219,9 @@ class Routes:
 
     def _quiet_tier(self, group: Sequence[Deployment]) -> Tier:
         """The tier of a group whose findings are already in the report."""
-        return Routes(self._groups, self._upstreams, self._found, Report())._tier(group)
+        return RouteBuilder(self._groups, self._upstreams, self._found, Report())._tier(group)
 
-    def _add_context(self, chain: Chain, models: Mapping[str, Model]) -> None:
+    def _add_context(self, chain: FallbackChain, models: Mapping[str, Model]) -> None:
         wanted = list(models.values()) if chain.group == "*" else [models.get(self._resolved(chain.group))]
         tiers = [tier for name in chain.models if (tier := self._fallback_tier(name))]
         if wanted == [None] or not tiers:
@@ -266,13 +266,16 @@ def _ratio(values: Sequence[float]) -> list[int]:
 def _report_clocks(models: Iterator[Model] | Any, report: Report) -> None:
     """Report candidates of one upstream and model that differ in timeouts or limit: the first counts."""
     seen: dict[tuple[str, str], tuple[Any, ...]] = {}
+    reported: set[tuple[str, str]] = set()
     for model in models:
         for candidate in (one for tier in model.tiers for one in tier):
             if not (candidate.clocks or candidate.max_in_flight):
                 continue
             own = (candidate.clocks, candidate.max_in_flight)
-            first = seen.setdefault((candidate.upstream, candidate.model), own)
-            if first != own:
+            place = (candidate.upstream, candidate.model)
+            first = seen.setdefault(place, own)
+            if first != own and place not in reported:
+                reported.add(place)
                 where = f"{candidate.model} at {candidate.upstream}"
                 clocks = ", ".join(f"{name} {shown(value)}" for name, value in first[0].items())
                 text = f"timeouts and limit of {where} differ from an entry before, whose count: {clocks}"

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from ...config.errors import nearest
 from . import left_out
+from .left_out_general import GENERAL_SETTINGS
 from .parameters import is_secret
 from .report import Report
 from .values import Environment, reference, seconds, shown, whole
 from .yaml_tree import Entry, Node
 
 
-class Chain(NamedTuple):
+class FallbackChain(NamedTuple):
     """Fallbacks of a group: ``models`` are asked after it. The group ``*`` stands for all without a chain."""
 
     line: int
@@ -43,8 +44,8 @@ class Found:
         self.balance = "round_robin"
         #: Whether calls are spread by ``rpm`` and ``tpm``, as ``simple-shuffle`` does.
         self.is_shuffled = True
-        self.fallbacks: list[Chain] = []
-        self.context_fallbacks: list[Chain] = []
+        self.fallbacks: list[FallbackChain] = []
+        self.context_fallbacks: list[FallbackChain] = []
         self.aliases: list[Alias] = []
         #: Entries of ``redis_…`` in ``router_settings``, and ``master_key``.
         self.redis: dict[str, Entry] = {}
@@ -55,7 +56,7 @@ class Found:
 _TABLES: Mapping[str, Mapping[str, str]] = {
     "litellm_settings": left_out.LITELLM_SETTINGS,
     "router_settings": left_out.ROUTER_SETTINGS,
-    "general_settings": left_out.GENERAL_SETTINGS,
+    "general_settings": GENERAL_SETTINGS,
 }
 #: Sections that other modules read.
 _OTHERS = ("model_list", "credential_list", "environment_variables")
@@ -94,8 +95,8 @@ class Sections:
                 if name in _TABLES or name in _OTHERS:
                     if not entry.node.is_mapping and not entry.node.items and not entry.node.is_off:
                         self._report.left_out(entry.line, name, "it is not a section")
-                elif entry.node.is_off:
-                    self._report.mapped(entry.line, name, "empty")
+                elif entry.node.is_off or name.startswith(("x-", ".")):
+                    self._report.mapped(entry.line, name, "nothing to take, apart from its anchors")
                 else:
                     self._report.left_out(entry.line, name, _reason_for_section(name))
 
@@ -244,7 +245,7 @@ def _strategy(reader: _Reader, entry: Entry, setting: str) -> None:
     reader.report.mapped(entry.line, setting, f"balance = {balance}")
 
 
-def _chains(entry: Entry, setting: str, report: Report) -> Iterator[Chain]:
+def _chains(entry: Entry, setting: str, report: Report) -> Iterator[FallbackChain]:
     """The chains of a list of mappings, each from a group to its fallbacks."""
     node = entry.node
     mappings = node.items if not node.is_mapping else (node,)
@@ -254,7 +255,9 @@ def _chains(entry: Entry, setting: str, report: Report) -> Iterator[Chain]:
         for inner in mapping.entries:
             named = inner.node.items if not inner.node.is_scalar else (inner.node,)
             models = tuple(_model_name(item) for item in named)
-            yield Chain(inner.line, f"{setting} {inner.name}", inner.name, tuple(filter(None, models)))
+            yield FallbackChain(
+                inner.line, f"{setting} {inner.name}", inner.name, tuple(filter(None, models))
+            )
 
 
 def _model_name(item: Node) -> str:
@@ -273,7 +276,7 @@ def _fallbacks(reader: _Reader, entry: Entry, setting: str) -> None:
 def _default_fallbacks(reader: _Reader, entry: Entry, setting: str) -> None:
     named = entry.node.items if not entry.node.is_scalar else (entry.node,)
     models = tuple(filter(None, map(_model_name, named)))
-    reader.found.fallbacks.append(Chain(entry.line, setting, "*", models))
+    reader.found.fallbacks.append(FallbackChain(entry.line, setting, "*", models))
 
 
 def _context_fallbacks(reader: _Reader, entry: Entry, setting: str) -> None:

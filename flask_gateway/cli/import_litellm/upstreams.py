@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .deployments import Deployment
-from .places import Place
+from .places import ProviderAccount
 from .report import Report
 from .values import Credential
 
@@ -21,14 +21,14 @@ _PREFIX = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62}?)[-:._]\*")
 Address = tuple[str, str, str, Credential]
 
 
-class Upstream(msgspec.Struct, frozen=True):
+class ImportedUpstream(msgspec.Struct, frozen=True):
     """An upstream of the result.
 
     :param line: of the first deployment there.
     """
 
     name: str
-    place: Place
+    place: ProviderAccount
     line: int
 
 
@@ -40,9 +40,9 @@ class Upstreams:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._by_address: dict[Address, Upstream] = {}
+        self._by_address: dict[Address, ImportedUpstream] = {}
         self._taken: set[str] = set()
-        self.all: list[Upstream] = []
+        self.all: list[ImportedUpstream] = []
         self.default: str | None = None
         #: By the wildcard as it is written: the upstream, and what stands before the rest of the name.
         self.wildcards: dict[str, tuple[str, Deployment]] = {}
@@ -50,7 +50,8 @@ class Upstreams:
     def add_wildcards(self, found: Iterable[Deployment]) -> None:
         """Name the upstreams of the wildcards first, for their names are not free."""
         waiting = []
-        for one in found:
+        # The widest comes first, to have its name: openai/* before openai/gpt-*.
+        for one in sorted(found, key=lambda one: len(one.model)):
             if one.group in self.wildcards:
                 text = "a second place of the same wildcard: a wildcard has one upstream here"
                 self._report.left_out(one.line, one.at, text)
@@ -100,13 +101,13 @@ class Upstreams:
         return known.name if known is not None else self._add(one, self._free(one.place))
 
     def _add(self, one: Deployment, name: str) -> str:
-        upstream = Upstream(name, one.place, one.line)
+        upstream = ImportedUpstream(name, one.place, one.line)
         self._taken.add(_folded(name))
         self._by_address.setdefault(_address(one.place), upstream)
         self.all.append(upstream)
         return name
 
-    def _free(self, place: Place) -> str:
+    def _free(self, place: ProviderAccount) -> str:
         """A name that no other upstream has, also in the form of variables."""
         port = urlsplit(place.url).port if place.url else None
         names = [place.hint, *([f"{place.hint}-{port}"] if port else [])]
@@ -114,10 +115,10 @@ class Upstreams:
         return next(name for name in names if _folded(name) not in self._taken)
 
 
-_NOWHERE = Upstream("", Place("", "", "", "", None, ""), 0)
+_NOWHERE = ImportedUpstream("", ProviderAccount("", "", "", "", None, ""), 0)
 
 
-def _address(place: Place) -> Address:
+def _address(place: ProviderAccount) -> Address:
     return place.url, place.url_env, place.url_path, place.key
 
 

@@ -48,7 +48,7 @@ _USABLE = re.compile(r"[\x21-\x7e]+")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-class Variable(msgspec.Struct, frozen=True):
+class VariableRef(msgspec.Struct, frozen=True):
     """A value that stands in an environment variable."""
 
     name: str
@@ -67,7 +67,7 @@ class Literal(msgspec.Struct, frozen=True):
         return f"Literal({self.variable})"
 
 
-Credential = Variable | Literal | None
+Credential = VariableRef | Literal | None
 
 
 class Environment:

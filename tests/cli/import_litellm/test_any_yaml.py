@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flask_gateway.cli.command import LOOK, OK, USAGE
 from flask_gateway.cli.import_litellm.parameters import PINS, PLACE, WITHOUT_COUNTERPART
 from flask_gateway.cli.main import main
-from flask_gateway.config import load
+from flask_gateway.config.load import load
 
 SECRET = "PLANTED7secret"
 CONFIGS = sorted((Path(__file__).parent / "configs").glob("*.yaml"))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from flask_gateway import create_app
-from flask_gateway.config import load
+from flask_gateway.config.load import load
 from flask_gateway.config.secrets import digest
 from flask_gateway.state.memory import MemoryStore
 

@@ -1,0 +1,38 @@
+"""The reasons why settings of LiteLLM have no counterpart, with what takes their place."""
+
+from __future__ import annotations
+
+RETRIES = "the gateway has rules of its own for retries (docs/failover.md)"
+LOGS = "GATEWAY_LOG and GATEWAY_SERVER_LOG_LEVEL set what is logged (docs/observability.md)"
+OBSERVERS = "/metrics takes the place for Prometheus, the log for the rest (docs/observability.md)"
+DATABASE = (
+    "there is no database: keys are in the file (--keys brings LiteLLM's), usage is in /metrics and the log"
+)
+BUDGETS = "budgets are not offered here"
+MANAGEMENT = (
+    "there is no management API: the file is the place of keys and models, and is read when it changes"
+)
+PAGE = "LiteLLM's web page has no counterpart"
+LOGIN = "callers have API keys here; JWT, OAuth and SSO are not offered"
+ROUTES = "every route needs a key; which models a key may call is set in [keys.NAME] models"
+HEALTH = "circuit breakers watch upstreams by real calls; /health and /readyz answer without a key"
+ALERTS = "Prometheus alerts take the place (deploy/alerts.yml)"
+SECRETS = "secrets are in variables (…_env) or files (…_file); a secret manager can write those"
+GUARDS = "guardrails are not offered"
+MCP = "MCP servers are not offered"
+CACHE = "a cache of answers is not offered"
+TAGS = "routing by tags is not offered: give each tag's deployments a name of their own"
+TOKENS = "the gateway does not change messages or fields"
+CONTEXT = "the context window is not checked before a call; a refusal of length goes to the next model"
+FILES = "files, batches, assistants and vector stores are not offered"
+RAW = "raw pass-through routes are not offered"
+HEADERS = "headers of callers are not forwarded"
+ADDRESS = "GATEWAY_BIND sets the address, and the proxy in front has the rest (docs/deploy.md)"
+PROMPTS = "the log has prompts only with GATEWAY_LOG_PROMPTS=on"
+CUSTOM = "code of one's own is not loaded"
+STATE = "the state store keeps only limits and circuit breakers, and sizes itself"
+
+
+def each(reason: str, names: str) -> dict[str, str]:
+    """The names, separated by blanks, each with the reason."""
+    return dict.fromkeys(names.split(), reason)
