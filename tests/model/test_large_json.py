@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import make_call
+from kit.json_shapes import refuses
 
 from flask_gateway.dialects.usage import Tally, asking_for_usage, estimate, tally_body
 from flask_gateway.model import large_json
@@ -26,7 +27,6 @@ from flask_gateway.streaming.splice import may_continue
 from flask_gateway.upstreams.mock.chat import compose
 from flask_gateway.web import json_limits
 from flask_gateway.web.duplicate_model import names_model_twice
-from flask_gateway.web.json_limits import check_shape
 from flask_gateway.web.request_body import check, parse_fields, take_fallbacks
 
 SIZE = 16 * 1024 * 1024 - 4096
@@ -183,14 +183,6 @@ def tiny_slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Non
         monkeypatch.setattr(json_limits, "SLICE", size)
 
     return cut
-
-
-def refuses(body: bytes) -> bool:
-    try:
-        check_shape(body)
-    except InvalidJson:
-        return True
-    return False
 
 
 @given(PIECES, st.data())

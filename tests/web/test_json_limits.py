@@ -11,18 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from kit.json_shapes import refuses
 
 from flask_gateway.model.errors import InvalidJson
 from flask_gateway.web.json_limits import MAX_DEPTH, MAX_DIGITS, MAX_NAMES, MAX_PARTS, check_shape
 from flask_gateway.web.request_body import parse_fields
-
-
-def refuses(body: bytes) -> bool:
-    try:
-        check_shape(body)
-    except InvalidJson:
-        return True
-    return False
 
 
 def deep(depth: int, opening: str = "[", closing: str = "]") -> bytes:
