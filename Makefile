@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test test-deps pristine python bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test test-deps pristine python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -22,6 +22,11 @@ check: $(VENV)/run
 # out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The package for pip, in dist/.
+wheel: $(VENV)/dev
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # The programs that some tests need, on Debian.
 test-deps:
