@@ -40,6 +40,7 @@ _CACHED = (
     "cachedContentTokenCount",
     "cacheReadInputTokens",
 )
+_ANY_CACHED = frozenset(_CACHED)
 
 
 class ReportedUsage:
@@ -68,7 +69,9 @@ class ReportedUsage:
             self.total = total
         details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details")
         cached = _count(details, _CACHED) if isinstance(details, dict) else None
-        self.cached = cached or _count(fields, _CACHED) or self.cached
+        if not cached and not _ANY_CACHED.isdisjoint(fields):
+            cached = _count(fields, _CACHED)
+        self.cached = cached or self.cached
 
     def add_document(self, document: dict[str, Any]) -> None:
         """Add the usage in a whole document, from each place where servers put it; the best place last."""

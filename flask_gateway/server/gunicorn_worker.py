@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
+from gunicorn.http.message import HeaderPolicy
 from gunicorn.workers import base, gthread
 
 from ..model.errors import InternalError, ServerShutdown
@@ -69,6 +70,12 @@ def reserved_threads(threads: int) -> int:
 _HANDED_OVER = object()
 
 
+def is_unix_socket(message: HeaderPolicy) -> bool:
+    """Replaces gunicorn's check of the peer where no address is trusted. gunicorn would parse each peer's
+    address to compare it with none."""
+    return not isinstance(message.peer_addr, tuple)
+
+
 class GatewayWorker(AcceptLoop):
     """gunicorn's ``worker_class``."""
 
@@ -78,6 +85,8 @@ class GatewayWorker(AcceptLoop):
         give_back_large_blocks()
         # gunicorn reads its settings twenty times per request. As attributes they take no method calls.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        if not self.cfg.forwarded_allow_ips:
+            HeaderPolicy._peer_is_trusted_proxy = is_unix_socket
         self.log.error_log.addFilter(drop_timeouts)
         util.write_error = self._write_error  # gunicorn looks it up by name in this module
         super().init_process()
