@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,13 @@ Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
 #: The queue of one thread. ``None`` ends the thread.
 Inbox = SimpleQueue[Work | None]
+
+
+class ThreadPoolStatus(NamedTuple):
+    """The threads that a pool has started, and those of them that are idle."""
+
+    started: int
+    idle: int
 
 
 class LifoThreadPool:
@@ -41,6 +48,10 @@ class LifoThreadPool:
         #: The queues of idle threads, the most recently used last.
         self._idle: list[Inbox] = []
         self._over = False
+
+    def status(self) -> ThreadPoolStatus:
+        """How many threads there are, and how many are idle, at this moment."""
+        return ThreadPoolStatus(self._started, len(self._idle))
 
     def submit(self, do: Callable[..., Any], *args: Any) -> None:
         """:raises RuntimeError: the system refuses even the first thread."""

@@ -55,10 +55,10 @@ def run(threads: LifoThreadPool, work: object, *args: object) -> None:
 
 def idle(threads: LifoThreadPool, count: int) -> None:
     for _ in range(1000):
-        if len(threads._idle) == count:
+        if threads.status().idle == count:
             return
         threading.Event().wait(0.01)
-    pytest.fail(f"{len(threads._idle)} are idle")
+    pytest.fail(f"{threads.status().idle} are idle")
 
 
 def test_a_thread_starts_only_when_none_is_idle_up_to_the_maximum() -> None:
@@ -66,11 +66,11 @@ def test_a_thread_starts_only_when_none_is_idle_up_to_the_maximum() -> None:
     for _ in range(5):
         run(threads, int)
         idle(threads, 1)
-    assert threads._started == 1
+    assert threads.status().started == 1
     assert len(names(threads, 3)) == 3
     idle(threads, 3)
     assert len(names(threads, 3)) == 3
-    assert threads._started == 3
+    assert threads.status().started == 3
     threads.shutdown()
 
 
@@ -91,8 +91,8 @@ def test_no_task_is_lost_when_submit_races_with_threads_becoming_idle() -> None:
     for number in range(20_000):
         threads.submit(done.put, number)
     assert sorted(done.get(timeout=10) for _ in range(20_000)) == list(range(20_000))
-    assert threads._started <= 4
-    idle(threads, threads._started)
+    assert threads.status().started <= 4
+    idle(threads, threads.status().started)
     threads.shutdown()
 
 
@@ -172,7 +172,7 @@ def test_an_exception_does_not_end_a_thread(caplog: pytest.LogCaptureFixture) ->
     threads.submit(lambda: 1 / 0)
     threads.submit(sys.exit, "whatever it is")
     run(threads, int)
-    assert threads._started == 1
+    assert threads.status().started == 1
     assert "ZeroDivisionError" in caplog.text
     threads.shutdown()
 
