@@ -195,9 +195,8 @@ def test_threads_lose_no_change(store: Store) -> None:
                 return
 
     def work(number: int) -> None:
-        for _ in range(100):
-            one(f"own {number}")
-            one("common")
+        for key in (f"own {number}", "common") * 100:
+            one(key)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
     for thread in threads:
