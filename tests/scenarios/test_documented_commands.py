@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.needs import need
 from kit.servers import ROOT, Gateway
 from kit.stores import free_port
 
@@ -100,6 +101,8 @@ def test_each_block_says_what_it_is_and_no_command_is_left_out(document: Path) -
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.name)
 def test_the_commands_of_the_document_work(document: Path, gateway: Gateway, tmp_path: Path) -> None:
+    need("curl")
+    need("openssl")
     shell = Shell(tmp_path, gateway)
     for language, text in blocks(document):
         if language == "sh":
