@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics, values
 
+from .fast_metrics import Counter, Histogram
 from .metric_files import MetricFiles, values_in
 
 #: Seconds. A long answer of a reasoning model takes many minutes.
