@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test test-deps pristine python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -41,6 +41,19 @@ test-deps:
 DEBIAN ?= 13
 pristine:
 	.ci/pristine $(DEBIAN) whole
+
+# The Dockerfile by hadolint, compose.yaml by its schema.
+LINT := .venv-docker-lint
+docker-lint: $(LINT)/made
+	$(LINT)/bin/hadolint Dockerfile
+	$(LINT)/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	$(LINT)/bin/yamllint -d '{extends: default, rules: {document-start: disable, line-length: {max: 120}}}' \
+		compose.yaml docker
+
+$(LINT)/made: docker/requirements-lint.txt | python
+	$(PYTHON) -m venv $(LINT)
+	$(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 # The interface as it is described, tried on a running server by schemathesis.
 attack: $(ATTACK)/made $(VENV)/dev
@@ -124,4 +137,4 @@ openapi: $(VENV)/dev
 		> flask_gateway/web/openapi.json
 
 clean:
-	rm -rf $(VENV) $(ATTACK) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ATTACK) $(LINT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
