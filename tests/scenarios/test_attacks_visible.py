@@ -97,7 +97,9 @@ def strangers_leave_no_trace(gateway: Gateway, count: int) -> tuple[int, int]:
     )
     print(f"{live_keys(gateway) - before} KiB of shared state, which is in each of them")
     assert series(gateway) == known
-    assert first.memory + second.memory < 10 * MIB
+    # The first half also grows by what the allocator keeps for each thread, once: Python 3.13 takes more.
+    assert first.memory < 16 * MIB
+    assert second.memory < 5 * MIB
     # A failed key is counted in one of 1024 places of 5 KiB, which the store finds by pages of its own;
     # nothing else of a stranger is kept.
     assert live_keys(gateway) - before <= 1024 * 5 + 128
