@@ -146,6 +146,8 @@ class _Table:
     def _unusable(self, cells: Mapping[str, str]) -> str | None:
         if cells.get("blocked", "").lower() in ("t", "true", "1", "yes"):
             return "it is blocked"
+        if cells.get("team_id") == "litellm-dashboard":
+            return "it is a session of LiteLLM's own page"
         expires = cells.get("expires", "")
         if expires.lower() in _EMPTY:
             return None

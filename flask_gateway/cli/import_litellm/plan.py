@@ -15,7 +15,7 @@ from .routes import Model, RouteBuilder
 from .sections import Found, Sections, read_sections
 from .state import StateSetting, state_of
 from .upstreams import ImportedUpstream, Upstreams
-from .values import Environment, Literal, VariableRef, is_usable_key
+from .values import Environment, Literal, VariableRef, is_usable_key, reference_in
 from .yaml_tree import Node
 
 #: LiteLLM's own timeout of a call is 6000 s, and it has none for the silence of a stream. Longer than these,
@@ -127,7 +127,9 @@ def _master(sections: Sections, found: Found, environment: Environment, report: 
     """The key ``master``, which may call everything."""
     setting, entry = "general_settings.master_key", found.master_key
     if entry is None and (value := environment.literal("LITELLM_MASTER_KEY")) and is_usable_key(value):
-        return [ImportedKey("master", place=Literal(value, "LITELLM_MASTER_KEY"))]
+        name = reference_in(value)
+        place = VariableRef(name) if name else Literal(value, "LITELLM_MASTER_KEY")
+        return [ImportedKey("master", place=place)]
     if entry is None:
         general = sections.joined("general_settings")
         text = (

@@ -154,7 +154,7 @@ class RouteBuilder:
     # ------------------------------------------------------------ aliases and fallbacks
 
     def _alias(self, alias: Alias, models: dict[str, Model]) -> None:
-        target = alias.model
+        target = self._resolved(alias.model)
         if not alias.name.strip() or not alias.name.isprintable() or len(alias.name) > 256:
             self._report.left_out(alias.line, alias.setting, "its name cannot be used")
         elif alias.name in models or alias.name in self._aliases:

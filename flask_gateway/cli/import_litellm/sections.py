@@ -218,7 +218,7 @@ def _stream_timeout(reader: _Reader, entry: Entry, setting: str) -> None:
 
 
 def _allowed_fails(reader: _Reader, entry: Entry, setting: str) -> None:
-    count = whole(entry.node, 9_999_999)
+    count = 0 if entry.node.text.strip() == "0" else whole(entry.node, 9_999_999)
     if count is None:
         reader.report.left_out(entry.line, setting, "it is not a positive whole number")
         return

@@ -51,7 +51,8 @@ class Node(msgspec.Struct, frozen=True):
     @property
     def is_off(self) -> bool:
         """Whether the value switches its setting off: null, false, or empty."""
-        return self.value in (None, False, "", ()) or str(self.value).lower() in ("false", "none", "null")
+        nothing = self.value is None or self.value is False or self.value in ("", ())
+        return nothing or str(self.value).lower() in ("false", "none", "null")
 
     def get(self, name: str) -> Node | None:
         """The value of a name in a mapping; the last one if there are several."""
