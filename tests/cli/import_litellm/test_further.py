@@ -65,7 +65,7 @@ def test_groups_and_limits_of_deployments(import_config: Import) -> None:
         assert found.says("left_out", line, part), line
 
 
-def test_what_has_no_counterpart_is_named(import_config: Import) -> None:
+def test_sections_without_counterpart_are_named(import_config: Import) -> None:
     found = import_config("09")
     assert found.settings["models"]["claude"]["default"] == {"max_tokens": 4096}
     for line, part in {
@@ -168,7 +168,7 @@ def test_an_alias_of_an_alias_and_cycles(import_text: Import) -> None:
         ("\x00", "characters that YAML does not allow"),
     ],
 )
-def test_what_cannot_be_imported_exits_with_2(text: str, said: str, import_text: Import) -> None:
+def test_an_unusable_file_exits_with_2(text: str, said: str, import_text: Import) -> None:
     found = import_text(text)
     assert (found.status, found.text) == (USAGE, "")
     assert said in found.said["error"][-1]
