@@ -39,6 +39,7 @@ class _Body(msgspec.Struct, gc=False):
     status: Any = None
     error: Any = None
     usage: Any = None
+    service_tier: Any = None
 
     @property
     def answers(self) -> bool:
@@ -177,10 +178,13 @@ class BodyTranscript:
         reported, fields = ReportedUsage(), self._fields
         reported.add(seen.usage)
         if reported.prompt and reported.completion:  # as nearly always
-            return Usage(reported.prompt, reported.completion, reported.cached)
+            reported.add_service(seen.service_tier)
+            return reported.complete()
         if not reported:
             reported.add_document(_without_answer(read))
         text = self._operation in _TEXT
+        if reported.is_zero:
+            return reported.complete()
         if reported:
             return reported.usage(
                 lambda: estimate(fields, Tally()).prompt_tokens,

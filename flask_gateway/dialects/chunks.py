@@ -36,6 +36,7 @@ class _Rest(msgspec.Struct, gc=False):
 
     x_groq: Any = None
     timings: Any = None
+    service_tier: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -149,6 +150,7 @@ class ChoiceReader:
 
     def _read_rest(self, rest: _Rest) -> None:
         self.reported.add_timings(rest.timings)
+        self.reported.add_service(rest.service_tier)
         if isinstance(rest.x_groq, dict):
             self.reported.add(rest.x_groq.get("usage"))
             self.error = self.error or rest.x_groq.get("error")

@@ -41,27 +41,65 @@ _CACHED = (
     "cacheReadInputTokens",
 )
 _ANY_CACHED = frozenset(_CACHED)
+_WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens", "cacheWriteInputTokens")
+#: Further counts in the details of the prompt and of the answer, by their names in ``model/units.py``.
+_PROMPT_PARTS = {"input_audio": ("audio_tokens",), "input_image": ("image_tokens",), "write": _WRITTEN}
+_ANSWER_PARTS = {
+    "reasoning": ("reasoning_tokens",),
+    "output_audio": ("audio_tokens",),
+    "output_image": ("image_tokens",),
+}
+#: Anthropic's counts of tokens written to a cache, by how long they live.
+_LIFETIMES = {"write_5m": ("ephemeral_5m_input_tokens",), "write_1h": ("ephemeral_1h_input_tokens",)}
+_CACHED_PARTS = {"cached_audio": ("audio_tokens",)}
+#: Service tiers at the usual price.
+_USUAL_SERVICE = ("default", "auto", "standard")
+#: Fields of a usage object that hold further counts, or the service tier.
+_DETAILS = frozenset(
+    (
+        "prompt_tokens_details",
+        "input_tokens_details",
+        "completion_tokens_details",
+        "output_tokens_details",
+        "cache_creation",
+        "service_tier",
+        *_WRITTEN,
+    )
+)
+#: Fields that Anthropic's usage object does not have, and counts that its ``input_tokens`` leaves out.
+_OPENAI = frozenset(("prompt_tokens", "input_tokens_details", "total_tokens"))
+_APART = ("cache_read_input_tokens", "cache_creation_input_tokens")
+#: The longest name of a service tier that is kept, characters.
+_MOST_SERVICE = 32
 
 
 class ReportedUsage:
     """The parts that have been reported so far; ``None``: not yet. False while no part is above 0."""
 
-    __slots__ = ("cached", "completion", "prompt", "total")
+    __slots__ = ("cached", "completion", "parts", "prompt", "service", "total")
 
     def __init__(self) -> None:
         self.prompt: int | None = None
         self.completion: int | None = None
         self.total: int | None = None
         self.cached = 0
+        #: Further counts, by their names in ``model/units.py``.
+        self.parts: dict[str, int] = {}
+        self.service = ""
 
     def __bool__(self) -> bool:
         return bool(self.prompt or self.completion or self.total)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the upstream reported that the call used nothing."""
+        return self.prompt == self.completion == 0 and not self.total
 
     def add(self, fields: Any) -> None:
         """Add the valid parts of a ``usage`` object. They replace earlier ones."""
         if not isinstance(fields, dict):
             return
-        if (prompt := _count(fields, _PROMPT)) or self.prompt is None:
+        if (prompt := _prompt(fields)) or self.prompt is None:
             self.prompt = prompt
         if (completion := _count(fields, _COMPLETION)) or self.completion is None:
             self.completion = completion
@@ -72,6 +110,28 @@ class ReportedUsage:
         if not cached and not _ANY_CACHED.isdisjoint(fields):
             cached = _count(fields, _CACHED)
         self.cached = cached or self.cached
+        if not _DETAILS.isdisjoint(fields):
+            self._add_parts(fields, details)
+
+    def _add_parts(self, fields: dict[str, Any], prompt: Any) -> None:
+        answer = fields.get("completion_tokens_details") or fields.get("output_tokens_details")
+        lifetimes, written = fields.get("cache_creation"), {"write": _WRITTEN}
+        for details, names in (
+            (prompt, _PROMPT_PARTS),
+            (prompt.get("cached_tokens_details") if isinstance(prompt, dict) else None, _CACHED_PARTS),
+            (answer, _ANSWER_PARTS),
+            (fields, written),
+            (lifetimes, _LIFETIMES),
+        ):
+            if isinstance(details, dict):
+                counts = {name: _count(details, keys) for name, keys in names.items()}
+                self.parts |= {name: count for name, count in counts.items() if count}
+        self.add_service(fields.get("service_tier"))
+
+    def add_service(self, service: Any) -> None:
+        """Add the service tier that an answer reports."""
+        if isinstance(service, str) and service not in _USUAL_SERVICE:
+            self.service = service[:_MOST_SERVICE]
 
     def add_document(self, document: dict[str, Any]) -> None:
         """Add the usage in a whole document, from each place where servers put it; the best place last."""
@@ -110,11 +170,27 @@ class ReportedUsage:
             completion = answer_tokens() if prompt is None or total is None else max(0, total - prompt)
         if prompt is None:
             prompt = prompt_tokens() if total is None else max(0, total - completion)
-        return Usage(prompt, completion, self.cached)
+        return Usage(prompt, completion, self.cached, parts=self.parts, service=self.service)
+
+    def complete(self) -> Usage:
+        """Return the usage of an answer that reported both the prompt and the answer."""
+        parts, service = self.parts, self.service
+        return Usage(self.prompt or 0, self.completion or 0, self.cached, parts=parts, service=service)
 
 
 def _inside(outer: Any, name: str) -> Any:
     return outer.get(name) if isinstance(outer, dict) else None
+
+
+def _prompt(fields: dict[str, Any]) -> int | None:
+    """The tokens of the prompt in all. Anthropic reports cached and written tokens next to the others.
+
+    https://docs.claude.com/en/api/messages: the total input is the sum of the three.
+    """
+    prompt = _count(fields, _PROMPT)
+    if prompt is None or "input_tokens" not in fields or not _OPENAI.isdisjoint(fields):
+        return prompt
+    return prompt + sum(_count(fields, (name,)) or 0 for name in _APART)
 
 
 def _count(fields: dict[str, Any], names: tuple[str, ...]) -> int | None:

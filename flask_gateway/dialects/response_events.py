@@ -21,6 +21,7 @@ class _Response(msgspec.Struct, gc=False):
     id: Any = None
     model: Any = None
     created_at: Any = None
+    service_tier: Any = None
 
 
 class _Numbered(msgspec.Struct):
@@ -142,6 +143,7 @@ class ResponseReader:
             return False
         self.complete = True
         self.reported.add(response.usage)
+        self.reported.add_service(response.service_tier)
         return True
 
 

@@ -137,6 +137,8 @@ class StreamTranscript:
         reported, tally, fields = self._reader.reported, self._reader.tally, self._call.fields
         if reported:
             return reported.usage(lambda: estimate(fields, Tally()).prompt_tokens, lambda: tally.tokens)
+        if reported.is_zero and self._reader.complete:
+            return reported.complete()
         return estimate(fields, tally) if self.ready else None
 
     def feed(self, data: bytes) -> bytes:

@@ -7,39 +7,18 @@ a line that a full disk tore before. A torn or damaged line does not decode.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from ..pricing.units import Units
+from ..model.spend import Applied, CostSource, Hold
+from ..model.units import Units
 
 #: The longest line, bytes. Names are cut where they enter, so only a damaged line is longer.
 MOST = 16 * 1024
 #: The newlines, the space and the CRC around the JSON.
 _AROUND = 11
-
-
-class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """An amount that a call holds in the account of one subject.
-
-    :param holder: the process that holds it, as the account knows it.
-    :param epoch: when the account's row of that holder began.
-    :param amount: nano-dollars.
-    """
-
-    subject: str
-    holder: int
-    epoch: int
-    amount: int
-
-
-class Applied(msgspec.Struct, frozen=True, array_like=True):
-    """The account to which a cost was applied: its mark when that happened, or 0 where there was no
-    account."""
-
-    subject: str
-    mark: int
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="t", tag="o"):
@@ -84,7 +63,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     upstream_model: str = ""
     units: Units = Units(requests=0)
     cost: int | None = 0
-    source: Literal["reported", "estimated", "lost", "adjustment"] = "reported"
+    source: CostSource = "reported"
     rates: str = ""
     tags: dict[str, str] = {}
     status: int = 200

@@ -17,6 +17,8 @@ import msgspec
 from .cancellation import Cancellation
 from .errors import GatewayError, Verdict
 from .limits import Owners
+from .spend import Spend
+from .units import Units
 
 
 class Operation(StrEnum):
@@ -189,6 +191,7 @@ class Call(msgspec.Struct, frozen=True):
     :param attempts: the attempts so far; the service that answers the call appends to it.
     :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param pinned: the only upstream that may answer, as it stores what the call refers to; ``None``: any.
+    :param spend: what the call holds and costs; ``None`` where no ledger is kept.
     """
 
     ids: Ids
@@ -205,6 +208,7 @@ class Call(msgspec.Struct, frozen=True):
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     pinned: str | None = None
     started_ns: int = 0
+    spend: Spend | None = None
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.
@@ -241,12 +245,38 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer: as the upstream reported them, or as the gateway estimated them."""
+    """Tokens of one answer: as the upstream reported them, or as the gateway estimated them.
+
+    :param parts: the other counts that cost money, by their names in :class:`~.units.Units`.
+    :param service: the service tier that the answer reports, such as ``flex``.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     source: Literal["reported", "estimated"] = "reported"
+    parts: Mapping[str, int] = {}
+    service: str = ""
+
+    @property
+    def units(self) -> Units:
+        """The billed units."""
+        return Units(
+            input=self.prompt_tokens, output=self.completion_tokens, cached=self.cached_tokens, **self.parts
+        )
+
+
+class AnswerPart(msgspec.Struct, frozen=True):
+    """One upstream's part of an answer.
+
+    :param model: the upstream's name for the model.
+    :param started_ns: when the upstream was asked, nanoseconds since the epoch.
+    """
+
+    upstream: str
+    model: str | None
+    usage: Usage | None
+    started_ns: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -259,6 +289,7 @@ class Outcome(msgspec.Struct, frozen=True):
         none was asked.
     :param model: the upstream's name for the model; ``None`` if no upstream answered.
     :param started_ns: when the attempt began that answered, nanoseconds since the epoch; 0 if none did.
+    :param parts: of a resumed stream: what each upstream answered. Otherwise empty.
     """
 
     verdict: Verdict
@@ -269,6 +300,7 @@ class Outcome(msgspec.Struct, frozen=True):
     upstream: str | None = None
     model: str | None = None
     started_ns: int = 0
+    parts: tuple[AnswerPart, ...] = ()
 
     @classmethod
     def of_error(cls, error: BaseException) -> Outcome:

@@ -14,15 +14,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from .call import Outcome, Usage
+from .call import AnswerPart, Outcome, Usage
 from .errors import GatewayError, InternalError, UpstreamError, Verdict
 from .source import Abandonable, Channel, Postponed, Run, Settling, Source
 
 log = logging.getLogger(__name__)
 
 Closer = Callable[[Outcome], None]
+_Count = TypeVar("_Count")
 
 
 class Transcript(Protocol):
@@ -314,8 +315,9 @@ class Reply:
         if drained:
             shielded(self._source.release)
         # Here, because this may run on another thread: estimating a large prompt's tokens takes long.
-        usage = outcome.usage or self._known_usage()
-        self.outcome = outcome = self._full(outcome, usage, outcome.dropped)
+        usage = outcome.usage or self._known(lambda: self.usage)
+        parts = self._known(self.parts) or ()
+        self.outcome = outcome = self._full(outcome, usage, outcome.dropped, parts)
         # Drop the closers: they refer back to this reply, and a cycle would wait for the garbage collector.
         closers, witnesses, self._closers, self._witnesses = self._closers, self._witnesses, [], []
         self._run_settling = _at_once
@@ -324,7 +326,9 @@ class Reply:
         for witness in witnesses:
             shielded(witness, outcome)
 
-    def _full(self, outcome: Outcome, usage: Usage | None, dropped: int) -> Outcome:
+    def _full(
+        self, outcome: Outcome, usage: Usage | None, dropped: int, parts: tuple[AnswerPart, ...] = ()
+    ) -> Outcome:
         """The outcome with everything that the reply knows."""
         return Outcome(
             outcome.verdict,
@@ -335,11 +339,17 @@ class Reply:
             self.upstream or None,
             self.model,
             self.started_ns,
+            parts,
         )
 
-    def _known_usage(self) -> Usage | None:
+    def parts(self) -> tuple[AnswerPart, ...]:
+        """The part of each upstream, if several answered; otherwise nothing."""
+        return ()
+
+    @staticmethod
+    def _known(count: Callable[[], _Count]) -> _Count | None:
         try:
-            return self.usage
+            return count()
         except Exception:  # an answer without its usage is still an answer
             log.exception("could not count the tokens of an answer")
             return None

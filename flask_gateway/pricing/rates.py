@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import msgspec
 
 from ..model.money import cost
-from .units import Units
+from ..model.units import Units
 
 #: Seconds in a day.
 _DAY = 86400
 
 
 class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Pico-dollars a unit, by the names of :class:`~.units.Units`. ``None``: the part has no rate of its own.
+    """Pico-dollars a unit, by the names of ``Units``. ``None``: the part has no rate of its own.
 
     A part without a rate is billed as the rest of its total. A total without a rate is not known, so a call
     that uses it has no known cost.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..model.call import Attempt, BodyOverrides, Call, Continues, Usage
+from ..model.call import AnswerPart, Attempt, BodyOverrides, Call, Continues, Usage
 from ..model.errors import (
     CallerLeft,
     DeadlineExceeded,
@@ -83,9 +83,13 @@ class ResumableReply(Reply):
     """
 
     def __init__(self, reply: Reply, call: Call, resume: Resume) -> None:
-        parts = _Parts(reply, call, resume)
+        self._both = parts = _Parts(reply, call, resume)
         super().__init__(parts, _Seamless(parts, reply), reply.upstream, reply.model, reply.started_ns)
         self.headers = reply.headers
+
+    def parts(self) -> tuple[AnswerPart, ...]:
+        """The parts of the two upstreams; nothing if the first did not break."""
+        return self._both.answered
 
 
 class _Parts:
@@ -177,6 +181,14 @@ class _Parts:
         if self._rewriter is None:
             return self._first.usage
         return self._rewriter.total(self._reply.usage)
+
+    @property
+    def answered(self) -> tuple[AnswerPart, ...]:
+        """The two parts of a resumed answer; empty if there is one part."""
+        if self._reply is self._first:
+            return ()
+        replies = (self._first, self._reply)
+        return tuple(AnswerPart(one.upstream, one.model, one.usage, one.started_ns) for one in replies)
 
     @property
     def dropped(self) -> int:

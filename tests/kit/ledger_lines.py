@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_gateway.ledger.lines import Opened, Settled
 from flask_gateway.model.calendar_windows import Calendar
-from flask_gateway.pricing.units import Units
+from flask_gateway.model.units import Units
 
 #: 2026-11-27 00:00 UTC.
 NOW = 1795737600

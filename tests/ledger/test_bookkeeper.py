@@ -16,7 +16,7 @@ from flask_gateway.ledger import database
 from flask_gateway.ledger.bookkeeper import Bookkeeper, Progress
 from flask_gateway.ledger.journal import Journal
 from flask_gateway.ledger.lines import Hold, encode
-from flask_gateway.pricing.units import Units
+from flask_gateway.model.units import Units
 
 
 def keeper(data: Path) -> Bookkeeper:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kit.ledger_lines import opened, settled
 
 from flask_gateway.ledger.lines import MOST, Applied, Hold, decode, encode
-from flask_gateway.pricing.units import Units
+from flask_gateway.model.units import Units
 
 LINES = [
     opened(1, holds=(Hold("key:a", 5, 6, 2_000_000),), user="älice\n", model="gpt 4o"),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_gateway.model.units import Units
 from flask_gateway.pricing.rates import FREE, ModelPrice, Period, Rates, Tier, amount
 from flask_gateway.pricing.table import shipped
-from flask_gateway.pricing.units import Units
 
 #: 2026-11-27 00:00 UTC.
 NOW = 1795737600

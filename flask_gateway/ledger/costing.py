@@ -1,0 +1,84 @@
+"""Computes the legs of a call that has ended: what each upstream's part of the answer cost.
+
+The rates are those of the moment at which the upstream was asked. A call whose upstreams all failed before
+their first content costs nothing. If its caller left before, the upstream has the whole prompt and bills it,
+so the prompt is charged as estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from ..dialects.usage import Tally, estimate
+from ..model.call import AnswerPart, Call, Outcome, Usage
+from ..model.errors import CallerLeft
+from ..model.spend import Leg
+from ..pricing.rates import ModelPrice, Rates, amount
+from ..pricing.table import Prices
+
+#: The usage of an answer that has none, such as a moderation.
+_NO_USAGE = Usage()
+
+
+class Costing(msgspec.Struct, frozen=True):
+    """The prices of the upstreams of one configuration. Threads may share one.
+
+    :param providers: by upstream, the provider whose prices it has; an upstream may have none.
+    """
+
+    prices: Prices
+    providers: Mapping[str, str | None]
+
+    def price(self, upstream: str, model: str) -> ModelPrice | None:
+        """Return the price of a model at an upstream, ``None`` if it is unknown."""
+        return self.prices.price(upstream, self.providers.get(upstream), model)
+
+    def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
+        """Return the legs of a call that has ended, and keep them in its ``spend``.
+
+        The one who settles first computes them: an account, or else the ledger.
+        """
+        spend = call.spend
+        if spend is None:
+            return legs_of(call, outcome, self)
+        if spend.legs is None:
+            spend.legs = legs_of(call, outcome, self)
+        return spend.legs
+
+
+def legs_of(call: Call, outcome: Outcome, costing: Costing) -> tuple[Leg, ...]:
+    """Return what each upstream's part of an answer cost, in their order; empty if no upstream answered."""
+    return tuple(_leg(part, part.usage or _NO_USAGE, costing) for part in _parts(call, outcome))
+
+
+def _parts(call: Call, outcome: Outcome) -> Iterator[AnswerPart]:
+    if outcome.parts:
+        yield from outcome.parts
+    elif outcome.upstream and outcome.model and (outcome.usage is not None or outcome.error is None):
+        yield AnswerPart(outcome.upstream, outcome.model, outcome.usage, outcome.started_ns)
+    elif call.attempts and call.attempts[-1].result == CallerLeft.code:
+        last = call.attempts[-1]
+        usage = estimate(call.fields, Tally())
+        yield AnswerPart(last.upstream, last.model, usage, last.started_ns)
+
+
+def _leg(part: AnswerPart, usage: Usage, costing: Costing) -> Leg:
+    model, units = part.model or "", usage.units.consistent()
+    price = costing.price(part.upstream, model)
+    rates = price.rates(units.input, part.started_ns / 1e9, usage.service) if price is not None else None
+    return Leg(
+        upstream=part.upstream,
+        model=model,
+        units=units,
+        cost=None if rates is None else amount(units, rates),
+        source=usage.source,
+        rates="" if rates is None else _digest(rates),
+    )
+
+
+@lru_cache(1024)
+def _digest(rates: Rates) -> str:
+    return rates.digest
