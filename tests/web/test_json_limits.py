@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from kit.json_shapes import refuses
 
 from flask_gateway.model.errors import InvalidJson
+from flask_gateway.web import json_limits
 from flask_gateway.web.json_limits import MAX_DEPTH, MAX_DIGITS, MAX_NAMES, MAX_PARTS, check_shape
 from flask_gateway.web.request_body import parse_fields
 
@@ -139,3 +141,22 @@ def cost(body: bytes) -> float:
 )
 def test_no_hostile_body_takes_a_tenth_of_a_second(body: bytes):
     assert cost(body) < 100
+
+
+def test_a_short_body_gets_the_verdict_of_the_full_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [b"{", b"}", b"[", b"]", b":", b",", b'"a"', b'"1e9"', b"1e999", b"12E400", b"-1e-5", b"9" * 310]
+    parts += [b"0.5", b"true", b'"[{:"', b"[" * 10, b"[" * 64, b"]" * 64]
+    rng = random.Random(5)
+    bodies = [b"".join(rng.choice(parts) for _ in range(rng.randrange(1, 40))) for _ in range(5000)]
+    verdicts = list(map(_verdict, bodies))
+    monkeypatch.setattr(json_limits, "SHORT", 0)  # every body is too long for the short way
+    assert verdicts == list(map(_verdict, bodies))
+    assert None in verdicts
+
+
+def _verdict(body: bytes) -> str | None:
+    try:
+        check_shape(body)
+    except InvalidJson as error:
+        return error.message
+    return None
