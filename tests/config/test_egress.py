@@ -12,10 +12,10 @@ import pytest
 from kit.needs import need
 from kit.tls import make_certificate
 
-from flask_gateway.app.build import _fingerprint
+from flask_gateway.app.build import _addresses, _fingerprint
 from flask_gateway.config import last_good
 from flask_gateway.config.client_certificates import not_after
-from flask_gateway.config.describe import describe
+from flask_gateway.config.describe import changed, describe
 from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.load import load, resolve
 from flask_gateway.config.proxy_url import bypasses, proxy_for
@@ -279,6 +279,17 @@ def test_a_certificate_without_a_fitting_key(pair: Path, tmp_path: Path) -> None
             load({name: value for name, value in environ.items() if value is not None})
         assert refused.value.setting == setting
         assert why in str(refused.value), refused.value
+
+
+def test_a_renewed_certificate_opens_new_connections(pair: Path, tmp_path: Path) -> None:
+    environ = {"GATEWAY_UPSTREAMS": FAR, "GATEWAY_CLIENT_CERT": str(tmp_path / "both.pem")}
+    (tmp_path / "both.pem").write_bytes((pair / "both.pem").read_bytes())
+    before = load(environ)
+    assert list(changed(before, load(environ))) == []
+    make_certificate(tmp_path)
+    after = load(environ)
+    assert list(changed(before, after)) == ["upstreams.a", "client_cert"]
+    assert _addresses(before) != _addresses(after)
 
 
 def test_a_worker_gets_the_last_good_settings_whole(pair: Path) -> None:
