@@ -60,7 +60,7 @@ class Deployment(msgspec.Struct, frozen=True):
     :param group: the name that callers use (``model_name``).
     :param model: the provider's own name. :param shares: ``weight``, ``rpm`` and ``tpm``, if set.
     :param clocks: timeouts by their names in the gateway's file, seconds.
-    :param access_groups: groups of keys that may call it.
+    :param access_groups: groups of keys that may call it. :param lines: of the parameters, by name.
     """
 
     line: int
@@ -75,6 +75,11 @@ class Deployment(msgspec.Struct, frozen=True):
     set: Mapping[str, Any] = {}
     default: Mapping[str, Any] = {}
     access_groups: tuple[str, ...] = ()
+    lines: Mapping[str, int] = {}
+
+    def line_of(self, name: str) -> int:
+        """The line of a parameter."""
+        return self.lines.get(name, self.line)
 
 
 def deployments(
@@ -129,6 +134,7 @@ def _deployment(
         set=pins.set,
         default=pins.default,
         access_groups=groups,
+        lines={entry.name: entry.line for entry in params.entries},
     )
 
 
@@ -166,6 +172,8 @@ def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
             report.left_out(entry.line, setting, "it is not a positive number")
         elif name == "max_parallel_requests":
             report.mapped(entry.line, setting, "max_in_flight of the candidate")
+    elif name == "litellm_credential_name":
+        report.mapped(entry.line, setting, "its address and key come from credential_list")
     elif name == "api_version":
         report.changed(entry.line, setting, "not sent: Azure's v1 API takes no version")
     elif name not in PLACE:

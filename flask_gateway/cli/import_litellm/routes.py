@@ -92,7 +92,7 @@ class RouteBuilder:
 
     def _report_order(self, one: Deployment, tier: int) -> None:
         if one.order is not None:
-            self._report.mapped(one.line, f"{one.at}.litellm_params.order", f"tier {tier}")
+            self._report.mapped(one.line_of("order"), f"{one.at}.litellm_params.order", f"tier {tier}")
 
     def _tier(self, group: Sequence[Deployment]) -> Tier:
         weights = self._weights(group)
@@ -131,7 +131,7 @@ class RouteBuilder:
         ratio = ":".join(map(str, weights))
         for one in group:
             if name in one.shares:
-                self._report.mapped(one.line, f"{one.at}.litellm_params.{name}", f"weights {ratio}")
+                self._report.mapped(one.line_of(name), f"{one.at}.litellm_params.{name}", f"weights {ratio}")
             else:
                 share = "the mean share" if missing else "next to no share, as in LiteLLM"
                 self._report.changed(
@@ -149,7 +149,7 @@ class RouteBuilder:
                     "tpm": "limits of tokens are not offered; max_in_flight limits calls at once",
                 }[name]
                 add = self._report.mapped if name == "weight" else self._report.left_out
-                add(one.line, f"{one.at}.litellm_params.{name}", text)
+                add(one.line_of(name), f"{one.at}.litellm_params.{name}", text)
 
     # ------------------------------------------------------------ aliases and fallbacks
 

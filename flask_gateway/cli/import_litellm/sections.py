@@ -93,8 +93,11 @@ class Sections:
         for name, entries in self._entries.items():
             for entry in entries:
                 if name in _TABLES or name in _OTHERS:
-                    if not entry.node.is_mapping and not entry.node.items and not entry.node.is_off:
-                        self._report.left_out(entry.line, name, "it is not a section")
+                    is_list = name in ("model_list", "credential_list")
+                    fits = bool(entry.node.items) if is_list else entry.node.is_mapping
+                    if not fits and not entry.node.is_off:
+                        kind = "list" if is_list else "mapping"
+                        self._report.left_out(entry.line, name, f"it is not a {kind}, as LiteLLM reads it")
                 elif entry.node.is_off or name.startswith(("x-", ".")):
                     self._report.mapped(entry.line, name, "nothing to take, apart from its anchors")
                 else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from flask_gateway.cli.command import LOOK
 
@@ -151,3 +152,21 @@ def test_secrets_in_the_open_are_kept_apart(
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
     printed = found.text + repr(found.said)
     assert not [secret for secret in ("not-a-real-key", "sk-made-up", "made-up@") if secret in printed]
+
+
+@pytest.mark.parametrize("number", [f"{number:02}" for number in range(1, 12)])
+def test_the_report_names_every_setting(number: str, import_config: Import) -> None:
+    found = import_config(number)
+    lists = ("mapped", "changed", "left_out")
+    said = [one.partition(" ")[2].partition(": ")[0] for verdict in lists for one in found.said[verdict]]
+    document = yaml.safe_load((found.folder / "config.yaml").read_text())
+    for section in ("litellm_settings", "router_settings", "general_settings", "environment_variables"):
+        for name in document.get(section) or {}:
+            assert any(one.startswith(f"{section}.{name}") for one in said), (section, name)
+    for place, item in enumerate(document["model_list"], 1):
+        if any(f"entry {place} is left out" in one for one in found.said["left_out"]):
+            continue
+        at = f"model_list[{place}] {item['model_name']}"
+        for section in ("litellm_params", "model_info"):
+            for name in {*item.get(section, {})} - {"model"}:
+                assert any(one.startswith(f"{at}.{section}.{name}") for one in said), (at, section, name)
