@@ -26,6 +26,7 @@ SHIPPED = {
     "systemd-socket": Shipped("systemd/flask-gateway.socket", "/etc/systemd/system/flask-gateway.socket"),
     "grafana": Shipped("grafana.json", "a dashboard to import into Grafana"),
     "alerts": Shipped("alerts.yml", "rule_files of Prometheus"),
+    "compose": Shipped("compose.yaml", "the root of a clone, next to the Dockerfile"),
     "settings": Shipped("gateway.toml", "/etc/flask-gateway/gateway.toml"),
     "environment": Shipped("flask-gateway.env", "/etc/flask-gateway/flask-gateway.env"),
     "example": Shipped("gateway.example.toml", "more settings, to copy from"),

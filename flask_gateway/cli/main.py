@@ -24,7 +24,7 @@ COMMANDS = {
     "try": (".try_now", "make a running gateway try an upstream again now"),
     "keys": (".keys", "make and hash keys of callers"),
     "import": (".import_litellm.command", "make a settings file from a configuration of LiteLLM"),
-    "deploy": (".deploy", "print files for nginx, systemd, Prometheus and Grafana"),
+    "deploy": (".deploy", "print files for nginx, systemd, Prometheus, Grafana and compose"),
     "completion": (".completion", "print completions for bash, zsh or fish"),
     "version": (".version", "print the versions of the gateway and of what it runs on"),
 }

@@ -207,6 +207,10 @@ def test_a_group_has_each_file_with_its_place(name: str, capsys: Capture) -> Non
         assert text(one) in printed
 
 
+def test_the_compose_file_of_the_package_is_that_of_the_checkout() -> None:
+    assert text("compose") == (ROOT / "compose.yaml").read_text(), "cp compose.yaml flask_gateway/deploy/"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completions_know_every_command_and_option(shell: str, capsys: Capture) -> None:
     assert main(["completion", shell], {}) == OK
