@@ -75,6 +75,8 @@ def _key(key: ImportedKey, places: Places) -> Iterator[str]:
         yield from _place("key", key.place, places)
     if key.rate_limit is not None:
         yield f"rate_limit_per_minute = {key.rate_limit}"
+    if key.concurrent is not None:
+        yield f"concurrent = {key.concurrent}"
     if key.models is not None:
         yield f"models = {value(list(key.models))}"
 

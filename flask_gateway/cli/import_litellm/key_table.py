@@ -23,7 +23,6 @@ from .values import Literal, VariableRef
 #: The columns that are reported where they hold something.
 _REPORTED = {
     "tpm_limit": "limits of tokens are not offered",
-    "max_parallel_requests": "one limit for all keys: max_concurrent_per_key",
     "max_budget": "budgets are not offered here",
     "budget_duration": "budgets are not offered here",
     "spend": "the gateway counts from zero",
@@ -47,6 +46,7 @@ class ImportedKey(msgspec.Struct, frozen=True):
     """A caller's key.
 
     :param digest: SHA-256 as hex; empty if ``place`` says where the key is.
+    :param rate_limit: requests per minute. :param concurrent: calls at once; ``None``: the general limit.
     :param models: the models that it may call; ``None``: all.
     """
 
@@ -54,6 +54,7 @@ class ImportedKey(msgspec.Struct, frozen=True):
     digest: str = ""
     place: VariableRef | Literal | None = None
     rate_limit: int | None = None
+    concurrent: int | None = None
     models: tuple[str, ...] | None = None
 
 
@@ -124,7 +125,15 @@ class _Table:
             return
         self._digests.add(hashed)
         self._names.add(name)
-        self.keys.append(ImportedKey(name, hashed, None, self._rate(cells, line, at), models))
+        self.keys.append(
+            ImportedKey(
+                name,
+                hashed,
+                rate_limit=self._count("rpm_limit", cells, line, at),
+                concurrent=self._count("max_parallel_requests", cells, line, at),
+                models=models,
+            )
+        )
         self._report.mapped(line, at, f"[keys.{name}] with its digest: its holder notices nothing")
         if cells.get("expires", "").lower() not in _EMPTY:
             self._report.changed(
@@ -158,13 +167,13 @@ class _Table:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return "it has expired" if at <= self._now else None
 
-    def _rate(self, cells: Mapping[str, str], line: int, at: str) -> int | None:
-        given = cells.get("rpm_limit", "")
+    def _count(self, column: str, cells: Mapping[str, str], line: int, at: str) -> int | None:
+        given = cells.get(column, "")
         if given.lower() in _EMPTY - {"0", "0.0"}:
             return None
         if given.removesuffix(".0").isdecimal() and 0 < int(given.removesuffix(".0")[:9]) <= 10_000_000:
             return int(given.removesuffix(".0")[:9])
-        self._report.left_out(line, f"{at}.rpm_limit", "it is not a positive whole number")
+        self._report.left_out(line, f"{at}.{column}", "it is not a positive whole number")
         return None
 
     def _models(self, cell: str, line: int, at: str) -> tuple[str, ...] | None:

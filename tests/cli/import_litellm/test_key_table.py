@@ -52,7 +52,7 @@ def test_keys_keep_their_digests_limits_and_models(import_text: Import, table: C
             {"token": digest("sk-one"), "key_alias": "web app", "models": '{fast,"a b"}', "rpm_limit": "60"},
             {"token": digest("sk-two"), "key_alias": "", "models": "{}", "spend": "1.5"},
             {"token": digest("sk-three"), "key_alias": "web app", "models": '["team"]', "tpm_limit": "9"},
-            {"token": digest("sk-four"), "key_alias": "all", "models": "{all-proxy-models}"},
+            {"token": digest("sk-four"), "models": "{all-proxy-models}", "max_parallel_requests": "4"},
         ),
     )
     keys = found.settings["keys"]
@@ -63,7 +63,7 @@ def test_keys_keep_their_digests_limits_and_models(import_text: Import, table: C
     }
     assert keys["key-3"] == {"sha256": digest("sk-two")}
     assert keys["web-app-2"]["models"] == ["fast", "slow"]
-    assert keys["all"] == {"sha256": digest("sk-four")}
+    assert keys["key-5"] == {"sha256": digest("sk-four"), "concurrent": 4}
     assert found.says("left_out", 3, "spend")
     assert found.says("left_out", 4, "tpm_limit")
 
