@@ -35,17 +35,25 @@ PROGRAM = "flask-gateway"
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run one command and return its exit code. Wrong usage exits with 2."""
     given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _command(given, os.environ if environ is None else environ)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return status
+
+
+def _command(given: list[str], environ: Mapping[str, str]) -> int:
+    """Run the command with which the command line begins."""
     if not given or given[0] not in COMMANDS:
         return _no_command(given)
     command = command_of(given[0])
     arguments = parser_of(given[0], command).parse_args(given[1:])
     try:
-        return command.run(arguments, _with_config(arguments, os.environ if environ is None else environ))
+        return command.run(arguments, _with_config(arguments, environ))
     except ConfigError as error:
         return _refused(error, getattr(arguments, "json", False))
-    except BrokenPipeError:  # the reader closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
 
 
 def command_of(name: str) -> Command:

@@ -120,6 +120,19 @@ def test_only_the_called_command_is_imported() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["completion", "fish"], ["deploy", "print", "grafana"]])
+def test_a_reader_that_closes_the_pipe_is_no_error(argv: list[str]) -> None:
+    """As ``head`` does. The reader ends before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "flask_gateway", *argv]
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # ---------------------------------------------------------------- JSON
 
 
