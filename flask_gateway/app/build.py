@@ -30,6 +30,8 @@ from ..guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstr
 from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
+from ..guards.token_estimate import Estimates
+from ..guards.token_limiter import TokenLimiter
 from ..model.call import BodyOverrides
 from ..model.protocols import Guard, KeySource
 from ..reactor import Reactor
@@ -87,6 +89,7 @@ class Gateway(msgspec.Struct, frozen=True):
     inflight: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
+    estimates: Estimates
     draining: threading.Event
     #: The longest that a call may take, seconds, over all its attempts.
     longest: float
@@ -117,7 +120,8 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     )
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
-    return _build(settings, _CarriedOver(store, leases, inflight, body_memory, catalog, http, extend))
+    kept = (store, leases, inflight, body_memory, catalog)
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates()))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -132,7 +136,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    return _build(settings, _CarriedOver(*kept, http, before.extend))
+    return _build(settings, _CarriedOver(*kept, http, before.extend, before.estimates))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -150,6 +154,7 @@ class _CarriedOver(NamedTuple):
     catalog: Catalog
     http: UpstreamClient
     extend: Extend
+    estimates: Estimates
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -157,7 +162,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http, extend = carried
+    store, leases, inflight, body_memory, catalog, http, extend, estimates = carried
     limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
@@ -178,7 +183,8 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
     more = extend(settings, store)
-    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, *more.guards]
+    tokens = TokenLimiter(store, estimates)
+    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens, *more.guards]
     guarded = Guarded(more.wrap(BufferedStreams(affinity)), limits)
     observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
     return Gateway(
@@ -199,6 +205,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         inflight=inflight,
         body_memory=body_memory,
         catalog=catalog,
+        estimates=estimates,
         draining=DRAINING,
         longest=max(endpoint.clocks.total for endpoint in endpoints.values()),
         built=time.time(),

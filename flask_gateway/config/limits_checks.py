@@ -27,8 +27,9 @@ def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
 def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:
     """Refuse limits that no guard enforces yet, so that nobody relies on them."""
     for setting, limits in _all_limits(settings):
-        if limits:
-            mistakes.add(ConfigError(setting, None, "no such limits: this version does not enforce them yet"))
+        if limits.budgets:
+            expected = "no budgets: this version does not enforce them yet"
+            mistakes.add(ConfigError(f"{setting}.budgets", None, expected))
     if settings.ledger.data is not None:
         mistakes.add(ConfigError("ledger.data", None, "no data directory: this version keeps no ledger yet"))
 

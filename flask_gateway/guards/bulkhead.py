@@ -1,4 +1,4 @@
-"""Limits the calls in flight of each caller and of each upstream, over all workers.
+"""Limits the calls in flight of each caller, team, model, end user and upstream, over all workers.
 
 A call that finds no free slot is refused at once (429 for the caller's limit); nothing queues here.
 """
@@ -9,8 +9,11 @@ from collections.abc import Mapping
 
 from ..model.call import Call, Outcome
 from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
+from ..model.limits import CallLimits, words_of
+from ..model.protocols import Permit
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
+from .permits import JointPermit
 
 #: The limit of an upstream whose calls are counted and not limited.
 UNLIMITED = 1 << 40
@@ -42,18 +45,36 @@ class SlotPermit:
 
 
 class CallerBulkhead:
-    """Limits the calls in flight of each caller (``model.protocols.Guard``)."""
+    """Limits the calls in flight of each caller, and of the other subjects of its calls
+    (``model.protocols.Guard``)."""
 
     def __init__(self, leases: ConcurrencyLeases) -> None:
         self._leases = leases
 
-    def admit(self, call: Call) -> SlotPermit:
-        """:raises TooManyConcurrent: the caller has as many calls in flight as its key allows."""
-        limit, key = call.caller.max_concurrent, state_key("slots:key", call.caller.id)
+    def admit(self, call: Call) -> Permit:
+        """:raises TooManyConcurrent: a subject has as many calls in flight as it may."""
+        own = self._take(state_key("slots:key", call.caller.id), call.caller.max_concurrent, "")
+        return own if call.limits is None else self._joined(own, call.limits)
+
+    def _joined(self, own: SlotPermit, limits: CallLimits) -> Permit:
+        permits = [own]
+        try:
+            for subject, limit in limits.subjects:
+                if limit.concurrent:
+                    key = state_key("slots:subject", subject)
+                    permits.append(self._take(key, limit.concurrent, subject))
+        except TooManyConcurrent:
+            for permit in reversed(permits):
+                permit.cancel()
+            raise
+        return JointPermit(permits) if len(permits) > 1 else own
+
+    def _take(self, key: str, limit: int, subject: str) -> SlotPermit:
         epoch = self._leases.acquire(key, limit) if limit else 0
         if limit and not epoch:
             raise TooManyConcurrent(
-                f"This key already has {limit} calls in progress, its limit. Wait until one of them ends.",
+                f"{words_of(subject) if subject else 'This key'} already has {limit} calls in progress, "
+                "its limit. Wait until one of them ends.",
                 retry_after=RETRY_SOON,
             )
         return SlotPermit(self._leases, key, epoch)

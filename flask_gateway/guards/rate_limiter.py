@@ -1,12 +1,19 @@
-"""Limits the requests of each caller in any 60 seconds. A request above the limit is refused with 429."""
+"""Limits the requests of each caller, team, model or end user in any 60 seconds.
+
+A request above a limit is refused with 429.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ..model.call import Call, Caller, Outcome
 from ..model.errors import RateLimited
+from ..model.limits import words_of
+from ..model.protocols import Permit
 from ..state.store import SECOND, Store, state_key
+from .permits import JointPermit
 from .sliding_window import MINUTE, Acquire, GiveBack, Quota
 
 
@@ -29,52 +36,84 @@ def duration(micros: int) -> str:
     return f"{minutes}m{seconds}" if minutes else seconds
 
 
+class _Limit(NamedTuple):
+    """The requests of one subject.
+
+    :param key: the store's key. :param subject: empty for the caller's own requests.
+    """
+
+    key: str
+    requests: int
+    subject: str = ""
+
+
 class RateLimiter:
-    """Limits the requests of each caller. Shared by all threads; the store guards its state."""
+    """Limits the requests of each caller, and of the other subjects of its calls.
+
+    Shared by all threads; the store guards its state.
+    """
 
     def __init__(self, store: Store, window: float = MINUTE) -> None:
         self._store = store
         self._window = window
 
-    def admit(self, call: Call) -> LimitPermit:
-        """:raises RateLimited: the caller has used up its requests. The refused call is not counted."""
-        caller = call.caller
-        if not caller.rate_limit:
-            return LimitPermit({})
-        admitted, quota = self._store.update(_key(caller), self._change(caller), ttl=self._window * 2)
+    def admit(self, call: Call) -> Permit:
+        """:raises RateLimited: a subject has used up its requests. The refused call is not counted."""
+        caller, limits = call.caller, call.limits
+        own = self._take(_own(caller)) if caller.rate_limit else LimitPermit({})
+        if limits is None:
+            return own
+        permits = [own] if caller.rate_limit else []
+        try:
+            for subject, limit in limits.subjects:
+                if limit.requests:
+                    key = state_key("requests", subject)
+                    permits.append(self._take(_Limit(key, limit.requests, subject)))
+        except RateLimited:
+            for permit in reversed(permits):
+                permit.cancel()
+            raise
+        return permits[0] if len(permits) == 1 else JointPermit(permits, _remaining) if permits else own
+
+    def _take(self, limit: _Limit) -> LimitPermit:
+        admitted, quota = self._store.update(limit.key, self._change(limit.requests), ttl=self._window * 2)
         headers = quota_headers(quota)
         if admitted:
-            return LimitPermit(headers, self, caller, quota.stamps)
+            return LimitPermit(headers, self, limit, quota.stamps)
         wait = quota.wait / SECOND
         error = RateLimited(
-            f"This key has used its {quota.limit} requests in {self._window:g} seconds. "
-            f"Try again in {duration(quota.wait)}.",
+            f"{words_of(limit.subject) if limit.subject else 'This key'} has used its {quota.limit} requests "
+            f"in {self._window:g} seconds. Try again in {duration(quota.wait)}.",
             retry_after=wait,
         )
         error.headers.update(headers)
         raise error
 
-    def give_back(self, caller: Caller, stamps: tuple[int, ...]) -> dict[str, str]:
+    def give_back(self, limit: _Limit, stamps: tuple[int, ...]) -> dict[str, str]:
         """Stop counting a request. Return the quota headers without it.
 
         :param stamps: of the quota with which the request was admitted.
         """
-        back = GiveBack(self._change(caller), stamps)
-        return quota_headers(self._store.update(_key(caller), back, ttl=self._window * 2))
+        back = GiveBack(self._change(limit.requests), stamps)
+        return quota_headers(self._store.update(limit.key, back, ttl=self._window * 2))
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return the quota headers for a response that uses none of the quota."""
         if not caller.rate_limit:
             return {}
-        peek = self._change(caller).peek
-        return quota_headers(self._store.update(_key(caller), peek, ttl=self._window * 2))
+        peek = self._change(caller.rate_limit).peek
+        return quota_headers(self._store.update(_own(caller).key, peek, ttl=self._window * 2))
 
-    def _change(self, caller: Caller) -> Acquire:
-        return Acquire(caller.rate_limit, int(self._window * SECOND))
+    def _change(self, requests: int) -> Acquire:
+        return Acquire(requests, int(self._window * SECOND))
 
 
-def _key(caller: Caller) -> str:
-    return state_key("limit", caller.id)
+def _own(caller: Caller) -> _Limit:
+    return _Limit(state_key("limit", caller.id), caller.rate_limit)
+
+
+def _remaining(headers: Mapping[str, str]) -> int:
+    return int(headers["x-ratelimit-remaining-requests"])
 
 
 class LimitPermit:
@@ -83,18 +122,18 @@ class LimitPermit:
     :param stamps: of the quota that counted it; empty if nothing did.
     """
 
-    __slots__ = ("_caller", "_limiter", "_stamps", "headers")
+    __slots__ = ("_limit", "_limiter", "_stamps", "headers")
 
     def __init__(
         self,
         headers: Mapping[str, str],
         limiter: RateLimiter | None = None,
-        caller: Caller | None = None,
+        limit: _Limit | None = None,
         stamps: tuple[int, ...] = (),
     ) -> None:
         self.headers = headers
         self._limiter = limiter
-        self._caller = caller
+        self._limit = limit
         self._stamps = stamps
 
     def settle(self, outcome: Outcome) -> None:
@@ -102,5 +141,5 @@ class LimitPermit:
 
     def cancel(self) -> None:
         stamps, self._stamps = self._stamps, ()
-        if stamps and self._limiter is not None and self._caller is not None:
-            self.headers = self._limiter.give_back(self._caller, stamps)
+        if stamps and self._limiter is not None and self._limit is not None:
+            self.headers = self._limiter.give_back(self._limit, stamps)

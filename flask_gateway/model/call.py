@@ -16,7 +16,7 @@ import msgspec
 
 from .cancellation import Cancellation
 from .errors import GatewayError, Verdict
-from .limits import Owners
+from .limits import CallLimits, Owners
 from .spend import Spend
 from .units import Units
 
@@ -192,6 +192,8 @@ class Call(msgspec.Struct, frozen=True):
     :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param pinned: the only upstream that may answer, as it stores what the call refers to; ``None``: any.
     :param spend: what the call holds and costs; ``None`` where no ledger is kept.
+    :param user: the end user, empty if the call has none, or its key does not tell them apart.
+    :param limits: of the subjects of the call; ``None``: it has no limits but those in ``caller``.
     """
 
     ids: Ids
@@ -209,6 +211,8 @@ class Call(msgspec.Struct, frozen=True):
     pinned: str | None = None
     started_ns: int = 0
     spend: Spend | None = None
+    user: str = ""
+    limits: CallLimits | None = None
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.

@@ -64,6 +64,29 @@ class SubjectLimits(NamedTuple):
     limits: Limits
 
 
+class Estimate(NamedTuple):
+    """The tokens that a call is expected to use, before it is sent.
+
+    :param input: of the prompt. :param output: of the answer.
+    :param most_input: the ceiling of the prompt's. :param most_output: the ceiling of the answer's.
+    """
+
+    input: int
+    output: int
+    most_input: int
+    most_output: int
+
+
+class CallLimits(msgspec.Struct):
+    """The limits of one call. The first guard that needs the estimate notes it here.
+
+    :param subjects: those of the call that have limits, in the order in which they are asked.
+    """
+
+    subjects: tuple[SubjectLimits, ...]
+    estimate: Estimate | None = None
+
+
 class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one owner: a key or a team.
 
@@ -138,6 +161,16 @@ class Owners(NamedTuple):
     def needs_user(self) -> bool:
         """Whether a call without an end user is refused."""
         return self.key_policy.require_user or self.team_policy.require_user
+
+
+def words_of(subject: str) -> str:
+    """Word a subject for the caller, as the beginning of a sentence."""
+    kind, _, name = subject.partition(":")
+    owner, _, model = name.partition("/model:")
+    whole = {"key": "This key", "team": f"The team '{owner}'", "model": f"The model '{name}'"}.get(kind)
+    if whole is None:
+        whole = f"The end user '{name.partition('/')[2]}'" if kind == "user" else "The gateway"
+    return f"{whole}, for the model '{model}'," if model else whole
 
 
 def user_subject(owner: str, user: str) -> str:

@@ -90,6 +90,11 @@ class Routes:
         fallbacks = tuple((target,) for target in chain)
         return msgspec.structs.replace(route, tiers=route.tiers + fallbacks) if fallbacks else route
 
+    def name(self, model: str) -> str:
+        """The name of the configured model that an alias stands for; any other name as it is."""
+        route = self._models.get(model)
+        return model if route is None else route.name
+
     def with_chain(self, model: str, chain: tuple[str, ...]) -> Route:
         """The first tier of a model, followed by the first tiers of the models that the caller names.
 

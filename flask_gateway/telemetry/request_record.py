@@ -33,7 +33,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param upstream_model: the model's name at the upstream that answered.
     :param outcome: the verdict on a call; ``None`` if the request is no call.
-    :param limited: the limit of the caller that refused the call, ``requests`` or ``concurrency``.
+    :param limited: the limit that refused the call, ``requests``, ``tokens`` or ``concurrency``.
     :param first_byte: when the answer was committed to the caller.
     :param attempts: the attempts at upstreams, in order; empty if the call was refused before.
     :param overhead: ``first_byte`` without the time of the attempts; ``None`` if the answer began before any

@@ -12,6 +12,7 @@ from ..model.call import Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
+from .call_limits import limits_of
 from .client_timeouts import client_timeout, watch_caller
 from .fast_flask import CallResponse
 from .litellm_compat import without_proxy_fields
@@ -68,6 +69,7 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
             )
     default = stream and gateway.candidates.whole(model)
     whole = wants_whole(state.header("x-gateway-stream"), default=default)
+    user, limits = limits_of(caller, gateway.routes.name(model), state.header, fields)
     return Call(
         ids=state.ids,
         caller=caller,
@@ -80,6 +82,8 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         deadline=state.started + min(gateway.longest, client_timeout(state.header, stream=stream)),
         fallbacks=fallbacks,
         whole=stream and whole,
+        user=user,
+        limits=limits,
     )
 
 

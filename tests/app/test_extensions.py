@@ -128,7 +128,7 @@ def test_a_reload_makes_the_extensions_again() -> None:
 def test_without_extensions_a_call_meets_no_more_than_the_gateways_own_parts() -> None:
     service: Any = build(make_settings(), MemoryStore()).service
     limits = service._service
-    assert len(limits._guards) == 3
+    assert len(limits._guards) == 4
     assert isinstance(limits._service, BufferedStreams)
     assert len(service._observers) == 2
 

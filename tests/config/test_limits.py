@@ -77,11 +77,16 @@ def test_all_of_it(toml: Toml, monkeypatch: pytest.MonkeyPatch) -> None:
     assert key.policy.users == Limits()
 
 
+def test_limits_that_guards_enforce_are_accepted(toml: Toml) -> None:
+    found = settings(toml, KEY + "tokens = 5\nteam = 'a'\n[teams.a]\nrequests = 5\nusers = { tokens = 5 }\n")
+    assert found.keys[0].policy.own.tokens == 5
+
+
 def test_limits_that_no_guard_enforces_are_refused(toml: Toml) -> None:
     with pytest.raises(ConfigError) as error:
         settings(toml, FULL)
     told = "\n".join(error.value.lines())
-    assert "teams.search" in told
+    assert "teams.search.budgets" in told
     assert "ledger.data" in told
 
 

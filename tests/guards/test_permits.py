@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,11 @@ from flask_gateway.guards.bulkhead import CallerBulkhead, UpstreamBulkhead, upst
 from flask_gateway.guards.inflight import InFlightCalls, UpstreamThreadQuota
 from flask_gateway.guards.leases import ConcurrencyLeases
 from flask_gateway.guards.rate_limiter import RateLimiter
+from flask_gateway.guards.token_estimate import Estimates
+from flask_gateway.guards.token_limiter import TokenLimiter
 from flask_gateway.model.call import Call, Caller, Outcome
 from flask_gateway.model.errors import GatewayError, Verdict
+from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
 from flask_gateway.model.protocols import Guard, Permit
 from flask_gateway.routing.dispatcher import Guarded
 from flask_gateway.state.fallback import FallbackStore
@@ -105,8 +109,45 @@ def thread_quota(store: Store, advance: Callable[[float], None]) -> Case:
     return Case(Quota(), lambda: (dict(calls._by_upstream), calls.standing(0.0)))
 
 
+def subjects(of: Limits) -> CallLimits:
+    """A team and all calls, both with those limits."""
+    return CallLimits((SubjectLimits("team:a", of), SubjectLimits("all", of)))
+
+
+class Limited:
+    """A guard that meets only calls with limits."""
+
+    def __init__(self, guard: Guard, limits: Limits) -> None:
+        self.guard, self.limits = guard, limits
+
+    def admit(self, call: Call) -> Permit:
+        return self.guard.admit(msgspec.structs.replace(call, limits=subjects(self.limits)))
+
+
+def rate_limiter_of_subjects(store: Store, advance: Callable[[float], None]) -> Case:
+    limiter, keys = RateLimiter(store), ("limit:team-a", "requests:team:a", "requests:all")
+    guard = Limited(limiter, Limits(requests=LIMIT))
+    return Case(guard, lambda: (limiter.headers(CALLER), *map(store.read, keys)))
+
+
+def bulkhead_of_subjects(store: Store, advance: Callable[[float], None]) -> Case:
+    slots = ConcurrencyLeases(store)
+    keys = ("slots:key:team-a", "slots:subject:team:a", "slots:subject:all")
+    return Case(
+        Limited(CallerBulkhead(slots), Limits(concurrent=LIMIT)), lambda: list(map(slots.taken, keys))
+    )
+
+
+def tokens(store: Store, advance: Callable[[float], None]) -> Case:
+    guard = Limited(TokenLimiter(store, Estimates()), Limits(tokens=LIMIT * 1040))
+    return Case(guard, lambda: (store.read("tokens:team:a"), store.read("tokens:all")))
+
+
 GUARDS = [
     rate_limiter,
+    rate_limiter_of_subjects,
+    bulkhead_of_subjects,
+    tokens,
     buckets,
     caller_bulkhead,
     upstream_bulkhead,

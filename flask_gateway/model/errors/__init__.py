@@ -29,6 +29,7 @@ from .caller_errors import (
     OriginNotAllowed,
     RateLimited,
     StateNotHere,
+    TokensUsedUp,
     TooManyConcurrent,
     TooManyFailedKeys,
     Unauthorized,
@@ -36,6 +37,7 @@ from .caller_errors import (
     UnknownUpstream,
     UnknownUrl,
     UnsupportedMediaType,
+    UserRequired,
     WebSocketNotOffered,
 )
 from .upstream_errors import (

@@ -147,6 +147,18 @@ class RateLimited(CallerError):
     type = "requests"
 
 
+class TokensUsedUp(RateLimited):
+    """A subject of the call has used up its tokens per minute."""
+
+    type = "tokens"
+
+
+class UserRequired(CallerError):
+    """The request names no end user, and its key may not call without one."""
+
+    code = "user_required"
+
+
 class TooManyFailedKeys(CallerError):
     """The key is wrong, after too many wrong keys from the same address."""
 

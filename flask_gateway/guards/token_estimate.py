@@ -1,0 +1,93 @@
+"""Estimates the tokens of a call before it is sent.
+
+Prompt: four bytes a token, undecoded. Answer: what the caller allows, but not more than this key's answers by
+this model have been lately. A coding agent allows 32 000 tokens and uses 500: reserving what it allows would
+block its limits for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from ..dialects.usage import Tally
+from ..model.call import Call, Operation, Usage
+from ..model.limits import CallLimits, Estimate
+
+#: The bytes of a prompt that make one token: as expected, and as few as they may be.
+BYTES_PER_TOKEN = 4
+FEWEST_BYTES = 2
+#: The tokens of a picture, a sound or a file.
+PART_TOKENS = 1000
+#: The expected length of an answer before the first one, tokens.
+FIRST_GUESS = 1024
+#: The ceiling of an answer for which the caller sets no limit, tokens.
+MOST_OUTPUT = 16_384
+#: Pairs of key and model whose answers are remembered.
+REMEMBERED = 4096
+#: The most answers that a call is taken to ask for.
+_MOST_ANSWERS = 128
+
+_PROMPTS = ("messages", "prompt", "input", "instructions", "tools", "query", "documents")
+_ALLOWED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_ANSWERS = ("n", "best_of")
+#: The operations whose answers are no text.
+_WITHOUT_OUTPUT = frozenset({Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK})
+#: Marks a part of a prompt that is no text.
+_parts = re.compile(rb';base64,|"input_audio"|"file_data"').findall
+
+
+class Estimates:
+    """The estimates of one process. Threads share them: ``_lock`` guards the guesses."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By key and model: the expected tokens of an answer. The least recently changed come first.
+        self._guesses: dict[tuple[str, str], int] = {}
+
+    def of(self, call: Call, limits: CallLimits) -> Estimate:
+        """The estimate of a call; it is worked out once."""
+        if limits.estimate is None:
+            limits.estimate = self._estimate(call)
+        return limits.estimate
+
+    def _estimate(self, call: Call) -> Estimate:
+        size, parts, read = 0, 0, 0
+        for name in _PROMPTS:
+            if (raw := call.fields.get(name)) is not None:
+                length, found = len(memoryview(raw)), len(_parts(raw))
+                parts += found
+                size += 0 if found else length
+                if found:
+                    text = Tally()
+                    text.add_json(raw)
+                    read += text.tokens
+        other = read + parts * PART_TOKENS
+        prompt, most_prompt = -(-size // BYTES_PER_TOKEN) + other, -(-size // FEWEST_BYTES) + other
+        if call.operation in _WITHOUT_OUTPUT:
+            return Estimate(prompt, 0, most_prompt, 0)
+        allowed, answers = _largest(call, _ALLOWED), _answers(call)
+        guess = self._guesses.get((call.caller.id, call.model), FIRST_GUESS)
+        most = (allowed or max(guess, MOST_OUTPUT)) * answers
+        return Estimate(prompt, min(allowed or guess, guess) * answers, most_prompt, most)
+
+    def learn(self, call: Call, usage: Usage) -> None:
+        """Note how long an answer was: guesses rise at once and sink by a sixteenth an answer."""
+        if call.operation in _WITHOUT_OUTPUT:
+            return
+        place, actual = (call.caller.id, call.model), -(-usage.completion_tokens // _answers(call))
+        with self._lock:
+            guess = self._guesses.pop(place, FIRST_GUESS)
+            self._guesses[place] = max(actual, guess - guess // 16)
+            if len(self._guesses) > REMEMBERED:
+                del self._guesses[next(iter(self._guesses))]
+
+
+def _answers(call: Call) -> int:
+    return min(_largest(call, _ANSWERS) or 1, _MOST_ANSWERS)
+
+
+def _largest(call: Call, names: tuple[str, ...]) -> int:
+    """The largest of those fields that are whole numbers above 0; 0 if none is."""
+    values = [call.decoded(name, 20) for name in names if name in call.fields]
+    return max((value for value in values if type(value) is int and value > 0), default=0)

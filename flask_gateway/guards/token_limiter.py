@@ -1,0 +1,147 @@
+"""Limits the tokens of each subject in any 60 seconds. A call that finds too few left is refused with 429.
+
+A call reserves its estimate before it is sent, and corrects it when its usage is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..model.call import Call, Outcome
+from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
+from ..model.limits import Estimate, SubjectLimits, words_of
+from ..model.protocols import Permit
+from ..state.store import SECOND, Store, state_key
+from .permits import NO_PERMIT
+from .rate_limiter import duration
+from .sliding_window import MINUTE
+from .token_estimate import Estimates
+from .token_window import CorrectTokens, ReserveTokens, TokenQuota
+
+
+class _Reserved(NamedTuple):
+    """The tokens that one subject holds for a call."""
+
+    key: str
+    limit: int
+    amount: int
+    quota: TokenQuota
+
+
+def tokens_key(subject: str) -> str:
+    """The store's key of a subject's tokens."""
+    return state_key("tokens", subject)
+
+
+def token_headers(limit: int, quota: TokenQuota) -> dict[str, str]:
+    """The OpenAI API's response headers for tokens."""
+    return {
+        "x-ratelimit-limit-tokens": str(limit),
+        "x-ratelimit-remaining-tokens": str(quota.remaining),
+        "x-ratelimit-reset-tokens": duration(quota.reset),
+    }
+
+
+class TokenLimiter:
+    """Limits the tokens of the subjects of a call. Shared by all threads; the store guards its state."""
+
+    def __init__(self, store: Store, estimates: Estimates, window: float = MINUTE) -> None:
+        self._store = store
+        self._estimates = estimates
+        self._seconds = window
+        self._window = int(window * SECOND)
+
+    def admit(self, call: Call) -> Permit:
+        """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
+        limits = call.limits
+        if limits is None:
+            return NO_PERMIT
+        limited = [subject for subject in limits.subjects if subject.limits.tokens]
+        if not limited:
+            return NO_PERMIT
+        estimate = self._estimates.of(call, limits)
+        permit = TokenPermit(self, call, estimate)
+        for subject in limited:
+            self._reserve(permit, subject, estimate.input + estimate.output)
+        permit.tell()
+        return permit
+
+    def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
+        key, limit = tokens_key(subject.subject), subject.limits.tokens
+        quota = self._store.update(key, ReserveTokens(limit, self._window, amount), ttl=self._seconds * 2)
+        if quota.stamp:
+            permit.reserved.append(_Reserved(key, limit, amount, quota))
+            return
+        permit.cancel()
+        raise self._refusal(subject, amount, quota)
+
+    def _refusal(self, subject: SubjectLimits, amount: int, quota: TokenQuota) -> TokensUsedUp:
+        limit = subject.limits.tokens
+        begins = f"{words_of(subject.subject)} may use {limit} tokens in {self._seconds:g} seconds, "
+        if amount > limit:
+            error = TokensUsedUp(
+                f"{begins}and this request alone needs about {amount}. "
+                "Send a shorter prompt or allow a shorter answer."
+            )
+            error.headers["x-should-retry"] = "false"
+        else:
+            error = TokensUsedUp(
+                f"{begins}{quota.remaining} are left, and this request needs about {amount}. "
+                f"Try again in {duration(quota.wait)}.",
+                retry_after=quota.wait / SECOND,
+            )
+        error.headers.update(token_headers(limit, quota))
+        return error
+
+    def correct(self, reserved: _Reserved, actual: int) -> None:
+        if actual != reserved.amount:
+            change = CorrectTokens(self._window, reserved.quota.stamp, reserved.amount, actual)
+            self._store.update(reserved.key, change, ttl=self._seconds * 2)
+
+    def left(self, reserved: _Reserved) -> _Reserved:
+        """The same subject with its quota as it is now."""
+        peek = ReserveTokens(reserved.limit, self._window, 0).peek
+        return reserved._replace(quota=self._store.update(reserved.key, peek, ttl=self._seconds * 2))
+
+    def used(self, call: Call, outcome: Outcome, estimate: Estimate) -> int:
+        """The tokens that a call has used. The guess of its answers' length is corrected, too."""
+        if outcome.usage is not None:
+            self._estimates.learn(call, outcome.usage)
+            return outcome.usage.prompt_tokens + outcome.usage.completion_tokens
+        # An upstream has the prompt of a caller who left, or whose time ran out.
+        sent = isinstance(outcome.error, CallerLeft | DeadlineExceeded) and outcome.upstream is not None
+        return estimate.input if sent else 0
+
+
+class TokenPermit:
+    """The tokens that a call has reserved. Settling it twice corrects them once."""
+
+    __slots__ = ("_call", "_estimate", "_limiter", "headers", "reserved")
+
+    def __init__(self, limiter: TokenLimiter, call: Call, estimate: Estimate) -> None:
+        self._limiter = limiter
+        self._call = call
+        self._estimate = estimate
+        self.reserved: list[_Reserved] = []
+        self.headers: Mapping[str, str] = {}
+
+    def tell(self) -> None:
+        """Make the headers of the subject that has the fewest tokens left."""
+        tightest = min(self.reserved, key=lambda one: one.quota.remaining)
+        self.headers = token_headers(tightest.limit, tightest.quota)
+
+    def settle(self, outcome: Outcome) -> None:
+        reserved, self.reserved = self.reserved, []
+        if reserved:
+            actual = self._limiter.used(self._call, outcome, self._estimate)
+            for one in reserved:
+                self._limiter.correct(one, actual)
+
+    def cancel(self) -> None:
+        reserved, self.reserved = self.reserved, []
+        for one in reserved:
+            self._limiter.correct(one, 0)
+        if reserved:
+            left = min(map(self._limiter.left, reserved), key=lambda one: one.quota.remaining)
+            self.headers = token_headers(left.limit, left.quota)

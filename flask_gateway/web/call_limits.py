@@ -1,0 +1,63 @@
+"""Finds the subjects of a call that have limits: its key, team, model and end user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import msgspec
+
+from ..model.call import Caller
+from ..model.errors import UserRequired
+from ..model.limits import CallLimits
+from .request_headers import Header
+
+#: The longest name of an end user, characters. OpenAI's ``safety_identifier`` has as many at most.
+MOST_NAME = 64
+#: The fields of a body that name its end user; the first that does counts.
+_FIELDS = ("safety_identifier", "user")
+
+
+def limits_of(
+    caller: Caller, model: str, header: Header, fields: Mapping[str, msgspec.Raw]
+) -> tuple[str, CallLimits | None]:
+    """The end user of a call, and the limits of its subjects.
+
+    :param model: the configured name, no alias.
+    :raises UserRequired: the caller may not call without an end user.
+    """
+    owners = caller.owners
+    if owners is None:
+        return "", None
+    user = end_user(header, fields) if owners.names_users else ""
+    if not user and owners.needs_user:
+        raise UserRequired(
+            "This key may only call for an end user. "
+            "Name the user in the header 'x-gateway-user', or in the field 'safety_identifier' or 'user'.",
+            param="user",
+        )
+    subjects = tuple(owners.subjects(model, user))
+    return user, CallLimits(subjects) if subjects else None
+
+
+def end_user(header: Header, fields: Mapping[str, msgspec.Raw]) -> str:
+    """The end user that a request names; empty if it names none.
+
+    The header counts first. A name that is too long, or that has characters that do not print, is replaced by
+    a digest.
+    """
+    name = (header("x-gateway-user") or "").strip() or next(filter(None, map(_text, _fields(fields))), "")
+    if len(name) <= MOST_NAME and name.isprintable():
+        return name
+    return f"sha256-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def _fields(fields: Mapping[str, msgspec.Raw]) -> list[msgspec.Raw]:
+    return [fields[name] for name in _FIELDS if name in fields]
+
+
+def _text(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str).strip()
+    except (ValueError, RecursionError):
+        return ""

@@ -1,0 +1,107 @@
+"""The limits of a call in front of every route: its end user, and that no operation is missed."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+from kit.calls import AUTH, make_settings
+from kit.planted import KEY
+
+from flask_gateway import create_app
+from flask_gateway.config.schema import KeySettings, ModelSettings
+from flask_gateway.dialects.table import DIALECTS
+from flask_gateway.model.limits import Limits, OwnerLimits
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.web.call_limits import end_user
+
+BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "Hello"}]},
+    "completions": {"prompt": "Hello"},
+    "embeddings": {"input": "Hello"},
+    "responses": {"input": "Hello"},
+    "moderations": {"input": "Hello"},
+    "rerank": {"query": "Hello", "documents": ["a"]},
+}
+
+
+def client(policy: OwnerLimits, **changes: Any) -> Any:
+    key = KeySettings(id="web", digest=sha256(KEY.encode()).digest(), policy=policy)
+    return create_app(make_settings(keys=(key,), **changes), MemoryStore()).test_client()
+
+
+def post(client: Any, path: str = "chat/completions", **more: Any) -> Any:
+    headers = {**AUTH, **more.pop("headers", {})}
+    return client.post(f"/v1/{path}", headers=headers, json={"model": "mock", **BODIES[path], **more})
+
+
+@pytest.mark.parametrize("path", sorted(dialect.path for dialect in DIALECTS.values()))
+def test_every_route_is_limited(path: str) -> None:
+    answer = post(client(OwnerLimits(own=Limits(tokens=1))), path)
+    assert answer.status_code == 429
+    error = answer.json["error"]
+    assert (error["code"], error["type"]) == ("rate_limit_exceeded", "tokens")
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-ratelimit-limit-tokens"] == "1"
+
+
+def test_answers_say_what_is_left() -> None:
+    web = client(OwnerLimits(own=Limits(tokens=10_000)))
+    first = int(post(web).headers["x-ratelimit-remaining-tokens"])
+    second = int(post(web).headers["x-ratelimit-remaining-tokens"])
+    assert 8000 < first < 10_000
+    assert second < 9_950
+
+
+def test_end_users_have_limits_of_their_own_and_one_may_be_required() -> None:
+    web = client(
+        OwnerLimits(users=Limits(requests=1), named_users={"bob": Limits(requests=2)}, require_user=True)
+    )
+    refused = post(web)
+    assert (refused.status_code, refused.json["error"]["code"]) == (400, "user_required")
+    assert post(web, user="alice").status_code == 200
+    assert post(web, user="carol").status_code == 200
+    again = post(web, headers={"x-gateway-user": "alice"})
+    assert again.status_code == 429
+    assert "The end user 'alice'" in again.json["error"]["message"]
+    assert [post(web, safety_identifier="bob", user="x").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_keys_that_do_not_tell_users_apart_do_not_look_for_them() -> None:
+    web = client(OwnerLimits(own=Limits(requests=5)))
+    assert post(web, user="alice").status_code == 200
+
+
+def test_an_alias_counts_as_its_model() -> None:
+    from kit.calls import single_candidate
+
+    model = ModelSettings(name="fast", tiers=(single_candidate("mock", "mock"),), aliases=("quick",))
+    web = client(OwnerLimits(models={"fast": Limits(requests=1)}), models=(model,))
+    assert [post(web, model=name).status_code for name in ("quick", "fast", "mock")] == [200, 429, 200]
+
+
+@pytest.mark.parametrize(
+    ("header", "fields", "found"),
+    [
+        (None, {}, ""),
+        ("alice", {"user": "bob"}, "alice"),
+        (" ", {"user": "bob"}, "bob"),
+        (None, {"user": "bob", "safety_identifier": "carol"}, "carol"),
+        (None, {"user": 5, "safety_identifier": ""}, ""),
+        (None, {"user": "x" * 64}, "x" * 64),
+        (None, {"user": "ünï"}, "ünï"),
+    ],
+)
+def test_the_end_user_of_a_request(header: str | None, fields: dict[str, Any], found: str) -> None:
+    raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
+    assert end_user(lambda name: header, raw) == found
+
+
+def test_long_and_strange_names_become_digests() -> None:
+    names = ["x" * 65, "x" * 66, "a\nb", "\u202eevil"]
+    raw = [{"user": msgspec.Raw(msgspec.json.encode(name))} for name in names]
+    found = [end_user(lambda name: None, one) for one in raw]
+    assert all(name.startswith("sha256-") and len(name) == 39 for name in found)
+    assert len(set(found)) == len(names)
