@@ -16,6 +16,7 @@ from ..config.errors import one_line
 from ..config.load import Resolved
 from ..config.options import API_KEYS
 from ..config.secrets import DEV_KEY, DEV_KEY_DIGEST
+from ..config.toml_file import read_file
 from .addresses import in_use, local_url
 from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .terminal import coloured, paint
@@ -117,8 +118,10 @@ def banner(resolved: Resolved, environ: Mapping[str, str], colours: bool) -> Ite
 
 def foreign(environ: Mapping[str, str]) -> Iterator[str]:
     """Notes on variables of others that are set and have no effect here."""
+    path = environ.get("GATEWAY_CONFIG")
+    named = set(read_file(path).variables()) if path else set()
     for name, instead in FOREIGN.items():
-        if environ.get(name):
+        if environ.get(name) and name not in named:
             yield f"{name} is not read: {instead}"
 
 

@@ -151,6 +151,16 @@ def test_variables_of_others_are_noted_without_their_values(
     assert "sk-planted" not in out + err
 
 
+def test_a_variable_that_the_file_names_is_not_noted(
+    started: list[list[str]], capsys: Capture, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[keys.master]\nkey_env = "LITELLM_MASTER_KEY"\n[upstreams.m]\nurl = "mock://m"\n')
+    environ = {"LITELLM_MASTER_KEY": "sk-planted-master-key-1"}
+    assert main(["serve", "--bind", "127.0.0.1:0", "--config", str(file)], environ) == 0
+    assert "LITELLM_MASTER_KEY is not read" not in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- addresses
 
 
