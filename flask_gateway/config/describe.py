@@ -59,8 +59,8 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         value = getattr(settings, option.name)
         shown = mask_url(value) if option.name == "state" else _plain(value)
         yield option.name, shown, origins[option.name]
-    if settings.metrics_digest is not None:
-        yield "metrics_key", MASK, origins["metrics_key"]
+    operators = {"metrics_key": settings.metrics_digest, "admin_key": settings.admin_digest}
+    yield from ((name, MASK, origins[name]) for name, digest in operators.items() if digest is not None)
     for upstream in settings.upstreams:
         path = dotted("upstreams", upstream.name)
         yield path, _effective_url(upstream), origins[path]

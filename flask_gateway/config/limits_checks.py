@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ..model.limits import Limits, OwnerLimits
 from .errors import ConfigError, Mistakes, dotted, nearest
-from .schema import Settings
+from .options import ADMIN_KEY
+from .schema import MASK, Settings
 
 
 def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
@@ -22,6 +23,18 @@ def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
         if limits.budgets:
             hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
             mistakes.add(ConfigError(f"{setting}.budgets", None, "a directory to keep what was used", hint))
+
+
+def refuse_unusable_admin(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuse an admin's key that is a caller's or the metrics key, or that has no keys to change."""
+    if settings.admin_digest is None:
+        return
+    others = {key.digest for key in settings.keys} | {settings.metrics_digest}
+    if settings.admin_digest in others:
+        mistakes.add(ConfigError(ADMIN_KEY.variable, MASK, "a key that is used for nothing else"))
+    if settings.ledger.data is None:
+        hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
+        mistakes.add(ConfigError(ADMIN_KEY.variable, MASK, "a directory to keep the keys in", hint))
 
 
 def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:

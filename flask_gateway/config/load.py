@@ -11,8 +11,9 @@ import msgspec
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
-from .limits_checks import refuse_unenforced, refuse_unkept_limits
+from .limits_checks import refuse_unenforced, refuse_unkept_limits, refuse_unusable_admin
 from .options import (
+    ADMIN_KEY,
     API_KEYS,
     CONFIG,
     EGRESS,
@@ -82,6 +83,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
     metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
+    admin_key = layers.scalar(ADMIN_KEY)
     server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
     mistakes.raise_found()
     settings = Settings(
@@ -93,12 +95,14 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         limits=layers.file.limits,
         ledger=layers.file.ledger,
         metrics_digest=None if metrics_key is None else digest(metrics_key),
+        admin_digest=None if admin_key is None else digest(admin_key),
         config=layers.scalar(CONFIG),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
     _refuse_equal_aliases(settings, mistakes)
     refuse_unkept_limits(settings, mistakes)
+    refuse_unusable_admin(settings, mistakes)
     refuse_unenforced(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)

@@ -18,7 +18,17 @@ from . import server_defaults
 from .proxy_url import NoProxy, ProxyUrl
 from .route_syntax import Fallbacks
 from .schema import Settings, UpstreamSettings
-from .secrets import DEV_KEY, USABLE_KEY, Forbidden, Key, KeyList, SecretPath, Variable
+from .secrets import (
+    DEV_KEY,
+    SHORTEST_ADMIN_KEY,
+    USABLE_KEY,
+    AdminKey,
+    Forbidden,
+    Key,
+    KeyList,
+    SecretPath,
+    Variable,
+)
 from .value_types import (
     UPSTREAM_NAME,
     Addresses,
@@ -211,6 +221,13 @@ FALLBACKS = Option(
 METRICS_KEY = Option(
     "metrics_key", Key(USABLE_KEY), None, "the key that /metrics requires", Scope.ENVIRONMENT
 )
+ADMIN_KEY = Option(
+    "admin_key",
+    AdminKey(f"a key of at least {SHORTEST_ADMIN_KEY} visible ASCII characters, without spaces"),
+    None,
+    "the key that /admin/v1 requires",
+    Scope.ENVIRONMENT,
+)
 CONFIG = Option(
     "config", TextLine("the path of a TOML file"), None, "the path of the settings file", Scope.ENVIRONMENT
 )
@@ -253,7 +270,7 @@ SERVER = (
     ),
 )
 
-OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, METRICS_KEY, CONFIG, *SERVER)
+OPTIONS = (API_KEYS, *SCALARS, UPSTREAMS, FALLBACKS, METRICS_KEY, ADMIN_KEY, CONFIG, *SERVER)
 
 #: Per upstream: ``GATEWAY_UPSTREAM_<NAME>_API_KEY`` and so on.
 UPSTREAM_API_KEY = Option(
@@ -284,6 +301,6 @@ FILE_SCALARS: Mapping[str, ValueType] = {
     "fallbacks": Forbidden("fallbacks with their model", "write fallbacks = [...] in [models.NAME]"),
     **{
         option.name: Forbidden("this in the environment only", f"set {option.variable}")
-        for option in (METRICS_KEY, CONFIG, *SERVER)
+        for option in (METRICS_KEY, ADMIN_KEY, CONFIG, *SERVER)
     },
 }

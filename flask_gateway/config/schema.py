@@ -344,6 +344,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compat: tuple[str, ...] = ()
     #: SHA-256 of the key that ``/metrics`` requires; without one only this machine may read it.
     metrics_digest: bytes | None = None
+    #: SHA-256 of the key that ``/admin/v1`` requires; without one there is no such path.
+    admin_digest: bytes | None = None
     config: str | None = None
     #: Shown to the operator at start. They do not stop it.
     warnings: tuple[str, ...] = ()

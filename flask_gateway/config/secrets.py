@@ -28,6 +28,8 @@ USABLE_KEY = "a key of visible ASCII characters, without spaces"
 
 #: Minimum lengths of a caller's key, characters. Below the first it is weak, below the second guessable.
 SHORT_KEY, GUESSABLE_KEY = 16, 8
+#: The minimum length of an admin's key, characters.
+SHORTEST_ADMIN_KEY = 24
 
 
 def digest(key: str) -> bytes:
@@ -51,6 +53,15 @@ class Key(Masked, frozen=True):
         if not _USABLE.fullmatch(text):
             raise InvalidValue(self.expected, None if text else "it is empty")
         return text
+
+
+class AdminKey(Key, frozen=True):
+    """A key that may change all others: too long to be guessed."""
+
+    def parse(self, text: str) -> str:
+        if len(text) < SHORTEST_ADMIN_KEY:
+            raise InvalidValue(self.expected, "`openssl rand -hex 32` makes a good one")
+        return super().parse(text)
 
 
 class KeyList(Masked, frozen=True):

@@ -42,6 +42,10 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     hooks.register(app)
     for module in (health, inference, models, circuit_breakers, route_status, openapi, metrics):
         app.register_blueprint(module.blueprint)
+    if gateway.settings.admin_digest is not None:
+        from .admin import register  # an extra that is off is not imported
+
+        register(app)
     return app
 
 

@@ -25,7 +25,7 @@ def authenticate(header: Header, identify: Callable[[str], Caller], query: str =
     :raises Unauthorized: there is no key, or it is unknown.
     :raises AmbiguousCredentials: the headers carry different keys.
     """
-    key = _key_of(header)
+    key = key_of(header)
     if key is None:
         raise Unauthorized(
             f"No API key was given. {_misplaced_key(header, query)}"
@@ -53,13 +53,17 @@ def may_read_metrics(header: Header, peer: str | None, key_digest: bytes | None)
     if key_digest is None:
         return is_loopback(peer) and not any(header(name) for name in FORWARDED)
     try:
-        key = _key_of(header) or ""
+        key = key_of(header) or ""
     except GatewayError:
         return False
     return hmac.compare_digest(sha256(key.encode("utf-8", "surrogateescape")).digest(), key_digest)
 
 
-def _key_of(header: Header) -> str | None:
+def key_of(header: Header) -> str | None:
+    """The key that the headers carry; ``None`` if there is none.
+
+    :raises AmbiguousCredentials: they carry different keys.
+    """
     bearer, own, azure = _bearer(header("Authorization")), header("X-API-Key"), header("api-key")
     key = bearer or own or azure
     if (own and own != key) or (azure and azure != key):

@@ -35,6 +35,14 @@ def address_of(environ: Mapping[str, Any]) -> bytes:
     return _classify(environ)[1]
 
 
+def shown_address_of(environ: Mapping[str, Any]) -> str:
+    """The sender's address as text, for the audit; of IPv6 the network. Empty if it is not known."""
+    known = address_of(environ)
+    if len(known) == 8:
+        return f"{IPv6Address(known + bytes(8))}/64"
+    return str(ip_address(known)) if known else ""
+
+
 def sharing_of(environ: Mapping[str, Any]) -> Sharing:
     """How many callers may share the address that :func:`address_of` returns."""
     return _classify(environ)[0]

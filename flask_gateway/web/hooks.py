@@ -36,6 +36,8 @@ ROOT = "health.root"
 METRICS = "metrics.metrics"
 #: Only the operator may use this one: with the metrics key where one is set (``circuit_breakers.py``).
 TRY = "breakers.try_upstream"
+#: The endpoints of admins, which ``admin/access.py`` protects.
+ADMIN = "admin."
 #: The gateway refuses a request that waited for longer than this between the proxy and us, seconds.
 MAX_WAIT = 1.0
 #: When this process began to serve, seconds since the epoch.
@@ -113,7 +115,8 @@ def _shed_late(start: str | None, peer: str | None) -> None:
 
 
 def _needs_no_key(endpoint: str | None) -> bool:
-    """Whether this is a HEAD on the root, an allowed scrape of the metrics, or carries the operator's key.
+    """Whether this is a HEAD on the root, an allowed scrape of the metrics, an admin's path, or carries the
+    operator's key.
 
     A wrong key is then counted by the usual authentication.
     """
@@ -121,7 +124,7 @@ def _needs_no_key(endpoint: str | None) -> bool:
         return request.method == "HEAD"
     scrape = endpoint == METRICS and is_exactly("/metrics", request.environ)
     if not scrape and endpoint != TRY:
-        return False
+        return _admitted_admin(endpoint)
     digest = gateway().settings.metrics_digest
     # Without a metrics key, the operator uses a caller's key (``circuit_breakers.py``).
     return (scrape or digest is not None) and may_read_metrics(
@@ -129,10 +132,19 @@ def _needs_no_key(endpoint: str | None) -> bool:
     )
 
 
+def _admitted_admin(endpoint: str | None) -> bool:
+    """Whether the path is an admin's. Its sender is then an admin, or the request is refused."""
+    if endpoint is None or not endpoint.startswith(ADMIN):
+        return False
+    current_app.extensions[ADMIN]()
+    return True
+
+
 def _after_request(response: Response) -> Response:
     state, headers = request_state(), response.headers
     added = [("x-request-id", state.ids.request), ("x-trace-id", state.ids.trace)]
-    if origins := state.gateway.settings.cors_origins:
+    origins = state.gateway.settings.cors_origins
+    if origins and not (request.endpoint or "").startswith(ADMIN):
         added += cors_headers(origins, state.header)
     if isinstance(response, CallResponse):  # the service records calls; their guards add the quota
         if state.gateway.settings.compat:

@@ -1,0 +1,71 @@
+"""Admits admins to ``/admin/v1``. An admin is never a caller, and a caller is never an admin.
+
+``hooks.py`` calls :func:`admit` before every path of the blueprint, those that other modules add, too. A hook
+of the blueprint itself would make every call of a model slower (``fast_flask.py``).
+"""
+
+from __future__ import annotations
+
+import hmac
+from functools import partial
+from hashlib import sha256
+from typing import NamedTuple
+
+from flask import Blueprint, Response, g, request
+
+from ...model.errors import Unauthorized, UnknownUrl
+from .. import paths
+from ..auth import key_of
+from ..client_address import address_of, shown_address_of
+from ..json_response import json_response
+from ..request_state import gateway, request_state
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin/v1")
+#: The beginning of every path, as a proxy's rule sees it.
+PREFIX = "/admin/v1"
+
+
+class Admin(NamedTuple):
+    """The operator's program that asks.
+
+    :param name: as the audit shows it. :param request: the id of the request.
+    :param address: of the program; empty if it is not known.
+    """
+
+    name: str
+    request: str
+    address: str
+
+
+def admit() -> None:
+    """Refuse everybody else: with 401 without a key or with an unknown one, with 404 with a caller's key.
+
+    A wrong key counts as one from its address, as everywhere.
+
+    :raises Unauthorized: there is no key, or it is unknown.
+    :raises UnknownUrl: the key is a caller's, or the path is not spelled as a proxy's rule would see it.
+    """
+    state, environ = request_state(), request.environ
+    key = key_of(state.header)
+    if key is None:
+        raise Unauthorized("No API key was given. Send an admin's key as 'Authorization: Bearer KEY'.")
+    known, given = gateway().settings.admin_digest, sha256(key.encode("utf-8", "surrogateescape")).digest()
+    if known is None or not hmac.compare_digest(given, known):
+        state.caller = gateway().key_guesses.identify(key, partial(address_of, environ), state.started)
+        raise UnknownUrl(paths.unknown(request.method, request.path))
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.path)
+    if not target.startswith(PREFIX):
+        raise UnknownUrl(paths.unknown(request.method, request.path))
+    g.admin = Admin("admin", state.ids.request, shown_address_of(environ))
+
+
+def admin() -> Admin:
+    """The admin of this request."""
+    known: Admin = g.admin
+    return known
+
+
+@blueprint.get("", provide_automatic_options=False)
+def show_admin() -> Response:
+    """``GET /admin/v1``: by which name the gateway knows the admin."""
+    return json_response({"object": "admin", "name": admin().name})
