@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -33,7 +33,7 @@ from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
 from ..model.call import BodyOverrides
-from ..model.protocols import Guard, KeySource
+from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
 from ..routing.dispatcher import Dispatcher, Guarded
@@ -55,6 +55,9 @@ from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 from .extensions import Extend, nothing
+
+if TYPE_CHECKING:
+    from .accounting import Accounting
 
 #: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
 #: that is a long stream continues meanwhile, and its end still counts.
@@ -97,6 +100,8 @@ class Gateway(msgspec.Struct, frozen=True):
     built: float
     #: Makes what others add to it; a reload asks again.
     extend: Extend = nothing
+    #: The ledger and the prices; ``None`` where no ledger is kept.
+    accounting: Accounting | None = None
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -121,7 +126,7 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, body_memory, catalog)
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates()))
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -136,7 +141,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    return _build(settings, _CarriedOver(*kept, http, before.extend, before.estimates))
+    return _build(settings, _CarriedOver(*kept, http, before.extend, before.estimates, before.accounting))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -155,6 +160,7 @@ class _CarriedOver(NamedTuple):
     http: UpstreamClient
     extend: Extend
     estimates: Estimates
+    accounting: Accounting | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -162,7 +168,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http, extend, estimates = carried
+    store, leases, inflight, body_memory, catalog, http, extend, estimates, _ = carried
     limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
     metrics = _metrics(settings, routes, catalog)
     options = {
@@ -185,7 +191,12 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     more = extend(settings, store)
     tokens = TokenLimiter(store, estimates)
     limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens, *more.guards]
-    guarded = Guarded(more.wrap(BufferedStreams(affinity)), limits)
+    accounting = _accounting(settings, carried.accounting, metrics)
+    if accounting is not None:
+        limits.append(accounting.guard())
+    guarded: Service = Guarded(more.wrap(BufferedStreams(affinity)), limits)
+    if accounting is not None:
+        guarded = accounting.around(guarded)
     observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
     return Gateway(
         settings=settings,
@@ -210,7 +221,17 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         longest=max(endpoint.clocks.total for endpoint in endpoints.values()),
         built=time.time(),
         extend=extend,
+        accounting=accounting,
     )
+
+
+def _accounting(settings: Settings, before: Accounting | None, metrics: Metrics) -> Accounting | None:
+    """The ledger and the prices, if the settings name a data directory. Otherwise nothing is imported."""
+    if settings.ledger.data is None:
+        return None
+    from .accounting import accounting_of
+
+    return accounting_of(settings, before.books if before else None, metrics)
 
 
 def _metrics(settings: Settings, routes: Routes, catalog: Catalog) -> Metrics:

@@ -3,7 +3,8 @@
 A call meets them from the outside in::
 
     record          the gateway's log and metrics, then ``observers``, after every permit has settled
-    limits          calls in flight, calls of the key, requests of the key, then ``guards``
+    ledger          where a data directory is set: the lines that end a call, after every permit has settled
+    limits          calls in flight, calls of the key, requests of the key, then ``guards``, then the ledger's
     ``wrappers``    the first is the outermost
     buffered streams, affinity, dispatcher, and for each upstream its breaker and limits
 

@@ -43,8 +43,6 @@ def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:
         if limits.budgets:
             expected = "no budgets: this version does not enforce them yet"
             mistakes.add(ConfigError(f"{setting}.budgets", None, expected))
-    if settings.ledger.data is not None:
-        mistakes.add(ConfigError("ledger.data", None, "no data directory: this version keeps no ledger yet"))
 
 
 def _all_limits(settings: Settings) -> Iterator[tuple[str, Limits]]:

@@ -168,7 +168,8 @@ def _lines(buffer: bytes, offset: int, *, whole: bool) -> list[Read]:
 
 
 def _lost(line: Opened, now: float) -> Settled:
-    cost = max((hold.amount for hold in line.holds), default=0)
+    # Without a hold nobody knows what it cost, so its cost is unknown, not 0.
+    cost = max((hold.amount for hold in line.holds), default=None)
     return Settled(
         n=line.n,
         id=line.id,

@@ -6,7 +6,7 @@ a line that a full disk tore before. A torn or damaged line does not decode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -65,14 +65,14 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     cost: int | None = 0
     source: CostSource = "reported"
     rates: str = ""
-    tags: dict[str, str] = {}
+    tags: Mapping[str, str] = {}
     status: int = 200
     applied: tuple[Applied, ...] = ()
     end: bool = True
 
     @property
     def charged(self) -> bool:
-        """Whether the leg becomes a row: it had a cost, or tokens whose price is unknown."""
+        """Whether the leg becomes a row: it had a cost, or tokens, or nobody knows whether it had."""
         return self.cost is None or self.cost != 0 or self.units.input > 0 or self.units.output > 0
 
 

@@ -5,6 +5,7 @@ Where no ledger is kept, calls have no :class:`Spend`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -53,11 +54,20 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     rates: str = ""
 
 
+def total(legs: tuple[Leg, ...]) -> int | None:
+    """Return the cost of all legs, nano-dollars; ``None`` if one is unknown."""
+    cost = 0
+    for leg in legs:
+        if leg.cost is None:
+            return None
+        cost += leg.cost
+    return cost
+
+
 class Spend(msgspec.Struct):
     """The money of one call. One thread at a time changes it.
 
     :param number: of the call in its worker's journal; 0 until every guard has admitted the call.
-    :param user: the end user, empty if the call has none or users are not told apart.
     :param tags: for reports.
     :param holds: set by the guard that reserves.
     :param applied: set by the guard that settles: the accounts that have the cost.
@@ -67,8 +77,7 @@ class Spend(msgspec.Struct):
     """
 
     number: int = 0
-    user: str = ""
-    tags: dict[str, str] = {}
+    tags: Mapping[str, str] = {}
     holds: tuple[Hold, ...] = ()
     applied: tuple[Applied, ...] = ()
     at: float | None = None
@@ -77,7 +86,4 @@ class Spend(msgspec.Struct):
     @property
     def cost(self) -> int | None:
         """The cost of all legs, nano-dollars; ``None`` where one is unknown or the call has not ended."""
-        if self.legs is None:
-            return None
-        costs = [leg.cost for leg in self.legs]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+        return None if self.legs is None else total(self.legs)

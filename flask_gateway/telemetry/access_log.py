@@ -15,6 +15,8 @@ from typing import TextIO
 
 import msgspec
 
+from ..model.money import dollars
+from ..model.spend import Leg, total
 from .log_output import LONGEST, STDERR, is_plain
 from .request_record import Observer, RequestRecord
 
@@ -68,6 +70,8 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     usage_source: str | None = None
+    cost_usd: str | None = None
+    cost_source: str | None = None
     dropped_events: int = 0
     prompt: str | None = None
 
@@ -100,9 +104,22 @@ def _line(record: RequestRecord, time: str) -> _Line:
         completion_tokens=usage.completion_tokens if usage else None,
         cached_tokens=(usage.cached_tokens or None) if usage else None,
         usage_source=usage.source if usage else None,
+        **_cost(record.legs) if record.legs else _NO_COST,
         dropped_events=record.dropped,
         prompt=record.prompt,
     )
+
+
+_NO_COST: dict[str, str] = {}
+
+
+def _cost(legs: tuple[Leg, ...]) -> dict[str, str]:
+    """The fields of the cost. One part of an answer without a price makes the cost unknown."""
+    cost = total(legs)
+    if cost is None:
+        return {"cost_source": "unpriced"}
+    estimated = any(leg.source != "reported" for leg in legs)
+    return {"cost_usd": dollars(cost), "cost_source": "estimated" if estimated else "reported"}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -150,6 +150,16 @@ class Families:
         self.tokens = self._counter(
             "tokens", "Tokens, by type and by who counted them.", "key", "model", "type", "usage_source"
         )
+        self.cost = self._counter(
+            "cost_usd", "Cost of calls in US dollars, by who counted the units.", "key", "model", "source"
+        )
+        self.unpriced = self._counter(
+            "unpriced_calls", "Parts of answers whose price is unknown.", "upstream", "model"
+        )
+        self.ledger_lost = self._counter("ledger_lines_lost", "Lines of the ledger that could not be kept.")
+        self.ledger_lost()
+        self.ledger_degraded = self._gauge("ledger_degraded", "Workers whose ledger cannot be written now.")
+        self.ledger_lag = self._gauge("ledger_lag_seconds", "Time since the ledger was last up to date.")
         self.shed = self._counter("shed", "Requests shed to protect the others.", "reason")
         self.reloads = self._counter("config_reload", "Reloads of the settings.", "result")
         for result in ("success", "failure"):  # start at 0, so that rate() sees the first failure

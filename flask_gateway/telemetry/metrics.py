@@ -14,6 +14,8 @@ from itertools import pairwise
 
 from ..model.call import Attempt
 from ..model.errors import known_codes
+from ..model.money import NANO
+from ..model.spend import Leg
 from .metric_families import AGES, Families
 from .request_record import RequestRecord
 
@@ -38,6 +40,15 @@ class Reports:
     def log_dropped(self, lines: int) -> None:
         """Log lines were dropped, because nothing read them or the disk was full."""
         self.families.log_dropped().inc(lines)
+
+    def ledger_lost(self, lines: int) -> None:
+        """Lines of the ledger could not be kept: the disk refused for too long, or a line was damaged."""
+        self.families.ledger_lost().inc(lines)
+
+    def ledger_state(self, degraded: bool, lag: float) -> None:
+        """Set whether this worker's ledger cannot be written, and the seconds since it was up to date."""
+        self.families.ledger_degraded.set(degraded)
+        self.families.ledger_lag.set(lag)
 
     def threads(self, busy: int, limit: int) -> None:
         """Set the threads of this worker."""
@@ -129,6 +140,8 @@ class Metrics(Reports):
             self._attempts(record.attempts)
         if record.usage is not None:
             self._tokens(record, key, model)
+        if record.legs:
+            self._cost(record.legs, key, model)
 
     def _attempts(self, attempts: tuple[Attempt, ...]) -> None:
         for attempt in attempts:
@@ -150,6 +163,13 @@ class Metrics(Reports):
         ):
             if count > 0:
                 self.families.tokens(key, model, kind, usage.source).inc(count)
+
+    def _cost(self, legs: tuple[Leg, ...], key: str, model: str) -> None:
+        for leg in legs:
+            if leg.cost is None:
+                self.families.unpriced(self._upstream(leg.upstream), model).inc()
+            elif leg.cost:
+                self.families.cost(key, model, leg.source).inc(leg.cost / NANO)
 
     def _upstream(self, name: str | None) -> str:
         return _known_or_other(self._upstreams, name)

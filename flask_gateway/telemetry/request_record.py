@@ -14,6 +14,7 @@ from ..model.call import Attempt, Call, Ids, Outcome, Usage
 from ..model.errors import CallerLeft, GatewayError, InternalError, RateLimited, TooManyConcurrent, Verdict
 from ..model.protocols import Service
 from ..model.reply import Reply
+from ..model.spend import Leg
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param overhead: ``first_byte`` without the time of the attempts; ``None`` if the answer began before any
         attempt had ended.
     :param dropped: stream events that could not be parsed and were left out.
+    :param legs: the parts of the answer with their cost; empty where no ledger is kept.
     :param prompt: the beginning of the prompt, if prompts are logged.
     """
 
@@ -64,6 +66,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     prompt: str | None = None
     started_ns: int = 0
+    legs: tuple[Leg, ...] = ()
 
 
 #: Reads a record and changes nothing.
@@ -137,6 +140,7 @@ class RecordingService:
             attempts=tuple(call.attempts),
             started_ns=call.started_ns,
             prompt=_prompt(call) if self._prompts else None,
+            legs=(call.spend.legs or ()) if call.spend is not None else (),
             **more,
         )
 

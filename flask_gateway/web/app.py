@@ -35,7 +35,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     """See :func:`flask_gateway.create_app`."""
     app = FastFlask("flask_gateway", static_folder=None)
     app.extensions["gateway"] = gateway = build.build(settings or load_for_worker(os.environ), store, extend)
-    gateway.catalog.start()
+    _start(gateway)
     app.canonical = canonical
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
@@ -49,6 +49,13 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     return app
 
 
+def _start(gateway: build.Gateway) -> None:
+    """Start the threads that need no request to begin."""
+    gateway.catalog.start()
+    if gateway.accounting is not None:
+        gateway.accounting.books.start()
+
+
 def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool) -> None:
     """Build the gateway again if the server forked after the application was made.
 
@@ -58,6 +65,6 @@ def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool
     settings = app.extensions["gateway"].settings
     if os.getpid() != made_in:
         app.extensions["gateway"] = gateway = build.build(settings, store, app.extensions["gateway"].extend)
-        gateway.catalog.start()
+        _start(gateway)
     if reason := split_state(settings, multiprocess):
         log.warning("flask-gateway: warning: limits and breakers are not shared: %s", reason)

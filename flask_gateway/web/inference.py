@@ -12,6 +12,7 @@ from ..model.call import Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
+from ..model.spend import Spend
 from .call_limits import limits_of
 from .client_timeouts import client_timeout, watch_caller
 from .fast_flask import CallResponse
@@ -84,6 +85,7 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         whole=stream and whole,
         user=user,
         limits=limits,
+        spend=None if gateway.accounting is None else Spend(tags=caller.tags),
     )
 
 

@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 from kit.metric_figures import Counted, Figures
 
 from flask_gateway.model.call import Attempt, Usage
+from flask_gateway.model.spend import Leg
+from flask_gateway.model.units import Units
 from flask_gateway.telemetry.access_log import LOG_FIELDS
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,10 @@ def touched() -> Figures:
         first_byte=0.1,
         overhead=0.1,
         usage=Usage(1, 1, 1),
+        legs=(
+            Leg(upstream="llama", model="m", units=Units(), cost=1),
+            Leg(upstream="llama", model="m", units=Units(), cost=None),
+        ),
         attempts=(Attempt("openai", "500", 0.1), Attempt("llama", "200", 0.1)),
     )
     counted.metrics.shed("threads")

@@ -1,0 +1,151 @@
+"""Keeps the ledger in one process: its journal, a thread that syncs it, and a thread that keeps the books.
+
+In every worker the bookkeeping thread tries to take the lock. The one that has it keeps the books of all
+workers; when its process ends, another takes over within a second. Trouble with the disk stops no call: lines
+wait, a line a minute is logged, and the metrics show it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from ..model.calendar_windows import Calendar
+from ..reactor import Periodic
+from . import database
+from .bookkeeper import Bookkeeper, Progress
+from .journal import Journal
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two turns of the bookkeeper, and between two tries to become it.
+TURN, TRY = 0.25, 0.75
+#: Seconds between two syncs of the journal.
+SYNC = 1.0
+#: Seconds between two log lines about trouble.
+_PAUSE = 60.0
+#: The trouble of a disk or a database. It may pass.
+TROUBLE = (OSError, sqlite3.Error, database.LedgerError)
+
+
+class Figures(Protocol):
+    """Shows how the ledger is doing (``telemetry/metrics.py``)."""
+
+    def ledger_lost(self, lines: int) -> None:
+        """So many lines could not be kept."""
+        ...
+
+    def ledger_state(self, degraded: bool, lag: float) -> None:
+        """:param degraded: something cannot be written now. :param lag: seconds since the last turn."""
+        ...
+
+
+class Books:
+    """The ledger of this process. Build it after the fork.
+
+    :param data: the data directory. It is made if it is missing.
+    :param calendar: the time zone of reports and windows.
+    :param clock: epoch seconds.
+    """
+
+    def __init__(
+        self, data: Path, calendar: Calendar, figures: Figures, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.data = data
+        self.calendar = calendar
+        self.clock = clock
+        self.journal = Journal(data / "journal")
+        self._figures = figures
+        self._bookkeeper: Bookkeeper | None = None
+        self._next_try = 0.0
+        self._next_log = 0.0
+        #: When the last turn ended, ``time.monotonic()``, and whether the bookkeeper is in trouble.
+        self._turned = time.monotonic()
+        self._troubled = False
+        self._lost = 0
+        self._threads = (Periodic("bookkeeper", TURN, self._turn), Periodic("journal", SYNC, self.sync))
+        self._make_directories()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this process keeps the books of all workers."""
+        return self._bookkeeper is not None
+
+    def turn(self) -> Progress:
+        """Bring the books up to date, if this process keeps them or may begin to. One thread calls this."""
+        if self._bookkeeper is None and not self._take_over():
+            return Progress()
+        assert self._bookkeeper is not None
+        try:
+            progress = self._bookkeeper.turn()
+        except TROUBLE as error:
+            self._complain(error)
+            return Progress()
+        self._turned, self._troubled = time.monotonic(), False
+        if progress.damaged:
+            self._figures.ledger_lost(progress.damaged)
+        return progress
+
+    def _turn(self) -> None:
+        self.turn()
+
+    def sync(self) -> None:
+        """Bring the journal to the disk, and show how the ledger is doing. One thread calls this."""
+        try:
+            self._make_directories()
+            self.journal.sync()
+        except OSError as error:
+            self._complain(error)
+        if lost := self.journal.lost - self._lost:
+            self._lost += lost
+            self._figures.ledger_lost(lost)
+        lag = time.monotonic() - self._turned if self.keeps else 0.0
+        self._figures.ledger_state(self.journal.degraded or self._troubled, lag)
+
+    def close(self) -> None:
+        """Release the journal and the lock, as the end of the process does. No thread may run."""
+        self.journal.close()
+        if self._bookkeeper is not None:
+            self._bookkeeper.close()
+            self._bookkeeper = None
+
+    def _take_over(self) -> bool:
+        now = time.monotonic()
+        if now < self._next_try:
+            return False
+        self._next_try = now + TRY
+        try:
+            self._bookkeeper = Bookkeeper(self.data, self.calendar, self.clock)
+        except BlockingIOError:  # another process keeps the books
+            self._troubled = False
+            return False
+        except TROUBLE as error:
+            self._complain(error)
+            return False
+        self._turned = now
+        return True
+
+    def _make_directories(self) -> None:
+        for directory in (self.data, self.data / "journal"):
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                self._complain(error)
+                return
+
+    def _complain(self, error: Exception) -> None:
+        self._troubled, now = True, time.monotonic()
+        if now >= self._next_log:
+            self._next_log = now + _PAUSE
+            log.error(
+                "the ledger in %s cannot be kept now (%s). Calls go on; it is tried again.", self.data, error
+            )
