@@ -15,6 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from kit.needs import need
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "flask_gateway"
@@ -235,6 +236,7 @@ def test_tests_share_code_in_the_kit_alone() -> None:
 
 
 def test_git_tracks_no_symbolic_link() -> None:
+    need("git")
     listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

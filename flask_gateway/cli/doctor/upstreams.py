@@ -29,6 +29,10 @@ SOON = timedelta(days=14)
 _PROXY_STATUSES = (403, 407, 502, 503, 504)
 
 
+class ClosedAfterHandshake(OSError):
+    """The upstream closed the connection after the handshake, without an answer."""
+
+
 def check_all(upstreams: Sequence[UpstreamSettings], clocks: Timeouts) -> Iterator[Diagnosis]:
     """:param clocks: the timeouts of upstreams that set none themselves."""
 
@@ -152,11 +156,13 @@ def _provoke(sock: ssl.SSLSocket, host: str) -> None:
 
     :raises ssl.SSLError: it has refused.
     """
-    sock.sendall(f"OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
     try:
+        sock.sendall(f"OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
         sock.recv(1)
-    except (TimeoutError, ConnectionError):
+    except TimeoutError:
         return  # a server that ignores OPTIONS is reachable, too
+    except ConnectionError as error:
+        raise ClosedAfterHandshake from error
 
 
 def unreachable(name: str, place: str, patience: float, error: OSError) -> Diagnosis:
@@ -164,6 +170,9 @@ def unreachable(name: str, place: str, patience: float, error: OSError) -> Diagn
     match error:
         case ProxyFailed():
             why, remedy = error.text, "its proxy setting, or the proxy's rules and log"
+        case ClosedAfterHandshake():
+            why = "it closed the connection after the handshake: it may refuse, or want, a client certificate"
+            return warn(f"{name}: {why}", "its log, or client_cert and client_key in its table")
         case ssl.SSLCertVerificationError():
             why = f"its certificate is refused: {error.verify_message}"
             remedy = "a certificate for that name; if a private CA has signed it, name that CA in ca_file"
