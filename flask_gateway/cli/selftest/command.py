@@ -151,7 +151,8 @@ class _Quiet(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self._out.flush()
+        if not self._out.closed:  # the garbage collector closes this object, perhaps after the stream
+            self._out.flush()
 
 
 COMMAND = Command(
