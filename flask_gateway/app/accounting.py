@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,8 +14,10 @@ from ..ledger.books import Books
 from ..ledger.costing import Costing
 from ..model.calendar_windows import Calendar, zone
 from ..model.protocols import Service
-from ..pricing.table import Prices, shipped
 from ..telemetry.metrics import Reports
+from .prices import TABLE, prices_of, providers_of, tables_in
+
+log = logging.getLogger(__name__)
 
 
 class Accounting(msgspec.Struct, frozen=True):
@@ -38,15 +42,34 @@ def accounting_of(settings: Settings, books: Books | None, reports: Reports) -> 
     :param books: kept from before a reload; ``None``: they are opened.
     """
     ledger = settings.ledger
+    assert ledger.data is not None
+    data = Path(ledger.data)
     if books is None:
-        assert ledger.data is not None
-        calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
-        books = Books(Path(ledger.data), calendar, reports)
-    return Accounting(books, costing_of(settings), ledger.tell_cost)
+        books = Books(data, Calendar(zone(ledger.timezone), ledger.week_starts), reports)
+    costing = costing_of(settings, data)
+    books.each_second = partial(_follow, costing, settings, data)
+    return Accounting(books, costing, ledger.tell_cost)
 
 
-def costing_of(settings: Settings) -> Costing:
+def costing_of(settings: Settings, data: Path) -> Costing:
     """Return the prices of the settings' upstreams."""
-    prices = Prices({}, [("shipped", shipped())])
-    providers = {upstream.name: prices.provider_of(upstream.url) for upstream in settings.upstreams}
-    return Costing(prices, providers)
+    mark = _mark(data)
+    prices = prices_of(settings, tables_in(data))
+    return Costing(prices, providers_of(settings, prices), mark)
+
+
+def _follow(costing: Costing, settings: Settings, data: Path) -> None:
+    """Read the operator's table again if it has changed."""
+    if _mark(data) != costing.mark:
+        new = costing_of(settings, data)
+        costing.prices, costing.providers, costing.mark = new.prices, new.providers, new.mark
+        log.info("the prices in %s are in force", data / TABLE)
+
+
+def _mark(data: Path) -> tuple[int, ...] | None:
+    """Identify a version of the operator's table; ``None`` if there is none."""
+    try:
+        status = (data / TABLE).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

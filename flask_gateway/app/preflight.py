@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from ..config import last_good
-from ..config.errors import ConfigError, Mistakes, dotted
+from ..config.errors import ConfigError, Mistakes, dotted, nearest
 from ..config.load import Resolved, load, resolve
 from ..config.schema import MASK, Settings
 from ..config.server_checks import (
@@ -32,6 +33,8 @@ def load_checked(environ: Mapping[str, str], binds: Sequence[str], workers: int 
     resolved, mistakes = resolve(environ), Mistakes()
     settings, addresses = resolved.settings, binds or [str(resolved.server["bind"])]
     _check_mocks(settings, mistakes)
+    if settings.ledger.data is not None:
+        _check_providers(settings, mistakes)
     with mistakes:
         _check_redis(settings)
     with mistakes:
@@ -95,6 +98,18 @@ def _check_mocks(settings: Settings, mistakes: Mistakes) -> None:
         except ValueError as error:
             expected = "a mock URL with options that exist"
             mistakes.add(ConfigError(f"upstreams.{upstream.name}", upstream.url, expected, str(error)))
+
+
+def _check_providers(settings: Settings, mistakes: Mistakes) -> None:
+    """Check the providers whose prices upstreams name: the tables of prices know them."""
+    from .prices import tables_in, unknown_providers
+
+    tables = tables_in(Path(settings.ledger.data or ""))
+    for upstream, provider in unknown_providers(settings, tables):
+        known = sorted({name for _, table in tables for name in table.providers} | {"free"})
+        expected = "a provider of the price table, or free"
+        hint = nearest(provider, known) or f"known are {', '.join(known)}"
+        mistakes.add(ConfigError(dotted("upstreams", upstream, "prices"), provider, expected, hint))
 
 
 def _check_redis(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from ..model.money import dollars
 from .errors import dotted, one_line
 from .load import Resolved
 from .options import SCALARS, written
+from .price_syntax import shown
 from .schema import (
     MASK,
     CandidateSettings,
@@ -99,6 +100,7 @@ def _more(candidate: CandidateSettings) -> str:
     more = [f"weight {candidate.weight}"] if candidate.weight != 1 else []
     more += [f"sets {', '.join(candidate.set)}"] if candidate.set else []
     more += [f"defaults for {', '.join(candidate.default)}"] if candidate.default else []
+    more += [f"price {shown(candidate.price)}"] if candidate.price else []
     return f" ({'; '.join(more)})" if more else ""
 
 
@@ -118,8 +120,9 @@ def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
 
 
 def _shared_limits(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The ledger, and the limits that are not of a key."""
+    """The ledger, the prices, and the limits that are not of a key."""
     yield from ((f"ledger.{name}", value) for name, value in _ledger(settings.ledger))
+    yield from ((dotted("prices", pair), shown(price)) for pair, price in settings.prices.items())
     yield from _policy("limits", settings.limits)
     for team, policy in settings.teams.items():
         yield dotted("teams", team), "a team"
@@ -163,6 +166,8 @@ def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[
         yield "stream_usage", "false"
     if upstream.list_models:
         yield "list_models", "true"
+    if upstream.prices is not None:
+        yield "prices", upstream.prices
     if upstream.continues is not None:
         yield "continues", str(upstream.continues)
     for name in ("ca_file", "client_cert", "proxy"):

@@ -45,6 +45,30 @@ def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:
             mistakes.add(ConfigError(f"{setting}.budgets", None, expected))
 
 
+def refuse_unused_prices(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuse prices of upstreams that are not set, and prices where no ledger is kept."""
+    names = {upstream.name for upstream in settings.upstreams}
+    for pair in settings.prices:
+        upstream, slash, model = pair.partition("/")
+        if upstream not in names or not (slash and model):
+            hint = nearest(upstream, names) if slash else 'such as [prices."openai/gpt-4o"]'
+            setting = dotted("prices", pair)
+            mistakes.add(ConfigError(setting, None, "an upstream that is set, a slash, and its model", hint))
+    if settings.ledger.data is None:
+        for setting in _prices(settings):
+            hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
+            mistakes.add(ConfigError(setting, None, "a directory to keep the ledger in", hint))
+
+
+def _prices(settings: Settings) -> Iterator[str]:
+    """The settings of prices."""
+    yield from (dotted("prices", pair) for pair in settings.prices)
+    yield from (dotted("upstreams", one.name, "prices") for one in settings.upstreams if one.prices)
+    for model in settings.models:
+        if any(candidate.price for tier in model.tiers for candidate in tier):
+            yield dotted("models", model.name, "price")
+
+
 def _all_limits(settings: Settings) -> Iterator[tuple[str, Limits]]:
     yield from _of_policy("limits", settings.limits)
     for key in settings.keys:

@@ -11,7 +11,12 @@ import msgspec
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
-from .limits_checks import refuse_unenforced, refuse_unkept_limits, refuse_unusable_admin
+from .limits_checks import (
+    refuse_unenforced,
+    refuse_unkept_limits,
+    refuse_unusable_admin,
+    refuse_unused_prices,
+)
 from .options import (
     ADMIN_KEY,
     API_KEYS,
@@ -94,6 +99,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         teams=layers.file.teams,
         limits=layers.file.limits,
         ledger=layers.file.ledger,
+        prices=layers.file.prices,
         metrics_digest=None if metrics_key is None else digest(metrics_key),
         admin_digest=None if admin_key is None else digest(admin_key),
         config=layers.scalar(CONFIG),
@@ -104,6 +110,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     refuse_unkept_limits(settings, mistakes)
     refuse_unusable_admin(settings, mistakes)
     refuse_unenforced(settings, mistakes)
+    refuse_unused_prices(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)
     mistakes.raise_found()
@@ -177,6 +184,7 @@ class _Layers:
                 max_in_flight=self._max_in_flight(upstream),
                 stream_usage=upstream.stream_usage,
                 list_models=upstream.list_models,
+                prices=upstream.prices,
                 continues=upstream.continues,
                 ca_file=egress.ca_file,
                 client_cert=egress.client_cert,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from .body_fields import BODY_FIELDS
-from .errors import InvalidValue, nearest
+from .errors import InvalidValue, dotted, nearest
+from .price_syntax import PRICE
 from .schema import FORMER_BALANCE, Balance, CandidateSettings, Timeouts
 from .value_types import UPSTREAM_NAME, BaseType, Name, OneOf, Seconds, TextLine, ValueType, WholeNumber
 
@@ -35,8 +36,13 @@ _FIELDS: Mapping[str, ValueType] = {
     "max_in_flight": WholeNumber("a whole number of calls at once, 0 for unlimited"),
     "set": BODY_FIELDS,
     "default": BODY_FIELDS,
+    "price": PRICE,
     **CLOCKS,
 }
+
+
+#: Those that a candidate keeps under their own names.
+_PLAIN = ("weight", "max_in_flight", "set", "default", "price")
 
 
 def read_candidate(text: str, asked: str) -> CandidateSettings:
@@ -116,7 +122,11 @@ def _from_table(fields: Mapping[str, Any], asked: str) -> CandidateSettings:
         upstream=fields["upstream"],
         model=fields.get("model", asked),
         clocks=clocks_of(fields),
-        **{name: fields[name] for name in ("weight", "max_in_flight", "set", "default") if name in fields},
+        **{
+            name: fields[name]
+            for name in ("weight", "max_in_flight", "set", "default", "price")
+            if name in fields
+        },
     )
 
 
@@ -125,6 +135,15 @@ def with_body_fields(candidate: CandidateSettings, fields: Mapping[str, Any]) ->
     given = {name: fields[name] for name in ("set", "default") if fields.get(name)}
     merged = {name: {**value, **getattr(candidate, name)} for name, value in given.items()}
     return msgspec.structs.replace(candidate, **merged) if merged else candidate
+
+
+def former_names(models: object) -> Iterator[str]:
+    """Warn of values that have been renamed."""
+    for name, table in models.items() if isinstance(models, dict) else ():
+        value = table.get("balance") if isinstance(table, dict) else None
+        if isinstance(value, str) and value in FORMER_BALANCE:
+            setting = dotted("models", name, "balance")
+            yield f"{setting} = {value} is an old name: write {FORMER_BALANCE[value]}"
 
 
 BALANCE = OneOf("in_order, round_robin or least_requests", tuple(Balance), tuple(FORMER_BALANCE))

@@ -171,6 +171,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param proxy: the proxy on the way to it; ``None``: the gateway connects directly.
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether the gateway lists the upstream's models in the background.
+    :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
     """
 
     name: str
@@ -184,6 +185,21 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Proxy | None = None
     clocks: Timeouts | None = None
     list_models: bool = False
+    prices: str | None = None
+
+
+class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of a model, in place of the one in the tables of prices.
+
+    :param rates: pico-dollars a unit, by the names of ``model.units.Units``.
+    :param discount: taken off, in millionths: of the rates, or without any of the price in the tables.
+    :param begins: epoch seconds from which it applies; before, the tables do.
+    """
+
+    free: bool = False
+    rates: Mapping[str, int] = {}
+    discount: int = 0
+    begins: int = 0
 
 
 class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +211,7 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param clocks: seconds by their names in :class:`Timeouts`, where they differ from the upstream's.
     :param set: fields of the body as JSON, by name. They replace the caller's.
     :param default: fields of the body as JSON, for callers who do not send them.
+    :param price: of the model there; ``None``: the one in the tables of prices.
     """
 
     upstream: str
@@ -204,6 +221,7 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Mapping[str, float] = {}
     set: Mapping[str, bytes] = {}
     default: Mapping[str, bytes] = {}
+    price: PriceSettings | None = None
 
 
 #: Earlier names of balance policies. The file may use them, with a warning.
@@ -309,6 +327,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: The limits of all calls together, and of all calls of a model.
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
+    #: By ``upstream/model``.
+    prices: Mapping[str, PriceSettings] = {}
     default_upstream: str | None = None
     rate_limit_per_minute: int = 60
     max_concurrent_per_key: int = 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +12,24 @@ from ..model.call import Continues
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
-from .file_access import MOST_SETTINGS, read_regular
 from .file_egress import EGRESS_FIELDS, FileEgress, egress_of, only_one
 from .hints import for_field
 from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of, limits_of, policy_of
-from .options import CONFIG, FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
-from .route_syntax import BALANCE, CHAIN, CLOCKS, TIERS, candidates_of, clocks_of, with_body_fields
-from .schema import FORMER_BALANCE, MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings
+from .options import FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .price_syntax import PRICE
+from .route_syntax import (
+    BALANCE,
+    CHAIN,
+    CLOCKS,
+    TIERS,
+    candidates_of,
+    clocks_of,
+    former_names,
+    with_body_fields,
+)
+from .schema import MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings, PriceSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
+from .toml_document import parse
 from .value_types import (
     UPSTREAM_NAME,
     Continuing,
@@ -37,10 +44,11 @@ from .value_types import (
     WholeNumber,
 )
 
-_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger")
+_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
+_PROVIDER = TextLine("the name of a provider whose prices apply, or free")
 _MODEL_NAME = TextLine("the name of a model")
 
 URL = UpstreamUrl("a URL such as http://localhost:8001")
@@ -54,6 +62,7 @@ _UPSTREAM: Mapping[str, ValueType] = {
     **EGRESS_FIELDS,
     "stream_usage": Flag("true or false"),
     "list_models": Flag("true or false"),
+    "prices": _PROVIDER,
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
     **CLOCKS,
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
@@ -68,6 +77,7 @@ _MODEL: Mapping[str, ValueType] = {
     "aliases": TextLines("a list of one or more further names of the model"),
     "set": BODY_FIELDS,
     "default": BODY_FIELDS,
+    "price": PRICE,
 }
 _KEY: Mapping[str, ValueType] = {
     "key_env": VARIABLE,
@@ -100,6 +110,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int | None = None
     stream_usage: bool = True
     list_models: bool = False
+    prices: str | None = None
     continues: Continues | None = None
     egress: FileEgress = FileEgress()
     clocks: Mapping[str, float] = {}
@@ -130,6 +141,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     teams: Mapping[str, OwnerLimits] = {}
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
+    prices: Mapping[str, PriceSettings] = {}
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
@@ -159,7 +171,7 @@ def read_file(path: str) -> FileSettings:
 
     :raises ConfigError: the file has mistakes; the error holds all of them.
     """
-    document, mistakes, folder = _parse(path), Mistakes(), Path(path).parent
+    document, mistakes, folder = parse(path), Mistakes(), Path(path).parent
     top = {name: value for name, value in document.items() if name not in _TABLES}
     scalars = _fields((), top, FILE_SCALARS, mistakes, also=_TABLES)
     state, upstreams, models, keys = None, list[FileUpstream](), list[ModelSettings](), list[FileKey]()
@@ -183,9 +195,13 @@ def read_file(path: str) -> FileSettings:
     }
     limits = _fields(("limits",), document.get("limits", {}), _GENERAL, mistakes)
     ledger = _fields(("ledger",), document.get("ledger", {}), LEDGER, mistakes)
+    names = document.get("prices", {})
+    prices = _fields(
+        ("prices",), names, dict.fromkeys(names if isinstance(names, dict) else (), PRICE), mistakes
+    )
     mistakes.raise_found()
     return FileSettings(
-        warnings=tuple(_former_names(document.get("models"))),
+        warnings=tuple(former_names(document.get("models"))),
         state=state,
         egress=egress,
         scalars={name: value for name, value in scalars.items() if not name.endswith("_env")},
@@ -195,6 +211,7 @@ def read_file(path: str) -> FileSettings:
         teams=teams,
         limits=OwnerLimits(own=limits_of(limits), models=limits.get("models", {})),
         ledger=ledger_of(ledger, folder),
+        prices=prices,
     )
 
 
@@ -204,39 +221,6 @@ def files(path: str) -> tuple[Path, ...]:
         return (Path(path), *read_file(path).files())
     except ConfigError:
         return (Path(path),)
-
-
-def _parse(path: str) -> dict[str, object]:
-    try:
-        content = read_regular(Path(path), MOST_SETTINGS)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ConfigError(CONFIG.variable, path, "the path of a TOML file that can be read", reason) from None
-    try:
-        # Windows writes a byte order mark at the start of a file in UTF-8. It means nothing there.
-        text = content.removeprefix(codecs.BOM_UTF8).decode()
-        return tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        hint = f"see byte {error.start}"
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            hint = "its byte order mark says UTF-16: save it as UTF-8"
-        raise ConfigError(CONFIG.variable, path, "a file in UTF-8", hint) from None
-    except tomllib.TOMLDecodeError as error:
-        # The parser's message gives line and column, and repeats no value.
-        hint = "this is YAML: write it as TOML" if _is_yaml(text) else str(error)
-        raise ConfigError(CONFIG.variable, path, "a TOML file", hint) from None
-    except (ValueError, RecursionError):
-        # A number with thousands of digits, or thousands of nested arrays.
-        raise ConfigError(CONFIG.variable, path, "a TOML file with shorter values") from None
-
-
-#: The first line of a YAML document with content: a list item, or ``name:`` with or without a value.
-_YAML = re.compile(r"\s*(- |---|[A-Za-z_][\w-]*:(\s|$))")
-
-
-def _is_yaml(text: str) -> bool:
-    lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
-    return _YAML.match(next(lines, "")) is not None
 
 
 def _fields(
@@ -318,6 +302,7 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage", True),
         list_models=fields.get("list_models", False),
+        prices=fields.get("prices"),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
         egress=egress_of(path, fields, folder),
         clocks=clocks_of(fields),
@@ -331,9 +316,10 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     if "tiers" in fields:
         only_one(path, fields, ("tiers", "upstream"))
         only_one(path, fields, ("tiers", "model"))
+        only_one(path, fields, ("tiers", "price"))
         tiers = tuple(candidates_of(tier, name) for tier in fields["tiers"])
     elif "upstream" in fields:
-        tiers = ((CandidateSettings(upstream=fields["upstream"], model=fields.get("model", name)),),)
+        tiers = ((_only(fields, name),),)
     elif _misses(table, ("upstream", "tiers"), _MODEL):
         raise ConfigError(dotted(*path, "upstream"), None, "the name of an upstream", "it is missing")
     fallbacks = candidates_of(fields.get("fallbacks", ()), name)
@@ -347,13 +333,16 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
     )
 
 
-def _former_names(models: object) -> Iterator[str]:
-    """Warn of values that have been renamed."""
-    for name, table in models.items() if isinstance(models, dict) else ():
-        value = table.get("balance") if isinstance(table, dict) else None
-        if isinstance(value, str) and value in FORMER_BALANCE:
-            setting = dotted("models", name, "balance")
-            yield f"{setting} = {value} is an old name: write {FORMER_BALANCE[value]}"
+def _prices(table: object, mistakes: Mistakes) -> dict[str, Any]:
+    return _fields(
+        ("prices",), table, dict.fromkeys(table if isinstance(table, dict) else (), PRICE), mistakes
+    )
+
+
+def _only(fields: Mapping[str, Any], name: str) -> CandidateSettings:
+    """The one candidate of a model that names its upstream."""
+    model, price = fields.get("model", name), fields.get("price")
+    return CandidateSettings(upstream=fields["upstream"], model=model, price=price)
 
 
 def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:

@@ -59,6 +59,8 @@ class Books:
         self.calendar = calendar
         self.clock = clock
         self.journal = Journal(data / "journal")
+        #: Called once a second, such as to read prices that have changed.
+        self.each_second: Callable[[], None] = _nothing
         self._figures = figures
         self._bookkeeper: Bookkeeper | None = None
         self._next_try = 0.0
@@ -110,6 +112,7 @@ class Books:
             self._figures.ledger_lost(lost)
         lag = time.monotonic() - self._turned if self.keeps else 0.0
         self._figures.ledger_state(self.journal.degraded or self._troubled, lag)
+        self.each_second()
 
     def close(self) -> None:
         """Release the journal and the lock, as the end of the process does. No thread may run."""
@@ -149,3 +152,7 @@ class Books:
             log.error(
                 "the ledger in %s cannot be kept now (%s). Calls go on; it is tried again.", self.data, error
             )
+
+
+def _nothing() -> None:
+    """Stands for work that there is none of."""

@@ -23,14 +23,16 @@ from ..pricing.table import Prices
 _NO_USAGE = Usage()
 
 
-class Costing(msgspec.Struct, frozen=True):
-    """The prices of the upstreams of one configuration. Threads may share one.
+class Costing(msgspec.Struct):
+    """The prices of the upstreams of one configuration. Threads share it; one may replace its fields.
 
     :param providers: by upstream, the provider whose prices it has; an upstream may have none.
+    :param mark: identifies the version of the operator's table; ``None``: there is none.
     """
 
     prices: Prices
     providers: Mapping[str, str | None]
+    mark: tuple[int, ...] | None = None
 
     def price(self, upstream: str, model: str) -> ModelPrice | None:
         """Return the price of a model at an upstream, ``None`` if it is unknown."""

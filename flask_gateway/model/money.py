@@ -12,6 +12,8 @@ from decimal import Decimal
 
 #: Nano-dollars in a dollar.
 NANO = 10**9
+#: Parts of a whole in which a discount is kept.
+MILLIONTHS = 10**6
 #: Pico-dollars a unit in a dollar per million units.
 _PICO_PER_MILLION = 10**6
 #: The largest amount that a setting may name, nano-dollars: one million dollars.

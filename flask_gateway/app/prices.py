@@ -1,0 +1,78 @@
+"""Builds the prices in force: overrides of the settings, then the operator's table, then the shipped one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from ..config.schema import PriceSettings, Settings
+from ..pricing.overrides import Override, overridden
+from ..pricing.rates import ModelPrice
+from ..pricing.table import FREE_PROVIDER, Prices, PriceTable, decode, shipped
+
+log = logging.getLogger(__name__)
+
+#: The name of the operator's table in the data directory.
+TABLE = "prices.json"
+
+
+def tables_in(data: Path) -> list[tuple[str, PriceTable]]:
+    """Return the tables in the order in which they are asked. A table that is none is logged and left out."""
+    tables = [("shipped", shipped())]
+    try:
+        tables.insert(0, ("operator", decode((data / TABLE).read_bytes())))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        log.error("the prices in %s cannot be used: %s. The shipped ones apply.", data / TABLE, error)
+    return tables
+
+
+def prices_of(settings: Settings, tables: list[tuple[str, PriceTable]]) -> Prices:
+    """Return the prices of the settings over those tables."""
+    known = Prices({}, tables)
+    providers = providers_of(settings, known)
+    overrides: dict[tuple[str, str], ModelPrice] = {}
+    for (upstream, model), price in overrides_of(settings).items():
+        override = Override(**msgspec.structs.asdict(price))
+        made = overridden(override, known.price(upstream, providers.get(upstream), model))
+        if made is None:
+            log.warning("the price of %s/%s is a discount, but no table knows its price", upstream, model)
+        else:
+            overrides[upstream, model] = made
+    return Prices(overrides, tables)
+
+
+def providers_of(settings: Settings, prices: Prices) -> dict[str, str | None]:
+    """The provider whose prices each upstream has: as set, else by its URL."""
+    return {one.name: one.prices or prices.provider_of(one.url) for one in settings.upstreams}
+
+
+def overrides_of(settings: Settings) -> Mapping[tuple[str, str], PriceSettings]:
+    """The prices that the settings name, by upstream and model. A candidate's wins; of two, the first."""
+    own = reversed(list(_of_candidates(settings)))
+    named = {(*_pair(name),): price for name, price in settings.prices.items()}
+    return {**named, **dict(own)}
+
+
+def _pair(name: str) -> tuple[str, str]:
+    upstream, _, model = name.partition("/")
+    return upstream, model
+
+
+def _of_candidates(settings: Settings) -> Iterator[tuple[tuple[str, str], PriceSettings]]:
+    for model in settings.models:
+        for candidate in (one for tier in model.tiers for one in tier):
+            if candidate.price is not None:
+                yield (candidate.upstream, candidate.model), candidate.price
+
+
+def unknown_providers(settings: Settings, tables: list[tuple[str, PriceTable]]) -> Iterator[tuple[str, str]]:
+    """Yield the upstreams that name a provider which no table knows, with that name."""
+    known = {FREE_PROVIDER, *(name for _, table in tables for name in table.providers)}
+    for upstream in settings.upstreams:
+        if upstream.prices is not None and upstream.prices not in known:
+            yield upstream.name, upstream.prices
