@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import platform
 import time
 from collections.abc import Iterator
 from itertools import repeat
@@ -38,14 +39,21 @@ from .contract import StoreBusy, StoreError
 SPACING = 64
 
 #: How long to try for a mutex, seconds. A critical section takes microseconds. A holder that keeps a mutex
-#: for this long is stopped, swapped out, or waiting for the GIL behind many threads.
+#: for this long is stopped, swapped out, or waits for a core or the GIL behind many others.
 PATIENCE = 0.020
+#: How long to try while the holder is not stopped, seconds. On a machine with many more threads than cores, a
+#: holder may wait this long for its next turn. Until then it is better to wait than to count alone.
+LONGEST = 0.1
 
 #: The pause between two tries, seconds; and the number of tries without pause, at the start and at the end.
 #: A pause releases the GIL, and with many busy threads it may take 10 ms or more to get it back. These tries
 #: take about 30 µs together; a critical section usually takes 1 µs.
 PAUSE = 50e-6
 EAGER = 100
+
+#: The bits of a futex that hold its owner (``FUTEX_TID_MASK``).
+_OWNER = 0x3FFFFFFF
+_GLIBC = platform.libc_ver()[0] == "glibc"
 
 _PROCESS_SHARED = 1  # PTHREAD_PROCESS_SHARED and PTHREAD_MUTEX_ROBUST, on Linux with glibc and musl
 _ROBUST = 1
@@ -112,17 +120,37 @@ class Mutexes:
         return code in (0, errno.EOWNERDEAD)
 
     def _keep_trying(self, place: tuple[int]) -> int:
-        deadline = time.monotonic() + PATIENCE
+        begun = time.monotonic()
+        code = self._try_until(begun + PATIENCE, place)
+        if code == errno.EBUSY and self._runs(place):
+            code = self._try_until(begun + LONGEST, place)
+        if code == errno.EBUSY:
+            raise StoreBusy(f"held by another for {(time.monotonic() - begun) * 1000:.0f} ms")
+        return code
+
+    def _try_until(self, deadline: float, place: tuple[int]) -> int:
         code = self._try_in_a_row(place)
         while code == errno.EBUSY and time.monotonic() < deadline:
             time.sleep(PAUSE)
             (code,) = map(self._try, place)
-        if code == errno.EBUSY:
-            # The last pause may have used up the time, because other threads held the GIL.
-            code = self._try_in_a_row(place)
-        if code == errno.EBUSY:
-            raise StoreBusy(f"held by another for {PATIENCE * 1000:.0f} ms")
-        return code
+        # The last pause may have used up the time, because other threads held the GIL.
+        return self._try_in_a_row(place) if code == errno.EBUSY else code
+
+    def _runs(self, place: tuple[int]) -> bool:
+        """Tell whether the holder's thread is alive and not stopped: it will give the mutex back soon.
+
+        glibc keeps the thread id of a robust mutex's owner in its first word, as the kernel wants it
+        (Documentation/locking/robust-futex-ABI.rst). Of another C library nothing is known.
+        """
+        if not _GLIBC:
+            return False
+        owner = ctypes.c_uint32.from_address(place[0]).value & _OWNER
+        try:
+            with open(f"/proc/{owner}/stat", "rb") as file:
+                state = file.read(512).rpartition(b") ")[2][:1]
+        except OSError:
+            return False
+        return state not in (b"T", b"t", b"Z", b"X", b"")
 
     def _try_in_a_row(self, place: tuple[int]) -> int:
         for _ in repeat(None, EAGER):

@@ -216,7 +216,7 @@ class SharedStore:
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """Apply ``change``. On an error nothing is written.
 
-        :raises StoreBusy: another held the mutex of the key's bucket for 20 ms.
+        :raises StoreBusy: another holds the mutex of the key's bucket, and is stopped or slower than 100 ms.
         :raises StoreFull: the bucket has no space for another key.
         :raises ValueError: the key or the new value is out of bounds.
         """

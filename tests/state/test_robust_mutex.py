@@ -260,6 +260,23 @@ def test_a_stopped_holder_makes_writers_busy_within_20_ms(store: SharedStore) ->
     assert local.update("key", increment, 60) == 0
 
 
+@pytest.mark.skipif(not robust_mutex._GLIBC, reason="only glibc tells who holds a mutex")
+def test_writers_wait_longer_for_a_holder_that_only_waits_for_its_turn(store: SharedStore) -> None:
+    inside = Flags()
+
+    def work() -> None:
+        def wait_for_a_core() -> None:
+            inside[0] = 1
+            time.sleep(robust_mutex.PATIENCE * 2)
+
+        hold(store, "key", wait_for_a_core)
+
+    with Child(work) as child:
+        assert until(lambda: inside[0])
+        assert store.update("key", increment, 60) == 0  # after the holder's -1
+        assert child.wait() == 0
+
+
 def test_readers_are_not_affected_by_a_writer_stopped_during_a_write(store: SharedStore) -> None:
     store.update("key", put((7,)), 60)
     place = slot_address("key")
