@@ -23,6 +23,10 @@ SHARE = 0.75
 PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
 
 
+class NoThreadToWait(Overloaded):
+    """No thread may wait for the rest of this request's body."""
+
+
 class ThreadUsage(NamedTuple):
     """The threads of a worker at one moment.
 
@@ -90,6 +94,8 @@ class InFlightCalls:
         self._lock = threading.Lock()
         self._calls: dict[int, _Entry] = {}
         self._holders: dict[int, _Entry] = {}
+        #: The callers of requests whose body is awaited, by thread. They count as calls that hold a thread.
+        self._awaited: dict[int, str] = {}
         self._by_caller: dict[str, int] = {}
         self._by_upstream: dict[str, int] = {}
         self._streams = self._starting = 0
@@ -120,7 +126,7 @@ class InFlightCalls:
 
         :param busy: threads that read or serve a request. Threads that calls hold count at least.
         """
-        held = len(self._holders)
+        held = len(self._holders) + len(self._awaited)
         return ThreadUsage(max(busy, held), self._most[2], held, self._starting, self._pace, self._moved)
 
     @property
@@ -142,13 +148,41 @@ class InFlightCalls:
             raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_SOON)
         return InFlightPermit(lambda: self._leave(call))
 
+    def wait_for_body(self, caller: str) -> None:
+        """Count the calling thread as one that its caller holds, until its call begins or
+        :meth:`release_thread`. Called when the rest of a request body has not arrived.
+
+        :raises NoThreadToWait: the caller, or all callers together, hold as many threads as they may.
+        """
+        of_caller, _, of_all = self._most
+        thread = threading.get_ident()
+        with self._lock:
+            if thread in self._awaited:
+                return
+            held = self._by_caller.get(caller, 0)
+            refusal = "threads" if len(self._holders) + len(self._awaited) >= of_all else ""
+            refusal = "share" if held >= of_caller else refusal
+            if not refusal:
+                self._awaited[thread] = caller
+                self._by_caller[caller] = held + 1
+        if refusal:
+            self._shed(refusal)
+            raise NoThreadToWait(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_SOON)
+
+    def _body_arrived(self) -> None:
+        caller = self._awaited.pop(threading.get_ident(), None)
+        if caller is not None:
+            _take_one(self._by_caller, caller)
+
     def _enter(self, call: Call) -> str:
         """Count the call. Return the reason of a refusal; empty if it is admitted."""
         of_caller, _, of_all = self._most
         with self._lock:
+            if self._awaited:
+                self._body_arrived()
             if call.stream and self._streams >= self._max_streams:
                 return "streams"
-            if len(self._holders) >= of_all:
+            if len(self._holders) + len(self._awaited) >= of_all:
                 return "threads"
             by_caller, caller = self._by_caller, call.caller.id
             held = by_caller.get(caller, 0)
@@ -170,6 +204,8 @@ class InFlightCalls:
     def release_thread(self) -> None:
         """Release the calling thread, because it serves its call no longer."""
         with self._lock:
+            if self._awaited:
+                self._body_arrived()
             entry = self._holders.get(threading.get_ident())
             if entry is not None:
                 self._release_thread(entry)

@@ -7,6 +7,7 @@ connections, and a connection whose stream the relay carries needs no thread. Th
 from __future__ import annotations
 
 import os
+import selectors
 import time
 from collections import deque
 from functools import partial
@@ -19,6 +20,7 @@ from ..model.errors import NO_DESCRIPTOR, RETRY_SOON, Overloaded
 from .backpressure import AcceptGate
 from .client_connection import ClientConnection, is_tls, refusal
 from .load_shedding import PendingHeads, ReserveDescriptor, queue_of, record_unparsed, turn_away
+from .parked_heads import ParkedHeads, most_parked
 
 if TYPE_CHECKING:
     from ..app.build import Gateway
@@ -49,7 +51,9 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         #: The gate accepts no connection before this time.
         self._shut_until = 0.0
         self._last_heartbeat = 0.0
+        #: Over TLS a thread reads the head. Otherwise an incomplete head is parked.
         self._pending_heads = PendingHeads()
+        self._parked = ParkedHeads(most_parked())
 
     def init_process(self) -> None:
         self._reserve = ReserveDescriptor()
@@ -100,10 +104,25 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         except OSError as error:
             if error.errno not in NO_DESCRIPTOR:
                 raise
-            self._refuse(listener)
+            if (oldest := self._parked.oldest()) is not None:
+                self._cut(oldest)  # its descriptor serves the next caller
+            else:
+                self._refuse(listener)
             return
         self.nr_conns += 1
-        self.enqueue_req(gthread.TConn(self.cfg, sock, client, self._name_of(listener)))
+        conn = gthread.TConn(self.cfg, sock, client, self._name_of(listener))
+        if self._parked and self._is_silent(conn):
+            self._park(conn)
+        else:
+            self.enqueue_req(conn)
+
+    @staticmethod
+    def _is_silent(conn: Any) -> bool:
+        """Whether a new connection has sent nothing. Where others are silent, no thread tries to read it."""
+        try:
+            return not conn.collect_head()
+        except OSError:  # the thread that serves it will meet the error again
+            return False
 
     def _name_of(self, listener: Any) -> Any:
         fd = listener.fileno()
@@ -127,7 +146,8 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             self.gateway.service.tell(record_unparsed(error, error.status, request_id))
 
     def enqueue_req(self, conn: Any) -> None:
-        self._pending_heads.add(conn, time.monotonic())
+        if is_tls(self.cfg):
+            self._pending_heads.add(conn, time.monotonic())
         try:
             self.tpool.submit(self._serve, conn)
         except RuntimeError:  # the system refuses even the first thread
@@ -135,6 +155,51 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             error = Overloaded(_NO_THREAD, retry_after=RETRY_SOON)
             self._record_shed("threads", turn_away(conn, error), error)
             self._close(conn)
+
+    # ---------------------------------------------------------------- connections with an incomplete head
+
+    def _park(self, conn: Any) -> None:
+        """Wait for the rest of a request head. A parked connection counts as none of those that need a
+        thread."""
+        self.worker_connections += 1
+        now = time.monotonic()
+        self._parked.add(conn, now)
+        if not self.alive:
+            self._parked.hurry(now)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._head_ready, conn))
+
+    def _head_ready(self, conn: Any, sock: Any) -> None:
+        try:
+            if conn.collect_head():
+                self._unpark(conn)
+                self.enqueue_req(conn)
+        except OSError:
+            self._cut(conn)
+
+    def _unpark(self, conn: Any) -> None:
+        self._parked.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.worker_connections -= 1
+
+    def _cut(self, conn: Any) -> None:
+        """Close a parked connection."""
+        self._unpark(conn)
+        conn.close(graceful=True)
+        self.nr_conns -= 1
+        if self.gateway is not None:
+            self.gateway.metrics.shed("unfinished")
+
+    def murder_pending(self) -> None:
+        """gunicorn calls this after each round of events."""
+        super().murder_pending()
+        if self._parked:
+            for conn in self._parked.late(time.monotonic()):
+                self._cut(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """gunicorn calls this once when the worker begins to stop."""
+        super()._cap_keepalive(deadline)
+        self._parked.hurry(time.monotonic())
 
     def _thread_usage(self, gateway: Gateway) -> ThreadUsage:
         """How many threads are in use, including those that still read a request."""

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from gunicorn import http, util
 from gunicorn.http import wsgi
-from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers import gthread
 
 from ..dialects.openai import envelope
@@ -39,8 +39,10 @@ from ..reactor.socket_io import (
 CALLER_TIMEOUT = 30.0
 #: The size of the first read of a request, bytes; the same as gunicorn's.
 FIRST_READ = 8192
-#: Longer bodies are read without copies, bytes.
-LARGE_INPUT = 65536
+#: How long a thread waits for the first bytes of a new connection, seconds. They usually come with it.
+FIRST_WAIT = 0.002
+#: The largest request head, bytes. Heads in parts are kept in memory without a thread (``parked_heads.py``).
+MAX_HEAD = 65536
 #: Closing a socket with unread bytes resets the connection, and the caller loses the end of our answer. So we
 #: first read and discard up to this much: the number of reads, and the bytes of each.
 LEFTOVER_READS, LEFTOVER_SIZE = 64, SHORT
@@ -50,6 +52,13 @@ LEFTOVER_READS, LEFTOVER_SIZE = 64, SHORT
 def is_tls(cfg: Any) -> bool:
     """Whether callers speak TLS. Cached, because gunicorn computes its settings at each access."""
     return bool(cfg.is_ssl)
+
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class HeadIncomplete(Exception):
+    """The request head has not arrived whole."""
 
 
 class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
@@ -67,6 +76,15 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
         self.data_ready = False
         #: Bytes that were read and that the parser has not had yet.
         self._first: bytes | None = None
+        #: The bytes of a head that takes several reads, and those of its first read.
+        self._head: bytearray | None = None
+        self._begun: bytes | None = None
+        #: How much of the head the parser had when it found it incomplete, bytes.
+        self._parsed = 0
+        #: Whether the parser reads a head now, so that no read waits; whether the caller has sent its end.
+        self._in_head = self._at_end = False
+        #: Called before a read of a body waits. It may raise an error to refuse the wait.
+        self.before_wait: Callable[[], None] | None = None
 
     def init(self) -> None:
         """gunicorn calls this before every request. Over TLS it has just made the socket blocking."""
@@ -87,27 +105,87 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
             self.data_ready = is_readable(self.sock.fileno(), timeout)
         return self.data_ready
 
+    def next_request(self) -> Any:
+        """Parse the next request from what has arrived, without waiting. Not for TLS.
+
+        :raises HeadIncomplete: the head has not arrived whole. Another call parses it from its beginning.
+        :raises StopIteration: the caller sends no further request.
+        """
+        if self.parser.req_count and (ahead := self.parser.unreader.take_buffered()):
+            self._first = ahead + (self._first or b"")  # read together with the previous request's body
+        self._in_head, self._head = True, None
+        self._begun = self._first
+        try:
+            return next(self.parser)
+        except HeadIncomplete:
+            self.parser.req_count -= 1
+            self._head = self._head or bytearray(self._begun or b"")
+            self._parsed = len(self._head)
+            _check_size(self._head)
+            raise
+        finally:
+            self._in_head = False
+
+    def collect_head(self) -> bool:
+        """Read more of an incomplete head, without waiting. Returns whether to parse it again: when it may be
+        complete, and each time it has doubled, because its beginning may be wrong.
+
+        :raises OSError: the caller is gone.
+        """
+        received = receive_at_once(self.sock, FIRST_READ)
+        if received is None:
+            return False
+        if self._head is None:  # the connection was silent so far
+            self._head = bytearray()
+        head, before = self._head, len(self._head)
+        head += received
+        self.data_ready, self._at_end = True, not received
+        is_whole = head.find(_HEAD_END, max(0, before - 3)) >= 0
+        if received and not is_whole and len(head) < min(2 * self._parsed, MAX_HEAD + 1):
+            return False
+        self._first = bytes(head)
+        return True
+
     # ------------------------------------------------------------ the parser's source, if there is no TLS
 
     def recv(self, size: int) -> bytes:
-        """:raises TimeoutError: the caller has sent nothing for :data:`CALLER_TIMEOUT`."""
+        """:raises TimeoutError: the caller has sent nothing for :data:`CALLER_TIMEOUT`.
+        :raises HeadIncomplete: the rest of the head has not arrived."""
         if self._first is not None:
             first, self._first = self._first, None
             return first
         received = receive_at_once(self.sock, size)
+        if self._in_head:
+            return self._more_of_head(received)
         if received is None:
-            if not self.sock.gettimeout():
-                self.sock.settimeout(CALLER_TIMEOUT)
+            self._prepare_to_wait()
             received = self.sock.recv(size)
         return received
+
+    def _more_of_head(self, received: bytes | None) -> bytes:
+        """Keep what has arrived of a head that takes several reads."""
+        if self._at_end:
+            return b""
+        if received is None:
+            raise HeadIncomplete
+        if self._head is None:
+            self._head = bytearray(self._begun or b"")
+        self._head += received
+        _check_size(self._head)
+        return received
+
+    def _prepare_to_wait(self) -> None:
+        if self.before_wait is not None:
+            self.before_wait()
+        if not self.sock.gettimeout():
+            self.sock.settimeout(CALLER_TIMEOUT)
 
     def recv_into(self, view: memoryview) -> int:
         """The same as :meth:`recv`, without a copy."""
         if self._first is None:
             with suppress(BlockingIOError):
                 return self.sock.recv_into(view, 0, AT_ONCE)
-            if not self.sock.gettimeout():
-                self.sock.settimeout(CALLER_TIMEOUT)
+            self._prepare_to_wait()
             return self.sock.recv_into(view)
         received = self.recv(len(view))
         self._first = received[len(view) :] or None
@@ -135,33 +213,9 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
             close_at_once(sock)
 
 
-class LargeInput:
-    """``wsgi.input`` of a large body of known length, which can be read without gunicorn's copies."""
-
-    def __init__(self, body: Any) -> None:
-        self._reader = body.reader
-        self.read = body.read
-
-    def readinto(self, view: memoryview) -> int:
-        """Read what is there, as raw files do. Returns the number of bytes; 0 at the end."""
-        reader = self._reader
-        view = view[: reader.length]
-        if not view:
-            return 0
-        if received := reader.unreader.take_buffered():
-            fits = min(len(received), len(view))
-            view[:fits] = received[:fits]
-            reader.unreader.unread(received[fits:])
-        else:
-            fits = reader.unreader.sock.recv_into(view)
-        reader.length -= fits
-        return int(fits)
-
-
-def input_of(body: Any) -> Any:
-    """The ``wsgi.input`` for gunicorn's body."""
-    reader = body.reader
-    return LargeInput(body) if isinstance(reader, LengthReader) and reader.length > LARGE_INPUT else body
+def _check_size(head: bytearray) -> None:
+    if len(head) > MAX_HEAD:
+        raise LimitRequestHeaders("max buffer headers")
 
 
 def _discard_unread(sock: socket.socket) -> None:

@@ -23,14 +23,22 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.message import HeaderPolicy
-from gunicorn.workers import base, gthread
+from gunicorn.workers import base
 
 from ..model.errors import InternalError, ServerShutdown
 from ..model.reply import Reply
 from ..streaming.relay import Relay
 from ..telemetry.log_output import STDERR
 from .accept_loop import AcceptLoop
-from .client_connection import ResponseWriter, UnparsableRequest, input_of, is_tls, write_error
+from .body_input import input_of
+from .client_connection import (
+    FIRST_WAIT,
+    HeadIncomplete,
+    ResponseWriter,
+    UnparsableRequest,
+    is_tls,
+    write_error,
+)
 from .heartbeat import Heartbeat
 from .load_shedding import record_unparsed
 from .log_filters import drop_timeouts
@@ -66,8 +74,8 @@ def reserved_threads(threads: int) -> int:
     return min(4, threads // 4)
 
 
-#: The result of a request whose stream the relay carries on.
-_HANDED_OVER = object()
+#: The results of a request whose stream the relay carries on, and of one whose head has not arrived whole.
+_HANDED_OVER, _PARKED = object(), object()
 
 
 def is_unix_socket(message: HeaderPolicy) -> bool:
@@ -149,7 +157,7 @@ class GatewayWorker(AcceptLoop):
     # ---------------------------------------------------------------- on a thread of the pool
 
     def _serve(self, conn: Any) -> None:
-        """Serve one request, then close its connection here, keep it, or leave it to the relay."""
+        """Serve one request, then close its connection here, keep it, park it, or leave it to the relay."""
         kept: Any = False
         try:
             kept = self.handle(conn)
@@ -158,6 +166,8 @@ class GatewayWorker(AcceptLoop):
             if kept is _HANDED_OVER:
                 self._handed_over.append(None)
                 self._wake()
+            elif kept is _PARKED:
+                self.method_queue.defer(self._park, conn)
             elif kept:
                 self.method_queue.defer(self.finish_request, conn, _completed(kept))
             else:
@@ -166,17 +176,19 @@ class GatewayWorker(AcceptLoop):
     def handle(self, conn: Any) -> Any:
         """Read one request and answer it. Unlike gunicorn, leave the socket's blocking mode alone.
 
-        :return: gunicorn's result, or ``_HANDED_OVER``.
+        :return: gunicorn's result, or ``_HANDED_OVER``, or ``_PARKED``.
         """
         if is_tls(self.cfg):
             return super().handle(conn)
         req = None
         try:
-            if not (conn.initialized or conn.wait_for_data(gthread.DEFAULT_WORKER_DATA_TIMEOUT)):
-                return gthread._DEFER
+            if not (conn.initialized or conn.wait_for_data(FIRST_WAIT)):
+                return _PARKED
             conn.init()
-            req = next(conn.parser)
+            req = conn.next_request()
             return self._keepalive_after(conn, self.handle_request(req, conn))
+        except HeadIncomplete:
+            return _PARKED
         except (NoMoreData, StopIteration, ConnectionError, TimeoutError) as error:
             self.log.debug("Closing connection: %s", error)
         except OSError:
@@ -195,6 +207,7 @@ class GatewayWorker(AcceptLoop):
         try:
             return self._answer(req, conn)
         finally:
+            conn.before_wait = None
             if self.gateway is not None:
                 self.gateway.inflight.release_thread()
 
@@ -205,6 +218,7 @@ class GatewayWorker(AcceptLoop):
             resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, ResponseWriter)
             environ["wsgi.multithread"] = True
             environ["wsgi.input"] = input_of(req.body)
+            environ["flask_gateway.connection"] = conn
             self.nr += 1
             if not self._keeps(conn):
                 resp.force_close()

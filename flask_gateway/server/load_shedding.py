@@ -1,7 +1,7 @@
-"""Sheds connections that never become a request: slow request heads, and no descriptor for them.
+"""Sheds connections that never become a request: slow request heads over TLS, and no descriptor for them.
 
-A slow head holds the thread that reads it. Without a free descriptor ``accept`` fails: gunicorn's own worker
-then ends, and all its streams with it.
+Over TLS a slow head holds the thread that reads it; ``parked_heads.py`` has the others. Without a free
+descriptor ``accept`` fails: gunicorn's own worker then ends, and all its streams with it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def queue_of(listener: socket.socket) -> int:
 
 
 class PendingHeads:
-    """The connections whose request is still being read. Its methods may be called by any thread."""
+    """The TLS connections whose request is still being read. Its methods may be called by any thread."""
 
     def __init__(self) -> None:
         self._since: dict[ClientConnection, float] = {}

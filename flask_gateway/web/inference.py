@@ -55,6 +55,9 @@ def _not_watching() -> None:
 
 def _read_call(operation: Operation, state: RequestState, incoming: Request, lease: BodyLease) -> Call:
     gateway, caller = state.gateway, state.known
+    connection = incoming.environ.get("flask_gateway.connection")
+    if connection is not None:  # the gateway's own worker serves this request
+        connection.before_wait = partial(gateway.inflight.wait_for_body, caller.id)
     body = read_body(incoming, gateway.settings.max_body_bytes, lease.hold)
     with taking_turns(len(body)):
         fields = parse_fields(body)

@@ -14,6 +14,7 @@ import msgspec
 from flask import Request
 from gunicorn.http.errors import ParseException
 
+from ..guards.inflight import NoThreadToWait
 from ..model.call import Operation
 from ..model.errors import (
     BodyNotReceived,
@@ -101,6 +102,8 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
         body = _read(environ["wsgi.input"], announced or limit + 1, hold)
         if len(body) > limit:
             raise _too_large(limit)
+    except NoThreadToWait:
+        raise
     except (BodyTooLarge, Overloaded) as error:
         error.__traceback__, body = None, b""  # free the bytes read so far
         hold(0)
@@ -181,7 +184,7 @@ def _discard(request: Request) -> None:
     deadline, left, timeout = time.monotonic() + DISCARD_SECONDS, DISCARD_BYTES, sock.gettimeout()
     read_into, scratch = getattr(stream, "readinto", None), memoryview(bytearray(DISCARD_STEP))
     sock.settimeout(DISCARD_SILENCE)
-    with suppress(OSError, ParseException):
+    with suppress(OSError, ParseException, NoThreadToWait):
         while left > 0 and time.monotonic() < deadline:
             received = len(stream.read(DISCARD_STEP)) if read_into is None else read_into(scratch)
             if not received:

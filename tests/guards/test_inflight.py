@@ -9,7 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kit.calls import make_call
 
-from flask_gateway.guards.inflight import InFlightCalls, InFlightPermit, UpstreamThreadQuota
+from flask_gateway.guards.inflight import (
+    InFlightCalls,
+    InFlightPermit,
+    NoThreadToWait,
+    UpstreamThreadQuota,
+)
 from flask_gateway.model.call import Call, Caller, Outcome
 from flask_gateway.model.errors import Overloaded, ServerShutdown, UpstreamFull, Verdict
 
@@ -54,6 +59,37 @@ def test_a_call_without_a_free_thread_is_refused_with_retry_after() -> None:
     first.settle(DONE)
     assert underway.threads == 1
     assert isinstance(admit(underway)[1], InFlightPermit)
+
+
+def test_a_thread_that_waits_for_a_body_counts_for_its_caller() -> None:
+    shed: list[str] = []
+    underway = InFlightCalls(10, callers=2, shed=shed.append)
+    underway.limit_threads(4)
+
+    def wait() -> None:
+        underway.wait_for_body("a")
+        underway.wait_for_body("a")  # the same body
+
+    assert [elsewhere(wait) for _ in range(3)] == [None] * 3
+    assert isinstance(elsewhere(wait), NoThreadToWait)
+    assert isinstance(admit(underway, "a")[1], Overloaded)
+    assert underway.thread_usage().held == 3
+    assert isinstance(admit(underway, "b")[1], InFlightPermit)
+    assert isinstance(admit(underway, "b")[1], Overloaded)
+    assert shed == ["share", "share", "threads"]
+
+
+def test_a_call_takes_the_place_of_its_body_and_a_failed_body_leaves_none() -> None:
+    underway = InFlightCalls(10, callers=2)
+    underway.limit_threads(4)
+    underway.wait_for_body("a")
+    permit = underway.admit(make_call(caller=Caller(id="a", rate_limit=0)))
+    assert underway.thread_usage().held == 1
+    permit.settle(DONE)
+    underway.wait_for_body("a")
+    underway.release_thread()
+    assert underway.thread_usage().held == 0
+    assert not underway._by_caller
 
 
 def test_a_relayed_stream_holds_no_thread_but_counts_as_a_stream() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.servers import Gateway
 from kit.waiting import until
-from kit.wire import TIMEOUT
+from kit.wire import TIMEOUT, head, send_raw
+
+from flask_gateway.guards.inflight import SHARE
 
 pytestmark = pytest.mark.live
 
@@ -55,19 +58,47 @@ def test_two_hundred_callers_who_do_not_close_block_no_one(server: Gateway):
     assert "WORKER TIMEOUT" not in server.stderr
 
 
-@pytest.mark.parametrize("say", [b"G", b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"])
-def test_unfinished_requests_make_room_for_others(server: Gateway, say: bytes):
-    """An unfinished request head holds a thread until another call needs it.
-
-    Twice as many such callers as threads connect. They must not hold the threads for the thirty seconds of
-    the socket timeout, twice.
-    """
-    with callers(server.port, 4 * THREADS, say) as made:
-        time.sleep(0.2)
-        waited = waits(server)
-        print(f"\nthe next waited {waited:.2f} s behind {len(made)} on {2 * THREADS} threads")
-        assert waited < 4
+@pytest.mark.parametrize("say", [b"", b"G", REQUEST[:-2]])
+def test_unfinished_requests_hold_no_thread(server: Gateway, say: bytes):
+    """Twenty times as many callers as threads wait in the middle of a head. Others are served meanwhile, and
+    then each of them."""
+    with callers(server.port, 20 * 2 * THREADS, say) as made:
+        waited = [waits(server) for _ in range(5)]
+        print(f"\nthe next waited {1000 * max(waited):.0f} ms behind {len(made)} on {2 * THREADS} threads")
+        for sock in made[::8]:
+            sock.sendall(REQUEST[len(say) :])
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
     assert "WORKER TIMEOUT" not in server.stderr
+
+
+def test_slow_bodies_leave_threads_to_other_keys(start_gateway: StartGateway):
+    """One key's bodies stop in the middle: it gets its share of the threads, and the rest are refused."""
+    gateway = start_gateway(
+        key=f"{KEY},k-slow-0123456789abcdef",
+        GATEWAY_WORKERS="1",
+        GATEWAY_THREADS=str(THREADS),
+        GATEWAY_UPSTREAMS="mock=mock://local",
+        GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
+    )
+    gateway.key = KEY
+    slow = head(gateway.port, "/v1/chat/completions", "k-slow-0123456789abcdef", "Content-Length: 900") + b"{"
+    calls = THREADS - 2  # the others are kept for /health and the like
+    share = int(calls * SHARE)
+    with callers(gateway.port, 3 * THREADS, slow) as made:
+        assert until(lambda: len(select.select(made, [], [], 0)[0]) == len(made) - share)
+        refused = select.select(made, [], [], 0)[0]
+        assert {sock.recv(65536)[:12] for sock in refused} == {b"HTTP/1.1 503"}
+        assert [gateway.chat("mock").status for _ in range(5)] == [200] * 5
+        assert gateway.ask("GET", "/health").status == 200
+        assert not select.select([sock for sock in made if sock not in refused], [], [], 0)[0]
+    assert until(lambda: gateway.chat("mock").status == 200)
+
+
+def test_chunks_of_a_byte_are_refused_and_say_so(server: Gateway):
+    sent = head(server.port, "/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
+    answer = send_raw(server.port, sent + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+    assert answer.status == 400
+    assert "larger chunks" in answer.error["message"]
 
 
 def test_a_slow_request_head_is_awaited_while_threads_are_free(server: Gateway):
