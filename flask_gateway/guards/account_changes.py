@@ -54,12 +54,22 @@ class Reservation(NamedTuple):
     :param window: the index of the window that refuses; of the one with the least room if none does; -1 if no
         window has a limit.
     :param left: the room of that window, nano-dollars, never negative.
+    :param mark: of the account that holds the amount; 0 if none does.
     """
 
     result: ReserveResult
     epoch: int = 0
     window: int = -1
     left: int = 0
+    mark: int = 0
+
+
+class RenewResult(IntEnum):
+    """The answer to a renewal."""
+
+    CLOSED = 0  # there is no account
+    RENEWED = 1
+    RESTORED = 2  # the account had lost the row
 
 
 class Settlement(NamedTuple):
@@ -183,7 +193,8 @@ class Reserve:
             row = account.rows[mine]
             account.rows[mine] = row._replace(taken=row.taken + self.amount, expires=now + _LEASE)
         epoch = account.rows[mine].epoch
-        return account.value(), Reservation(ReserveResult.RESERVED, epoch, window, max(0, room - self.amount))
+        left = max(0, room - self.amount)
+        return account.value(), Reservation(ReserveResult.RESERVED, epoch, window, left, account.mark)
 
     def divided(self, among: int) -> Reserve:
         """Return the change for one of so many workers, when each enforces its share of the room alone."""
@@ -241,22 +252,21 @@ class Settle:
 
 
 class Renew:
-    """Renews a row, and puts back one that the account has lost (``state.store.Change``).
-
-    Returns whether there is an account.
-    """
+    """Renews a row, and puts back one that the account has lost (``state.store.Change``)."""
 
     def __init__(self, holder: int, epoch: int, held: int, wall: float) -> None:
         self.row = Lease(holder, epoch, held, 0)
         self.wall = wall
 
-    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, RenewResult]:
         account = _read(value, now, self.wall)
         if account is None:
-            return value, False
+            return value, RenewResult.CLOSED
         mine = account.row(self.row.holder, self.row.epoch)
         if mine >= 0:
             account.rows[mine] = account.rows[mine]._replace(expires=now + _LEASE)
-        elif len(account.rows) < MAX_ROWS:
-            account.rows.append(self.row._replace(expires=now + _LEASE))
-        return account.value(), True
+            return account.value(), RenewResult.RENEWED
+        if len(account.rows) >= MAX_ROWS:
+            return account.value(), RenewResult.RENEWED
+        account.rows.append(self.row._replace(expires=now + _LEASE))
+        return account.value(), RenewResult.RESTORED

@@ -71,10 +71,11 @@ class Estimates:
         most = (allowed or max(guess, MOST_OUTPUT)) * answers
         return Estimate(prompt, min(allowed or guess, guess) * answers, most_prompt, most)
 
-    def learn(self, call: Call, usage: Usage) -> None:
-        """Note how long an answer was: guesses rise at once and sink by a sixteenth an answer."""
-        if call.operation in _WITHOUT_OUTPUT:
+    def learn(self, call: Call, limits: CallLimits, usage: Usage) -> None:
+        """Note once how long an answer was: guesses rise at once and sink by a sixteenth an answer."""
+        if limits.learned or call.operation in _WITHOUT_OUTPUT:
             return
+        limits.learned = True
         place, actual = (call.caller.id, call.model), -(-usage.completion_tokens // _answers(call))
         with self._lock:
             guess = self._guesses.pop(place, FIRST_GUESS)

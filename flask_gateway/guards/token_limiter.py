@@ -107,7 +107,8 @@ class TokenLimiter:
     def used(self, call: Call, outcome: Outcome, estimate: Estimate) -> int:
         """The tokens that a call has used. The guess of its answers' length is corrected, too."""
         if outcome.usage is not None:
-            self._estimates.learn(call, outcome.usage)
+            if call.limits is not None:
+                self._estimates.learn(call, call.limits, outcome.usage)
             return outcome.usage.prompt_tokens + outcome.usage.completion_tokens
         # An upstream has the prompt of a caller who left, or whose time ran out.
         sent = isinstance(outcome.error, CallerLeft | DeadlineExceeded) and outcome.upstream is not None

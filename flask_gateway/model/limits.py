@@ -81,10 +81,12 @@ class CallLimits(msgspec.Struct):
     """The limits of one call. The first guard that needs the estimate notes it here.
 
     :param subjects: those of the call that have limits, in the order in which they are asked.
+    :param learned: whether the length of its answer has been noted for later estimates.
     """
 
     subjects: tuple[SubjectLimits, ...]
     estimate: Estimate | None = None
+    learned: bool = False
 
 
 class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):

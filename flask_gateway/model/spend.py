@@ -64,6 +64,10 @@ def total(legs: tuple[Leg, ...]) -> int | None:
     return cost
 
 
+class BooksUnknown(Exception):
+    """The ledger cannot be read now."""
+
+
 class Spend(msgspec.Struct):
     """The money of one call. One thread at a time changes it.
 

@@ -17,6 +17,10 @@ def estimate(estimates: Estimates, call: Call) -> Estimate:
     return estimates.of(call, CallLimits(()))
 
 
+def learn(estimates: Estimates, call: Call, usage: Usage) -> None:
+    estimates.learn(call, CallLimits(()), usage)
+
+
 def prompt(size: int, **fields: Any) -> Call:
     """A call whose ``messages`` have so many bytes."""
     empty = len(msgspec.json.encode([{"role": "user", "content": ""}]))
@@ -34,7 +38,7 @@ def test_the_guess_rises_at_once_and_sinks_slowly() -> None:
     for answer in (4000, 100, 0):
         found = estimate(estimates, call)
         held.append(found.input * 1000 + found.output * 2000)
-        estimates.learn(call, Usage(1000, answer))
+        learn(estimates, call, Usage(1000, answer))
     assert held == [3_048_000, 9_000_000, 8_500_000]
 
 
@@ -72,23 +76,23 @@ def test_a_picture_counts_a_thousand_tokens_and_not_its_bytes() -> None:
 def test_an_embedding_has_no_answer_tokens() -> None:
     call = msgspec.structs.replace(prompt(400), operation=Operation.EMBEDDING)
     estimates = Estimates()
-    estimates.learn(call, Usage(100, 0))
+    learn(estimates, call, Usage(100, 0))
     assert estimate(estimates, call) == Estimate(100, 0, 200, 0)
 
 
 def test_guesses_are_of_one_key_and_model_and_the_oldest_are_forgotten() -> None:
     estimates = Estimates()
     first, other = make_call("a"), make_call("a", caller=Caller("other", 0))
-    estimates.learn(first, Usage(1, 5000))
+    learn(estimates, first, Usage(1, 5000))
     assert estimate(estimates, first).output == 5000
     assert estimate(estimates, other).output == 1024
     for number in range(REMEMBERED):
-        estimates.learn(make_call(f"m{number}"), Usage(1, 1))
+        learn(estimates, make_call(f"m{number}"), Usage(1, 1))
     assert estimate(estimates, first).output == 1024
 
 
 def test_it_is_worked_out_once_a_call() -> None:
     estimates, call, limits = Estimates(), make_call(), CallLimits(())
     first = estimates.of(call, limits)
-    estimates.learn(call, Usage(1, 9000))
+    learn(estimates, call, Usage(1, 9000))
     assert estimates.of(call, limits) is first

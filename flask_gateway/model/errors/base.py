@@ -94,6 +94,19 @@ class Overloaded(GatewayError):
     code = "overloaded"
 
 
+class BudgetUnknown(GatewayError):
+    """A strict budget, and the gateway cannot know what was used of it."""
+
+    status = 503
+    code = "budget_unknown"
+
+
+class LedgerUnavailable(BudgetUnknown):
+    """A strict budget, and what the call costs could not be written down."""
+
+    code = "ledger_unavailable"
+
+
 def known_codes() -> frozenset[str]:
     """Return every error code of the gateway. Codes that only an upstream uses are not included."""
     codes, pending = set(), [GatewayError]

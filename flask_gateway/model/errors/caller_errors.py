@@ -153,6 +153,22 @@ class TokensUsedUp(RateLimited):
     type = "tokens"
 
 
+class BudgetUsedUp(CallerError):
+    """A budget of the call has no room for it. OpenAI's clients know the code, and do not retry on it."""
+
+    status = 429
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+
+
+class ModelNotPriced(CallerError):
+    """The caller has a budget, and the price of the model is unknown."""
+
+    status = 403
+    code = "model_not_priced"
+    type = "permission_error"
+
+
 class UserRequired(CallerError):
     """The request names no end user, and its key may not call without one."""
 

@@ -1,0 +1,251 @@
+"""Holds and settles the money of calls in accounts of the store, and opens accounts from the ledger.
+
+The changes are pure (``account_changes.py``). ``Accounts`` applies them, and counts what this process holds.
+Like ``leases.py`` it renews its rows, restores rows that the store has lost, and takes back a row that it
+restored for a call that had ended meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+from weakref import WeakSet
+
+from ..model.calendar_windows import Calendar
+from ..model.spend import BooksUnknown, Hold
+from ..reactor import Periodic
+from ..state.store import Store, state_key
+from .account_changes import (
+    TTL,
+    Open,
+    PerWindow,
+    Renew,
+    RenewResult,
+    Reservation,
+    Reserve,
+    ReserveResult,
+    Settle,
+    Settlement,
+)
+from .leases import RENEWAL
+
+log = logging.getLogger(__name__)
+
+#: How long an opening waits for the books of a gateway that has just started, seconds.
+PATIENCE = 1.0
+_NOTHING: PerWindow = (0, 0, 0, 0)
+#: How often a call opens an account that others close.
+_TRIES = 3
+#: Bits of an account's mark. The lowest is set where the ledger could not be read.
+_MARK_BITS = 52
+UNVERIFIED = 1
+#: The store's keys: the ledger is up to date; some account was opened without it.
+CURRENT, DOUBTED = "books:current", "books:doubted"
+#: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
+MOST_LAG = 1800.0
+
+
+class Balances(Protocol):
+    """Reads the ledger."""
+
+    def used(self, subject: str, starts: PerWindow) -> PerWindow:
+        """Return what a subject has used in each window, nano-dollars.
+
+        :raises BooksUnknown: the ledger cannot be read.
+        """
+        ...
+
+
+class Held(NamedTuple):
+    """An amount that is held, or a refusal: then ``hold`` is ``None``."""
+
+    reservation: Reservation
+    hold: Hold | None
+
+
+def account_key(subject: str) -> str:
+    """The store's key of a subject's account."""
+    return state_key("money", subject)
+
+
+class Accounts:
+    """The accounts, as one process uses them. Threads share it.
+
+    ``_lock`` guards what this process holds. No thread holds it during a call of the store. A forked process
+    holds nothing.
+
+    :param clock: epoch seconds. :param unverified: called when an account opens without the ledger.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        balances: Balances,
+        calendar: Calendar,
+        clock: Callable[[], float] = time.time,
+        unverified: Callable[[], None] = lambda: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._store = store
+        self._balances = balances
+        self.calendar = calendar
+        self.clock = clock
+        self._unverified = unverified
+        self._patience = patience
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        holders = getattr(self._store, "holders", None)
+        self._holder = holders.own() if holders is not None else secrets.randbits(_MARK_BITS) + 1
+        self._lock = threading.Lock()
+        self._held: Counter[tuple[str, int]] = Counter()
+        self._keeper = Periodic("accounts", RENEWAL, self.keep)
+
+    def reserve(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
+        """Hold an amount if every limited window has room for it.
+
+        :param limits: nano-dollars, as of :class:`Reserve`.
+        :param strict: refuse where the ledger is not known.
+        :raises BooksUnknown: it is strict, and what was used is not known.
+        """
+        key = account_key(subject)
+        for _ in range(_TRIES):
+            wall = self.clock()
+            change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
+            reservation = self._store.update(key, change, TTL)
+            if reservation.result is not ReserveResult.CLOSED:
+                break
+            self._open(subject, strict=strict)
+        else:
+            raise BooksUnknown(f"the account of {subject} does not stay open")
+        if reservation.result is ReserveResult.REFUSED:
+            return Held(reservation, None)
+        hold = Hold(subject, self._holder, reservation.epoch, amount)
+        if strict and reservation.mark & UNVERIFIED:
+            self.settle_of(hold, 0)
+            raise BooksUnknown(f"the account of {subject} was opened without the ledger")
+        with self._lock:
+            self._held[key, hold.epoch] += amount
+        self._keeper.start()
+        return Held(reservation, hold)
+
+    def _open(self, subject: str, *, strict: bool) -> None:
+        """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
+        wall = self.clock()
+        starts, mark, bases = self.calendar.starts(wall), _mark(), _NOTHING
+        try:
+            bases = self._known(subject, starts)
+        except BooksUnknown as error:
+            if strict:
+                raise
+            mark |= UNVERIFIED
+            log.warning("the budget of %s begins without the ledger: %s", subject, error)
+            self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
+            self._unverified()
+        opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
+        if opened and not mark & UNVERIFIED:
+            self._add_what_came_between(subject, starts, bases)
+
+    def _known(self, subject: str, starts: PerWindow) -> PerWindow:
+        """What the ledger knows. After a start it waits until the ledger is up to date."""
+        deadline = time.monotonic() + self._patience
+        while self._store.read(CURRENT) is None:
+            if time.monotonic() >= deadline:
+                raise BooksUnknown("the ledger is not up to date")
+            time.sleep(0.01)
+        return self._balances.used(subject, starts)
+
+    def _add_what_came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> None:
+        """Count costs that the bookkeeper wrote after the balance was read and before the account was there:
+        it did not see the account."""
+        try:
+            more = self._balances.used(subject, starts)[-1] - bases[-1]
+        except BooksUnknown:
+            return
+        if more:
+            self.post(subject, more)
+
+    def settle(self, hold: Hold, cost: int) -> Settlement:
+        """End a hold and add what the call cost."""
+        try:
+            return self.settle_of(hold, cost)
+        finally:
+            # After the store's update: a row that is being restored meanwhile has too much for a moment,
+            # never too little.
+            place = account_key(hold.subject), hold.epoch
+            with self._lock:
+                self._held[place] -= hold.amount
+                if self._held[place] <= 0:
+                    del self._held[place]
+
+    def settle_of(self, hold: Hold, cost: int) -> Settlement:
+        """The same for a hold of a process that has ended."""
+        wall = self.clock()
+        change = Settle(hold.holder, hold.epoch, hold.amount, cost, self.calendar.starts(wall), wall)
+        return self._store.update(account_key(hold.subject), change, TTL)
+
+    def post(self, subject: str, cost: int) -> Settlement:
+        """Add a cost that nothing was held for: one that did not reach the account, or a credit."""
+        return self.settle_of(Hold(subject, 0, 0, 0), cost)
+
+    def mark(self, subject: str) -> int:
+        """The mark of a subject's account; 0 if there is none."""
+        value = self._store.read(account_key(subject))
+        return value[0] if value else 0
+
+    def keep(self) -> None:
+        """Renew what this process holds. The thread calls it."""
+        with self._lock:
+            held = dict(self._held)
+        for (key, epoch), amount in held.items():
+            result = self._store.update(key, Renew(self._holder, epoch, amount, self.clock()), TTL)
+            with self._lock:
+                ended = amount - self._held.get((key, epoch), 0)
+            if result is RenewResult.RESTORED and ended > 0:
+                wall = self.clock()
+                change = Settle(self._holder, epoch, ended, 0, self.calendar.starts(wall), wall)
+                self._store.update(key, change, TTL)
+
+    def forget_doubted(self) -> int:
+        """Forget the accounts that were opened without the ledger, now that it is known. Return how many.
+
+        The next call opens them again.
+        """
+        if self._store.read(DOUBTED) is None:
+            return 0
+        self._store.update(DOUBTED, lambda old, now: (None, None), TTL)
+        keys = [key for key, value in self._store.scan("money:") if value[0] & UNVERIFIED]
+        return sum(self._store.update(key, _forget_doubted, TTL) for key in keys)
+
+    def now_current(self) -> None:
+        """Note that the ledger has everything that the journals had. The bookkeeper calls it."""
+        self._store.update(CURRENT, lambda old, now: ((now,), None), MOST_LAG)
+
+
+def _forget_doubted(value: tuple[int, ...] | None, now: int) -> tuple[tuple[int, ...] | None, bool]:
+    doubted = bool(value and value[0] & UNVERIFIED)
+    return (None if doubted else value), doubted
+
+
+def _mark() -> int:
+    """A random number of 52 bits, even and not 0."""
+    return secrets.randbelow((1 << _MARK_BITS - 1) - 1) + 1 << 1
+
+
+#: All instances of this process, to be reset in a forked child.
+_all: WeakSet[Accounts] = WeakSet()
+
+
+def _forked() -> None:
+    for accounts in list(_all):
+        accounts._begin()
+
+
+os.register_at_fork(after_in_child=_forked)

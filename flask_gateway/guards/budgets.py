@@ -1,0 +1,311 @@
+"""Limits the money of each subject in calendar windows. A call that finds too little left is refused.
+
+A call holds what it may cost in the account of each subject that has a budget, and settles what it did cost.
+A strict budget holds the ceiling of the cost, and refuses where what was used cannot be known or kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+from ..model.calendar_windows import Calendar, Window
+from ..model.call import Call, Outcome
+from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
+from ..model.limits import Estimate, Limits, SubjectLimits, words_of
+from ..model.money import dollars
+from ..model.protocols import Permit
+from ..model.spend import Applied, BooksUnknown, Hold, Leg
+from .account_changes import NO_LIMIT, PerWindow, Settlement
+from .accounts import Accounts
+from .permits import NO_PERMIT
+from .token_estimate import Estimates
+
+log = logging.getLogger(__name__)
+
+#: How soon a call may come again that a strict budget refused for lack of the ledger, seconds.
+RETRY_UNKNOWN = 5.0
+_WINDOWS = tuple(Window)
+#: Windows whose ends are remembered.
+_REMEMBERED = 64
+
+
+class Quote(Protocol):
+    """What a call may cost, nano-dollars: as expected, and at the most."""
+
+    @property
+    def expected(self) -> int: ...
+
+    @property
+    def most(self) -> int: ...
+
+
+class Money(Protocol):
+    """Knows what calls may cost, and did cost."""
+
+    def quote(self, call: Call, estimate: Estimate) -> Quote:
+        """:raises ModelNotPriced: that is not known."""
+        ...
+
+    def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
+        """What each upstream's part of an answer cost."""
+        ...
+
+    @property
+    def keeps(self) -> bool:
+        """Whether costs can be written down now."""
+        ...
+
+
+class Figures(Protocol):
+    """Counts what happens to budgets (``telemetry/metrics.py``)."""
+
+    def budget_alert(self, kind: str, window: str, share: float) -> None: ...
+
+    def budget_overshoot(self, nano: int) -> None: ...
+
+
+class BudgetHeaders:
+    """Words budgets for response headers.
+
+    :param tell: whether callers are shown amounts.
+    """
+
+    def __init__(self, calendar: Calendar, *, tell: bool) -> None:
+        self._calendar = calendar
+        self.tell = tell
+        self._ends: dict[tuple[int, int], str] = {}
+
+    def of(self, subject: str, limit: int, window: int, left: int, start: int) -> dict[str, str]:
+        """:param window: by its index. :param start: of the window, epoch seconds."""
+        headers = {"x-gateway-budget": f"{kind_of(subject)}/{_WINDOWS[window]}"}
+        if self.tell:
+            headers["x-gateway-budget-limit"] = dollars(limit)
+            headers["x-gateway-budget-remaining"] = dollars(left)
+        if end := self.reset(window, start):
+            headers["x-gateway-budget-reset"] = end
+        return headers
+
+    def reset(self, window: int, start: int) -> str:
+        """The end of a window (RFC 3339); empty for all time."""
+        if _WINDOWS[window] is Window.TOTAL:
+            return ""
+        end = self._ends.get((window, start))
+        if end is None:
+            if len(self._ends) >= _REMEMBERED:
+                self._ends.clear()
+            moment = self._calendar.window(_WINDOWS[window], start).end
+            end = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._ends[window, start] = end
+        return end
+
+
+def kind_of(subject: str) -> str:
+    """Name the kind of a subject: ``key``, ``team``, ``user``, ``model``, ``all``, or ``key-model`` and the
+    like."""
+    kind = subject.partition(":")[0]
+    return f"{kind}-model" if kind in ("key", "team") and "/model:" in subject else kind
+
+
+class _Tightest(NamedTuple):
+    """The budget with the least left."""
+
+    subject: str
+    limit: int
+    window: int
+    left: int
+
+
+class Budgets:
+    """Holds and settles the money of calls (``model.protocols.Guard``). Shared by all threads.
+
+    :param shares: of a budget at which a line is logged, above 0, at most 1.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        estimates: Estimates,
+        money: Money,
+        figures: Figures,
+        *,
+        shares: Sequence[float],
+        tell: bool,
+    ) -> None:
+        self.accounts = accounts
+        self._estimates = estimates
+        self._money = money
+        self._figures = figures
+        self._shares = tuple(shares)
+        self._headers = BudgetHeaders(accounts.calendar, tell=tell)
+
+    def admit(self, call: Call) -> Permit:
+        """Hold what the call may cost.
+
+        :raises BudgetUsedUp: a budget has too little left. Nothing is held.
+        :raises ModelNotPriced: what it may cost is not known.
+        :raises BudgetUnknown: a budget is strict, and what was used is not known or cannot be kept.
+        """
+        limits = call.limits
+        if limits is None:
+            return NO_PERMIT
+        budgeted = [subject for subject in limits.subjects if subject.limits.budgets]
+        if not budgeted:
+            return NO_PERMIT
+        quote = self._money.quote(call, self._estimates.of(call, limits))
+        if not quote.most:  # a call that costs nothing asks no account
+            return NO_PERMIT
+        permit = BudgetPermit(self, call)
+        try:
+            for subject in budgeted:
+                self._hold(permit, subject, quote)
+        except BaseException:
+            permit.cancel()
+            raise
+        permit.tell()
+        return permit
+
+    def _hold(self, permit: BudgetPermit, subject: SubjectLimits, quote: Quote) -> None:
+        name, limits = subject
+        strict, amounts = limits.strict, _per_window(limits)
+        if strict and not self._money.keeps:
+            raise LedgerUnavailable(
+                "The budget is strict, and what calls cost cannot be written down now.",
+                retry_after=RETRY_UNKNOWN,
+            )
+        amount = quote.most if strict else quote.expected
+        try:
+            (_, _, window, left, _), hold = self.accounts.reserve(name, amounts, amount, strict=strict)
+        except BooksUnknown:
+            raise BudgetUnknown(
+                "The budget is strict, and what was used of it cannot be known now.",
+                retry_after=RETRY_UNKNOWN,
+            ) from None
+        if hold is None:
+            raise self._refusal(name, amounts, window, left, amount)
+        permit.add(hold, limits, _Tightest(name, amounts[window], window, left))
+
+    def _refusal(
+        self, subject: str, amounts: PerWindow, window: int, left: int, amount: int
+    ) -> BudgetUsedUp | BudgetUnknown:
+        if window < 0:
+            return BudgetUnknown("Too many processes use this budget at once.", retry_after=RETRY_UNKNOWN)
+        start = self._start(window)
+        reset = self._headers.reset(window, start)
+        which = "in total" if not reset else f"for the {_WINDOWS[window]}"
+        told = (
+            f" of {_short(amounts[window])} USD, {_short(left)} USD are left, "
+            f"and this call may cost {_short(amount)} USD"
+            if self._headers.tell
+            else " has no room for this call"
+        )
+        again = f"It begins again at {reset}." if reset else "The operator may raise it."
+        error = BudgetUsedUp(f"{words_of(subject)} has a budget {which}:{told}. {again}")
+        error.headers["x-should-retry"] = "false"
+        error.headers.update(self._headers.of(subject, amounts[window], window, left, start))
+        return error
+
+    def _start(self, window: int) -> int:
+        return self.accounts.calendar.starts(self.accounts.clock())[window]
+
+    def headers(self, tightest: _Tightest) -> dict[str, str]:
+        if not self._headers.tell:
+            return {}
+        return self._headers.of(*tightest, self._start(tightest.window))
+
+    def settle(self, call: Call, holds: Sequence[tuple[Hold, Limits]], outcome: Outcome) -> None:
+        """Settle what a call cost in each account that holds an amount for it."""
+        legs = self._money.legs(call, outcome)
+        if outcome.usage is not None and call.limits is not None:
+            self._estimates.learn(call, call.limits, outcome.usage)
+        # A part whose price turned out to be unknown counts as in the ledger: with no amount.
+        cost = sum(leg.cost or 0 for leg in legs)
+        applied, latest = [], 0
+        for hold, limits in holds:
+            settlement = self.accounts.settle(hold, cost)
+            applied.append(Applied(hold.subject, settlement.mark))
+            if settlement.windows:
+                latest = max(latest, settlement.windows[0][0])
+                self._watch(hold.subject, limits, settlement)
+        if call.spend is not None:
+            call.spend.applied = tuple(applied)
+            # In the same window as in the accounts, also when the clock was set back meanwhile.
+            call.spend.at = max(self.accounts.clock(), latest)
+
+    def _watch(self, subject: str, limits: Limits, settlement: Settlement) -> None:
+        """Alert at the one settlement that crosses a share of a budget."""
+        for budget in limits.budgets:
+            _, before, after = settlement.windows[_WINDOWS.index(budget.window)]
+            if after <= before:
+                continue
+            for share in self._shares:
+                if before < round(budget.amount * share) <= after:
+                    self._alert(subject, budget.amount, budget.window, share, after)
+            if (over := after - max(before, budget.amount)) > 0:
+                self._figures.budget_overshoot(over)
+
+    def _alert(self, subject: str, amount: int, window: Window, share: float, used: int) -> None:
+        log.warning(
+            "%s has used %g %% of its budget (%s): %s of %s USD",
+            subject,
+            share * 100,
+            window,
+            dollars(used),
+            dollars(amount),
+        )
+        self._figures.budget_alert(kind_of(subject), window.value, share)
+
+
+class BudgetPermit:
+    """The amounts that a call holds. Settling it twice settles once."""
+
+    __slots__ = ("_budgets", "_call", "_holds", "_tightest", "headers")
+
+    def __init__(self, budgets: Budgets, call: Call) -> None:
+        self._budgets = budgets
+        self._call = call
+        self._holds: list[tuple[Hold, Limits]] = []
+        self._tightest: _Tightest | None = None
+        self.headers: Mapping[str, str] = {}
+
+    def add(self, hold: Hold, limits: Limits, tightest: _Tightest) -> None:
+        self._holds.append((hold, limits))
+        if self._tightest is None or tightest.left < self._tightest.left:
+            self._tightest = tightest
+
+    def tell(self) -> None:
+        """Make the headers, and let the ledger know what is held."""
+        spend = self._call.spend
+        if spend is not None:
+            spend.holds = tuple(hold for hold, _ in self._holds)
+        if self._tightest is not None:
+            self.headers = self._budgets.headers(self._tightest)
+
+    def settle(self, outcome: Outcome) -> None:
+        holds, self._holds = self._holds, []
+        if holds:
+            self._budgets.settle(self._call, holds, outcome)
+
+    def cancel(self) -> None:
+        holds, self._holds = self._holds, []
+        for hold, _ in reversed(holds):
+            self._budgets.accounts.settle(hold, 0)
+        if holds and self._call.spend is not None:
+            self._call.spend.holds = ()
+
+
+def _per_window(limits: Limits) -> PerWindow:
+    amounts = [NO_LIMIT] * len(_WINDOWS)
+    for budget in limits.budgets:
+        amounts[_WINDOWS.index(budget.window)] = budget.amount
+    day, week, month, total = amounts
+    return day, week, month, total
+
+
+def _short(nano: int) -> str:
+    """An amount with at least two decimals."""
+    text = dollars(nano).rstrip("0")
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest:0<2}"
