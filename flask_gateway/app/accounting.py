@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from ..config.schema import Settings
+from ..config.schema import LedgerSettings, Settings
+from ..guards.account_posting import AccountPosting
+from ..guards.accounts import Accounts
+from ..guards.budgets import BudgetGuard
+from ..guards.token_estimate import Estimates
 from ..ledger.accounted import AccountedService, JournalGuard
+from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
+from ..ledger.quotes import Quote, Quotes
 from ..model.calendar_windows import Calendar, zone
+from ..model.call import Call, Outcome
+from ..model.limits import Estimate
 from ..model.protocols import Service
+from ..model.spend import Leg
+from ..state.store import Store
 from ..telemetry.metrics import Reports
 from .prices import TABLE, prices_of, providers_of, tables_in
 
 log = logging.getLogger(__name__)
 
+#: Returns the upstreams that may answer a call, each with its name for the model.
+Targets = Callable[[Call], Iterable[tuple[str, str]]]
+
 
 class Accounting(msgspec.Struct, frozen=True):
-    """The ledger of this process, which a reload keeps, and the prices of its settings."""
+    """The ledger and the accounts of this process, which a reload keeps, and the prices of its settings."""
 
     books: Books
+    accounts: Accounts
+    budgets: BudgetGuard
     costing: Costing
     tell: bool
 
@@ -36,19 +52,58 @@ class Accounting(msgspec.Struct, frozen=True):
         return AccountedService(service, self.books.journal, self.costing, self.books.clock, tell=self.tell)
 
 
-def accounting_of(settings: Settings, books: Books | None, reports: Reports) -> Accounting:
+class LedgerCosts:
+    """Computes the costs of calls, before and after (``guards.budgets.CallCosts``)."""
+
+    def __init__(self, books: Books, costing: Costing, targets: Targets) -> None:
+        self._books = books
+        self._quotes = Quotes(costing, targets, books.clock)
+        self._costing = costing
+
+    def quote(self, call: Call, estimate: Estimate) -> Quote:
+        return self._quotes.of(call, estimate)
+
+    def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
+        return self._costing.legs(call, outcome)
+
+    @property
+    def keeps(self) -> bool:
+        return not self._books.journal.degraded
+
+
+def accounting_of(
+    settings: Settings,
+    before: Accounting | None,
+    reports: Reports,
+    store: Store,
+    estimates: Estimates,
+    targets: Targets,
+) -> Accounting:
     """Return the accounting for those settings.
 
-    :param books: kept from before a reload; ``None``: they are opened.
+    :param before: the one before a reload: its ledger and accounts are kept. ``None``: they are opened.
     """
     ledger = settings.ledger
     assert ledger.data is not None
     data = Path(ledger.data)
-    if books is None:
-        books = Books(data, Calendar(zone(ledger.timezone), ledger.week_starts), reports)
+    books, accounts = (before.books, before.accounts) if before else _open(ledger, data, reports, store)
     costing = costing_of(settings, data)
     books.each_second = partial(_follow, costing, settings, data)
-    return Accounting(books, costing, ledger.tell_cost)
+    budgets = BudgetGuard(
+        accounts,
+        estimates,
+        LedgerCosts(books, costing, targets),
+        reports,
+        shares=ledger.alerts,
+        tell=ledger.tell_cost,
+    )
+    return Accounting(books, accounts, budgets, costing, ledger.tell_cost)
+
+
+def _open(ledger: LedgerSettings, data: Path, reports: Reports, store: Store) -> tuple[Books, Accounts]:
+    calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
+    accounts = Accounts(store, LedgerBalances(data), calendar, unverified=reports.budget_unverified)
+    return Books(data, calendar, reports, accounts=AccountPosting(accounts)), accounts
 
 
 def costing_of(settings: Settings, data: Path) -> Costing:

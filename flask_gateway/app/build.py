@@ -190,8 +190,11 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
     more = extend(settings, store)
     tokens = TokenLimiter(store, estimates)
-    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens, *more.guards]
-    accounting = _accounting(settings, carried.accounting, metrics)
+    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens]
+    accounting = _accounting(settings, carried, metrics, candidates)
+    if accounting is not None:
+        limits.append(accounting.budgets)
+    limits += more.guards
     if accounting is not None:
         limits.append(accounting.guard())
     guarded: Service = Guarded(more.wrap(BufferedStreams(affinity)), limits)
@@ -225,13 +228,16 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     )
 
 
-def _accounting(settings: Settings, before: Accounting | None, metrics: Metrics) -> Accounting | None:
+def _accounting(
+    settings: Settings, carried: _CarriedOver, metrics: Metrics, candidates: Candidates
+) -> Accounting | None:
     """The ledger and the prices, if the settings name a data directory. Otherwise nothing is imported."""
     if settings.ledger.data is None:
         return None
     from .accounting import accounting_of
 
-    return accounting_of(settings, before.books if before else None, metrics)
+    before, made = carried.accounting, (carried.store, carried.estimates, candidates.targets)
+    return accounting_of(settings, before, metrics, *made)
 
 
 def _metrics(settings: Settings, routes: Routes, catalog: Catalog) -> Metrics:

@@ -121,6 +121,13 @@ class Candidates:
         """
         return [[target.upstream for target in tier] for tier in self._route(call).tiers]
 
+    def targets(self, call: Call) -> list[tuple[str, str]]:
+        """The upstreams that may serve a call, each with its name for the model.
+
+        :raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
+        """
+        return [(target.upstream, target.model) for tier in self._route(call).tiers for target in tier]
+
     def continuers(self, call: Call, broken: str) -> list[Continuer]:
         """The services that can resume an answer.
 

@@ -37,14 +37,6 @@ def refuse_unusable_admin(settings: Settings, mistakes: Mistakes) -> None:
         mistakes.add(ConfigError(ADMIN_KEY.variable, MASK, "a directory to keep the keys in", hint))
 
 
-def refuse_unenforced(settings: Settings, mistakes: Mistakes) -> None:
-    """Refuse limits that no guard enforces yet, so that nobody relies on them."""
-    for setting, limits in _all_limits(settings):
-        if limits.budgets:
-            expected = "no budgets: this version does not enforce them yet"
-            mistakes.add(ConfigError(f"{setting}.budgets", None, expected))
-
-
 def refuse_unused_prices(settings: Settings, mistakes: Mistakes) -> None:
     """Refuse prices of upstreams that are not set, and prices where no ledger is kept."""
     names = {upstream.name for upstream in settings.upstreams}

@@ -11,12 +11,7 @@ import msgspec
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .hints import VARIABLES
-from .limits_checks import (
-    refuse_unenforced,
-    refuse_unkept_limits,
-    refuse_unusable_admin,
-    refuse_unused_prices,
-)
+from .limits_checks import refuse_unkept_limits, refuse_unusable_admin, refuse_unused_prices
 from .options import (
     ADMIN_KEY,
     API_KEYS,
@@ -109,7 +104,6 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     _refuse_equal_aliases(settings, mistakes)
     refuse_unkept_limits(settings, mistakes)
     refuse_unusable_admin(settings, mistakes)
-    refuse_unenforced(settings, mistakes)
     refuse_unused_prices(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)

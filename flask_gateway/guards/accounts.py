@@ -154,7 +154,7 @@ class Accounts:
             self._add_what_came_between(subject, starts, bases)
 
     def _known(self, subject: str, starts: PerWindow) -> PerWindow:
-        """What the ledger knows. After a start it waits until the ledger is up to date."""
+        """Read the ledger. After a start it waits until the ledger is up to date."""
         deadline = time.monotonic() + self._patience
         while self._store.read(CURRENT) is None:
             if time.monotonic() >= deadline:

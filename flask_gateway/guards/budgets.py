@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from ..ledger.quotes import Quote
 from ..model.calendar_windows import Calendar, Window
 from ..model.call import Call, Outcome
 from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
@@ -32,25 +33,15 @@ _WINDOWS = tuple(Window)
 _REMEMBERED = 64
 
 
-class Quote(Protocol):
-    """What a call may cost, nano-dollars: as expected, and at the most."""
-
-    @property
-    def expected(self) -> int: ...
-
-    @property
-    def most(self) -> int: ...
-
-
-class Money(Protocol):
-    """Knows what calls may cost, and did cost."""
+class CallCosts(Protocol):
+    """Computes the costs of calls, before and after."""
 
     def quote(self, call: Call, estimate: Estimate) -> Quote:
         """:raises ModelNotPriced: that is not known."""
         ...
 
     def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
-        """What each upstream's part of an answer cost."""
+        """Return the cost of each upstream's part of an answer."""
         ...
 
     @property
@@ -59,7 +50,7 @@ class Money(Protocol):
         ...
 
 
-class Figures(Protocol):
+class BudgetFigures(Protocol):
     """Counts what happens to budgets (``telemetry/metrics.py``)."""
 
     def budget_alert(self, kind: str, window: str, share: float) -> None: ...
@@ -118,7 +109,7 @@ class _Tightest(NamedTuple):
     left: int
 
 
-class Budgets:
+class BudgetGuard:
     """Holds and settles the money of calls (``model.protocols.Guard``). Shared by all threads.
 
     :param shares: of a budget at which a line is logged, above 0, at most 1.
@@ -128,15 +119,15 @@ class Budgets:
         self,
         accounts: Accounts,
         estimates: Estimates,
-        money: Money,
-        figures: Figures,
+        costs: CallCosts,
+        figures: BudgetFigures,
         *,
         shares: Sequence[float],
         tell: bool,
     ) -> None:
         self.accounts = accounts
         self._estimates = estimates
-        self._money = money
+        self._costs = costs
         self._figures = figures
         self._shares = tuple(shares)
         self._headers = BudgetHeaders(accounts.calendar, tell=tell)
@@ -154,7 +145,7 @@ class Budgets:
         budgeted = [subject for subject in limits.subjects if subject.limits.budgets]
         if not budgeted:
             return NO_PERMIT
-        quote = self._money.quote(call, self._estimates.of(call, limits))
+        quote = self._costs.quote(call, self._estimates.of(call, limits))
         if not quote.most:  # a call that costs nothing asks no account
             return NO_PERMIT
         permit = BudgetPermit(self, call)
@@ -170,7 +161,7 @@ class Budgets:
     def _hold(self, permit: BudgetPermit, subject: SubjectLimits, quote: Quote) -> None:
         name, limits = subject
         strict, amounts = limits.strict, _per_window(limits)
-        if strict and not self._money.keeps:
+        if strict and not self._costs.keeps:
             raise LedgerUnavailable(
                 "The budget is strict, and what calls cost cannot be written down now.",
                 retry_after=RETRY_UNKNOWN,
@@ -217,7 +208,7 @@ class Budgets:
 
     def settle(self, call: Call, holds: Sequence[tuple[Hold, Limits]], outcome: Outcome) -> None:
         """Settle what a call cost in each account that holds an amount for it."""
-        legs = self._money.legs(call, outcome)
+        legs = self._costs.legs(call, outcome)
         if outcome.usage is not None and call.limits is not None:
             self._estimates.learn(call, call.limits, outcome.usage)
         # A part whose price turned out to be unknown counts as in the ledger: with no amount.
@@ -263,7 +254,7 @@ class BudgetPermit:
 
     __slots__ = ("_budgets", "_call", "_holds", "_tightest", "headers")
 
-    def __init__(self, budgets: Budgets, call: Call) -> None:
+    def __init__(self, budgets: BudgetGuard, call: Call) -> None:
         self._budgets = budgets
         self._call = call
         self._holds: list[tuple[Hold, Limits]] = []

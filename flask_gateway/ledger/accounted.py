@@ -51,7 +51,7 @@ class JournalGuard:
                 key=caller.id,
                 team=caller.team,
                 user=call.user[:MOST_NAME],
-                model=call.model[:MOST_NAME],
+                model=(spend.model or call.model)[:MOST_NAME],
                 holds=spend.holds,
             )
             self._journal.write(line)
@@ -147,7 +147,7 @@ def settled_lines(
             leg=number,
             team=caller.team,
             user=call.user[:MOST_NAME],
-            model=call.model[:MOST_NAME],
+            model=(spend.model or call.model)[:MOST_NAME],
             upstream=leg.upstream,
             upstream_model=leg.model[:MOST_NAME],
             units=leg.units,

@@ -11,10 +11,10 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..model.calendar_windows import Calendar
 from . import database
@@ -41,15 +41,56 @@ class Progress(NamedTuple):
         return Progress(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+class AccountPosts(Protocol):
+    """Brings costs to the accounts that did not get them (``guards/account_posting.py``)."""
+
+    def before(self, journal: int, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]: ...
+
+    def after(self, lines: Sequence[tuple[Settled, int]], marks: Mapping[str, int]) -> None: ...
+
+    def lost(self, worker: str, opened: Opened, line: Settled) -> None: ...
+
+    def forget(self, journal: int, worker: str) -> None: ...
+
+    def turned(self) -> None: ...
+
+
+class NoAccounts:
+    """Stands for the accounts of a ledger without budgets."""
+
+    def before(self, journal: int, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]:
+        return {}
+
+    def after(self, lines: Sequence[tuple[Settled, int]], marks: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def lost(self, worker: str, opened: Opened, line: Settled) -> None:
+        """Do nothing."""
+
+    def forget(self, journal: int, worker: str) -> None:
+        """Do nothing."""
+
+    def turned(self) -> None:
+        """Do nothing."""
+
+
 class Bookkeeper:
     """Keeps the ledger of one data directory. One thread uses it.
 
     :param data: the data directory; it has ``journal/``.
     :param calendar: the time zone of reports and windows.
     :param clock: epoch seconds.
+    :param accounts: get the costs of lines that they do not have.
     """
 
-    def __init__(self, data: Path, calendar: Calendar, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        data: Path,
+        calendar: Calendar,
+        clock: Callable[[], float] = time.time,
+        accounts: AccountPosts | None = None,
+    ) -> None:
+        self._accounts: AccountPosts = accounts or NoAccounts()
         self._journals = data / "journal"
         self._calendar = calendar
         self._clock = clock
@@ -74,6 +115,7 @@ class Bookkeeper:
         progress = Progress()
         for worker, names in groupby(self._names(), key=_worker):
             progress = progress.plus(self._read_worker(worker, list(names)))
+        self._accounts.turned()
         return progress
 
     def _names(self) -> list[str]:
@@ -100,7 +142,9 @@ class Bookkeeper:
 
     def _delete(self, name: str) -> None:
         (self._journals / name).unlink()
+        number, _ = database.place(self._database, name)
         database.forget(self._database, name)
+        self._accounts.forget(number, _worker(name))
 
     def _read_file(self, worker: str, name: str, *, whole: bool) -> Progress:
         """Read a file to its end.
@@ -135,11 +179,14 @@ class Bookkeeper:
         damaged = sum(line.line is None for line in lines)
         if damaged:
             log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
+        settled = [(line, end) for line, end in lines if isinstance(line, Settled)]
+        marks = self._accounts.before(number, settled)
         with database.transaction(self._database):
             database.open_calls(self._database, worker, opened)
             database.end_calls(self._database, worker, ended)
             database.insert(self._database, batch)
             database.move(self._database, number, lines[-1].end, damaged)
+        self._accounts.after(settled, marks)
 
     def _lose(self, worker: str, last: str) -> int:
         """Charge the calls that a dead worker left open with the amounts that they held."""
@@ -149,7 +196,9 @@ class Bookkeeper:
         number, offset = database.place(self._database, last)
         batch = Batch(self._calendar, self._tags)
         for row, line in enumerate(opened, 1):
-            batch.add(_lost(line, self._clock()), Place(number, offset + row))
+            lost = _lost(line, self._clock())
+            self._accounts.lost(worker, line, lost)
+            batch.add(lost, Place(number, offset + row))
         with database.transaction(self._database):
             database.insert(self._database, batch)
             database.end_calls(self._database, worker, [line.n for line in opened])

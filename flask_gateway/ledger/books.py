@@ -17,7 +17,7 @@ from typing import Protocol
 from ..model.calendar_windows import Calendar
 from ..reactor import Periodic
 from . import database
-from .bookkeeper import Bookkeeper, Progress
+from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,18 @@ class Books:
     :param data: the data directory. It is made if it is missing.
     :param calendar: the time zone of reports and windows.
     :param clock: epoch seconds.
+    :param accounts: get the costs of lines that they do not have.
     """
 
     def __init__(
-        self, data: Path, calendar: Calendar, figures: Figures, clock: Callable[[], float] = time.time
+        self,
+        data: Path,
+        calendar: Calendar,
+        figures: Figures,
+        clock: Callable[[], float] = time.time,
+        accounts: AccountPosts | None = None,
     ) -> None:
+        self._accounts = accounts
         self.data = data
         self.calendar = calendar
         self.clock = clock
@@ -127,7 +134,7 @@ class Books:
             return False
         self._next_try = now + TRY
         try:
-            self._bookkeeper = Bookkeeper(self.data, self.calendar, self.clock)
+            self._bookkeeper = Bookkeeper(self.data, self.calendar, self.clock, self._accounts)
         except BlockingIOError:  # another process keeps the books
             self._troubled = False
             return False

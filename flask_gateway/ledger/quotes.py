@@ -15,7 +15,7 @@ from .costing import Costing
 
 
 class Quote(NamedTuple):
-    """What a call may cost, nano-dollars.
+    """The expected and the highest cost of a call, nano-dollars.
 
     :param expected: by the estimate of its tokens. :param most: by their ceiling.
     """

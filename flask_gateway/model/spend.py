@@ -73,6 +73,7 @@ class Spend(msgspec.Struct):
 
     :param number: of the call in its worker's journal; 0 until every guard has admitted the call.
     :param tags: for reports.
+    :param model: the configured name of the model, where the caller used an alias; empty: the caller's name.
     :param holds: set by the guard that reserves.
     :param applied: set by the guard that settles: the accounts that have the cost.
     :param at: epoch seconds at which the cost counts; ``None``: when the call's line is written. A guard that
@@ -82,6 +83,7 @@ class Spend(msgspec.Struct):
 
     number: int = 0
     tags: Mapping[str, str] = {}
+    model: str = ""
     holds: tuple[Hold, ...] = ()
     applied: tuple[Applied, ...] = ()
     at: float | None = None

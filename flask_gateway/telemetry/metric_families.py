@@ -158,6 +158,13 @@ class Families:
         )
         self.ledger_lost = self._counter("ledger_lines_lost", "Lines of the ledger that could not be kept.")
         self.ledger_lost()
+        self.budget_alerts = self._counter(
+            "budget_alerts", "Shares of budgets that were used up.", "subject", "window", "share"
+        )
+        self.budget_overshoot = self._counter(
+            "budget_overshoot_usd", "Costs beyond budgets, US dollars, of calls that were in flight."
+        )
+        self.budget_unverified = self._counter("budget_unverified", "Budgets that began without the ledger.")
         self.ledger_degraded = self._gauge("ledger_degraded", "Workers whose ledger cannot be written now.")
         self.ledger_lag = self._gauge("ledger_lag_seconds", "Time since the ledger was last up to date.")
         self.shed = self._counter("shed", "Requests shed to protect the others.", "reason")

@@ -45,6 +45,18 @@ class Reports:
         """Lines of the ledger could not be kept: the disk refused for too long, or a line was damaged."""
         self.families.ledger_lost().inc(lines)
 
+    def budget_alert(self, kind: str, window: str, share: float) -> None:
+        """A subject of that kind has used that share of a budget."""
+        self.families.budget_alerts(kind, window, f"{share:g}").inc()
+
+    def budget_overshoot(self, nano: int) -> None:
+        """Calls in flight have cost more than their budget had left, nano-dollars."""
+        self.families.budget_overshoot().inc(nano / 1e9)
+
+    def budget_unverified(self) -> None:
+        """An account was opened without the ledger."""
+        self.families.budget_unverified().inc()
+
     def ledger_state(self, degraded: bool, lag: float) -> None:
         """Set whether this worker's ledger cannot be written, and the seconds since it was up to date."""
         self.families.ledger_degraded.set(degraded)

@@ -73,7 +73,8 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
             )
     default = stream and gateway.candidates.whole(model)
     whole = wants_whole(state.header("x-gateway-stream"), default=default)
-    user, limits = limits_of(caller, gateway.routes.name(model), state.header, fields)
+    named = gateway.routes.name(model)
+    user, limits = limits_of(caller, named, state.header, fields)
     return Call(
         ids=state.ids,
         caller=caller,
@@ -88,7 +89,7 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         whole=stream and whole,
         user=user,
         limits=limits,
-        spend=None if gateway.accounting is None else Spend(tags=caller.tags),
+        spend=None if gateway.accounting is None else Spend(tags=caller.tags, model=named),
     )
 
 

@@ -24,7 +24,7 @@ KEY = "key:web"
 
 
 class Ledger:
-    """What subjects have used; ``None``: it cannot be read."""
+    """The sums of all subjects; ``None``: they cannot be read."""
 
     def __init__(self, used: int | None = 0) -> None:
         self.now: int | None = used
@@ -70,7 +70,7 @@ def hold(accounts: Accounts, limit: int, amount: int) -> Hold:
 
 
 def own(store: Store) -> int:
-    """What was settled today in the account."""
+    """Return the costs of today in the account."""
     value = store.read(account_key(KEY))
     assert value is not None
     return value[3]

@@ -33,6 +33,9 @@ def touched() -> Figures:
         attempts=(Attempt("openai", "500", 0.1), Attempt("llama", "200", 0.1)),
     )
     counted.metrics.shed("threads")
+    counted.metrics.budget_alert("key", "day", 0.8)
+    counted.metrics.budget_overshoot(1)
+    counted.metrics.budget_unverified()
     counted.metrics.breaker_changed("llama", None, "closed", "open")
     counted.metrics.in_flight([("llama", 1.0)])
     return counted.figures()
