@@ -38,14 +38,14 @@ class LedgerBalances:
                 self._connection.execute("PRAGMA busy_timeout = 200")
             day, week, month, total = database.balances(self._connection, subject, windows)
         except sqlite3.Error as error:
-            self._forget()
+            self.close()
             raise BooksUnknown(str(error)) from error
         finally:
             self._lock.release()
         return day, week, month, total
 
-    def _forget(self) -> None:
-        """Open the database again at the next use: the file may have been replaced."""
+    def close(self) -> None:
+        """Close the database. The next use opens it again: the file may have been replaced."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
