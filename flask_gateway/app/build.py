@@ -283,6 +283,7 @@ def _endpoints(
                 clocks=own_clocks,
                 limits={upstream.name: upstream.max_in_flight, pair: override.max_in_flight},
                 continues=upstream.continues,
+                speaks=upstream.operations,
             )
 
 

@@ -10,8 +10,8 @@ from ..config.schema import MASK, Timeouts
 from ..guards.breaker import Breaker
 from ..guards.bulkhead import upstream_key
 from ..guards.leases import ConcurrencyLeases
-from ..model.call import Call, Caller, Continues
-from ..model.errors import UnknownModel
+from ..model.call import OPENAI, Call, Caller, Continues, Operation
+from ..model.errors import UnknownModel, UnsupportedOperation
 from ..model.protocols import Service
 from ..routing.dispatcher import Candidate
 from ..routing.load_balancing import Balancer
@@ -25,6 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     :param model: the one model it serves; ``None``: every other model of the upstream.
     :param clocks: its timeouts.
     :param limits: the most calls in flight, by the name they are counted under; 0 means no limit.
+    :param speaks: the operations that its upstream takes.
     :param continues: how it resumes an answer that another upstream began; ``None``: it cannot.
     """
 
@@ -35,6 +36,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     clocks: Timeouts
     limits: Mapping[str, int]
     continues: Continues | None = None
+    speaks: frozenset[Operation] = frozenset(OPENAI)
 
 
 class CandidateStatus(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class CandidateStatus(msgspec.Struct, frozen=True):
     :param reason: ``chosen``, ``next``, ``open``, ``cooling``, ``full``, ``credential refused`` (asked after
         all others) or ``not allowed``.
     :param retry_after: seconds until that may change; ``None`` if that is not known.
+    :param operations: those that its upstream takes. The others are not sent to it.
     """
 
     tier: int
@@ -50,6 +53,7 @@ class CandidateStatus(msgspec.Struct, frozen=True):
     model: str
     reason: str
     retry_after: float | None = None
+    operations: tuple[str, ...] = ()
 
 
 class Candidates:
@@ -71,20 +75,27 @@ class Candidates:
         self._endpoints = dict(endpoints)
 
     def __call__(self, call: Call) -> Iterator[Candidate]:
-        """:raises UnknownModel: the model, or one of the caller's own fallbacks, has no route."""
+        """:raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
+        :raises UnsupportedOperation: no target takes the operation.
+        """
         route = self._route(call)
         # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
-        behind = []
+        behind, found, operation = [], False, call.operation
         for tier in self._balancer.ordered(route):
             for target in tier:
                 endpoint = self._endpoint(target)
+                if operation not in endpoint.speaks:
+                    continue
+                found = True
                 candidate = Candidate(endpoint.service, target.model, target.overrides)
                 if alone or not endpoint.breaker.credential_refused:
                     yield candidate
                 else:
                     behind.append(candidate)
         yield from behind
+        if not found:
+            raise _unsupported(call, route)
 
     def explain(self, caller: Caller, model: str) -> list[CandidateStatus]:
         """The status of each target for a call of that caller now. It sends nothing and takes no turn.
@@ -99,7 +110,9 @@ class Candidates:
                 reason, wait = self._reason(caller, target)
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
-                statuses.append(CandidateStatus(number, target.upstream, target.model, reason, wait))
+                operations = tuple(sorted(self._endpoint(target).speaks))
+                status = CandidateStatus(number, target.upstream, target.model, reason, wait, operations)
+                statuses.append(status)
         return statuses
 
     def visible(self, models: Iterable[str]) -> set[tuple[str, str | None]]:
@@ -137,7 +150,7 @@ class Candidates:
         for tier in self._route(call).tiers:
             for target in tier:
                 endpoint = self._endpoint(target)
-                if endpoint.continues is not None:
+                if endpoint.continues is not None and call.operation in endpoint.speaks:
                     how = endpoint.continues
                     continuers.append(Continuer(endpoint.service, target.model, how, target.overrides))
         return sorted(continuers, key=lambda continuer: continuer.service.name == broken)
@@ -170,3 +183,14 @@ class Candidates:
         if status.credential_refused:
             return "credential refused", None
         return "", None
+
+
+def _unsupported(call: Call, route: Route) -> UnsupportedOperation:
+    names = sorted({target.upstream for tier in route.tiers for target in tier})
+    which = ", ".join(f"'{name}'" for name in names[:8])
+    return UnsupportedOperation(
+        f"The model '{call.model}' is not offered at /v1/{call.operation}: its upstreams do not take that "
+        f"operation ({which}). GET /v1/routes/{call.model} lists what they take; the operator sets it with "
+        "'kind' or 'speaks' of the upstream.",
+        param="model",
+    )

@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": (".keys", "make and hash keys of callers"),
     "import": (".import_litellm.command", "make a settings file from a configuration of LiteLLM"),
     "deploy": (".deploy", "print files for nginx, systemd, Prometheus, Grafana and compose"),
+    "describe": (".describe", "print the kinds of upstreams, and what each takes"),
     "completion": (".completion", "print completions for bash, zsh or fish"),
     "version": (".version", "print the versions of the gateway and of what it runs on"),
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model.calendar_windows import WEEKDAYS
+from ..model.call import Operation
 from ..model.limits import Limits, OwnerLimits
 from ..model.money import dollars
 from .errors import dotted, one_line
+from .kinds import DEFAULT
 from .load import Resolved
 from .options import SCALARS, written
 from .price_syntax import shown
@@ -21,7 +23,6 @@ from .schema import (
     UpstreamSettings,
     mask_url,
 )
-from .upstream_url import CHAT_PATH
 from .warnings import Origin
 
 #: The settings that are tables in the file, and the field that names each table.
@@ -162,6 +163,7 @@ def _subject(limits: Limits) -> Iterator[tuple[str, str]]:
 
 def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[str, str]]:
     """The settings of an upstream, usually of the file, where they are not the general ones."""
+    yield from _kind(upstream)
     if not upstream.stream_usage:
         yield "stream_usage", "false"
     if upstream.list_models:
@@ -181,9 +183,20 @@ def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[
             yield f"{clock}_seconds", _plain(getattr(upstream.clocks, clock))
 
 
+def _kind(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
+    """What the upstream is, where it is not the usual."""
+    if upstream.kind != DEFAULT:
+        yield "kind", upstream.kind
+    if upstream.speaks is not None:
+        yield "speaks", ", ".join(sorted(upstream.speaks))
+
+
 def _effective_url(upstream: UpstreamSettings) -> str:
-    """The URL of chat calls, with the path that the gateway appends."""
-    return upstream.url if upstream.url.startswith("mock:") else upstream.url + CHAT_PATH
+    """The URL of chat calls, with the path that the gateway appends; of messages, if it takes no chat."""
+    if upstream.url.startswith("mock:"):
+        return upstream.url
+    first = Operation.CHAT if Operation.CHAT in upstream.operations else min(upstream.operations)
+    return upstream.of_kind.url_of(upstream.url, first)
 
 
 def _plain(value: object) -> str:

@@ -16,11 +16,11 @@ from .authorities import from_environment, read_authorities
 from .client_certificates import read_client_certificate
 from .errors import ConfigError, InvalidValue, Mistakes, dotted
 from .file_egress import FileEgress
+from .file_upstream import FileUpstream
 from .options import CA_FILE, CLIENT_CERT, CLIENT_KEY, EGRESS, PROXY, Option, upstream_variable
 from .proxy_url import is_loopback, proxy_for, variables
 from .schema import Authorities, ClientCertificate, Proxy, UpstreamSettings
 from .secrets import SecretRef
-from .toml_file import FileUpstream
 from .upstream_url import split_url
 
 

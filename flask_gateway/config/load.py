@@ -10,7 +10,9 @@ import msgspec
 
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
+from .file_upstream import FileUpstream
 from .hints import VARIABLES
+from .kinds import KINDS
 from .limits_checks import refuse_unkept_limits, refuse_unusable_admin, refuse_unused_prices
 from .options import (
     ADMIN_KEY,
@@ -33,7 +35,7 @@ from .options import (
 )
 from .schema import MASK, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
-from .toml_file import FileKey, FileSettings, FileUpstream, read_file
+from .toml_file import FileKey, FileSettings, read_file
 from .upstream_url import base_url
 from .value_types import UpstreamUrl, refuse_wrapped
 from .warnings import Origin, warnings
@@ -168,7 +170,7 @@ class _Layers:
                 expected = f"a name that makes {variable} its own"
                 self.mistakes.add(ConfigError(dotted(*path), None, expected, hint))
             variables[variable] = upstream.name
-            egress = reached.of(upstream, self.egress)
+            egress, kind = reached.of(upstream, self.egress), KINDS[upstream.kind]
             set_here = (each for each in EGRESS if upstream_variable(upstream.name, each) in self.environ)
             self.origins.update((dotted(*path, each.name), Origin.ENVIRONMENT) for each in set_here)
             yield UpstreamSettings(
@@ -176,7 +178,7 @@ class _Layers:
                 url=upstream.url,
                 api_key=self._upstream_key(upstream),
                 max_in_flight=self._max_in_flight(upstream),
-                stream_usage=upstream.stream_usage,
+                stream_usage=kind.stream_usage if upstream.stream_usage is None else upstream.stream_usage,
                 list_models=upstream.list_models,
                 prices=upstream.prices,
                 continues=upstream.continues,
@@ -184,6 +186,8 @@ class _Layers:
                 client_cert=egress.client_cert,
                 proxy=egress.proxy,
                 clocks=self._clocks(upstream),
+                kind=upstream.kind,
+                speaks=upstream.speaks,
             )
 
     def _listed_upstreams(self) -> tuple[FileUpstream, ...]:
@@ -220,13 +224,14 @@ class _Layers:
         return None
 
     def _clocks(self, upstream: FileUpstream) -> Timeouts | None:
-        """The upstream's timeouts in the file; the general settings give the others."""
-        if not upstream.clocks:
+        """The upstream's timeouts in the file, or of its kind; the general settings give the others."""
+        own = {**KINDS[upstream.kind].clocks, **upstream.clocks}
+        if not own:
             return None
         scalars = {option.name: option for option in SCALARS}
         silence = self.scalar(scalars["request_timeout_seconds"])
         answer = self.answer_timeout(self.scalar(scalars["answer_timeout_seconds"]), silence)
-        return Timeouts.within(silence, answer).with_own(upstream.clocks)
+        return Timeouts.within(silence, answer).with_own(own)
 
     def answer_timeout(self, answer: float, silence: float) -> float:
         """Raise the default to a longer ``request_timeout_seconds``.

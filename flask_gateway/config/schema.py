@@ -11,8 +11,9 @@ from enum import StrEnum
 
 import msgspec
 
-from ..model.call import Continues
+from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from .kinds import DEFAULT, KINDS, Kind
 
 #: Replaces a secret in every output.
 MASK = "****"
@@ -162,7 +163,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     :param url: ``mock://…``, or an ``http(s)`` or ``http+unix`` base to which ``/chat/completions`` is
         appended.
-    :param api_key: sent to the upstream as Bearer token.
+    :param api_key: sent to the upstream, in the header of its kind.
     :param max_in_flight: the limit of calls in flight over all workers; 0 means no limit.
     :param stream_usage: whether the upstream accepts a request for the usage of a stream.
     :param continues: how to make the upstream resume a partial answer; ``None``: it cannot.
@@ -172,6 +173,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether the gateway lists the upstream's models in the background.
     :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
+    :param kind: a name in ``kinds.KINDS``.
+    :param speaks: the operations that it takes; ``None``: those of its kind.
     """
 
     name: str
@@ -186,6 +189,19 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Timeouts | None = None
     list_models: bool = False
     prices: str | None = None
+    kind: str = DEFAULT
+    speaks: frozenset[Operation] | None = None
+
+    @property
+    def of_kind(self) -> Kind:
+        return KINDS[self.kind]
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """The operations that it takes. The mock takes OpenAI's."""
+        if self.url.startswith("mock:"):
+            return frozenset(OPENAI)
+        return frozenset(self.of_kind.speaks) if self.speaks is None else self.speaks
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,38 +8,26 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import Continues
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
-from .file_egress import EGRESS_FIELDS, FileEgress, egress_of, only_one
+from .file_egress import FileEgress, egress_of, only_one
+from .file_upstream import UPSTREAM, FileUpstream, upstream_of
 from .hints import for_field
+from .kinds import DEFAULT, KINDS
 from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of, limits_of, policy_of
-from .options import FILE_SCALARS, SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .options import FILE_SCALARS, SECRET_PATH, VARIABLE
 from .price_syntax import PRICE
-from .route_syntax import (
-    BALANCE,
-    CHAIN,
-    CLOCKS,
-    TIERS,
-    candidates_of,
-    clocks_of,
-    former_names,
-    with_body_fields,
-)
+from .route_syntax import BALANCE, CHAIN, TIERS, candidates_of, former_names, with_body_fields
 from .schema import MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings, PriceSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
 from .toml_document import parse
 from .value_types import (
     UPSTREAM_NAME,
-    Continuing,
-    Flag,
     Name,
     OneOf,
     TextLine,
     TextLines,
-    UpstreamUrl,
-    UrlPath,
     ValueType,
     WholeNumber,
 )
@@ -48,25 +36,8 @@ _TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
-_PROVIDER = TextLine("the name of a provider whose prices apply, or free")
 _MODEL_NAME = TextLine("the name of a model")
 
-URL = UpstreamUrl("a URL such as http://localhost:8001")
-_UPSTREAM: Mapping[str, ValueType] = {
-    "url": URL,
-    "url_env": VARIABLE,
-    "url_path": UrlPath("a path such as /openai/v1, to be appended to the URL in url_env"),
-    "api_key_env": VARIABLE,
-    "api_key_file": SECRET_PATH,
-    "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
-    **EGRESS_FIELDS,
-    "stream_usage": Flag("true or false"),
-    "list_models": Flag("true or false"),
-    "prices": _PROVIDER,
-    "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
-    **CLOCKS,
-    "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
-}
 _MODEL: Mapping[str, ValueType] = {
     "upstream": _NAME,
     "model": _MODEL_NAME,
@@ -94,26 +65,6 @@ _GENERAL: Mapping[str, ValueType] = {
     **LIMITS,
     "models": LimitsTables('a table such as { "gpt-4o" = { requests = 100 } }'),
 }
-
-
-class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
-    """An upstream in the file.
-
-    :param url_ref: the variable that has its URL, if ``url`` is empty. :param url_path: appended to that.
-    """
-
-    name: str
-    url: str = ""
-    url_ref: SecretRef | None = None
-    url_path: str = ""
-    api_key: SecretRef | None = None
-    max_in_flight: int | None = None
-    stream_usage: bool = True
-    list_models: bool = False
-    prices: str | None = None
-    continues: Continues | None = None
-    egress: FileEgress = FileEgress()
-    clocks: Mapping[str, float] = {}
 
 
 class FileKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,26 +238,16 @@ def _misses(table: object, names: tuple[str, ...], kinds: Mapping[str, ValueType
 
 def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileUpstream:
     path = ("upstreams", name)
-    fields = _fields(path, table, _UPSTREAM, mistakes)
-    if _misses(table, ("url", "url_env"), _UPSTREAM):
-        raise ConfigError(dotted(*path, "url"), None, _UPSTREAM["url"].expected, "it is missing")
+    fields = _fields(path, table, UPSTREAM, mistakes)
+    kind = KINDS[fields.get("kind", DEFAULT)]
+    if _misses(table, ("url", "url_env"), UPSTREAM) and not kind.url:
+        raise ConfigError(dotted(*path, "url"), None, UPSTREAM["url"].expected, "it is missing")
     only_one(path, fields, ("url", "url_env"))
     only_one(path, fields, ("url", "url_path"))
     place = only_one(path, fields, ("api_key_env", "api_key_file"))
-    return FileUpstream(
-        name=name,
-        url=fields.get("url", ""),  # empty when the URL was refused
-        url_ref=_ref(path, "url_env", fields["url_env"], folder) if "url_env" in fields else None,
-        url_path=fields.get("url_path", ""),
-        api_key=_ref(path, place, fields[place], folder) if place else None,
-        max_in_flight=fields.get("max_in_flight"),
-        stream_usage=fields.get("stream_usage", True),
-        list_models=fields.get("list_models", False),
-        prices=fields.get("prices"),
-        continues=Continues(fields["continues"]) if fields.get("continues") else None,
-        egress=egress_of(path, fields, folder),
-        clocks=clocks_of(fields),
-    )
+    url_ref = _ref(path, "url_env", fields["url_env"], folder) if "url_env" in fields else None
+    api_key = _ref(path, place, fields[place], folder) if place else None
+    return upstream_of(name, fields, url_ref, api_key, folder)
 
 
 def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:

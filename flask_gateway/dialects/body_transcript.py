@@ -36,6 +36,8 @@ class _Body(msgspec.Struct, gc=False):
     data: msgspec.Raw = _NULL
     output: msgspec.Raw = _NULL
     results: msgspec.Raw = _NULL
+    content: msgspec.Raw = _NULL
+    input_tokens: msgspec.Raw = _NULL
     status: Any = None
     error: Any = None
     usage: Any = None
@@ -44,15 +46,24 @@ class _Body(msgspec.Struct, gc=False):
     @property
     def answers(self) -> bool:
         """Whether it has an answer in it. The answer may be empty."""
-        return self.choices is not None or not self.data == self.output == self.results == _NULL
+        parts = self.data, self.output, self.results, self.content
+        return self.choices is not None or any(part != _NULL for part in parts)
 
 
+#: The fields of which only their presence counts.
+_VALUES = ("data", "output", "results", "content", "input_tokens")
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 #: The field that an answer to this operation must have.
-_REQUIRED = {Operation.CHAT: "choices", Operation.COMPLETION: "choices", Operation.EMBEDDING: "data"}
+_REQUIRED = {
+    Operation.CHAT: "choices",
+    Operation.COMPLETION: "choices",
+    Operation.EMBEDDING: "data",
+    Operation.MESSAGE: "content",
+    Operation.COUNT: "input_tokens",
+}
 #: Operations whose answers are text. Text costs tokens, and invalid JSON is mended.
-_TEXT = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
+_TEXT = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE, Operation.MESSAGE})
 _USUAL = (None, "stop", "length", "tool_calls")
 #: Operations that cost tokens, whether the upstream reports them or not.
 _METERED = _TEXT | {Operation.EMBEDDING}
@@ -154,9 +165,9 @@ class BodyTranscript:
         if choices is not None:
             items = choices if isinstance(choices, list) else []
             choices = [msgspec.convert(choice, _Choice) for choice in items if isinstance(choice, dict)]
-        more = {name: document.get(name) for name in ("status", "error", "usage")}
-        data, output, results = (_raw(document.get(name)) for name in ("data", "output", "results"))
-        return body, _Body(choices, data, output, results, **more)
+        more: dict[str, Any] = {name: document.get(name) for name in ("status", "error", "usage")}
+        more |= {name: _raw(document.get(name)) for name in _VALUES}
+        return body, _Body(choices, **more)
 
     def _error(self, seen: _Body, body: bytes) -> object | None:
         """Return the error that the document reports; ``None`` when it is an answer."""

@@ -27,7 +27,7 @@ _KNOWN = (
     *("type", "sequence_number", "object", "status", "code", "message", "detail", "id", "model"),
     *("created_at", "choices", "index", "delta", "text", "finish_reason", "item", "part", "response"),
     *("error", "usage", "x_groq", "timings", "data", "output", "results", "meta", "usageMetadata"),
-    *("eval_count", "prompt_eval_count"),
+    *("eval_count", "prompt_eval_count", "content", "content_block", "input_tokens"),
 )
 _Fields = msgspec.defstruct("_Fields", [(name, msgspec.Raw, msgspec.Raw()) for name in _KNOWN], gc=False)
 _decode_fields = msgspec.json.Decoder(_Fields).decode

@@ -55,6 +55,8 @@ class ChoiceReader:
     :param call: says how many choices to expect.
     """
 
+    finished = False
+
     __slots__ = (
         "_call",
         "_expected",

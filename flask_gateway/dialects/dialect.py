@@ -20,6 +20,7 @@ class Reader(Protocol):
 
     :ivar complete: each requested choice has ended.
     :ivar ended_in_content: the event that ended the last choice carried content too, so more may follow.
+    :ivar finished: nothing follows the event that was read last.
     :ivar error: the error in the event that was read last, undecorated; ``None`` if it has none.
     :ivar tally: counts the model's text.
     :ivar usage_only: the event that was read last reports the usage and nothing else.
@@ -28,6 +29,7 @@ class Reader(Protocol):
 
     complete: bool
     ended_in_content: bool
+    finished: bool
     reported: ReportedUsage
     error: object
     tally: Tally

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import Operation
+from ..model.call import OPENAI, Operation
 from ..model.errors import GatewayError, UpstreamRefusal
 from .chunks import ChoiceReader
 from .dialect import Dialect, Reader
@@ -73,7 +73,7 @@ def _choices(operation: Operation) -> Dialect:
 
 
 #: Every operation of the API.
-DIALECTS = {operation: _choices(operation) for operation in Operation} | {
+DIALECTS = {operation: _choices(operation) for operation in OPENAI} | {
     Operation.RESPONSE: Dialect(
         "responses",
         ResponseReader,

@@ -45,12 +45,14 @@ _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens", "cacheWriteInpu
 #: Further counts in the details of the prompt and of the answer, by their names in ``model/units.py``.
 _PROMPT_PARTS = {"input_audio": ("audio_tokens",), "input_image": ("image_tokens",), "write": _WRITTEN}
 _ANSWER_PARTS = {
-    "reasoning": ("reasoning_tokens",),
+    "reasoning": ("reasoning_tokens", "thinking_tokens"),
     "output_audio": ("audio_tokens",),
     "output_image": ("image_tokens",),
 }
 #: Anthropic's counts of tokens written to a cache, by how long they live.
 _LIFETIMES = {"write_5m": ("ephemeral_5m_input_tokens",), "write_1h": ("ephemeral_1h_input_tokens",)}
+#: Anthropic's counts of its own tools.
+_TOOL_PARTS = {"searches": ("web_search_requests",)}
 _CACHED_PARTS = {"cached_audio": ("audio_tokens",)}
 #: Service tiers at the usual price.
 _USUAL_SERVICE = ("default", "auto", "standard")
@@ -62,6 +64,7 @@ _DETAILS = frozenset(
         "completion_tokens_details",
         "output_tokens_details",
         "cache_creation",
+        "server_tool_use",
         "service_tier",
         *_WRITTEN,
     )
@@ -122,6 +125,7 @@ class ReportedUsage:
             (answer, _ANSWER_PARTS),
             (fields, written),
             (lifetimes, _LIFETIMES),
+            (fields.get("server_tool_use"), _TOOL_PARTS),
         ):
             if isinstance(details, dict):
                 counts = {name: _count(details, keys) for name, keys in names.items()}

@@ -59,7 +59,7 @@ class ResponseReader:
     """
 
     usage_only = usage_null = False  # the last event always reports the usage
-    may_end = ended_in_content = False
+    may_end = ended_in_content = finished = False
 
     def __init__(self, call: Call) -> None:
         self.complete = False

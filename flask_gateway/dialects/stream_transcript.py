@@ -287,7 +287,7 @@ class StreamTranscript:
 
     def _ends(self, content: bool) -> None:
         """Note that the answer is complete by its events. Some servers send a finish reason too early."""
-        if not self._dialect.ending:
+        if self._reader.finished or not self._dialect.ending:
             self.finished = True
         elif self._completed is not None:
             more = content and self._reader.ended_in_content

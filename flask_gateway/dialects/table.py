@@ -9,7 +9,7 @@ from ..model.call import Operation
 from . import anthropic, openai
 from .dialect import Dialect, Envelope
 
-DIALECTS: dict[Operation, Dialect] = {**openai.DIALECTS}
+DIALECTS: dict[Operation, Dialect] = openai.DIALECTS | anthropic.DIALECTS
 
 #: APIs that word errors in their own way, by their paths. All other paths are OpenAI's.
 _ENVELOPES = ((anthropic.is_path, anthropic.envelope),)

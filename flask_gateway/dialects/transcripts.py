@@ -7,9 +7,10 @@ All transcripts are sans-IO (``model.reply.Transcript``): a thread, a test or a 
 
 from __future__ import annotations
 
-from ..model.call import Call
+from ..model.call import Call, Operation
 from .body_transcript import BodyTranscript
 from .buffered_transcript import BufferedTranscript
+from .message_transcript import MessageTranscript
 from .redaction import Redaction
 from .stream_transcript import Completed, StreamTranscript
 
@@ -30,7 +31,6 @@ def transcript_for(
     """
     if not call.stream:
         return BodyTranscript(call, upstream, redaction)
-    events = StreamTranscript(
-        call, upstream, hides_usage=hides_usage, completed=completed, redaction=redaction
-    )
+    kind = MessageTranscript if call.operation is Operation.MESSAGE else StreamTranscript
+    events = kind(call, upstream, hides_usage=hides_usage, completed=completed, redaction=redaction)
     return BufferedTranscript(events, upstream) if call.whole else events

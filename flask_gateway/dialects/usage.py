@@ -33,13 +33,14 @@ _WIDE = re.compile(
 #: The operations whose streams report usage when ``stream_options`` asks for it.
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
 #: Fields of a request that the model reads.
-_PROMPTS = ("messages", "prompt", "input", "instructions")
+_PROMPTS = ("messages", "prompt", "input", "instructions", "system")
 #: Fields of a message, a part or an answer that hold text.
 _TEXTS = (
     "content",
     "text",
     "message",
     "reasoning_content",
+    "thinking",
     "refusal",
     "tool_calls",
     "function_call",

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..model.call import Call, Caller, Outcome
+from ..model.call import Call, Caller, Operation, Outcome
 from ..model.errors import RateLimited
 from ..model.limits import words_of
 from ..model.protocols import Permit
 from ..state.store import SECOND, Store, state_key
 from .permits import JointPermit
 from .sliding_window import MINUTE, Acquire, GiveBack, Quota
+
+#: How many requests that only count tokens a caller may send for each other request.
+COUNTS_PER_REQUEST = 10
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
@@ -60,8 +63,10 @@ class RateLimiter:
     def admit(self, call: Call) -> Permit:
         """:raises RateLimited: a subject has used up its requests. The refused call is not counted."""
         caller, limits = call.caller, call.limits
-        own = self._take(_own(caller)) if caller.rate_limit else LimitPermit({})
-        if limits is None:
+        counts = call.operation is Operation.COUNT
+        of_caller = _of_counts(caller) if counts else _own(caller)
+        own = self._take(of_caller) if caller.rate_limit else LimitPermit({})
+        if limits is None or counts:
             return own
         permits = [own] if caller.rate_limit else []
         try:
@@ -110,6 +115,11 @@ class RateLimiter:
 
 def _own(caller: Caller) -> _Limit:
     return _Limit(state_key("limit", caller.id), caller.rate_limit)
+
+
+def _of_counts(caller: Caller) -> _Limit:
+    """The limit of requests that only count tokens. Claude Code sends 26 of them within a second."""
+    return _Limit(state_key("counts", caller.id), COUNTS_PER_REQUEST * caller.rate_limit)
 
 
 def _remaining(headers: Mapping[str, str]) -> int:

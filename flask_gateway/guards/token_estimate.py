@@ -28,11 +28,11 @@ REMEMBERED = 4096
 #: The most answers that a call is taken to ask for.
 _MOST_ANSWERS = 128
 
-_PROMPTS = ("messages", "prompt", "input", "instructions", "tools", "query", "documents")
+_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents")
 _ALLOWED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _ANSWERS = ("n", "best_of")
 #: The operations whose answers are no text.
-_WITHOUT_OUTPUT = frozenset({Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK})
+_WITHOUT_OUTPUT = frozenset({Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT})
 #: Marks a part of a prompt that is no text.
 _parts = re.compile(rb';base64,|"input_audio"|"file_data"').findall
 

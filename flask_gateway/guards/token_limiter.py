@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..model.call import Call, Outcome
+from ..model.call import Call, Operation, Outcome
 from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import Permit
@@ -55,7 +55,7 @@ class TokenLimiter:
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
         limits = call.limits
-        if limits is None:
+        if limits is None or call.operation is Operation.COUNT:
             return NO_PERMIT
         limited = [subject for subject in limits.subjects if subject.limits.tokens]
         if not limited:

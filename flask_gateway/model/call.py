@@ -30,6 +30,13 @@ class Operation(StrEnum):
     RESPONSE = "responses"
     MODERATION = "moderations"
     RERANK = "rerank"
+    MESSAGE = "messages"
+    COUNT = "messages/count_tokens"
+
+
+#: The operations of Anthropic's API, and those of OpenAI's.
+ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)
+OPENAI: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in ANTHROPIC)
 
 
 class Continues(StrEnum):
@@ -194,6 +201,8 @@ class Call(msgspec.Struct, frozen=True):
     :param spend: what the call holds and costs; ``None`` where no ledger is kept.
     :param user: the end user, empty if the call has none, or its key does not tell them apart.
     :param limits: of the subjects of the call; ``None``: it has no limits but those in ``caller``.
+    :param headers: of the caller, to be sent to the upstream. Their names are in lower case.
+    :param query: of the URL, to be sent to the upstream; empty if there is none.
     """
 
     ids: Ids
@@ -213,6 +222,8 @@ class Call(msgspec.Struct, frozen=True):
     spend: Spend | None = None
     user: str = ""
     limits: CallLimits | None = None
+    headers: Mapping[str, str] = {}
+    query: str = ""
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.

@@ -1,4 +1,4 @@
-"""Opens upstreams: one class per kind, chosen by the URL's scheme."""
+"""Opens upstreams: the mock, or one that is called over HTTP, by the URL's scheme."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def open_upstream(
         from .mock.upstream import MockUpstream
 
         return MockUpstream(settings.name, settings.url, clocks)
-    from .openai import OpenAIUpstream
+    from .http_upstream import HttpUpstream
     from .transport.tls_trust import egress_of
 
     key = settings.api_key.reveal() if settings.api_key else None
-    upstream = OpenAIUpstream(settings.name, settings.url, key, http, clocks, options)
+    upstream = HttpUpstream(settings.name, settings.url, key, http, clocks, options, settings.of_kind)
     upstream.egress = egress_of(settings)
     return upstream

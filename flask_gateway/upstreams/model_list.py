@@ -44,8 +44,7 @@ def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ..
         "Accept-Encoding": "identity",
         "User-Agent": f"flask-gateway/{__version__}",
     }
-    if upstream.api_key:
-        headers["Authorization"] = f"Bearer {upstream.api_key.reveal()}"
+    headers |= upstream.of_kind.headers_of(upstream.api_key.reveal() if upstream.api_key else None)
     exchange = UpstreamAttempt(_call(), upstream.name, Timeouts.within(PATIENCE, PATIENCE), lambda: False)
     source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", egress_of(upstream))
     try:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from ..dialects import anthropic
 from ..dialects.table import envelope_of
 from ..model import errors
 from ..model.error_headers import error_headers
 from ..model.errors import GatewayError
 from . import paths
+from .anthropic_requests import quota_headers
+from .request_headers import header_of
 from .request_state import request_state
 
 log = logging.getLogger(__name__)
@@ -21,10 +25,20 @@ log = logging.getLogger(__name__)
 def render(error: GatewayError) -> Response:
     """The response that reports ``error`` to the caller."""
     request_state().code = error.code  # for the log line of this request
-    body = envelope_of(request.path)(error, request_state().ids.request)
-    response = Response(msgspec.json.encode(body), error.status, content_type="application/json")
-    response.headers.update(error_headers(error))
+    path, ids, headers = _worded_for(request.path), request_state().ids, error_headers(error)
+    body = msgspec.json.encode(envelope_of(path)(error, ids.request))
+    if anthropic.is_path(path):
+        body = (error.body if isinstance(error, errors.UpstreamRefusal) else None) or body
+        headers = {"request-id": ids.request, **headers, **quota_headers(headers, time.time())}
+    response = Response(body, error.status, content_type="application/json")
+    response.headers.update(headers)
     return response
+
+
+def _worded_for(path: str) -> str:
+    """The path by which the error is worded. Clients of both APIs ask for models at the same one."""
+    asks_models = path.startswith("/v1/models") and header_of(request.environ)("anthropic-version")
+    return "/v1/messages" if asks_models else path
 
 
 def register(app: Flask) -> None:

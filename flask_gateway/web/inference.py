@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from flask import Blueprint, Request, Response, request
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
-from ..model.call import Call, Operation, Outcome
+from ..model.call import ANTHROPIC, Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
 from ..model.spend import Spend
+from .anthropic_requests import (
+    anthropic_headers,
+    anthropic_query,
+    named_fallbacks,
+    quota_headers,
+)
 from .call_limits import limits_of
 from .client_timeouts import client_timeout, watch_caller
 from .fast_flask import CallResponse
@@ -46,6 +53,8 @@ def answer(operation: Operation) -> Response:
         lease.release()
 
     reply.on_close(release)
+    if operation in ANTHROPIC:
+        reply.headers.update(quota_headers(reply.headers, time.time()))
     return _streamed(reply) if call.stream else _buffered(reply)
 
 
@@ -62,8 +71,9 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
     with taking_turns(len(body)):
         fields = parse_fields(body)
         model, stream = check(operation, fields)
-        fields, fallbacks = take_fallbacks(fields)
-    if gateway.settings.compat:
+        anthropic = operation in ANTHROPIC
+        fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
+    if gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
     for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
         if not caller.may_call(name):
@@ -90,6 +100,8 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         user=user,
         limits=limits,
         spend=None if gateway.accounting is None else Spend(tags=caller.tags, model=named),
+        headers=anthropic_headers(incoming.environ) if anthropic else {},
+        query=anthropic_query(incoming.environ) if anthropic else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Serves ``GET /v1/models``: the models that the caller may call."""
+"""Serves ``GET /v1/models``: the models that the caller may call, in OpenAI's form or in Anthropic's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ blueprint = Blueprint("models", __name__)
 
 #: The API requires a creation time, which the gateway does not know. This one is the same for all models and
 #: workers, also after a restart, and is a date that clients can show: 2026-01-01.
-CREATED = 1767225600
+CREATED, CREATED_AT = 1767225600, "2026-01-01T00:00:00Z"
 
 
 @blueprint.get("/v1/models", provide_automatic_options=False)
 def list_models() -> Response:
+    if _wants_anthropic():
+        return json_response(_anthropic_list([_anthropic_model(name) for name in _callable()]))
     data = [_model(name, upstream) for name, upstream in _callable().items()]
     # Codex reads only ``models``, and fails without it. The gateway does not know what Codex wants of each
     # model, such as instructions and tools. With an empty list, Codex uses its built-in values.
@@ -33,7 +35,22 @@ def show_model(name: str) -> Response:
             f"The model '{name[:200]}' is not listed here. GET /v1/models lists the models you may call.",
             param="model",
         )
-    return json_response(_model(name, upstream))
+    return json_response(_anthropic_model(name) if _wants_anthropic() else _model(name, upstream))
+
+
+def _wants_anthropic() -> bool:
+    """Whether the request comes from a client of Anthropic's API, which sends its version always."""
+    return request_state().header("anthropic-version") is not None
+
+
+def _anthropic_list(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """All models as one page: https://docs.claude.com/en/api/models-list."""
+    first, last = (models[0]["id"], models[-1]["id"]) if models else (None, None)
+    return {"data": models, "has_more": False, "first_id": first, "last_id": last}
+
+
+def _anthropic_model(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": CREATED_AT}
 
 
 def _unlisted(name: str) -> str | None:

@@ -15,10 +15,11 @@ from ..dialects.table import DIALECTS
 
 #: Usual mistakes in a base URL: ``/v1`` missing or doubled, or a slash too many.
 _SPELLED = re.compile(
-    r"/+(?:openai/+)?(?:v1/+)*(?:(?P<chat>chat/+completions)|(?P<other>completions|responses|embeddings|"
-    r"moderations|rerank|models))/*|/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
+    r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*(?:(?P<chat>chat/+completions)|(?P<count>messages/+count_tokens)|"
+    r"(?P<other>completions|responses|embeddings|moderations|rerank|models|messages))/*|"
+    r"/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
 ).fullmatch
-_MODEL = re.compile(r"/+(?:openai/+)?(?:v1/+)*models/+(?P<name>[^/].*?)/*", re.DOTALL).fullmatch
+_MODEL = re.compile(r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*models/+(?P<name>[^/].*?)/*", re.DOTALL).fullmatch
 #: How many characters of a path we compare and quote.
 _LONGEST = 200
 
@@ -26,7 +27,9 @@ _LONGEST = 200
 def canonical(path: str) -> str:
     """The path as the routes spell it; the path unchanged if no route matches it."""
     if match := _SPELLED(path):
-        return "/v1/" + ("chat/completions" if match["chat"] else match["other"] or match["rerank"])
+        if match["chat"] or match["count"]:
+            return "/v1/chat/completions" if match["chat"] else "/v1/messages/count_tokens"
+        return f"/v1/{match['other'] or match['rerank']}"
     # A model's name may contain slashes.
     match = _MODEL(path)
     return f"/v1/models/{match['name']}" if match else path
@@ -57,7 +60,11 @@ _CHAT = f"is not offered here. {_INSTEAD}"
 _FOREIGN = tuple(
     (re.compile(pattern, re.DOTALL).match, message)
     for pattern, message in (
-        _Foreign(r"(anthropic/)?(v1/)*(messages|complete)(/|$)", f"Anthropic's Messages API {_CHAT}"),
+        _Foreign(
+            r"(anthropic/)?(v1/)*(messages/(?!count_tokens)|complete(/|$))",
+            "This part of Anthropic's API is not offered here. "
+            "The gateway offers messages, messages/count_tokens and models, all below /v1.",
+        ),
         _Foreign(
             r"(upload/)?v1(alpha|beta)[0-9]*(/|$)|models/[^/]+:(?:stream|batch)?[a-zA-Z]*(?:Generate|generate|Embed|embed|count|predict)[a-zA-Z]*$",
             f"Google's Gemini API {_CHAT}",

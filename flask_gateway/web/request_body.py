@@ -49,8 +49,13 @@ MAX_CHAIN = 8
 #: The model of a moderation request without ``model``, as in the OpenAI API.
 DEFAULT_MODERATION = "omni-moderation-latest"
 
-#: The most messages in one conversation.
+#: The most messages in one conversation. Claude Code adds a system message on most turns.
 MAX_MESSAGES = 4096
+_MOST_MESSAGES = {
+    Operation.CHAT: MAX_MESSAGES,
+    Operation.MESSAGE: 20_000,
+    Operation.COUNT: 20_000,
+}
 
 #: Fields that set a limit or a number of answers. Some parsers read ``true`` as 1, and disagree about -0 and
 #: about numbers too large for a double.
@@ -62,13 +67,13 @@ _COUNT = re.compile(rb"(?:0|-?[1-9][0-9]{0,14})(?:\.0{1,9})?|null").fullmatch
 
 #: Some gateways read an upstream's address or key from the body. Attackers have used that to make them send
 #: their own keys elsewhere, so we do not forward these fields.
-_NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
+NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_url", "endpoint"})
 
 #: A plausible Content-Length.
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
-_STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE})
+_STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE, Operation.MESSAGE})
 
 #: Fields that each operation requires, besides the model.
 _REQUIRED = {
@@ -78,6 +83,8 @@ _REQUIRED = {
     Operation.RESPONSE: (),  # a stored prompt or an earlier response may stand for the input
     Operation.MODERATION: ("input",),
     Operation.RERANK: ("query", "documents"),
+    Operation.MESSAGE: ("messages", "max_tokens"),
+    Operation.COUNT: ("messages",),
 }
 
 
@@ -281,8 +288,9 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
     for name in _REQUIRED[operation]:
         if fields.get(name, _NULL) == _NULL:
             raise InvalidField(f"The field '{name}' is missing.", param=name)
-    if operation is Operation.CHAT and not 0 < len(_field(fields, "messages")) <= MAX_MESSAGES:
-        raise InvalidField(f"'messages' must be 1 to {MAX_MESSAGES} messages.", param="messages")
+    most = _MOST_MESSAGES.get(operation)
+    if most is not None and not 0 < len(_field(fields, "messages")) <= most:
+        raise InvalidField(f"'messages' must be 1 to {most} messages.", param="messages")
     for name in _COUNTS & fields.keys():
         if not _COUNT(bytes(fields[name])):
             raise InvalidField(f"'{name}' must be a whole number.", param=name)
@@ -299,8 +307,8 @@ def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:
     :raises InvalidField: ``fallbacks`` has the wrong type or too many models.
     """
     rest = fields
-    if not _NOT_FORWARDED.isdisjoint(fields):
-        rest = {name: value for name, value in fields.items() if name not in _NOT_FORWARDED}
+    if not NOT_FORWARDED.isdisjoint(fields):
+        rest = {name: value for name, value in fields.items() if name not in NOT_FORWARDED}
     if "fallbacks" not in fields:
         return rest, None
     chain = _field(fields, "fallbacks")

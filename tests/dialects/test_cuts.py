@@ -19,8 +19,8 @@ from flask_gateway.model.call import Call
 from flask_gateway.model.reply import Reply
 from flask_gateway.reactor import Reactor
 from flask_gateway.routing.dispatcher import Candidate, Dispatcher
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.mock.upstream import MockUpstream
-from flask_gateway.upstreams.openai import OpenAIUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 
 WORDS = [f"word{number} " for number in range(12)]
@@ -93,7 +93,7 @@ def dispatcher(cutter: Cutter) -> Iterator[Dispatcher]:
     reactor = Reactor()
     http = UpstreamClient(reactor)
     clocks = Timeouts.within(5)
-    primary = OpenAIUpstream("primary", cutter.url, None, http, clocks)
+    primary = HttpUpstream("primary", cutter.url, None, http, clocks)
     fallback = MockUpstream("fallback", "mock://fallback", clocks)
 
     def candidates(call: Call) -> list[Candidate]:

@@ -17,7 +17,7 @@ import msgspec
 from flask_gateway.config.schema import Timeouts
 from flask_gateway.model.call import Call
 from flask_gateway.reactor import Reactor
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 from kit.calls import make_call
 from kit.two_clients import trust_in
@@ -36,8 +36,8 @@ class Bench:
         self.reactor = Reactor()
         self.http = UpstreamClient(self.reactor, trust=trust_in(verify))
 
-    def upstream(self, url: str, **clocks: float) -> OpenAIUpstream:
-        return OpenAIUpstream("one", f"{url}/v1", None, self.http, Timeouts(**clocks))
+    def upstream(self, url: str, **clocks: float) -> HttpUpstream:
+        return HttpUpstream("one", f"{url}/v1", None, self.http, Timeouts(**clocks))
 
     def close(self) -> None:
         self.http.close()

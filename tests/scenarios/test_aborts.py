@@ -20,7 +20,7 @@ from kit.waiting import until
 from flask_gateway.model.call import Call, Outcome
 from flask_gateway.model.errors import CallerLeft, GatewayError, UpstreamCut, UpstreamUnreachable, Verdict
 from flask_gateway.model.reply import Reply
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.transport.client import ResponseSource
 from flask_gateway.upstreams.transport.connection import UpstreamConnection
 
@@ -50,7 +50,7 @@ def relay(certificate: Path, scripted: Upstream) -> Iterator[TLSRelay]:
 @pytest.fixture(params=["plain", "tls"])
 def one(
     request: pytest.FixtureRequest, bench: Bench, upstream: Upstream, relay: TLSRelay
-) -> Iterator[OpenAIUpstream]:
+) -> Iterator[HttpUpstream]:
     if request.param == "plain":
         yield bench.upstream(upstream.url)
     else:
@@ -96,7 +96,7 @@ def left(upstream: Upstream) -> None:
         ("drip,pause=0.05", True),
     ],
 )
-def test_an_abort_before_the_reply_is_committed(one: OpenAIUpstream, upstream: Upstream, behaviour, stream):
+def test_an_abort_before_the_reply_is_committed(one: HttpUpstream, upstream: Upstream, behaviour, stream):
     asked = call(behaviour, stream=stream)
     # On a loaded machine the request takes longer than that to arrive.
     since = cancel_in(asked, 0.05, upstream.requests)
@@ -111,7 +111,7 @@ def test_an_abort_before_the_reply_is_committed(one: OpenAIUpstream, upstream: U
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 @pytest.mark.parametrize("behaviour", ["stall,after=2", "ok,tokens=1000,pause=0.01"])
-def test_an_abort_in_the_middle_of_a_stream(one: OpenAIUpstream, upstream: Upstream, behaviour, framing):
+def test_an_abort_in_the_middle_of_a_stream(one: HttpUpstream, upstream: Upstream, behaviour, framing):
     asked = call(f"{behaviour},framing={framing}", stream=True)
     reply = one.send(asked).prime()
     told: list[Outcome] = []
@@ -153,7 +153,7 @@ def test_an_abort_while_the_request_is_sent(bench: Bench):
     assert since() < OVERSHOOT
 
 
-def test_an_abort_before_the_start_sends_nothing(one: OpenAIUpstream, upstream: Upstream):
+def test_an_abort_before_the_start_sends_nothing(one: HttpUpstream, upstream: Upstream):
     asked = call("ok")
     asked.cancellation.cancel(CallerLeft("gone"))
     with pytest.raises(CallerLeft):
@@ -164,7 +164,7 @@ def test_an_abort_before_the_start_sends_nothing(one: OpenAIUpstream, upstream: 
 # ---------------------------------------------------------------- no other exchange is hit
 
 
-def test_an_aborted_request_is_not_sent_again(one: OpenAIUpstream, upstream: Upstream):
+def test_an_aborted_request_is_not_sent_again(one: HttpUpstream, upstream: Upstream):
     """On a pooled connection, where a silent close otherwise means a resend."""
     b"".join(one.send(call("ok")).prime())
     asked = call("never")
@@ -175,7 +175,7 @@ def test_an_aborted_request_is_not_sent_again(one: OpenAIUpstream, upstream: Ups
     assert first["connection"] == second["connection"]
 
 
-def test_a_stale_connection_is_still_replaced(one: OpenAIUpstream, upstream: Upstream, monkeypatch):
+def test_a_stale_connection_is_still_replaced(one: HttpUpstream, upstream: Upstream, monkeypatch):
     monkeypatch.setattr(
         UpstreamConnection, "is_connected", property(lambda connection: connection.sock is not None)
     )  # the check is not always right
@@ -204,7 +204,7 @@ def read_to_the_end(source: ResponseSource) -> None:
         source.read()
 
 
-def test_an_exchange_that_has_returned_its_connection_cuts_nothing(one: OpenAIUpstream, upstream: Upstream):
+def test_an_exchange_that_has_returned_its_connection_cuts_nothing(one: HttpUpstream, upstream: Upstream):
     before = call("ok")
     first = one.send(before)
     read_to_the_end(first._source)  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_an_exchange_that_has_returned_its_connection_cuts_nothing(one: OpenAIUp
     assert len({entry["connection"] for entry in upstream.requests()}) == 1
 
 
-def test_a_connection_about_to_be_cut_is_not_pooled(one: OpenAIUpstream, upstream: Upstream):
+def test_a_connection_about_to_be_cut_is_not_pooled(one: HttpUpstream, upstream: Upstream):
     """The cut comes just when the reader has received the rest of the answer."""
     first = one.send(call("ok"))
     source = first._source
@@ -230,7 +230,7 @@ def test_a_connection_about_to_be_cut_is_not_pooled(one: OpenAIUpstream, upstrea
 
 # Python 3.11's ssl forgets to close a socket that is reset between its connection and its handshake.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_abort_at_the_very_end_harms_no_other_exchange(one: OpenAIUpstream):
+def test_an_abort_at_the_very_end_harms_no_other_exchange(one: HttpUpstream):
     """Many concurrent exchanges on few connections. Half of them are aborted just when they end."""
     chance = random.Random(4)
     wrong: list[object] = []
@@ -259,53 +259,53 @@ def test_an_abort_at_the_very_end_harms_no_other_exchange(one: OpenAIUpstream):
 # ---------------------------------------------------------------- no leaks
 
 
-def whole(one: OpenAIUpstream, number: int) -> None:
+def whole(one: HttpUpstream, number: int) -> None:
     b"".join(one.send(call("ok")).prime())
 
 
-def streamed(one: OpenAIUpstream, number: int) -> None:
+def streamed(one: HttpUpstream, number: int) -> None:
     b"".join(one.send(call("ok", stream=True)).prime())
 
 
-def never_begun(one: OpenAIUpstream, number: int) -> None:
+def never_begun(one: HttpUpstream, number: int) -> None:
     one.send(call("ok", stream=True)).close()
 
 
-def left_early(one: OpenAIUpstream, number: int) -> None:
+def left_early(one: HttpUpstream, number: int) -> None:
     reply = one.send(call("ok,tokens=50,pause=0.01", stream=True)).prime()
     next(reply)
     reply.close()
     reply.close()
 
 
-def refused(one: OpenAIUpstream, number: int) -> None:
+def refused(one: HttpUpstream, number: int) -> None:
     one.send(call("status,code=400"))
 
 
-def no_answer(one: OpenAIUpstream, number: int) -> None:
+def no_answer(one: HttpUpstream, number: int) -> None:
     one.send(call("status,code=501")).prime()
 
 
-def hung_up(one: OpenAIUpstream, number: int) -> None:
+def hung_up(one: HttpUpstream, number: int) -> None:
     one.send(call("hang-up"))
 
 
-def cut_short(one: OpenAIUpstream, number: int) -> None:
+def cut_short(one: HttpUpstream, number: int) -> None:
     b"".join(one.send(call("cut", stream=True)).prime())
 
 
-def out_of_time(one: OpenAIUpstream, number: int) -> None:
+def out_of_time(one: HttpUpstream, number: int) -> None:
     one.send(call("never", seconds=0.02))
 
 
-def called_off(one: OpenAIUpstream, number: int) -> None:
+def called_off(one: HttpUpstream, number: int) -> None:
     asked = call("ok,tokens=9,pause=0.005", stream=True)
     cancel_in(asked, 0.001 * (number % 30))
     b"".join(one.send(asked).prime())
 
 
-def not_there(one: OpenAIUpstream, number: int) -> None:
-    OpenAIUpstream("dead", "http://127.0.0.1:1/v1", None, one._http, one._clocks).send(call("ok"))
+def not_there(one: HttpUpstream, number: int) -> None:
+    HttpUpstream("dead", "http://127.0.0.1:1/v1", None, one._http, one._clocks).send(call("ok"))
 
 
 ENDINGS = [
@@ -344,19 +344,19 @@ def test_a_thousand_calls_of_every_ending_leak_nothing(bench: Bench, upstream: U
 @pytest.mark.parametrize("ending", [whole, streamed, left_early, refused, hung_up, cut_short, out_of_time])
 def test_no_call_stays_attached_to_its_exchange(bench: Bench, upstream: Upstream, monkeypatch, ending):
     made: list[Call] = []
-    send = OpenAIUpstream.send
+    send = HttpUpstream.send
 
-    def noted(one: OpenAIUpstream, asked: Call) -> Reply:
+    def noted(one: HttpUpstream, asked: Call) -> Reply:
         made.append(asked)
         return send(one, asked)
 
-    monkeypatch.setattr(OpenAIUpstream, "send", noted)
+    monkeypatch.setattr(HttpUpstream, "send", noted)
     with suppress(GatewayError):
         ending(bench.upstream(upstream.url), 0)
     assert made[0].cancellation._attached == []
 
 
-def test_a_source_may_be_closed_twice_and_by_another_thread(one: OpenAIUpstream):
+def test_a_source_may_be_closed_twice_and_by_another_thread(one: HttpUpstream):
     reply = one.send(call("stall,after=1", stream=True)).prime()
     source = reply._source
     for _ in range(2):

@@ -19,7 +19,7 @@ from flask_gateway.model.errors import (
     UpstreamTimeout,
     Verdict,
 )
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 
 pytestmark = pytest.mark.live
 
@@ -31,7 +31,7 @@ def bench() -> Iterator[Bench]:
     made.close()
 
 
-def ended(upstream: OpenAIUpstream, asked: Call) -> tuple[GatewayError, float]:
+def ended(upstream: HttpUpstream, asked: Call) -> tuple[GatewayError, float]:
     """The error of the call before its reply is committed, and the seconds it took."""
     began = time.monotonic()
     with pytest.raises(GatewayError) as caught:

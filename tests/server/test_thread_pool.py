@@ -21,7 +21,7 @@ from flask_gateway.config.schema import Timeouts
 from flask_gateway.model.errors import UpstreamUnreachable
 from flask_gateway.reactor import Reactor
 from flask_gateway.server.thread_pool import LifoThreadPool
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 
 
@@ -195,9 +195,7 @@ def test_an_idle_thread_keeps_no_upstream_call_alive() -> None:
     """Prompts may be large, and the pool keeps as many idle threads as calls once ran in parallel."""
     listener, reactor, threads = socket.create_server(("127.0.0.1", 0)), Reactor(), LifoThreadPool(1)
     http = UpstreamClient(reactor)
-    upstream = OpenAIUpstream(
-        "one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Timeouts()
-    )
+    upstream = HttpUpstream("one", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", None, http, Timeouts())
     listener.close()
     fields: list[weakref.ref[Any]] = []
 

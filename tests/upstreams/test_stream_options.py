@@ -18,7 +18,7 @@ from flask_gateway.model.call import Call
 from flask_gateway.model.errors import UpstreamError, UpstreamRefusal
 from flask_gateway.reactor import Reactor
 from flask_gateway.state.memory import MemoryStore
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.stream_options import StreamOptions
 from flask_gateway.upstreams.transport.client import UpstreamClient
 
@@ -63,13 +63,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def make(store: MemoryStore) -> Iterator[Callable[[], OpenAIUpstream]]:
+def make(store: MemoryStore) -> Iterator[Callable[[], HttpUpstream]]:
     reactor = Reactor()
     http = UpstreamClient(reactor)
 
-    def upstream() -> OpenAIUpstream:
+    def upstream() -> HttpUpstream:
         options = StreamOptions("llama", "http://llama.test/v1", store)
-        return OpenAIUpstream("llama", "http://llama.test/v1", None, http, Timeouts(), options)
+        return HttpUpstream("llama", "http://llama.test/v1", None, http, Timeouts(), options)
 
     yield upstream
     http.close()
@@ -77,7 +77,7 @@ def make(store: MemoryStore) -> Iterator[Callable[[], OpenAIUpstream]]:
     reactor.close()
 
 
-def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
+def ask(upstream: HttpUpstream, call: Call | None = None) -> bytes:
     return b"".join(upstream.send(call or make_call(stream=True)).prime())
 
 
@@ -92,7 +92,7 @@ def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
     ],
 )
 def test_refused_stream_options_are_dropped_and_never_sent_again(
-    server: Server, make: Callable[[], OpenAIUpstream], refuses: Answer, caplog: pytest.LogCaptureFixture
+    server: Server, make: Callable[[], HttpUpstream], refuses: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.refuses = refuses
     upstream = make()
@@ -112,7 +112,7 @@ def test_a_new_url_gets_stream_options_again(server: Server, store: MemoryStore)
 
 
 def test_a_refusal_of_another_field_goes_to_the_caller(
-    server: Server, make: Callable[[], OpenAIUpstream]
+    server: Server, make: Callable[[], HttpUpstream]
 ) -> None:
     server.refuses = None
     upstream = make()
@@ -132,7 +132,7 @@ def test_a_refusal_of_another_field_goes_to_the_caller(
 
 
 def test_the_callers_own_stream_options_are_passed_on(
-    server: Server, make: Callable[[], OpenAIUpstream]
+    server: Server, make: Callable[[], HttpUpstream]
 ) -> None:
     with pytest.raises(UpstreamRefusal):
         ask(make(), make_call(stream=True, stream_options={"include_usage": True}))
@@ -141,7 +141,7 @@ def test_the_callers_own_stream_options_are_passed_on(
 
 @pytest.mark.parametrize("answer", [(500, {}, b"x"), (429, {}, b"x"), (401, {}, b"x")])
 def test_other_failures_do_not_repeat_the_call(
-    server: Server, make: Callable[[], OpenAIUpstream], answer: Answer
+    server: Server, make: Callable[[], HttpUpstream], answer: Answer
 ) -> None:
     server.refuses = answer
     with pytest.raises(UpstreamError):

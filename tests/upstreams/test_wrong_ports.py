@@ -13,7 +13,7 @@ from kit.calls import make_call
 from flask_gateway.config.schema import Timeouts
 from flask_gateway.model.errors import GatewayError, UpstreamMalformed, UpstreamMisconfigured, Verdict
 from flask_gateway.reactor import Reactor
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.transport.client import UpstreamClient
 
 
@@ -39,7 +39,7 @@ def asking(url: str) -> GatewayError:
     http = UpstreamClient(reactor)
     try:
         with pytest.raises(GatewayError) as caught:
-            OpenAIUpstream("llama", url, None, http, Timeouts()).send(make_call()).prime()
+            HttpUpstream("llama", url, None, http, Timeouts()).send(make_call()).prime()
     finally:
         http.close()
         reactor.close()

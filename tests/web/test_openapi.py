@@ -70,7 +70,7 @@ def test_the_document_states_the_limits_of_the_code():
         json_limits.MAX_DIGITS,
     ):
         assert f" {limit} " in prose
-    for name in request_body._NOT_FORWARDED:
+    for name in request_body.NOT_FORWARDED:
         assert f"`{name}`" in prose
     assert SCHEMAS["ChatRequest"]["properties"]["messages"]["maxItems"] == request_body.MAX_MESSAGES
     assert SCHEMAS["Fallbacks"]["anyOf"][0]["maxItems"] == request_body.MAX_CHAIN

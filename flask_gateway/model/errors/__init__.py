@@ -41,6 +41,7 @@ from .caller_errors import (
     UnknownUpstream,
     UnknownUrl,
     UnsupportedMediaType,
+    UnsupportedOperation,
     UserRequired,
     WebSocketNotOffered,
 )

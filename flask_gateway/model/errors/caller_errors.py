@@ -73,6 +73,12 @@ class WebSocketNotOffered(CallerError):
     code = "websocket_not_offered"
 
 
+class UnsupportedOperation(CallerError):
+    """No upstream of the model takes this operation."""
+
+    code = "unsupported_operation"
+
+
 class UnknownModel(CallerError):
     status = 404
     code = "model_not_found"

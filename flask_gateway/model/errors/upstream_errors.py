@@ -147,6 +147,8 @@ class UpstreamRefusal(UpstreamError):
         super().__init__(message, retry_after=retry_after, upstream=upstream)
         self.status = self.answered = status
         self.error_object = error_object
+        #: The whole answer, for callers of the same API; ``None``: they get ``error_object``.
+        self.body: bytes | None = None
         code = error_object.get("code")
         self.code = None if code is None else str(code)
 

@@ -20,7 +20,7 @@ from kit.calls import make_call
 from flask_gateway.config.schema import Timeouts
 from flask_gateway.model.errors import CallerLeft, GatewayError, Overloaded, UpstreamTimeout
 from flask_gateway.reactor import Reactor
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.transport import connection, happy_eyeballs
 from flask_gateway.upstreams.transport.client import UpstreamClient
 from flask_gateway.upstreams.transport.happy_eyeballs import (
@@ -238,7 +238,7 @@ def test_the_number_of_remembered_addresses_is_bounded() -> None:
 
 
 @pytest.fixture
-def upstream(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIUpstream]:
+def upstream(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpUpstream]:
     """Has a name with two addresses, of which the first is a black hole."""
     port = server.getsockname()[1]
     found = [info("127.0.0.2", port), info("127.0.0.1", port)]
@@ -247,14 +247,14 @@ def upstream(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator
     reactor.at(0.0, lambda: None)  # it has descriptors, too, from its first use on
     http = UpstreamClient(reactor)
     with black_hole("127.0.0.2", port):
-        yield OpenAIUpstream("one", f"http://two.test:{port}/v1", None, http, Timeouts())
+        yield HttpUpstream("one", f"http://two.test:{port}/v1", None, http, Timeouts())
     http.close()
     assert len(reactor) == 0
     reactor.close()
 
 
 def test_the_call_after_a_dead_address_does_not_wait_for_it(
-    upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask() -> bytes:
         call = msgspec.structs.replace(make_call(), started=time.monotonic())
@@ -270,7 +270,7 @@ def test_the_call_after_a_dead_address_does_not_wait_for_it(
 
 
 def test_a_disconnected_caller_ends_connecting_at_once(
-    upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(happy_eyeballs, "DELAY", LONG)
     call, left = make_call(), CallerLeft("gone")
@@ -283,7 +283,7 @@ def test_a_disconnected_caller_ends_connecting_at_once(
     assert sockets() == before
 
 
-def test_the_connect_timeout_ends_the_race(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connect_timeout_ends_the_race(upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(happy_eyeballs, "DELAY", LONG)
     before = sockets()
     for clocks, clock in ((Timeouts(connect=0.1), "connect"), (Timeouts(answer=0.1), "answer")):
@@ -295,7 +295,7 @@ def test_the_connect_timeout_ends_the_race(upstream: OpenAIUpstream, monkeypatch
 
 
 def test_a_missing_descriptor_is_the_gateways_fault(
-    upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")

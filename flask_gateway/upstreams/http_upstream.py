@@ -1,4 +1,4 @@
-"""Sends calls to an upstream with the OpenAI API over HTTP: vLLM, Ollama, OpenAI itself, and most others."""
+"""Sends calls to an upstream over HTTP. Its kind says where an operation is, and which header has the key."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from contextlib import suppress
 from ssl import SSLContext
 
 from .. import __version__
+from ..config.kinds import DEFAULT, KINDS, Kind
 from ..config.schema import Timeouts
 from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
 from ..dialects.redaction import Redaction
-from ..dialects.table import dialect_of
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
-from ..model.call import Call
+from ..model.call import ANTHROPIC, Call, Operation
 from ..model.errors import UpstreamError
 from ..model.reply import Reply
+from .anthropic_headers import anthropic_error, passed_on, with_anthropic_headers
 from .stream_options import StreamOptions
 from .transport.client import ResponseSource, UpstreamClient
 from .transport.deadlines import UpstreamAttempt
@@ -25,18 +26,18 @@ from .transport.unpacking import unpacked
 _NO_BODY = (204, 205)
 
 
-class OpenAIUpstream:
+class HttpUpstream:
     """One upstream (``model.protocols.Service``).
 
-    :param url: the base to which ``/chat/completions`` is appended.
-    :param api_key: sent as Bearer; ``None`` sends no credential.
+    :param url: the base to which the operation's path is appended.
+    :param api_key: sent in the header of its kind; ``None`` sends no credential.
     :param options: whether it takes ``stream_options``, which ask for usage; ``None``: they are not sent.
     """
 
     #: The TLS context that verifies its certificate, or the way through a proxy; ``None``: as ``http`` has.
     egress: SSLContext | Egress | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of an upstream; each has another source
         self,
         name: str,
         url: str,
@@ -44,9 +45,11 @@ class OpenAIUpstream:
         http: UpstreamClient,
         clocks: Timeouts,
         options: StreamOptions | None = None,
+        kind: Kind = KINDS[DEFAULT],
     ) -> None:
         self.name = name
-        self._url = url
+        self._urls = {operation: kind.url_of(url, operation) for operation in Operation}
+        self._kind = kind
         self._http = http
         self._clocks = clocks
         self._options = options
@@ -54,9 +57,8 @@ class OpenAIUpstream:
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": f"flask-gateway/{__version__}",
+            **kind.headers_of(api_key),
         }
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
         self._redaction = Redaction.of(api_key)
 
     def send(self, call: Call) -> Reply:
@@ -90,19 +92,24 @@ class OpenAIUpstream:
             completed=lambda more: exchange.completed(more),
             redaction=self._redaction,
         )
-        url, body, head = f"{self._url}/{dialect_of(call.operation).path}", asking.payload(), self._head(call)
+        url, body, head = self._urls[call.operation], asking.payload(), self._head(call)
+        if call.operation in ANTHROPIC:
+            url, head = f"{url}?{call.query}" if call.query else url, with_anthropic_headers(head, call)
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, egress=self.egress)
         try:
             source = self._unpacked(source)
-            self._check(source)
+            self._check(source, call, url)
         except BaseException:
             source.close()
             raise
-        return Reply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
+        reply = Reply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
+        if call.operation in ANTHROPIC:
+            reply.headers.update(passed_on(source.response.headers))
+        return reply
 
     def _head(self, call: Call) -> dict[str, str]:
-        """Build the request's headers from the call's ids. No header of the caller is copied."""
+        """Build the request's headers from the call's ids."""
         ids = call.ids
         head = {
             **self._headers,
@@ -119,7 +126,7 @@ class OpenAIUpstream:
         codings = source.response.headers.get("content-encoding")
         return unpacked(source, codings, self.name) if codings else source
 
-    def _check(self, source: ResponseSource) -> None:
+    def _check(self, source: ResponseSource, call: Call, url: str) -> None:
         """Raise the error of a bad status. The content type is not checked: servers mislabel good answers."""
         response = source.response
         status = response.status_code
@@ -127,7 +134,10 @@ class OpenAIUpstream:
             body = self._error_body(source)
             if self._redaction is not None:
                 body = self._redaction.redact(body)
-            raise error_for(status, response.headers, body, self.name, url=self._url)
+            error = error_for(status, response.headers, body, self.name, url=url)
+            if call.operation in ANTHROPIC:
+                error = anthropic_error(error, response.headers, body, self._kind)
+            raise error
 
     @staticmethod
     def _error_body(source: ResponseSource) -> bytes:

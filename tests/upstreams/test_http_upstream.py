@@ -35,7 +35,7 @@ from flask_gateway.model.errors import (
     Verdict,
 )
 from flask_gateway.reactor import Reactor
-from flask_gateway.upstreams.openai import OpenAIUpstream
+from flask_gateway.upstreams.http_upstream import HttpUpstream
 from flask_gateway.upstreams.stream_options import StreamOptions
 from flask_gateway.upstreams.transport.client import UpstreamClient
 
@@ -50,20 +50,20 @@ def server() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[OpenAIUpstream]:
+def upstream() -> Iterator[HttpUpstream]:
     reactor = Reactor()
     http = UpstreamClient(reactor)
-    yield OpenAIUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http, Timeouts())
+    yield HttpUpstream("llama", "http://llama.test/v1", UPSTREAM_KEY, http, Timeouts())
     http.close()
     assert len(reactor) == 0
     reactor.close()
 
 
-def ask(upstream: OpenAIUpstream, call: Call | None = None) -> bytes:
+def ask(upstream: HttpUpstream, call: Call | None = None) -> bytes:
     return b"".join(upstream.send(call or make_call()).prime())
 
 
-def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
+def failure(upstream: HttpUpstream, call: Call | None = None) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         ask(upstream, call)
     assert caught.value.upstream == "llama"
@@ -98,7 +98,7 @@ def failure(upstream: OpenAIUpstream, call: Call | None = None) -> GatewayError:
 @pytest.mark.parametrize("stream", [False, True])
 def test_each_status_maps_to_its_error(
     server: responses.RequestsMock,
-    upstream: OpenAIUpstream,
+    upstream: HttpUpstream,
     status: int,
     kind: type[GatewayError],
     ours: int,
@@ -117,7 +117,7 @@ def test_each_status_maps_to_its_error(
 
 @pytest.mark.parametrize("field", ["code", "type"])
 def test_a_429_without_quota_concerns_the_gateways_credential(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, field: str
+    server: responses.RequestsMock, upstream: HttpUpstream, field: str
 ) -> None:
     told = {"message": "You exceeded your current quota.", "type": "t", "param": None, "code": "c"}
     told[field] = "insufficient_quota"
@@ -149,7 +149,7 @@ def said(message: str, type: str = "invalid_request_error", **more: object) -> d
     ],
 )
 def test_a_refusal_reaches_the_caller_unchanged(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, body: str, expected: dict[str, object]
+    server: responses.RequestsMock, upstream: HttpUpstream, body: str, expected: dict[str, object]
 ) -> None:
     server.post(URL, status=400, body=body)
     assert envelope(failure(upstream)) == {"error": expected}
@@ -168,7 +168,7 @@ def test_a_refusal_reaches_the_caller_unchanged(
     ],
 )
 def test_transport_errors_map_to_distinct_errors(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, error: Exception, kind: type[GatewayError]
+    server: responses.RequestsMock, upstream: HttpUpstream, error: Exception, kind: type[GatewayError]
 ) -> None:
     server.post(URL, body=error)
     assert type(failure(upstream)) is kind
@@ -187,14 +187,14 @@ def test_transport_errors_map_to_distinct_errors(
     ],
 )
 def test_an_invalid_answer_is_malformed(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, stream: bool, content_type: str, body: str
+    server: responses.RequestsMock, upstream: HttpUpstream, stream: bool, content_type: str, body: str
 ) -> None:
     server.post(URL, body=body, content_type=content_type)
     assert failure(upstream, make_call(stream=stream)).status == 502
 
 
 def test_request_headers_are_built_and_never_copied(
-    server: responses.RequestsMock, upstream: OpenAIUpstream
+    server: responses.RequestsMock, upstream: HttpUpstream
 ) -> None:
     server.post(URL, json=OK)
     ask(upstream, make_call(temperature=0.5, odd={"deep": [1.0, None]}))
@@ -219,27 +219,25 @@ def test_request_headers_are_built_and_never_copied(
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_usage_is_requested_from_upstreams_that_support_it(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, asks: bool
+    server: responses.RequestsMock, upstream: HttpUpstream, asks: bool
 ) -> None:
     said = sse(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": {"prompt_tokens": 1}})
     server.post(URL, body=said, content_type="text/event-stream")
     options = StreamOptions("llama", "http://llama.test/v1") if asks else None
-    asked = OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts(), options)
+    asked = HttpUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts(), options)
     seen = ask(asked, make_call(stream=True))
     assert (b"stream_options" in (server.calls[0].request.body or b"")) is asks
     assert (seen == said) is not asks
 
 
-def test_without_a_key_no_credential_is_sent(
-    server: responses.RequestsMock, upstream: OpenAIUpstream
-) -> None:
+def test_without_a_key_no_credential_is_sent(server: responses.RequestsMock, upstream: HttpUpstream) -> None:
     server.post(URL, json=OK)
-    ask(OpenAIUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts()))
+    ask(HttpUpstream("llama", "http://llama.test/v1", None, upstream._http, Timeouts()))
     assert "Authorization" not in server.calls[0].request.headers
 
 
 def test_the_upstream_reads_the_model_that_was_routed(
-    server: responses.RequestsMock, upstream: OpenAIUpstream
+    server: responses.RequestsMock, upstream: HttpUpstream
 ) -> None:
     server.post(URL, json=OK)
     ask(upstream, make_call("asked").asking("served"))
@@ -247,7 +245,7 @@ def test_the_upstream_reads_the_model_that_was_routed(
 
 
 def test_no_cookie_passes_from_one_call_to_another(
-    server: responses.RequestsMock, upstream: OpenAIUpstream
+    server: responses.RequestsMock, upstream: HttpUpstream
 ) -> None:
     server.post(URL, json=OK, headers={"Set-Cookie": "session=of-another"})
     ask(upstream)
@@ -256,7 +254,7 @@ def test_no_cookie_passes_from_one_call_to_another(
 
 
 def test_netrc_and_proxies_are_not_read(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch, tmp_path
+    server: responses.RequestsMock, upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine llama.test login a password b\n")
@@ -267,14 +265,14 @@ def test_netrc_and_proxies_are_not_read(
     assert server.calls[0].request.headers["Authorization"] == f"Bearer {UPSTREAM_KEY}"
 
 
-def test_a_stream_passes_unchanged(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_a_stream_passes_unchanged(server: responses.RequestsMock, upstream: HttpUpstream) -> None:
     said = sse(chunk("a"), chunk(finish="stop"))
     server.post(URL, body=said, content_type="text/event-stream; charset=utf-8")
     assert ask(upstream, make_call(stream=True)) == said
     assert server.calls[0].request.headers["Accept"] == "text/event-stream"
 
 
-def test_a_body_passes_unchanged(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_a_body_passes_unchanged(server: responses.RequestsMock, upstream: HttpUpstream) -> None:
     server.post(URL, body='{"choices": [], "odd":  1.0}', content_type="application/json")
     assert ask(upstream) == b'{"choices": [], "odd":  1.0}'
 
@@ -305,7 +303,7 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
 @pytest.mark.parametrize("status", [200, 201, 202, 206])
 @pytest.mark.parametrize("kind", [None, "application/json", "text/plain", "text/event-stream"])
 def test_a_good_body_is_an_answer_whatever_its_label(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, status: int, kind: str | None
+    server: responses.RequestsMock, upstream: HttpUpstream, status: int, kind: str | None
 ) -> None:
     server.post(URL, status=status, body=json.dumps(OK), content_type=kind)
     assert ask(upstream) == json.dumps(OK).encode()
@@ -316,7 +314,7 @@ def test_a_good_body_is_an_answer_whatever_its_label(
     "kind", [None, "text/event-stream", "text/plain; charset=utf-8", "text/html", "application/json"]
 )
 def test_good_events_are_an_answer_whatever_their_label(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, status: int, kind: str | None
+    server: responses.RequestsMock, upstream: HttpUpstream, status: int, kind: str | None
 ) -> None:
     said = sse(chunk("a"), chunk(finish="stop"))
     server.post(URL, status=status, body=said, content_type=kind)
@@ -339,7 +337,7 @@ def test_good_events_are_an_answer_whatever_their_label(
     ],
 )
 def test_a_compressed_answer_is_unpacked(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, coding: str, pack: Callable[[bytes], bytes]
+    server: responses.RequestsMock, upstream: HttpUpstream, coding: str, pack: Callable[[bytes], bytes]
 ) -> None:
     said = sse(chunk("a"), chunk(finish="stop"))
     head = {"Content-Encoding": coding}
@@ -361,12 +359,12 @@ def test_a_compressed_answer_is_unpacked(
     ],
 )
 def test_an_answer_that_cannot_be_decompressed_is_malformed(
-    server: responses.RequestsMock, upstream: OpenAIUpstream, coding: str, body: bytes
+    server: responses.RequestsMock, upstream: HttpUpstream, coding: str, body: bytes
 ) -> None:
     server.post(URL, body=body, headers={"Content-Encoding": coding})
     assert failure(upstream).status == 502
 
 
-def test_the_decompressed_size_is_bounded(server: responses.RequestsMock, upstream: OpenAIUpstream) -> None:
+def test_the_decompressed_size_is_bounded(server: responses.RequestsMock, upstream: HttpUpstream) -> None:
     server.post(URL, body=gzip.compress(b" " * (33 << 20)), headers={"Content-Encoding": "gzip"})
     assert "more than" in failure(upstream).message

@@ -1,0 +1,75 @@
+"""``describe``: prints what the gateway knows of APIs and kinds of upstreams, as tables in Markdown."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..config.kinds import KINDS, Kind
+from ..model.call import Operation
+from .command import OK, Command, add_json, print_json
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("what", choices=("dialects",), help="dialects: the kinds of upstreams")
+    add_json(parser)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    if arguments.json:
+        print_json({"kinds": {name: _fields(kind) for name, kind in KINDS.items()}})
+        return OK
+    for line in dialects():
+        print(line)
+    return OK
+
+
+def _fields(kind: Kind) -> dict[str, Any]:
+    return {
+        "url": kind.url or None,
+        "operations": list(kind.speaks),
+        "credential": str(kind.credential),
+        "anthropic_path": kind.anthropic_path or None,
+        "seconds": dict(kind.clocks),
+        "stream_usage": kind.stream_usage,
+        "quota_without_wait": kind.quota_without_wait,
+    }
+
+
+def dialects() -> Iterator[str]:
+    """Yield the lines of the tables in ``docs/dialects.md``."""
+    yield from _table(["kind", *Operation], ([name, *_marks(kind)] for name, kind in KINDS.items()))
+    yield ""
+    head = ["kind", "URL without `url`", "key", "Anthropic's paths", "seconds", "quirks"]
+    yield from _table(head, (_row(name, kind) for name, kind in KINDS.items()))
+
+
+def _marks(kind: Kind) -> list[str]:
+    return ["native" if operation in kind.speaks else "" for operation in Operation]
+
+
+def _row(name: str, kind: Kind) -> list[str]:
+    seconds = ", ".join(f"{clock} {value:g}" for clock, value in kind.clocks.items())
+    quirks = [] if kind.stream_usage else ["`stream_usage = false`"]
+    if kind.quota_without_wait:
+        quirks.append("429 without `retry-after`: no credit")
+    url = f"`{kind.url}`" if kind.url else "needed"
+    path = f"`{kind.anthropic_path}` of the host" if kind.anthropic_path else ""
+    return [name, url, f"`{kind.credential}`", path, seconds or "as set", ", ".join(quirks)]
+
+
+def _table(head: list[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(row)} |"
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway describe dialects", "the operations, URL, key and timeouts of each kind of upstream"),
+        ("flask-gateway describe dialects --json", "the same for programs"),
+    ),
+    {OK: "always"},
+)

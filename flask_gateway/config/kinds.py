@@ -1,0 +1,139 @@
+"""The kinds of upstreams as data: URL, operations, credential, timeouts and quirks of each.
+
+A kind is what an upstream's ``kind`` names. A provider is a row here, no class. ``docs/dialects.md`` has the
+table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ..model.call import ANTHROPIC, OPENAI, Operation
+
+
+class CredentialHeader(StrEnum):
+    """The header that carries the upstream's key."""
+
+    BEARER = "Authorization: Bearer"
+    X_API_KEY = "x-api-key"
+    API_KEY = "api-key"
+
+
+_CHAT = (Operation.CHAT,)
+_USUAL = (Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING)
+_LOCAL = (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)
+
+#: Timeouts of hosted models, seconds. They may think for minutes before the first word.
+HOSTED_CLOCKS: Mapping[str, float] = {
+    "first_byte": 60.0,
+    "first_token": 120.0,
+    "idle": 60.0,
+    "answer": 300.0,
+    "total": 1800.0,
+}
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of upstream.
+
+    :param url: the base URL where an upstream of this kind sets none; empty: each sets its own.
+    :param speaks: the operations that it takes.
+    :param credential: carries the key.
+    :param clocks: seconds by their names in ``Timeouts``; the general settings give the others.
+    :param anthropic_path: where Anthropic's operations are, from the root of the host; empty: below the
+        base URL.
+    :param stream_usage: whether it accepts a request for the usage of a stream.
+    :param quota_without_wait: a 429 without ``retry-after`` says that the account may spend no more.
+    """
+
+    url: str = ""
+    speaks: tuple[Operation, ...] = _USUAL
+    credential: CredentialHeader = CredentialHeader.BEARER
+    clocks: Mapping[str, float] = {}
+    anthropic_path: str = ""
+    stream_usage: bool = True
+    quota_without_wait: bool = False
+
+    def url_of(self, base: str, operation: Operation) -> str:
+        """The URL of an operation.
+
+        :param base: of the upstream, with its version.
+        """
+        if operation in ANTHROPIC and self.anthropic_path:
+            scheme, _, rest = base.partition("://")
+            base = f"{scheme}://{rest.partition('/')[0]}{self.anthropic_path}"
+        return f"{base}/{operation}"
+
+    def headers_of(self, key: str | None) -> dict[str, str]:
+        """The headers that carry the upstream's key; none without a key."""
+        if not key:
+            return {}
+        if self.credential is CredentialHeader.BEARER:
+            return {"Authorization": f"Bearer {key}"}
+        return {str(self.credential): key}
+
+
+def _hosted(url: str, speaks: tuple[Operation, ...] = _USUAL) -> Kind:
+    return Kind(url=url, speaks=speaks, clocks=HOSTED_CLOCKS)
+
+
+#: The kind of upstreams that name none.
+DEFAULT = "openai"
+
+#: By the name that the settings use. ``openai`` is any server with that API, and has no clocks of its own.
+KINDS: Mapping[str, Kind] = {
+    DEFAULT: Kind(speaks=OPENAI),
+    "anthropic": Kind(
+        url="https://api.anthropic.com/v1",
+        speaks=ANTHROPIC,
+        credential=CredentialHeader.X_API_KEY,
+        clocks=HOSTED_CLOCKS,
+        quota_without_wait=True,
+    ),
+    "azure": Kind(
+        speaks=(*_USUAL, Operation.RESPONSE), credential=CredentialHeader.API_KEY, clocks=HOSTED_CLOCKS
+    ),
+    "foundry": Kind(
+        speaks=ANTHROPIC,
+        credential=CredentialHeader.API_KEY,
+        clocks=HOSTED_CLOCKS,
+        anthropic_path="/anthropic/v1",
+    ),
+    "bedrock": _hosted("", _CHAT),
+    "bedrock-mantle": Kind(
+        speaks=(Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE),
+        clocks=HOSTED_CLOCKS,
+        anthropic_path="/anthropic/v1",
+    ),
+    "gemini": _hosted(
+        "https://generativelanguage.googleapis.com/v1beta/openai", (Operation.CHAT, Operation.EMBEDDING)
+    ),
+    "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC)),
+    "sglang": Kind(speaks=(*_LOCAL, Operation.RERANK)),
+    "llamacpp": Kind(speaks=(*_LOCAL, Operation.RERANK)),
+    "ollama": Kind(url="http://127.0.0.1:11434/v1", speaks=_LOCAL),
+    "lmstudio": Kind(url="http://127.0.0.1:1234/v1", speaks=_LOCAL),
+    "mistral": _hosted("https://api.mistral.ai/v1", (*_USUAL, Operation.MODERATION)),
+    "deepseek": Kind(
+        url="https://api.deepseek.com/v1",
+        speaks=(Operation.CHAT, Operation.MESSAGE),
+        clocks=HOSTED_CLOCKS,
+        anthropic_path="/anthropic/v1",
+    ),
+    "groq": _hosted("https://api.groq.com/openai/v1", (Operation.CHAT, Operation.RESPONSE)),
+    "xai": _hosted("https://api.x.ai/v1", (Operation.CHAT, Operation.RESPONSE)),
+    "openrouter": _hosted("https://openrouter.ai/api/v1", (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)),
+    "together": _hosted("https://api.together.ai/v1", (*_USUAL, Operation.RERANK)),
+    "fireworks": _hosted(
+        "https://api.fireworks.ai/inference/v1", (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)
+    ),
+    "cohere": Kind(
+        url="https://api.cohere.ai/compatibility/v1",
+        speaks=(Operation.CHAT, Operation.EMBEDDING),
+        clocks=HOSTED_CLOCKS,
+        stream_usage=False,
+    ),
+}
