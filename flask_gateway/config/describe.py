@@ -184,7 +184,7 @@ def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[
 
 
 def _kind(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
-    """What the upstream is, where it is not the usual."""
+    """Yield the kind of an upstream and its operations, where they are set."""
     if upstream.kind != DEFAULT:
         yield "kind", upstream.kind
     if upstream.speaks is not None:
