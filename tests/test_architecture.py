@@ -51,7 +51,7 @@ OUTSIDE = {
     "urllib3": {"upstreams"},
     "cachetools": {"state"},
     "redis": {"state"},
-    "sqlite3": {"ledger"},
+    "sqlite3": {"auth", "ledger"},
     "prometheus_client": {"telemetry"},
     "brotli": {"web"},
     "backports": {"web"},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ..auth.api_keys import identify, keys_of
+from ..auth.api_keys import identify
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
     Balance,
@@ -55,8 +55,10 @@ from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 from .extensions import Extend, nothing
+from .key_source import issued_keys, key_source
 
 if TYPE_CHECKING:
+    from ..auth.issued_keys import IssuedKeys
     from .accounting import Accounting
 
 #: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
@@ -102,6 +104,9 @@ class Gateway(msgspec.Struct, frozen=True):
     extend: Extend = nothing
     #: The ledger and the prices; ``None`` where no ledger is kept.
     accounting: Accounting | None = None
+    #: The keys that admins issue; ``None`` where no data directory is set.
+    issued: IssuedKeys | None = None
+
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -126,7 +131,8 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, body_memory, catalog)
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None))
+    issued = issued_keys(settings, store, inflight)
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, issued))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -141,7 +147,8 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    return _build(settings, _CarriedOver(*kept, http, before.extend, before.estimates, before.accounting))
+    further = (before.extend, before.estimates, before.accounting, before.issued)
+    return _build(settings, _CarriedOver(*kept, http, *further))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -161,6 +168,7 @@ class _CarriedOver(NamedTuple):
     extend: Extend
     estimates: Estimates
     accounting: Accounting | None
+    issued: IssuedKeys | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -168,8 +176,8 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http, extend, estimates, _ = carried
-    limiter, routes, keys = RateLimiter(store), _routes(settings), keys_of(settings)
+    store, leases, inflight, body_memory, catalog, http, extend, estimates, _, issued = carried
+    limiter, routes, keys = RateLimiter(store), _routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog)
     options = {
         upstream.name: StreamOptions(upstream.name, upstream.url, store)
@@ -225,6 +233,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         built=time.time(),
         extend=extend,
         accounting=accounting,
+        issued=issued,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ..config.schema import KeySettings, ModelSettings, Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
-from ..model.limits import NO_OWNER_LIMITS, Owners
+from ..model.limits import NO_OWNER_LIMITS, OwnerLimits, Owners
 from ..model.protocols import KeySource
 
 
@@ -40,14 +40,16 @@ def _listed(by_digest: Mapping[bytes, Caller]) -> list[tuple[bytes, bytes]]:
 
 def keys_of(settings: Settings) -> ApiKeyTable:
     """The keys of the settings, each with its limits."""
-    return ApiKeyTable({key.digest: _caller(key, settings) for key in settings.keys})
+    return ApiKeyTable({key.digest: caller_of(key, settings, settings.teams) for key in settings.keys})
 
 
-def _caller(key: KeySettings, settings: Settings) -> Caller:
+def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLimits]) -> Caller:
+    """The caller of a key, with the limits of its team and those of all calls.
+
+    :param teams: the limits of teams by name.
+    """
     rate_limit, concurrent = key.rate_limit_per_minute, key.max_concurrent
-    owners = Owners(
-        key.id, key.policy, key.team, settings.teams.get(key.team, NO_OWNER_LIMITS), settings.limits
-    )
+    owners = Owners(key.id, key.policy, key.team, teams.get(key.team, NO_OWNER_LIMITS), settings.limits)
     return Caller(
         id=key.id,
         rate_limit=settings.rate_limit_per_minute if rate_limit is None else rate_limit,

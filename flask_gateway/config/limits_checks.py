@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
+from ..model.limits import NO_OWNER_LIMITS as NONE
 from ..model.limits import Limits, OwnerLimits
 from .errors import ConfigError, Mistakes, dotted, nearest
 from .options import ADMIN_KEY
-from .schema import MASK, Settings
+from .schema import MASK, KeySettings, Settings
 
 
 def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
@@ -59,6 +62,31 @@ def _prices(settings: Settings) -> Iterator[str]:
     for model in settings.models:
         if any(candidate.price for tier in model.tiers for candidate in tier):
             yield dotted("models", model.name, "price")
+
+
+def refused_of_key(policy: OwnerLimits, settings: Settings) -> str:
+    """The reason why an issued key cannot have those limits; empty if it can. It is that of the settings."""
+    return _refused(msgspec.structs.replace(settings, keys=(_key_with(policy),), teams={}, limits=NONE))
+
+
+def refused_of_team(policy: OwnerLimits, settings: Settings) -> str:
+    """The reason why a team cannot have those limits; empty if it can."""
+    return _refused(msgspec.structs.replace(settings, keys=(), teams={"it": policy}, limits=NONE))
+
+
+def _key_with(policy: OwnerLimits) -> KeySettings:
+    return KeySettings(id="it", digest=b"", policy=policy)
+
+
+def _refused(settings: Settings) -> str:
+    mistakes = Mistakes()
+    refuse_unkept_limits(settings, mistakes)
+    refuse_unenforced(settings, mistakes)
+    try:
+        mistakes.raise_found()
+    except ConfigError as error:
+        return "; ".join(line.replace("keys.it.", "").replace("teams.it.", "") for line in error.lines())
+    return ""
 
 
 def _all_limits(settings: Settings) -> Iterator[tuple[str, Limits]]:

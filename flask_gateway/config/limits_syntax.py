@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..model.calendar_windows import WEEKDAYS, Window, zone
 from ..model.limits import MOST_BUDGETS, Budget, Limits, OwnerLimits
@@ -19,6 +19,18 @@ _TAG = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 #: The most tags of a key, and the longest value of one, characters.
 MOST_TAGS = 16
 MOST_TAG_VALUE = 64
+
+
+class KeyLimits(NamedTuple):
+    """The limits of a key.
+
+    :param requests: in any 60 s; 0: unlimited; ``None``: the general limit. :param concurrent: calls at once,
+        likewise.
+    """
+
+    requests: int | None
+    concurrent: int | None
+    policy: OwnerLimits
 
 
 class Money(BaseType, frozen=True):
@@ -168,6 +180,25 @@ def policy_of(fields: Mapping[str, Any]) -> OwnerLimits:
         named_users=fields.get("user_limits", {}),
         require_user=fields.get("require_user", False),
     )
+
+
+def key_limits_of(table: Mapping[str, object]) -> KeyLimits:
+    """The limits of a key, as ``[keys.X]`` has them.
+
+    :raises InvalidValue: one of them is none.
+    """
+    fields = _checked(table, POLICY)
+    # A key's own requests and calls at once are counted by guards that every key has.
+    own = {name: value for name, value in fields.items() if name not in ("requests", "concurrent")}
+    return KeyLimits(fields.get("requests"), fields.get("concurrent"), policy_of(own))
+
+
+def team_limits_of(table: Mapping[str, object]) -> OwnerLimits:
+    """The limits of a team, as ``[teams.X]`` has them.
+
+    :raises InvalidValue: one of them is none.
+    """
+    return policy_of(_checked(table, POLICY))
 
 
 def ledger_of(fields: Mapping[str, Any], folder: Path) -> LedgerSettings:

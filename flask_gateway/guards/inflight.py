@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from ..model.call import Call, Outcome
@@ -256,10 +256,15 @@ class InFlightCalls:
 
     # ---------------------------------------------------------------- shutdown
 
-    def end(self, error: Callable[[], GatewayError]) -> int:
-        """Cancel all calls. Return how many there were."""
+    def end(self, error: Callable[[], GatewayError], callers: Collection[str] | None = None) -> int:
+        """Cancel all calls, or those of some callers. Return how many there were.
+
+        :param callers: ids of callers; ``None``: all.
+        """
         with self._lock:
             calls = [entry.call for entry in self._calls.values()]
+        if callers is not None:
+            calls = [call for call in calls if call.caller.id in callers]
         for call in calls:
             call.cancellation.cancel(error())
         return len(calls)

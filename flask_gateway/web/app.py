@@ -54,6 +54,8 @@ def _start(gateway: build.Gateway) -> None:
     gateway.catalog.start()
     if gateway.accounting is not None:
         gateway.accounting.books.start()
+    if gateway.issued is not None:
+        gateway.issued.start()
 
 
 def _begin(app: FastFlask, store: Store | None, made_in: int, multiprocess: bool) -> None:

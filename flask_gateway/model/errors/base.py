@@ -87,6 +87,13 @@ class ServerShutdown(GatewayError):
     code = "server_shutdown"
 
 
+class KeysUnavailable(GatewayError):
+    """The newest keys cannot be read or changed now. What is known goes on."""
+
+    status = 503
+    code = "keys_unavailable"
+
+
 class Overloaded(GatewayError):
     """This process has as many calls in flight as it can serve."""
 

@@ -22,6 +22,24 @@ class Unauthorized(CallerError):
         self.headers["WWW-Authenticate"] = "Bearer"
 
 
+class KeyDisabled(Unauthorized):
+    """The key is right, and its operator has disabled it."""
+
+    code = "key_disabled"
+
+
+class KeyExpired(Unauthorized):
+    """The key is right, and its time is over."""
+
+    code = "key_expired"
+
+
+class KeyRevoked(Unauthorized):
+    """The operator revoked the key while this call was in progress."""
+
+    code = "key_revoked"
+
+
 class AmbiguousCredentials(CallerError):
     code = "ambiguous_credentials"
 

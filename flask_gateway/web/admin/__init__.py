@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import ADMIN
+from . import keys
 from .access import admit, blueprint
 
 
 def register(app: Flask) -> None:
     """Register the paths with the application."""
+    assert keys  # its import adds the paths
     app.extensions[ADMIN] = admit
     app.register_blueprint(blueprint)

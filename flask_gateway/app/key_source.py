@@ -1,0 +1,41 @@
+"""Chooses where a gateway finds its callers. Without a data directory nothing of issued keys is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..auth.api_keys import keys_of
+from ..config.schema import Settings
+from ..guards.inflight import InFlightCalls
+from ..model.errors import KeyRevoked
+from ..model.protocols import KeySource
+from ..state.store import Store
+
+if TYPE_CHECKING:
+    from ..auth.issued_keys import IssuedKeys
+
+
+def issued_keys(settings: Settings, store: Store, inflight: InFlightCalls) -> IssuedKeys | None:
+    """The issued keys of the data directory, which a process keeps over reloads; ``None`` without one."""
+    if settings.ledger.data is None:
+        return None
+    from ..auth.issued_keys import IssuedKeys
+    from ..auth.key_store import KeyStore
+
+    def end(callers: Collection[str]) -> None:
+        inflight.end(lambda: KeyRevoked("The operator has revoked the API key of this call."), callers)
+
+    keys = KeyStore(Path(settings.ledger.data))
+    return IssuedKeys(keys, store, end, always=settings.admin_digest is not None)
+
+
+def key_source(settings: Settings, issued: IssuedKeys | None) -> KeySource:
+    """The keys of the settings, with the issued ones where there are some."""
+    fixed = keys_of(settings)
+    if issued is None:
+        return fixed
+    from ..auth.live_keys import LiveKeys
+
+    return LiveKeys(fixed, issued, settings)

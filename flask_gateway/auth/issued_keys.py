@@ -1,0 +1,185 @@
+"""Knows the issued keys in a worker, and follows their changes.
+
+A call reads one value of the store. If that says that keys have changed, those that are blocked take effect
+at once; then one thread reads the changed rows, and the others wait for it briefly. While the database cannot
+be read, keys go on as they are known, blocked ones stay blocked, and an unknown key gets 503: it may be new.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from ..model.errors import KeysUnavailable
+from ..reactor import Periodic
+from ..state.store import Store
+from . import key_rows
+from .key_ring import GENERATION, RING, What, news_since
+from .key_rows import KnownKey, Table
+from .key_store import KeyStore, KeyStoreError
+
+log = logging.getLogger(__name__)
+
+#: How often a worker looks for changes by itself, seconds; and into the database, every so many times.
+PERIOD, LOOK_EVERY = 0.25, 4
+#: How long a call waits for the thread that reads the database, seconds: with a known key, and without.
+KNOWN_WAITS, UNKNOWN_WAITS = 0.05, 2.0
+#: More changes than this are not read one by one.
+_MOST_CHANGES = 1000
+#: For how long calls do not try again to read a database that could not be read, seconds.
+_PAUSE = 1.0
+
+
+class IssuedKeys:
+    """The issued keys in one process. Reloads of the settings keep it. Shared by all threads.
+
+    :param end_calls: ends the calls in flight of the callers with these ids.
+    :param always: whether there may be keys at any moment; otherwise only once the database exists.
+    """
+
+    def __init__(
+        self, keys: KeyStore, store: Store, end_calls: Callable[[Collection[str]], None], *, always: bool
+    ) -> None:
+        self._keys, self._store, self._end_calls, self._always = keys, store, end_calls, always
+        #: Replaced as a whole, never changed.
+        self._table: Table = {}
+        self.teams: Mapping[str, str] = {}
+        #: The numbers of keys that are blocked before their rows are read.
+        self._blocked: frozenset[int] = frozenset()
+        #: The generation whose changes the table has; the last change that was read.
+        self._checked: int | None = None
+        self._seq = -1
+        self._retry_at = 0.0
+        self._reading, self._blocking = threading.Lock(), threading.Lock()
+        self._ending: set[str] = set()
+        self._ticks = 0
+        self._in_use = always or keys.exists()
+        self._periodic = Periodic("keys", PERIOD, self.look)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def version(self) -> int:
+        return self._seq
+
+    def start(self) -> None:
+        """Read all keys, and start to follow their changes. Call it after the fork.
+
+        A database that cannot be read now is read as soon as it can be.
+        """
+        if self._in_use:
+            generation = self._store.read(GENERATION)
+            with self._reading:
+                self._read(generation[0] if generation else None)
+        self._periodic.start()
+
+    def find(self, digest: bytes) -> KnownKey | None:
+        """Return the key with this SHA-256 digest; ``None`` if it is unknown or revoked.
+
+        :raises KeysUnavailable: it is unknown, and the newest keys could not be read.
+        """
+        if not self._in_use:
+            return None
+        generation = self._store.read(GENERATION)
+        behind = generation is not None and generation[0] != self._checked
+        if behind or self._seq < 0:
+            waits = KNOWN_WAITS if digest in self._table else UNKNOWN_WAITS
+            behind = not self._follow(generation[0] if generation else None, waits)
+        known = self._table.get(digest)
+        if known is None and behind:
+            raise KeysUnavailable(
+                "The gateway cannot read its newest keys at the moment, and this key is not among those it "
+                "knows. Try again in a moment.",
+                retry_after=1.0,
+            )
+        return None if known is None or known.number in self._blocked else known
+
+    def look(self) -> None:
+        """Look for changes, also for those that only the database shows, and end calls of revoked keys."""
+        self._ticks += 1
+        self._in_use = self._always or self._keys.exists()
+        if self._in_use:
+            generation = self._store.read(GENERATION)
+            number = generation[0] if generation else None
+            if number is not None and number != self._checked:
+                self._block(number)
+            if self._ticks % LOOK_EVERY == 0 or self._seq < 0 or number not in (None, self._checked):
+                with self._reading:
+                    self._read(number)
+        while self._ending:
+            ended, self._ending = self._ending, set()
+            self._end_calls(ended)
+
+    def _follow(self, generation: int | None, waits: float) -> bool:
+        """Take over the changes up to a generation. Return whether the table has them."""
+        if generation is not None:
+            self._block(generation)
+        if time.monotonic() < self._retry_at or not self._reading.acquire(timeout=waits):
+            return False
+        try:
+            if self._seq >= 0 and generation in (None, self._checked):
+                return True  # another thread has read them meanwhile
+            return time.monotonic() >= self._retry_at and self._read(generation)
+        finally:
+            self._reading.release()
+
+    def _block(self, generation: int) -> None:
+        """Block the keys that the ring names, without the database."""
+        last = dict(news_since(self._store.read(RING), self._checked).changes)
+        blocked = {key for key, what in last.items() if what is not What.LOOK}
+        with self._blocking:
+            if self._checked != generation:
+                self._blocked |= blocked
+        ends = {key for key, what in last.items() if what is What.END}
+        if ends:
+            self._end({known.id for known in self._table.values() if known.number in ends})
+
+    def _end(self, ids: set[str]) -> None:
+        if ids:
+            self._ending |= ids
+            self._periodic.call_soon()
+
+    def _read(self, generation: int | None) -> bool:
+        """Read what has changed. The caller holds the lock. Return whether that succeeded."""
+        blocked = self._blocked
+        try:
+            if self._keys.exists():
+                self._read_changes()
+            else:
+                self._seq = max(self._seq, 0)
+        except KeyStoreError as error:
+            if self._retry_at == 0.0:
+                log.warning("flask-gateway: the issued keys cannot be read; those known stay: %s", error)
+            self._retry_at = time.monotonic() + _PAUSE
+            return False
+        with self._blocking:
+            self._blocked -= blocked
+            self._checked = generation
+        self._retry_at = 0.0
+        return True
+
+    def _read_changes(self) -> None:
+        with self._keys.reading() as connection:
+            last = key_rows.last_change(connection)
+            if last == self._seq:
+                return
+            changed = key_rows.changes_between(connection, self._seq, last) if last > self._seq >= 0 else {}
+            before = self._table
+            if not changed or len(changed) > _MOST_CHANGES:
+                self._table = after = key_rows.all_keys(connection)
+                ended = _ids(before) - _ids(after) if before else set()
+            else:
+                kept = {digest: known for digest, known in before.items() if known.number not in changed}
+                self._table = kept | key_rows.keys_numbered(connection, changed)
+                ends = {number for number, what in changed.items() if what is What.END}
+                ended = {known.id for known in before.values() if known.number in ends} if ends else set()
+            self.teams = key_rows.team_limits(connection)
+            self._seq = last
+        self._end(ended)
+
+
+def _ids(table: Table) -> set[str]:
+    return {known.id for known in table.values()}

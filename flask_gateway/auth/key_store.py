@@ -1,0 +1,150 @@
+"""Opens ``keys.db``, the database of issued keys: for readers at any time, for one writer at a time.
+
+It has a rollback journal and ``synchronous=FULL``, because writes are rare and must last. A writer holds
+``flock`` on ``keys.lock`` from before its transaction until the workers know of the change.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+#: The name of the database in the data directory.
+NAME = "keys.db"
+_LOCK = "keys.lock"
+#: How long a writer waits for another, and a statement for a lock, seconds.
+PATIENCE = 2.0
+_PAUSE = 0.01
+
+
+class KeyStoreError(Exception):
+    """The database cannot be used now. The text says why; it has no secret in it."""
+
+
+class KeyStore:
+    """The database of issued keys in a data directory. Every use opens a connection of its own, so threads
+    and forked processes may share it.
+
+    :param data: the directory. A writer makes it where it is missing, for its own user alone.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.path = data / NAME
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @contextmanager
+    def reading(self, patience: float = PATIENCE) -> Iterator[sqlite3.Connection]:
+        """Open a connection that sees one state of the database and cannot change it.
+
+        :param patience: how long to wait for a writer, seconds.
+        :raises KeyStoreError: there is none, or it cannot be read.
+        """
+        try:
+            with closing(self._connect(patience)) as connection:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("BEGIN")
+                yield connection
+        except sqlite3.Error as error:
+            raise KeyStoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock of writers, and open a connection to up-to-date tables.
+
+        The caller begins and commits the transaction (:func:`transaction`).
+
+        :raises KeyStoreError: the disk refuses, another process holds the lock, or the tables are newer.
+        """
+        try:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                self.path.touch(mode=0o600, exist_ok=True)
+                with closing(self._connect(PATIENCE)) as connection:
+                    connection.execute("PRAGMA foreign_keys = ON")
+                    connection.execute("PRAGMA synchronous = FULL")
+                    _migrate(connection, self.path)
+                    yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise KeyStoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._data / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)  # frees the lock
+
+    def _connect(self, patience: float) -> sqlite3.Connection:
+        # Opened for writing by readers, too: a writer that was killed leaves a journal to roll back.
+        return sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=patience,
+        )
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock, or raise ``OSError`` when another process keeps it for too long."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit at the end, or roll back where an exception leaves the block."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables up to date. A copy of the old database stays beside it."""
+    steps = _steps()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(steps):
+        raise KeyStoreError(
+            f"{path} has tables of version {version}, and this gateway knows {len(steps)}. "
+            "Install the version that wrote it, or restore a backup."
+        )
+    if 0 < version < len(steps):
+        back_up(connection, path.with_name(f"{NAME}.version-{version}"))
+    for step in steps[version:]:
+        connection.executescript(step)
+
+
+def back_up(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy the database to a file that only its owner may read."""
+    target.touch(mode=0o600, exist_ok=True)
+    with closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy, pages=100)
+
+
+def _steps() -> list[str]:
+    """The numbered SQL files in their order. Each is one transaction and sets ``user_version``."""
+    folder = files(__package__).joinpath("sql")
+    return [entry.read_text() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]

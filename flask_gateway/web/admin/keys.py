@@ -1,0 +1,221 @@
+"""Serves ``/admin/v1/keys``, ``/admin/v1/teams`` and ``/admin/v1/audit``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Response, request
+
+from ...auth import key_tables as tables
+from ...auth.key_admin import KeyAdmin, Made, existing
+from ...auth.key_body import MOST_BODY, KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
+from ...auth.key_changes import Actor, KeyChanges
+from ...auth.key_store import KeyStore
+from ...auth.key_views import audit_object, key_object, missing, team_object
+from ...auth.team_admin import TeamAdmin
+from ...model.errors import BodyTooLarge, InvalidField
+from ..json_response import json_response
+from ..request_body import read_body
+from ..request_state import gateway
+from .access import admin, blueprint
+
+#: The most entries of a page.
+MOST_PAGE, USUAL_PAGE = 500, 50
+_WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
+_VERSION = re.compile(r'(?:W/)?"?([0-9]{1,15})"?', re.ASCII)
+
+
+def _changes() -> KeyChanges:
+    data = gateway().settings.ledger.data
+    assert data is not None  # checked at the start, with the admin's key
+    return KeyChanges(KeyStore(Path(data)), gateway().store)
+
+
+def _keys() -> KeyAdmin:
+    return KeyAdmin(_changes(), gateway().settings)
+
+
+def _teams() -> TeamAdmin:
+    return TeamAdmin(_changes(), gateway().settings)
+
+
+def _actor() -> Actor:
+    return Actor(*admin())
+
+
+def _body() -> bytes:
+    if (request.content_length or 0) > MOST_BODY:
+        raise BodyTooLarge(f"The body of an admin's request has at most {MOST_BODY} bytes.")
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        return b""
+    return read_body(request._get_current_object(), MOST_BODY, lambda size: None)  # type: ignore[attr-defined]
+
+
+def _shown(made: Made, status: int) -> Response:
+    answer = json_response({**made.key, "secret": made.secret})
+    answer.status_code = status
+    return _uncached(answer, made.key)
+
+
+def _uncached(answer: Response, key: Mapping[str, Any]) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["ETag"] = f'"{key["version"]}"'
+    return answer
+
+
+@blueprint.post("/keys", provide_automatic_options=False)
+def create_key() -> Response:
+    made = _keys().create(_actor(), parsed(_body(), NewKeyFields), request.headers.get("Idempotency-Key"))
+    return _shown(made, 201 if made.created else 200)
+
+
+@blueprint.get("/keys", provide_automatic_options=False)
+def list_keys() -> Response:
+    wanted = _arguments("limit", "after", "team", "owner", "tag", "state", "q")
+    limit = _number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
+    tag, _, value = (wanted["tag"] or "").partition("=")
+    with _changes().reading() as (db, now):
+        after = existing(db, wanted["after"]).number if wanted["after"] else 0
+        filters = {name: wanted[name] for name in ("team", "owner", "state", "q")}
+        filters |= {"tag": tag or None, "tag_value": value or None}
+        rows = tables.keys_after(db, {**filters, "after": after, "limit": limit + 1})
+        data = [key_object(row, tables.secrets_of(db, row.number), now) for row in rows[:limit]]
+    return _page(data, "id", len(rows) > limit)
+
+
+@blueprint.get("/keys/<path:identity>", provide_automatic_options=False)
+def show_key(identity: str) -> Response:
+    with _changes().reading() as (db, now):
+        name = identity.removeprefix("by-name/")
+        row = tables.key_by_name(db, name) if name != identity else existing(db, identity)
+        if row is None:
+            raise missing(f"There is no key with the name '{name[:200]}'.", "key_not_found")
+        shown = key_object(row, tables.secrets_of(db, row.number), now)
+    return _uncached(json_response(shown), shown)
+
+
+@blueprint.patch("/keys/<path:identity>", provide_automatic_options=False)
+def edit_key(identity: str) -> Response:
+    shown = _keys().edit(_actor(), identity, parsed(_body(), KeyFields), _expected_version())
+    return _uncached(json_response(shown), shown)
+
+
+@blueprint.delete("/keys/<path:identity>", provide_automatic_options=False)
+def revoke_key(identity: str) -> Response:
+    shown = _keys().set_state(_actor(), identity, "revoke", end_streams=_ends_streams("end"))
+    return _uncached(json_response(shown), shown)
+
+
+@blueprint.put("/keys/by-name/<path:name>", provide_automatic_options=False)
+def put_key(name: str) -> Response:
+    made = _keys().put_named(_actor(), name, parsed(_body(), NewKeyFields))
+    return _shown(made, 201 if made.created else 200)
+
+
+@blueprint.post("/keys/<path:identity>/rotate", provide_automatic_options=False)
+def rotate_key(identity: str) -> Response:
+    return _shown(_keys().rotate(_actor(), identity, parsed(_body(), RotateFields)), 200)
+
+
+@blueprint.post("/keys/<path:identity>/disable", provide_automatic_options=False)
+def disable_key(identity: str) -> Response:
+    shown = _keys().set_state(_actor(), identity, "disable", end_streams=_ends_streams("finish"))
+    return _uncached(json_response(shown), shown)
+
+
+@blueprint.post("/keys/<path:identity>/enable", provide_automatic_options=False)
+def enable_key(identity: str) -> Response:
+    _arguments()
+    shown = _keys().set_state(_actor(), identity, "enable", end_streams=False)
+    return _uncached(json_response(shown), shown)
+
+
+@blueprint.get("/teams", provide_automatic_options=False)
+def list_teams() -> Response:
+    _arguments()
+    with _changes().reading() as (db, _now):
+        return _page([team_object(team) for team in tables.teams(db).values()], "name", False)
+
+
+@blueprint.get("/teams/<path:name>", provide_automatic_options=False)
+def show_team(name: str) -> Response:
+    with _changes().reading() as (db, _now):
+        team = tables.teams(db).get(name)
+    if team is None:
+        raise missing(f"There is no team '{name[:200]}' that was made here.", "team_not_found")
+    return json_response(team_object(team))
+
+
+@blueprint.put("/teams/<path:name>", provide_automatic_options=False)
+def put_team(name: str) -> Response:
+    return json_response(_teams().put(_actor(), name, parsed(_body(), TeamFields)))
+
+
+@blueprint.delete("/teams/<path:name>", provide_automatic_options=False)
+def delete_team(name: str) -> Response:
+    revoke = _one_of("revoke_keys", _arguments("revoke_keys")["revoke_keys"], ("false", "true")) == "true"
+    _teams().delete(_actor(), name, revoke_keys=revoke)
+    return json_response({"object": "team.deleted", "name": name, "deleted": True})
+
+
+@blueprint.get("/audit", provide_automatic_options=False)
+def list_audit() -> Response:
+    """``GET``: the newest entries first; ``after`` is the number of the last one of the page before."""
+    wanted = _arguments("limit", "after", "subject")
+    limit = _number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
+    before = _number("after", wanted["after"], 2**62, 2**62)
+    with _changes().reading() as (db, _now):
+        entries = tables.audits(db, before, wanted["subject"], limit + 1)
+    return _page([audit_object(entry) for entry in entries[:limit]], "number", len(entries) > limit)
+
+
+def _page(data: list[dict[str, Any]], last: str, more: bool) -> Response:
+    last_id = data[-1][last] if data else None
+    return json_response({"object": "list", "data": data, "has_more": more, "last_id": last_id})
+
+
+def _arguments(*names: str) -> dict[str, str | None]:
+    """The parameters of the URL by name. Others are refused: a filter that is misspelled would list all."""
+    for name in request.args:
+        if name not in names:
+            raise InvalidField(
+                f"The parameter '{name[:200]}' is not known here; known are {', '.join(names) or 'none'}.",
+                param=name[:200],
+            )
+    return {name: request.args.get(name) or None for name in names}
+
+
+def _number(name: str, text: str | None, usual: int, most: int) -> int:
+    if text is None:
+        return usual
+    if not _WHOLE.fullmatch(text) or not 0 < int(text) <= most:
+        raise InvalidField(f"{name}: expected a whole number from 1 to {most}", param=name)
+    return int(text)
+
+
+def _one_of(name: str, text: str | None, values: tuple[str, str]) -> str:
+    if text is None:
+        return values[0]
+    if text not in values:
+        raise InvalidField(f"{name}: expected {' or '.join(values)}", param=name)
+    return text
+
+
+def _ends_streams(usual: str) -> bool:
+    """Whether calls in flight end, by the parameter ``streams``."""
+    other = "finish" if usual == "end" else "end"
+    return _one_of("streams", _arguments("streams")["streams"], (usual, other)) == "end"
+
+
+def _expected_version() -> int | None:
+    """The version in ``If-Match`` (RFC 9110, 13.1.1); ``None``: any."""
+    given = request.headers.get("If-Match")
+    if given is None or given.strip() == "*":
+        return None
+    match = _VERSION.fullmatch(given.strip())
+    if match is None:
+        raise InvalidField('If-Match: expected the version of the key, such as "3"', param="If-Match")
+    return int(match[1])
