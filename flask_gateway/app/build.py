@@ -107,7 +107,6 @@ class Gateway(msgspec.Struct, frozen=True):
     #: The keys that admins issue; ``None`` where no data directory is set.
     issued: IssuedKeys | None = None
 
-
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
 

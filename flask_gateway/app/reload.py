@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 #: Between two checks, seconds. A change is in force after at most two periods and the time to read it.
 PERIOD = 1.0
 
-#: Settings of the state store, the ledger and the admin, which a process reads once: a change needs a restart.
+#: Settings of the state store, the ledger and the admin, read once by a process: a change needs a restart.
 LASTING = ("state", "state_namespace", "machines", "ledger", "admin_digest")
 
 #: Identifies one version of a file, by its inode, size and times; ``None`` if it cannot be read.

@@ -30,7 +30,7 @@ _EMPTY: dict[str, Any] = {"name": None, "owner": "", "team": "", "note": "", "ex
     "models": "null",
     "limits": "{}",
 }
-#: What a key becomes, by the action.
+#: The state of a key after each action.
 STATES = {"enable": "active", "disable": "disabled", "revoke": "revoked"}
 
 #: Returns the row of a key after a change. It may write other tables in the same transaction.

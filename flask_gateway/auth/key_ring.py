@@ -20,7 +20,7 @@ _KEPT = 30 * 86400.0
 
 
 class What(IntEnum):
-    """What a worker does at once when a key has changed, before it reads the database."""
+    """The action of a worker when a key has changed, before it reads the database."""
 
     BLOCK = 1
     LOOK = 2

@@ -25,7 +25,7 @@ _TEAMS = "SELECT name, limits FROM team"
 
 
 class Grants(msgspec.Struct, frozen=True, gc=False):
-    """What a key may do, as JSON texts. Keys with the same grants share one object.
+    """The rights and limits of a key, as JSON texts. Keys with the same grants share one object.
 
     :param limits: as ``[keys.X]`` has them.
     """

@@ -123,7 +123,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to date. A copy of the old database stays beside it."""
+    """Bring the tables up to date. A copy of the old database stays in the directory."""
     steps = _steps()
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(steps):

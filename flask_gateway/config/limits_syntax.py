@@ -24,8 +24,8 @@ MOST_TAG_VALUE = 64
 class KeyLimits(NamedTuple):
     """The limits of a key.
 
-    :param requests: in any 60 s; 0: unlimited; ``None``: the general limit. :param concurrent: calls at once,
-        likewise.
+    :param requests: in any 60 s; 0: unlimited; ``None``: the general limit.
+    :param concurrent: calls at once; 0 and ``None`` as for requests.
     """
 
     requests: int | None

@@ -88,7 +88,7 @@ class ServerShutdown(GatewayError):
 
 
 class KeysUnavailable(GatewayError):
-    """The newest keys cannot be read or changed now. What is known goes on."""
+    """The newest keys cannot be read or changed now. Known keys go on."""
 
     status = 503
     code = "keys_unavailable"
