@@ -26,7 +26,7 @@ WHERE number > :after
     AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) AS tag
         WHERE tag.key = :tag AND (:tag_value IS NULL OR tag.value = :tag_value)))
     AND (:q IS NULL OR instr(name, :q) OR instr(id, :q)
-        OR EXISTS (SELECT 1 FROM secret WHERE secret.key = number AND instr(hint, :q)))
+        OR number IN (SELECT key FROM secret WHERE instr(hint, :q)))
 ORDER BY number LIMIT :limit
 """
 _INSERT = """

@@ -37,7 +37,7 @@ METRICS = "metrics.metrics"
 #: Only the operator may use this one: with the metrics key where one is set (``circuit_breakers.py``).
 TRY = "breakers.try_upstream"
 #: The endpoints of admins, which ``admin/access.py`` protects.
-ADMIN = "admin."
+ADMIN = "gateway_admin."
 #: The gateway refuses a request that waited for longer than this between the proxy and us, seconds.
 MAX_WAIT = 1.0
 #: When this process began to serve, seconds since the epoch.

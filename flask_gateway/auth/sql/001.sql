@@ -20,6 +20,7 @@ CREATE TABLE key (
 -- A revoked key gives its name free.
 CREATE UNIQUE INDEX key_name ON key (name) WHERE state != 'revoked';
 CREATE INDEX key_team ON key (team, number);
+CREATE INDEX key_owner ON key (owner, number);
 
 -- What opens the gateway: SHA-256 digests, never keys. A rotation adds one.
 CREATE TABLE secret (

@@ -20,7 +20,7 @@ from ..client_address import address_of, shown_address_of
 from ..json_response import json_response
 from ..request_state import gateway, request_state
 
-blueprint = Blueprint("admin", __name__, url_prefix="/admin/v1")
+blueprint = Blueprint("gateway_admin", __name__, url_prefix="/admin/v1")
 #: The beginning of every path, as a proxy's rule sees it.
 PREFIX = "/admin/v1"
 
