@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ..auth.api_keys import identify
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
     Balance,
@@ -55,7 +53,7 @@ from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 from .extensions import Extend, nothing
-from .key_source import issued_keys, key_source
+from .key_source import issued_keys, key_guess_limiter, key_source
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
@@ -211,7 +209,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     return Gateway(
         settings=settings,
         keys=keys,
-        key_guesses=_key_guess_limiter(settings, keys, store),
+        key_guesses=key_guess_limiter(settings, keys, store),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
@@ -396,7 +394,3 @@ def _overrides(candidate: CandidateSettings) -> BodyOverrides | None:
         for fields in (candidate.set, candidate.default)
     )
     return BodyOverrides(fixed, default)
-
-
-def _key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:
-    return KeyGuessLimiter(partial(identify, keys), store, settings.failed_keys_per_minute, keys.seed)

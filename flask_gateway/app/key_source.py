@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..auth.api_keys import keys_of
+from ..auth.api_keys import identify, keys_of
+from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import Settings
 from ..guards.inflight import InFlightCalls
 from ..model.errors import KeyRevoked
@@ -39,3 +41,8 @@ def key_source(settings: Settings, issued: IssuedKeys | None) -> KeySource:
     from ..auth.live_keys import LiveKeys
 
     return LiveKeys(fixed, issued, settings)
+
+
+def key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:
+    """Identifies callers by those keys, and counts wrong keys of an address."""
+    return KeyGuessLimiter(partial(identify, keys), store, settings.failed_keys_per_minute, keys.seed)

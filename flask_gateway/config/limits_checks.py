@@ -81,7 +81,6 @@ def _key_with(policy: OwnerLimits) -> KeySettings:
 def _refused(settings: Settings) -> str:
     mistakes = Mistakes()
     refuse_unkept_limits(settings, mistakes)
-    refuse_unenforced(settings, mistakes)
     try:
         mistakes.raise_found()
     except ConfigError as error:
