@@ -33,6 +33,8 @@ _Fields = msgspec.defstruct("_Fields", [(name, msgspec.Raw, msgspec.Raw()) for n
 _decode_fields = msgspec.json.Decoder(_Fields).decode
 #: The fields whose text the model has written.
 _WRITTEN = frozenset({"delta", "message", "text"})
+#: The fields that lead to a document's answer.
+_ON_THE_WAY = frozenset({"choices", "message", "tool_calls", "output", "content"})
 #: It has content, as every bulky value has, and is neither a count nor a text.
 _STAND_IN = msgspec.Raw(b'{"content":"..."}')
 _CHOICE = msgspec.Raw(b'{"index":0,"delta":{"content":"..."}}')
@@ -79,6 +81,33 @@ def for_reader(event: bytes, call: Call, tally: Tally) -> bytes:
         return event[:64].lstrip()[:1]
     tally.add_bytes(left_out)
     return short
+
+
+def outlined(data: bytes) -> Any:
+    """Decode a bulky document on the way to its answer. Other long values stay as they were written, in
+    :class:`msgspec.Raw`: what is encoded from the document has them again, on one line.
+
+    :raises ValueError: it is no JSON. :raises RecursionError: it is nested too deeply.
+    """
+    with taking_turns(len(data)):
+        data.isascii() or data.decode()
+        line = data.replace(b"\n", b" ").replace(b"\r", b" ")  # JSON's texts have neither
+        return _outlined(msgspec.Raw(line.strip()), on_the_way=True)
+
+
+def _outlined(raw: msgspec.Raw, *, on_the_way: bool) -> Any:
+    view = memoryview(raw)
+    first = bytes(view[:1])
+    if len(view) <= MAX_VALUE or first == b'"':
+        return msgspec.json.decode(raw)
+    if on_the_way and first == b"{":
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        return {name: _outlined(value, on_the_way=name in _ON_THE_WAY) for name, value in fields.items()}
+    if on_the_way and first == b"[":
+        return [
+            _outlined(value, on_the_way=True) for value in msgspec.json.decode(raw, type=list[msgspec.Raw])
+        ]
+    return raw
 
 
 class _Shortening:

@@ -15,7 +15,7 @@ from ..model.call import Call, Usage
 from ..model.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
 from ..model.source import Postponed
 from .as_events import as_events
-from .bulky import LARGE, for_reader, is_bulky
+from .bulky import LARGE, for_reader, is_bulky, outlined
 from .error_mapping import page_error, reported_error
 from .redaction import Redaction, WatchfulTally
 from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
@@ -34,7 +34,6 @@ MAX_WITHHELD = 64 * 1024
 
 #: Called with whether more content may follow; ``None``: the answer is not complete after all.
 Completed = Callable[[bool | None], None]
-
 
 #: Matches half an event in which the text of the answer has begun. Only then can the next event be
 #: recognised as its repetition.
@@ -213,10 +212,13 @@ class StreamTranscript:
         """Return the bytes that the caller sees of this event."""
         if self.finished:
             return b""
-        if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES:
-            raise self._malformed(f"an event has more than {MAX_LINES} lines")
+        many_lines = len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES
         if self._redaction is not None:
             event = self._redaction.redact(event)
+        if many_lines:
+            if event.startswith((b"{", b"[")):
+                return self._pass_document(event)
+            raise self._malformed(f"an event has more than {MAX_LINES} lines")
         pair = named(event)
         name, data = pair if pair is not None else (b"", data_of(event))
         if data is None:
@@ -346,10 +348,8 @@ class StreamTranscript:
     def _pass_document(self, data: bytes) -> bytes:
         """Read JSON where events were asked for: an error, or the answer of a server that does not stream."""
         document: Any = None
-        if is_bulky(data):
-            raise self._malformed("a JSON document came that is too large, and no events")
         try:
-            document = msgspec.json.decode(data)
+            document = outlined(data) if is_bulky(data) else msgspec.json.decode(data)
         except (ValueError, RecursionError):
             if not self.ready:
                 raise self._malformed("a JSON document came that cannot be read, and no events") from None

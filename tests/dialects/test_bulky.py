@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import chunk, make_call, sse
-from kit.stream_events import stream
+from kit.stream_events import read, stream
 
 from flask_gateway.dialects import stream_transcript
 from flask_gateway.dialects.bulky import LARGE, MAX_PARTS, is_bulky, shortened
@@ -107,10 +107,49 @@ def test_a_bulky_event_that_is_no_json_loses_a_part_of_the_answer() -> None:
         transcript.feed(sse(chunk("b"), done=False))
 
 
-def test_a_bulky_document_instead_of_events_is_refused() -> None:
+LOGPROBS = listed(b'{"token":"a b","top_logprobs":[]},')
+
+
+@pytest.mark.parametrize("end", [b"", b"\n\n"])
+@pytest.mark.parametrize("space", [b"", b"\r\n  "])
+def test_a_bulky_document_instead_of_events_becomes_events(end: bytes, space: bytes) -> None:
+    """A server that does not stream answers with long logprobs: the caller gets them all, in one event."""
+    logprobs = LOGPROBS.replace(b",", b"," + space)
+    document = (
+        b'{"object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":'
+        b'{"role":"assistant","content":"hi"},"logprobs":{"content":'
+        + logprobs
+        + b'}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+    )
     transcript = stream()
-    with pytest.raises(UpstreamMalformed, match="too large"):
-        transcript.feed(chat(b'{"content":' + listed(b"1,") + b"}") + b"\n\n")
+    out = read(transcript, document + end)
+    events = [json.loads(line[6:]) for line in out.splitlines() if line.startswith(b"data: {")]
+    assert len(out.split(b"\n\n")) == len(events) + 2  # [DONE], and nothing behind its blank line
+    choice = events[0]["choices"][0]
+    assert (choice["delta"]["content"], choice["finish_reason"]) == ("hi", "stop")
+    assert choice["logprobs"]["content"] == json.loads(LOGPROBS)
+    assert transcript.usage is not None
+    assert transcript.usage.completion_tokens == 4
+
+
+def test_a_bulky_response_instead_of_events_becomes_events() -> None:
+    document = (
+        b'{"object":"response","status":"completed","output":[{"type":"message","id":"m","content":[{"type":'
+        b'"output_text","text":"hi","logprobs":' + LOGPROBS + b"}]}]}"
+    )
+    out = read(stream(Operation.RESPONSE), document)
+    events = [json.loads(line[6:]) for line in out.splitlines() if line.startswith(b"data: {")]
+    assert [event["type"] for event in events][1:] == ["response.output_text.delta", "response.completed"]
+    assert events[1]["delta"] == "hi"
+    assert events[2]["response"]["output"][0]["content"][0]["logprobs"] == json.loads(LOGPROBS)
+
+
+@pytest.mark.parametrize(
+    "document", [names(), listed(b"1,"), b'{"choices":' + listed(b"1,"), b'{"a":"\xff"' + names()[:-1]]
+)
+def test_a_bulky_document_without_an_answer_is_refused(document: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        read(stream(), document)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from kit.two_clients import HELLO, OK, Lean, Server, Stock
@@ -87,4 +90,30 @@ def test_nothing_but_latin_1_is_sent(server: Server) -> None:
     client = Lean()
     with pytest.raises(UnicodeEncodeError):
         client.post(server.url, b"{}", {"X": "\u2713"})
+    client.close()
+
+
+def connected_to(port: int) -> list[int]:
+    """``SO_KEEPALIVE`` of each socket of this process whose peer has this port."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            sock = socket.socket(fileno=os.dup(int(fd)))
+        except OSError:  # no socket, or closed meanwhile
+            continue
+        with sock, suppress(OSError, IndexError, TypeError):
+            if sock.getpeername()[1] == port:
+                found.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")
+def test_the_kernel_probes_a_silent_upstream(server: Server, certificate: Path) -> None:
+    """A silent peer that has lost power is noticed only by ``SO_KEEPALIVE``: read from the connected socket."""
+    server.answer, server.closes = OK + HELLO, False
+    client = Lean(str(certificate))
+    client(server.url)
+    port = urlsplit(server.url).port
+    assert port
+    assert connected_to(port) == [1]
     client.close()
