@@ -109,11 +109,11 @@ def connected_to(port: int) -> list[int]:
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")
 def test_the_kernel_probes_a_silent_upstream(server: Server, certificate: Path) -> None:
-    """A silent peer that has lost power is noticed only by ``SO_KEEPALIVE``: read from the connected socket."""
+    """``SO_KEEPALIVE``, read from the connected socket: a silent peer may have lost its power."""
     server.answer, server.closes = OK + HELLO, False
     client = Lean(str(certificate))
     client(server.url)
     port = urlsplit(server.url).port
     assert port
-    assert connected_to(port) == [1]
+    assert set(connected_to(port)) == {1}
     client.close()
