@@ -18,6 +18,7 @@ from ..ledger.accounted import AccountedService, JournalGuard
 from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
+from ..ledger.pruning import Kept
 from ..ledger.quotes import Quote, Quotes
 from ..model.calendar_windows import Calendar, zone
 from ..model.call import Call, Outcome
@@ -103,7 +104,8 @@ def accounting_of(
 def _open(ledger: LedgerSettings, data: Path, reports: Reports, store: Store) -> tuple[Books, Accounts]:
     calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
     accounts = Accounts(store, LedgerBalances(data), calendar, unverified=reports.budget_unverified)
-    return Books(data, calendar, reports, accounts=AccountPosting(accounts)), accounts
+    kept = Kept(ledger.keep_days)
+    return Books(data, calendar, reports, accounts=AccountPosting(accounts), kept=kept), accounts
 
 
 def costing_of(settings: Settings, data: Path) -> Costing:

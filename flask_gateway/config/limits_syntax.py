@@ -162,6 +162,7 @@ LEDGER: Mapping[str, ValueType] = {
     "week_starts": OneOf("a day of the week, such as monday", WEEKDAYS),
     "alerts": Shares("a list of shares of a budget, such as [0.8, 1.0]"),
     "tell_cost": Flag("true or false"),
+    "keep_days": WholeNumber("a whole number of days, at least 1", 1, 3650),
 }
 TAGS = Tags(f'a table of at most {MOST_TAGS} tags, such as {{ env = "prod" }}')
 

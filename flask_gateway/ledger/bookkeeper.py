@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -21,6 +22,7 @@ from . import database
 from .journal import UNFINISHED
 from .lines import MOST, Opened, Read, Settled, decode
 from .posting import Batch, Place
+from .pruning import Kept, prune_step
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +119,15 @@ class Bookkeeper:
             progress = progress.plus(self._read_worker(worker, list(names)))
         self._accounts.turned()
         return progress
+
+    def prune(self, kept: Kept) -> int:
+        """Delete a step of old rows. Return how many; 0: none is left."""
+        return prune_step(self._database, kept, self._clock())
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The only connection that writes."""
+        return self._database
 
     def _names(self) -> list[str]:
         return sorted(

@@ -19,11 +19,14 @@ from ..reactor import Periodic
 from . import database
 from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
+from .pruning import Kept
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two turns of the bookkeeper, and between two tries to become it.
 TURN, TRY = 0.25, 0.75
+#: Seconds between two times at which old rows are deleted.
+PRUNE = 3600.0
 #: Seconds between two syncs of the journal.
 SYNC = 1.0
 #: Seconds between two log lines about trouble.
@@ -51,6 +54,7 @@ class Books:
     :param calendar: the time zone of reports and windows.
     :param clock: epoch seconds.
     :param accounts: get the costs of lines that they do not have.
+    :param kept: how many charges are kept.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Books:
         figures: Figures,
         clock: Callable[[], float] = time.time,
         accounts: AccountPosts | None = None,
+        kept: Kept = Kept(),  # noqa: B008  # immutable
     ) -> None:
         self._accounts = accounts
         self.data = data
@@ -69,6 +74,8 @@ class Books:
         #: Called once a second, such as to read prices that have changed.
         self.each_second: Callable[[], None] = _nothing
         self._figures = figures
+        self._kept = kept
+        self._next_prune = 0.0
         self._bookkeeper: Bookkeeper | None = None
         self._next_try = 0.0
         self._next_log = 0.0
@@ -96,6 +103,7 @@ class Books:
         assert self._bookkeeper is not None
         try:
             progress = self._bookkeeper.turn()
+            self._prune(self._bookkeeper)
         except TROUBLE as error:
             self._complain(error)
             return Progress()
@@ -127,6 +135,12 @@ class Books:
         if self._bookkeeper is not None:
             self._bookkeeper.close()
             self._bookkeeper = None
+
+    def _prune(self, bookkeeper: Bookkeeper) -> None:
+        """Once an hour delete old rows, one step in each turn until none is left."""
+        now = time.monotonic()
+        if now >= self._next_prune and not bookkeeper.prune(self._kept):
+            self._next_prune = now + PRUNE
 
     def _take_over(self) -> bool:
         now = time.monotonic()

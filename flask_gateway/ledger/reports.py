@@ -1,0 +1,142 @@
+"""Reads the ledger: usage by day, key, team, model and more; single charges; and whether the sums agree.
+
+Every function takes a connection that only reads. All SQL is constant: a dimension that is not asked for is
+grouped as the empty text.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from ..model.money import dollars
+
+#: The dimensions of usage. ``user`` and ``tag`` go with ``day`` alone.
+DIMENSIONS = ("day", "key", "team", "model", "upstream", "source", "user", "tag")
+#: The most rows of one report.
+MOST_ROWS = 10_000
+
+_BUCKETS = """
+SELECT CASE WHEN :day THEN hour ELSE 0 END AS hour, CASE WHEN :key THEN key ELSE '' END AS key,
+    CASE WHEN :team THEN team ELSE '' END AS team, CASE WHEN :model THEN model ELSE '' END AS model,
+    CASE WHEN :upstream THEN upstream ELSE '' END AS upstream,
+    CASE WHEN :source THEN source ELSE '' END AS source,
+    sum(calls) AS calls, sum(unpriced) AS unpriced, sum(input) AS input, sum(cached) AS cached,
+    sum(output) AS output, sum(cost) AS cost
+FROM bucket WHERE hour >= :since AND hour < :until GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, cost DESC
+"""
+_USERS = """
+SELECT CASE WHEN :day THEN day ELSE 0 END AS hour, owner || '/' || user AS user, sum(calls) AS calls,
+    sum(input) AS input, sum(output) AS output, sum(cost) AS cost
+FROM user_day WHERE day >= :since AND day < :until GROUP BY 1, 2 ORDER BY 1, cost DESC
+"""
+_TAGS = """
+SELECT CASE WHEN :day THEN day ELSE 0 END AS hour, tag || '=' || value AS tag, sum(calls) AS calls,
+    sum(input) AS input, sum(output) AS output, sum(cost) AS cost
+FROM tag_day WHERE day >= :since AND day < :until GROUP BY 1, 2 ORDER BY 1, cost DESC
+"""
+_CHARGES = """
+SELECT at, journal, offset, id, leg, key, team, user, model, upstream, upstream_model, source, status, input,
+    cached, output, units, rates, cost
+FROM charge
+WHERE (:id = '' OR id = :id) AND (:key = '' OR key = :key)
+    AND (at, journal, offset) > (:at, :journal, :offset)
+ORDER BY at, journal, offset LIMIT :limit
+"""
+#: Counts and sums that must be equal, each as charges say and as the sums say.
+_CHECKS = {
+    "the cost of all charges": (
+        "SELECT coalesce(sum(cost), 0) FROM charge",
+        "SELECT coalesce(sum(cost), 0) FROM bucket",
+    ),
+    "the number of charges": ("SELECT count(*) FROM charge", "SELECT coalesce(sum(legs), 0) FROM bucket"),
+    "the total of all calls": (
+        "SELECT coalesce(sum(cost), 0) FROM bucket",
+        "SELECT coalesce(sum(cost), 0) FROM balance WHERE subject = 'all' AND window = 'total'",
+    ),
+}
+
+
+class ReportError(ValueError):
+    """The report cannot be made. The text says why."""
+
+
+def usage(
+    connection: sqlite3.Connection, by: Collection[str], since: float, until: float, zone: tzinfo
+) -> list[dict[str, Any]]:
+    """Return the sums of usage, a row for each group; amounts in US dollars as text.
+
+    :param by: of :data:`DIMENSIONS`. :param since: epoch seconds; ``until`` is not included.
+    :raises ReportError: the dimensions do not go together, or are not known.
+    """
+    unknown = sorted(set(by) - set(DIMENSIONS))
+    if unknown:
+        raise ReportError(f"{unknown[0]!r} is no dimension; known are {', '.join(DIMENSIONS)}")
+    alone = {"user", "tag"} & set(by)
+    if alone and len(set(by) - {"day"}) > 1:
+        raise ReportError(f"{min(alone)} goes with day alone")
+    statement = _USERS if "user" in by else _TAGS if "tag" in by else _BUCKETS
+    asked = {name: int(name in by) for name in DIMENSIONS} | {"since": int(since), "until": int(until)}
+    sums: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in _rows(connection, statement, asked):
+        row["day"] = datetime.fromtimestamp(row.pop("hour"), zone).date().isoformat() if "day" in by else ""
+        _add(sums, row, [name for name in DIMENSIONS if name in by])
+    return [{**row, "cost": dollars(row["cost"])} for row in list(sums.values())[:MOST_ROWS]]
+
+
+def _add(sums: dict[tuple[str, ...], dict[str, Any]], row: dict[str, Any], by: Sequence[str]) -> None:
+    """Add a row to its group. The hours of a day come one by one."""
+    counts = {name: count for name, count in row.items() if name not in DIMENSIONS}
+    group = {name: row[name] for name in by}
+    known = sums.setdefault(tuple(group.values()), {**group, **dict.fromkeys(counts, 0)})
+    for name, count in counts.items():
+        known[name] += count
+
+
+def charges(
+    connection: sqlite3.Connection,
+    *,
+    request_id: str = "",
+    key: str = "",
+    after: tuple[int, int, int] = (0, 0, 0),
+    limit: int = 100,
+) -> list[dict[str, Any]]:
+    """Return single charges, oldest first.
+
+    :param after: ``at``, ``journal`` and ``offset`` of the last row of the page before.
+    """
+    at, journal, offset = after
+    asked = {"id": request_id, "key": key, "at": at, "journal": journal, "offset": offset, "limit": limit}
+    found = list(_rows(connection, _CHARGES, asked))
+    return [{**row, "cost": None if row["cost"] is None else dollars(row["cost"])} for row in found]
+
+
+def disagreements(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield what is wrong with the database: damage, and sums that differ."""
+    for (told,) in connection.execute("PRAGMA integrity_check").fetchall():
+        if told != "ok":
+            yield told
+    pruned = connection.execute("SELECT charges FROM pruned").fetchone()[0]
+    for name, (one, other) in _CHECKS.items():
+        if pruned:  # the sums outlive the charges
+            continue
+        first, second = connection.execute(one).fetchone()[0], connection.execute(other).fetchone()[0]
+        if first != second:
+            yield f"{name} is {first} in one table and {second} in another"
+
+
+def unpriced(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """Return the upstreams and models whose price is unknown, each with its number of charges."""
+    return connection.execute(
+        "SELECT upstream, upstream_model, count(*) FROM charge WHERE cost IS NULL AND source <> 'lost' "
+        "GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 100"
+    ).fetchall()
+
+
+def _rows(connection: sqlite3.Connection, statement: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    cursor = connection.execute(statement, asked)
+    names = [column[0] for column in cursor.description]
+    for row in cursor:
+        yield dict(zip(names, row, strict=True))
