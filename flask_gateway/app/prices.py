@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 
 from ..config.schema import PriceSettings, Settings
+from ..ledger.repair import Price, Priced
+from ..model.units import Units
 from ..pricing.overrides import Override, overridden
-from ..pricing.rates import ModelPrice
+from ..pricing.rates import ModelPrice, amount
 from ..pricing.table import FREE_PROVIDER, Prices, PriceTable, decode, shipped
 
 log = logging.getLogger(__name__)
@@ -76,3 +78,17 @@ def unknown_providers(settings: Settings, tables: list[tuple[str, PriceTable]]) 
     for upstream in settings.upstreams:
         if upstream.prices is not None and upstream.prices not in known:
             yield upstream.name, upstream.prices
+
+
+def pricer(settings: Settings, data: Path) -> Price:
+    """Return the function that prices a charge with the prices in force now."""
+    prices = prices_of(settings, tables_in(data))
+    providers = providers_of(settings, prices)
+
+    def price(upstream: str, model: str, units: Units, moment: float) -> Priced | None:
+        known = prices.price(upstream, providers.get(upstream), model)
+        rates = known.rates(units.input, moment) if known is not None else None
+        cost = None if rates is None else amount(units, rates)
+        return None if rates is None or cost is None else Priced(cost, rates.digest)
+
+    return price

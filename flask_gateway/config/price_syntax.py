@@ -108,12 +108,16 @@ def shown(price: PriceSettings) -> str:
     if price.free:
         return "free"
     units = {unit: name for name, unit in PER_ONE.items()}
-    parts = [f"{units.get(unit, unit)} {_dollars(unit, rate)}" for unit, rate in price.rates.items()]
+    parts = [f"{units.get(unit, unit)} {dollars_of(unit, rate)}" for unit, rate in price.rates.items()]
     parts += [f"discount {Decimal(price.discount) / MILLIONTHS:f}"] if price.discount else []
     parts += [f"from {datetime.fromtimestamp(price.begins, UTC):%Y-%m-%d %H:%M}"] if price.begins else []
     return ", ".join(parts)
 
 
-def _dollars(unit: str, rate: int) -> str:
+def dollars_of(unit: str, rate: int) -> str:
+    """Return the price of a unit as the file has it: by the million, or by one.
+
+    :param rate: pico-dollars a unit.
+    """
     scale = 10**12 if unit in PER_ONE.values() else 10**6
     return f"{Decimal(rate) / scale:f}"

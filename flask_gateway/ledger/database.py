@@ -119,6 +119,19 @@ def _steps() -> list[str]:
     return [entry.read_text() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]
 
 
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the database to a file while others write, in steps of 100 pages.
+
+    :raises sqlite3.Error: the copy cannot be written, or the database cannot be read.
+    """
+    path.touch(mode=0o600, exist_ok=True)
+    target = sqlite3.connect(path)
+    try:
+        connection.backup(target, pages=100, sleep=0.01)
+    finally:
+        target.close()
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit at the end, or roll back where an exception leaves the block."""
@@ -134,6 +147,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def insert(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write the rows of a batch. The caller has begun the transaction."""
     connection.executemany(_CHARGE, batch.charges)
+    insert_sums(connection, batch)
+
+
+def insert_sums(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Add the sums of a batch. The caller has begun the transaction."""
     connection.executemany(_BUCKET, ((*group, *_all(sums)) for group, sums in batch.buckets.items()))
     connection.executemany(_TAG_DAY, ((*group, *_some(sums)) for group, sums in batch.tag_days.items()))
     connection.executemany(_USER_DAY, ((*group, *_some(sums)) for group, sums in batch.user_days.items()))

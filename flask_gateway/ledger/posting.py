@@ -64,9 +64,7 @@ class Batch:
             return
         self.charges.append(_charge(line, place))
         starts = self._calendar.starts(line.at)
-        hour = starts.day + int(line.at - starts.day) // 3600 * 3600
-        group = (hour, line.key, line.team, line.model, line.upstream, line.source)
-        self.buckets[group].add(line)
+        self.buckets[bucket_of(line, self._calendar)].add(line)
         for tag, value in line.tags.items():
             self.tag_days[starts.day, tag, self._value(starts.day, tag, value)].add(line)
         if line.user:
@@ -81,6 +79,13 @@ class Batch:
             return "other"
         known.add((tag, value))
         return value
+
+
+def bucket_of(line: Settled, calendar: Calendar) -> tuple[int, str, str, str, str, str]:
+    """The group of a leg in the sums by hour."""
+    day = calendar.starts(line.at).day
+    hour = day + int(line.at - day) // 3600 * 3600
+    return hour, line.key, line.team, line.model, line.upstream, line.source
 
 
 def owner(line: Settled) -> str:

@@ -1,0 +1,150 @@
+"""``ledger``: checks, backs up, prunes and repairs the ledger of the settings."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.schema import Settings
+from ..model.calendar_windows import Calendar, zone
+from ..model.money import dollars
+from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
+from .ledger_files import NoLedger, reading, settings_with_data
+
+if TYPE_CHECKING:
+    from ..ledger.bookkeeper import Bookkeeper
+
+_ACTIONS = {
+    "check": "compare the sums with the charges, and look for damage",
+    "backup": "copy the ledger into a directory, while the gateway serves",
+    "prune": "delete charges beyond keep_days now; a running gateway does so once an hour",
+    "rebuild": "compute the sums again, such as after a change of the time zone",
+    "reprice": "price the charges whose price was unknown, with the prices of now",
+}
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    for name, summary in _ACTIONS.items():
+        action = actions.add_parser(name, help=summary, allow_abbrev=False)
+        if name == "backup":
+            action.add_argument("directory", metavar="DIR", help="where to put the copy; made if missing")
+        add_config(action)
+        add_json(action)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    settings, data = settings_with_data(environ)
+    actions: dict[str, Callable[[Settings, Path, Namespace], dict[str, Any]]] = {
+        "check": _check,
+        "backup": _backup,
+        "prune": _prune,
+        "rebuild": _rebuild,
+        "reprice": _reprice,
+    }
+    try:
+        told = actions[arguments.action](settings, data, arguments)
+    except NoLedger as error:
+        print(f"flask-gateway: {error}", file=sys.stderr)
+        return FOUND
+    if arguments.json:
+        print_json(told)
+    else:
+        for name, value in told.items():
+            print(f"{name}: {', '.join(value) or 'none' if isinstance(value, list) else value}")
+    return FOUND if told.get("faults") else OK
+
+
+def _check(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..ledger.reports import disagreements, unpriced
+
+    with reading(data) as connection:
+        faults = list(disagreements(connection))
+        missing = [f"{upstream}/{model} ({count})" for upstream, model, count in unpriced(connection)]
+    return {"faults": faults, "charges without a price": missing}
+
+
+def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..ledger import database
+
+    directory = Path(arguments.directory)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoLedger(f"{directory} cannot be made: {error.strerror}") from None
+    with reading(data) as connection:
+        database.copy(connection, directory / database.NAME)
+    return {"copy": str(directory / database.NAME)}
+
+
+def _prune(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..ledger.pruning import Kept
+
+    deleted = 0
+    with _alone(settings, data) as bookkeeper:
+        while step := bookkeeper.prune(Kept(settings.ledger.keep_days)):
+            deleted += step
+    return {"deleted": deleted}
+
+
+def _rebuild(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..ledger.repair import rebuild
+
+    with _alone(settings, data) as bookkeeper:
+        return {"charges": rebuild(bookkeeper.connection, _calendar(settings))}
+
+
+def _reprice(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..app.prices import pricer
+    from ..ledger.repair import reprice
+
+    with _alone(settings, data) as bookkeeper:
+        count, cost = reprice(bookkeeper.connection, _calendar(settings), pricer(settings, data))
+    return {"priced": count, "cost": dollars(cost)}
+
+
+def _calendar(settings: Settings) -> Calendar:
+    return Calendar(zone(settings.ledger.timezone), settings.ledger.week_starts)
+
+
+@contextmanager
+def _alone(settings: Settings, data: Path) -> Iterator[Bookkeeper]:
+    """The bookkeeper, after it has read all journals. No gateway may serve meanwhile.
+
+    :raises NoLedger: a gateway serves, or the ledger cannot be used.
+    """
+    from ..ledger.bookkeeper import Bookkeeper
+    from ..ledger.books import TROUBLE
+
+    if not (data / "journal").is_dir():
+        raise NoLedger(f"there is no ledger in {data}: no gateway has served with it yet")
+    try:
+        bookkeeper = Bookkeeper(data, _calendar(settings))
+        try:
+            bookkeeper.turn()
+            yield bookkeeper
+        finally:
+            bookkeeper.close()
+    except BlockingIOError:
+        raise NoLedger(f"a running gateway keeps the ledger in {data}: stop it first") from None
+    except TROUBLE as error:
+        raise NoLedger(f"the ledger in {data} cannot be used: {error}") from None
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway ledger check", "find damage, sums that differ, and models without a price"),
+        ("flask-gateway ledger backup /var/backups/gateway", "copy the ledger while the gateway serves"),
+    ),
+    {
+        OK: "done, and nothing is wrong",
+        FOUND: "a fault was found, or the ledger cannot be used",
+        EX_CONFIG: "a setting is invalid",
+    },
+)

@@ -1,0 +1,86 @@
+"""Opens the ledger of the settings for the commands ``usage``, ``ledger`` and ``prices``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..config.errors import ConfigError
+from ..config.load import load
+from ..config.schema import Settings
+
+#: The beginnings of a cell that a spreadsheet would run as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class NoLedger(Exception):
+    """There is no ledger to read. The text says why, and what to do."""
+
+
+def settings_with_data(environ: Mapping[str, str]) -> tuple[Settings, Path]:
+    """Return the settings and their data directory.
+
+    :raises ConfigError: the settings are invalid, or name no data directory.
+    """
+    settings = load(environ)
+    if settings.ledger.data is None:
+        raise ConfigError("ledger.data", None, "a directory that has the ledger", "set data in [ledger]")
+    return settings, Path(settings.ledger.data)
+
+
+@contextmanager
+def reading(data: Path) -> Iterator[Any]:
+    """A connection that reads the ledger. The gateway may serve meanwhile.
+
+    :raises NoLedger: there is none, or it cannot be read.
+    """
+    from ..ledger import books, database
+
+    path = data / database.NAME
+    if not path.exists():
+        raise NoLedger(f"there is no ledger in {data}: no gateway has served with it yet")
+    try:
+        connection = database.read(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except books.TROUBLE as error:
+        raise NoLedger(f"the ledger in {data} cannot be read: {error}") from None
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows in columns."""
+    if not rows:
+        print("nothing")
+        return
+    names = list(rows[0])
+    cells = [names, *([_text(row[name]) for name in names] for row in rows)]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(names))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as CSV. A cell that a spreadsheet would run as a formula begins with a quote."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for number, row in enumerate(rows):
+        if number == 0:
+            writer.writerow(row)
+        writer.writerow([_safe(_text(value)) for value in row.values()])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _safe(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _is_number(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    return cell.removeprefix("-").replace(".", "", 1).isdecimal()

@@ -1,0 +1,149 @@
+"""``prices``: shows what the models of the settings cost, and updates the operator's table of prices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from ..config.price_syntax import dollars_of
+from ..config.schema import Settings
+from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
+from .ledger_files import print_table, settings_with_data
+
+#: A table that is older, days, is worth an update.
+OLD = 60
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        title="actions", metavar="show|update|check", required=True, dest="action"
+    )
+    showing = actions.add_parser(
+        "show", help="show the price of each model of the settings", allow_abbrev=False
+    )
+    showing.add_argument("model", metavar="UPSTREAM/MODEL", nargs="?", help="only this model")
+    updating = actions.add_parser(
+        "update", help="take a newer table.json into the data directory", allow_abbrev=False
+    )
+    updating.add_argument("file", metavar="FILE", help="a table.json, as the package ships it")
+    updating.add_argument("--yes", action="store_true", help="write it; without this, only show what changes")
+    checking = actions.add_parser(
+        "check", help="find models of the settings without a price, and an old table", allow_abbrev=False
+    )
+    for action in (showing, updating, checking):
+        add_config(action)
+        add_json(action)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    settings, data = settings_with_data(environ)
+    if arguments.action == "show":
+        return _show(settings, data, arguments)
+    return _update(data, arguments) if arguments.action == "update" else _check(settings, data, arguments)
+
+
+def _show(settings: Settings, data: Path, arguments: Namespace) -> int:
+    rows = list(_rows(settings, data, arguments.model))
+    print_json({"prices": rows}) if arguments.json else print_table(rows)
+    return OK if all(row["source"] for row in rows) else FOUND
+
+
+def _rows(settings: Settings, data: Path, only: str | None) -> Iterator[dict[str, Any]]:
+    from ..app.prices import overrides_of, prices_of, providers_of, tables_in
+
+    prices = prices_of(settings, tables_in(data))
+    providers, now = providers_of(settings, prices), datetime.now(UTC).timestamp()
+    pairs = {(one.upstream, one.model) for model in settings.models for tier in model.tiers for one in tier}
+    pairs |= set(overrides_of(settings))
+    if only is not None:
+        upstream, _, model = only.partition("/")
+        pairs = {(upstream, model)}
+    for upstream, model in sorted(pairs):
+        price = prices.price(upstream, providers.get(upstream), model)
+        rates = price.rates(0, now) if price is not None else None
+        yield {
+            "upstream": upstream,
+            "model": model,
+            "source": price.source if price is not None and rates is not None else "",
+            "price": ", ".join(_parts(rates)) if rates is not None else "unknown",
+        }
+
+
+def _parts(rates: Any) -> Iterator[str]:
+    for name in rates.__struct_fields__:
+        rate = getattr(rates, name)
+        if rate is not None:
+            yield f"{name} {dollars_of(name, rate)}"
+
+
+def _update(data: Path, arguments: Namespace) -> int:
+    from ..app.prices import TABLE, tables_in
+    from ..pricing.table import decode
+
+    try:
+        text = Path(arguments.file).read_bytes()
+        new = decode(text)
+    except (OSError, ValueError) as error:
+        print(f"flask-gateway: {arguments.file} is no table of prices: {error}", file=sys.stderr)
+        return FOUND
+    old = {name: entry for _, table in reversed(tables_in(data)) for name, entry in _all(table)}
+    changes = [name for name, entry in _all(new) if old.get(name) != entry]
+    if arguments.yes:
+        waiting = data / f"{TABLE}.new"
+        waiting.write_bytes(text)
+        os.replace(waiting, data / TABLE)
+    told = {"version": new.version, "made": new.made, "changed": changes, "written": arguments.yes}
+    if arguments.json:
+        print_json(told)
+    else:
+        print("\n".join(changes) or "no price changes")
+        print(
+            "written; a running gateway takes it over within 2 s"
+            if arguments.yes
+            else "not written: add --yes"
+        )
+    return OK
+
+
+def _all(table: Any) -> Iterator[tuple[str, Any]]:
+    """The models of a table by provider and name, with what it says of each."""
+    for name, provider in table.providers.items():
+        yield from ((f"{name}/{model}", entry) for model, entry in provider.models.items())
+
+
+def _check(settings: Settings, data: Path, arguments: Namespace) -> int:
+    from ..app.prices import tables_in
+
+    _, table = tables_in(data)[0]
+    age = (datetime.now(UTC).date() - date.fromisoformat(table.made)).days
+    missing = [
+        f"{row['upstream']}/{row['model']}" for row in _rows(settings, data, None) if not row["source"]
+    ]
+    if arguments.json:
+        print_json({"made": table.made, "age_days": age, "old": age > OLD, "without_price": missing})
+    else:
+        print(
+            f"the table of prices is of {table.made}, {age} days old" + (": update it" if age > OLD else "")
+        )
+        print(f"models without a price: {', '.join(missing) or 'none'}")
+    return FOUND if missing or age > OLD else OK
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway prices show", "show what the models of gateway.toml cost, and which source says so"),
+        ("flask-gateway prices update table.json --yes", "take over a newer table of prices"),
+    ),
+    {
+        OK: "done",
+        FOUND: "a price is unknown, the table is old, or the file is no table",
+        EX_CONFIG: "a setting is invalid",
+    },
+)

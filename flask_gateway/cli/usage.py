@@ -1,0 +1,75 @@
+"""``usage``: shows what calls used and cost, by day, key, team, model and more."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+
+from ..model.calendar_windows import zone
+from .command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
+from .ledger_files import NoLedger, print_csv, print_table, reading, settings_with_data
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--by",
+        metavar="LIST",
+        default="day",
+        help="day, key, team, model, upstream, source, with commas; or user or tag, alone or with day",
+    )
+    parser.add_argument("--since", metavar="DATE", help="the first day, YYYY-MM-DD (default: this month's)")
+    parser.add_argument("--until", metavar="DATE", help="the day after the last (default: tomorrow)")
+    parser.add_argument("--csv", action="store_true", help="print CSV, for spreadsheets")
+    add_config(parser)
+    add_json(parser)
+
+
+def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    from ..ledger.reports import ReportError, usage
+
+    settings, data = settings_with_data(environ)
+    timezone = zone(settings.ledger.timezone)
+    by = [] if arguments.by == "all" else arguments.by.split(",")
+    try:
+        since, until = _days(arguments, timezone)
+        with reading(data) as connection:
+            rows = usage(connection, by, since, until, timezone)
+    except (ReportError, ValueError) as error:
+        print(f"flask-gateway: {error}", file=sys.stderr)
+        return USAGE
+    except NoLedger as error:
+        print(f"flask-gateway: {error}", file=sys.stderr)
+        return FOUND
+    if arguments.json:
+        print_json({"usage": rows})
+    else:
+        (print_csv if arguments.csv else print_table)(rows)
+    return OK
+
+
+def _days(arguments: Namespace, timezone: tzinfo) -> tuple[float, float]:
+    """The moments between which usage is shown, epoch seconds.
+
+    :raises ValueError: a date is none.
+    """
+    today = datetime.now(timezone).date()
+    first = date.fromisoformat(arguments.since) if arguments.since else today.replace(day=1)
+    last = date.fromisoformat(arguments.until) if arguments.until else today + timedelta(1)
+    begin, end = (datetime.combine(day, time(), timezone).timestamp() for day in (first, last))
+    return begin, end
+
+
+COMMAND = Command(
+    _arguments,
+    _run,
+    (
+        ("flask-gateway usage --by model,key", "show what each key spent on each model this month"),
+        (
+            "flask-gateway usage --by day,team --since 2026-11-01 --until 2026-12-01 --csv",
+            "the same of November by day and team, for a spreadsheet",
+        ),
+    ),
+    {OK: "shown", FOUND: "there is no ledger", EX_CONFIG: "a setting is invalid"},
+)
