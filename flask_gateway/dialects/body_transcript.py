@@ -12,7 +12,7 @@ from .bulky import is_bulky, shortened
 from .error_mapping import page_error, reported_error
 from .expected_choices import choices_of
 from .redaction import Redaction
-from .reported_usage import ReportedUsage
+from .reported_usage import ReportedUsage, plain_usage
 from .usage import Tally, estimate, tally_body
 from .values import error_in, error_of_choice, is_error, mend
 
@@ -186,6 +186,8 @@ class BodyTranscript:
         return None if seen.answers else error_in(_decoded(body))
 
     def _usage(self, seen: _Body, body: bytes, read: bytes) -> Usage | None:
+        if seen.service_tier is None and (usage := plain_usage(seen.usage)) is not None:
+            return usage
         reported, fields = ReportedUsage(), self._fields
         reported.add(seen.usage)
         if reported.prompt and reported.completion:  # as nearly always

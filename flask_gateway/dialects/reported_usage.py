@@ -76,6 +76,15 @@ _APART = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _MOST_SERVICE = 32
 
 
+def plain_usage(fields: Any) -> Usage | None:
+    """The usage of a ``usage`` object that has OpenAI's three counts alone, as most have; else ``None``."""
+    if type(fields) is dict and len(fields) == 3 and "total_tokens" in fields:
+        prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
+        if type(prompt) is type(completion) is int and 0 < prompt <= MAX_TOKENS >= completion > 0:
+            return Usage(prompt, completion)
+    return None
+
+
 class ReportedUsage:
     """The parts that have been reported so far; ``None``: not yet. False while no part is above 0."""
 

@@ -13,7 +13,7 @@ from ..model.limits import CallLimits, words_of
 from ..model.protocols import Permit
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
-from .permits import JointPermit
+from .permits import NO_PERMIT, JointPermit
 
 #: The limit of an upstream whose calls are counted and not limited.
 UNLIMITED = 1 << 40
@@ -53,7 +53,10 @@ class CallerBulkhead:
 
     def admit(self, call: Call) -> Permit:
         """:raises TooManyConcurrent: a subject has as many calls in flight as it may."""
-        own = self._take(state_key("slots:key", call.caller.id), call.caller.max_concurrent, "")
+        caller = call.caller
+        if not caller.max_concurrent and call.limits is None:
+            return NO_PERMIT
+        own = self._take(state_key("slots:key", caller.id), caller.max_concurrent, "")
         return own if call.limits is None else self._joined(own, call.limits)
 
     def _joined(self, own: SlotPermit, limits: CallLimits) -> Permit:

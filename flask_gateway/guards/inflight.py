@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from ..model.call import Call, Outcome
 from ..model.errors import RETRY_SOON, GatewayError, Overloaded, UpstreamFull
@@ -140,13 +140,13 @@ class InFlightCalls:
             entries = list(self._calls.values())
         return [(_at_work(entry), now - entry.call.started) for entry in entries]
 
-    def admit(self, call: Call) -> InFlightPermit:
+    def admit(self, call: Call) -> InFlightPermit[Call]:
         """:raises Overloaded: a limit of calls in flight is reached."""
         refusal = self._enter(call)
         if refusal:
             self._shed(refusal)
             raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_SOON)
-        return InFlightPermit(lambda: self._leave(call))
+        return InFlightPermit(self._leave, call)
 
     def wait_for_body(self, caller: str) -> None:
         """Count the calling thread as one that its caller holds, until its call begins or
@@ -222,7 +222,8 @@ class InFlightCalls:
         self._moved = now
         _take_one(self._by_caller, entry.call.caller.id)
         for work in entry.work:
-            self._off_thread(work)
+            if work.on_thread:
+                self._off_thread(work)
 
     # ---------------------------------------------------------------- the upstreams' work
 
@@ -247,12 +248,12 @@ class InFlightCalls:
             entry = self._calls.get(id(work.call.cancellation))
             if entry is not None and work in entry.work:
                 entry.work.remove(work)
-            self._off_thread(work)
+            if work.on_thread:
+                self._off_thread(work)
 
     def _off_thread(self, work: _Work) -> None:
-        if work.on_thread:
-            work.on_thread = False
-            _take_one(self._by_upstream, work.upstream)
+        work.on_thread = False
+        _take_one(self._by_upstream, work.upstream)
 
     # ---------------------------------------------------------------- shutdown
 
@@ -269,6 +270,8 @@ class InFlightCalls:
             call.cancellation.cancel(error())
         return len(calls)
 
+
+Counted = TypeVar("Counted", Call, _Work)
 
 _MESSAGES = {
     "streams": "This server has as many streams in progress as it can serve.",
@@ -294,22 +297,28 @@ def _take_one(counts: dict[str, int], name: str) -> None:
         del counts[name]
 
 
-class InFlightPermit:
-    """The permit of a call in flight. Settling it again does nothing."""
+class InFlightPermit(Generic[Counted]):
+    """The permit of a call in flight. Settling it again does nothing.
+
+    :param leave: called once, with what was counted.
+    """
+
+    __slots__ = ("_counted", "_leave")
 
     headers: Mapping[str, str] = {}
 
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave: Callable[[], None] | None = leave
+    def __init__(self, leave: Callable[[Counted], None], counted: Counted) -> None:
+        self._leave: Callable[[Counted], None] | None = leave
+        self._counted: Counted = counted
 
-    def settle(self, outcome: Outcome) -> None:
-        self.cancel()
-
-    def cancel(self) -> None:
+    def settle(self, outcome: Outcome | None) -> None:
         """Count the call no longer."""
         leave, self._leave = self._leave, None
         if leave is not None:
-            leave()
+            leave(self._counted)
+
+    def cancel(self) -> None:
+        self.settle(None)
 
 
 class UpstreamThreadQuota:
@@ -319,7 +328,7 @@ class UpstreamThreadQuota:
         self._upstream = upstream
         self._inflight = inflight
 
-    def admit(self, call: Call) -> InFlightPermit:
+    def admit(self, call: Call) -> InFlightPermit[_Work]:
         """:raises UpstreamFull: calls to the upstream hold as many threads as one upstream may hold."""
         work = self._inflight.enter(call, self._upstream)
         if work is None:
@@ -328,4 +337,4 @@ class UpstreamThreadQuota:
                 retry_after=RETRY_SOON,
                 upstream=self._upstream,
             )
-        return InFlightPermit(lambda: self._inflight.leave(work))
+        return InFlightPermit(self._inflight.leave, work)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from .call import AnswerPart, Outcome, Usage
 from .errors import GatewayError, InternalError, UpstreamError, Verdict
@@ -23,7 +23,6 @@ from .source import Abandonable, Channel, Postponed, Run, Settling, Source
 log = logging.getLogger(__name__)
 
 Closer = Callable[[Outcome], None]
-_Count = TypeVar("_Count")
 
 
 class Transcript(Protocol):
@@ -306,36 +305,45 @@ class Reply:
         others."""
         if self.outcome is not None:
             return
-        self.outcome = outcome = self._full(outcome, outcome.usage, self.transcript.dropped)
-        if not self._drained:
+        self.outcome = outcome
+        drained = self.over and not self._pending
+        if not drained:
             shielded(self._source.close)
-        self._run_settling(partial(self._settle, outcome, self._drained))
+        if self._run_settling is _at_once:
+            self._settle(outcome, drained)
+        else:
+            self._run_settling(partial(self._settle, outcome, drained))
 
     def _settle(self, outcome: Outcome, drained: bool) -> None:
         if drained:
             shielded(self._source.release)
         # Here, because this may run on another thread: estimating a large prompt's tokens takes long.
-        usage = outcome.usage or self._known(lambda: self.usage)
-        parts = self._known(self.parts) or ()
-        self.outcome = outcome = self._full(outcome, usage, outcome.dropped, parts)
+        self.outcome = outcome = self._full(outcome)
         # Drop the closers: they refer back to this reply, and a cycle would wait for the garbage collector.
         closers, witnesses, self._closers, self._witnesses = self._closers, self._witnesses, [], []
         self._run_settling = _at_once
-        for closer in reversed(closers):
-            shielded(closer, outcome)
-        for witness in witnesses:
-            shielded(witness, outcome)
+        closers.reverse()
+        for step in (*closers, *witnesses):
+            try:  # `shielded` without its call: a call has several steps
+                step(outcome)
+            except Exception:  # the remaining steps must run
+                log.exception("a step of settling a reply failed")
 
-    def _full(
-        self, outcome: Outcome, usage: Usage | None, dropped: int, parts: tuple[AnswerPart, ...] = ()
-    ) -> Outcome:
+    def _full(self, outcome: Outcome) -> Outcome:
         """The outcome with everything that the reply knows."""
+        usage = outcome.usage
+        parts: tuple[AnswerPart, ...] = ()
+        try:
+            usage = usage or self.usage
+            parts = self.parts()
+        except Exception:  # an answer without its usage is still an answer
+            log.exception("could not count the tokens of an answer")
         return Outcome(
             outcome.verdict,
             usage,
             outcome.error,
             self.first_token_seconds,
-            dropped,
+            self.transcript.dropped,
             self.upstream or None,
             self.model,
             self.started_ns,
@@ -345,14 +353,6 @@ class Reply:
     def parts(self) -> tuple[AnswerPart, ...]:
         """The part of each upstream, if several answered; otherwise nothing."""
         return ()
-
-    @staticmethod
-    def _known(count: Callable[[], _Count]) -> _Count | None:
-        try:
-            return count()
-        except Exception:  # an answer without its usage is still an answer
-            log.exception("could not count the tokens of an answer")
-            return None
 
 
 def _at_once(work: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from ..guards.permits import NO_PERMIT
 from ..model.call import BodyOverrides, Call, Outcome
 from ..model.errors import GatewayError
 from ..model.protocols import Guard, Permit, Service
@@ -43,7 +44,8 @@ class Guarded:
         permits: list[Permit] = []
         try:
             for guard in self._guards:
-                permits.append(guard.admit(call))
+                if (permit := guard.admit(call)) is not NO_PERMIT:
+                    permits.append(permit)
         except BaseException as error:
             self._cancel(permits, error)
             raise
@@ -54,7 +56,8 @@ class Guarded:
             raise
         for permit in permits:
             reply.on_close(permit.settle)
-            reply.headers.update(permit.headers)
+            if headers := permit.headers:
+                reply.headers.update(headers)
         return reply
 
     @staticmethod

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from ..model.call import Call
 from ..model.errors import CallerLeft
 from ..reactor import Reactor
-from .request_headers import Header
+from .request_headers import Header, environ_keys
 
 #: Headers in which SDKs announce their own timeout, and how much later the gateway ends the call, seconds.
 #: The SDK's timeout fires first, so its users catch the exception they expect. The SDK then hangs up, and
 #: the gateway sees that at once. The second header has whole seconds, rounded down.
 _SDK_TIMEOUTS = (("x-stainless-read-timeout", 1.0), ("x-stainless-timeout", 2.0), ("request-timeout", 1.0))
+
+#: The headers that :func:`client_timeout` reads.
+TIMEOUT_HEADERS = environ_keys("x-request-timeout", *(name for name, _ in _SDK_TIMEOUTS))
 
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII).fullmatch
 

@@ -27,8 +27,8 @@ from .fast_flask import CallResponse
 from .litellm_compat import litellm_headers
 from .paths import is_exactly
 from .request_headers import header_of
-from .request_ids import read_ids
-from .request_state import Globals, gateway, request_state
+from .request_ids import ID_HEADERS, new_ids, read_ids
+from .request_state import Globals, RequestState, current_context, gateway, request_state
 
 #: Endpoints that need no key.
 PUBLIC = frozenset({"health.health", "health.ready", "openapi.openapi"})
@@ -69,17 +69,19 @@ def register(app: Flask) -> None:
 
 
 def _before_request() -> Response | None:
-    # The objects themselves: each access through Flask's proxies costs as much as the rest of this hook.
-    state, incoming = request_state(), request._get_current_object()  # type: ignore[attr-defined]
+    context = current_context()
+    state: RequestState = context.g._state
+    state.request = incoming = request._get_current_object()  # type: ignore[attr-defined]
     environ, endpoint = incoming.environ, incoming.endpoint
     state.started = started = time.monotonic()
     state.started_ns = time.time_ns()
-    state.gateway = gateway = current_app.extensions["gateway"]
+    state.gateway = gateway = context.app.extensions["gateway"]
     state.header = header = header_of(environ)
-    state.ids = read_ids(header)
+    state.ids = new_ids() if environ.keys().isdisjoint(ID_HEADERS) else read_ids(header)
     method, origins = environ["REQUEST_METHOD"], gateway.settings.cors_origins
     if method == "POST":
-        _shed_late(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
+        if "HTTP_X_REQUEST_START" in environ:
+            _shed_late(header("X-Request-Start"), environ.get("REMOTE_ADDR"))
     elif method == "OPTIONS" and (answer := preflight(origins, header)):
         return answer
     if endpoint not in PUBLIC and not _needs_no_key(endpoint):
@@ -104,7 +106,7 @@ def _identify(limiter: KeyGuessLimiter, environ: Mapping[str, Any], now: float, 
 
 def _shed_late(start: str | None, peer: str | None) -> None:
     """Refuse a request that waited too long in front of us, before any work is done for it."""
-    waited = waited_in_front(start, peer, time.time(), BEGAN) if start else 0.0
+    waited = waited_in_front(start, peer, time.time(), BEGAN)
     if waited > MAX_WAIT:
         gateway().metrics.shed("waited")
         raise Overloaded(
@@ -134,9 +136,10 @@ def _needs_no_key(endpoint: str | None) -> bool:
 
 def _admitted_admin(endpoint: str | None) -> bool:
     """Whether the path is an admin's. Its sender is then an admin, or the request is refused."""
-    if endpoint is None or not endpoint.startswith(ADMIN):
+    admit = current_app.extensions.get(ADMIN)  # none where no admin's key is set
+    if admit is None or endpoint is None or not endpoint.startswith(ADMIN):
         return False
-    current_app.extensions[ADMIN]()
+    admit()
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
@@ -21,7 +21,7 @@ from .anthropic_requests import (
     quota_headers,
 )
 from .call_limits import limits_of
-from .client_timeouts import client_timeout, watch_caller
+from .client_timeouts import TIMEOUT_HEADERS, client_timeout, watch_caller
 from .fast_flask import CallResponse
 from .litellm_compat import without_proxy_fields
 from .request_body import check, parse_fields, read_body, take_fallbacks
@@ -34,14 +34,12 @@ def answer(operation: Operation) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
     state = request_state()
     gateway = state.gateway
-    # The request itself: each access through Flask's proxy costs extra.
-    incoming = request._get_current_object()  # type: ignore[attr-defined]
     lease = gateway.body_memory.lease(state.known.id)
     unwatch = _not_watching
     try:
-        call = _read_call(operation, state, incoming, lease)
+        call = _read_call(operation, state, lease)
         state.recorded = True
-        unwatch = watch_caller(call, incoming.environ.get("gunicorn.socket"), gateway.reactor)
+        unwatch = watch_caller(call, state.request.environ.get("gunicorn.socket"), gateway.reactor)
         reply = gateway.service.send(call)
     except BaseException:
         unwatch()
@@ -62,8 +60,8 @@ def _not_watching() -> None:
     """Stands for ``unwatch`` until the caller is watched."""
 
 
-def _read_call(operation: Operation, state: RequestState, incoming: Request, lease: BodyLease) -> Call:
-    gateway, caller = state.gateway, state.known
+def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> Call:
+    gateway, caller, header, incoming = state.gateway, state.known, state.header, state.request
     connection = incoming.environ.get("flask_gateway.connection")
     if connection is not None:  # the gateway's own worker serves this request
         connection.before_wait = partial(gateway.inflight.wait_for_body, caller.id)
@@ -75,16 +73,19 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
     if gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
-    for name, param in ((model, "model"), *((name, "fallbacks") for name in fallbacks or ())):
+    for name in (model, *fallbacks) if fallbacks else (model,):
         if not caller.may_call(name):
             raise ModelNotAllowed(
                 f"This key may not call the model '{name}'. GET /v1/models lists the models it may call.",
-                param=param,
+                param="model" if name == model else "fallbacks",
             )
     default = stream and gateway.candidates.whole(model)
-    whole = wants_whole(state.header("x-gateway-stream"), default=default)
+    whole = wants_whole(header("x-gateway-stream"), default=default)
     named = gateway.routes.name(model)
-    user, limits = limits_of(caller, named, state.header, fields)
+    user, limits = limits_of(caller, named, header, fields)
+    longest = gateway.longest
+    if not incoming.environ.keys().isdisjoint(TIMEOUT_HEADERS):
+        longest = min(longest, client_timeout(header, stream=stream))
     return Call(
         ids=state.ids,
         caller=caller,
@@ -94,7 +95,7 @@ def _read_call(operation: Operation, state: RequestState, incoming: Request, lea
         stream=stream,
         started=state.started,
         started_ns=state.started_ns,
-        deadline=state.started + min(gateway.longest, client_timeout(state.header, stream=stream)),
+        deadline=state.started + longest,
         fallbacks=fallbacks,
         whole=stream and whole,
         user=user,

@@ -22,6 +22,14 @@ class _Keys(dict[str, str]):
 _KEYS = _Keys()
 
 
+def environ_keys(*names: str) -> tuple[str, ...]:
+    """The keys of these headers in a WSGI environment.
+
+    ``environ.keys().isdisjoint(...)`` tells in one step that a request has none of them, as most requests.
+    """
+    return tuple(_KEYS[name] for name in names)
+
+
 def header_of(environ: Mapping[str, Any]) -> Header:
     """A function that reads the headers of one request."""
 

@@ -7,7 +7,7 @@ import random
 import re
 
 from ..model.call import Ids
-from .request_headers import Header
+from .request_headers import Header, environ_keys
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # W3C Trace Context, section 3.2. A later version may append fields; we drop them.
@@ -19,6 +19,16 @@ _random = random.Random(os.urandom(32))  # noqa: S311 - see above
 # Without this, the children of a server that forks after this import would all generate the same ids.
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}").fullmatch
+
+#: The headers that :func:`read_ids` reads.
+ID_HEADERS = environ_keys("x-request-id", "x-trace-id", "traceparent")
+
+
+def new_ids() -> Ids:
+    """The ids of a request that brings none: a new trace begins."""
+    noise = _random.randbytes(40).hex()
+    trace = noise[16:48]
+    return Ids(noise[48:], trace, f"00-{trace}-{noise[:16]}-00")
 
 
 def read_ids(header: Header) -> Ids:

@@ -10,8 +10,9 @@ import pytest
 from kit.calls import chunk, make_call, sse
 from kit.stream_events import choice, read, stream
 
+from flask_gateway.dialects.reported_usage import ReportedUsage, plain_usage
 from flask_gateway.dialects.transcripts import transcript_for
-from flask_gateway.model.call import Operation
+from flask_gateway.model.call import Operation, Usage
 
 #: Usage as servers report it, and the numbers that are read from it: prompt, completion, cached.
 USAGES: list[tuple[Any, tuple[int, int, int]]] = [
@@ -114,6 +115,21 @@ def test_usage_is_read_from_wherever_it_stands(
 ) -> None:
     usage = usage_of(operation, body)
     assert (usage.prompt_tokens, usage.completion_tokens) == (prompt, completion)
+
+
+@pytest.mark.parametrize("said", [said for said, _ in USAGES])
+def test_the_plain_reading_says_the_same_or_nothing(said: Any) -> None:
+    reported = ReportedUsage()
+    reported.add(said)
+    assert plain_usage(said) in (None, reported.complete())
+
+
+def test_openais_three_counts_are_read_plainly() -> None:
+    said = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assert plain_usage(said) == Usage(3, 4)
+    for name in said:
+        for odd in (None, True, -1, 0, 10**11, "4", 4.0):
+            assert name == "total_tokens" or plain_usage({**said, name: odd}) is None
 
 
 def test_an_empty_choice_next_to_the_usage_is_hidden_with_it() -> None:

@@ -106,6 +106,21 @@ def test_registered_hooks_run_as_in_flask(way: str | None, path: str) -> None:
     assert told(FastFlask, ("before", "after", *ways), path) == told(Flask, ("before", "after", *ways), path)
 
 
+@pytest.mark.parametrize("status", [200, 201, 599])
+def test_a_calls_response_has_the_status_and_the_headers_of_flasks_own(status: int) -> None:
+    ours, flasks = (
+        CallResponse(b"all", status, "text/plain", []),
+        Response(b"all", status, content_type="text/plain"),
+    )
+    for response in (ours, flasks):
+        response.headers["x-one"] = "1"
+    assert list(ours.headers) == list(flasks.headers)
+    assert (ours.status, ours.status_code, ours.data) == (flasks.status, flasks.status_code, flasks.data)
+    ours.status_code = flasks.status_code = 404
+    ours.data = flasks.data = b"none"
+    assert (ours.status, ours.get_wsgi_headers({})) == (flasks.status, flasks.get_wsgi_headers({}))
+
+
 def test_all_hooks_together_run_in_flasks_order() -> None:
     ways = tuple(way for way in REGISTERED if way != "before answers")
     for path in PATHS:
@@ -204,7 +219,7 @@ def test_an_exception_before_the_request_has_ids_is_reported_as_itself(
     def broken(*_: object) -> None:
         raise RuntimeError("the first fault")
 
-    monkeypatch.setattr("flask_gateway.web.hooks.read_ids", broken)
+    monkeypatch.setattr("flask_gateway.web.hooks.new_ids", broken)
     answer = app.test_client().get("/v1/models", headers=AUTH)
     assert answer.status_code == 500
     assert answer.json["error"]["code"] == "internal_error"  # type: ignore[index]

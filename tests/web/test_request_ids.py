@@ -8,7 +8,7 @@ import re
 import pytest
 
 from flask_gateway.model.call import Ids
-from flask_gateway.web.request_ids import read_ids
+from flask_gateway.web.request_ids import new_ids, read_ids
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -23,6 +23,14 @@ def test_an_id_that_is_not_well_formed_is_replaced(bad: str) -> None:
     ids = read(x_request_id=bad, x_trace_id=bad)
     assert re.fullmatch("[0-9a-f]{32}", ids.request)
     assert re.fullmatch("[0-9a-f]{32}", ids.trace)
+
+
+def test_new_ids_begin_a_trace() -> None:
+    ids = new_ids()
+    assert re.fullmatch("[0-9a-f]{32}", ids.request)
+    assert re.fullmatch(f"00-{ids.trace}-[0-9a-f]{{16}}-00", ids.traceparent)
+    assert (ids.tracestate, ids.parent) == ("", "")
+    assert new_ids() != ids
 
 
 @pytest.mark.parametrize("good", ["a", "A-b_c.9", "x" * 128])

@@ -173,7 +173,7 @@ class _Interruptible:
         UNANSWERING.remember(race.answered, race.vain)
         try:
             sock.settimeout(max(until - time.monotonic(), 0.001))
-            self._hold(CutHandle(sock))
+            self._hold(CutHandle(sock), exchange)
         except BaseException:
             self._drop_line()
             sock.close()
@@ -188,7 +188,7 @@ class _Interruptible:
             if left <= 0:
                 raise TimeoutError
             sock.settimeout(left)
-            self._hold(CutHandle(sock))
+            self._hold(CutHandle(sock), current_send.exchange)
             sock.connect(address)
         except BaseException:
             self._drop_line()
@@ -202,23 +202,22 @@ class _Interruptible:
         sock = self.sock
         return sock is not None and (is_quiet(sock) or bool(super().is_connected))  # type: ignore[misc]
 
-    def _hold(self, line: CutHandle) -> None:
+    def _hold(self, line: CutHandle, exchange: UpstreamAttempt) -> None:
         self._line = line
-        exchange = current_send.exchange
         exchange.hold(line.lend())
         exchange.check()
 
     def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
         """Send head and body in one system call. http.client uses two and builds the head line by line."""
+        exchange = current_send.exchange
         if current_send.fresh and self._used:
             self.close()
-        current_send.reused = self._used and self.sock is not None
+        current_send.reused = reused = self._used and self.sock is not None
         if self.sock is None:
             self.connect()
-        elif current_send.reused:
+        elif reused:
             assert self._line is not None
-            self._hold(self._line)
-        exchange = current_send.exchange
+            self._hold(self._line, exchange)
         exchange.connected()
         sock = self.sock
         assert sock is not None
@@ -238,8 +237,7 @@ class _Interruptible:
         host = f"[{host}]" if ":" in host else host
         if port != self.default_port:  # type: ignore[attr-defined]
             host = f"{host}:{port}"
-        fields = [f"{method} {url} HTTP/1.1", f"Host: {host}"]
-        fields += [f"{name}: {value}" for name, value in headers.items()]
+        fields = [f"{method} {url} HTTP/1.1", f"Host: {host}", *map(": ".join, headers.items())]
         head = "\r\n".join(fields)
         lines = len(fields) - 1
         if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
@@ -247,9 +245,8 @@ class _Interruptible:
         return head.encode("latin-1") + b"\r\n\r\n"
 
     def getresponse(self) -> UpstreamResponse:
-        exchange = current_send.exchange
         response = read_response(self)
-        self._wait_at_most(exchange.silence_within)
+        self._wait_at_most(current_send.exchange.silence_within)
         return response
 
     def _wait_at_most(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ...config.schema import Proxy
-from .connection import CutHandle, UpstreamConnection, UpstreamTLSConnection
+from .connection import CutHandle, UpstreamConnection, UpstreamTLSConnection, current_send
 from .egress_filter import allowed
 from .happy_eyeballs import AddressInfo
 from .proxies import Egress, ProxyFailed, authorization, refusal, tunnel
@@ -170,7 +170,7 @@ class UnixConnection(UpstreamConnection):
     def _new_conn(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         try:
-            self._hold(CutHandle(sock))
+            self._hold(CutHandle(sock), current_send.exchange)
             # A full backlog blocks a blocking connect, and fails another one at once: unix(7).
             _send_within(sock, max(float(self.timeout), 0.001))
             sock.connect(self._path)

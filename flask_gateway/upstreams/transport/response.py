@@ -186,7 +186,7 @@ def read_response(connection: Any) -> UpstreamResponse:
     """
     sock, data, scanned, begun = connection.sock, bytearray(), 0, False
     for _ in range(MAX_INTERIM + 1):
-        while (end := end_of_head(data, scanned)) < 0:
+        while (end := end_of_head(data, scanned) if data else -1) < 0:
             scanned = len(data)
             try:
                 received = receive(sock, READ_SIZE)
