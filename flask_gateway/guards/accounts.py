@@ -140,27 +140,34 @@ class Accounts:
         """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
         wall = self.clock()
         starts, mark, bases = self.calendar.starts(wall), _mark(), _NOTHING
+        current = self._are_current()
         try:
-            bases = self._known(subject, starts)
+            bases = self._balances.used(subject, starts)
+            doubt = "" if current else "the journals have more than the ledger"
         except BooksUnknown as error:
+            doubt = str(error)
+        if doubt:
             if strict:
-                raise
+                raise BooksUnknown(doubt)
             mark |= UNVERIFIED
-            log.warning("the budget of %s begins without the ledger: %s", subject, error)
-            self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
-            self._unverified()
+            self._note_doubt(subject, doubt)
         opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
         if opened and not mark & UNVERIFIED:
             self._add_what_came_between(subject, starts, bases)
 
-    def _known(self, subject: str, starts: PerWindow) -> PerWindow:
-        """Read the ledger. After a start it waits until the ledger is up to date."""
+    def _are_current(self) -> bool:
+        """Whether the ledger has everything that the journals had lately. After a start it waits for that."""
         deadline = time.monotonic() + self._patience
         while self._store.read(CURRENT) is None:
             if time.monotonic() >= deadline:
-                raise BooksUnknown("the ledger is not up to date")
+                return False
             time.sleep(0.01)
-        return self._balances.used(subject, starts)
+        return True
+
+    def _note_doubt(self, subject: str, doubt: str) -> None:
+        log.warning("the budget of %s begins with less than was perhaps used: %s", subject, doubt)
+        self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
+        self._unverified()
 
     def _add_what_came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> None:
         """Count costs that the bookkeeper wrote after the balance was read and before the account was there:
