@@ -19,7 +19,7 @@ from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
 from ..ledger.pruning import Kept
-from ..ledger.quotes import Quote, Quotes
+from ..ledger.quotes import Quotes
 from ..model.calendar_windows import Calendar, zone
 from ..model.call import Call, Outcome
 from ..model.limits import Estimate
@@ -61,8 +61,11 @@ class LedgerCosts:
         self._quotes = Quotes(costing, targets, books.clock)
         self._costing = costing
 
-    def quote(self, call: Call, estimate: Estimate) -> Quote:
-        return self._quotes.of(call, estimate)
+    def expected(self, call: Call, estimate: Estimate) -> int:
+        return self._quotes.expected(call, estimate)
+
+    def most(self, call: Call, estimate: Estimate) -> int:
+        return self._quotes.most(call, estimate)
 
     def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
         return self._costing.legs(call, outcome)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from ..ledger.quotes import Quote
 from ..model.calendar_windows import Calendar, Window
 from ..model.call import Call, Outcome
 from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
@@ -36,8 +35,18 @@ _REMEMBERED = 64
 class CallCosts(Protocol):
     """Computes the costs of calls, before and after."""
 
-    def quote(self, call: Call, estimate: Estimate) -> Quote:
-        """:raises ModelNotPriced: that is not known."""
+    def expected(self, call: Call, estimate: Estimate) -> int:
+        """Return the expected cost of a call, nano-dollars.
+
+        :raises ModelNotPriced: a price is unknown.
+        """
+        ...
+
+    def most(self, call: Call, estimate: Estimate) -> int:
+        """Return the highest cost of a call, nano-dollars.
+
+        :raises ModelNotPriced: a price is unknown.
+        """
         ...
 
     def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
@@ -145,20 +154,23 @@ class BudgetGuard:
         budgeted = [subject for subject in limits.subjects if subject.limits.budgets]
         if not budgeted:
             return NO_PERMIT
-        quote = self._costs.quote(call, self._estimates.of(call, limits))
-        if not quote.most:  # a call that costs nothing asks no account
+        estimate = self._estimates.of(call, limits)
+        expected = most = self._costs.expected(call, estimate)
+        if any(subject.limits.strict for subject in budgeted):
+            most = max(expected, self._costs.most(call, estimate))
+        if not most:  # a call that costs nothing asks no account
             return NO_PERMIT
         permit = BudgetPermit(self, call)
         try:
             for subject in budgeted:
-                self._hold(permit, subject, quote)
+                self._hold(permit, subject, expected, most)
         except BaseException:
             permit.cancel()
             raise
         permit.tell()
         return permit
 
-    def _hold(self, permit: BudgetPermit, subject: SubjectLimits, quote: Quote) -> None:
+    def _hold(self, permit: BudgetPermit, subject: SubjectLimits, expected: int, most: int) -> None:
         name, limits = subject
         strict, amounts = limits.strict, _per_window(limits)
         if strict and not self._costs.keeps:
@@ -166,7 +178,7 @@ class BudgetGuard:
                 "The budget is strict, and what calls cost cannot be written down now.",
                 retry_after=RETRY_UNKNOWN,
             )
-        amount = quote.most if strict else quote.expected
+        amount = most if strict else expected
         try:
             (_, _, window, left, _), hold = self.accounts.reserve(name, amounts, amount, strict=strict)
         except BooksUnknown:

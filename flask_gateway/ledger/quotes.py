@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from ..model.call import Call
 from ..model.errors import ModelNotPriced
 from ..model.limits import Estimate
-from ..model.money import cost
 from ..pricing.rates import ModelPrice, Rates
 from .costing import Costing
 
-
-class Quote(NamedTuple):
-    """The expected and the highest cost of a call, nano-dollars.
-
-    :param expected: by the estimate of its tokens. :param most: by their ceiling.
-    """
-
-    expected: int
-    most: int
+#: Computes the cost of a call at a price, nano-dollars; ``None`` if a part of it has no rate.
+_Cost = Callable[[ModelPrice, Estimate, float], int | None]
 
 
 class Quotes:
@@ -41,40 +32,55 @@ class Quotes:
         self._candidates = candidates
         self._clock = clock
 
-    def of(self, call: Call, estimate: Estimate) -> Quote:
-        """Quote a call.
+    def expected(self, call: Call, estimate: Estimate) -> int:
+        """Return the expected cost of a call, nano-dollars.
 
-        :raises ModelNotPriced: the price of a candidate is unknown, so what the call costs may be, too.
+        :raises ModelNotPriced: the price of a candidate is unknown, so the cost of the call may be, too.
         """
-        now, expected, most = self._clock(), 0, 0
+        return self._dearest(call, estimate, _expected)
+
+    def most(self, call: Call, estimate: Estimate) -> int:
+        """Return the highest cost of a call, nano-dollars.
+
+        :raises ModelNotPriced: as :meth:`expected`.
+        """
+        return self._dearest(call, estimate, _most)
+
+    def _dearest(self, call: Call, estimate: Estimate, compute: _Cost) -> int:
+        now, dearest = self._clock(), 0
         for upstream, model in self._candidates(call):
             price = self._costing.price(upstream, model)
-            quote = None if price is None else _quote(price, estimate, now)
-            if quote is None:
+            cost = None if price is None else compute(price, estimate, now)
+            if cost is None:
                 raise ModelNotPriced(
                     f"A budget covers this call, and the price of the model '{model}' at the upstream "
                     f"'{upstream}' is not known, so the model may not be called. "
                     f'The operator writes it into the settings, in [prices."{upstream}/{model}"].',
                     param="model",
                 )
-            expected, most = max(expected, quote.expected), max(most, quote.most)
-        return Quote(expected, max(expected, most))
+            dearest = max(dearest, cost)
+        return dearest
 
 
-def _quote(price: ModelPrice, estimate: Estimate, now: float) -> Quote | None:
-    rates, dearest = price.rates(estimate.input, now), price.rates(estimate.most_input, now)
-    if rates is None or dearest is None:
+def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
+    rates = price.rates(estimate.input, now)
+    if rates is None or _lacks(rates, estimate):
         return None
-    if (estimate.input and rates.input is None) or (estimate.output and rates.output is None):
+    pico = estimate.input * (rates.input or 0) + estimate.output * (rates.output or 0) + (rates.requests or 0)
+    return -(-pico // 1000)
+
+
+def _most(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
+    rates = price.rates(estimate.most_input, now)
+    if rates is None or _lacks(rates, estimate):
         return None
-    request = (1, rates.requests or 0)
-    expected = cost(((estimate.input, rates.input or 0), (estimate.output, rates.output or 0), request))
-    read, written = _dearest(dearest)
-    return Quote(expected, cost(((estimate.most_input, read), (estimate.most_output, written), request)))
-
-
-def _dearest(rates: Rates) -> tuple[int, int]:
-    """The highest rates of a token of the prompt and of the answer."""
     read = (rates.input, rates.write_5m, rates.write_1h, rates.input_audio, rates.input_image)
     written = (rates.output, rates.reasoning, rates.output_audio, rates.output_image)
-    return max(rate or 0 for rate in read), max(rate or 0 for rate in written)
+    pico = estimate.most_input * max(rate or 0 for rate in read)
+    pico += estimate.most_output * max(rate or 0 for rate in written) + (rates.requests or 0)
+    return -(-pico // 1000)
+
+
+def _lacks(rates: Rates, estimate: Estimate) -> bool:
+    """Whether a part that the call uses has no rate."""
+    return bool((estimate.input and rates.input is None) or (estimate.output and rates.output is None))

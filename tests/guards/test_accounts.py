@@ -132,7 +132,7 @@ def test_a_ledger_that_lags_for_too_long_is_not_known(store: MemoryStore, clock:
     clock.advance(1801)
     with pytest.raises(BooksUnknown):
         reserve(accounts, 10, 1, strict=True)
-    assert reserve(accounts, 10, 2).hold is None  # the rest is known all the same
+    assert reserve(accounts, 10, 2).hold is None  # the rest is known
     assert accounts.mark(KEY) & UNVERIFIED
 
 

@@ -17,7 +17,7 @@ from flask_gateway.guards.accounts import Accounts, account_key
 from flask_gateway.guards.budgets import BudgetGuard, kind_of
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.ledger.costing import Costing
-from flask_gateway.ledger.quotes import Quote, Quotes
+from flask_gateway.ledger.quotes import Quotes
 from flask_gateway.model.calendar_windows import Calendar, Window
 from flask_gateway.model.call import Call, Outcome, Usage
 from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable, ModelNotPriced, Verdict
@@ -53,8 +53,11 @@ class PricedCosts:
         self.quotes = Quotes(self.costing, lambda call: [(one, call.model) for one in upstreams], lambda: DAY)
         self.keeps = True
 
-    def quote(self, call: Call, estimate: Estimate) -> Quote:
-        return self.quotes.of(call, estimate)
+    def expected(self, call: Call, estimate: Estimate) -> int:
+        return self.quotes.expected(call, estimate)
+
+    def most(self, call: Call, estimate: Estimate) -> int:
+        return self.quotes.most(call, estimate)
 
     def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
         return self.costing.legs(call, outcome)
