@@ -6,6 +6,7 @@ A request above a limit is refused with 429.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..model.call import Call, Caller, Operation, Outcome
@@ -110,11 +111,20 @@ class RateLimiter:
         return quota_headers(self._store.update(_own(caller).key, peek, ttl=self._window * 2))
 
     def _change(self, requests: int) -> Acquire:
-        return Acquire(requests, int(self._window * SECOND))
+        return _acquire(requests, int(self._window * SECOND))
+
+
+#: A change for each of the limits in use: it keeps nothing of a request.
+_acquire = lru_cache(maxsize=1024)(Acquire)
 
 
 def _own(caller: Caller) -> _Limit:
-    return _Limit(state_key("limit", caller.id), caller.rate_limit)
+    return _limit_of(caller.id, caller.rate_limit)
+
+
+@lru_cache(maxsize=4096)
+def _limit_of(caller: str, requests: int) -> _Limit:
+    return _Limit(state_key("limit", caller), requests)
 
 
 def _of_counts(caller: Caller) -> _Limit:

@@ -33,6 +33,9 @@ class Operation(StrEnum):
     MESSAGE = "messages"
     COUNT = "messages/count_tokens"
 
+    #: Calls look up tables by their operation, and the hash of an enumeration is a function in Python.
+    __hash__ = str.__hash__
+
 
 #: The operations of Anthropic's API, and those of OpenAI's.
 ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)

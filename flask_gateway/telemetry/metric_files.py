@@ -29,6 +29,7 @@ RETRY, QUIET = 1.0, 60.0
 
 _USED = struct.Struct("i")
 _PAIR = struct.Struct("dd")  # the value and its time
+_pack = _PAIR.pack
 _BEGIN = 8  # of the first entry
 
 
@@ -204,7 +205,9 @@ class MetricValue:
         self.key = mmap_key(metric_name, name, list(labelnames), list(labelvalues), help_text)
         self._value = 0.0
         self._file: MetricFile | None = None
-        self._at = 0
+        #: Where it is in the file.
+        self._span = slice(0)
+        self._lock = self.files.lock
         self.files.add(self)
 
     def settle(self, file: MetricFile, at: int) -> None:
@@ -213,13 +216,18 @@ class MetricValue:
         if not self.kind.startswith("gauge"):
             self._value += before
         file.memory[at : at + _PAIR.size] = _PAIR.pack(self._value, 0.0)
-        self._file, self._at = file, at
+        self._file, self._span = file, slice(at, at + _PAIR.size)
 
     def inc(self, amount: float) -> None:
-        if self._file is None:
+        file = self._file
+        if file is None:
             self.files.place_values()
-        with self.files.lock:
-            self._write(self._value + amount, 0.0)
+            with self._lock:
+                self._write(self._value + amount, 0.0)
+            return
+        with self._lock:  # `_write` without its call: a call of the gateway makes eleven of them
+            self._value = value = self._value + amount
+            file.memory[self._span] = _pack(value, 0.0)
 
     def set(self, value: float, timestamp: float | None = None) -> None:
         if self._file is None:
@@ -230,7 +238,7 @@ class MetricValue:
     def _write(self, value: float, timestamp: float) -> None:
         self._value = value
         if self._file is not None:
-            self._file.memory[self._at : self._at + _PAIR.size] = _PAIR.pack(value, timestamp)
+            self._file.memory[self._span] = _pack(value, timestamp)
 
     def get(self) -> float:
         return self._value

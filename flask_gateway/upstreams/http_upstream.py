@@ -98,7 +98,8 @@ class HttpUpstream:
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, egress=self.egress)
         try:
-            source = self._unpacked(source)
+            if "content-encoding" in source.response.headers:
+                source = self._unpacked(source)
             self._check(source, call, url)
         except BaseException:
             source.close()

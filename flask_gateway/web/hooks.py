@@ -136,8 +136,10 @@ def _needs_no_key(endpoint: str | None) -> bool:
 
 def _admitted_admin(endpoint: str | None) -> bool:
     """Whether the path is an admin's. Its sender is then an admin, or the request is refused."""
-    admit = current_app.extensions.get(ADMIN)  # none where no admin's key is set
-    if admit is None or endpoint is None or not endpoint.startswith(ADMIN):
+    if endpoint is None or not endpoint.startswith(ADMIN):
+        return False
+    admit = current_app.extensions.get(ADMIN)
+    if admit is None:  # no admin's key is set, and these are another's paths
         return False
     admit()
     return True

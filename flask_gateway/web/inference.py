@@ -34,7 +34,7 @@ def answer(operation: Operation) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
     state = request_state()
     gateway = state.gateway
-    lease = gateway.body_memory.lease(state.known.id)
+    lease = BodyLease(gateway.body_memory, state.known.id)
     unwatch = _not_watching
     try:
         call = _read_call(operation, state, lease)

@@ -91,15 +91,30 @@ def read_head(data: bytes | bytearray) -> Head:
         raise MalformedResponse("no status line")
     if len(lines) - 3 > MAX_HEADERS:
         raise MalformedResponse(f"more than {MAX_HEADERS} headers")
+    return Head(int(status[1]), int(status[2]), status[3] or "", _read_headers(lines[1:-2]))
+
+
+def _read_headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in lines[1:-2]:
+    try:  # the usual case: each name is known, and is there once
+        for line in lines:
+            written, value = line.split(":", 1)
+            headers[_NAMES[written]] = value.strip(" \t")
+    except (KeyError, ValueError):
+        headers.clear()
+    return headers if len(headers) == len(lines) else _read_any_headers(lines)
+
+
+def _read_any_headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
         written, colon, value = line.partition(":")
         name = _NAMES.get(written) or _lower_name(written) if colon else None
         if name is None:
             raise MalformedResponse("a line that is no header")
         value = value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Head(int(status[1]), int(status[2]), status[3] or "", headers)
+    return headers
 
 
 class Framing(Protocol):
