@@ -183,7 +183,8 @@ def _codes(layer: Mapping[str, Any]) -> Iterator[str]:
         codes.append(metadata.get("error_type"))
         if isinstance(metadata.get("reasons"), list) or "flagged_input" in metadata:
             codes.append("content_flagged")  # OpenRouter's moderation has no code of its own
-    yield from (item for item in codes if isinstance(item, str) and _CODE.fullmatch(item))
+    names = (item.rpartition("#")[2] for item in codes if isinstance(item, str))  # AWS: namespace#Code
+    yield from (name for name in names if _CODE.fullmatch(name))
 
 
 def _number(layer: Mapping[str, Any]) -> int | None:

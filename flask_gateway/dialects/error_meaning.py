@@ -9,6 +9,7 @@ beginning of its message, mark a credential as refused.
 from __future__ import annotations
 
 from enum import Enum, auto
+from re import Pattern
 
 from . import error_words as known
 from .error_body import ErrorBody
@@ -83,19 +84,26 @@ def status_of(http: int, error: ErrorBody) -> int:
             return status
     if any(known.REQUEST_CODE.fullmatch(code) for code in error.codes):
         return 400
-    return _status_by_words(_own_words(error)) or 500
+    return _status_by_words(_own_words(error), error) or 500
 
 
-def _status_by_words(words: str) -> int | None:
-    if known.BEGINS_TOO_LONG.match(words):
+def _status_by_words(words: str, error: ErrorBody) -> int | None:
+    """Return the status that a message without any code stands for."""
+    if known.BEGINS_TOO_LONG.match(words) or known.TOO_LONG.search(words) or known.FLAGGED.search(words):
         return 400
+    if _names(known.CREDIT, words, error):
+        return 402
+    if _names(known.CREDENTIAL, words, error):
+        return 401
     if words.lower().startswith("input validation error"):
         return 422
     if known.RATE.match(words):
         return 429
     if words and known.NO_PAGE.fullmatch(words):
         return 404
-    return 404 if words.lower().startswith("model ") and known.MODEL.match(words) else None
+    if known.MODEL.match(words) or known.NO_ROUTE.match(words):
+        return 404
+    return 503 if known.OVERLOADED.search(words) else None
 
 
 def meaning_of(status: int, error: ErrorBody) -> Meaning:
@@ -113,13 +121,13 @@ def _by_code(status: int, codes: frozenset[str]) -> Meaning | None:
         return Meaning.TOO_LONG
     if codes & known.FLAGGED_CODES and status not in (401, 402, 407, 429):
         return Meaning.CONTENT_FLAGGED
-    if codes & known.CREDIT_CODES and status in (400, 402, 403, 429):
+    if codes & known.CREDIT_CODES and status in (400, 401, 402, 403, 429):
         return Meaning.OUT_OF_CREDIT if status != 402 else None
     if codes & known.CREDENTIAL_CODES and status in (400, 401, 403):
         return Meaning.CREDENTIAL_REFUSED
     if codes & known.MODEL_CODES and status != 429:
         return Meaning.MODEL_NOT_FOUND
-    if codes & known.RATE_CODES and status == 403:
+    if codes & known.RATE_CODES and status in (400, 403):
         return Meaning.RATE_LIMITED
     return None
 
@@ -145,7 +153,9 @@ def _payment(words: str, error: ErrorBody) -> Meaning:
 
 
 def _too_many(words: str, error: ErrorBody) -> Meaning:
-    return Meaning.TOO_LONG if known.TOO_LARGE_FOR_LIMIT.match(words) else Meaning.RATE_LIMITED
+    if known.TOO_LARGE_FOR_LIMIT.match(words):
+        return Meaning.TOO_LONG
+    return Meaning.OUT_OF_CREDIT if _names(known.CREDIT, words, error) else Meaning.RATE_LIMITED
 
 
 def _forbidden(words: str, error: ErrorBody) -> Meaning:
@@ -153,11 +163,13 @@ def _forbidden(words: str, error: ErrorBody) -> Meaning:
         return Meaning.MISCONFIGURED  # a firewall, or a login: no API speaks HTML
     if known.FLAGGED.search(words):
         return Meaning.CONTENT_FLAGGED
-    return Meaning.OUT_OF_CREDIT if known.CREDIT.match(words) else Meaning.CREDENTIAL_REFUSED
+    if known.CREDIT.match(words):
+        return Meaning.OUT_OF_CREDIT
+    return Meaning.MODEL_NOT_FOUND if known.MODEL.match(words) else Meaning.CREDENTIAL_REFUSED
 
 
 def _not_found(words: str, error: ErrorBody) -> Meaning:
-    if error.page is not None or not words or known.NO_PAGE.fullmatch(words):
+    if error.page is not None or not words or known.NO_PAGE.fullmatch(words) or known.NO_ROUTE.match(words):
         return Meaning.MISCONFIGURED
     return Meaning.MODEL_NOT_FOUND if known.MODEL.search(words) else Meaning.REJECTED
 
@@ -167,9 +179,11 @@ def _bad_request(words: str, error: ErrorBody) -> Meaning:
         return Meaning.NEEDS_TLS
     if error.page is not None and "SSL certificate" in error.page:
         return Meaning.MISCONFIGURED  # nginx asks for a client certificate
-    if not error.repeats and known.CREDIT.match(words):
+    if known.NO_ROUTE.match(words):
+        return Meaning.MISCONFIGURED
+    if _names(known.CREDIT, words, error):
         return Meaning.OUT_OF_CREDIT
-    if not error.repeats and known.CREDENTIAL.match(words):
+    if _names(known.CREDENTIAL, words, error):
         return Meaning.CREDENTIAL_REFUSED
     if any(known.EXACT_CODE.fullmatch(code) for code in error.codes):
         return Meaning.REJECTED
@@ -179,6 +193,11 @@ def _bad_request(words: str, error: ErrorBody) -> Meaning:
     if about_model(words):
         return Meaning.MODEL_NOT_FOUND
     return Meaning.CONTENT_FLAGGED if known.FLAGGED.search(words) else Meaning.REJECTED
+
+
+def _names(phrases: Pattern[str], words: str, error: ErrorBody) -> bool:
+    """Whether the message begins with one of the upstream's own sentences."""
+    return not error.repeats and phrases.match(words) is not None
 
 
 def _failed(status: int, words: str, error: ErrorBody) -> Meaning:
@@ -197,6 +216,7 @@ _BY_WORDS = {
     403: _forbidden,
     404: _not_found,
     410: _not_found,
+    412: _bad_request,
     413: _bad_request,
     422: _bad_request,
     429: _too_many,

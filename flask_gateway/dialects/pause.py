@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeGuard
 
 #: The longest pause an upstream may ask for, seconds. A longer one is not plausible and is cut to this.
 MAX_RETRY_AFTER = 24 * 3600.0
@@ -24,15 +25,23 @@ _RESETS = (
     ("x-ratelimit-reset", "x-ratelimit-remaining"),
     ("ratelimit-reset", "ratelimit-remaining"),
     ("x-ratelimit-reset-after", "x-ratelimit-remaining"),
+    ("ratelimitbysize-reset", "ratelimitbysize-remaining"),  # Mistral
+    ("x-ratelimit-reset-requests-minute", "x-ratelimit-remaining-requests-minute"),  # Cerebras
+    ("x-ratelimit-reset-tokens-minute", "x-ratelimit-remaining-tokens-minute"),
+    ("x-ratelimit-reset-requests-day", "x-ratelimit-remaining-requests-day"),
+    ("x-ratelimit-reset-tokens-day", "x-ratelimit-remaining-tokens-day"),
 )
+#: The ``RateLimit`` header of the IETF's drafts: ``"default";r=0;t=42``, or ``remaining=0, reset=42``.
+_COMBINED = re.compile(r"\b(r|t|remaining|reset)\s*=\s*(\d{1,9})\b")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT = r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PART = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
 _DURATION = re.compile(rf"(?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}\s*){{1,5}}", re.IGNORECASE)
 _IN_WORDS = re.compile(
-    r"(?:try again|retry|retry-after|wait|reset(?:s|ting)?)\s*(?:in|after|at least|for|:)?\s*"
-    rf"((?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}(?![a-z])\s*){{1,5}})",
+    r"(?:try again|retry|retry-after|retrydelay|wait|reset(?:s|ting)?)\"?"
+    r"\s*(?:in|after|at least|for)?:?\s*\"?"
+    rf"((?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}(?![a-z])[\s,]*(?:and\s+)?){{1,5}})",
     re.IGNORECASE,
 )
 
@@ -44,17 +53,15 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     :param now: seconds since the epoch.
     """
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            wait = float(headers[name]) / unit
-        except (KeyError, ValueError):
-            continue
-        return _bounded(wait)
+    wait = _number(headers.get("retry-after-ms", ""))
+    if wait is not None:
+        return _bounded(wait / 1000.0)
+    text = headers.get("retry-after", "")
     try:
-        date = parsedate_to_datetime(headers["retry-after"])
+        date = parsedate_to_datetime(text)
         return _bounded(max(0.0, date.timestamp() - now))
-    except (KeyError, ValueError, OverflowError):
-        return _bounded(duration(headers.get("retry-after", "")))
+    except (ValueError, OverflowError):
+        return _until(text.partition(",")[0], now)  # two proxies may each have added one
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -68,7 +75,20 @@ def limit_reset(headers: Mapping[str, str], now: float) -> float | None:
         wait = _until(headers.get(name), now)
         if wait is not None:
             (used_up if headers.get(left, "").strip() in ("0", "0.0") else others).append(wait)
+    if not used_up and not others:
+        return _combined_reset(headers.get("ratelimit", ""))
     return max(used_up) if used_up else min(others, default=None)
+
+
+def _combined_reset(value: str) -> float | None:
+    """Return when the first limit in a ``RateLimit`` header that is exhausted is replenished, seconds."""
+    left = None
+    for name, number in _COMBINED.findall(value[:1000].lower()):
+        if name.startswith("r") and name != "reset":
+            left = int(number)
+        elif left == 0:
+            return _bounded(float(number))
+    return None
 
 
 def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
@@ -79,8 +99,9 @@ def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
     for name in ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time"):
         if (wait := _length(error.get(name))) is not None:
             return wait
-    if (wait := _length(error.get("retry_after_ms"))) is not None:
-        return wait / 1000.0
+    for name in ("retry_after_ms", "retryAfterMs"):
+        if (wait := _length(error.get(name))) is not None:
+            return wait / 1000.0
     metadata = error.get("metadata")
     if not isinstance(metadata, Mapping):
         return None
@@ -102,7 +123,7 @@ def pause_in_words(words: str) -> float | None:
 
 def duration(text: str) -> float | None:
     """Convert ``1m30s``, ``6ms``, ``39.5s``, ``7 seconds`` to seconds; ``None`` for anything else."""
-    text = text.strip()
+    text = text.lower().replace("and", " ").replace(",", " ").strip()
     if not _DURATION.fullmatch(text):
         return None
     return _bounded(sum(float(number) * _seconds(unit) for number, unit in _PART.findall(text)))
@@ -120,8 +141,8 @@ def _length(value: object) -> float | None:
     if isinstance(value, int | float):
         return _bounded(float(value))
     if isinstance(value, Mapping):
-        seconds = value.get("seconds")
-        return _length(seconds)
+        seconds, nanos = _length(value.get("seconds", 0)), value.get("nanos")
+        return None if seconds is None else seconds + (nanos / 1e9 if _is_nanos(nanos) else 0.0)
     if not isinstance(value, str):
         return None
     try:
@@ -137,9 +158,8 @@ def _until(value: str | None, now: float) -> float | None:
     """
     if not value:
         return None
-    try:
-        number = float(value)
-    except ValueError:
+    number = _number(value)
+    if number is None:
         return _until_time(value, now)
     if number > _A_MOMENT * 1000:
         number /= 1000.0
@@ -155,6 +175,17 @@ def _until_time(value: str, now: float) -> float | None:
     except ValueError:
         return None
     return _bounded(max(0.0, time.replace(tzinfo=time.tzinfo or UTC).timestamp() - now))
+
+
+def _is_nanos(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 10**9
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _bounded(wait: float | None) -> float | None:

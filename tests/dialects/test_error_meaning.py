@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from kit import worded_errors
 from kit.calls import make_call
 from kit.error_answers import BY_STATUS, TOO_LONG, Case, anthropic, gemini, openai, vllm
 
@@ -75,7 +76,7 @@ def check(error: GatewayError, case: Case) -> None:
     msgspec.json.encode(worded)
 
 
-@pytest.mark.parametrize("case", named(BY_STATUS))
+@pytest.mark.parametrize("case", named(BY_STATUS + worded_errors.BY_STATUS))
 def test_a_status_and_a_body_map_to_an_error(case: Case) -> None:
     error = error_for(
         case.status, case.headers or {}, bytes_of(case.said), "llama", url="http://llama.test/v1"
@@ -120,7 +121,7 @@ INSIDE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", named(INSIDE))
+@pytest.mark.parametrize("case", named(INSIDE + worded_errors.INSIDE))
 def test_an_error_inside_a_200_maps_to_an_error(case: Case) -> None:
     check(reported_error(case.said, "llama"), case)
 
