@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
@@ -82,10 +83,13 @@ def with_options(arguments: Namespace, environ: Mapping[str, str]) -> Mapping[st
 def gunicorn_command() -> list[str]:
     """gunicorn with the configuration file of this package.
 
-    A reload reads a path again. ``-c python:MODULE`` would keep the old module.
+    A reload reads a path again. ``-c python:MODULE`` would keep the old module. ``-P`` keeps the modules of the
+    current directory behind those that are installed, unless this package itself is there.
     """
-    configuration = files(__package__.partition(".")[0]) / "deploy" / "gunicorn.conf.py"
-    return [sys.executable, "-m", "gunicorn", "-c", str(configuration), APPLICATION]
+    package = Path(str(files(__package__.partition(".")[0])))
+    configuration = package / "deploy" / "gunicorn.conf.py"
+    safe_path = () if package.parent.samefile(os.curdir) else ("-P",)
+    return [sys.executable, *safe_path, "-m", "gunicorn", "-c", str(configuration), APPLICATION]
 
 
 def document(resolved: Resolved, environ: Mapping[str, str]) -> dict[str, object]:

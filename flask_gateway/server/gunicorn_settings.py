@@ -139,7 +139,8 @@ def on_starting(server: Any) -> None:
     server.__class__ = master.Master
     log_output.STDERR.reopen()
     # An empty --config: only GATEWAY_CONFIG names a file, as for the workers.
-    command = [sys.executable, "-m", "flask_gateway", "check", "--quiet", "--config="]
+    safe_path = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *safe_path, "-m", "flask_gateway", "check", "--quiet", "--config="]
     command += ["--workers", str(server.cfg.workers), "--bind", *(_systemd_addresses() or server.cfg.bind)]
     refused = subprocess.run(command, check=False).returncode
     if refused:

@@ -68,7 +68,7 @@ def test_it_becomes_gunicorn_with_a_path_that_a_reload_reads_again(
 ) -> None:
     assert main(["serve", "--bind", "127.0.0.1:0", "--quiet"], {}) == 0
     (command,) = started
-    assert command[:4] == [sys.executable, "-m", "gunicorn", "-c"]
+    assert command[:4] == [sys.executable, "-m", "gunicorn", "-c"]  # the package is in this directory
     assert Path(command[4]).name == "gunicorn.conf.py"
     assert Path(command[4]).is_file()
     assert command[5:] == [serve.APPLICATION]

@@ -48,7 +48,7 @@ class Served:
 
     def __init__(self, environment: Environment, folder: Path, *options: str) -> None:
         self.folder, self.port = folder / "empty", free_port()
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self._out, self._errors = folder / "out", folder / "errors"
         command = [
             environment.program("flask-gateway"),
@@ -136,6 +136,28 @@ def test_it_serves_from_an_empty_directory_and_a_reload_brings_a_new_version(
     served.process.send_signal(signal.SIGHUP)
     assert until(lambda: served.version() == "99.0"), served.errors
     assert os.listdir(served.folder) == []
+
+
+def test_no_module_of_the_current_directory_takes_the_place_of_an_installed_one(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Neither at the start nor after a reload: a clone may be there, or any file with the name of a package."""
+    for name in ("flask_gateway", "flask", "msgspec", "gunicorn", "wsgi", "redis"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+        (tmp_path / "empty" / name / "__init__.py").write_text(
+            "raise SystemExit('a module of the directory')"
+        )
+    gateway = Served(environment, tmp_path)
+    try:
+        before = ask(gateway.port, "GET", "/metrics").body
+        gateway.process.send_signal(signal.SIGHUP)
+        assert until(lambda: gateway.errors.count("Booting worker") >= 2), gateway.errors
+        assert until(lambda: ask(gateway.port, "GET", "/health").status == 200)
+        assert before
+    finally:
+        gateway.process.terminate()
+        assert gateway.process.wait(PATIENCE) == 0
+    assert "a module of the directory" not in gateway.errors + gateway.out
 
 
 def test_the_settings_of_init_serve(environment: Environment, tmp_path: Path) -> None:
