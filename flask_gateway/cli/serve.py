@@ -83,8 +83,8 @@ def with_options(arguments: Namespace, environ: Mapping[str, str]) -> Mapping[st
 def gunicorn_command() -> list[str]:
     """gunicorn with the configuration file of this package.
 
-    A reload reads a path again. ``-c python:MODULE`` would keep the old module. ``-P`` keeps the modules of the
-    current directory behind those that are installed, unless this package itself is there.
+    A reload reads a path again. ``-c python:MODULE`` would keep the old module. ``-P`` keeps the
+    modules of the current directory behind those that are installed, unless this package itself is there.
     """
     package = Path(str(files(__package__.partition(".")[0])))
     configuration = package / "deploy" / "gunicorn.conf.py"

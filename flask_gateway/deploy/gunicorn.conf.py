@@ -3,8 +3,8 @@
 A reload executes this file again. It drops the old modules first, so that the settings, the hooks and the
 worker class are those of the installed version.
 
-gunicorn puts the current directory first in ``sys.path``. Where Python was started with ``-P``, as ``serve`` does,
-it is moved to the end, so that no file there takes the place of an installed module.
+gunicorn puts the current directory first in ``sys.path``. Where Python was started with ``-P``, as
+``serve`` does, it is moved to the end, so that no file there takes the place of an installed module.
 """
 
 import os

@@ -141,7 +141,7 @@ def test_it_serves_from_an_empty_directory_and_a_reload_brings_a_new_version(
 def test_no_module_of_the_current_directory_takes_the_place_of_an_installed_one(
     environment: Environment, tmp_path: Path
 ) -> None:
-    """Neither at the start nor after a reload: a clone may be there, or any file with the name of a package."""
+    """Neither at the start nor after a reload: a clone may be there, or a file named like a package."""
     for name in ("flask_gateway", "flask", "msgspec", "gunicorn", "wsgi", "redis"):
         (tmp_path / "empty" / name).mkdir(parents=True)
         (tmp_path / "empty" / name / "__init__.py").write_text(

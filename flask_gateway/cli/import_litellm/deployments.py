@@ -21,6 +21,7 @@ from .parameters import (
     reason_for_info,
 )
 from .places import DeploymentParams, ProviderAccount, Unplaced, place_of, split_model
+from .prices import PRICED, price_of
 from .report import Report
 from .values import Environment, number, seconds, shown, whole
 from .yaml_tree import Entry, Node
@@ -60,7 +61,8 @@ class Deployment(msgspec.Struct, frozen=True):
     :param group: the name that callers use (``model_name``).
     :param model: the provider's own name. :param shares: ``weight``, ``rpm`` and ``tpm``, if set.
     :param clocks: timeouts by their names in the gateway's file, seconds.
-    :param access_groups: groups of keys that may call it. :param lines: of the parameters, by name.
+    :param access_groups: groups of keys that may call it. :param price: US dollars per million
+        by unit. :param lines: of the parameters, by name.
     """
 
     line: int
@@ -75,6 +77,7 @@ class Deployment(msgspec.Struct, frozen=True):
     set: Mapping[str, Any] = {}
     default: Mapping[str, Any] = {}
     access_groups: tuple[str, ...] = ()
+    price: Mapping[str, str] = {}
     lines: Mapping[str, int] = {}
 
     def line_of(self, name: str) -> int:
@@ -134,6 +137,7 @@ def _deployment(
         set=pins.set,
         default=pins.default,
         access_groups=groups,
+        price=price_of(params, info, at, report),
         lines={entry.name: entry.line for entry in params.entries},
     )
 
@@ -176,7 +180,7 @@ def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
         report.mapped(entry.line, setting, "its address and key come from credential_list")
     elif name == "api_version":
         report.changed(entry.line, setting, "not sent: Azure's v1 API takes no version")
-    elif name not in PLACE:
+    elif name not in PLACE and not (name in PRICED and entry.node.value is not None):
         _left_out(entry, setting, report)
 
 
@@ -301,6 +305,8 @@ def _model_info(info: Node, at: str, report: Report) -> Iterator[str]:
             else:
                 mode = f"{entry.node.text}: " if _WORD.fullmatch(entry.node.text) else ""
                 report.left_out(entry.line, setting, f"{mode}this operation is not offered")
+        elif entry.name in PRICED and entry.node.value is not None:
+            continue
         elif entry.node.is_off:
             report.mapped(entry.line, setting, "off, as here")
         else:

@@ -17,6 +17,9 @@ from .values import Literal, VariableRef, shown
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
+#: The directory of the ledger, relative to the settings file.
+LEDGER = "ledger"
+
 #: Says where a secret of the input is kept: the field's suffix and its value, such as ``("env", "X")``.
 Places = Mapping[Literal, tuple[str, str]]
 
@@ -33,6 +36,8 @@ def gateway_toml(plan: Plan, places: Places, report: Report, source: str) -> str
         "",
         *_general(plan),
     ]
+    if plan.has_prices:
+        lines += ["", "[ledger]", _said(f"data = {text(LEDGER)}", "what calls cost: name a local disk")]
     for key in plan.keys:
         lines += ["", f"[keys.{name(key.name)}]", *_key(key, places)]
     for upstream in plan.upstreams:
@@ -75,6 +80,8 @@ def _key(key: ImportedKey, places: Places) -> Iterator[str]:
         yield from _place("key", key.place, places)
     if key.rate_limit is not None:
         yield f"rate_limit_per_minute = {key.rate_limit}"
+    if key.tokens is not None:
+        yield f"tokens = {key.tokens}"
     if key.concurrent is not None:
         yield f"concurrent = {key.concurrent}"
     if key.models is not None:
@@ -115,6 +122,8 @@ def _model(model: Model, balance: str) -> Iterator[str]:
         yield f"upstream = {text(first.upstream)}"
         if first.model != model.name:
             yield f"model = {text(first.model)}"
+        if first.price:
+            yield f"price = {value(dict(first.price))}"
     else:
         if any(len(tier) > 1 for tier in model.tiers):
             yield f"balance = {text(balance)}"
@@ -143,6 +152,8 @@ def _candidate(one: ImportedCandidate, shared: bool) -> str:
     if one.max_in_flight:
         fields["max_in_flight"] = one.max_in_flight
     fields |= one.clocks
+    if one.price:
+        fields["price"] = dict(one.price)
     if not shared:
         fields |= {kind: body for kind, body in (("set", one.set), ("default", one.default)) if body}
     return value(fields)

@@ -20,15 +20,15 @@ from ...config.secrets import Digest
 from .report import Report
 from .values import Literal, VariableRef
 
+_BUDGETS = "write budgets into [keys.NAME], once the price of each model is known (docs/money.md)"
 #: The columns that are reported where they hold something.
 _REPORTED = {
-    "tpm_limit": "limits of tokens are not offered",
-    "max_budget": "budgets are not offered here",
-    "budget_duration": "budgets are not offered here",
+    "max_budget": _BUDGETS,
+    "budget_duration": _BUDGETS,
     "spend": "the gateway counts from zero",
-    "team_id": "teams are not offered",
-    "budget_id": "budgets are not offered here",
-    "model_max_budget": "budgets are not offered here",
+    "team_id": "write team into [keys.NAME], and the team's limits into [teams.NAME]",
+    "budget_id": _BUDGETS,
+    "model_max_budget": "write budgets into [keys.NAME] model_limits, once the price of each model is known",
     "model_spend": "the gateway counts from zero",
     "allowed_routes": "a key may use every operation",
     "aliases": "aliases of one key are not offered",
@@ -46,7 +46,8 @@ class ImportedKey(msgspec.Struct, frozen=True):
     """A caller's key.
 
     :param digest: SHA-256 as hex; empty if ``place`` says where the key is.
-    :param rate_limit: requests per minute. :param concurrent: calls at once; ``None``: the general limit.
+    :param rate_limit: requests per minute. :param concurrent: calls at once.
+    :param tokens: tokens per minute. ``None``: the general limit.
     :param models: the models that it may call; ``None``: all.
     """
 
@@ -55,6 +56,7 @@ class ImportedKey(msgspec.Struct, frozen=True):
     place: VariableRef | Literal | None = None
     rate_limit: int | None = None
     concurrent: int | None = None
+    tokens: int | None = None
     models: tuple[str, ...] | None = None
 
 
@@ -130,6 +132,7 @@ class _Table:
                 name,
                 hashed,
                 rate_limit=self._count("rpm_limit", cells, line, at),
+                tokens=self._count("tpm_limit", cells, line, at, most=10**12),
                 concurrent=self._count("max_parallel_requests", cells, line, at),
                 models=models,
             )
@@ -167,12 +170,14 @@ class _Table:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return "it has expired" if at <= self._now else None
 
-    def _count(self, column: str, cells: Mapping[str, str], line: int, at: str) -> int | None:
-        given = cells.get(column, "")
-        if given.lower() in _EMPTY - {"0", "0.0"}:
+    def _count(
+        self, column: str, cells: Mapping[str, str], line: int, at: str, most: int = 10_000_000
+    ) -> int | None:
+        given = cells.get(column, "").removesuffix(".0")
+        if given.lower() in _EMPTY - {"0"}:
             return None
-        if given.removesuffix(".0").isdecimal() and 0 < int(given.removesuffix(".0")[:9]) <= 10_000_000:
-            return int(given.removesuffix(".0")[:9])
+        if given.isascii() and given.isdecimal() and 0 < int(given[:15]) <= most:
+            return int(given[:15])
         self._report.left_out(line, f"{at}.{column}", "it is not a positive whole number")
         return None
 

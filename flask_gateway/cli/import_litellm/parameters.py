@@ -93,7 +93,8 @@ PLACE = frozenset(
     | {"weight", "rpm", "tpm", "order", "timeout", "stream_timeout", "max_parallel_requests", "extra_body"}
 )
 
-_PRICES = "the gateway has its own price table and takes none from here"
+_PRICES = "prices are per token here, or by the names in docs/money.md"
+_MODEL_TOKENS = "write tokens into [limits] models: it limits a model over all its upstreams"
 _RETRIES = "the gateway has rules of its own for retries (docs/failover.md)"
 _HEADERS = (
     "the gateway builds all headers itself; ask the provider for a field of the body that does the same"
@@ -129,20 +130,18 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "tag_regex": "routing by tags is not offered",
     "region_name": "the region is in the address",
     "allowed_model_region": "routing by region is not offered: give each region a name of its own",
-    "itpm": "limits of tokens are not offered",
-    "otpm": "limits of tokens are not offered",
+    "itpm": _MODEL_TOKENS,
+    "otpm": _MODEL_TOKENS,
     "max_budget": "budgets of deployments are not offered",
     "budget_duration": "budgets of deployments are not offered",
     "default_api_key_rpm_limit": "write rate_limit_per_minute in [keys.NAME]",
-    "default_api_key_tpm_limit": "limits of tokens are not offered",
-    "input_cost_per_token": _PRICES,
-    "output_cost_per_token": _PRICES,
+    "default_api_key_tpm_limit": "write tokens into [keys.NAME]",
     "input_cost_per_second": _PRICES,
     "output_cost_per_second": _PRICES,
     "input_cost_per_pixel": _PRICES,
     "output_cost_per_pixel": _PRICES,
     "tiered_pricing": _PRICES,
-    "base_model": "LiteLLM uses it for prices only",
+    "base_model": "LiteLLM uses it for prices: write price into [models.NAME] (docs/money.md)",
     "ssl_verify": "certificates are always verified; ca_file in [upstreams.NAME] names a private CA",
     "ssl_certificate": "client certificates are set in [upstreams.NAME], by path",
     "http_client": "an object of Python has no counterpart",
@@ -196,7 +195,7 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "space_id": "watsonx is not offered",
     "zen_api_key": "watsonx is not offered",
     "cooldown_seconds": "the circuit breaker has one time for all: circuit_breaker_reset_seconds",
-    "tpm_limit": "limits of tokens are not offered",
+    "tpm_limit": _MODEL_TOKENS,
     "rpm_limit": "LiteLLM reads rpm",
     "max_input_tokens": "LiteLLM reads it in model_info",
 }
@@ -221,7 +220,7 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
 #: Names of ``model_info`` that describe the model for LiteLLM's own checks and pages.
 _INFO = {
     "id": "a candidate is named by its upstream and its model",
-    "base_model": "LiteLLM uses it for prices and for the context window",
+    "base_model": "LiteLLM uses it for prices: write price into [models.NAME] (docs/money.md)",
     "access_groups": "groups of models are not offered: list the models of a key in [keys.NAME] models",
     "team_id": "models of one team are not offered: list the models of a key in [keys.NAME] models",
     "max_tokens": "the context window is not checked before a call",

@@ -49,6 +49,10 @@ class Plan(NamedTuple):
     def total(self) -> float:
         return self.found.timeout or TOTAL_SECONDS
 
+    @property
+    def has_prices(self) -> bool:
+        return any(one.price for model in self.models for tier in model.tiers for one in tier)
+
     def secrets(self) -> list[Literal]:
         """The secrets in the open, each once."""
         places = [upstream.place.key for upstream in self.upstreams] + [key.place for key in self.keys]

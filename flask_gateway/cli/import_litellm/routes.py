@@ -31,6 +31,7 @@ class ImportedCandidate(msgspec.Struct, frozen=True):
     clocks: Mapping[str, float] = {}
     set: Mapping[str, Any] = {}
     default: Mapping[str, Any] = {}
+    price: Mapping[str, str] = {}
 
     def is_at(self, other: ImportedCandidate) -> bool:
         """Whether both ask the same upstream for the same model with the same fields."""
@@ -115,6 +116,7 @@ class RouteBuilder:
             clocks=one.clocks,
             set=one.set,
             default=one.default,
+            price=one.price,
         )
 
     def _weights(self, group: Sequence[Deployment]) -> list[int]:
@@ -145,8 +147,8 @@ class RouteBuilder:
             for name in one.shares.keys() - {used}:
                 text = {
                     "weight": "the only candidate of its tier has no share",
-                    "rpm": "limits of requests are not offered here; max_in_flight limits calls at once",
-                    "tpm": "limits of tokens are not offered; max_in_flight limits calls at once",
+                    "rpm": "requests in [limits] models limits a model; max_in_flight limits a candidate",
+                    "tpm": "tokens in [limits] models limits a model; max_in_flight limits a candidate",
                 }[name]
                 add = self._report.mapped if name == "weight" else self._report.left_out
                 add(one.line_of(name), f"{one.at}.litellm_params.{name}", text)

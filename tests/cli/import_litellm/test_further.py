@@ -134,7 +134,7 @@ def test_a_general_setting(text: str, settings: dict[str, Any], import_text: Imp
         ("extra_body: {api_key: x}", "left_out", "may hold a secret"),
         ("extra_body: {stream: true}", "left_out", "the caller decides"),
         ("stop: [null]", "left_out", "JSON has no such value"),
-        ("tpm: 5", "left_out", "limits of tokens"),
+        ("tpm: 5", "left_out", "tokens in [limits]"),
         ("order: first", "left_out", "not a positive number"),
         ("mock_response: hi", "left_out", "mock://"),
         ("aws_region_name: eu", "left_out", "AWS"),

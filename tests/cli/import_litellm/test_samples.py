@@ -73,6 +73,8 @@ def test_azure_and_money(import_config: Import) -> None:
     assert found.settings["upstreams"]["azure_north"]["url_path"] == "/openai/v1"
     assert found.settings["upstreams"]["azure_south"]["api_key_env"] == "AZURE_SOUTH_KEY"
     assert found.tiers("clerk") == [["azure_north/clerk-prod", "azure_south/clerk-backup"]]
+    assert found.settings["models"]["index"]["price"] == {"input": "0.02", "output": "0"}
+    assert found.settings["ledger"] == {"data": "ledger"}
     assert found.settings["state_env"] == "REDIS_URL"
     assert found.says("changed", 63, "redis://:$REDIS_PASSWORD@redis.internal.example:6379/0")
     for line, part in {
