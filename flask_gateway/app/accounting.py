@@ -14,7 +14,7 @@ from ..guards.account_posting import AccountPosting
 from ..guards.accounts import Accounts
 from ..guards.budgets import BudgetGuard
 from ..guards.token_estimate import Estimates
-from ..ledger.accounted import AccountedService, JournalGuard
+from ..ledger.accounted import AccountedService, JournalGuard, adjustment
 from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
@@ -43,6 +43,20 @@ class Accounting(msgspec.Struct, frozen=True):
     budgets: BudgetGuard
     costing: Costing
     tell: bool
+
+    def adjust(self, subject: str, amount: int, request: str) -> int:
+        """Credit or charge one subject until its windows end. It is in force when this returns.
+
+        :param subject: as in ``model/limits.py``. :param amount: nano-dollars; below 0: a credit.
+        :param request: the id of the row in the ledger.
+        :returns: epoch seconds at which it counts.
+        """
+        settlement = self.accounts.post(subject, amount)
+        latest = settlement.windows[0][0] if settlement.windows else 0
+        at = max(self.books.clock(), latest)
+        line = adjustment(self.books.journal.number(), subject, amount, request, at, settlement.mark)
+        self.books.journal.write(line)
+        return int(at)
 
     def guard(self) -> JournalGuard:
         """The last guard: it writes the line that opens a call."""

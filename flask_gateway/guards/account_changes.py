@@ -20,7 +20,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from ..state.store import SECOND, Value
-from .leases import LEASE, Lease
+from .leases import LEASE
 
 #: Seconds that an account outlives its last change.
 TTL = 3600.0
@@ -83,35 +83,40 @@ class Settlement(NamedTuple):
     windows: tuple[tuple[int, int, int], ...] = ()
 
 
-class _Account(NamedTuple):
-    mark: int
-    starts: list[int]
-    bases: list[int]
-    owns: list[int]
-    rows: list[Lease]
+class _Account:
+    """An account, taken apart.
+
+    :ivar windows: of each window its start, base and own. :ivar rows: of each row its four numbers.
+    """
+
+    __slots__ = ("mark", "rows", "windows")
+
+    def __init__(self, mark: int, windows: list[int], rows: list[int]) -> None:
+        self.mark = mark
+        self.windows = windows
+        self.rows = rows
 
     def roll(self, starts: PerWindow) -> None:
         """Begin the windows that have begun since."""
-        for at, start in enumerate(starts):
-            if start > self.starts[at]:
-                self.starts[at], self.bases[at], self.owns[at] = start, 0, 0
+        windows, at = self.windows, 0
+        for start in starts:
+            if start > windows[at]:
+                windows[at : at + 3] = (start, 0, 0)
+            at += 3
 
-    def used(self, at: int) -> int:
-        return self.bases[at] + self.owns[at]
-
-    def held(self) -> int:
-        return sum(row.taken for row in self.rows)
-
-    def row(self, holder: int, epoch: int | None = None) -> int:
-        """The index of a process's row; -1 if there is none."""
-        for at, row in enumerate(self.rows):
-            if row.holder == holder and epoch in (None, row.epoch):
+    def row(self, holder: int, epoch: int = 0) -> int:
+        """The place of a process's row; -1 if there is none. :param epoch: 0: any."""
+        rows = self.rows
+        for at in range(0, len(rows), 4):
+            if rows[at] == holder and epoch in (0, rows[at + 1]):
                 return at
         return -1
 
+    def is_full(self) -> bool:
+        return len(self.rows) >= 4 * MAX_ROWS
+
     def value(self) -> Value:
-        windows = zip(self.starts, self.bases, self.owns, strict=True)
-        return (self.mark, *chain.from_iterable(windows), *chain.from_iterable(self.rows))
+        return (self.mark, *self.windows, *self.rows)
 
 
 def _read(value: Value | None, now: int, wall: float, ended: frozenset[int] = frozenset()) -> _Account | None:
@@ -122,13 +127,13 @@ def _read(value: Value | None, now: int, wall: float, ended: frozenset[int] = fr
     """
     if not value or value[1] > wall + _AHEAD:
         return None
-    windows, numbers = value[1:_ROWS_AT], value[_ROWS_AT:]
-    rows = [
-        Lease(numbers[at], numbers[at + 1], numbers[at + 2], min(numbers[at + 3], now + _LEASE))
-        for at in range(0, len(numbers) - 3, 4)
-        if numbers[at + 3] > now and numbers[at] not in ended
-    ]
-    return _Account(value[0], list(windows[0::3]), list(windows[1::3]), list(windows[2::3]), rows)
+    rows: list[int] = []
+    latest = now + _LEASE
+    for at in range(_ROWS_AT, len(value) - 3, 4):
+        holder, epoch, held, expires = value[at : at + 4]
+        if expires > now and holder not in ended:
+            rows += (holder, epoch, held, min(expires, latest))
+    return _Account(value[0], list(value[1:_ROWS_AT]), rows)
 
 
 class Open:
@@ -146,8 +151,32 @@ class Open:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
         if _read(value, now, self.wall) is not None:
             return value, False
-        account = _Account(self.mark, list(self.starts), list(self.bases), [0] * WINDOWS, [])
-        return account.value(), True
+        windows = chain.from_iterable(zip(self.starts, self.bases, (0,) * WINDOWS, strict=True))
+        return (self.mark, *windows), True
+
+
+class AccountView(NamedTuple):
+    """The costs of each window of an account, and the amount that open calls hold, nano-dollars."""
+
+    used: PerWindow
+    held: int
+
+
+class View:
+    """Shows an account and changes nothing (``state.store.Change``). ``None``: there is none."""
+
+    def __init__(self, starts: PerWindow, wall: float) -> None:
+        self.starts = starts
+        self.wall = wall
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value | None, AccountView | None]:
+        account = _read(value, now, self.wall)
+        if account is None:
+            return value, None
+        account.roll(self.starts)
+        used = map(sum, zip(account.windows[1::3], account.windows[2::3], strict=True))
+        day, week, month, total = used
+        return value, AccountView((day, week, month, total), sum(account.rows[2::4]))
 
 
 class Reserve:
@@ -185,14 +214,15 @@ class Reserve:
         account.roll(self.starts)
         window, room = self._tightest(account)
         mine = account.row(self.holder)
-        if (window >= 0 and self.amount > room) or (mine < 0 and len(account.rows) >= MAX_ROWS):
+        if (window >= 0 and self.amount > room) or (mine < 0 and account.is_full()):
             return value, Reservation(ReserveResult.REFUSED, 0, window, max(0, room))
+        rows, epoch = account.rows, now
         if mine < 0:
-            account.rows.append(Lease(self.holder, now, self.amount, now + _LEASE))
+            rows += (self.holder, now, self.amount, now + _LEASE)
         else:
-            row = account.rows[mine]
-            account.rows[mine] = row._replace(taken=row.taken + self.amount, expires=now + _LEASE)
-        epoch = account.rows[mine].epoch
+            epoch = rows[mine + 1]
+            rows[mine + 2] += self.amount
+            rows[mine + 3] = now + _LEASE
         left = max(0, room - self.amount)
         return account.value(), Reservation(ReserveResult.RESERVED, epoch, window, left, account.mark)
 
@@ -202,14 +232,13 @@ class Reserve:
 
     def _tightest(self, account: _Account) -> tuple[int, int]:
         """The window with the least room, and its room; -1 if none has a limit."""
-        held, tightest, least = account.held(), -1, 0
+        held, tightest, least = sum(account.rows[2::4]), -1, 0
         for at, limit in enumerate(self.limits):
-            if limit == NO_LIMIT:
-                continue
-            share = (limit - account.bases[at]) // self.among
-            room = share - account.owns[at] - held
-            if tightest < 0 or room < least:
-                tightest, least = at, room
+            if limit != NO_LIMIT:
+                _, base, own = account.windows[3 * at : 3 * at + 3]
+                room = (limit - base) // self.among - own - held
+                if tightest < 0 or room < least:
+                    tightest, least = at, room
         return tightest, least
 
 
@@ -233,40 +262,41 @@ class Settle:
             return value, Settlement(0)
         account.roll(self.starts)
         self._release(account)
-        windows = []
-        for at in range(WINDOWS):
-            before = account.used(at)
-            account.owns[at] += self.cost
-            windows.append((account.starts[at], before, before + self.cost))
-        return account.value(), Settlement(account.mark, tuple(windows))
+        windows, told = account.windows, []
+        for at in range(0, 3 * WINDOWS, 3):
+            before = windows[at + 1] + windows[at + 2]
+            windows[at + 2] += self.cost
+            told.append((windows[at], before, before + self.cost))
+        return account.value(), Settlement(account.mark, tuple(told))
 
     def _release(self, account: _Account) -> None:
         mine = account.row(self.holder, self.epoch) if self.epoch else -1
         if mine < 0:
             return
-        row = account.rows[mine]
-        if row.taken > self.held:
-            account.rows[mine] = row._replace(taken=row.taken - self.held)
+        if account.rows[mine + 2] > self.held:
+            account.rows[mine + 2] -= self.held
         else:
-            del account.rows[mine]
+            del account.rows[mine : mine + 4]
 
 
 class Renew:
     """Renews a row, and puts back one that the account has lost (``state.store.Change``)."""
 
     def __init__(self, holder: int, epoch: int, held: int, wall: float) -> None:
-        self.row = Lease(holder, epoch, held, 0)
+        self.holder = holder
+        self.epoch = epoch
+        self.held = held
         self.wall = wall
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, RenewResult]:
         account = _read(value, now, self.wall)
         if account is None:
             return value, RenewResult.CLOSED
-        mine = account.row(self.row.holder, self.row.epoch)
+        mine = account.row(self.holder, self.epoch)
         if mine >= 0:
-            account.rows[mine] = account.rows[mine]._replace(expires=now + _LEASE)
+            account.rows[mine + 3] = now + _LEASE
             return account.value(), RenewResult.RENEWED
-        if len(account.rows) >= MAX_ROWS:
+        if account.is_full():
             return account.value(), RenewResult.RENEWED
-        account.rows.append(self.row._replace(expires=now + _LEASE))
+        account.rows += (self.holder, self.epoch, self.held, now + _LEASE)
         return account.value(), RenewResult.RESTORED

@@ -23,6 +23,7 @@ from ..reactor import Periodic
 from ..state.store import Store, state_key
 from .account_changes import (
     TTL,
+    AccountView,
     Open,
     PerWindow,
     Renew,
@@ -32,6 +33,7 @@ from .account_changes import (
     ReserveResult,
     Settle,
     Settlement,
+    View,
 )
 from .leases import RENEWAL
 
@@ -201,6 +203,16 @@ class Accounts:
     def post(self, subject: str, cost: int) -> Settlement:
         """Add a cost that nothing was held for: one that did not reach the account, or a credit."""
         return self.settle_of(Hold(subject, 0, 0, 0), cost)
+
+    def view(self, subject: str) -> AccountView:
+        """Show what a subject has used and holds: by its account, or else by the ledger.
+
+        :raises BooksUnknown: there is no account, and the ledger cannot be read.
+        """
+        wall = self.clock()
+        starts = self.calendar.starts(wall)
+        view = self._store.update(account_key(subject), View(starts, wall), TTL)
+        return view or AccountView(self._balances.used(subject, starts), 0)
 
     def mark(self, subject: str) -> int:
         """The mark of a subject's account; 0 if there is none."""

@@ -14,7 +14,7 @@ from ..model.errors import GatewayError
 from ..model.money import dollars
 from ..model.protocols import Permit, Service
 from ..model.reply import Reply
-from ..model.spend import Leg, Spend
+from ..model.spend import Applied, Leg, Spend
 from ..model.units import Units
 from .costing import Costing
 from .journal import Journal
@@ -159,3 +159,26 @@ def settled_lines(
             applied=spend.applied,
             end=number == last,
         )
+
+
+def adjustment(number: int, subject: str, amount: int, request: str, at: float, mark: int) -> Settled:
+    """The line of a credit or a charge of one subject.
+
+    :param number: of the line, as of a call. :param amount: nano-dollars; below 0: a credit.
+    :param request: an id. :param mark: of the account that has the amount already; 0: none.
+    """
+    kind, _, name = subject.partition(":")
+    owner, _, user = name.partition("/")
+    return Settled(
+        n=number,
+        id=request[:MOST_NAME],
+        at=at,
+        key=owner if kind == "key" else "",
+        team=owner if kind in ("team", "user") else "",
+        user=user if kind == "user" else "",
+        upstream_model=subject,
+        cost=amount,
+        source="adjustment",
+        status=0,
+        applied=(Applied(subject, mark),),
+    )

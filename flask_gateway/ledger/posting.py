@@ -33,7 +33,7 @@ class Sums:
         self.calls = self.legs = self.unpriced = self.input = self.cached = self.output = self.cost = 0
 
     def add(self, line: Settled) -> None:
-        self.calls += line.leg == 0
+        self.calls += line.leg == 0 and line.source != "adjustment"
         self.legs += 1
         self.unpriced += line.cost is None
         self.input += line.units.input
@@ -94,7 +94,13 @@ def owner(line: Settled) -> str:
 
 
 def subjects(line: Settled) -> Iterator[str]:
-    """The subjects whose balances a leg changes, whether or not they have a budget."""
+    """The subjects whose balances a leg changes, whether or not they have a budget.
+
+    An adjustment changes one, which stands in the place of the upstream's model.
+    """
+    if line.source == "adjustment":
+        yield line.upstream_model
+        return
     yield f"key:{line.key}"
     yield "all"
     if line.model:

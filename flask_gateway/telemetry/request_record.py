@@ -11,7 +11,15 @@ import msgspec
 
 from ..dialects.table import dialect_of
 from ..model.call import Attempt, Call, Ids, Outcome, Usage
-from ..model.errors import CallerLeft, GatewayError, InternalError, RateLimited, TooManyConcurrent, Verdict
+from ..model.errors import (
+    BudgetUsedUp,
+    CallerLeft,
+    GatewayError,
+    InternalError,
+    RateLimited,
+    TooManyConcurrent,
+    Verdict,
+)
 from ..model.protocols import Service
 from ..model.reply import Reply
 from ..model.spend import Leg
@@ -34,7 +42,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param started_ns: when the request arrived, nanoseconds since the epoch; 0 if that is not known.
     :param upstream_model: the model's name at the upstream that answered.
     :param outcome: the verdict on a call; ``None`` if the request is no call.
-    :param limited: the limit that refused the call, ``requests``, ``tokens`` or ``concurrency``.
+    :param limited: the limit that refused the call, ``requests``, ``tokens``, ``concurrency`` or ``budget``.
     :param first_byte: when the answer was committed to the caller.
     :param attempts: the attempts at upstreams, in order; empty if the call was refused before.
     :param overhead: ``first_byte`` without the time of the attempts; ``None`` if the answer began before any
@@ -109,6 +117,8 @@ class RecordingService:
 
     def _refused(self, call: Call, error: GatewayError) -> None:
         limited = error.type if isinstance(error, RateLimited | TooManyConcurrent) else None
+        if isinstance(error, BudgetUsedUp):
+            limited = "budget"
         seconds = time.monotonic() - call.started
         more = {"limited": limited, "overhead": seconds - _waited(call)}
         outcome = Outcome.of_error(error)

@@ -15,6 +15,8 @@ from flask_gateway.guards.account_changes import NO_LIMIT, TTL, PerWindow, Reser
 from flask_gateway.guards.accounts import CURRENT, UNVERIFIED, Accounts, Held, account_key
 from flask_gateway.model.calendar_windows import Calendar
 from flask_gateway.model.spend import BooksUnknown, Hold
+from flask_gateway.state.contract import StoreError
+from flask_gateway.state.fallback import FallbackStore
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.shared_memory import Memory, SharedStore
 from flask_gateway.state.store import Store
@@ -298,3 +300,46 @@ def test_laws_of_two_processes(steps: list[tuple[str, int, int]]) -> None:  # no
         hold(both[0], 10**9, 0)
         assert own(store) == paid.get(wall.now // 86400, 0)
         assert sum(rows(store)[2::4]) == 0
+
+
+def test_calls_of_open_accounts_do_not_wait_for_the_ledger(store: MemoryStore) -> None:
+    """Law 12: only an opening waits."""
+    ledger, hangs = Ledger(), threading.Event()
+    accounts = accounts_of(store, ledger)
+    hold(accounts, 10, 1)
+    ledger.between = lambda: hangs.wait(30)  # type: ignore[assignment, return-value]
+    opening = threading.Thread(
+        target=accounts.reserve, args=("team:a", limited(10), 1), kwargs={"strict": False}
+    )
+    opening.start()
+    for _ in range(5):
+        accounts.settle(hold(accounts, 10, 1), 1)
+    assert opening.is_alive()
+    hangs.set()
+    opening.join()
+
+
+def test_while_the_store_is_away_each_worker_has_its_share_of_the_rest(store: MemoryStore) -> None:
+    class Away(MemoryStore):
+        def read(self, key: str) -> None:
+            raise StoreError("away")
+
+        def update(self, key: str, change: object, ttl: float) -> None:  # type: ignore[override]
+            raise StoreError("away")
+
+    accounts = accounts_of(FallbackStore(Away(), store, share=2), Ledger(4))
+    hold(accounts, 10, 3)
+    assert reserve(accounts, 10, 1).hold is None
+
+
+def test_an_account_can_be_seen(store: MemoryStore) -> None:
+    ledger = Ledger(2)
+    accounts = accounts_of(store, ledger)
+    assert accounts.view(KEY) == ((2, 2, 2, 2), 0)  # by the ledger
+    accounts.settle(hold(accounts, 10, 3), 1)
+    hold(accounts, 10, 4)
+    assert accounts.view(KEY) == ((3, 3, 3, 3), 4)
+    ledger.now = None
+    assert accounts.view(KEY).held == 4
+    with pytest.raises(BooksUnknown):
+        accounts.view("team:a")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import ADMIN
-from . import keys
+from . import adjustments, keys
 from .access import admit, blueprint
 
 
 def register(app: Flask) -> None:
     """Register the paths with the application."""
-    assert keys  # its import adds the paths
+    assert keys  # the imports add the paths
+    assert adjustments
     app.extensions[ADMIN] = admit
     app.register_blueprint(blueprint)

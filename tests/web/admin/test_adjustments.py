@@ -1,0 +1,94 @@
+"""Credits and charges: in force at once, in the ledger, for one subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from kit.calls import AUTH, chat, make_settings
+from kit.planted import KEY
+
+from flask_gateway import create_app
+from flask_gateway.config.schema import KeySettings, LedgerSettings, PriceSettings
+from flask_gateway.ledger import database
+from flask_gateway.ledger.bookkeeper import Bookkeeper
+from flask_gateway.model.calendar_windows import Calendar, Window
+from flask_gateway.model.limits import Budget, Limits, OwnerLimits
+from flask_gateway.state.memory import MemoryStore
+
+ADMIN = "admin-key-for-adjustments"
+CENT = 10_000_000
+
+
+@pytest.fixture
+def app(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    """A gateway whose key may spend three cents, at a cent a call. The test turns the books."""
+    monkeypatch.setattr("flask_gateway.ledger.books.Books.start", lambda self: None)
+    budget = OwnerLimits(own=Limits(budgets=(Budget(3 * CENT, Window.DAY),)))
+    price = PriceSettings(rates={"input": 0, "output": 0, "requests": 1000 * CENT})
+    made = create_app(
+        make_settings(
+            keys=(KeySettings(id="web", digest=sha256(KEY.encode()).digest(), policy=budget),),
+            ledger=LedgerSettings(data=str(tmp_path)),
+            prices={"mock/mock": price},
+            admin_digest=sha256(ADMIN.encode()).digest(),
+        ),
+        store,
+    )
+    made.extensions["gateway"].accounting.accounts.now_current()
+    Bookkeeper(tmp_path, Calendar()).close()  # makes the database
+    yield made
+    made.extensions["gateway"].accounting.books.close()
+
+
+def post(app: Flask, **body: Any) -> Any:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    return app.test_client().post("/admin/v1/adjustments", json=body, headers=headers)
+
+
+def call(app: Flask) -> int:
+    return app.test_client().post("/v1/chat/completions", json=chat("mock"), headers=AUTH).status_code
+
+
+def test_a_credit_is_in_force_at_once_and_in_the_ledger(app: Flask, tmp_path: Path) -> None:
+    assert [call(app) for _ in range(4)] == [200, 200, 200, 429]
+    answer = post(app, subject="key:web", amount="-0.02", note="once")
+    assert answer.status_code == 200
+    assert answer.json["amount"] == "-0.020000000"
+    assert [call(app) for _ in range(3)] == [200, 200, 429]
+    keeper = Bookkeeper(tmp_path, Calendar())
+    keeper.turn()
+    keeper.close()
+    with closing(database.read(tmp_path / database.NAME)) as db:
+        sums = dict(db.execute("SELECT subject, cost FROM balance WHERE window = 'total'").fetchall())
+        sources = dict(db.execute("SELECT source, sum(cost) FROM charge GROUP BY source").fetchall())
+        calls = db.execute("SELECT sum(calls) FROM bucket").fetchone()[0]
+    assert (sums["key:web"], sums["all"]) == (3 * CENT, 5 * CENT)
+    assert sources == {"reported": 5 * CENT, "adjustment": -2 * CENT}
+    assert calls == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"subject": "key:web", "amount": "0"},
+        {"subject": "key:web", "amount": "five"},
+        {"subject": "key:web", "amount": "--5"},
+        {"subject": "key:web", "amount": "0.0000000001"},
+        {"subject": "web", "amount": "1"},
+        {"subject": "user:alice", "amount": "1"},
+        {"subject": "key:web", "amount": "1", "note": "x" * 501},
+        {"subject": "key:web", "amount": "1", "more": 1},
+        {"subject": "key:web"},
+    ],
+)
+def test_a_mistake_changes_nothing(app: Flask, store: MemoryStore, body: dict[str, Any]) -> None:
+    call(app)
+    before = sorted(store.scan("money:"))
+    assert post(app, **body).status_code == 400
+    assert sorted(store.scan("money:")) == before
