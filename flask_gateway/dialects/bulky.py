@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..model.call import Call
-from ..model.large_json import Texts, pausing, slices, taking_turns
+from ..model.large_json import Texts, check_utf8, pause, pausing, slices, taking_turns
 from .expected_choices import choices_of
 from .usage import Tally
 
@@ -65,7 +65,9 @@ def shortened(data: bytes, choices: int) -> tuple[bytes, int]:
     """
     with taking_turns(len(data)):
         shortening = _Shortening(min(choices, _MAX_CHOICES))
-        fields = shortening.fields(_decode_fields(data))
+        found = _decode_fields(data)
+        pause(len(data))
+        fields = shortening.fields(found)
     return msgspec.json.encode(fields), shortening.left_out
 
 
@@ -75,7 +77,7 @@ def for_reader(event: bytes, call: Call, tally: Tally) -> bytes:
     :param tally: counts the text that is left out.
     """
     try:
-        event.isascii() or event.decode()
+        event.isascii() or check_utf8(event)
         short, left_out = shortened(event, choices_of(call))
     except (ValueError, RecursionError):
         return event[:64].lstrip()[:1]
@@ -90,7 +92,7 @@ def outlined(data: bytes) -> Any:
     :raises ValueError: it is no JSON. :raises RecursionError: it is nested too deeply.
     """
     with taking_turns(len(data)):
-        data.isascii() or data.decode()
+        data.isascii() or check_utf8(data)
         line = data.replace(b"\n", b" ").replace(b"\r", b" ")  # JSON's texts have neither
         return _outlined(msgspec.Raw(line.strip()), on_the_way=True)
 
@@ -137,6 +139,7 @@ class _Shortening:
             try:
                 # It stops at the first element that is too many. A list would first decode all of them.
                 found = msgspec.json.decode(raw, type=tuple[(_Fields,) * size])  # type: ignore[misc]
+                pause(len(memoryview(raw)))
             except msgspec.ValidationError:
                 continue
             return [self.fields(choice) for choice in found]

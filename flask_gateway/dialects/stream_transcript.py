@@ -13,6 +13,7 @@ import msgspec
 
 from ..model.call import Call, Usage
 from ..model.errors import GatewayError, UpstreamCut, UpstreamError, UpstreamMalformed
+from ..model.large_json import check_utf8, taking_turns
 from ..model.source import Postponed
 from .as_events import as_events
 from .bulky import LARGE, for_reader, is_bulky, outlined
@@ -182,8 +183,9 @@ class StreamTranscript:
     def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
         committed, parts = self.ready, []
         try:
-            for event in events:
-                parts.append(self._pass(event))
+            with taking_turns(len(events[0]) if events else 0):
+                for event in events:
+                    parts.append(self._pass(event))
             if over:
                 parts.append(self._close())
         except GatewayError:
@@ -223,9 +225,8 @@ class StreamTranscript:
         name, data = pair if pair is not None else (b"", data_of(event))
         if data is None:
             return self._pass_without_data(event)
-        if pair is None and (
-            self._lone_name or len(event) > len(data) + len(b"data: ")
-        ):  # it has other lines
+        has_other_lines = len(event) > len(data) + len(b"data: ")
+        if pair is None and (self._lone_name or has_other_lines):
             name, event = name_of(event) or self._lone_name, without_id(event)
         self._lone_name = b""
         if name and name.lower() == b"error":
@@ -242,7 +243,7 @@ class StreamTranscript:
             return self._done()
         reader = self._reader
         try:
-            data.isascii() or data.decode()  # the JSON decoder does not check UTF-8 in what it skips
+            data.isascii() or check_utf8(data)  # the JSON decoder does not check what it skips
             content = reader.read(data)
         except (ValueError, RecursionError):
             mended = self._mended(event, data)
@@ -395,6 +396,5 @@ class StreamTranscript:
         return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)
 
     def _malformed(self, what: str) -> UpstreamMalformed:
-        return UpstreamMalformed(
-            f"Upstream '{self._upstream}' broke the stream: {what}.", upstream=self._upstream
-        )
+        message = f"Upstream '{self._upstream}' broke the stream: {what}."
+        return UpstreamMalformed(message, upstream=self._upstream)

@@ -7,6 +7,8 @@ lock lets only one thread at a time work on large JSON. Otherwise other threads 
 
 from __future__ import annotations
 
+import codecs
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,12 +26,38 @@ MANY = 500
 #: How long a pause between two slices is, seconds. A pause of zero does not make threads switch.
 PAUSE = 0.0001
 
-_turn = threading.Lock()
+#: How long a thread keeps the GIL during such work while others want it, seconds.
+SWITCH_INTERVAL = 0.001
+
+
+class _Turn:
+    """A lock that the same thread may enter again. Meanwhile threads hand over the GIL more often."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._usual = 0.0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+        if self._depth == 1:
+            self._usual = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL)
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            sys.setswitchinterval(self._usual)
+        self._lock.release()
+
+
+_turn = _Turn()
 _at_once: AbstractContextManager[object] = nullcontext()
 
 
 def taking_turns(size: int) -> AbstractContextManager[object]:
-    """Return the lock for work on so many bytes. The work must not block or enter the lock twice."""
+    """Return the lock for work on so many bytes. The work must not block."""
     return _turn if size > LARGE else _at_once
 
 
@@ -42,6 +70,34 @@ def slices(data: bytes | memoryview) -> Iterator[bytes]:
         if start and len(data) > LARGE:
             time.sleep(PAUSE)
         yield bytes(data[start : start + SLICE])
+
+
+def pause(size: int) -> None:
+    """Let other threads run between two calls into C on so many bytes."""
+    if size > LARGE:
+        time.sleep(PAUSE)
+
+
+def first_bad_byte(data: bytes) -> int | None:
+    """The position of the first byte that is not UTF-8. It decodes slice by slice: the whole text could take
+    four times the memory."""
+    decode, read = codecs.getincrementaldecoder("utf-8")().decode, 0
+    try:
+        for piece in slices(data):
+            read += len(piece)
+            decode(piece, read == len(data))
+    except UnicodeDecodeError as error:
+        return read - len(error.object) + error.start
+    return None
+
+
+def check_utf8(data: bytes) -> bool:
+    """Return ``True``. :raises ValueError: the data is not UTF-8."""
+    if len(data) <= SLICE:
+        data.decode()
+    elif first_bad_byte(data) is not None:
+        raise ValueError("not UTF-8")
+    return True
 
 
 def pausing(values: Sequence[Value]) -> Iterator[Value]:

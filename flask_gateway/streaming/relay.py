@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from ..model.large_json import LARGE
+from ..model.large_json import SLICE
 from ..model.protocols import Handle, Timekeeper
 from ..model.reply import Reply
 from ..model.source import Channel, Postponed
@@ -103,27 +103,9 @@ class _Stream:
     """One relayed stream. Its methods run on the reactor's thread unless they say otherwise."""
 
     __slots__ = (
-        "_blocked_since",
-        "_channel",
-        "_chunked",
-        "_client_gone",
-        "_done",
-        "_ended",
-        "_ending",
-        "_fd",
-        "_head",
-        "_last_received",
-        "_last_sent",
-        "_on_thread",
-        "_paused",
-        "_poller",
-        "_relay",
-        "_reply",
-        "_settled",
-        "_sock",
-        "_timer",
-        "_unsent",
-        "_upstream",
+        *("_blocked_since", "_channel", "_chunked", "_client_gone", "_done", "_ended", "_ending", "_fd"),
+        *("_head", "_last_received", "_last_sent", "_later", "_on_thread", "_paused", "_poller"),
+        *("_relay", "_reply", "_settled", "_sock", "_timer", "_unsent", "_upstream"),
     )
 
     def __init__(
@@ -136,8 +118,9 @@ class _Stream:
         self._head, self._chunked = head, chunked
         self._done = done
         self._settled: Future[None] | None = None
-        #: Data that the caller has not read yet, and since when it has read nothing.
+        #: Data that the caller has not read yet, what follows it, and since when the caller has read nothing.
         self._unsent = bytearray()
+        self._later = memoryview(b"")
         self._blocked_since = 0.0
         #: The polled channel and its descriptor. The relay pauses reading while too much is unsent.
         self._channel: Channel | None = None
@@ -272,12 +255,18 @@ class _Stream:
         if self._client_gone:
             self._drop()
             return
-        for start in range(0, len(data), LARGE):  # to copy the whole of a large event takes long
-            self._send(data[start : start + LARGE])
-        if not self._ended:
-            self._continue()
+        self._send_slices(memoryview(data))
 
     # ---------------------------------------------------------------- to the caller
+
+    def _send_slices(self, data: memoryview) -> None:
+        """Send a large event as the caller reads it: to copy the whole takes long. Then continue."""
+        while data and len(self._unsent) <= self._relay.buffer and not self._ended:
+            self._send(bytes(data[:SLICE]))
+            data = data[SLICE:]
+        self._later = data
+        if not (data or self._ended):
+            self._continue()
 
     def _send(self, data: bytes) -> None:
         """Send data to the caller. :param data: empty at the end of the stream."""
@@ -324,8 +313,11 @@ class _Stream:
                 self._end(clean=True)
                 return
             self._start_timer()
-        if self._paused and len(self._unsent) <= self._relay.buffer // 2:
-            self._continue()
+        if len(self._unsent) <= self._relay.buffer // 2:
+            if self._later:
+                self._send_slices(self._later)
+            elif self._paused:
+                self._continue()
 
     # ---------------------------------------------------------------- clocks
 

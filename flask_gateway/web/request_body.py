@@ -25,7 +25,7 @@ from ..model.errors import (
     Overloaded,
     UnsupportedMediaType,
 )
-from ..model.large_json import SLICE, slices
+from ..model.large_json import SLICE, first_bad_byte
 from .decompression import decompress, read_codings
 from .duplicate_model import names_model_twice
 from .json_limits import check_shape
@@ -211,7 +211,7 @@ def parse_fields(body: bytes) -> Fields:
     """
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
-    if not body.isascii() and (position := _first_bad_byte(body)) is not None:
+    if not body.isascii() and (position := first_bad_byte(body)) is not None:
         raise _byte_order_mark(body) or InvalidJson(f"The body is not UTF-8: see byte {position}.")
     check_shape(body)
     try:
@@ -243,19 +243,6 @@ def _byte_order_mark(body: bytes) -> InvalidJson | None:
                 f"The body begins with a byte order mark of {encoding} ({mark.hex(' ').upper()}). "
                 "Send JSON in UTF-8 without it."
             )
-    return None
-
-
-def _first_bad_byte(body: bytes) -> int | None:
-    """The position of the first byte that is not UTF-8. It decodes slice by slice: the whole text could take
-    four times the body's memory."""
-    decode, read = codecs.getincrementaldecoder("utf-8")().decode, 0
-    try:
-        for piece in slices(body):
-            read += len(piece)
-            decode(piece, read == len(body))
-    except UnicodeDecodeError as error:
-        return read - len(error.object) + error.start
     return None
 
 

@@ -22,7 +22,15 @@ from flask_gateway.dialects.usage import Tally, asking_for_usage, estimate, tall
 from flask_gateway.model import large_json
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import GatewayError, InvalidJson
-from flask_gateway.model.large_json import LARGE, SLICE, Texts, slices, taking_turns
+from flask_gateway.model.large_json import (
+    LARGE,
+    SLICE,
+    Texts,
+    check_utf8,
+    first_bad_byte,
+    slices,
+    taking_turns,
+)
 from flask_gateway.streaming.splice import may_continue
 from flask_gateway.upstreams.mock.chat import compose
 from flask_gateway.web import json_limits
@@ -159,6 +167,25 @@ def test_one_thread_at_a_time_works_on_large_json_and_small_work_does_not_wait()
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_work_may_enter_its_turn_again_and_threads_switch_more_often_meanwhile():
+    usual = sys.getswitchinterval()
+    with taking_turns(LARGE + 1):
+        with taking_turns(LARGE + 1):
+            assert sys.getswitchinterval() < usual
+        assert sys.getswitchinterval() < usual
+    assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xed\xa0\x80"])
+def test_the_first_byte_that_is_no_utf8_is_found_in_any_slice(bad: bytes):
+    for before in (0, 5, SLICE - 1, SLICE, 2 * SLICE + 7):
+        data = "é".encode() * (before // 2) + b"a" * (before % 2) + bad
+        assert first_bad_byte(data) == before
+        with pytest.raises(ValueError, match=r"(?i)utf-8"):
+            check_utf8(data)
+    assert check_utf8("é".encode() * SLICE)
 
 
 # ------------------------------------------------------------------ slices change nothing

@@ -15,6 +15,7 @@ from kit.waiting import until
 
 from flask_gateway.dialects.openai import PING_EVENT
 from flask_gateway.model.errors import UpstreamCut, Verdict
+from flask_gateway.model.large_json import SLICE
 from flask_gateway.model.source import Postponed, Run
 from flask_gateway.streaming import relay as relay_module
 
@@ -261,6 +262,34 @@ def test_a_thread_reads_a_large_event_and_other_streams_go_on(stage: Stage) -> N
     assert one.read(2) == b"z!"
     assert one.over()
     assert transcript.readers == ["resuming"]
+
+
+def test_a_large_event_is_copied_only_as_its_caller_reads_it(stage: Stage) -> None:
+    source, transcript = Piped(), Slow()
+    transcript.go.set()
+    one = stage.carry(source, transcript=transcript, room=ROOM, chunked=True)
+    (stream,) = stage.relay.streams
+    source.upstream.sendall(b"L")
+    assert until(lambda: stream._later)
+    copied, seen = [len(stream._unsent)], b""
+    source.upstream.sendall(b"z!")
+    while not seen.endswith(b"0\r\n\r\n"):
+        seen += one.caller.recv(65536)
+        copied.append(len(stream._unsent))
+    assert max(copied) <= BUFFER + SLICE + 16
+    assert (seen.count(b"l"), seen.count(b"L"), seen.count(b"z!")) == (3 << 20, 1, 1)
+    assert one.over()
+
+
+def test_a_caller_who_leaves_within_a_large_event_ends_it(stage: Stage) -> None:
+    source, transcript = Piped(), Slow()
+    transcript.go.set()
+    one = stage.carry(source, transcript=transcript, room=ROOM)
+    (stream,) = stage.relay.streams
+    source.upstream.sendall(b"L")
+    assert until(lambda: stream._later)
+    one.caller.close()
+    assert not one.over()
 
 
 def test_without_a_thread_a_large_event_ends_its_stream_alone(
