@@ -54,7 +54,7 @@ class _Work:
 
     __slots__ = ("call", "on_thread", "upstream")
 
-    def __init__(self, call: Call, upstream: str, *, on_thread: bool) -> None:
+    def __init__(self, call: Call, upstream: str, on_thread: bool) -> None:
         self.call = call
         self.upstream = upstream
         #: Whether it counts towards the upstream's threads.
@@ -231,10 +231,11 @@ class InFlightCalls:
         """Count an upstream's work on the call; ``None`` if the upstream holds its share of the threads."""
         with self._lock:
             entry = self._calls.get(id(call.cancellation))
+            on_thread = entry is not None and entry.thread is not None
+            work = _Work(call, upstream, on_thread)
             if entry is None:
-                return _Work(call, upstream, on_thread=False)
-            work = _Work(call, upstream, on_thread=entry.thread is not None)
-            if work.on_thread:
+                return work
+            if on_thread:
                 held = self._by_upstream.get(upstream, 0)
                 if held >= self._most[1]:
                     return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from ..model.errors import UnknownModel
 
 #: A model name may begin with an upstream's name and one of these: ``llama-3-8b`` belongs to ``llama``.
 BOUNDARIES = frozenset("-:./_")
+#: How many routes are remembered.
+MOST_ROUTES = 1024
 
 
 class Target(NamedTuple):
@@ -75,9 +78,12 @@ class Routes:
         self._models = dict(models)
         self._default = default
         self._fallbacks = dict(fallbacks or {})
+        #: Returns the route of a model, and raises ``UnknownModel``: see :meth:`_found`. Callers ask for any
+        #: model, so it remembers a bounded number.
+        self.route: Callable[[str], Route] = lru_cache(maxsize=MOST_ROUTES)(self._found)
 
-    def route(self, model: str) -> Route:
-        """The route of a model, followed by its fallbacks.
+    def _found(self, model: str) -> Route:
+        """The route of a model, followed by its fallbacks. Callers use :attr:`route`, which remembers it.
 
         The first match counts: a configured model; the upstream of that exact name; ``upstream/model``; the
         longest upstream name that the model begins with, at a boundary; the default upstream.

@@ -86,10 +86,11 @@ class Series(Generic[Family]):
         self._series: dict[tuple[str, ...], Family] = {}
 
     def __call__(self, *labels: str) -> Family:
-        series = self._series.get(labels)
-        if series is None:
+        try:
+            return self._series[labels]
+        except KeyError:
             series = self._series[labels] = self.family.labels(*labels) if labels else self.family
-        return series
+            return series
 
     def known(self) -> list[tuple[str, ...]]:
         """The label values of all series so far."""

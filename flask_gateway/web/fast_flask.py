@@ -151,7 +151,7 @@ class FastFlask(Flask):
     def process_response(self, response: Response) -> Response:
         if (
             _has_blueprint_hooks(self.after_request_funcs)
-            or request_ctx._after_request_functions
+            or request_ctx._get_current_object()._after_request_functions  # type: ignore[attr-defined]
             or self.session_interface is not _NO_SESSIONS
         ):
             return super().process_response(response)

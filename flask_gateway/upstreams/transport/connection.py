@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, ClassVar
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -231,13 +232,15 @@ class _Interruptible:
         except (BrokenPipeError, ConnectionResetError):
             return  # the upstream may have answered before it closed
 
-    def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
+    @cached_property
+    def _host_field(self) -> str:
         host: str = self.host  # type: ignore[attr-defined]
         port: int = self.port  # type: ignore[attr-defined]
         host = f"[{host}]" if ":" in host else host
-        if port != self.default_port:  # type: ignore[attr-defined]
-            host = f"{host}:{port}"
-        fields = [f"{method} {url} HTTP/1.1", f"Host: {host}", *map(": ".join, headers.items())]
+        return f"Host: {host}" if port == self.default_port else f"Host: {host}:{port}"  # type: ignore[attr-defined]
+
+    def _head(self, method: str, url: str, headers: Mapping[str, str]) -> bytes:
+        fields = [f"{method} {url} HTTP/1.1", self._host_field, *map(": ".join, headers.items())]
         head = "\r\n".join(fields)
         lines = len(fields) - 1
         if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
