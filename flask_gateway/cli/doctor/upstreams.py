@@ -161,7 +161,7 @@ def _provoke(sock: ssl.SSLSocket, host: str) -> None:
         sock.recv(1)
     except TimeoutError:
         return  # a server that ignores OPTIONS is reachable, too
-    except ConnectionError as error:
+    except (ConnectionError, ssl.SSLEOFError) as error:
         raise ClosedAfterHandshake from error
 
 
