@@ -16,7 +16,7 @@ from ..dialects.usage import Tally, estimate
 from ..model.call import AnswerPart, Call, Outcome, Usage
 from ..model.errors import CallerLeft
 from ..model.spend import Leg
-from ..pricing.rates import ModelPrice, Rates, amount
+from ..pricing.rates import ModelPrice, Rates, amount, plain_amount
 from ..pricing.table import Prices
 
 #: The usage of an answer that has none, such as a moderation.
@@ -68,14 +68,21 @@ def _parts(call: Call, outcome: Outcome) -> Iterator[AnswerPart]:
 
 
 def _leg(part: AnswerPart, usage: Usage, costing: Costing) -> Leg:
-    model, units = part.model or "", usage.units.consistent()
+    model, units = part.model or "", usage.units
+    plain = not usage.parts and 0 <= units.cached <= units.input and units.output >= 0
+    if not plain:
+        units = units.consistent()
     price = costing.price(part.upstream, model)
     rates = price.rates(units.input, part.started_ns / 1e9, usage.service) if price is not None else None
+    cost = None
+    if rates is not None:
+        amounts = (units.input, units.cached, units.output)
+        cost = plain_amount(*amounts, rates) if plain else amount(units, rates)
     return Leg(
         upstream=part.upstream,
         model=model,
         units=units,
-        cost=None if rates is None else amount(units, rates),
+        cost=cost,
         source=usage.source,
         rates="" if rates is None else _digest(rates),
     )

@@ -141,6 +141,20 @@ def amount(units: Units, rates: Rates) -> int | None:
     return cost((count, rate or 0) for count, rate in parts)
 
 
+def plain_amount(read: int, cached: int, written: int, rates: Rates) -> int | None:
+    """Return what one request of text costs: :func:`amount` without the parts that few answers have.
+
+    :param read: input tokens in all. :param cached: those read from a cache, at most ``read``.
+    :param written: output tokens.
+    """
+    pico = rates.requests or 0
+    if rates.cached is not None:
+        pico, read = pico + cached * rates.cached, read - cached
+    if (read and rates.input is None) or (written and rates.output is None):
+        return None
+    return -(-(pico + read * (rates.input or 0) + written * (rates.output or 0)) // 1000)
+
+
 def _parts(units: Units, rates: Rates) -> Iterator[tuple[int, int | None]]:
     yield from _input(units, rates)
     yield from _output(units, rates)

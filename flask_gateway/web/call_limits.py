@@ -9,11 +9,14 @@ import msgspec
 
 from ..model.call import Caller
 from ..model.errors import UserRequired
-from ..model.limits import CallLimits
+from ..model.limits import CallLimits, Owners, SubjectLimits
 from .request_headers import Header
 
 #: The longest name of an end user, characters. OpenAI's ``safety_identifier`` has as many at most.
 MOST_NAME = 64
+#: Pairs of owners and model whose subjects are remembered.
+_REMEMBERED = 1024
+_known: dict[tuple[int, str], tuple[Owners, tuple[SubjectLimits, ...]]] = {}
 #: The fields of a body that name its end user; the first that does counts.
 _FIELDS = ("safety_identifier", "user")
 
@@ -36,8 +39,19 @@ def limits_of(
             "Name the user in the header 'x-gateway-user', or in the field 'safety_identifier' or 'user'.",
             param="user",
         )
-    subjects = tuple(owners.subjects(model, user))
+    subjects = tuple(owners.subjects(model, user)) if user else _subjects(owners, model)
     return user, CallLimits(subjects) if subjects else None
+
+
+def _subjects(owners: Owners, model: str) -> tuple[SubjectLimits, ...]:
+    """The subjects of a call without an end user. Those of the latest owners and models are remembered."""
+    place = id(owners), model
+    known = _known.get(place)
+    if known is None or known[0] is not owners:  # another object may have had the same id
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        known = _known[place] = owners, tuple(owners.subjects(model, ""))
+    return known[1]
 
 
 def end_user(header: Header, fields: Mapping[str, msgspec.Raw]) -> str:

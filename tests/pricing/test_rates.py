@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_gateway.model.units import Units
-from flask_gateway.pricing.rates import FREE, ModelPrice, Period, Rates, Tier, amount
+from flask_gateway.pricing.rates import FREE, ModelPrice, Period, Rates, Tier, amount, plain_amount
 from flask_gateway.pricing.table import shipped
 
 #: 2026-11-27 00:00 UTC.
@@ -150,3 +150,18 @@ def test_a_cost_grows_with_a_unit(row: dict[str, int], rates: Rates, name: str) 
     less = Units(**row).consistent()
     more = msgspec.structs.replace(less, **{name: getattr(less, name) + 1000})
     assert (amount(more, rates) or 0) >= (amount(less, rates) or 0)
+
+
+_maybe = st.none() | st.integers(0, 10**7)
+
+
+@given(st.tuples(_maybe, _maybe, _maybe, _maybe, _maybe), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_request_of_text_costs_the_same_by_the_short_way(
+    prices: tuple[int | None, ...], total: int, written: int
+) -> None:
+    read, cached, out, request, reasoning = prices
+    rates = Rates(input=read, cached=cached, output=out, requests=request, reasoning=reasoning)
+    for known in {0, total // 3, total}:
+        units = Units(input=total, cached=known, output=written)
+        assert units.consistent() == units
+        assert plain_amount(total, known, written, rates) == amount(units, rates)
