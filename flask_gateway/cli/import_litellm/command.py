@@ -22,11 +22,12 @@ from ...model.call import Caller
 from ...state.memory import MemoryStore
 from ..command import LOOK, OK, USAGE, Command, add_json, print_json
 from .gateway_toml import Places, gateway_toml
+from .includes import with_includes
 from .key_table import UnreadableTable, read_keys
 from .plan import NothingToImport, Plan, plan_of
 from .report import Disposition, Report, lines_of
 from .values import Literal, VariableRef
-from .yaml_tree import UnreadableYaml, read_yaml
+from .yaml_tree import Line, Node, UnreadableYaml, read_yaml
 
 #: Stand for a key and an address in the check, where the variable is not set.
 _ANY_KEY, _ANY_URL = "a-key-for-the-check-alone", "http://127.0.0.1:9"
@@ -41,7 +42,9 @@ class NotImported(Exception):
 def _arguments(parser: ArgumentParser) -> None:
     sources = parser.add_subparsers(title="sources", metavar="litellm", required=True, dest="source")
     source = sources.add_parser("litellm", help="a config.yaml of LiteLLM Proxy", allow_abbrev=False)
-    source.add_argument("file", metavar="CONFIG", help="the config.yaml; only this file is read")
+    source.add_argument(
+        "file", metavar="CONFIG", help="the config.yaml; it and the files that it includes are read"
+    )
     source.add_argument(
         "-o", "--output", metavar="FILE", help="the settings file to make (default: standard output)"
     )
@@ -102,7 +105,7 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
 
 def _plan(arguments: Namespace, report: Report) -> Plan:
     try:
-        plan = plan_of(read_yaml(_text(arguments.file)), report)
+        plan = plan_of(_read(Path(arguments.file), report), report)
         if arguments.keys:
             now = datetime.now(UTC)
             masters = (key.place for key in plan.keys)
@@ -121,6 +124,15 @@ def _plan(arguments: Namespace, report: Report) -> Plan:
     return plan
 
 
+def _read(path: Path, report: Report) -> Node:
+    """The file with those that it includes, which are relative to its folder."""
+
+    def included(name: str) -> Node:
+        return read_yaml(_decoded(read_regular(path.parent / name, MOST_SETTINGS)), name)
+
+    return with_includes(read_yaml(_text(str(path))), path.name, included, report)
+
+
 def _text(path: str) -> str:
     try:
         content = read_regular(Path(path), MOST_SETTINGS)
@@ -128,9 +140,13 @@ def _text(path: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise NotImported(f"{path} cannot be read: {reason}") from None
     try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return _decoded(content)
     except UnicodeDecodeError as error:
         raise NotImported(f"{path} is not text in UTF-8: see byte {error.start}") from None
+
+
+def _decoded(content: bytes) -> str:
+    return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 # ---------------------------------------------------------------- secrets
@@ -258,11 +274,16 @@ def _routes(checked: Resolved, plan: Plan) -> Iterator[str]:
 def _document(report: Report, notes: list[str], routes: list[str], toml: str | None) -> dict[str, Any]:
     lists = {
         verdict.name.lower(): [
-            {"line": one.line, "setting": one.setting, "text": one.text} for one in report.of(verdict)
+            {"line": int(one.line), **_file(one.line), "setting": one.setting, "text": one.text}
+            for one in report.of(verdict)
         ]
         for verdict in Disposition
     }
     return {**lists, "notes": [*notes, *routes], **({} if toml is None else {"toml": toml})}
+
+
+def _file(line: int) -> dict[str, str]:
+    return {"file": line.file} if isinstance(line, Line) else {}
 
 
 COMMAND = Command(

@@ -247,7 +247,6 @@ SECTIONS: Mapping[str, str] = {
     "prompts": "stored prompts are not offered",
     "sso_config": reasons.LOGIN,
     "default_vertex_config": "Vertex AI wants a Google access token, which expires",
-    "include": "only this file was read: import each included file by itself, or put them into one",
     "tool_registry": reasons.CUSTOM,
     "skills": "agents are not offered",
     "worker_registry": reasons.ADDRESS,

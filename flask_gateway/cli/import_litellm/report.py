@@ -10,6 +10,7 @@ import msgspec
 
 from ...config.errors import one_line
 from ...config.schema import MASK
+from .yaml_tree import Line
 
 #: A key of a usual form, or a URL's password, should one stand where a name is expected.
 _SECRET = re.compile(
@@ -58,13 +59,17 @@ class Report:
         self._found[ImportFinding(line, setting, verdict, text)] = None
 
     def of(self, verdict: Disposition) -> list[ImportFinding]:
-        """The findings of one list, by line."""
-        return sorted((one for one in self._found if one.verdict is verdict), key=lambda one: one.line)
+        """The findings of one list, by line; those of included files after the others."""
+        return sorted((one for one in self._found if one.verdict is verdict), key=_place)
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was mapped."""
         return all(finding.verdict is Disposition.MAPPED for finding in self._found)
+
+
+def _place(one: ImportFinding) -> tuple[str, int]:
+    return (one.line.file if isinstance(one.line, Line) else "", int(one.line))
 
 
 _TITLES = {
@@ -82,7 +87,9 @@ def lines_of(report: Report, source: str, more: Iterable[str]) -> Iterator[str]:
     for verdict, title in _TITLES.items():
         findings = report.of(verdict)
         yield f"{title} ({len(findings)})"
-        yield from (f"  {source}:{one.line}: {one.setting}: {one.text}" for one in findings)
+        for one in findings:
+            place = one.line if isinstance(one.line, Line) else f"{source}:{one.line}"
+            yield f"  {place}: {one.setting}: {one.text}"
         yield ""
     yield "Notes"
     yield from (f"  {one_line(note)}" for note in more)

@@ -11,10 +11,32 @@ from typing import Any
 
 import msgspec
 
+from ...config.errors import one_line
+
 #: The most nodes that are read, with every use of an anchor counted.
 MOST_NODES = 50_000
 #: The deepest nesting that is read.
 MOST_LEVELS = 60
+
+
+class Line(int):
+    """A line of an included file. It counts as its number, and is shown with the file."""
+
+    file: str
+
+    def __new__(cls, number: int, file: str) -> Line:
+        line = super().__new__(cls, number)
+        line.file = file
+        return line
+
+    def __str__(self) -> str:
+        return f"{self.file}:{int(self)}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Line) and (int(self), self.file) == (int(other), other.file)
+
+    def __hash__(self) -> int:
+        return hash((int(self), self.file))
 
 
 class UnreadableYaml(Exception):
@@ -73,9 +95,10 @@ class Entry(msgspec.Struct, frozen=True):
     node: Node
 
 
-def read_yaml(text: str) -> Node:
+def read_yaml(text: str, file: str = "") -> Node:
     """Parse one document.
 
+    :param file: the name of an included file, for its lines.
     :raises UnreadableYaml: it is not YAML, has several documents, or is too large or too deep.
     """
     try:
@@ -95,7 +118,7 @@ def read_yaml(text: str) -> Node:
         raise UnreadableYaml("it is nested too deeply") from None
     if root is None:
         raise UnreadableYaml("it is empty")
-    return _Tree(yaml).node(root, 0)
+    return _Tree(yaml, one_line(file)).node(root, 0)
 
 
 def _kind(error: Any) -> str:
@@ -106,8 +129,9 @@ def _kind(error: Any) -> str:
 class _Tree:
     """Turns PyYAML's nodes into ours, within bounds: an anchor may be used in itself, or very often."""
 
-    def __init__(self, yaml: Any) -> None:
+    def __init__(self, yaml: Any, file: str) -> None:
         self._yaml = yaml
+        self._file = file
         self._scalars = yaml.SafeLoader("")
         self._left = MOST_NODES
 
@@ -115,12 +139,16 @@ class _Tree:
         self._left -= 1
         if self._left < 0 or level > MOST_LEVELS:
             raise UnreadableYaml("it is nested too deeply, or has too many values")
-        line = node.start_mark.line + 1
+        line = self._line(node)
         if isinstance(node, self._yaml.MappingNode):
             return Node(line, tuple(self._entries(node, level)), is_mapping=True)
         if isinstance(node, self._yaml.SequenceNode):
             return Node(line, tuple(self.node(item, level + 1) for item in node.value))
         return Node(line, self._scalar(node), node.value)
+
+    def _line(self, node: Any) -> int:
+        number: int = node.start_mark.line + 1
+        return Line(number, self._file) if self._file else number
 
     def _entries(self, node: Any, level: int) -> Iterator[Entry]:
         merged: list[Entry] = []
@@ -130,7 +158,7 @@ class _Tree:
                 merged += self._merged(value, level)
                 continue
             name = key.value if isinstance(key, self._yaml.ScalarNode) else "?"
-            own.append(Entry(key.start_mark.line + 1, name, self.node(value, level + 1)))
+            own.append(Entry(self._line(key), name, self.node(value, level + 1)))
         names = {entry.name for entry in own}
         yield from (entry for entry in merged if entry.name not in names)
         yield from own
