@@ -154,7 +154,7 @@ class StreamTranscript:
         try:
             events = self._splitter.feed(data)
         except UpstreamMalformed as error:
-            raise self._malformed(error.message) from None
+            return self._fail(self._malformed(error.message))
         # An event that began in an earlier read is the first.
         if events and len(events[0]) > LARGE and self.postpones:
             self._postpone(events)
@@ -220,7 +220,7 @@ class StreamTranscript:
         if many_lines:
             if event.startswith((b"{", b"[")):
                 return self._pass_document(event)
-            raise self._malformed(f"an event has more than {MAX_LINES} lines")
+            return self._fail(self._malformed(f"an event has more than {MAX_LINES} lines"))
         pair = named(event)
         name, data = pair if pair is not None else (b"", data_of(event))
         if data is None:
@@ -337,7 +337,7 @@ class StreamTranscript:
             return self._pass_document(event)
         if event.startswith(b"<"):
             page = page_error(200, event, self._upstream)
-            raise page or self._malformed("a page came, and no events")
+            return self._fail(page or self._malformed("a page came, and no events"))
         if event.startswith(b"error:"):  # older versions of llama.cpp
             return self._fail(self._named_error(event[len(b"error:") :]))
         name = name_of(event)
@@ -360,7 +360,7 @@ class StreamTranscript:
             return self._fail(reported_error(error, self._upstream))
         events = as_events(document, self._call.operation, with_usage=not self._hides_usage)
         if document is not None and not events:
-            raise self._malformed("a JSON document came, and no events")
+            return self._fail(self._malformed("a JSON document came, and no events"))
         if self._hides_usage and isinstance(document, dict):
             self._reader.reported.add_document(document)
         return b"".join([self._pass(event) for event in events])

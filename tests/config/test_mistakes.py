@@ -231,6 +231,23 @@ def test_a_file_in_utf_16_is_refused_by_name(encoding: str, from_file: Any) -> N
     assert "its byte order mark says UTF-16: save it as UTF-8" in line
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[upstreams.a]\r\nurl = \u201chttp://a.test/v1\u201d\r\n", "U+201C"),
+        ('[upstreams.a]\nurl\u00a0= "http://a.test/v1"\n', "U+00A0"),
+        ('\u200b[upstreams.a]\nurl = "http://a.test/v1"\n', "U+200B"),
+        ('\ufeff\ufeff[upstreams.a]\nurl = "http://a.test/v1"\n', "U+FEFF"),
+        ("\0[\0u\0p\0", "U+0000"),
+    ],
+)
+def test_a_character_that_an_editor_has_put_into_the_file_is_named(
+    text: str, found: str, from_file: Any
+) -> None:
+    (line,) = refused(from_file(text.encode()))
+    assert f"{found} is there" in line
+
+
 def test_a_byte_order_mark_in_a_secret_file_is_ignored(from_file: Any, tmp_path: Path) -> None:
     (tmp_path / "a.key").write_bytes(codecs.BOM_UTF8 + b"sk-right\r\n")
     environ = from_file("[upstreams.a]\nurl = 'http://h'\napi_key_file = 'a.key'")

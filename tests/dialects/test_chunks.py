@@ -43,6 +43,25 @@ def test_a_complete_answer_stays_so(said: Any) -> None:
     assert transcript.end() == DONE
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [
+        pytest.param(b"<html><body>502 Bad Gateway</body></html>\n\n", id="a page"),
+        pytest.param(b'{"id": 1}\n\n', id="a document"),
+        pytest.param(b"z" * 70_000, id="no event"),
+        pytest.param(b"data: x\n" * 100_002 + b"\n", id="too many lines"),
+        pytest.param(b"data: " + b"y" * (17 << 20), id="too large an event"),
+    ],
+)
+def test_garbage_behind_a_complete_answer_takes_nothing_from_it(tail: bytes) -> None:
+    transcript = stream()
+    sent = transcript.feed(sse(chunk("all"), chunk(finish="stop"), done=False))
+    sent += transcript.feed(tail)
+    sent += b"" if transcript.finished else transcript.end()
+    assert sent.endswith(DONE)
+    assert sent.count(DONE) == 1
+
+
 def test_a_complete_answer_tells_once_that_it_is_so() -> None:
     told: list[bool | None] = []
     transcript = transcript_for(make_call(stream=True), "up", completed=told.append)

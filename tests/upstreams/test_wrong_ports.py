@@ -58,6 +58,17 @@ def test_tls_to_a_plain_port(answer: bytes) -> None:
     assert "http://" in error.message
 
 
+@pytest.mark.parametrize(
+    "answer", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x15\x03\x03\x00\x02\x02\x28", b"\x15\x03\x00"]
+)
+def test_http_to_a_tls_port_that_answers_with_an_alert(answer: bytes) -> None:
+    with saying(answer) as port:
+        error = asking(f"http://127.0.0.1:{port}/v1")
+    assert isinstance(error, UpstreamMisconfigured)
+    assert (error.status, error.verdict) == (502, Verdict.IGNORED)
+    assert "https://" in error.message
+
+
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"-ERR unknown command\r\n\r\n"])
 def test_http_to_a_port_of_something_else(answer: bytes) -> None:
     with saying(answer) as port:

@@ -36,7 +36,7 @@ from ...model.errors import (
 from ...model.protocols import Timekeeper
 from .connection import current_send
 from .deadlines import UpstreamAttempt
-from .http1 import CutShort
+from .http1 import CutShort, TlsRecord
 from .pool import Adapter
 from .proxies import Egress, ProxyFailed
 from .response import CLOSED, READ_SIZE, UpstreamResponse
@@ -303,6 +303,11 @@ def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         return UpstreamMisconfigured, (
             "does not speak TLS at this port: its URL has to begin with http://, or to name another port; "
+            "tell the operator"
+        )
+    if any(isinstance(cause, TlsRecord) for cause in causes):
+        return UpstreamMisconfigured, (
+            "expects TLS at this port: its URL has to begin with https://, or to name another port; "
             "tell the operator"
         )
     for kind, error_class, description in _UNANSWERED:

@@ -40,6 +40,10 @@ class MalformedResponse(HTTPException):
     """The bytes are no valid HTTP/1 answer."""
 
 
+class TlsRecord(HTTPException):
+    """TLS came instead of HTTP: the port expects TLS (RFC 8446, section 5.1)."""
+
+
 class CutShort(HTTPException):
     """The connection was closed before the end of the answer."""
 

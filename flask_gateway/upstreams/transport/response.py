@@ -9,12 +9,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from ssl import SSLEOFError, SSLSocket, SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
 from typing import Any
 
 from ...reactor.socket_io import receive, wait_at_most
-from .http1 import CutShort, Framing, Head, MalformedResponse, end_of_head, framing_of, read_head
+from .http1 import CutShort, Framing, Head, MalformedResponse, TlsRecord, end_of_head, framing_of, read_head
 
 #: The most bytes of one blocking read.
 READ_SIZE = 65536
@@ -23,6 +23,8 @@ READ_SIZE = 65536
 PIECE = 16384
 #: The exceptions of a read when the upstream has closed the connection.
 CLOSED = (ConnectionError, SSLEOFError, SSLZeroReturnError)
+#: The first bytes of a TLS alert: its type, and the major version of the protocol.
+_ALERT = b"\x15\x03"
 #: The most interim heads (1xx) before the answer's. Parsing each costs time, and sending them costs little.
 MAX_INTERIM = 100
 
@@ -193,9 +195,9 @@ def read_response(connection: Any) -> UpstreamResponse:
             except CLOSED as error:
                 if not begun:
                     raise
-                raise CutShort("reset in the middle of the head") from error
+                raise _cut_head(data, "reset") from error
             if not received and begun:
-                raise CutShort("closed in the middle of the head")
+                raise _cut_head(data, "closed")
             if not received:
                 raise RemoteDisconnected("closed without an answer")
             begun = True
@@ -205,3 +207,8 @@ def read_response(connection: Any) -> UpstreamResponse:
         if head.status >= 200 or head.status == 101:
             return UpstreamResponse(connection, head, bytes(data))
     raise MalformedResponse(f"more than {MAX_INTERIM} heads before that of the answer")
+
+
+def _cut_head(data: bytearray, how: str) -> HTTPException:
+    """Return the exception for half a head. A TLS server answers HTTP with an alert, and closes."""
+    return TlsRecord() if data.startswith(_ALERT) else CutShort(f"{how} in the middle of the head")
