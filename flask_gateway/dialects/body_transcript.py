@@ -46,8 +46,9 @@ class _Body(msgspec.Struct, gc=False):
     @property
     def answers(self) -> bool:
         """Whether it has an answer in it. The answer may be empty."""
-        parts = self.data, self.output, self.results, self.content
-        return self.choices is not None or any(part != _NULL for part in parts)
+        if self.choices is not None:
+            return True
+        return not self.data == self.output == self.results == self.content == _NULL
 
 
 #: The fields of which only their presence counts.

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from ..dialects.usage import Tally, estimate
-from ..model.call import AnswerPart, Call, Outcome, Usage
+from ..model.call import AnswerPart, Call, Operation, Outcome, Usage
 from ..model.errors import CallerLeft
 from ..model.spend import Leg
 from ..pricing.rates import ModelPrice, Rates, amount, plain_amount
@@ -61,6 +61,8 @@ def _parts(call: Call, outcome: Outcome) -> Iterator[AnswerPart]:
         yield from outcome.parts
     elif outcome.upstream and outcome.model and (outcome.usage is not None or outcome.error is None):
         yield AnswerPart(outcome.upstream, outcome.model, outcome.usage, outcome.started_ns)
+    elif call.operation is Operation.COUNT:
+        return  # counting is free
     elif call.attempts and call.attempts[-1].result == CallerLeft.code:
         last = call.attempts[-1]
         usage = estimate(call.fields, Tally())

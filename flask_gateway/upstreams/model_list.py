@@ -11,6 +11,7 @@ from .. import __version__
 from ..config.schema import Timeouts, UpstreamSettings
 from ..model.call import Call, Caller, Ids, Operation
 from ..model.errors import UpstreamError, UpstreamMalformed
+from .anthropic_headers import VERSION
 from .transport.client import UpstreamClient
 from .transport.deadlines import UpstreamAttempt
 from .transport.tls_trust import egress_of
@@ -19,6 +20,8 @@ from .transport.tls_trust import egress_of
 PATIENCE, MAX_LIST, MAX_MODELS = 10.0, 8 * 1024 * 1024, 512
 #: The longest name of a model that callers may send, characters.
 MAX_NAME = 200
+#: The models on one page of Anthropic's list: as many as it allows.
+PAGE = 1000
 
 
 class _Model(msgspec.Struct):
@@ -46,7 +49,11 @@ def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ..
     }
     headers |= upstream.of_kind.headers_of(upstream.api_key.reveal() if upstream.api_key else None)
     exchange = UpstreamAttempt(_call(), upstream.name, Timeouts.within(PATIENCE, PATIENCE), lambda: False)
-    source = http.post(f"{upstream.url}/models", b"", headers, exchange, "GET", egress_of(upstream))
+    url = f"{upstream.url}/models"
+    if Operation.CHAT not in upstream.operations:
+        # Anthropic's list needs the version, and has 20 models on a page unless asked for more.
+        headers["anthropic-version"], url = VERSION, f"{url}?limit={PAGE}"
+    source = http.post(url, b"", headers, exchange, "GET", egress_of(upstream))
     try:
         status, body = source.response.status_code, b""
         if status != 200:

@@ -81,15 +81,14 @@ def quota_headers(headers: Mapping[str, str], now: float) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for what in ("requests", "tokens"):
-        limit = headers.get(f"x-ratelimit-limit-{what}")
-        if limit is None:
+        quota = [headers.get(f"x-ratelimit-{part}-{what}") for part in ("limit", "remaining", "reset")]
+        limit, remaining, wait = quota
+        if limit is None or remaining is None or wait is None:
             continue
-        reset = datetime.fromtimestamp(now, UTC) + timedelta(
-            seconds=_seconds(headers[f"x-ratelimit-reset-{what}"])
-        )
+        reset = datetime.fromtimestamp(now, UTC) + timedelta(seconds=_seconds(wait))
         named |= {
             f"anthropic-ratelimit-{what}-limit": limit,
-            f"anthropic-ratelimit-{what}-remaining": headers[f"x-ratelimit-remaining-{what}"],
+            f"anthropic-ratelimit-{what}-remaining": remaining,
             f"anthropic-ratelimit-{what}-reset": reset.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
     return named

@@ -12,7 +12,7 @@ from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.ledger.costing import Costing, legs_of
-from flask_gateway.model.call import AnswerPart, Attempt, Call, Outcome, Usage
+from flask_gateway.model.call import AnswerPart, Attempt, Call, Operation, Outcome, Usage
 from flask_gateway.model.errors import CallerLeft, UpstreamCut, UpstreamError, Verdict
 from flask_gateway.model.reply import Reply
 from flask_gateway.model.spend import Leg, Spend
@@ -73,6 +73,13 @@ def test_a_caller_who_leaves_before_the_first_token_pays_for_the_prompt() -> Non
     error = CallerLeft("gone")
     call.attempts.append(Attempt.failed("llama", error, 1.0, "m"))
     assert costs(legs_of(call, Outcome.of_error(error), COSTING)) == [(1_000_000, "estimated")]
+
+
+def test_a_caller_who_leaves_while_tokens_are_counted_pays_nothing() -> None:
+    call = msgspec.structs.replace(make_call(messages=LONG), operation=Operation.COUNT)
+    error = CallerLeft("gone")
+    call.attempts.append(Attempt.failed("llama", error, 1.0, "m"))
+    assert legs_of(call, Outcome.of_error(error), COSTING) == ()
 
 
 @pytest.mark.parametrize("error", [UpstreamError("500"), UpstreamCut("cut before content")])
