@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from ..config.price_syntax import dollars_of
 from ..config.schema import PriceSettings, Settings
 from ..ledger.repair import Price, Priced
 from ..model.units import Units
 from ..pricing.overrides import Override, overridden
-from ..pricing.rates import ModelPrice, amount
+from ..pricing.rates import ModelPrice, Rates, amount
 from ..pricing.table import FREE_PROVIDER, Prices, PriceTable, decode, shipped
 
 log = logging.getLogger(__name__)
@@ -92,3 +94,33 @@ def pricer(settings: Settings, data: Path) -> Price:
         return None if rates is None or cost is None else Priced(cost, rates.digest)
 
     return price
+
+
+def price_rows(settings: Settings, data: Path, only: str | None) -> Iterator[dict[str, str]]:
+    """Yield what the models of the settings cost now, and which source says so.
+
+    :param only: one model, as ``upstream/model``.
+    """
+    prices = prices_of(settings, tables_in(data))
+    providers, now = providers_of(settings, prices), datetime.now(UTC).timestamp()
+    pairs = {(one.upstream, one.model) for model in settings.models for tier in model.tiers for one in tier}
+    pairs |= set(overrides_of(settings))
+    if only is not None:
+        upstream, _, model = only.partition("/")
+        pairs = {(upstream, model)}
+    for upstream, model in sorted(pairs):
+        price = prices.price(upstream, providers.get(upstream), model)
+        rates = price.rates(0, now) if price is not None else None
+        yield {
+            "upstream": upstream,
+            "model": model,
+            "source": price.source if price is not None and rates is not None else "",
+            "price": ", ".join(_parts(rates)) if rates is not None else "unknown",
+        }
+
+
+def _parts(rates: Rates) -> Iterator[str]:
+    for name in rates.__struct_fields__:
+        rate = getattr(rates, name)
+        if rate is not None:
+            yield f"{name} {dollars_of(name, rate)}"

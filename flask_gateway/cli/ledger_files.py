@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +10,6 @@ from typing import Any
 from ..config.errors import ConfigError
 from ..config.load import load
 from ..config.schema import Settings
-
-#: The beginnings of a cell that a spreadsheet would run as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class NoLedger(Exception):
@@ -66,21 +61,11 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as CSV. A cell that a spreadsheet would run as a formula begins with a quote."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    for number, row in enumerate(rows):
-        if number == 0:
-            writer.writerow(row)
-        writer.writerow([_safe(_text(value)) for value in row.values()])
+    """Print rows as CSV."""
+    from ..ledger.reports import as_csv
+
+    print(as_csv(rows), end="")
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _is_number(cell) else cell
-
-
-def _is_number(cell: str) -> bool:
-    return cell.removeprefix("-").replace(".", "", 1).isdecimal()

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from ..config.price_syntax import dollars_of
 from ..config.schema import Settings
 from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .ledger_files import print_table, settings_with_data
@@ -48,37 +47,11 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _show(settings: Settings, data: Path, arguments: Namespace) -> int:
-    rows = list(_rows(settings, data, arguments.model))
+    from ..app.prices import price_rows
+
+    rows = list(price_rows(settings, data, arguments.model))
     print_json({"prices": rows}) if arguments.json else print_table(rows)
     return OK if all(row["source"] for row in rows) else FOUND
-
-
-def _rows(settings: Settings, data: Path, only: str | None) -> Iterator[dict[str, Any]]:
-    from ..app.prices import overrides_of, prices_of, providers_of, tables_in
-
-    prices = prices_of(settings, tables_in(data))
-    providers, now = providers_of(settings, prices), datetime.now(UTC).timestamp()
-    pairs = {(one.upstream, one.model) for model in settings.models for tier in model.tiers for one in tier}
-    pairs |= set(overrides_of(settings))
-    if only is not None:
-        upstream, _, model = only.partition("/")
-        pairs = {(upstream, model)}
-    for upstream, model in sorted(pairs):
-        price = prices.price(upstream, providers.get(upstream), model)
-        rates = price.rates(0, now) if price is not None else None
-        yield {
-            "upstream": upstream,
-            "model": model,
-            "source": price.source if price is not None and rates is not None else "",
-            "price": ", ".join(_parts(rates)) if rates is not None else "unknown",
-        }
-
-
-def _parts(rates: Any) -> Iterator[str]:
-    for name in rates.__struct_fields__:
-        rate = getattr(rates, name)
-        if rate is not None:
-            yield f"{name} {dollars_of(name, rate)}"
 
 
 def _update(data: Path, arguments: Namespace) -> int:
@@ -117,12 +90,12 @@ def _all(table: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check(settings: Settings, data: Path, arguments: Namespace) -> int:
-    from ..app.prices import tables_in
+    from ..app.prices import price_rows, tables_in
 
     _, table = tables_in(data)[0]
     age = (datetime.now(UTC).date() - date.fromisoformat(table.made)).days
     missing = [
-        f"{row['upstream']}/{row['model']}" for row in _rows(settings, data, None) if not row["source"]
+        f"{row['upstream']}/{row['model']}" for row in price_rows(settings, data, None) if not row["source"]
     ]
     if arguments.json:
         print_json({"made": table.made, "age_days": age, "old": age > OLD, "without_price": missing})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta, tzinfo
 
 from ..model.calendar_windows import zone
 from .command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
@@ -27,16 +27,16 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
-    from ..ledger.reports import ReportError, usage
+    from ..ledger.reports import ReportError, days, usage
 
     settings, data = settings_with_data(environ)
     timezone = zone(settings.ledger.timezone)
     by = [] if arguments.by == "all" else arguments.by.split(",")
     try:
-        since, until = _days(arguments, timezone)
+        since, until = days(arguments.since, arguments.until, timezone, time.time())
         with reading(data) as connection:
             rows = usage(connection, by, since, until, timezone)
-    except (ReportError, ValueError) as error:
+    except ReportError as error:
         print(f"flask-gateway: {error}", file=sys.stderr)
         return USAGE
     except NoLedger as error:
@@ -47,18 +47,6 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     else:
         (print_csv if arguments.csv else print_table)(rows)
     return OK
-
-
-def _days(arguments: Namespace, timezone: tzinfo) -> tuple[float, float]:
-    """The moments between which usage is shown, epoch seconds.
-
-    :raises ValueError: a date is none.
-    """
-    today = datetime.now(timezone).date()
-    first = date.fromisoformat(arguments.since) if arguments.since else today.replace(day=1)
-    last = date.fromisoformat(arguments.until) if arguments.until else today + timedelta(1)
-    begin, end = (datetime.combine(day, time(), timezone).timestamp() for day in (first, last))
-    return begin, end
 
 
 COMMAND = Command(

@@ -6,15 +6,19 @@ grouped as the empty text.
 
 from __future__ import annotations
 
+import csv
+import io
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from ..model.money import dollars
 
 #: The dimensions of usage. ``user`` and ``tag`` go with ``day`` alone.
 DIMENSIONS = ("day", "key", "team", "model", "upstream", "source", "user", "tag")
+#: The beginnings of a cell that a spreadsheet would run as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: The most rows of one report.
 MOST_ROWS = 10_000
 
@@ -81,7 +85,8 @@ def usage(
     asked = {name: int(name in by) for name in DIMENSIONS} | {"since": int(since), "until": int(until)}
     sums: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in _rows(connection, statement, asked):
-        row["day"] = datetime.fromtimestamp(row.pop("hour"), zone).date().isoformat() if "day" in by else ""
+        hour = row.pop("hour")
+        row["day"] = datetime.fromtimestamp(hour, zone).date().isoformat() if "day" in by else ""
         _add(sums, row, [name for name in DIMENSIONS if name in by])
     return [{**row, "cost": dollars(row["cost"])} for row in list(sums.values())[:MOST_ROWS]]
 
@@ -93,6 +98,22 @@ def _add(sums: dict[tuple[str, ...], dict[str, Any]], row: dict[str, Any], by: S
     known = sums.setdefault(tuple(group.values()), {**group, **dict.fromkeys(counts, 0)})
     for name, count in counts.items():
         known[name] += count
+
+
+def days(since: str | None, until: str | None, zone: tzinfo, now: float) -> tuple[float, float]:
+    """Return the moments at which two days begin, epoch seconds.
+
+    :param since: ``YYYY-MM-DD``; ``None``: the first of this month. :param until: ``None``: tomorrow.
+    :raises ReportError: a date is none.
+    """
+    today = datetime.fromtimestamp(now, zone).date()
+    try:
+        first = date.fromisoformat(since) if since else today.replace(day=1)
+        last = date.fromisoformat(until) if until else today + timedelta(1)
+    except ValueError as error:
+        raise ReportError(f"{error}; expected a date such as 2026-11-01") from None
+    begin, end = (datetime.combine(day, time(), zone).timestamp() for day in (first, last))
+    return begin, end
 
 
 def charges(
@@ -140,3 +161,19 @@ def _rows(connection: sqlite3.Connection, statement: str, asked: dict[str, Any])
     names = [column[0] for column in cursor.description]
     for row in cursor:
         yield dict(zip(names, row, strict=True))
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV. A cell that a spreadsheet would run as a formula begins with a quote."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for number, row in enumerate(rows):
+        if number == 0:
+            writer.writerow(row)
+        writer.writerow(["" if value is None else _safe(str(value)) for value in row.values()])
+    return text.getvalue()
+
+
+def _safe(cell: str) -> str:
+    number = cell.removeprefix("-").replace(".", "", 1).isdecimal()
+    return f"'{cell}" if cell.startswith(_FORMULA) and not number else cell

@@ -21,10 +21,10 @@ from ..json_response import json_response
 from ..request_body import read_body
 from ..request_state import gateway
 from .access import admin, blueprint
+from .parameters import arguments_of, whole_number
 
 #: The most entries of a page.
 MOST_PAGE, USUAL_PAGE = 500, 50
-_WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,15})"?', re.ASCII)
 
 
@@ -74,8 +74,8 @@ def create_key() -> Response:
 
 @blueprint.get("/keys", provide_automatic_options=False)
 def list_keys() -> Response:
-    wanted = _arguments("limit", "after", "team", "owner", "tag", "state", "q")
-    limit = _number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
+    wanted = arguments_of("limit", "after", "team", "owner", "tag", "state", "q")
+    limit = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
     tag, _, value = (wanted["tag"] or "").partition("=")
     with _changes().reading() as (db, now):
         after = existing(db, wanted["after"]).number if wanted["after"] else 0
@@ -128,14 +128,14 @@ def disable_key(identity: str) -> Response:
 
 @blueprint.post("/keys/<path:identity>/enable", provide_automatic_options=False)
 def enable_key(identity: str) -> Response:
-    _arguments()
+    arguments_of()
     shown = _keys().set_state(_actor(), identity, "enable", end_streams=False)
     return _uncached(json_response(shown), shown)
 
 
 @blueprint.get("/teams", provide_automatic_options=False)
 def list_teams() -> Response:
-    _arguments()
+    arguments_of()
     with _changes().reading() as (db, _now):
         return _page([team_object(team) for team in tables.teams(db).values()], "name", False)
 
@@ -156,7 +156,7 @@ def put_team(name: str) -> Response:
 
 @blueprint.delete("/teams/<path:name>", provide_automatic_options=False)
 def delete_team(name: str) -> Response:
-    revoke = _one_of("revoke_keys", _arguments("revoke_keys")["revoke_keys"], ("false", "true")) == "true"
+    revoke = _one_of("revoke_keys", arguments_of("revoke_keys")["revoke_keys"], ("false", "true")) == "true"
     _teams().delete(_actor(), name, revoke_keys=revoke)
     return json_response({"object": "team.deleted", "name": name, "deleted": True})
 
@@ -164,9 +164,9 @@ def delete_team(name: str) -> Response:
 @blueprint.get("/audit", provide_automatic_options=False)
 def list_audit() -> Response:
     """``GET``: the newest entries first; ``after`` is the number of the last one of the page before."""
-    wanted = _arguments("limit", "after", "subject")
-    limit = _number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
-    before = _number("after", wanted["after"], 2**62, 2**62)
+    wanted = arguments_of("limit", "after", "subject")
+    limit = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
+    before = whole_number("after", wanted["after"], 2**62, 2**62)
     with _changes().reading() as (db, _now):
         entries = tables.audits(db, before, wanted["subject"], limit + 1)
     return _page([audit_object(entry) for entry in entries[:limit]], "number", len(entries) > limit)
@@ -175,25 +175,6 @@ def list_audit() -> Response:
 def _page(data: list[dict[str, Any]], last: str, more: bool) -> Response:
     last_id = data[-1][last] if data else None
     return json_response({"object": "list", "data": data, "has_more": more, "last_id": last_id})
-
-
-def _arguments(*names: str) -> dict[str, str | None]:
-    """The parameters of the URL by name. Others are refused: a filter that is misspelled would list all."""
-    for name in request.args:
-        if name not in names:
-            raise InvalidField(
-                f"The parameter '{name[:200]}' is not known here; known are {', '.join(names) or 'none'}.",
-                param=name[:200],
-            )
-    return {name: request.args.get(name) or None for name in names}
-
-
-def _number(name: str, text: str | None, usual: int, most: int) -> int:
-    if text is None:
-        return usual
-    if not _WHOLE.fullmatch(text) or not 0 < int(text) <= most:
-        raise InvalidField(f"{name}: expected a whole number from 1 to {most}", param=name)
-    return int(text)
 
 
 def _one_of(name: str, text: str | None, values: tuple[str, str]) -> str:
@@ -207,7 +188,7 @@ def _one_of(name: str, text: str | None, values: tuple[str, str]) -> str:
 def _ends_streams(usual: str) -> bool:
     """Whether calls in flight end, by the parameter ``streams``."""
     other = "finish" if usual == "end" else "end"
-    return _one_of("streams", _arguments("streams")["streams"], (usual, other)) == "end"
+    return _one_of("streams", arguments_of("streams")["streams"], (usual, other)) == "end"
 
 
 def _expected_version() -> int | None:
