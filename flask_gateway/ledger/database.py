@@ -18,6 +18,8 @@ import msgspec
 from .lines import Opened
 from .posting import Batch, Sums
 
+#: For packages that do not import sqlite3.
+Connection = sqlite3.Connection
 #: The name of the database in the data directory.
 NAME = "ledger.db"
 #: How long a statement waits for a lock that another connection holds, milliseconds.

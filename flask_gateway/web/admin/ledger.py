@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Response
 
@@ -20,9 +19,6 @@ from ..request_state import gateway
 from .access import blueprint
 from .parameters import arguments_of, whole_number
 
-if TYPE_CHECKING:
-    from sqlite3 import Connection
-
 #: The most charges of a page.
 MOST_PAGE, USUAL_PAGE = 500, 50
 
@@ -34,7 +30,7 @@ def _data() -> Path:
 
 
 @contextmanager
-def _reading() -> Iterator[Connection]:
+def _reading() -> Iterator[database.Connection]:
     """A connection that reads the ledger.
 
     :raises LedgerUnavailable: it cannot be read now.
