@@ -172,12 +172,12 @@ def _some(sums: Sums) -> tuple[int, ...]:
 
 def place(connection: sqlite3.Connection, name: str) -> tuple[int, int]:
     """Return the number of a journal and the offset up to which it has been read."""
-    connection.execute(
-        "INSERT INTO journal (name, place, damaged) VALUES (?, 0, 0) ON CONFLICT DO NOTHING", (name,)
-    )
-    number, offset = connection.execute(
-        "SELECT number, place FROM journal WHERE name = ?", (name,)
-    ).fetchone()
+    known = connection.execute("SELECT number, place FROM journal WHERE name = ?", (name,)).fetchone()
+    if known is None:
+        added = connection.execute("INSERT INTO journal (name, place, damaged) VALUES (?, 0, 0)", (name,))
+        assert added.lastrowid is not None
+        return added.lastrowid, 0
+    number, offset = known
     return number, offset
 
 
