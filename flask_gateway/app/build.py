@@ -30,7 +30,7 @@ from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
-from ..model.call import BodyOverrides
+from ..model.call import BodyOverrides, Operation
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
@@ -289,7 +289,8 @@ def _endpoints(
                 clocks=own_clocks,
                 limits={upstream.name: upstream.max_in_flight, pair: override.max_in_flight},
                 continues=upstream.continues,
-                speaks=upstream.operations,
+                # The order of the table: the first are asked for most, and are found first.
+                speaks=tuple(operation for operation in Operation if operation in upstream.operations),
             )
 
 

@@ -36,7 +36,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     clocks: Timeouts
     limits: Mapping[str, int]
     continues: Continues | None = None
-    speaks: frozenset[Operation] = frozenset(OPENAI)
+    speaks: tuple[Operation, ...] = OPENAI
 
 
 class CandidateStatus(msgspec.Struct, frozen=True):

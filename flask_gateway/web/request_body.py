@@ -51,11 +51,7 @@ DEFAULT_MODERATION = "omni-moderation-latest"
 
 #: The most messages in one conversation. Claude Code adds a system message on most turns.
 MAX_MESSAGES = 4096
-_MOST_MESSAGES = {
-    Operation.CHAT: MAX_MESSAGES,
-    Operation.MESSAGE: 20_000,
-    Operation.COUNT: 20_000,
-}
+_MOST_MESSAGES = {Operation.MESSAGE: 20_000, Operation.COUNT: 20_000}
 
 #: Fields that set a limit or a number of answers. Some parsers read ``true`` as 1, and disagree about -0 and
 #: about numbers too large for a double.
@@ -275,7 +271,7 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
     for name in _REQUIRED[operation]:
         if fields.get(name, _NULL) == _NULL:
             raise InvalidField(f"The field '{name}' is missing.", param=name)
-    most = _MOST_MESSAGES.get(operation)
+    most = MAX_MESSAGES if operation is Operation.CHAT else _MOST_MESSAGES.get(operation)
     if most is not None and not 0 < len(_field(fields, "messages")) <= most:
         raise InvalidField(f"'messages' must be 1 to {most} messages.", param="messages")
     for name in _COUNTS & fields.keys():
