@@ -178,6 +178,7 @@ RATE = _phrases(
     r"(?:requests? )?rate limit|too many requests|rate exceeded|you are being rate.limited",
     r"you have (?:reached the rate limit|exceeded your usage limits)",  # Together, Fireworks
     r"you have used up your daily|you are using a trial key",  # Cloudflare, Cohere
+    r"open api .{1,20} limit reached",  # Baidu
 )
 _THE = r"(?:(?:the|this|your|requested|selected)\s){0,2}"
 MODEL = _phrases(

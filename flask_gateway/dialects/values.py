@@ -7,6 +7,7 @@ OpenRouter, Groq, Gemini's OpenAI endpoint and proxies in front of them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -114,9 +115,18 @@ def error_in(document: Any) -> object | None:
         return error
     if "error" in (document.get("object"), document.get("type")):
         return document
-    if any(name in document for name in _OF_ANSWERS) or not any(document.get(name) for name in _WORDS):
+    if any(document.get(name) is not None for name in _OF_ANSWERS):
+        return None
+    if _is_minimax_error(document.get("base_resp")):
+        return document
+    if not any(document.get(name) for name in _WORDS):
         return None
     return document if _is_marked_error(document) else None
+
+
+def _is_minimax_error(base: Any) -> bool:
+    """Whether MiniMax reports an error: a ``status_code`` other than 0 in an answer of status 200."""
+    return isinstance(base, dict) and bool(base.get("status_code"))
 
 
 def is_error(value: Any) -> bool:
@@ -124,6 +134,10 @@ def is_error(value: Any) -> bool:
     if isinstance(value, dict):
         return "type" in value or any(inner and says(inner) for inner in value.values())
     return bool(value)
+
+
+#: Codes of success, as text. SiliconFlow's error codes have five digits and begin with 2, too.
+_GOOD_CODE = re.compile(r"0*|2\d\d")
 
 
 def _is_marked_error(document: Mapping[str, Any]) -> bool:
@@ -135,7 +149,7 @@ def _is_marked_error(document: Mapping[str, Any]) -> bool:
         return True
     numbers = [document.get(name) for name in ("code", "status", "status_code", "statusCode")]
     codes = [str(number) for number in numbers if number is not None and number is not False]
-    return any(not code.startswith("2") and code not in ("", "0") for code in codes)
+    return any(not _GOOD_CODE.fullmatch(code) for code in codes)
 
 
 def mend(data: bytes) -> tuple[bytes, dict[str, Any]] | None:

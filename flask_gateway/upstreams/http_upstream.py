@@ -13,7 +13,7 @@ from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
 from ..model.call import ANTHROPIC, Call, Operation
-from ..model.errors import UpstreamError
+from ..model.errors import UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
 from .anthropic_headers import anthropic_error, passed_on, with_anthropic_headers
 from .stream_options import StreamOptions
@@ -124,8 +124,15 @@ class HttpUpstream:
         return head
 
     def _unpacked(self, source: ResponseSource) -> ResponseSource:
+        """Decompress the body. An error's body in an unknown coding is dropped: its status suffices."""
         codings = source.response.headers.get("content-encoding")
-        return unpacked(source, codings, self.name) if codings else source
+        try:
+            return unpacked(source, codings, self.name) if codings else source
+        except UpstreamMalformed:
+            if 200 <= source.response.status_code < 300:
+                raise
+            source.close()
+            return source
 
     def _check(self, source: ResponseSource, call: Call, url: str) -> None:
         """Raise the error of a bad status. The content type is not checked: servers mislabel good answers."""

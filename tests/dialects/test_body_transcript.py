@@ -7,13 +7,17 @@ import json
 import msgspec
 import pytest
 from kit.calls import make_call
-from kit.transcripts import run
+from kit.transcripts import run, stream
 
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation, Usage
 from flask_gateway.model.errors import (
+    GatewayError,
     UpstreamError,
+    UpstreamFlagged,
     UpstreamMalformed,
+    UpstreamOutOfCredit,
+    UpstreamThrottled,
 )
 from flask_gateway.model.reply import Transcript
 
@@ -72,3 +76,33 @@ def test_usage_that_cannot_be_read_is_estimated(usage: object) -> None:
     choices = [{"message": {"role": "assistant", "content": "Good morning"}}]
     run(transcript, [json.dumps({"choices": choices, "usage": usage}).encode()])
     assert transcript.usage == Usage(2, 3, source="estimated")
+
+
+#: Errors in answers of status 200 that also have the fields of an answer, as MiniMax and SiliconFlow send.
+IN_AN_ANSWER = [
+    ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, UpstreamThrottled),
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, UpstreamOutOfCredit),
+    (
+        {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}},
+        UpstreamFlagged,
+    ),
+    ({"code": 20015, "message": "The parameter is invalid.", "data": None}, UpstreamError),
+    ({"error_code": 18, "error_msg": "Open api qps request limit reached"}, UpstreamThrottled),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), IN_AN_ANSWER)
+def test_an_error_in_an_answer_without_choices(said: object, kind: type[GatewayError]) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        run(body(), [json.dumps(said).encode()])
+    assert type(caught.value) is kind
+    transcript = stream()
+    with pytest.raises(UpstreamError) as caught:
+        run(transcript, [b"data: " + json.dumps(said).encode() + b"\n\n"])
+    assert type(caught.value) is kind
+    assert not transcript.ready
+
+
+def test_a_status_of_zero_is_no_error() -> None:
+    said = {"choices": [{"message": {"content": "hi"}}], "base_resp": {"status_code": 0, "status_msg": ""}}
+    assert json.loads(run(body(), [json.dumps(said).encode()])) == said

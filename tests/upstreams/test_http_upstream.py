@@ -368,3 +368,14 @@ def test_an_answer_that_cannot_be_decompressed_is_malformed(
 def test_the_decompressed_size_is_bounded(server: responses.RequestsMock, upstream: HttpUpstream) -> None:
     server.post(URL, body=gzip.compress(b" " * (33 << 20)), headers={"Content-Encoding": "gzip"})
     assert "more than" in failure(upstream).message
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+def test_an_error_in_an_unknown_coding_is_judged_by_its_status(
+    server: responses.RequestsMock, upstream: HttpUpstream, coding: str
+) -> None:
+    headers = {"Content-Encoding": coding, "Retry-After": "7"}
+    server.post(URL, status=429, body=b"\x0b\x02\x80", headers=headers)
+    error = failure(upstream)
+    assert isinstance(error, UpstreamThrottled)
+    assert (error.retry_after, error.answered) == (7.0, 429)
