@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from kit.wire import Answer
 pytestmark = pytest.mark.live
 
 CLIENTS = 16
-KEYS = ("cent", "seven", "tokens", "killed")
+KEYS = ("busy", "cent", "seven", "tokens", "killed")
 SETTINGS = """
 [ledger]
 data = "{data}"
@@ -51,8 +53,9 @@ sha256 = "{digest}"
 requests = 0
 {limits}
 """
+LARGE = 'budgets = [{ amount = "1000", window = "total" }]'
 BUDGET = 'budgets = [{ amount = "1", window = "total" }]'
-LIMITS = {"cent": BUDGET, "seven": BUDGET, "tokens": "tokens = 5000", "killed": BUDGET}
+LIMITS = {"busy": LARGE, "cent": BUDGET, "seven": BUDGET, "tokens": "tokens = 5000", "killed": BUDGET}
 
 
 def secret(name: str) -> str:
@@ -155,6 +158,38 @@ def test_a_limit_of_tokens_is_passed_by_settlements_only(budgeted: Gateway) -> N
         if answer.status == 429:
             assert (answer.error["code"], answer.error["type"]) == ("rate_limit_exceeded", "tokens")
             assert answer.headers["x-ratelimit-limit-tokens"] == "5000"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGKILL])
+def test_account_and_ledger_are_equal_after_workers_ended(
+    budgeted: Gateway, folder: Path, signal_number: signal.Signals
+) -> None:
+    """Cases 41 and 44 of the design: to the nano-dollar, with calls in flight at each end of a worker."""
+    ended = threading.Event()
+
+    def call() -> None:
+        while not ended.is_set():
+            with suppress(OSError):
+                budgeted.chat("cent", headers={"x_api_key": secret("busy")})
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for _ in range(CLIENTS):
+            pool.submit(call)
+        for _ in range(4):
+            time.sleep(2)
+            workers = budgeted.workers
+            os.kill(budgeted.pid if signal_number == signal.SIGHUP else workers[0], signal_number)
+        time.sleep(2)
+        ended.set()
+    assert until(lambda: answers(budgeted))
+    known = -1
+    while (sums := charged(folder, "busy")[1]) != known:  # until the books are up to date
+        known = sums
+        time.sleep(1.5)
+    (answer,) = ask_at_once(budgeted, "busy", "cent", 1)
+    left = int(answer.headers["x-gateway-budget-remaining"].replace(".", ""))
+    assert 1000 * 10**9 - left == known + 10_000_000
 
 
 def test_a_used_budget_stays_used_through_hup_kill_and_restart(
