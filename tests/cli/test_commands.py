@@ -220,8 +220,24 @@ def test_a_group_has_each_file_with_its_place(name: str, capsys: Capture) -> Non
         assert text(one) in printed
 
 
-def test_the_compose_file_of_the_package_is_that_of_the_checkout() -> None:
-    assert text("compose") == (ROOT / "compose.yaml").read_text(), "cp compose.yaml flask_gateway/deploy/"
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("compose", "compose.yaml"),
+        ("docker-settings", "docker/gateway.toml"),
+        ("docker-prometheus", "docker/prometheus.yml"),
+    ],
+)
+def test_a_file_for_containers_is_that_of_the_checkout(name: str, path: str) -> None:
+    assert text(name) == (ROOT / path).read_text(), f"cp {path} flask_gateway/deploy/{SHIPPED[name].path}"
+
+
+def test_the_dockerfile_of_the_package_installs_this_version_and_ends_as_that_of_the_checkout() -> None:
+    """It installs the wheel, where the checkout's builds it. The image is the same."""
+    build, begin, image = text("dockerfile").partition("\nFROM python:3.13-slim\n")
+    assert (ROOT / "Dockerfile").read_text().endswith(begin + image)
+    assert f'"flask-llm-gateway[redis]=={__version__}"' in build
+    assert "COPY Dockerfile *.whl /wheels/" in build  # of no wheel, the Dockerfile is copied
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

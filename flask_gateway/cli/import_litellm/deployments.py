@@ -11,6 +11,7 @@ import msgspec
 from ...config.body_fields import BODY_FIELDS
 from ...config.errors import InvalidValue, nearest
 from .parameters import (
+    OFF_COUNTS,
     PINS,
     PLACE,
     SERVED_MODES,
@@ -186,7 +187,7 @@ def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
 
 def _left_out(entry: Entry, setting: str, report: Report) -> None:
     reason = reason_for(entry.name)
-    if entry.node.is_off:
+    if entry.node.is_off and not (entry.name in OFF_COUNTS and entry.node.value is not None):
         report.mapped(entry.line, setting, "off, as here")
     elif reason is not None:
         report.left_out(entry.line, setting, reason)

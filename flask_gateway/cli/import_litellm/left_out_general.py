@@ -20,7 +20,7 @@ GENERAL_SETTINGS: Mapping[str, str] = {
         """,
     ),
     **reasons.each(
-        "usage is in /metrics and the log",
+        "usage is in /metrics, the log and [ledger]",
         """
         disable_spend_logs disable_spend_updates maximum_spend_logs_retention_period
         maximum_spend_logs_retention_interval maximum_spend_logs_cleanup_cron disable_error_logs
@@ -36,7 +36,7 @@ GENERAL_SETTINGS: Mapping[str, str] = {
         "max_budget budget_duration max_end_user_budget reject_clientside_metadata_tags",
     ),
     **reasons.each(
-        "end users are not told apart: a caller is a key",
+        "x-gateway-user, safety_identifier or user names the end user; users in [keys.NAME] limits each",
         """
         user_header_name user_header_mappings enforce_user_param enforced_params always_include_end_user
         """,

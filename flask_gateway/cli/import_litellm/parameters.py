@@ -132,8 +132,8 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "allowed_model_region": "routing by region is not offered: give each region a name of its own",
     "itpm": _MODEL_TOKENS,
     "otpm": _MODEL_TOKENS,
-    "max_budget": "budgets of deployments are not offered",
-    "budget_duration": "budgets of deployments are not offered",
+    "max_budget": "budgets limit keys, teams and models, not deployments (docs/money.md)",
+    "budget_duration": "budgets limit keys, teams and models, not deployments (docs/money.md)",
     "default_api_key_rpm_limit": "write rate_limit_per_minute in [keys.NAME]",
     "default_api_key_tpm_limit": "write tokens into [keys.NAME]",
     "input_cost_per_second": _PRICES,
@@ -216,6 +216,9 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
     ("cache_read_", _PRICES),
     ("litellm_", "LiteLLM keeps it for itself"),
 )
+
+#: Names that do something when they are off.
+OFF_COUNTS = frozenset({"ssl_verify", "supports_system_message"})
 
 #: Names of ``model_info`` that describe the model for LiteLLM's own checks and pages.
 _INFO = {

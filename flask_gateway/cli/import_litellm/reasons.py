@@ -5,12 +5,12 @@ from __future__ import annotations
 RETRIES = "the gateway has rules of its own for retries (docs/failover.md)"
 LOGS = "GATEWAY_LOG and GATEWAY_SERVER_LOG_LEVEL set what is logged (docs/observability.md)"
 OBSERVERS = "/metrics takes the place for Prometheus, the log for the rest (docs/observability.md)"
-DATABASE = (
-    "there is no database: keys are in the file (--keys brings LiteLLM's), usage is in /metrics and the log"
+DATABASE = "there is no database: the file has the keys (--keys brings LiteLLM's), [ledger] has the usage"
+BUDGETS = (
+    "write budgets into [limits], [teams.NAME] or [keys.NAME], once each model has a price (docs/money.md)"
 )
-BUDGETS = "budgets are not offered here"
 MANAGEMENT = (
-    "there is no management API: the file is the place of keys and models, and is read when it changes"
+    "the file is the place of keys and models, and is read when it changes; GATEWAY_ADMIN_KEY opens /admin/v1"
 )
 PAGE = "LiteLLM's web page has no counterpart"
 LOGIN = "callers have API keys here; JWT, OAuth and SSO are not offered"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...config.errors import nearest
 from . import left_out
 from .left_out_general import GENERAL_SETTINGS
-from .parameters import is_secret
+from .parameters import OFF_COUNTS, is_secret
 from .report import Report
 from .values import Environment, reference, seconds, shown, whole
 from .yaml_tree import Entry, Node
@@ -160,7 +160,7 @@ class _Reader:
 
     def _without(self, section: str, entry: Entry, setting: str) -> None:
         name, table = entry.name, _TABLES[section]
-        if entry.node.is_off:
+        if entry.node.is_off and not (name in OFF_COUNTS and entry.node.value is not None):
             self.report.mapped(entry.line, setting, "off, as here")
         elif name in ("json_logs",) and entry.node.value is True:
             self.report.mapped(entry.line, setting, "log = json is the default")

@@ -140,6 +140,8 @@ def test_a_general_setting(text: str, settings: dict[str, Any], import_text: Imp
         ("aws_region_name: eu", "left_out", "AWS"),
         ("api_key: os.environ/K", "mapped", "api_key_env = K"),
         ("drop_params: false", "mapped", "off, as here"),
+        ("ssl_verify: false", "left_out", "certificates are always verified"),
+        ("supports_system_message: false", "left_out", "does not change messages"),
         ("api_base: http://h/v1/chat/completions", "changed", "left off"),
     ],
 )
