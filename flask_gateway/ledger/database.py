@@ -20,6 +20,8 @@ from .posting import Batch, Sums
 
 #: For packages that do not import sqlite3.
 Connection = sqlite3.Connection
+#: The version of SQLite.
+VERSION = sqlite3.sqlite_version
 #: The name of the database in the data directory.
 NAME = "ledger.db"
 #: How long a statement waits for a lock that another connection holds, milliseconds.
@@ -179,6 +181,12 @@ def place(connection: sqlite3.Connection, name: str) -> tuple[int, int]:
         return added.lastrowid, 0
     number, offset = known
     return number, offset
+
+
+def read_bytes(connection: sqlite3.Connection) -> int:
+    """Return how many bytes of the present journals have been read."""
+    (read,) = connection.execute("SELECT coalesce(sum(place), 0) FROM journal").fetchone()
+    return int(read)
 
 
 def move(connection: sqlite3.Connection, number: int, offset: int, damaged: int) -> None:

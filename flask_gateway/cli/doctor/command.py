@@ -16,7 +16,7 @@ from ...config.server_checks import workers_of
 from ..addresses import local_url
 from ..command import CALLER_KEY, FOUND, OK, USAGE, Command, add_config, add_json, print_json
 from ..terminal import ProgressLine, coloured, paint
-from . import host, network_path, upstreams
+from . import host, ledger, network_path, upstreams
 from .finding import Diagnosis, Level, fail, ok, warn
 from .probe_client import ProbeClient
 
@@ -89,6 +89,7 @@ def check_all(arguments: Namespace, environ: Mapping[str, str], key: str) -> Ite
     elif settings:
         threads = int(str(server["threads"]))
         yield from host.check_all(workers_of(server, environ), threads, settings.state, settings.max_streams)
+        yield from ledger.check_all(settings.ledger)
         yield from upstreams.check_all(settings.upstreams, Timeouts.within(settings.request_timeout_seconds))
 
 
