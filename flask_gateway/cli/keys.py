@@ -1,4 +1,4 @@
-"""``keys``: makes a key of a caller, and prints the digest that the settings file takes."""
+"""``keys``: makes keys of callers, for the settings file or issued at run time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from ..config.errors import InvalidValue, dotted, one_line
 from ..config.secrets import USABLE_KEY, Key, digest
 from ..config.value_types import UPSTREAM_NAME, Name
-from .command import CALLER_KEY, FOUND, OK, USAGE, Command, add_json, print_json
+from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, USAGE, Command, add_json, print_json
+from .key_actions import add_actions, run
 
 #: The random bytes of a key: more than anybody can guess.
 RANDOM_BYTES = 24
@@ -27,7 +28,7 @@ def table(name: str, key: str) -> str:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", metavar="new|hash", required=True, dest="action")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     making = actions.add_parser(
         "new", help="make a key and the lines of gateway.toml for it", allow_abbrev=False
     )
@@ -37,10 +38,13 @@ def _arguments(parser: ArgumentParser) -> None:
         "hash", help=f"print the digest of the key in ${CALLER_KEY}, or on standard input", allow_abbrev=False
     )
     add_json(hashing)
+    add_actions(actions)
 
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
-    return _new(arguments) if arguments.action == "new" else _hash(arguments, environ)
+    if arguments.action == "new":
+        return _new(arguments)
+    return _hash(arguments, environ) if arguments.action == "hash" else run(arguments, environ)
 
 
 def _new(arguments: Namespace) -> int:
@@ -80,7 +84,10 @@ COMMAND = Command(
             "flask-gateway keys new alice >>gateway.toml",
             "give alice a key; it is shown once, on the terminal",
         ),
-        ("flask-gateway keys hash <key.txt", "print the sha256 of a key that exists"),
+        (
+            "flask-gateway keys create --name web --models 'gpt-4o*' --expires 90d",
+            "issue a key while the gateway runs",
+        ),
     ),
-    {OK: "done", FOUND: "the key cannot be used"},
+    {OK: "done", FOUND: "the key cannot be used", EX_CONFIG: "a setting is invalid"},
 )

@@ -13,18 +13,17 @@ from ...auth import key_tables as tables
 from ...auth.key_admin import KeyAdmin, Made, existing
 from ...auth.key_body import MOST_BODY, KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
 from ...auth.key_changes import Actor, KeyChanges
+from ...auth.key_pages import AUDIT_FILTERS, KEY_FILTERS, audit_page, key_page, page
 from ...auth.key_store import KeyStore
-from ...auth.key_views import audit_object, key_object, missing, team_object
+from ...auth.key_views import key_object, missing, team_object
 from ...auth.team_admin import TeamAdmin
 from ...model.errors import BodyTooLarge, InvalidField
 from ..json_response import json_response
 from ..request_body import read_body
 from ..request_state import gateway
 from .access import admin, blueprint
-from .parameters import arguments_of, whole_number
+from .parameters import arguments_of
 
-#: The most entries of a page.
-MOST_PAGE, USUAL_PAGE = 500, 50
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,15})"?', re.ASCII)
 
 
@@ -74,16 +73,9 @@ def create_key() -> Response:
 
 @blueprint.get("/keys", provide_automatic_options=False)
 def list_keys() -> Response:
-    wanted = arguments_of("limit", "after", "team", "owner", "tag", "state", "q")
-    limit = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
-    tag, _, value = (wanted["tag"] or "").partition("=")
+    wanted = arguments_of(*KEY_FILTERS)
     with _changes().reading() as (db, now):
-        after = existing(db, wanted["after"]).number if wanted["after"] else 0
-        filters = {name: wanted[name] for name in ("team", "owner", "state", "q")}
-        filters |= {"tag": tag or None, "tag_value": value or None}
-        rows = tables.keys_after(db, {**filters, "after": after, "limit": limit + 1})
-        data = [key_object(row, tables.secrets_of(db, row.number), now) for row in rows[:limit]]
-    return _page(data, "id", len(rows) > limit)
+        return json_response(key_page(db, wanted, now))
 
 
 @blueprint.get("/keys/<path:identity>", provide_automatic_options=False)
@@ -137,7 +129,8 @@ def enable_key(identity: str) -> Response:
 def list_teams() -> Response:
     arguments_of()
     with _changes().reading() as (db, _now):
-        return _page([team_object(team) for team in tables.teams(db).values()], "name", False)
+        teams = [team_object(team) for team in tables.teams(db).values()]
+    return json_response(page(teams, "name", more=False))
 
 
 @blueprint.get("/teams/<path:name>", provide_automatic_options=False)
@@ -163,18 +156,9 @@ def delete_team(name: str) -> Response:
 
 @blueprint.get("/audit", provide_automatic_options=False)
 def list_audit() -> Response:
-    """``GET``: the newest entries first; ``after`` is the number of the last one of the page before."""
-    wanted = arguments_of("limit", "after", "subject")
-    limit = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
-    before = whole_number("after", wanted["after"], 2**62, 2**62)
+    wanted = arguments_of(*AUDIT_FILTERS)
     with _changes().reading() as (db, _now):
-        entries = tables.audits(db, before, wanted["subject"], limit + 1)
-    return _page([audit_object(entry) for entry in entries[:limit]], "number", len(entries) > limit)
-
-
-def _page(data: list[dict[str, Any]], last: str, more: bool) -> Response:
-    last_id = data[-1][last] if data else None
-    return json_response({"object": "list", "data": data, "has_more": more, "last_id": last_id})
+        return json_response(audit_page(db, wanted))
 
 
 def _one_of(name: str, text: str | None, values: tuple[str, str]) -> str:

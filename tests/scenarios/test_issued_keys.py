@@ -1,0 +1,173 @@
+"""Issued keys with four workers: cases 47 and 48 of keys.md, kill -9, HUP, a database that somebody holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.admins import ADMIN_KEY
+from kit.calls import make_settings
+from kit.gateways import StartGateway
+from kit.servers import Gateway
+from kit.waiting import until
+from kit.wire import ask, open_stream
+
+from flask_gateway.auth.key_admin import KeyAdmin
+from flask_gateway.auth.key_changes import Actor, KeyChanges
+from flask_gateway.auth.key_store import KeyStore
+from flask_gateway.state.memory import MemoryStore
+
+pytestmark = pytest.mark.live
+
+#: How often each key is tried after a change.
+TRIES = 300
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("issued") / "data"
+
+
+@pytest.fixture(scope="module")
+def issuing(start_gateway: StartGateway, data: Path) -> Gateway:
+    file = data.parent / "gateway.toml"
+    file.write_text(
+        f'rate_limit_per_minute = 0\n[ledger]\ndata = "{data}"\n'
+        '[upstreams.mock]\nurl = "mock://local?tokens=400&rate=40"\n'
+        '[upstreams.brief]\nurl = "mock://local?tokens=60&rate=40"\n[keys.file]\nkey_env = "FILE_KEY"\n'
+    )
+    gateway = start_gateway(
+        GATEWAY_CONFIG=str(file),
+        FILE_KEY="planted-file-key-of-issued-keys",
+        GATEWAY_ADMIN_KEY=ADMIN_KEY,
+        GATEWAY_WORKERS="4",
+        GATEWAY_FAILED_KEYS_PER_MINUTE="0",
+    )
+    gateway.secrets.add(ADMIN_KEY)
+    return gateway
+
+
+def admin(gateway: Gateway, method: str, path: str, body: Any = None) -> Any:
+    answer = ask(gateway.port, method, f"/admin/v1{path}", body, {"authorization": f"Bearer {ADMIN_KEY}"})
+    assert answer.status < 300, answer.body
+    return answer.json
+
+
+def make(gateway: Gateway, **fields: Any) -> dict[str, Any]:
+    key: dict[str, Any] = admin(gateway, "POST", "/keys", fields)
+    gateway.secrets.add(key["secret"])
+    return key
+
+
+def statuses(gateway: Gateway, secret: str, count: int = TRIES) -> Counter[int]:
+    """The statuses of many calls, 16 at the same time, so that every worker answers some."""
+
+    def status(_: int) -> int:
+        return ask(gateway.port, "GET", "/v1/models", headers={"authorization": f"Bearer {secret}"}).status
+
+    with ThreadPoolExecutor(16) as pool:
+        return Counter(pool.map(status, range(count)))
+
+
+def in_force_at_once(gateway: Gateway, tries: int) -> None:
+    key = make(gateway)
+    assert statuses(gateway, key["secret"], tries) == {200: tries}
+    admin(gateway, "POST", f"/keys/{key['id']}/disable")
+    assert statuses(gateway, key["secret"], tries) == {401: tries}
+    admin(gateway, "POST", f"/keys/{key['id']}/enable")
+    assert statuses(gateway, key["secret"], tries) == {200: tries}
+
+
+def test_a_change_is_in_force_in_every_worker_when_its_answer_comes(issuing: Gateway) -> None:
+    in_force_at_once(issuing, TRIES)
+
+
+@pytest.mark.soak
+def test_a_change_is_in_force_in_every_worker_1000_of_1000(issuing: Gateway) -> None:
+    for _ in range(5):
+        in_force_at_once(issuing, 1000)
+
+
+def read(gateway: Gateway, secret: str, model: str, begun: threading.Semaphore) -> tuple[list[str], float]:
+    with open_stream(gateway.port, secret, model) as stream:
+        events = stream.events()
+        first = next(events)[1]
+        begun.release()
+        return [first, *(data for _, data in events)], time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("ends", "model", "last"), [("end", "mock/long", "key_revoked"), ("finish", "brief/short", "[DONE]")]
+)
+def test_streams_of_a_revoked_key_end_or_finish(issuing: Gateway, ends: str, model: str, last: str) -> None:
+    key, begun = make(issuing), threading.Semaphore(0)
+    count = 20 if ends == "end" else 2
+    with ThreadPoolExecutor(count) as pool:
+        streams = [pool.submit(read, issuing, key["secret"], model, begun) for _ in range(count)]
+        for _ in streams:
+            assert begun.acquire(timeout=20)
+        admin(issuing, "DELETE", f"/keys/{key['id']}?streams={ends}")
+        revoked = time.monotonic()
+        told = [stream.result() for stream in streams]
+    assert all(last in events[-1] for events, _ in told)
+    assert ends == "finish" or not any("[DONE]" in event for events, _ in told for event in events)
+    if ends == "end":
+        print(f"the last of {count} streams ended after {max(at for _, at in told) - revoked:.2f} s")
+        assert max(at for _, at in told) - revoked < 5  # the mock takes 10 s; a second on a machine at rest
+    assert statuses(issuing, key["secret"], 20) == {401: 20}
+
+
+@pytest.mark.soak
+def test_changes_outlast_kill_9_and_hup(issuing: Gateway) -> None:
+    kept, disabled = make(issuing), make(issuing)
+    admin(issuing, "POST", f"/keys/{disabled['id']}/disable")
+    killed = set(issuing.workers)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert until(lambda: len(issuing.workers) == 4 and not killed & set(issuing.workers))
+    for _ in range(2):
+        assert until(lambda: statuses_if_up(issuing, kept["secret"]) == {200: 20})
+        assert statuses(issuing, disabled["secret"], 20) == {401: 20}
+        issuing.reload()
+
+
+def statuses_if_up(gateway: Gateway, secret: str) -> Counter[int]:
+    """Workers that have just been started may not accept yet."""
+    try:
+        return statuses(gateway, secret, 20)
+    except OSError:
+        return Counter()
+
+
+def test_a_database_that_somebody_holds_refuses_changes_and_no_caller(issuing: Gateway, data: Path) -> None:
+    key = make(issuing)
+    assert statuses(issuing, key["secret"], 40) == {200: 40}
+    with sqlite3.connect(data / "keys.db", isolation_level=None) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        refused = ask(issuing.port, "POST", "/admin/v1/keys", {}, {"authorization": f"Bearer {ADMIN_KEY}"})
+        assert (refused.status, refused.json["error"]["code"]) == (503, "keys_unavailable")
+        assert statuses(issuing, key["secret"]) == {200: TRIES}
+        holder.execute("ROLLBACK")
+    admin(issuing, "POST", f"/keys/{key['id']}/disable")
+    assert statuses(issuing, key["secret"], 40) == {401: 40}
+
+
+def test_a_change_that_only_the_database_shows_is_noticed_within_seconds(
+    issuing: Gateway, data: Path
+) -> None:
+    """As the command line makes it, which cannot reach the workers' store."""
+
+    key = make(issuing)
+    changes = KeyChanges(KeyStore(data), MemoryStore())
+    KeyAdmin(changes, make_settings()).set_state(
+        Actor("cli", "", ""), key["id"], "disable", end_streams=False
+    )
+    assert until(lambda: statuses(issuing, key["secret"], 20) == {401: 20})
