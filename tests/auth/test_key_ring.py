@@ -23,7 +23,7 @@ CHANGES = st.lists(st.builds(Change, st.integers(0, 50), st.sampled_from(What)),
 
 
 @given(st.lists(CHANGES, max_size=80), st.data())
-def test_who_looks_late_sees_all_or_knows_that_some_are_missing(
+def test_a_late_look_sees_all_changes_or_knows_that_some_are_missing(
     batches: list[list[Change]], data: st.DataObject
 ) -> None:
     ring, seq = None, 0
