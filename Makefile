@@ -131,10 +131,12 @@ requirements: $(VENV)/bin/python
 	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	$(COMPILE) --extra attack -c requirements-dev.txt -o requirements-attack.txt pyproject.toml
 
-# docs/openapi.yaml as the gateway serves it, one key a line, so that changes merge. A test compares the two files.
+# docs/openapi.yaml and docs/openapi-admin.yaml as the gateway serves them, one key a line, so that changes merge. A test compares the two files.
 openapi: $(VENV)/dev
 	$(BIN)/python -c 'import json, yaml; print(json.dumps(yaml.safe_load(open("docs/openapi.yaml")), indent=1))' \
 		> flask_gateway/web/openapi.json
+	$(BIN)/python -c 'import json, yaml; print(json.dumps(yaml.safe_load(open("docs/openapi-admin.yaml")), indent=1))' \
+		> flask_gateway/web/admin/openapi.json
 
 clean:
 	rm -rf $(VENV) $(ATTACK) $(LINT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,6 +40,8 @@ def add_actions(actions: Any) -> None:
     edit = _parser(actions, "edit", "change an issued key; what is not given stays")
     edit.add_argument("key", metavar="KEY", help="its id or its name")
     _fields(edit)
+    importing = _parser(actions, "import", "issue a key for each row of LiteLLM's table of keys")
+    importing.add_argument("file", metavar="FILE", help="the table LiteLLM_VerificationToken, as CSV or JSON")
     rotate = _parser(actions, "rotate", "give a key another secret; the old one stays valid for a while")
     rotate.add_argument("key", metavar="KEY", help="its id or its name")
     rotate.add_argument("--overlap", type=duration, default=86400, metavar="24h", help="default: 24h")
@@ -197,6 +199,12 @@ def _line(key: Mapping[str, Any]) -> str:
     return "  ".join(part for part in parts if part)
 
 
+def _import(api: AdminApi, arguments: Namespace) -> int:
+    from .key_import import run_import
+
+    return run_import(api, arguments)
+
+
 def _show(api: AdminApi, arguments: Namespace) -> int:
     print_json(api.ask("GET", f"/keys/{_id(api, arguments)}"))
     return OK
@@ -259,4 +267,5 @@ _ACTIONS = {
     "disable": _disable,
     "enable": _disable,
     "revoke": _revoke,
+    "import": _import,
 }

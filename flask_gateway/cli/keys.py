@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..config.errors import InvalidValue, dotted, one_line
 from ..config.secrets import USABLE_KEY, Key, digest
 from ..config.value_types import UPSTREAM_NAME, Name
-from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, USAGE, Command, add_json, print_json
+from .command import CALLER_KEY, EX_CONFIG, FOUND, LOOK, OK, USAGE, Command, add_json, print_json
 from .key_actions import add_actions, run
 
 #: The random bytes of a key: more than anybody can guess.
@@ -89,5 +89,10 @@ COMMAND = Command(
             "issue a key while the gateway runs",
         ),
     ),
-    {OK: "done", FOUND: "the key cannot be used", EX_CONFIG: "a setting is invalid"},
+    {
+        OK: "done",
+        FOUND: "the key cannot be used, or the request was refused",
+        LOOK: "imported, with differences to look at",
+        EX_CONFIG: "a setting is invalid",
+    },
 )

@@ -23,6 +23,7 @@ from . import (
     metrics,
     models,
     openapi,
+    own_key,
     route_status,
 )
 from .fast_flask import FastFlask
@@ -40,7 +41,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    for module in (health, inference, models, circuit_breakers, route_status, openapi, metrics):
+    for module in (health, inference, models, circuit_breakers, route_status, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admin_digest is not None:
         from .admin import register  # an extra that is off is not imported

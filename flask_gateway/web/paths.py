@@ -128,7 +128,12 @@ def not_offered(path: str) -> str | None:
     return next((message for matches, message in _FOREIGN if matches(rest)), None)
 
 
-_KNOWN = (*(f"/v1/{dialect.path}" for dialect in DIALECTS.values()), "/v1/models", "/v1/circuit-breakers")
+_KNOWN = (
+    *(f"/v1/{dialect.path}" for dialect in DIALECTS.values()),
+    "/v1/models",
+    "/v1/key",
+    "/v1/circuit-breakers",
+)
 
 
 def unknown(method: str, path: str) -> str:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -79,16 +79,31 @@ def read_keys(
     :param now: keys that have expired before are left out.
     :raises UnreadableTable: the file has no column ``token``, or is not CSV.
     """
+    table = _Table(source, groups, known, now, report)
+    for line, row in rows_of(text):
+        table.add(line, row)
+    return table.keys
+
+
+def rows_of(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a table of keys in CSV, each with the number of its line.
+
+    :raises UnreadableTable: the file has no column ``token``, or is not CSV.
+    """
     try:
         rows = csv.DictReader(io.StringIO(text, newline=""))
         if "token" not in (rows.fieldnames or ()):
             raise UnreadableTable("its first line must name the columns, token among them")
-        table = _Table(source, groups, known, now, report)
         for row in rows:
-            table.add(rows.line_num, {name: value for name, value in row.items() if isinstance(name, str)})
+            cells = {name: value for name, value in row.items() if isinstance(name, str)}
+            yield rows.line_num, {name: value for name, value in cells.items() if isinstance(value, str)}
     except csv.Error:
         raise UnreadableTable("it is not a table in CSV") from None
-    return table.keys
+
+
+def is_empty(cell: str) -> bool:
+    """Whether a cell holds nothing, as PostgreSQL, JSON or CSV writes it."""
+    return cell.lower() in _EMPTY
 
 
 class _Table:
@@ -183,7 +198,7 @@ class _Table:
 
     def _models(self, cell: str, line: int, at: str) -> tuple[str, ...] | None:
         """The models of a key; ``None``: all; ``()``: none, so that the key is left out."""
-        names = _listed(cell)
+        names = listed(cell)
         if names is None:
             self._report.left_out(line, at, "its models cannot be read")
             return ()
@@ -203,7 +218,7 @@ class _Table:
         return tuple(dict.fromkeys(name for name in models if name.strip() and name.isprintable())) or ()
 
 
-def _listed(cell: str) -> list[str] | None:
+def listed(cell: str) -> list[str] | None:
     """The items of a list as PostgreSQL or JSON writes it; ``None`` if it is neither."""
     if cell.lower() in _EMPTY:
         return []

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hmac
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from flask import Blueprint, Response, g, request
 
 from ...model.errors import Unauthorized, UnknownUrl
@@ -63,6 +65,15 @@ def admin() -> Admin:
     """The admin of this request."""
     known: Admin = g.admin
     return known
+
+
+#: ``make openapi`` writes the file from docs/openapi-admin.yaml.
+_DOCUMENT = msgspec.json.format(Path(__file__).with_name("openapi.json").read_bytes(), indent=0)
+
+
+@blueprint.get("/openapi.json", provide_automatic_options=False)
+def show_description() -> Response:
+    return Response(_DOCUMENT, content_type="application/json")
 
 
 @blueprint.get("", provide_automatic_options=False)

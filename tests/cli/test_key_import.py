@@ -1,0 +1,110 @@
+"""``keys import``: rows that become no key; then case 51 of keys.md, three old keys that work unchanged."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.admins import AdminClient
+
+from flask_gateway.cli.key_import import Unusable, body_of_row
+from flask_gateway.cli.main import main
+from flask_gateway.state.memory import MemoryStore
+
+Capture = pytest.CaptureFixture[str]
+SECRETS = (
+    "planted-other-key-of-litellm-1",
+    "planted-other-key-of-litellm-2",
+    "planted-other-key-of-litellm-3",
+)
+TOKENS = [sha256(secret.encode()).hexdigest() for secret in SECRETS]
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"token": ""}, "no token"),
+        ({"models": "{no-default-models}"}, "say which"),
+        ({"expires": "soon"}, "expiry"),
+        ({"rpm_limit": "-1"}, "rpm_limit"),
+        ({"max_budget": "0"}, "above 0"),
+        ({"max_budget": "5", "budget_duration": "90d"}, "budget_duration"),
+    ],
+)
+def test_a_row_that_cannot_be_kept_says_why(cells: dict[str, str], reason: str) -> None:
+    with pytest.raises(Unusable, match=reason):
+        body_of_row({"token": TOKENS[0], **cells}, [])
+
+
+def test_the_columns_become_fields() -> None:
+    notes: list[str] = []
+    row = {
+        "token": TOKENS[0].upper(),
+        "key_alias": "web app",
+        "key_name": "sk-...abcd",
+        "team_id": "search",
+        "models": "{gpt-4o,fast}",
+        "rpm_limit": "60",
+        "tpm_limit": "1000",
+        "max_parallel_requests": "",
+        "max_budget": "12.5",
+        "budget_duration": "30d",
+        "expires": "2030-01-01 00:00:00+00",
+        "spend": "3.2",
+    }
+    assert body_of_row(row, notes) == {
+        "sha256": TOKENS[0],
+        "hint": "sk-...abcd",
+        "name": "web-app",
+        "team": "search",
+        "models": ["gpt-4o", "fast"],
+        "expires_at": 1893456000,
+        "limits": {"requests": 60, "tokens": 1000, "budgets": [{"amount": "12.5", "window": "month"}]},
+    }
+    assert notes == ["its budget of 30d is one of a calendar month", "spend is left out"]
+
+
+def table(rows: list[dict[str, Any]], form: str) -> str:
+    if form == "json":
+        return json.dumps(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_three_old_keys_work_unchanged(
+    tmp_path: Path, form: str, capsys: Capture, store: MemoryStore
+) -> None:
+    rows = [
+        {"token": token, "key_alias": f"k{place}", "blocked": "t" if place == 2 else ""}
+        for place, token in enumerate(TOKENS)
+    ]
+    (tmp_path / "table").write_text(table(rows, form))
+    (tmp_path / "gateway.toml").write_text(
+        f'[ledger]\ndata = "{tmp_path}/data"\n[upstreams.mock]\nurl = "mock://local"\n'
+    )
+    environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml"), "GATEWAY_API_KEYS": "planted-file-key-here"}
+    assert main(["keys", "import", str(tmp_path / "table"), "--json"], environ) == 3
+    reports = json.loads(capsys.readouterr().out)["rows"]
+    assert [report["notes"] for report in reports] == [[], [], ["it is blocked, so it is disabled"]]
+    admins = AdminClient(tmp_path / "data", store)
+    assert [admins.status(secret) for secret in SECRETS] == [200, 200, "key_disabled"]
+    assert main(["keys", "import", str(tmp_path / "table")], environ) == 1  # they are there already
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "table").write_text("a,b\n1,2\n")
+    environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml")}
+    (tmp_path / "gateway.toml").write_text(
+        f'[ledger]\ndata = "{tmp_path}/data"\n[upstreams.mock]\nurl = "mock://local"\n'
+    )
+    assert main(["keys", "import", str(tmp_path / "table")], environ) == 1
+    assert "token among them" in capsys.readouterr().err
