@@ -181,7 +181,7 @@ def test_a_team_with_keys_is_deleted_with_them_only(admins: AdminClient) -> None
 
 
 def test_keys_are_listed_by_pages_and_filters(admins: AdminClient) -> None:
-    ids = [admins.make(name=f"n{place}", tags={"env": "ab"[place % 2]})["id"] for place in range(5)]
+    ids = [admins.make(name=f"place-{place}", tags={"env": "ab"[place % 2]})["id"] for place in range(5)]
     pages, after = [], ""
     while True:
         page = admins.ask("GET", f"/keys?limit=2{after}").json
@@ -191,7 +191,7 @@ def test_keys_are_listed_by_pages_and_filters(admins: AdminClient) -> None:
             break
     assert pages == ids
     assert [key["id"] for key in admins.ask("GET", "/keys?tag=env=b").json["data"]] == ids[1::2]
-    assert [key["id"] for key in admins.ask("GET", "/keys?q=n3").json["data"]] == [ids[3]]
+    assert [key["id"] for key in admins.ask("GET", "/keys?q=place-3").json["data"]] == [ids[3]]
     assert admins.ask("GET", "/keys?state=revoked").json["data"] == []
 
 
