@@ -98,8 +98,10 @@ class Cancellation:
 
     def _detach(self, attachment: _Attachment) -> None:
         with self._lock:
-            if attachment in self._attached and attachment.runner is None:
-                self._attached.remove(attachment)
+            if attachment.runner is None:
+                if attachment in self._attached:
+                    self._attached.remove(attachment)
+                return
             while attachment.runner not in (None, threading.get_ident()):
                 self._condition().wait()
 

@@ -230,7 +230,9 @@ class UpstreamAttempt:
 
     def check(self) -> None:
         """:raises GatewayError: another thread ended the attempt, or its time is up."""
-        if self.error is None and time.monotonic() >= self._over_at:
+        if self.error is None:
+            if time.monotonic() < self._over_at:
+                return
             self.end(self._rung(Clock.TOTAL))
         if self.error is not None:
             raise self.error

@@ -173,7 +173,10 @@ def _stays_open(head: Head) -> bool:
     """Whether the server keeps the connection open (RFC 9112, section 9.3)."""
     if "connection" not in head.headers:
         return head.minor == 1
-    options = {word.strip() for word in head.headers["connection"].lower().split(",")}
+    connection = head.headers["connection"].lower()
+    if connection == "keep-alive":
+        return True
+    options = {word.strip() for word in connection.split(",")}
     return "close" not in options and (head.minor == 1 or "keep-alive" in options)
 
 
