@@ -46,7 +46,7 @@ RATE_CODES = _codes("""
     ratelimitreached rate_limited ratelimit too_many_requests toomanyrequests resource_exhausted
     quota_exceeded throttling throttlingexception throttling_error
     throttling.ratequota throttling.allocationquota engine_overloaded_error model_rate_limit
-    limit_burst_rate limit_requests service_tier_capacity_exceeded token_quota_exceeded
+    limit_burst_rate limit_requests usage_limit_reached service_tier_capacity_exceeded token_quota_exceeded
     request_rate_limit_exceeded 1302 1303 1305
 """)
 MODEL_CODES = _codes("""

@@ -96,7 +96,7 @@ def pause_in_error(error: Mapping[str, object], now: float) -> float | None:
     for detail in _objects(error.get("details")):
         if (wait := _length(detail.get("retryDelay"))) is not None:
             return wait
-    for name in ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time"):
+    for name in ("retry_after", "retryAfter", "retry_after_seconds", "resets_in_seconds", "estimated_time"):
         if (wait := _length(error.get(name))) is not None:
             return wait
     for name in ("retry_after_ms", "retryAfterMs"):

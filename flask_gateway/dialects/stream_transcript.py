@@ -22,7 +22,7 @@ from .redaction import Redaction, WatchfulTally
 from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
 from .table import dialect_of
 from .usage import Tally, estimate, without_null_usage
-from .values import error_in, mend
+from .values import error_in, is_idle_text, mend
 
 #: At most this many events without content are held back until content follows. Further ones are dropped:
 #: they say nothing new.
@@ -62,6 +62,7 @@ class StreamTranscript:
         "_held_events",
         "_hides_usage",
         "_lone_name",
+        "_lost",
         "_over",
         "_postponed",
         "_reader",
@@ -87,8 +88,7 @@ class StreamTranscript:
         completed: Completed | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        self.ready = False
-        self.finished = False
+        self.ready = self.finished = self._lost = False
         #: The number of events that were dropped because they could not be read.
         self.dropped = 0
         self._bytes = self._held_events = self._held_bytes = 0
@@ -320,6 +320,7 @@ class StreamTranscript:
                 raise self._lost_a_part()
             self._broken = data.strip()
         self.dropped += 1
+        self._lost = self._lost or not is_idle_text(data)
         return None
 
     def _refuse_loss(self, data: bytes) -> None:
@@ -382,13 +383,11 @@ class StreamTranscript:
         return reported_error(document if error is None else error, self._upstream)
 
     def _done(self) -> bytes:
-        # Some servers send no finish reason. But [DONE] without any content is no answer.
-        if not (self._reader.complete or (self.ready and self._reader.may_end)):
-            raise self._cut(
-                "ended the stream before the answer was complete"
-                if self.ready
-                else "ended the stream without an answer in it"
-            )
+        # Some servers send no finish reason. But [DONE] without any content, or behind text that was no JSON
+        # and so may have been an error, is no answer.
+        if not (self._reader.complete or (self.ready and self._reader.may_end and not self._lost)):
+            missing = "before the answer was complete" if self.ready else "without an answer in it"
+            raise self._cut(f"ended the stream {missing}")
         self.ready = self.finished = True
         return self._withheld + self._dialect.ending
 

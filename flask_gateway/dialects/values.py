@@ -38,6 +38,12 @@ _NO_REASON = frozenset(
         "unspecified",
         "finish_reason_unspecified",
         "not_finished",
+        "in_progress",
+        "streaming",
+        "running",
+        "generating",
+        "pending",
+        "continue",
     }
 )
 #: Finish reasons of a choice that failed: OpenRouter's ``error``, the ``abort`` of vLLM and SGLang,
@@ -91,6 +97,14 @@ def is_sign_of_life(kind: str) -> bool:
     """Whether an event of this type is only a keep-alive, as ``response.keepalive`` is."""
     words = kind.lower().replace("keep-alive", "keepalive").replace("keep_alive", "keepalive").split(".")
     return not _ALIVE.isdisjoint(words)
+
+
+_IDLE = frozenset({b"", b"ping", b"pong", b"keep-alive", b"keepalive", b"heartbeat", b"null", b"[done]"})
+
+
+def is_idle_text(data: bytes) -> bool:
+    """Whether data that is no JSON object only keeps a stream open, as ``data: ping`` does."""
+    return len(data) < 64 and data.strip(b' :"\t').lower() in _IDLE
 
 
 #: An answer has one of these fields, an error has none.

@@ -103,6 +103,7 @@ def test_when_a_limit_is_replenished(headers: dict[str, str], seconds: float | N
         ({"details": [{"retryDelay": {"seconds": 12, "nanos": 500000000}}]}, 12.5),
         ({"details": [{"retryDelay": {"nanos": 500000000}}]}, 0.5),
         ({"retryAfterMs": 1500}, 1.5),
+        ({"type": "usage_limit_reached", "resets_in_seconds": 100}, 100.0),
         ({"details": [{"retryDelay": "-1s"}]}, None),
         ({"retry_after": "4"}, 4.0),
         ({"retry_after_ms": 1500}, 1.5),

@@ -13,6 +13,7 @@ from kit.stream_events import ANSWER, read, stream
 
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation, Outcome
+from flask_gateway.model.errors import UpstreamCut
 from flask_gateway.model.reply import Reply
 
 # ------------------------------------------------------------------ events that cannot be read
@@ -112,3 +113,25 @@ def test_names_without_their_data_are_left_out() -> None:
     )
     out = read(stream(Operation.RESPONSE), said)
     assert out == b"".join(part + b"\n\n" for part in said.split(b"\n\n") if part.startswith(b"data"))
+
+
+# ------------------------------------------------------------------ text that is no JSON
+
+
+@pytest.mark.parametrize("text", [b"Error: upstream closed", b"<html>504</html>", b"boom"])
+def test_text_that_is_no_json_before_done_and_no_finish_reason_is_a_cut(text: bytes) -> None:
+    transcript = stream()
+    with pytest.raises(UpstreamCut):
+        read(transcript, sse(chunk("half"), text))
+    assert transcript.dropped == 1
+
+
+@pytest.mark.parametrize("text", [b"ping", b": keep-alive", b"null", b'"[DONE]"', b"[done]", b"PING "])
+def test_text_that_only_keeps_a_stream_open_loses_nothing(text: bytes) -> None:
+    assert read(stream(), sse(text, chunk("all"), text)) == sse(chunk("all"))
+
+
+@pytest.mark.parametrize("reason", ["in_progress", "streaming", "running", "continue", " Null "])
+def test_a_finish_reason_that_says_not_yet_finishes_nothing(reason: str) -> None:
+    with pytest.raises(UpstreamCut):
+        read(stream(), sse(chunk("ha"), chunk("lf", reason), done=False))
