@@ -214,3 +214,22 @@ def test_without_pyyaml_the_package_is_named(import_text: Import, monkeypatch: p
     found = import_text(one())
     assert found.status == USAGE
     assert "PyYAML" in found.said["error"][-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "tiers"),
+    [
+        ("12", {"gpt-3.5-turbo": 3}),
+        ("13", {"llama-3-8b": 1}),
+        ("15", {"claude-sonnet": 1, "haiku": 1}),
+        ("16", {"free": 1, "ds": 1}),
+        ("18", {"qwen": 1, "lm": 1, "tgi": 1, "xin": 1, "proxy": 1}),
+        ("19", {"o3": 1, "pplx": 1, "tg": 1}),
+    ],
+)
+def test_further_shapes_become_models(number: str, tiers: dict[str, int], import_config: Import) -> None:
+    """The number is that of candidates in the first tier. A secret in the open is never shown."""
+    found = import_config(number)
+    assert found.status == LOOK
+    assert {name: len(found.tiers(name)[0]) for name in found.settings["models"]} == tiers
+    assert "sk-1234" not in found.text + repr(found.said)
