@@ -79,7 +79,7 @@ def test_each_whole_answer_has_exactly_one_row(start_gateway: StartGateway, tmp_
     clients, kills = Clients(gateway), 0
     while any(thread.is_alive() for thread in clients.threads):
         time.sleep(1.0)
-        if serving := [pid for pid in gateway.workers() if writes_a_journal(pid)]:
+        if serving := [pid for pid in gateway.workers if writes_a_journal(pid)]:
             os.kill(random.choice(serving), signal.SIGKILL)
             kills += 1
     for thread in clients.threads:
