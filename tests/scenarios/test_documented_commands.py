@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,10 +50,15 @@ def blocks(document: Path) -> list[tuple[str, str]]:
 RUNNABLE = [one for one in DOCUMENTS if {name for name, _ in blocks(one)} & {"sh", "console", "python"}]
 
 
+#: Documents whose commands need a data directory and an admin's key.
+OPERATED = {"keys.md", "money.md"}
+ADMIN_KEY = "an-admin-key-of-32-characters-..."
+
+
 class Shell:
     """Runs blocks in a folder, with our command and the addresses of running gateways in their places."""
 
-    def __init__(self, folder: Path, gateway: Gateway) -> None:
+    def __init__(self, folder: Path, gateway: Gateway, more: Mapping[str, str]) -> None:
         self._folder = folder
         self._ports = {"8000": str(gateway.port), "8001": str(free_port())}
         programs = folder / "programs"
@@ -67,6 +72,7 @@ class Shell:
             "HOME": str(folder),
             "GATEWAY_WORKERS": "1",
             "GATEWAY_API_KEYS": gateway.key,
+            **more,
         }
         self.work = folder / "work"
         self.work.mkdir()
@@ -77,6 +83,7 @@ class Shell:
         text = text.replace("/etc/flask-gateway/", "").replace(
             ".venv/bin/python -m flask_gateway", "flask-gateway"
         )
+        text = text.replace("/var/backups/", "")
         return subprocess.run(
             [*command[:-1], text], cwd=self.work, env=self._env, capture_output=True, text=True, timeout=120
         )
@@ -91,6 +98,19 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     started.stop()
 
 
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, dict[str, str]]]:
+    """A gateway with a data directory and an admin, and the variables with which the commands find both."""
+    folder = tmp_path_factory.mktemp("operated")
+    config = folder / "operated.toml"
+    config.write_text('[ledger]\ndata = "data"\n')
+    variables = {"GATEWAY_CONFIG": str(config), "GATEWAY_ADMIN_KEY": ADMIN_KEY}
+    started = Gateway(folder, "dev-key", {"GATEWAY_WORKERS": "1", **variables})
+    started.secrets.remove("dev-key")
+    yield started, variables
+    started.stop()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_each_block_says_what_it_is_and_no_command_is_left_out(document: Path) -> None:
     for language, text in blocks(document):
@@ -100,10 +120,13 @@ def test_each_block_says_what_it_is_and_no_command_is_left_out(document: Path) -
 
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.name)
-def test_the_commands_of_the_document_work(document: Path, gateway: Gateway, tmp_path: Path) -> None:
+def test_the_commands_of_the_document_work(
+    document: Path, gateway: Gateway, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     need("curl")
     need("openssl")
-    shell = Shell(tmp_path, gateway)
+    server, more = request.getfixturevalue("operated") if document.name in OPERATED else (gateway, {})
+    shell = Shell(tmp_path, server, more)
     for language, text in blocks(document):
         if language == "sh":
             done = shell.run("sh", "-euc", text)
