@@ -5,11 +5,10 @@ LiteLLM stores the SHA-256 of a key in the column ``token``, as 64 hex digits, a
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import FOUND, LOOK, OK, print_json
-from .import_litellm.key_table import UnreadableTable, is_empty, listed, rows_of
+from .import_litellm.cells import UnreadableTable, is_empty, listed, rows_of
 
 if TYPE_CHECKING:
     from .admin_client import AdminApi
@@ -39,7 +38,7 @@ class Unusable(Exception):
 def run_import(api: AdminApi, arguments: Namespace) -> int:
     """Issue a key for each row, and report those that could not be issued."""
     try:
-        rows = list(_rows(Path(arguments.file).read_text(encoding="utf-8-sig")))
+        rows = [row for _, row in rows_of(Path(arguments.file).read_text(encoding="utf-8-sig"))]
     except (OSError, UnicodeDecodeError, UnreadableTable) as error:
         print(f"flask-gateway: {arguments.file}: {error}", file=sys.stderr)
         return FOUND
@@ -54,27 +53,6 @@ def run_import(api: AdminApi, arguments: Namespace) -> int:
     if not all(report["id"] for report in reports):
         return FOUND
     return LOOK if any(report["notes"] for report in reports) else OK
-
-
-def _rows(text: str) -> Iterator[Mapping[str, str]]:
-    """The rows of a table in CSV or JSON, their cells as text."""
-    if not text.lstrip().startswith("["):
-        yield from (row for _, row in rows_of(text))
-        return
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UnreadableTable("it is neither CSV nor a list in JSON") from None
-    for row in rows:
-        if not isinstance(row, dict) or "token" not in row:
-            raise UnreadableTable("each object must have a token")
-        yield {name: _cell(value) for name, value in row.items()}
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _report(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[str, Any]:

@@ -21,11 +21,13 @@ from ...config.secrets import digest
 from ...model.call import Caller
 from ...state.memory import MemoryStore
 from ..command import LOOK, OK, USAGE, Command, add_json, print_json
+from .cells import UnreadableTable
 from .gateway_toml import Places, gateway_toml
 from .includes import with_includes
-from .key_table import UnreadableTable, read_keys
-from .plan import NothingToImport, Plan, plan_of
+from .key_table import Known, read_keys
+from .plan import NothingToImport, Plan, plan_of, set_prices
 from .report import Disposition, Report, lines_of
+from .teams import Teams
 from .values import Literal, VariableRef
 from .yaml_tree import Line, Node, UnreadableYaml, read_yaml
 
@@ -52,7 +54,10 @@ def _arguments(parser: ArgumentParser) -> None:
         "--env-out", metavar="FILE", help="put secrets that stand in the open into this file of variables"
     )
     source.add_argument(
-        "--keys", metavar="CSV", help="the table LiteLLM_VerificationToken as CSV with a header"
+        "--keys", metavar="FILE", help="the table LiteLLM_VerificationToken, as CSV with a header or as JSON"
+    )
+    source.add_argument(
+        "--teams", metavar="FILE", help="the table LiteLLM_TeamTable, as CSV with a header or as JSON"
     )
     source.add_argument(
         "--strict", action="store_true", help="make nothing if a setting changes its meaning or is left out"
@@ -106,22 +111,34 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
 def _plan(arguments: Namespace, report: Report) -> Plan:
     try:
         plan = plan_of(_read(Path(arguments.file), report), report)
-        if arguments.keys:
-            now = datetime.now(UTC)
-            masters = (key.place for key in plan.keys)
-            known = [digest(one.value).hex() for one in masters if isinstance(one, Literal)]
-            plan.keys.extend(
-                read_keys(_text(arguments.keys), Path(arguments.keys).name, plan.groups, known, now, report)
-            )
+        now = datetime.now(UTC)
+        _add_keys(plan, arguments, now, report)
+        set_prices(plan, now.timestamp(), report)
     except NothingToImport as error:
         for line in lines_of(report, Path(arguments.file).name, ()):
             print(one_line(line), file=sys.stderr)
         raise NotImported(f"{arguments.file}: {error}") from None
     except UnreadableYaml as error:
         raise NotImported(f"{arguments.file}: {error}") from None
-    except UnreadableTable as error:
-        raise NotImported(f"{arguments.keys}: {error}") from None
     return plan
+
+
+def _add_keys(plan: Plan, arguments: Namespace, now: datetime, report: Report) -> None:
+    """Add the keys and the teams of LiteLLM's tables."""
+    teams = Teams(report)
+    masters = (key.place for key in plan.keys)
+    digests = [digest(one.value).hex() for one in masters if isinstance(one, Literal)]
+    known = Known(plan.groups, digests, teams)
+    table = ""
+    try:
+        if table := arguments.teams or "":
+            teams.read(_text(table), Path(table).name)
+        if table := arguments.keys or "":
+            keys = read_keys(_text(table), Path(table).name, known, now, report)
+            plan.keys.extend(keys)
+    except UnreadableTable as error:
+        raise NotImported(f"{table}: {error}") from None
+    plan.teams.extend(teams.all)
 
 
 def _read(path: Path, report: Report) -> Node:

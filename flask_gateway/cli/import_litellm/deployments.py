@@ -63,7 +63,8 @@ class Deployment(msgspec.Struct, frozen=True):
     :param model: the provider's own name. :param shares: ``weight``, ``rpm`` and ``tpm``, if set.
     :param clocks: timeouts by their names in the gateway's file, seconds.
     :param access_groups: groups of keys that may call it. :param price: US dollars per million
-        by unit. :param lines: of the parameters, by name.
+        by unit. :param base_model: of ``model_info``: the model that has its price.
+    :param base_line: its line. :param lines: of the parameters, by name.
     """
 
     line: int
@@ -79,6 +80,8 @@ class Deployment(msgspec.Struct, frozen=True):
     default: Mapping[str, Any] = {}
     access_groups: tuple[str, ...] = ()
     price: Mapping[str, str] = {}
+    base_model: str = ""
+    base_line: int = 0
     lines: Mapping[str, int] = {}
 
     def line_of(self, name: str) -> int:
@@ -124,7 +127,8 @@ def _deployment(
     for entry in params.entries:
         _parameter(entry, pins, report)
     info = item.get("model_info")
-    groups = tuple(_model_info(info, at, report)) if info is not None else ()
+    groups = tuple(_model_info(info, group, at, report)) if info is not None else ()
+    base = _base_model(info)
     return Deployment(
         line=item.line,
         at=at,
@@ -139,8 +143,22 @@ def _deployment(
         default=pins.default,
         access_groups=groups,
         price=price_of(params, info, at, report),
+        base_model=base.text if base is not None else "",
+        base_line=base.line if base is not None else item.line,
         lines={entry.name: entry.line for entry in params.entries},
     )
+
+
+def _is_price(entry: Entry, info: Node, group: str) -> bool:
+    """Whether the entry says what the model costs, which is reported with the prices."""
+    if entry.name == "base_model":
+        return _base_model(info) is not None and "*" not in group
+    return entry.name in PRICED and entry.node.value is not None
+
+
+def _base_model(info: Node | None) -> Node | None:
+    base = info.get("base_model") if info is not None else None
+    return base if base is not None and base.is_scalar and not base.is_off else None
 
 
 def _source(at: str, params: Node, credentials: Mapping[str, Node]) -> DeploymentParams:
@@ -296,7 +314,7 @@ def _clocks(params: Node, at: str, environment: Environment, report: Report) -> 
         yield from ((clock, value) for clock in clocks)
 
 
-def _model_info(info: Node, at: str, report: Report) -> Iterator[str]:
+def _model_info(info: Node, group: str, at: str, report: Report) -> Iterator[str]:
     """Report what is known of a model, and yield its access groups."""
     for entry in info.entries:
         setting = f"{at}.model_info.{entry.name}"
@@ -306,7 +324,7 @@ def _model_info(info: Node, at: str, report: Report) -> Iterator[str]:
             else:
                 mode = f"{entry.node.text}: " if _WORD.fullmatch(entry.node.text) else ""
                 report.left_out(entry.line, setting, f"{mode}this operation is not offered")
-        elif entry.name in PRICED and entry.node.value is not None:
+        elif _is_price(entry, info, group):
             continue
         elif entry.node.is_off:
             report.mapped(entry.line, setting, "off, as here")

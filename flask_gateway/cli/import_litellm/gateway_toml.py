@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...config.errors import one_line
+from .budgets import ImportedBudget
 from .key_table import ImportedKey
 from .plan import Plan
 from .report import Disposition, ImportFinding, Report
 from .routes import ImportedCandidate, Model, Tier
+from .teams import ImportedTeam
 from .upstreams import ImportedUpstream
 from .values import Literal, VariableRef, shown
 
@@ -36,10 +38,14 @@ def gateway_toml(plan: Plan, places: Places, report: Report, source: str) -> str
         "",
         *_general(plan),
     ]
-    if plan.has_prices:
+    if plan.keeps_ledger:
         lines += ["", "[ledger]", _said(f"data = {text(LEDGER)}", "what calls cost: name a local disk")]
+    if plan.budgets.all_calls is not None:
+        lines += ["", "[limits]", _budgets(plan.budgets.all_calls)]
+    for team in plan.teams:
+        lines += ["", f"[teams.{name(team.name)}]", *_team(team)]
     for key in plan.keys:
-        lines += ["", f"[keys.{name(key.name)}]", *_key(key, places)]
+        lines += ["", f"[keys.{name(key.name)}]", *_key(key, places), *_end_users(plan)]
     for upstream in plan.upstreams:
         lines += ["", f"[upstreams.{name(upstream.name)}]", *_upstream(upstream, plan, places)]
     for model in plan.models:
@@ -86,6 +92,27 @@ def _key(key: ImportedKey, places: Places) -> Iterator[str]:
         yield f"concurrent = {key.concurrent}"
     if key.models is not None:
         yield f"models = {value(list(key.models))}"
+    if key.team:
+        yield f"team = {text(key.team)}"
+    if key.budget is not None:
+        yield _budgets(key.budget)
+
+
+def _end_users(plan: Plan) -> Iterator[str]:
+    """The limits of the end users of each key."""
+    if plan.budgets.end_user is not None:
+        yield f"users = {{ {_budgets(plan.budgets.end_user)} }}"
+
+
+def _team(team: ImportedTeam) -> Iterator[str]:
+    limits = {"requests": team.requests, "tokens": team.tokens, "concurrent": team.concurrent}
+    yield from (f"{field} = {count}" for field, count in limits.items() if count is not None)
+    if team.budget is not None:
+        yield _budgets(team.budget)
+
+
+def _budgets(budget: ImportedBudget) -> str:
+    return f"budgets = {value([budget.table])}"
 
 
 def _place(field: str, place: VariableRef | Literal | None, places: Places) -> Iterator[str]:
@@ -123,7 +150,7 @@ def _model(model: Model, balance: str) -> Iterator[str]:
         if first.model != model.name:
             yield f"model = {text(first.model)}"
         if first.price:
-            yield f"price = {value(dict(first.price))}"
+            yield f"price = {value(_price(first))}"
     else:
         if any(len(tier) > 1 for tier in model.tiers):
             yield f"balance = {text(balance)}"
@@ -153,10 +180,14 @@ def _candidate(one: ImportedCandidate, shared: bool) -> str:
         fields["max_in_flight"] = one.max_in_flight
     fields |= one.clocks
     if one.price:
-        fields["price"] = dict(one.price)
+        fields["price"] = _price(one)
     if not shared:
         fields |= {kind: body for kind, body in (("set", one.set), ("default", one.default)) if body}
     return value(fields)
+
+
+def _price(one: ImportedCandidate) -> str | dict[str, str]:
+    return one.price if isinstance(one.price, str) else dict(one.price)
 
 
 def value(content: Any) -> str:

@@ -49,7 +49,7 @@ LITELLM_SETTINGS: Mapping[str, str] = {
     **reasons.each(
         reasons.BUDGETS,
         """
-        max_budget budget_duration max_end_user_budget max_end_user_budget_id max_user_budget
+        max_end_user_budget_id max_user_budget
         internal_user_budget_duration max_internal_user_budget default_max_internal_user_budget
         max_ui_session_budget disable_end_user_cost_tracking provider_budget_config
         """,

@@ -33,7 +33,7 @@ GENERAL_SETTINGS: Mapping[str, str] = {
     ),
     **reasons.each(
         reasons.BUDGETS,
-        "max_budget budget_duration max_end_user_budget reject_clientside_metadata_tags",
+        "reject_clientside_metadata_tags",
     ),
     **reasons.each(
         "x-gateway-user, safety_identifier or user names the end user; users in [keys.NAME] limits each",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...config.secrets import GUESSABLE_KEY, SHORT_KEY
+from .budgets import GeneralBudgets, general_budgets, report_end_users
 from .deployments import MOST_SILENCE, USUAL_SILENCE, Deployment, deployments
 from .key_table import ImportedKey
 from .places import credentials
@@ -14,6 +15,8 @@ from .report import Report
 from .routes import Model, RouteBuilder
 from .sections import Found, Sections, read_sections
 from .state import StateSetting, state_of
+from .teams import ImportedTeam
+from .unpriced import ModelPricer, Pair
 from .upstreams import ImportedUpstream, Upstreams
 from .values import Environment, Literal, VariableRef, is_usable_key, reference_in
 from .yaml_tree import Node
@@ -30,7 +33,7 @@ class NothingToImport(Exception):
 class Plan(NamedTuple):
     """The content of the settings file.
 
-    :param groups: the models of each access group.
+    :param groups: the models of each access group. :param deployments: each with its upstream and model.
     """
 
     found: Found
@@ -40,6 +43,10 @@ class Plan(NamedTuple):
     models: list[Model]
     keys: list[ImportedKey]
     groups: Mapping[str, tuple[str, ...]]
+    budgets: GeneralBudgets
+    teams: list[ImportedTeam]
+    deployments: list[tuple[Pair, Deployment]]
+    wildcards: list[Deployment]
 
     @property
     def silence(self) -> float:
@@ -50,8 +57,18 @@ class Plan(NamedTuple):
         return self.found.timeout or TOTAL_SECONDS
 
     @property
-    def has_prices(self) -> bool:
-        return any(one.price for model in self.models for tier in model.tiers for one in tier)
+    def has_budgets(self) -> bool:
+        """Whether a budget covers a call."""
+        in_keys = any(key.budget for key in self.keys) or any(team.budget for team in self.teams)
+        end_user = self.budgets.end_user is not None and bool(self.keys)
+        return in_keys or end_user or self.budgets.all_calls is not None
+
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether the settings need a ledger."""
+        return self.has_budgets or any(
+            one.price for model in self.models for tier in model.tiers for one in tier
+        )
 
     def secrets(self) -> list[Literal]:
         """The secrets in the open, each once."""
@@ -86,7 +103,31 @@ def plan_of(root: Node, report: Report) -> Plan:
     _report_providers(upstreams.all, report)
     if not upstreams.all:
         raise NothingToImport("it has no model that the gateway can ask")
-    return Plan(found, state, upstreams.all, upstreams.default, models, keys, _access_groups(listed))
+    return Plan(
+        found=found,
+        state=state,
+        upstreams=upstreams.all,
+        default_upstream=upstreams.default,
+        models=models,
+        keys=keys,
+        groups=_access_groups(listed),
+        budgets=general_budgets(found.budgets, environment, report),
+        teams=[],
+        deployments=[((upstreams.of(one), one.model), one) for one in listed if "*" not in one.group],
+        wildcards=[one for one in listed if "*" in one.group],
+    )
+
+
+def set_prices(plan: Plan, now: float, report: Report) -> None:
+    """Give the candidates their prices, once the keys are known, and so whether there is a budget.
+
+    :param now: epoch seconds.
+    """
+    report_end_users(plan.budgets, bool(plan.keys), report)
+    pricer = ModelPricer(plan.upstreams, plan.deployments, plan.has_budgets, now, report)
+    pricer.price(plan.models)
+    if plan.has_budgets:
+        pricer.report_wildcards(plan.wildcards)
 
 
 def _report_providers(upstreams: list[ImportedUpstream], report: Report) -> None:

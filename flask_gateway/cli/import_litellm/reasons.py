@@ -6,9 +6,7 @@ RETRIES = "the gateway has rules of its own for retries (docs/failover.md)"
 LOGS = "GATEWAY_LOG and GATEWAY_SERVER_LOG_LEVEL set what is logged (docs/observability.md)"
 OBSERVERS = "/metrics takes the place for Prometheus, the log for the rest (docs/observability.md)"
 DATABASE = "there is no database: the file has the keys (--keys brings LiteLLM's), [ledger] has the usage"
-BUDGETS = (
-    "write budgets into [limits], [teams.NAME] or [keys.NAME], once each model has a price (docs/money.md)"
-)
+BUDGETS = "write budgets into [limits], [teams.NAME] or [keys.NAME] (docs/money.md)"
 MANAGEMENT = (
     "the file is the place of keys and models, and is read when it changes; GATEWAY_ADMIN_KEY opens /admin/v1"
 )

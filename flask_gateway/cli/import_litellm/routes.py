@@ -22,7 +22,7 @@ _FIRST, _MIDDLE, _LAST = 1000, 30, 1
 
 
 class ImportedCandidate(msgspec.Struct, frozen=True):
-    """A candidate of a model. Its fields are those of the file."""
+    """A candidate of a model. Its fields are those of the file. :param price: by unit, or ``free``."""
 
     upstream: str
     model: str
@@ -31,7 +31,7 @@ class ImportedCandidate(msgspec.Struct, frozen=True):
     clocks: Mapping[str, float] = {}
     set: Mapping[str, Any] = {}
     default: Mapping[str, Any] = {}
-    price: Mapping[str, str] = {}
+    price: Mapping[str, str] | str = {}
 
     def is_at(self, other: ImportedCandidate) -> bool:
         """Whether both ask the same upstream for the same model with the same fields."""

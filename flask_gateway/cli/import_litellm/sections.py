@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...config.errors import nearest
 from . import left_out
+from .budgets import BUDGET_SETTINGS
 from .left_out_general import GENERAL_SETTINGS
 from .parameters import OFF_COUNTS, is_secret
 from .report import Report
@@ -50,6 +51,8 @@ class Found:
         #: Entries of ``redis_…`` in ``router_settings``, and ``master_key``.
         self.redis: dict[str, Entry] = {}
         self.master_key: Entry | None = None
+        #: The settings of budgets, each with its path.
+        self.budgets: dict[str, tuple[Entry, str]] = {}
 
 
 #: The sections of settings, with their names that have no counterpart. A later one wins over an earlier.
@@ -331,6 +334,10 @@ def _master_key(reader: _Reader, entry: Entry, setting: str) -> None:
     reader.found.master_key = entry
 
 
+def _budget(reader: _Reader, entry: Entry, setting: str) -> None:
+    reader.found.budgets[entry.name] = entry, setting
+
+
 def _request_size(reader: _Reader, entry: Entry, setting: str) -> None:
     size = whole(entry.node, 1_000_000)
     if size is None:
@@ -358,7 +365,12 @@ _SHARED: Mapping[str, _Take] = {
     "default_litellm_params": _default_params,
     "default_max_parallel_requests": _max_parallel,
     **dict.fromkeys(("redis_url", "redis_host", "redis_port", "redis_password", "redis_db"), _redis),
+    **dict.fromkeys(BUDGET_SETTINGS, _budget),
 }
 #: Settings of which all places count.
 _ADDED = frozenset({"model_group_alias", "model_alias_map", "default_litellm_params"})
-_GENERAL: Mapping[str, _Take] = {"master_key": _master_key, "max_request_size_mb": _request_size}
+_GENERAL: Mapping[str, _Take] = {
+    "master_key": _master_key,
+    "max_request_size_mb": _request_size,
+    **dict.fromkeys(BUDGET_SETTINGS, _budget),
+}

@@ -84,7 +84,8 @@ def test_keys_keep_their_digests_limits_and_models(import_text: Import, table: C
         ({"token": ""}, "left_out", "it has no token"),
         ({"token": digest("")}, "left_out", "that of an empty key"),
         ({"token": digest("sk-PLANTED7secret-master")}, "left_out", "another row has the same token"),
-        ({"max_budget": "5"}, "left_out", "budgets"),
+        ({"max_budget": "5"}, "mapped", '[keys.key-2] budgets: amount = "5", window = "total"'),
+        ({"max_budget": "lots"}, "left_out", "not an amount in US dollars"),
     ],
 )
 def test_a_row_that_cannot_go_on_as_it_is_is_reported(

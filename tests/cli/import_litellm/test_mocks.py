@@ -12,6 +12,7 @@ import pytest
 from flask_gateway import create_app
 from flask_gateway.config.load import load
 from flask_gateway.config.secrets import digest
+from flask_gateway.pricing.table import shipped
 from flask_gateway.state.memory import MemoryStore
 
 KEY = "key-of-an-imported-gateway"
@@ -45,7 +46,10 @@ def test_every_model_answers(path: Path, import_config: Callable[..., Any]) -> N
         }
     )
     assert [key.digest for key in settings.keys] == [digest(KEY)]
-    mocks = [msgspec.structs.replace(one, url=f"mock://{one.name}") for one in settings.upstreams]
+    mocks = [
+        msgspec.structs.replace(one, url=f"mock://{one.name}", prices=shipped().provider_of(one.url))
+        for one in settings.upstreams
+    ]
     client = create_app(
         msgspec.structs.replace(settings, upstreams=tuple(mocks)), MemoryStore()
     ).test_client()

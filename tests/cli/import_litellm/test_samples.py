@@ -75,6 +75,12 @@ def test_azure_and_money(import_config: Import) -> None:
     assert found.tiers("clerk") == [["azure_north/clerk-prod", "azure_south/clerk-backup"]]
     assert found.settings["models"]["index"]["price"] == {"input": "0.02", "output": "0"}
     assert found.settings["ledger"] == {"data": "ledger"}
+    assert found.settings["limits"] == {"budgets": [{"amount": "150", "window": "month"}]}
+    users = {"budgets": [{"amount": "4", "window": "total"}]}
+    assert found.settings["keys"]["master"]["users"] == users
+    prices = [one["price"] for one in found.settings["models"]["clerk"]["tiers"][0]]
+    assert [(price["input"], price["output"]) for price in prices] == [("2.5", "15")] * 2
+    assert found.says("changed", 54, "where LiteLLM counts 30d from a reset")
     assert found.settings["state_env"] == "REDIS_URL"
     assert found.says("changed", 63, "redis://:$REDIS_PASSWORD@redis.internal.example:6379/0")
     for line, part in {
