@@ -20,6 +20,7 @@ from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
 from .report import Report
 from .teams import ImportedTeam, Teams, budget_in, report_spend
 from .values import Literal, VariableRef
+from .yaml_tree import Line
 
 #: The columns that are reported where they hold something.
 _REPORTED = {
@@ -76,15 +77,15 @@ def read_keys(text: str, source: str, known: Known, now: datetime, report: Repor
     :param now: keys that have expired before are left out.
     :raises UnreadableTable: the file has no column ``token``, or is neither CSV nor JSON.
     """
-    table = _Table(source, known, now, report)
+    table = _Table(known, now, report)
     for line, row in rows_of(text):
-        table.add(line, row)
+        table.add(Line(line, source), row)
     return table.keys
 
 
 class _Table:
-    def __init__(self, source: str, known: Known, now: datetime, report: Report) -> None:
-        self._source, self._now, self._report = source, now, report
+    def __init__(self, known: Known, now: datetime, report: Report) -> None:
+        self._now, self._report = now, report
         self._groups, self._teams = known.groups, known.teams
         self._names: set[str] = {"master"}
         self._digests = set(known.digests)
@@ -93,8 +94,8 @@ class _Table:
     def add(self, line: int, row: Mapping[str, str]) -> None:
         cells = {name: value.strip() for name, value in row.items()}
         # A name for logs that no other key has.
-        name = free_name(cells.get("key_alias") or "", f"key-{line}", self._names)
-        at = f"{self._source} {name}"
+        name = free_name(cells.get("key_alias") or "", f"key-{int(line)}", self._names)
+        at = f"key {name}"
         if reason := self._unusable(cells):
             self._report.left_out(line, at, reason)
             return
@@ -124,7 +125,7 @@ class _Table:
         cells: Mapping[str, str],
         line: int,
     ) -> ImportedKey:
-        at = f"{self._source} {name}"
+        at = f"key {name}"
         if team is not None:
             self._report.mapped(line, f"{at}.team_id", f"team = {team.name}")
         return ImportedKey(

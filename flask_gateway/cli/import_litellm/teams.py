@@ -9,6 +9,7 @@ import msgspec
 from .budgets import ImportedBudget, Unbudgeted, budget_of, dollars, shown_amount
 from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
 from .report import Report
+from .yaml_tree import Line
 
 
 class ImportedTeam(msgspec.Struct, frozen=True):
@@ -47,7 +48,7 @@ class Teams:
         for line, row in rows_of(text, "team_id"):
             cells = {name: value.strip() for name, value in row.items()}
             if not is_empty(cells["team_id"]) and cells["team_id"] not in self._by_id:
-                self._add(cells, line, source)
+                self._add(cells, Line(line, source))
 
     def of_key(self, row: Mapping[str, str], line: int, at: str) -> ImportedTeam | None:
         """The team of a key; ``None``: it has none. Columns such as ``team_max_budget`` are its limits."""
@@ -58,16 +59,16 @@ class Teams:
             return known
         own = {name.removeprefix("team_"): cell for name, cell in row.items() if name.startswith("team_")}
         cells = {**own, "team_id": identity, "team_alias": row.get("team_alias", "")}
-        team = self._add(cells, line, at)
+        team = self._add(cells, line)
         if not any(name in own for name in ("max_budget", "tpm_limit", "rpm_limit")):
             text = f"[teams.{team.name}] without limits: --teams brings those of LiteLLM_TeamTable"
             self._report.left_out(line, f"{at}.team_id", text)
         return team
 
-    def _add(self, cells: Mapping[str, str], line: int, source: str) -> ImportedTeam:
+    def _add(self, cells: Mapping[str, str], line: int) -> ImportedTeam:
         taken = {team.name for team in self._by_id.values()}
-        name = free_name(cells.get("team_alias") or cells["team_id"], f"team-{line}", taken)
-        at = f"{source} team {name}"
+        name = free_name(cells.get("team_alias") or cells["team_id"], f"team-{int(line)}", taken)
+        at = f"team {name}"
         team = ImportedTeam(
             name,
             tuple(listed(cells.get("models", "")) or ()),

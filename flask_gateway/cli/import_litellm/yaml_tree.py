@@ -20,7 +20,7 @@ MOST_LEVELS = 60
 
 
 class Line(int):
-    """A line of an included file. It counts as its number, and is shown with the file."""
+    """A line of another file: an included one, or a table. It counts as its number, shown with the file."""
 
     file: str
 

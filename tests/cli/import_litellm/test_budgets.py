@@ -145,6 +145,7 @@ def test_budgets_and_teams_of_keys(name: str, import_text: Import, tmp_path: Pat
         "budgets": [{"amount": "100", "window": "total"}],
     }
     assert "idle" not in settings["keys"]
+    assert f"# {name}:" in found.text  # a line of the table is not taken for one of the configuration
     first = 2 if name.endswith("csv") else 1
     assert found.says("changed", first, "where LiteLLM counts 30d from a reset")
     assert found.says("left_out", first, 'adjustments {"subject": "key:web", "amount": "1.25"}')
