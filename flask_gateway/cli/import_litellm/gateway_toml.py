@@ -94,8 +94,7 @@ def _key(key: ImportedKey, places: Places) -> Iterator[str]:
         yield f"models = {value(list(key.models))}"
     if key.team:
         yield f"team = {text(key.team)}"
-    if key.budget is not None:
-        yield _budgets(key.budget)
+    yield from _owner_budgets(key)
 
 
 def _end_users(plan: Plan) -> Iterator[str]:
@@ -107,8 +106,15 @@ def _end_users(plan: Plan) -> Iterator[str]:
 def _team(team: ImportedTeam) -> Iterator[str]:
     limits = {"requests": team.requests, "tokens": team.tokens, "concurrent": team.concurrent}
     yield from (f"{field} = {count}" for field, count in limits.items() if count is not None)
-    if team.budget is not None:
-        yield _budgets(team.budget)
+    yield from _owner_budgets(team)
+
+
+def _owner_budgets(owner: ImportedKey | ImportedTeam) -> Iterator[str]:
+    if owner.budget is not None:
+        yield _budgets(owner.budget)
+    if owner.model_budgets:
+        limits = {model: {"budgets": [one.table]} for model, one in owner.model_budgets.items()}
+        yield f"model_limits = {value(limits)}"
 
 
 def _budgets(budget: ImportedBudget) -> str:

@@ -18,14 +18,13 @@ from ...config.secrets import Digest
 from .budgets import ImportedBudget, dollars
 from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
 from .report import Report
-from .teams import ImportedTeam, Teams, budget_in, report_spend
+from .teams import ImportedTeam, Teams, budget_in, model_budgets_in, report_spend
 from .values import Literal, VariableRef
 from .yaml_tree import Line
 
 #: The columns that are reported where they hold something.
 _REPORTED = {
     "budget_id": "its table of budgets is not read: write budgets into [keys.NAME] (docs/money.md)",
-    "model_max_budget": "write budgets into [keys.NAME] model_limits (docs/money.md)",
     "model_spend": "the gateway counts from zero",
     "soft_budget": "alerts of [ledger] are shares of each budget (docs/money.md)",
     "allowed_routes": "a key may use every operation",
@@ -56,6 +55,7 @@ class ImportedKey(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None
     team: str = ""
     budget: ImportedBudget | None = None
+    model_budgets: Mapping[str, ImportedBudget] = {}
 
 
 class Known(NamedTuple):
@@ -137,6 +137,7 @@ class _Table:
             models=models,
             team=team.name if team is not None else "",
             budget=budget_in(cells, line, at, f"[keys.{name}]", self._report),
+            model_budgets=model_budgets_in(cells, line, at, f"[keys.{name}]", self._report),
         )
 
     def _report_rest(self, cells: Mapping[str, str], name: str, line: int, at: str) -> None:

@@ -59,9 +59,10 @@ class Plan(NamedTuple):
     @property
     def has_budgets(self) -> bool:
         """Whether a budget covers a call."""
-        in_keys = any(key.budget for key in self.keys) or any(team.budget for team in self.teams)
+        owners: list[ImportedKey | ImportedTeam] = [*self.keys, *self.teams]
+        in_owners = any(owner.budget or owner.model_budgets for owner in owners)
         end_user = self.budgets.end_user is not None and bool(self.keys)
-        return in_keys or end_user or self.budgets.all_calls is not None
+        return in_owners or end_user or self.budgets.all_calls is not None
 
     @property
     def keeps_ledger(self) -> bool:

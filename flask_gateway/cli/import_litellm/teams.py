@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import msgspec
@@ -10,6 +11,9 @@ from .budgets import ImportedBudget, Unbudgeted, budget_of, dollars, shown_amoun
 from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
 from .report import Report
 from .yaml_tree import Line
+
+#: The longest name of a model in ``model_max_budget``, characters.
+_LONGEST_NAME = 256
 
 
 class ImportedTeam(msgspec.Struct, frozen=True):
@@ -26,6 +30,7 @@ class ImportedTeam(msgspec.Struct, frozen=True):
     tokens: int | None = None
     concurrent: int | None = None
     budget: ImportedBudget | None = None
+    model_budgets: Mapping[str, ImportedBudget] = {}
 
 
 class Teams:
@@ -77,13 +82,11 @@ class Teams:
             count_of("tpm_limit", cells, line, at, self._report, 10**12),
             count_of("max_parallel_requests", cells, line, at, self._report),
             budget_in(cells, line, at, f"[teams.{name}]", self._report),
+            model_budgets_in(cells, line, at, f"[teams.{name}]", self._report),
         )
         self._by_id[cells["team_id"]] = team
         self._report.mapped(line, at, f"[teams.{name}]")
         report_spend(cells, line, at, f"team:{name}", self._report)
-        if not is_empty(cells.get("model_max_budget", "")):
-            text = f"write budgets into [teams.{name}] model_limits (docs/money.md)"
-            self._report.left_out(line, f"{at}.model_max_budget", text)
         return team
 
 
@@ -101,6 +104,40 @@ def budget_in(
         return None
     budget.report(line, f"{at}.max_budget", place, report)
     return budget
+
+
+def model_budgets_in(
+    cells: Mapping[str, str], line: int, at: str, place: str, report: Report
+) -> dict[str, ImportedBudget]:
+    """The budgets of ``model_max_budget``, by model. Each is reported."""
+    setting, cell = f"{at}.model_max_budget", cells.get("model_max_budget", "")
+    if is_empty(cell):
+        return {}
+    found: dict[str, ImportedBudget] = {}
+    try:
+        for model, entry in json.loads(cell).items():
+            if not model.strip() or not model.isprintable() or len(model) > _LONGEST_NAME:
+                raise Unbudgeted("the name of a model in it cannot be used")
+            found[model] = budget_of(*_amount_and_duration(entry))
+    except Unbudgeted as reason:
+        report.left_out(line, setting, str(reason))
+        return {}
+    except (ValueError, AttributeError, RecursionError):
+        report.left_out(line, setting, "it is not an object in JSON")
+        return {}
+    for model, budget in found.items():
+        budget.report(line, f"{setting} {model}", f"{place} model_limits", report)
+    return found
+
+
+def _amount_and_duration(entry: object) -> tuple[str, str]:
+    """The two of LiteLLM's ``BudgetConfig``, whose fields have two names each, or of a bare number."""
+    if not isinstance(entry, dict):
+        return str(entry), ""
+    if any(entry.get(name) for name in ("tpm_limit", "rpm_limit")):
+        raise Unbudgeted("it limits requests or tokens, too: write [keys.NAME] model_limits by hand")
+    amount = entry.get("budget_limit", entry.get("max_budget"))
+    return str(amount), str(entry.get("time_period", entry.get("budget_duration")) or "")
 
 
 def report_spend(cells: Mapping[str, str], line: int, at: str, subject: str, report: Report) -> None:

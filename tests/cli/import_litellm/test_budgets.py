@@ -188,6 +188,31 @@ def test_the_table_of_teams(import_text: Import, tmp_path: Path) -> None:
     assert found.says("left_out", 4, "[teams.t-4] without limits: --teams brings those")
 
 
+def test_budgets_of_single_models(import_text: Import, tmp_path: Path) -> None:
+    web = {"gpt-4o": {"budget_limit": "0.5", "time_period": "1d"}, "a b": {"max_budget": 2}}
+    rows = [
+        {"token": digest("sk-a"), "key_alias": "web", "model_max_budget": web},
+        {"token": digest("sk-b"), "key_alias": "app", "model_max_budget": {"m": 3}},
+        {"token": digest("sk-c"), "key_alias": "odd", "model_max_budget": {"m": None}},
+        {"token": digest("sk-d"), "key_alias": "off", "model_max_budget": [1]},
+        {"token": digest("sk-e"), "key_alias": "two", "model_max_budget": {"m": {"tpm_limit": 1}}},
+    ]
+    teams = table(tmp_path, "teams.json", {"team_id": "t", "model_max_budget": {"m": 4}})
+    found = import_text(MODEL, "--keys", table(tmp_path, "keys.json", *rows), "--teams", teams)
+    keys = found.settings["keys"]
+    assert keys["web"]["model_limits"] == {
+        "gpt-4o": {"budgets": [{"amount": "0.5", "window": "day"}]},
+        "a b": {"budgets": [{"amount": "2", "window": "total"}]},
+    }
+    assert keys["app"]["model_limits"] == {"m": {"budgets": [{"amount": "3", "window": "total"}]}}
+    assert found.settings["teams"]["t"]["model_limits"].keys() == {"m"}
+    assert found.settings["ledger"] == {"data": "ledger"}
+    assert [name for name in keys if "model_limits" not in keys[name]] == ["odd", "off", "two"]
+    assert found.says("left_out", 3, "not an amount")
+    assert found.says("left_out", 4, "not an object")
+    assert found.says("left_out", 5, "limits requests or tokens, too")
+
+
 @pytest.mark.parametrize("content", ["[1]", "[{}]", "[", '{"token": "x"}', "id\n1\n"])
 @pytest.mark.parametrize("option", ["--keys", "--teams"])
 def test_a_file_that_is_no_table(option: str, content: str, import_text: Import, tmp_path: Path) -> None:
