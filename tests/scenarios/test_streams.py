@@ -6,6 +6,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from statistics import median
 
 import pytest
 from kit.gateways import KEY
@@ -42,7 +43,9 @@ def test_events_arrive_one_by_one(gateway: Gateway):
         times = [moment for moment, data in stream.events() if "tok" in data]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert len(times) == 5
-    assert all(gap > 0.05 for gap in gaps), gaps
+    # One event may come late on a busy machine, and the next soon after it.
+    assert median(gaps) > 0.05, gaps
+    assert times[-1] - times[0] > 0.2, gaps
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close", "length"])

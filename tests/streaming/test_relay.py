@@ -211,5 +211,5 @@ def test_many_streams_at_once_leave_nothing_behind() -> None:
             assert all(b"%d,%d;" % (number, turn) in text for turn in range(5))
             assert (b"cut>" in text) == (number % 3 == 1)
     stage.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # others may have been closed meanwhile
     assert len(stage.relay.poller) == 1  # the reactor's own: of those who may hang up
