@@ -69,7 +69,8 @@ def test_large_bodies_stay_within_the_limit_and_their_memory_is_returned(bounded
         asking.result()
     statuses = Counter(answer.status for answer in answers)
     assert set(statuses) == {200, 503}
-    assert statuses[200] >= LIMIT * 3 // 4 // (LARGE + 1024)  # the share of one key
+    # Bodies that have arrived in part count, too, so fewer than the share of one key may be answered at once.
+    assert statuses[200] >= LIMIT * 3 // 4 // (LARGE + 1024) // 2
     refused = next(answer for answer in answers if answer.status == 503)
     assert refused.error["code"] == "overloaded"
     assert refused.headers["retry-after"] == "1"

@@ -35,7 +35,7 @@ def machines(start_gateway: StartGateway, redis: RedisServer) -> list[Gateway]:
         "GATEWAY_MACHINES": "2",
         "GATEWAY_RATE_LIMIT_PER_MINUTE": str(LIMIT),
     }
-    return [start_gateway("first,second,third,fourth", **settings) for _ in range(2)]
+    return [start_gateway("first,second,third,fourth,fifth,sixth", **settings) for _ in range(2)]
 
 
 def burst(gateways: list[Gateway], key: str, times: int) -> Counter[int]:
@@ -44,6 +44,26 @@ def burst(gateways: list[Gateway], key: str, times: int) -> Counter[int]:
         ask = [gateways[number % len(gateways)] for number in range(times)]
         answers = pool.map(lambda gateway: gateway.chat("mock", headers={"x_api_key": key}), ask)
         return Counter(answer.status for answer in answers)
+
+
+def undisturbed_burst(gateways: list[Gateway], keys: list[str]) -> Counter[int]:
+    """The statuses of the first burst in which no worker answered from its own memory.
+
+    On a busy machine a worker may still wait for its next look at Redis, or Redis may answer late."""
+    for key in keys:
+        before = local_answers(gateways)
+        statuses = burst(gateways, key, 2 * LIMIT)
+        if local_answers(gateways) == before:
+            return statuses
+    pytest.fail("in each burst some worker answered from its own memory")
+
+
+def local_answers(gateways: list[Gateway]) -> float:
+    """How often local state answered for Redis so far."""
+    lines = [
+        line for gateway in gateways for line in gateway.ask("GET", "/metrics").body.decode().splitlines()
+    ]
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("gateway_store_fallbacks_total"))
 
 
 def degraded(gateway: Gateway) -> bool:
@@ -92,5 +112,5 @@ def test_a_restarted_redis_causes_no_error(machines: list[Gateway], redis: Redis
     redis.start()
     for machine in machines:
         assert until(lambda machine=machine: whole(machine), 6)
-    # A key that has not been used: of the others each machine remembers what Redis has forgotten.
-    assert burst(machines, "fourth", 2 * LIMIT) == {200: LIMIT, 429: LIMIT}
+    # Keys that have not been used: of the others each machine remembers what Redis has forgotten.
+    assert undisturbed_burst(machines, ["fourth", "fifth", "sixth"]) == {200: LIMIT, 429: LIMIT}
