@@ -76,7 +76,10 @@ sbom:
 	@$(PYTHON) deploy/sbom.py
 
 # The long forms of the tests. Their last results are in docs/benchmarks.md.
+# The property tests try few examples in `make test`, and all of them here.
 soak: $(ATTACK)/made $(VENV)/dev
+	EXAMPLES=full $(BIN)/python -m pytest -n 2 --dist loadfile tests/guards tests/state tests/dialects tests/config \
+		tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
 lint: $(VENV)/dev

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.configuration import SECRET
+from kit.examples import examples
 
 from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
@@ -42,7 +43,7 @@ def said(environ: dict[str, str]) -> str:
     return "\n".join([*describe(resolved), *resolved.settings.warnings, repr(resolved)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, 400), deadline=None)
 @given(
     variable=st.sampled_from(VARIABLES), text=JUNK | st.sampled_from(["0", "1", "1e3", "mock", "a=mock://b"])
 )
@@ -50,14 +51,14 @@ def test_any_text_in_any_setting_is_accepted_or_refused(variable: str, text: str
     said({variable: text})
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(200, 600), deadline=None)
 @given(planted=st.sampled_from(SECRETIVE), before=JUNK, after=JUNK)
 def test_a_secret_is_never_printed(planted: tuple[str, str], before: str, after: str) -> None:
     variable, form = planted
     assert SECRET not in said({variable: form.format(before, after, secret=SECRET)})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(150, 300), deadline=None)
 @given(text=st.text(alphabet="[]keysmodluptra.=\"'\n 0{},x_#", max_size=60))
 def test_any_file_is_accepted_or_refused(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"

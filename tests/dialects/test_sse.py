@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.examples import examples
 
 from flask_gateway.dialects.sse import EventSplitter, data_of
 from flask_gateway.model.errors import UpstreamMalformed
@@ -71,7 +72,7 @@ _pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(600, 3000), deadline=None)
 @given(st.lists(_pieces, max_size=30).map(b"".join), st.data())
 def test_any_split_of_any_stream_gives_the_same_events(stream: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, sse
+from kit.examples import examples
 from kit.transcripts import run, stream
 
 from flask_gateway.dialects.openai import envelope
@@ -281,7 +282,7 @@ def test_a_responses_stream_ends_with_its_own_last_event() -> None:
     assert transcript.usage == Usage(1, 2)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(200, 500), deadline=None)
 @given(st.data())
 def test_any_split_gives_the_same_bytes(data: st.DataObject) -> None:
     parts = st.sampled_from(

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from kit.breakers import FAILURE, IGNORED, POLICY, REFUSED, REJECTED, SUCCESS, TWICE, go, throttled, trip
+from kit.examples import examples
 from kit.stores import HandClock
 
 from flask_gateway.guards.breaker import Breaker, BreakerPermit
@@ -238,4 +239,6 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreakerMachine = BreakerMachine.TestCase
-TestBreakerMachine.settings = settings(max_examples=2000, stateful_step_count=20, deadline=None)
+TestBreakerMachine.settings = settings(
+    max_examples=examples(300, 2000), stateful_step_count=20, deadline=None
+)

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from kit.calls import make_call
+from kit.examples import examples
 from kit.stores import HandClock
 
 from flask_gateway.guards.bulkhead import CallerBulkhead, SlotPermit, UpstreamBulkhead
@@ -194,4 +195,4 @@ class SlotMachine(RuleBasedStateMachine):
 
 
 TestSlotMachine = SlotMachine.TestCase
-TestSlotMachine.settings = settings(max_examples=500, stateful_step_count=25, deadline=None)
+TestSlotMachine.settings = settings(max_examples=examples(100, 500), stateful_step_count=25, deadline=None)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import make_call
+from kit.examples import examples
 from kit.stores import HandClock
 
 from flask_gateway.guards.rate_limiter import RateLimiter, duration
@@ -139,7 +140,7 @@ def since(times: list[int], begin: int) -> int:
     return len(times) - bisect_right(times, begin)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(400, 2000), deadline=None)
 @given(
     limit=st.one_of(st.integers(1, 12), st.integers(129, 160)),
     gaps=st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from kit.examples import examples
 from kit.several_callers import BAD, GOOD, LEFT, begin
 from kit.stores import HandClock
 
@@ -150,4 +151,4 @@ class SeveralCallers(RuleBasedStateMachine):
 
 
 TestSeveralCallers = SeveralCallers.TestCase
-TestSeveralCallers.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)
+TestSeveralCallers.settings = settings(max_examples=examples(100, 400), stateful_step_count=25, deadline=None)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import ROLE, chunk, make_call
 from kit.drivers import NOTHING, Relayed, Script, iterated, reply_over
+from kit.examples import examples
 from kit.framing import pieces, sent
 from kit.waiting import until
 
@@ -122,7 +123,7 @@ def scripts(draw: st.DrawFn) -> tuple[list[str], bytes, Script, Script]:
     return fields, raw, behind, split + behind
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(70, 150), deadline=None)
 @given(scripts())
 def test_both_drivers_send_the_same_bytes_for_any_stream(
     relayed: Relayed, said: tuple[list[str], bytes, Script, Script]
@@ -196,7 +197,7 @@ REST = [event(chunk(word)) for word in ("lo", " wor", "ld")]
 TAIL = b"".join(REST) + event(chunk(finish="stop")) + event(b"[DONE]")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(70, 150), deadline=None)
 @given(st.data(), st.integers(0, 3), st.booleans(), st.booleans())
 def test_both_drivers_send_the_same_bytes_for_a_resumed_stream(
     relayed: Relayed, data: st.DataObject, words: int, resets: bool, breaks_again: bool

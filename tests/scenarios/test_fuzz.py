@@ -8,6 +8,7 @@ import pytest
 from fuzz.targets import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.examples import examples
 
 CORPUS = Path(__file__).parents[1] / "fuzz/corpus"
 
@@ -21,14 +22,14 @@ def test_the_corpus_does_not_fail(target: str):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120, 300), deadline=None)
 @given(data=st.binary(max_size=300))
 def test_random_bytes_do_not_fail(target: str, data: bytes):
     TARGETS[target](data)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120, 300), deadline=None)
 @given(data=st.data())
 def test_joined_pieces_of_the_corpus_do_not_fail(target: str, data: st.DataObject):
     """Two files of the corpus, each cut at an arbitrary position and joined."""

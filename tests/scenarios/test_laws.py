@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from kit.calls import chat, make_settings
+from kit.examples import examples as count
 from kit.header_names import NAMES, TO_CALLER, TO_UPSTREAM
 from kit.planted import KEY, UPSTREAM_KEY
 from kit.upstream_mock import replayed
@@ -173,7 +174,9 @@ words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 
 
 @given(words, st.sampled_from(["Bearer {}", "Basic {}", "{}", "Bearer  {} x", "Bearer"]), st.booleans())
-@examples(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(
+    max_examples=count(100, 300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_the_body_is_not_read_before_the_key_is_known(key: str, form: str, other: bool):
     headers = {"X-API-Key": key} if other else {"Authorization": form.format(key)}
     answer = CLOSED.test_client().post(
@@ -209,7 +212,9 @@ fields = st.lists(
 
 
 @given(fields, st.sampled_from(["", " ", "\n\t"]))
-@examples(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(
+    max_examples=count(400, 1500), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_the_model_sent_upstream_is_the_one_that_was_checked(
     read_by_upstream: Callable[[bytes], list[tuple[str, Any]] | None], pairs: list[Any], space: str
 ):

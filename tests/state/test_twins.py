@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.examples import examples
 from kit.stores import RedisServer
 
 from flask_gateway.guards.leases import MAX_ROWS, AcquireLease, ReleaseLease
@@ -39,7 +40,7 @@ _logs = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(120, 400), deadline=None)
 @given(log=_logs, limit=st.one_of(st.integers(1, 200), st.integers(200, 10_000)))
 def test_lua_and_python_decide_the_same_for_any_window(
     store: RedisStore, log: list[tuple[int, int]], limit: int
@@ -62,7 +63,7 @@ _rows = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120, 300), deadline=None)
 @given(
     rows=_rows,
     full=st.booleans(),
