@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 #: The windows of budgets, by LiteLLM's ``budget_duration``. Its windows begin with the key, ours at midnight.
-_WINDOWS = {"1d": "day", "24h": "day", "7d": "week", "30d": "month", "1mo": "month"}
+_WINDOWS = {
+    **dict.fromkeys(("1d", "24h"), "day"),
+    **dict.fromkeys(("7d", "1w", "168h"), "week"),
+    **dict.fromkeys(("30d", "1mo", "720h"), "month"),
+}
 #: LiteLLM's columns of whole numbers, by our limits.
 _LIMITS = {"requests": "rpm_limit", "tokens": "tpm_limit", "concurrent": "max_parallel_requests"}
 #: The columns that are left out where they hold something.

@@ -22,7 +22,7 @@ _WINDOWS = {"day": _DAY, "week": 7 * _DAY, "month": 31 * _DAY}
 _MONTHS = range(28 * _DAY, 31 * _DAY + 1)
 _NANO = Decimal("0.000000001")
 #: The highest amount that is taken, US dollars.
-_MOST = Decimal(10**9)
+_MOST = Decimal(10**9 - 1)
 
 
 class Unbudgeted(Exception):

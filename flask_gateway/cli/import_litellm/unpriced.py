@@ -112,7 +112,9 @@ class ModelPricer:
             text = f"price is that of {provider}/{one.model} in the table, as LiteLLM counts: check it"
             self._report.changed(line, at, text)
             return msgspec.structs.replace(one, price=rates)
-        text = 'price = "free", as LiteLLM counts 0: no price is known, and a budget refuses such calls'
+        text = (
+            'price = "free": no price is known here, so no budget counts it; write one if it costs something'
+        )
         self._report.changed(line, at, text)
         return msgspec.structs.replace(one, price=FREE)
 

@@ -71,7 +71,9 @@ def test_a_duration_becomes_a_window(duration: str, window: str, note: str) -> N
     assert "PLANTED7secret" not in found.note
 
 
-@pytest.mark.parametrize("amount", ["", "0", "0.0", "-1", "nan", "inf", "many", "1e-12", "1e30", "[1]"])
+@pytest.mark.parametrize(
+    "amount", ["", "0", "0.0", "-1", "nan", "inf", "many", "1e-12", "1e9", "1e30", "[1]"]
+)
 def test_an_amount_that_is_no_budget(amount: str) -> None:
     with pytest.raises(Unbudgeted):
         budget_of(amount, "1d")
@@ -240,7 +242,7 @@ def test_a_budget_gives_every_candidate_a_price(import_text: Import) -> None:
     found = import_text(f"{SHAPES}litellm_settings: {{max_budget: 5}}\n")
     models = found.settings["models"]
     assert models["own"]["price"] == "free"
-    assert found.says("changed", 3, 'price = "free", as LiteLLM counts 0')
+    assert found.says("changed", 3, 'price = "free": no price is known here, so no budget counts it')
     assert models["resold"]["price"]["output"] == "10"
     assert found.says("changed", 4, "openai/gpt-4o in the table")
     assert models["half"]["price"] == {"input": "1", "output": "0"}
