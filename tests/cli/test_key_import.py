@@ -69,6 +69,15 @@ def test_the_columns_become_fields() -> None:
     assert notes == ["its budget of 30d is one of a calendar month", "spend is left out"]
 
 
+@pytest.mark.parametrize(
+    ("duration", "window"),
+    [("24h", "day"), ("168h", "week"), ("1w", "week"), ("720h", "month"), ("", "total")],
+)
+def test_a_duration_becomes_a_window(duration: str, window: str) -> None:
+    row = {"token": TOKENS[0], "max_budget": "5", "budget_duration": duration}
+    assert body_of_row(row, [])["limits"] == {"budgets": [{"amount": "5", "window": window}]}
+
+
 def table(rows: list[dict[str, Any]], form: str) -> str:
     if form == "json":
         return json.dumps(rows)
