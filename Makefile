@@ -18,10 +18,10 @@ run: $(VENV)/run
 check: $(VENV)/run
 	$(BIN)/python -m flask_gateway check
 
-# Two at a time, a file at a time: most tests wait for something. Tests of programs that are not installed are left
-# out, and the last line names them; where CI is set they fail.
+# Three at a time, a file at a time: most tests wait for something, so two cores carry three. Tests of programs that
+# are not installed are left out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # The package for pip, in dist/.
 wheel: $(VENV)/dev
