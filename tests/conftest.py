@@ -19,8 +19,10 @@ from flask_gateway import create_app
 from flask_gateway.config.schema import Settings
 from flask_gateway.state.memory import MemoryStore
 
-# No deadline: a busy machine must not fail a test.
-hypothesis.settings.register_profile("patient", deadline=None)
+# No deadline, and no limit on the time that examples take to make: a busy machine must not fail a test.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("patient")
 
 
