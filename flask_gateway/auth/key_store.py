@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
+from ..ledger.database import ClosingConnection
+
 #: The name of the database in the data directory.
 NAME = "keys.db"
 _LOCK = "keys.lock"
@@ -93,6 +95,7 @@ class KeyStore:
             isolation_level=None,
             check_same_thread=False,
             timeout=patience,
+            factory=ClosingConnection,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -92,6 +92,14 @@ def read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class ClosingConnection(sqlite3.Connection):
+    """Closes with its last reference. Python 3.13 warns about a connection that nobody has closed."""
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -99,6 +107,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         timeout=_BUSY_MILLISECONDS / 1000,
+        factory=ClosingConnection,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
