@@ -12,10 +12,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib.resources import files
 from pathlib import Path
 
-from ..ledger.database import ClosingConnection
+from ..ledger.sqlite_file import connect, copy, pending_steps
 
 #: The name of the database in the data directory.
 NAME = "keys.db"
@@ -89,14 +88,7 @@ class KeyStore:
 
     def _connect(self, patience: float) -> sqlite3.Connection:
         # Opened for writing by readers, too: a writer that was killed leaves a journal to roll back.
-        return sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=patience,
-            factory=ClosingConnection,
-        )
+        return connect(self.path, patience)
 
 
 def _lock(descriptor: int) -> None:
@@ -127,27 +119,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the tables up to date. A copy of the old database stays in the directory."""
-    steps = _steps()
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(steps):
-        raise KeyStoreError(
-            f"{path} has tables of version {version}, and this gateway knows {len(steps)}. "
-            "Install the version that wrote it, or restore a backup."
-        )
-    if 0 < version < len(steps):
-        back_up(connection, path.with_name(f"{NAME}.version-{version}"))
-    for step in steps[version:]:
+    version, steps = pending_steps(connection, path, __package__, KeyStoreError)
+    if version and steps:
+        copy(connection, path.with_name(f"{NAME}.version-{version}"))
+    for step in steps:
         connection.executescript(step)
-
-
-def back_up(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy the database to a file that only its owner may read."""
-    target.touch(mode=0o600, exist_ok=True)
-    with closing(sqlite3.connect(target)) as copy:
-        connection.backup(copy, pages=100)
-
-
-def _steps() -> list[str]:
-    """The numbered SQL files in their order. Each is one transaction and sets ``user_version``."""
-    folder = files(__package__).joinpath("sql")
-    return [entry.read_text() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]

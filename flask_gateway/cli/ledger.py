@@ -70,6 +70,7 @@ def _check(settings: Settings, data: Path, arguments: Namespace) -> dict[str, An
 
 def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
     from ..ledger import database
+    from ..ledger.sqlite_file import copy
 
     directory = Path(arguments.directory)
     try:
@@ -77,7 +78,7 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
     except OSError as error:
         raise NoLedger(f"{directory} cannot be made: {error.strerror}") from None
     with reading(data) as connection:
-        database.copy(connection, directory / database.NAME)
+        copy(connection, directory / database.NAME)
     return {"copy": str(directory / database.NAME)}
 
 

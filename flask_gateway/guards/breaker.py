@@ -331,7 +331,7 @@ class ProbePermit(BreakerPermit):
         self._probing = probing
 
     def cancel(self) -> None:
-        """Return the probe, so that the next call may be it."""
+        """Give the probe back, so that the next call may take it."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             self._breaker.cancel(ticket, self._before, self._probing)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from importlib.resources import files
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from .lines import Opened
 from .posting import Batch, Sums
+from .sqlite_file import connect, pending_steps
 
 #: For packages that do not import sqlite3.
 Connection = sqlite3.Connection
@@ -92,57 +92,16 @@ def read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class ClosingConnection(sqlite3.Connection):
-    """Closes with its last reference. Python 3.13 warns about a connection that nobody has closed."""
-
-    def __del__(self) -> None:
-        with suppress(sqlite3.ProgrammingError):  # it was never opened
-            self.close()
-
-
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=_BUSY_MILLISECONDS / 1000,
-        factory=ClosingConnection,
-    )
+    connection = connect(path, _BUSY_MILLISECONDS / 1000)
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    steps = _steps()
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(steps):
-        raise LedgerError(
-            f"{path} has tables of version {version}, and this gateway knows {len(steps)}. "
-            "Install the version that wrote it, or restore a backup."
-        )
-    for step in steps[version:]:
+    _, steps = pending_steps(connection, path, __package__, LedgerError)
+    for step in steps:
         connection.executescript(step)
-
-
-def _steps() -> list[str]:
-    """The numbered SQL files, in their order. Each is one transaction and sets ``user_version`` to its
-    number."""
-    folder = files(__package__).joinpath("sql")
-    return [entry.read_text() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]
-
-
-def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the database to a file while others write, in steps of 100 pages.
-
-    :raises sqlite3.Error: the copy cannot be written, or the database cannot be read.
-    """
-    path.touch(mode=0o600, exist_ok=True)
-    target = sqlite3.connect(path)
-    try:
-        connection.backup(target, pages=100, sleep=0.01)
-    finally:
-        target.close()
 
 
 @contextmanager
