@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from kit.calls import make_call
+from kit.exchanges import open_files
 
 from flask_gateway.config.schema import Timeouts
 from flask_gateway.model.errors import CallerLeft, GatewayError, Overloaded, UpstreamTimeout
@@ -96,13 +95,13 @@ def run(*found: tuple[Any, ...], seconds: float = LONG) -> tuple[socket.socket, 
         interrupt.close()
 
 
-def sockets() -> int:
+def sockets() -> set[tuple[str, str]]:
+    """The sockets and eventfds of this process.
+
+    Compare them by ``<=``: those that earlier tests left to the garbage collector may close at any time.
+    """
     gc.collect()
-    found = 0
-    for fd in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found += os.readlink(fd).startswith(("socket:", "anon_inode:[eventfd]"))
-    return found
+    return {one for one in open_files().items() if one[1].startswith(("socket:", "anon_inode:[eventfd]"))}
 
 
 # ---------------------------------------------------------------- the race
@@ -131,7 +130,7 @@ def test_a_dead_first_address_costs_a_quarter_of_a_second(server: socket.socket)
         assert sock.getpeername()[0] == "127.0.0.1"
         assert (race.answered, race.vain) == (("127.0.0.1", port), [("127.0.0.2", port)])
         sock.close()
-        assert sockets() == before
+        assert sockets() <= before
 
 
 def test_an_address_that_refuses_costs_nothing(
@@ -162,7 +161,7 @@ def test_when_all_addresses_refuse_the_last_error_is_raised() -> None:
         run(info("127.0.0.2", 1), info("127.0.0.3", 1))
     with pytest.raises(OSError, match="no address"):
         run()
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_the_race_ends_within_its_timeout() -> None:
@@ -171,7 +170,7 @@ def test_the_race_ends_within_its_timeout() -> None:
         with pytest.raises(TimeoutError):
             run(*[info("127.0.0.2", port)] * 3, seconds=0.4)
         assert 0.4 <= time.monotonic() - began < 0.4 + 3
-        assert sockets() == before
+        assert sockets() <= before
 
 
 def test_attempts_in_flight_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +265,7 @@ def test_the_call_after_a_dead_address_does_not_wait_for_it(
     began = time.monotonic()
     assert b"fine" in ask()
     assert time.monotonic() - began < LONG / 2
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_a_disconnected_caller_ends_connecting_at_once(
@@ -280,7 +279,7 @@ def test_a_disconnected_caller_ends_connecting_at_once(
         upstream.send(call)
     assert caught.value is left
     assert time.monotonic() - began < 4  # the connect timeout is 5 s
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_the_connect_timeout_ends_the_race(upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +290,7 @@ def test_the_connect_timeout_ends_the_race(upstream: HttpUpstream, monkeypatch: 
         with pytest.raises(UpstreamTimeout) as caught:
             upstream.send(make_call())
         assert caught.value.clock == clock
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_a_missing_descriptor_is_the_gateways_fault(
