@@ -5,7 +5,6 @@ Sans-IO (``model.reply.Transcript``): a thread, a test or a selector loop may fe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +16,15 @@ from ..model.large_json import check_utf8, taking_turns
 from ..model.source import Postponed
 from .as_events import as_events
 from .bulky import LARGE, for_reader, is_bulky, outlined
-from .error_mapping import page_error, reported_error
+from .error_mapping import reported_error
 from .redaction import Redaction, WatchfulTally
-from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, with_data, without_id
+from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, without_id
+from .stream_faults import named_error, part_lost, stream_cut, stream_malformed, text_error
 from .table import dialect_of
+from .unreadable_events import UnreadableEvents, is_half_object, repaired
 from .usage import Tally, estimate, without_null_usage
-from .values import error_in, is_idle_text, mend
+from .values import error_in
+from .withheld_events import WithheldEvents
 
 #: At most this many events without content are held back until content follows. Further ones are dropped:
 #: they say nothing new.
@@ -30,15 +32,8 @@ MAX_HELD_EVENTS = 64
 #: A longer stream, bytes, is broken off: the upstream has run wild.
 MAX_STREAM = 256 * 1024 * 1024
 
-#: Events whose text may be the beginning of a key are held back up to this size, bytes.
-MAX_WITHHELD = 64 * 1024
-
 #: Called with whether more content may follow; ``None``: the answer is not complete after all.
 Completed = Callable[[bool | None], None]
-
-#: Matches half an event in which the text of the answer has begun. Only then can the next event be
-#: recognised as its repetition.
-_TEXT_BEGUN = re.compile(rb'"(?:content|text|arguments|delta|reasoning_content|reasoning|refusal)": ?"[^"]')
 
 
 class StreamTranscript:
@@ -53,7 +48,6 @@ class StreamTranscript:
 
     __slots__ = (
         "__weakref__",
-        "_broken",
         "_bytes",
         "_call",
         "_completed",
@@ -62,18 +56,16 @@ class StreamTranscript:
         "_held_events",
         "_hides_usage",
         "_lone_name",
-        "_lost",
         "_over",
         "_postponed",
         "_reader",
         "_redaction",
         "_splitter",
+        "_unreadable",
         "_unsent",
         "_upstream",
         "_was_complete",
-        "_watch",
         "_withheld",
-        "dropped",
         "finished",
         "postpones",
         "ready",
@@ -88,9 +80,8 @@ class StreamTranscript:
         completed: Completed | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        self.ready = self.finished = self._lost = False
-        #: The number of events that were dropped because they could not be read.
-        self.dropped = 0
+        self.ready = self.finished = False
+        self._unreadable = UnreadableEvents()
         self._bytes = self._held_events = self._held_bytes = 0
         self._dialect = dialect_of(call.operation)
         self._reader = self._dialect.reader(call)
@@ -102,21 +93,23 @@ class StreamTranscript:
         self._splitter = EventSplitter(self._dialect.max_event)
         #: The name of an event whose data follows only behind a blank line.
         self._lone_name = b""
-        #: The data of an event that lost its end, until the next event has come.
-        self._broken = b""
         #: Whether the bytes are over. An event that lost its end is then reported as a cut.
         self._over = False
         #: Events that came in one read with a fault and before it. :meth:`cut` still passes them on.
         self._unsent = b""
         self._redaction = redaction
-        self._watch: WatchfulTally | None = None
+        self._withheld: WithheldEvents | None = None
         if redaction is not None:
-            self._reader.tally = self._watch = WatchfulTally(redaction)
-        #: Events that are withheld because their text may be the beginning of the key.
-        self._withheld = b""
+            self._reader.tally = tally = WatchfulTally(redaction)
+            self._withheld = WithheldEvents(tally)
         self.postpones = False
         #: Events that :meth:`catch_up` reads, and whether the bytes are over with them.
         self._postponed: tuple[list[bytes], bool] = ([], False)
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because they could not be read."""
+        return self._unreadable.dropped
 
     @property
     def complete(self) -> bool:
@@ -207,8 +200,7 @@ class StreamTranscript:
             if self._bytes and not (self._held_events or self.dropped):
                 raise self._malformed("it has no events in it")
             raise self._cut("closed the stream before the answer was complete")
-        self.ready = self.finished = True
-        return self._withheld + self._dialect.ending
+        return self._ending()
 
     def _pass(self, event: bytes) -> bytes:
         """Return the bytes that the caller sees of this event."""
@@ -230,15 +222,15 @@ class StreamTranscript:
             name, event = name_of(event) or self._lone_name, without_id(event)
         self._lone_name = b""
         if name and name.lower() == b"error":
-            return self._fail(self._named_error(data))
+            return self._fail(named_error(self._upstream, data))
         if is_bulky(data):
             data = for_reader(data, self._call, self._reader.tally)
         return self._pass_data(event + b"\n\n", data)
 
     def _pass_data(self, event: bytes, data: bytes) -> bytes:
         """:param event: with its blank line. :param data: its data."""
-        if self._broken:
-            self._refuse_loss(data)
+        if self._unreadable.half and not self._unreadable.is_repeated_by(data):
+            raise part_lost(self._upstream)
         if data[:1] != b"{" and data.strip() == b"[DONE]":
             return self._done()
         reader = self._reader
@@ -258,21 +250,17 @@ class StreamTranscript:
             self._note_completeness(content)
         if self._hides_usage and (reader.usage_only or reader.usage_null):
             event = without_null_usage(event[:-2], data) + b"\n\n" if reader.usage_null else b""
-        if self._watch is not None and (self._watch.suspicious or self._withheld):
-            return self._withhold(event)
+        withheld = self._withheld
+        if withheld is not None and (withheld.tally.suspicious or withheld.held):
+            return self._withhold(withheld, event)
         return event
 
-    def _withhold(self, event: bytes) -> bytes:
+    def _withhold(self, withheld: WithheldEvents, event: bytes) -> bytes:
         """Withhold an event while the text may become the key. Return the events that may pass now."""
-        assert self._watch is not None
-        if self._watch.spelled:
-            self._withheld = b""
+        passes = withheld.add(event, last=self.finished)
+        if passes is None:
             raise self._malformed("it spells out the gateway's own key")
-        self._withheld += event
-        if self._watch.suspicious and not self.finished and len(self._withheld) <= MAX_WITHHELD:
-            return b""
-        event, self._withheld = self._withheld, b""
-        return event
+        return passes
 
     def _commit(self, size: int, content: bool) -> bool:
         """Whether to keep this event; until the first content it is held back. It is dropped otherwise."""
@@ -308,39 +296,26 @@ class StreamTranscript:
         """Repair an event that could not be read. Return it, its data, and whether it carries content."""
         if not data.strip():
             return None  # nothing is lost with it
-        mended = mend(data)
+        mended = repaired(event, data)
         if mended is not None:
-            data, document = mended
+            event, data, document = mended
             try:
-                return with_data(event[:-2], data) + b"\n\n", data, self._reader.read_object(document)
+                return event, data, self._reader.read_object(document)
             except (ValueError, RecursionError):
                 pass
-        if data.lstrip()[:1] == b"{" and not (self._reader.complete or self._over):
-            if not self.ready:
-                raise self._lost_a_part()
-            self._broken = data.strip()
-        self.dropped += 1
-        self._lost = self._lost or not is_idle_text(data)
+        goes_on = is_half_object(data) and not (self._reader.complete or self._over)
+        if goes_on and not self.ready:
+            raise part_lost(self._upstream)
+        self._unreadable.drop(data, may_come_again=goes_on)
         return None
-
-    def _refuse_loss(self, data: bytes) -> None:
-        """Fail when a part of the answer is lost: an event was cut, and the next one does not repeat it."""
-        broken, self._broken = self._broken, b""
-        if not (data.startswith(broken) and _TEXT_BEGUN.search(broken)):
-            raise self._lost_a_part()
-
-    def _lost_a_part(self) -> UpstreamMalformed:
-        return self._malformed("an event of it is no JSON, and its part of the answer is lost")
 
     def _pass_without_data(self, event: bytes) -> bytes:
         """Read a comment, a name without data, or bytes that are no event."""
         if event.startswith((b"{", b"[")):
             return self._pass_document(event)
-        if event.startswith(b"<"):
-            page = page_error(200, event, self._upstream)
-            return self._fail(page or self._malformed("a page came, and no events"))
-        if event.startswith(b"error:"):  # older versions of llama.cpp
-            return self._fail(self._named_error(event[len(b"error:") :]))
+        error = text_error(self._upstream, event)
+        if error is not None:
+            return self._fail(error)
         name = name_of(event)
         if name:
             self._lone_name = name
@@ -355,7 +330,7 @@ class StreamTranscript:
         except (ValueError, RecursionError):
             if not self.ready:
                 raise self._malformed("a JSON document came that cannot be read, and no events") from None
-            self.dropped += 1
+            self._unreadable.dropped += 1
         error = error_in(document)
         if error is not None:
             return self._fail(reported_error(error, self._upstream))
@@ -372,28 +347,21 @@ class StreamTranscript:
             return self._done()
         raise error
 
-    def _named_error(self, data: bytes) -> UpstreamError:
-        """Return the error of an event whose name is ``error``, whatever the shape of its data."""
-        data = data[:LARGE]
-        try:
-            document: Any = msgspec.json.decode(data)
-        except (ValueError, RecursionError):
-            document = {"message": data.strip().decode("utf-8", "replace")}
-        error = error_in(document)
-        return reported_error(document if error is None else error, self._upstream)
-
     def _done(self) -> bytes:
         # Some servers send no finish reason. But [DONE] without any content, or behind text that was no JSON
         # and so may have been an error, is no answer.
-        if not (self._reader.complete or (self.ready and self._reader.may_end and not self._lost)):
+        text_lost = self._unreadable.lost_text
+        if not (self._reader.complete or (self.ready and self._reader.may_end and not text_lost)):
             missing = "before the answer was complete" if self.ready else "without an answer in it"
             raise self._cut(f"ended the stream {missing}")
+        return self._ending()
+
+    def _ending(self) -> bytes:
         self.ready = self.finished = True
-        return self._withheld + self._dialect.ending
+        return (self._withheld.held if self._withheld else b"") + self._dialect.ending
 
     def _cut(self, what: str) -> UpstreamCut:
-        return UpstreamCut(f"Upstream '{self._upstream}' {what}.", upstream=self._upstream)
+        return stream_cut(self._upstream, what)
 
     def _malformed(self, what: str) -> UpstreamMalformed:
-        message = f"Upstream '{self._upstream}' broke the stream: {what}."
-        return UpstreamMalformed(message, upstream=self._upstream)
+        return stream_malformed(self._upstream, what)
