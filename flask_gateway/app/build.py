@@ -359,6 +359,7 @@ def _routes(settings: Settings) -> Routes:
         models=dict(_named_routes(settings)),
         default=settings.default_upstream,
         fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
+        unlisted=frozenset(settings.unlisted_models),
         providers=frozenset(upstream.name for upstream in settings.upstreams if _is_provider(upstream)),
     )
 

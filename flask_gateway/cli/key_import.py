@@ -10,12 +10,12 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import FOUND, LOOK, OK, print_json
+from .import_litellm.budgets import Unbudgeted, budget_of
 from .import_litellm.cells import UnreadableTable, is_empty, listed, rows_of
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
-#: The windows of budgets, by LiteLLM's ``budget_duration``. Its windows begin with the key, ours at midnight.
-_WINDOWS = {
-    **dict.fromkeys(("1d", "24h"), "day"),
-    **dict.fromkeys(("7d", "1w", "168h"), "week"),
-    **dict.fromkeys(("30d", "1mo", "720h"), "month"),
-}
 #: LiteLLM's columns of whole numbers, by our limits.
 _LIMITS = {"requests": "rpm_limit", "tokens": "tpm_limit", "concurrent": "max_parallel_requests"}
 #: The columns that are left out where they hold something.
@@ -144,27 +138,17 @@ def _limits(cells: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
         if not text.isdecimal() or not int(text[:15]):
             raise Unusable(f"its {column} is not a positive whole number")
         limits[name] = int(text[:15])
-    budget = cells.get("max_budget", "")
-    if not is_empty(budget) or budget in ("0", "0.0"):
-        limits["budgets"] = [{"amount": _amount(budget), "window": _window(cells, notes)}]
+    amount, duration = cells.get("max_budget", ""), cells.get("budget_duration", "")
+    if not is_empty(amount) or amount in ("0", "0.0"):
+        limits["budgets"] = [_budget(amount, "" if is_empty(duration) else duration, notes)]
     return limits
 
 
-def _amount(text: str) -> str:
+def _budget(amount: str, duration: str, notes: list[str]) -> dict[str, str]:
     try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise Unusable("its max_budget is not a number") from None
-    if not amount > 0:
-        raise Unusable("its max_budget is not above 0, so it may call nothing")
-    return f"{amount:f}"
-
-
-def _window(cells: Mapping[str, str], notes: list[str]) -> str:
-    duration = cells.get("budget_duration", "")
-    if is_empty(duration):
-        return "total"
-    if duration not in _WINDOWS:
-        raise Unusable(f"its budget_duration {duration} is no day, week or month")
-    notes.append(f"its budget of {duration} is one of a calendar {_WINDOWS[duration]}")
-    return _WINDOWS[duration]
+        budget = budget_of(amount, duration)
+    except Unbudgeted as reason:
+        raise Unusable(f"its max_budget: {reason}") from None
+    if budget.note:
+        notes.append(f"its budget of a {budget.window}: {budget.note}")
+    return budget.table

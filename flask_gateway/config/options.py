@@ -34,6 +34,7 @@ from .value_types import (
     Addresses,
     CorsOrigins,
     Name,
+    NamePatterns,
     Names,
     OneOf,
     Seconds,
@@ -167,6 +168,11 @@ SCALARS = (
     PROXY,
     NO_PROXY,
     _setting("default_upstream", Name(UPSTREAM_NAME), "the upstream of models that no other rule places"),
+    _setting(
+        "unlisted_models",
+        NamePatterns("names separated by commas, * for any text, such as openai/*; or none"),
+        "the names without a table that may reach an upstream",
+    ),
     _setting("max_body_bytes", _count("bytes", 1, 1 << 40), "the largest request body, bytes"),
     _setting(
         "body_memory_bytes", _count("bytes", 1, 1 << 40), "memory for request bodies in one worker, bytes"

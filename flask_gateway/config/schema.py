@@ -348,6 +348,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: By ``upstream/model``.
     prices: Mapping[str, PriceSettings] = {}
     default_upstream: str | None = None
+    #: The names without a model of their own that reach an upstream, ``*`` matching any text.
+    unlisted_models: tuple[str, ...] = ("*",)
     rate_limit_per_minute: int = 60
     max_concurrent_per_key: int = 0
     failed_keys_per_minute: int = 60

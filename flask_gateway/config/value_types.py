@@ -186,6 +186,21 @@ class Names(OneOf, frozen=True):
         return tuple(dict.fromkeys(super(Names, self).parse(name) for name in map(str, names)))
 
 
+class NamePatterns(BaseType, frozen=True):
+    """Names in which ``*`` stands for any text: separated by commas, or a list in the file; or ``none``."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self.check([] if text == "none" else list(map(str.strip, text.split(","))))
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, list):
+            raise InvalidValue(self.expected)
+        line = TextLine(self.expected)
+        return tuple(dict.fromkeys(line.check(name) for name in value))
+
+
 class Flag(BaseType, frozen=True):
     """``true`` or ``false``; in the file only."""
 

@@ -28,6 +28,7 @@ def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]
     """
     yield from _of_keys(settings)
     yield from _of_upstreams(settings, origins)
+    yield from _of_unlisted(settings, origins)
     if settings.log_prompts:
         yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
     if settings.machines > 1 and not settings.state.startswith("redis"):
@@ -54,7 +55,7 @@ def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
     upstreams = settings.upstreams
     if Origin.DEFAULT in (origins[dotted("upstreams", upstream.name)] for upstream in upstreams):
         yield f"no upstream is set, so the built-in mock answers: set {UPSTREAMS.variable}"
-    if len(upstreams) > 1 and settings.default_upstream is None:
+    if len(upstreams) > 1 and settings.default_upstream is None and settings.unlisted_models:
         names = ", ".join(upstream.name for upstream in upstreams)
         yield (
             f"there are {len(upstreams)} upstreams and no default, so a model that no rule places is "
@@ -67,6 +68,15 @@ def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
                 yield f"{variable} has no effect: upstream '{upstream.name}' is a mock"
         elif upstream.api_key is None and _is_public(upstream):
             yield f"upstream '{upstream.name}' is on the public internet and has no key: set {variable}"
+
+
+def _of_unlisted(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]:
+    if settings.unlisted_models:
+        return
+    if not settings.models and not settings.fallbacks:
+        yield "unlisted_models is none and there is no [models.NAME], so every model is refused"
+    if origins["default_upstream"] is not Origin.DEFAULT:
+        yield "default_upstream has no effect: unlisted_models is none"
 
 
 def _is_public(upstream: UpstreamSettings) -> bool:

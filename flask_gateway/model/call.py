@@ -74,7 +74,7 @@ class Caller(msgspec.Struct, frozen=True):
     tags: Mapping[str, str] = {}
 
     def may_call(self, model: str) -> bool:
-        return self.models is None or model in self.models or _fits_any(model, self.models)
+        return self.models is None or model in self.models or fits_any(model, self.models)
 
 
 @lru_cache(maxsize=256)
@@ -84,7 +84,8 @@ def _patterns(models: frozenset[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(patterns), re.DOTALL) if patterns else None
 
 
-def _fits_any(model: str, models: frozenset[str]) -> bool:
+def fits_any(model: str, models: frozenset[str]) -> bool:
+    """Whether one of the names that contain ``*`` fits the model. ``*`` stands for any text."""
     pattern = _patterns(models)
     return pattern is not None and pattern.fullmatch(model) is not None
 

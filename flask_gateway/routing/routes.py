@@ -10,11 +10,13 @@ from typing import NamedTuple
 import msgspec
 
 from ..config.schema import Balance
-from ..model.call import BodyOverrides
+from ..model.call import BodyOverrides, fits_any
 from ..model.errors import UnknownModel
 
 #: A model name may begin with an upstream's name and one of these: ``llama-3-8b`` belongs to ``llama``.
 BOUNDARIES = frozenset("-:./_")
+#: Every name.
+ANY_NAME = frozenset({"*"})
 #: How many routes are remembered.
 MOST_ROUTES = 1024
 
@@ -60,6 +62,7 @@ class Routes:
     :param models: models configured by name.
     :param default: the upstream for every other model.
     :param fallbacks: by model name, further targets, each a tier of its own.
+    :param unlisted: the names without a model of their own that are routed, ``*`` matching any text.
     :param providers: upstreams whose own names are not model names, unless the upstream lists them.
     """
 
@@ -70,6 +73,7 @@ class Routes:
         default: str | None,
         fallbacks: Mapping[str, Tier] | None = None,
         providers: frozenset[str] = frozenset(),
+        unlisted: frozenset[str] = ANY_NAME,
     ) -> None:
         self._providers = providers
         self._upstreams = frozenset(upstreams)
@@ -77,6 +81,7 @@ class Routes:
         self._by_length = sorted(upstreams, key=len, reverse=True)
         self._models = dict(models)
         self._default = default
+        self._unlisted = unlisted
         self._fallbacks = dict(fallbacks or {})
         #: Returns the route of a model, and raises ``UnknownModel``: see :meth:`_found`. Callers ask for any
         #: model, so it remembers a bounded number.
@@ -86,7 +91,8 @@ class Routes:
         """The route of a model, followed by its fallbacks. Callers use :attr:`route`, which remembers it.
 
         The first match counts: a configured model; the upstream of that exact name; ``upstream/model``; the
-        longest upstream name that the model begins with, at a boundary; the default upstream.
+        longest upstream name that the model begins with, at a boundary; the default upstream. A model that is
+        not configured must be among the names that are routed.
 
         :raises UnknownModel: nothing matches.
         """
@@ -110,7 +116,14 @@ class Routes:
         fallbacks = tuple(self.route(name).tiers[0] for name in chain)
         return msgspec.structs.replace(route, tiers=route.tiers[:1] + fallbacks)
 
+    def _is_routed(self, model: str) -> bool:
+        """Whether a name without a model of its own may reach an upstream."""
+        return model in self._unlisted or model in self._fallbacks or fits_any(model, self._unlisted)
+
     def _target(self, model: str) -> Target:
+        if not self._is_routed(model):
+            listed = "GET /v1/models lists the models you may call."
+            raise UnknownModel(f"The model '{model[:200]}' does not exist here. {listed}", param="model")
         if model in self._upstreams:
             return Target(model, model)
         upstream, slash, name = model.partition("/")
@@ -136,6 +149,7 @@ class Routes:
         """
         own_names = {name: () if name in self._providers else (name,) for name in sorted(self._upstreams)}
         listed = {name: name for name, models in own_names.items() if name in catalog.get(name, models)}
+        listed = {name: name for name in listed if self._is_routed(name)}
         for upstream, models in catalog.items():
             for model in models:
                 name = model if self._reaches(model, upstream, model) else f"{upstream}/{model}"

@@ -160,6 +160,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "proxy = none  (from default)",
         "no_proxy = none  (from default)",
         "default_upstream = llama  (from file)",
+        "unlisted_models = *  (from default)",
         "max_body_bytes = 16777216  (from default)",
         "body_memory_bytes = 268435456  (from default)",
         "max_streams = 2000  (from default)",

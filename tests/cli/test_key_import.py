@@ -33,7 +33,7 @@ TOKENS = [sha256(secret.encode()).hexdigest() for secret in SECRETS]
         ({"expires": "soon"}, "expiry"),
         ({"rpm_limit": "-1"}, "rpm_limit"),
         ({"max_budget": "0"}, "above 0"),
-        ({"max_budget": "5", "budget_duration": "90d"}, "budget_duration"),
+        ({"max_budget": "many"}, "max_budget: it is not an amount"),
     ],
 )
 def test_a_row_that_cannot_be_kept_says_why(cells: dict[str, str], reason: str) -> None:
@@ -66,16 +66,25 @@ def test_the_columns_become_fields() -> None:
         "expires_at": 1893456000,
         "limits": {"requests": 60, "tokens": 1000, "budgets": [{"amount": "12.5", "window": "month"}]},
     }
-    assert notes == ["its budget of 30d is one of a calendar month", "spend is left out"]
+    windows = "calendar windows (timezone of [ledger]), where LiteLLM counts 30d from a reset"
+    assert notes == [f"its budget of a month: {windows}", "spend is left out"]
 
 
 @pytest.mark.parametrize(
     ("duration", "window"),
-    [("24h", "day"), ("168h", "week"), ("1w", "week"), ("720h", "month"), ("", "total")],
+    [
+        ("24h", "day"),
+        ("1w", "week"),
+        ("720h", "month"),
+        ("monthly", "month"),
+        ("90d", "total"),
+        ("", "total"),
+    ],
 )
-def test_a_duration_becomes_a_window(duration: str, window: str) -> None:
-    row = {"token": TOKENS[0], "max_budget": "5", "budget_duration": duration}
-    assert body_of_row(row, [])["limits"] == {"budgets": [{"amount": "5", "window": window}]}
+def test_a_duration_becomes_the_window_that_import_litellm_makes_of_it(duration: str, window: str) -> None:
+    row, notes = {"token": TOKENS[0], "max_budget": "5", "budget_duration": duration}, list[str]()
+    assert body_of_row(row, notes)["limits"] == {"budgets": [{"amount": "5", "window": window}]}
+    assert bool(notes) == bool(duration)
 
 
 def table(rows: list[dict[str, Any]], form: str) -> str:

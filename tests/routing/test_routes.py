@@ -83,3 +83,39 @@ def test_the_callers_own_fallbacks_replace_those_of_the_route() -> None:
     )
     with pytest.raises(UnknownModel):
         routes.with_chain("a", ("nope",))
+
+
+# ---------------------------------------------------------------- names without a model of their own
+
+
+def unlisted(*names: str, fallbacks: dict[str, tuple[Target, ...]] | None = None) -> Routes:
+    return Routes(("llama", "open"), MODELS, "llama", fallbacks, unlisted=frozenset(names))
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "llama", "llama/x", "llama-2", "open/gpt", "mocks", ""])
+def test_a_name_without_a_model_is_refused_where_none_is_routed(model: str) -> None:
+    with pytest.raises(UnknownModel, match="GET /v1/models lists"):
+        unlisted().route(model)
+    with pytest.raises(UnknownModel):
+        unlisted().with_chain("fast", (model,))
+    assert unlisted().route("fast").tiers == ((Target("llama", "llama-3-8b"),),)
+
+
+def test_names_that_fit_a_pattern_are_routed() -> None:
+    routes = unlisted("open/*", "llama")
+    assert routes.route("open/gpt").tiers == ((Target("open", "gpt"),),)
+    assert routes.route("llama").tiers == ((Target("llama", "llama"),),)
+    for model in ("open", "llama-2", "gpt"):
+        with pytest.raises(UnknownModel):
+            routes.route(model)
+
+
+def test_a_name_with_fallbacks_is_routed() -> None:
+    routes = unlisted(fallbacks={"gpt": (Target("open", "gpt"),)})
+    assert routes.route("gpt").tiers == ((Target("llama", "gpt"),), (Target("open", "gpt"),))
+
+
+def test_only_names_that_are_routed_are_listed() -> None:
+    catalog = {"llama": ("llama", "q-7b"), "open": ("gpt",)}
+    assert unlisted().listed(catalog) == {"fast": "llama", "mock": "llama"}
+    assert unlisted("open/*").listed(catalog) == {"fast": "llama", "mock": "llama", "open/gpt": "open"}

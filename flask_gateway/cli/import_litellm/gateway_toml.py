@@ -68,6 +68,8 @@ def _general(plan: Plan) -> Iterator[str]:
         yield f"body_memory_bytes = {max(4 * plan.found.max_body_bytes, 268435456)}"
     if plan.default_upstream:
         yield f"default_upstream = {text(plan.default_upstream)}"
+    if (unlisted := plan.unlisted) is not None:
+        yield _said(f"unlisted_models = {value(unlisted)}", "LiteLLM refuses the other names, too")
     if plan.state.url:
         yield f"state = {text(plan.state.url)}"
     if plan.state.variable:

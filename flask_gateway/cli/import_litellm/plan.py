@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     """The content of the settings file.
 
     :param groups: the models of each access group. :param deployments: each with its upstream and model.
+    :param wildcards: the entries whose names have a ``*``. :param routed: the names of those that are kept.
     """
 
     found: Found
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     teams: list[ImportedTeam]
     deployments: list[tuple[Pair, Deployment]]
     wildcards: list[Deployment]
+    routed: frozenset[str]
 
     @property
     def silence(self) -> float:
@@ -55,6 +57,12 @@ class Plan(NamedTuple):
     @property
     def total(self) -> float:
         return self.found.timeout or TOTAL_SECONDS
+
+    @property
+    def unlisted(self) -> list[str] | str | None:
+        """The names without a model that are routed: those of wildcards; ``None``: all."""
+        patterns = sorted({one.group for one in self.wildcards if one.group in self.routed})
+        return None if "*" in patterns else patterns or "none"
 
     @property
     def has_budgets(self) -> bool:
@@ -116,6 +124,7 @@ def plan_of(root: Node, report: Report) -> Plan:
         teams=[],
         deployments=[((upstreams.of(one), one.model), one) for one in listed if "*" not in one.group],
         wildcards=[one for one in listed if "*" in one.group],
+        routed=frozenset(upstreams.wildcards),
     )
 
 

@@ -103,6 +103,27 @@ def test_wildcards(import_config: Import) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "unlisted"),
+    [
+        (["m"], "none"),
+        (["m", "openai/*", "groq/*"], ["groq/*", "openai/*"]),
+        (["m", "openai/*", "*"], None),
+        (["m", "odd-*-name"], "none"),  # this wildcard is left out
+    ],
+)
+def test_names_that_litellm_refuses_are_refused(
+    names: list[str], unlisted: list[str] | str | None, import_text: Import
+) -> None:
+    entries = [f'- {{model_name: "{name}", litellm_params: {{model: "{_of(name)}"}}}}\n' for name in names]
+    found = import_text("model_list:\n" + "".join(entries))
+    assert found.settings.get("unlisted_models") == unlisted
+
+
+def _of(name: str) -> str:
+    return name if "/" in name else f"openai/{name}"
+
+
+@pytest.mark.parametrize(
     ("text", "settings"),
     [
         (one(router_settings="{allowed_fails: 0}"), {"circuit_breaker_max_failures": 1}),
