@@ -30,7 +30,7 @@ def issued_keys(settings: Settings, store: Store, inflight: InFlightCalls) -> Is
         inflight.end(lambda: KeyRevoked("The operator has revoked the API key of this call."), callers)
 
     keys = KeyStore(Path(settings.ledger.data))
-    return IssuedKeys(keys, store, end, always=settings.admin_digest is not None)
+    return IssuedKeys(keys, store, end, always=bool(settings.admins))
 
 
 def key_source(settings: Settings, issued: IssuedKeys | None) -> KeySource:

@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 #: Between two checks, seconds. A change is in force after at most two periods and the time to read it.
 PERIOD = 1.0
 
-#: Settings of the state store, the ledger and the admin, read once by a process: a change needs a restart.
-LASTING = ("state", "state_namespace", "machines", "ledger", "admin_digest")
+#: Settings of the state store and the ledger, read once by a process: a change needs a restart. So does the
+#: first admin, for whom the paths of admins are made.
+LASTING = ("state", "state_namespace", "machines", "ledger")
 
 #: Identifies one version of a file, by its inode, size and times; ``None`` if it cannot be read.
 Mark = tuple[int, ...] | None
@@ -102,9 +103,10 @@ class Reloader:
     def _apply(self, resolved: Resolved) -> None:
         before, read = self._gateway.settings, resolved.settings
         refuse_emptied(before, resolved)
-        for name in (name for name in changed(before, read) if name in LASTING):
+        lasting = LASTING if before.admins else (*LASTING, "admins")
+        for name in (name for name in changed(before, read) if name.partition(".")[0] in lasting):
             self._log.warning("the setting %s has changed; that needs a restart or a HUP", name)
-        after = msgspec.structs.replace(read, **{name: getattr(before, name) for name in LASTING})
+        after = msgspec.structs.replace(read, **{name: getattr(before, name) for name in lasting})
         names = ", ".join(changed(before, after))
         if names:
             old, self._gateway = self._gateway, rebuild(after, self._gateway)

@@ -156,9 +156,9 @@ class KeyAdmin:
 
     def _add_secret(self, step: OneChange, number: int, secret: _Secret) -> None:
         taken = conflict("That secret is another key's already.", "secret_taken")
-        if any(key.digest == secret.digest for key in self._settings.keys):
-            raise taken
-        if secret.digest in (self._settings.admin_digest, self._settings.metrics_digest):
+        settings = self._settings
+        others = {key.digest for key in settings.keys} | {admin.digest for admin in settings.admins}
+        if secret.digest in others | {settings.metrics_digest}:
             raise taken
         try:
             tables.add_secret(step.db, number, secret.digest, secret.hint, step.now)

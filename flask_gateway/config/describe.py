@@ -26,7 +26,7 @@ from .schema import (
 from .warnings import Origin
 
 #: The settings that are tables in the file, and the field that names each table.
-_TABLES = {"keys": "id", "upstreams": "name", "models": "name"}
+_TABLES = {"keys": "id", "upstreams": "name", "models": "name", "admins": "name"}
 
 
 def describe(resolved: Resolved) -> Iterator[str]:
@@ -61,8 +61,7 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         value = getattr(settings, option.name)
         shown = mask_url(value) if option.name == "state" else _plain(value)
         yield option.name, shown, origins[option.name]
-    operators = {"metrics_key": settings.metrics_digest, "admin_key": settings.admin_digest}
-    yield from ((name, MASK, origins[name]) for name, digest in operators.items() if digest is not None)
+    yield from ((name, value, origins[name]) for name, value in _operators(settings))
     for upstream in settings.upstreams:
         path = dotted("upstreams", upstream.name)
         yield path, _effective_url(upstream), origins[path]
@@ -82,6 +81,14 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         path = dotted("keys", key.id)
         yield path, MASK, origins[path]
         yield from ((f"{path}.{name}", value, origins[path]) for name, value in _limits(key))
+
+
+def _operators(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The keys that are no callers'."""
+    if settings.metrics_digest is not None:
+        yield "metrics_key", MASK
+    for admin in settings.admins:
+        yield dotted("admins", admin.name), f"{MASK}, role {admin.role}"
 
 
 def _tiers(model: ModelSettings) -> str:

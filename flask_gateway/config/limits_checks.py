@@ -8,6 +8,7 @@ import msgspec
 
 from ..model.limits import NO_OWNER_LIMITS as NONE
 from ..model.limits import Limits, OwnerLimits
+from .admins import OF_ENVIRONMENT
 from .errors import ConfigError, Mistakes, dotted, nearest
 from .options import ADMIN_KEY
 from .schema import MASK, KeySettings, Settings
@@ -28,16 +29,23 @@ def refuse_unkept_limits(settings: Settings, mistakes: Mistakes) -> None:
             mistakes.add(ConfigError(f"{setting}.budgets", None, "a directory to keep what was used", hint))
 
 
-def refuse_unusable_admin(settings: Settings, mistakes: Mistakes) -> None:
-    """Refuse an admin's key that is a caller's or the metrics key, or that has no keys to change."""
-    if settings.admin_digest is None:
-        return
-    others = {key.digest for key in settings.keys} | {settings.metrics_digest}
-    if settings.admin_digest in others:
-        mistakes.add(ConfigError(ADMIN_KEY.variable, MASK, "a key that is used for nothing else"))
-    if settings.ledger.data is None:
-        hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
-        mistakes.add(ConfigError(ADMIN_KEY.variable, MASK, "a directory to keep the keys in", hint))
+def refuse_unusable_admins(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuse admins whose key or name is another's, and admins where there is no directory for keys."""
+    taken = {key.digest for key in settings.keys} | {settings.metrics_digest}
+    names = set[str]()
+    for number, admin in enumerate(settings.admins):
+        of_environment = admin.name == OF_ENVIRONMENT and not number
+        setting = ADMIN_KEY.variable if of_environment else dotted("admins", admin.name)
+        if admin.digest in taken:
+            mistakes.add(ConfigError(setting, MASK, "a key that is used for nothing else"))
+        if admin.name in names:
+            hint = f"the admin of {ADMIN_KEY.variable} has it"
+            mistakes.add(ConfigError(setting, None, "a name of its own", hint))
+        if settings.ledger.data is None:
+            hint = 'set data in [ledger], such as data = "/var/lib/flask-gateway"'
+            mistakes.add(ConfigError(setting, MASK, "a directory to keep the keys in", hint))
+        taken.add(admin.digest)
+        names.add(admin.name)
 
 
 def refuse_unused_prices(settings: Settings, mistakes: Mistakes) -> None:

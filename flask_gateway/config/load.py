@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
+from .admins import OF_ENVIRONMENT, AdminSettings
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_upstream import FileUpstream
 from .hints import VARIABLES
 from .kinds import KINDS
-from .limits_checks import refuse_unkept_limits, refuse_unusable_admin, refuse_unused_prices
+from .limits_checks import refuse_unkept_limits, refuse_unusable_admins, refuse_unused_prices
 from .options import (
     ADMIN_KEY,
     API_KEYS,
@@ -35,7 +36,7 @@ from .options import (
 )
 from .schema import MASK, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
-from .toml_file import FileKey, FileSettings, read_file
+from .toml_file import FileAdmin, FileKey, FileSettings, read_file
 from .upstream_url import base_url
 from .value_types import UpstreamUrl, refuse_wrapped
 from .warnings import Origin, warnings
@@ -85,7 +86,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         scalars["default_upstream"] = upstreams[0].name
     keys = tuple(layers.keys())
     metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
-    admin_key = layers.scalar(ADMIN_KEY)
+    admins = tuple(layers.admins())
     server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
     mistakes.raise_found()
     settings = Settings(
@@ -98,14 +99,14 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         ledger=layers.file.ledger,
         prices=layers.file.prices,
         metrics_digest=None if metrics_key is None else digest(metrics_key),
-        admin_digest=None if admin_key is None else digest(admin_key),
+        admins=admins,
         config=layers.scalar(CONFIG),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
     _refuse_equal_aliases(settings, mistakes)
     refuse_unkept_limits(settings, mistakes)
-    refuse_unusable_admin(settings, mistakes)
+    refuse_unusable_admins(settings, mistakes)
     refuse_unused_prices(settings, mistakes)
     with mistakes:
         _refuse_equal_keys(keys)
@@ -265,6 +266,23 @@ class _Layers:
             name = f"key-{hashed.hex()[:8]}"
             self.origins[dotted("keys", name)] = self.origins[API_KEYS.name]
             yield KeySettings(id=name, digest=hashed, length=len(secret))
+
+    def admins(self) -> Iterator[AdminSettings]:
+        """The admin of the environment, and those of the file."""
+        key = self.scalar(ADMIN_KEY)
+        if key is not None:
+            self.origins[dotted("admins", OF_ENVIRONMENT)] = Origin.ENVIRONMENT
+            yield AdminSettings(name=OF_ENVIRONMENT, digest=digest(key))
+        for one in self.file.admins:
+            self.origins.setdefault(dotted("admins", one.name), Origin.FILE)
+            with self.mistakes:
+                yield self._file_admin(one)
+
+    def _file_admin(self, one: FileAdmin) -> AdminSettings:
+        held = one.held
+        if isinstance(held, SecretRef):
+            held = digest(held.follow(self.environ, ADMIN_KEY.kind))
+        return AdminSettings(name=one.name, digest=held, role=one.role)
 
     def _file_key(self, key: FileKey) -> KeySettings:
         held, length = key.held, None

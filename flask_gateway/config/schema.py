@@ -13,6 +13,7 @@ import msgspec
 
 from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from .admins import AdminSettings
 from .kinds import DEFAULT, KINDS, Kind
 
 #: Replaces a secret in every output.
@@ -384,8 +385,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compat: tuple[str, ...] = ()
     #: SHA-256 of the key that ``/metrics`` requires; without one only this machine may read it.
     metrics_digest: bytes | None = None
-    #: SHA-256 of the key that ``/admin/v1`` requires; without one there is no such path.
-    admin_digest: bytes | None = None
+    #: The admins of ``/admin/v1``; without one there is no such path.
+    admins: tuple[AdminSettings, ...] = ()
     config: str | None = None
     #: Shown to the operator at start. They do not stop it.
     warnings: tuple[str, ...] = ()

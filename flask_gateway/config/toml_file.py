@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from .admins import Role
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_egress import FileEgress, egress_of, only_one
@@ -32,7 +33,7 @@ from .value_types import (
     WholeNumber,
 )
 
-_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices")
+_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
@@ -61,6 +62,10 @@ _KEY: Mapping[str, ValueType] = {
     "tags": TAGS,
     **POLICY,
 }
+_ADMIN: Mapping[str, ValueType] = {
+    **{name: _KEY[name] for name in ("key_env", "key_file", "sha256", "key")},
+    "role": OneOf("admin or viewer", tuple(Role)),
+}
 _GENERAL: Mapping[str, ValueType] = {
     **LIMITS,
     "models": LimitsTables('a table such as { "gpt-4o" = { requests = 100 } }'),
@@ -80,6 +85,14 @@ class FileKey(msgspec.Struct, frozen=True, kw_only=True):
     policy: OwnerLimits = NO_OWNER_LIMITS
 
 
+class FileAdmin(msgspec.Struct, frozen=True, kw_only=True):
+    """An admin; ``held`` is the digest of its key, or a reference to the key."""
+
+    name: str
+    held: bytes | SecretRef
+    role: Role
+
+
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings in the file. ``scalars`` holds only those that the file sets."""
 
@@ -89,6 +102,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[FileUpstream, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     keys: tuple[FileKey, ...] = ()
+    admins: tuple[FileAdmin, ...] = ()
     teams: Mapping[str, OwnerLimits] = {}
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
@@ -109,7 +123,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
         yield from (self.egress, *(upstream.egress for upstream in self.upstreams))
 
     def _refs(self) -> Iterator[SecretRef]:
-        keys = (key.held for key in self.keys)
+        keys = [key.held for key in self.keys] + [admin.held for admin in self.admins]
         urls = (upstream.url_ref for upstream in self.upstreams)
         proxies = (egress.proxy for egress in self._egress())
         for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *urls, *proxies, *keys):
@@ -140,6 +154,10 @@ def read_file(path: str) -> FileSettings:
     for name, table in _entries(document, "keys", _NAME, mistakes):
         with mistakes:
             keys.append(_key(name, table, folder, mistakes))
+    admins = list[FileAdmin]()
+    for name, table in _entries(document, "admins", _NAME, mistakes):
+        with mistakes:
+            admins.append(_admin(name, table, folder, mistakes))
     teams = {
         name: policy_of(_fields(("teams", name), table, POLICY, mistakes))
         for name, table in _entries(document, "teams", _NAME, mistakes)
@@ -159,6 +177,7 @@ def read_file(path: str) -> FileSettings:
         upstreams=tuple(upstreams),
         models=tuple(models),
         keys=tuple(keys),
+        admins=tuple(admins),
         teams=teams,
         limits=OwnerLimits(own=limits_of(limits), models=limits.get("models", {})),
         ledger=ledger_of(ledger, folder),
@@ -287,20 +306,15 @@ def _only(fields: Mapping[str, Any], name: str) -> CandidateSettings:
 
 
 def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
-    path, places = ("keys", name), ("key_env", "key_file", "sha256")
+    path = ("keys", name)
     fields = _fields(path, table, _KEY, mistakes)
-    place = only_one(path, fields, places)
-    if _misses(table, (*places, "key"), _KEY):
-        raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
-    held = fields.get(place or "")
-    if place in ("key_env", "key_file"):
-        held = _ref(path, place, fields[place], folder)
+    held = _held(path, table, fields, _KEY, folder)
     requests = only_one(path, fields, ("rate_limit_per_minute", "requests"))
     # A key's own requests and calls at once are counted by guards that every key has.
     own = {name: value for name, value in fields.items() if name not in ("requests", "concurrent")}
     return FileKey(
         name=name,
-        held=held or b"",  # empty when the key was refused
+        held=held,
         rate_limit_per_minute=fields[requests] if requests else None,
         models=fields.get("models"),
         max_concurrent=fields.get("concurrent"),
@@ -308,6 +322,30 @@ def _key(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileKey:
         tags=fields.get("tags", {}),
         policy=policy_of(own),
     )
+
+
+def _admin(name: str, table: object, folder: Path, mistakes: Mistakes) -> FileAdmin:
+    path = ("admins", name)
+    fields = _fields(path, table, _ADMIN, mistakes)
+    held = _held(path, table, fields, _ADMIN, folder)
+    return FileAdmin(name=name, held=held, role=Role(fields.get("role", Role.ADMIN)))
+
+
+def _held(
+    path: tuple[str, ...],
+    table: object,
+    fields: Mapping[str, Any],
+    kinds: Mapping[str, ValueType],
+    folder: Path,
+) -> bytes | SecretRef:
+    """The digest of a key, or the reference to it; empty when it was refused."""
+    places = ("key_env", "key_file", "sha256")
+    place = only_one(path, fields, places)
+    if _misses(table, (*places, "key"), kinds):
+        raise ConfigError(dotted(*path), None, f"key_env, key_file or sha256, for {USABLE_KEY}")
+    if place in ("key_env", "key_file"):
+        return _ref(path, place, fields[place], folder)
+    return fields.get(place or "") or b""
 
 
 def _state(scalars: Mapping[str, Any]) -> SecretRef | None:

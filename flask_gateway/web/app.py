@@ -43,7 +43,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     hooks.register(app)
     for module in (health, inference, models, circuit_breakers, route_status, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
-    if gateway.settings.admin_digest is not None:
+    if gateway.settings.admins:
         from .admin import register  # an extra that is off is not imported
 
         register(app)

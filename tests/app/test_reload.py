@@ -237,6 +237,22 @@ def test_a_reload_does_not_expose_the_public_key(tmp_path: Path, caplog: pytest.
     assert len(following.gateways) == 1
 
 
+def test_admins_follow_the_file_and_only_the_first_needs_a_restart(following: Following, caplog):
+    text = f'{FILE}[ledger]\ndata = "{following.file.parent}"\n[admins.%s]\nsha256 = "{"ab" * 32}"\n'
+    following.write(text % "ann")
+    following.settle()
+    assert "the setting admins.ann has changed; that needs a restart or a HUP" in caplog.text
+    assert following.gateway.settings.admins == ()
+    again = Following(following.file.parent)
+    again.write(text % "ann")
+    with_ann = build.build(load(again.environ))
+    again.gateways.append(with_ann)
+    again.reloader = Reloader(with_ann, again.load, again.gateways.append, logging.getLogger("again"))
+    again.write(text % "bob")
+    again.settle()
+    assert [admin.name for admin in again.gateway.settings.admins] == ["bob"]
+
+
 def test_a_change_of_the_store_needs_a_restart_and_the_rest_is_applied(following: Following, caplog):
     following.write(FILE.replace("memory://", "shared://").replace("streams = 2", "streams = 4"))
     following.settle()

@@ -11,13 +11,20 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
+from flask_gateway.config.admins import AdminSettings, Role
 from flask_gateway.config.schema import LedgerSettings
 from flask_gateway.state.store import Store
 from kit.calls import make_settings
 
 ADMIN_KEY = "planted-admin-key-of-32-letters!"
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
-ADMIN_DIGEST = sha256(ADMIN_KEY.encode()).digest()
+_VIEWERS_KEY = "planted-viewer-key-of-32-letters"
+#: The headers of a viewer, as :meth:`AdminClient.ask` takes them.
+VIEWER = {"Authorization": f"Bearer {_VIEWERS_KEY}"}
+ADMINS = (
+    AdminSettings(name="admin", digest=sha256(ADMIN_KEY.encode()).digest()),
+    AdminSettings(name="eyes", digest=sha256(_VIEWERS_KEY.encode()).digest(), role=Role.VIEWER),
+)
 
 
 class AdminClient:
@@ -28,7 +35,7 @@ class AdminClient:
 
     def __init__(self, data: Path, store: Store, **changes: Any) -> None:
         ledger = LedgerSettings(data=str(data))
-        settings = make_settings(**{"ledger": ledger, "admin_digest": ADMIN_DIGEST, **changes})
+        settings = make_settings(**{"ledger": ledger, "admins": ADMINS, **changes})
         self.app = create_app(settings, store)
         self.http: FlaskClient = self.app.test_client()
 

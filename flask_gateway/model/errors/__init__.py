@@ -16,6 +16,7 @@ from .base import (
     known_codes,
 )
 from .caller_errors import (
+    AdminRoleRequired,
     AmbiguousCredentials,
     BodyNotReceived,
     BodyTooLarge,

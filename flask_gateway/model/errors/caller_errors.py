@@ -58,6 +58,14 @@ class OperatorOnly(CallerError):
     type = "permission_error"
 
 
+class AdminRoleRequired(CallerError):
+    """The admin may read, and this would be a change."""
+
+    status = 403
+    code = "admin_role_required"
+    type = "permission_error"
+
+
 class UnknownUpstream(CallerError):
     status = 404
     code = "upstream_not_found"

@@ -6,7 +6,6 @@ of the blueprint itself would make every call of a model slower (``fast_flask.py
 
 from __future__ import annotations
 
-import hmac
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 from flask import Blueprint, Response, g, request
 
-from ...model.errors import Unauthorized, UnknownUrl
+from ...config.admins import Role, admin_of
+from ...model.errors import AdminRoleRequired, Unauthorized, UnknownUrl
 from .. import paths
 from ..auth import key_of
 from ..client_address import address_of, shown_address_of
@@ -25,6 +25,8 @@ from ..request_state import gateway, request_state
 blueprint = Blueprint("gateway_admin", __name__, url_prefix="/admin/v1")
 #: The beginning of every path, as a proxy's rule sees it.
 PREFIX = "/admin/v1"
+#: The methods that change nothing (RFC 9110, 9.2.1).
+READS = frozenset({"GET", "HEAD"})
 
 
 class Admin(NamedTuple):
@@ -32,33 +34,41 @@ class Admin(NamedTuple):
 
     :param name: as the audit shows it. :param request: the id of the request.
     :param address: of the program; empty if it is not known.
+    :param role: its rights. :func:`admit` checks them, for every path.
     """
 
     name: str
     request: str
     address: str
+    role: Role
 
 
 def admit() -> None:
     """Refuse everybody else: with 401 without a key or with an unknown one, with 404 with a caller's key.
 
-    A wrong key counts as one from its address, as everywhere.
+    A wrong key counts as one from its address, as everywhere. A viewer may read, and change nothing.
 
     :raises Unauthorized: there is no key, or it is unknown.
     :raises UnknownUrl: the key is a caller's, or the path is not spelled as a proxy's rule would see it.
+    :raises AdminRoleRequired: the admin is a viewer, and the method is not one that only reads.
     """
     state, environ = request_state(), request.environ
     key = key_of(state.header)
     if key is None:
         raise Unauthorized("No API key was given. Send an admin's key as 'Authorization: Bearer KEY'.")
-    known, given = gateway().settings.admin_digest, sha256(key.encode("utf-8", "surrogateescape")).digest()
-    if known is None or not hmac.compare_digest(given, known):
+    known = admin_of(gateway().settings.admins, sha256(key.encode("utf-8", "surrogateescape")).digest())
+    if known is None:
         state.caller = gateway().key_guesses.identify(key, partial(address_of, environ), state.started)
         raise UnknownUrl(paths.unknown(request.method, request.path))
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.path)
     if not target.startswith(PREFIX):
         raise UnknownUrl(paths.unknown(request.method, request.path))
-    g.admin = Admin("admin", state.ids.request, shown_address_of(environ))
+    if known.role is not Role.ADMIN and request.method not in READS:
+        raise AdminRoleRequired(
+            f"The admin '{known.name}' is a viewer, who may read and change nothing. "
+            f'An admin changes that with role = "admin" in [admins.{known.name}].'
+        )
+    g.admin = Admin(known.name, state.ids.request, shown_address_of(environ), known.role)
 
 
 def admin() -> Admin:
@@ -78,5 +88,5 @@ def show_description() -> Response:
 
 @blueprint.get("", provide_automatic_options=False)
 def show_admin() -> Response:
-    """``GET /admin/v1``: by which name the gateway knows the admin."""
-    return json_response({"object": "admin", "name": admin().name})
+    """``GET /admin/v1``: by which name the gateway knows the admin, and its role."""
+    return json_response({"object": "admin", "name": admin().name, "role": admin().role})

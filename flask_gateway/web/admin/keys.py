@@ -42,7 +42,8 @@ def _teams() -> TeamAdmin:
 
 
 def _actor() -> Actor:
-    return Actor(*admin())
+    who = admin()
+    return Actor(who.name, who.request, who.address)
 
 
 def _body() -> bytes:

@@ -14,6 +14,7 @@ from kit.calls import AUTH, chat, make_settings
 from kit.planted import KEY
 
 from flask_gateway import create_app
+from flask_gateway.config.admins import AdminSettings
 from flask_gateway.config.schema import KeySettings, LedgerSettings, PriceSettings
 from flask_gateway.ledger import database
 from flask_gateway.ledger.bookkeeper import Bookkeeper
@@ -36,7 +37,7 @@ def app(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> 
             keys=(KeySettings(id="web", digest=sha256(KEY.encode()).digest(), policy=budget),),
             ledger=LedgerSettings(data=str(tmp_path)),
             prices={"mock/mock": price},
-            admin_digest=sha256(ADMIN.encode()).digest(),
+            admins=(AdminSettings(name="admin", digest=sha256(ADMIN.encode()).digest()),),
         ),
         store,
     )
