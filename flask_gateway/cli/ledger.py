@@ -87,7 +87,7 @@ def _prune(settings: Settings, data: Path, arguments: Namespace) -> dict[str, An
 
     deleted = 0
     with _alone(settings, data) as bookkeeper:
-        while step := bookkeeper.prune(Kept(settings.ledger.keep_days)):
+        while step := bookkeeper.prune(Kept(settings.ledger.keep_days), at_once=True):
             deleted += step
     return {"deleted": deleted}
 

@@ -32,6 +32,8 @@ NO_LIMIT = -1
 WINDOWS = 4
 #: A clock that was wrong left an account whose day begins later than this, seconds ahead of the wall clock.
 _AHEAD = 86_400
+#: The same with a day that began so much earlier: no account outlives its last change by more than an hour.
+_BEHIND = 2 * 86_400
 _ROWS_AT = 1 + 3 * WINDOWS
 _LEASE = int(LEASE * SECOND)
 
@@ -122,10 +124,10 @@ class _Account:
 def _read(value: Value | None, now: int, wall: float, ended: frozenset[int] = frozenset()) -> _Account | None:
     """Return the account, without rows that ran out or whose processes have ended.
 
-    An account whose day begins more than a day ahead of the wall clock was written by a clock that was wrong.
-    It counts as not there.
+    An account whose day is days away from the wall clock's was written while that clock was wrong. It counts
+    as not there: rolled forward, it would have forgotten what was used before the clock was set back.
     """
-    if not value or value[1] > wall + _AHEAD:
+    if not value or not -_AHEAD <= wall - value[1] <= _BEHIND:
         return None
     rows: list[int] = []
     latest = now + _LEASE

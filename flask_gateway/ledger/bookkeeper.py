@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -120,9 +121,12 @@ class Bookkeeper:
         self._accounts.turned()
         return progress
 
-    def prune(self, kept: Kept) -> int:
-        """Delete a step of old rows. Return how many; 0: none is left."""
-        return prune_step(self._database, kept, self._clock())
+    def prune(self, kept: Kept, *, at_once: bool = False) -> int:
+        """Delete a step of old rows. Return how many; 0: none is left.
+
+        :param at_once: trust the clock, even if it is months ahead of the last time.
+        """
+        return prune_step(self._database, kept, self._clock(), self._calendar, at_once=at_once)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -172,25 +176,24 @@ class Bookkeeper:
                 lines = _lines(buffer, offset, whole=whole)
                 if not lines:
                     return progress
-                self._post(worker, number, lines)
+                damaged = _damaged(file, lines)
+                self._post(worker, number, lines, damaged)
                 offset = lines[-1].end
-                damaged = sum(line.line is None for line in lines)
                 progress = progress.plus(Progress(len(lines), damaged))
 
-    def _post(self, worker: str, number: int, lines: list[Read]) -> None:
+    def _post(self, worker: str, number: int, lines: list[Read], damaged: int) -> None:
         batch = Batch(self._calendar, self._tags)
-        opened, ended = [], []
-        for line, end in lines:
+        opened, ended, settled = [], [], []
+        for line, end, _ in lines:
             if isinstance(line, Opened):
                 opened.append(line)
             elif isinstance(line, Settled):
+                settled.append((line, end))
                 batch.add(line, Place(number, end))
                 if line.end:
                     ended.append(line.n)
-        damaged = sum(line.line is None for line in lines)
         if damaged:
             log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
-        settled = [(line, end) for line, end in lines if isinstance(line, Settled)]
         marks = self._accounts.before(number, settled)
         with database.transaction(self._database):
             database.open_calls(self._database, worker, opened)
@@ -225,6 +228,17 @@ def _lines(buffer: bytes, offset: int, *, whole: bool) -> list[Read]:
     if not lines and len(buffer) == _BYTES:
         return [Read(None, offset + _BYTES)]
     return lines
+
+
+def _damaged(file: FileIO, lines: list[Read]) -> int:
+    """Count the lines that cannot be read, but those that were torn and written again behind them."""
+    damaged = [line for line in lines if line.line is None]
+    if not damaged:
+        return 0
+    first = damaged[0].end - 1
+    file.seek(first)
+    later = file.read()
+    return sum(not line.comes_again(later, line.end - 1 - first) for line in damaged)
 
 
 def _lost(line: Opened, now: float) -> Settled:

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -106,6 +107,8 @@ class Books:
             self._prune(self._bookkeeper)
         except TROUBLE as error:
             self._complain(error)
+            with suppress(sqlite3.Error):
+                database.make_room(self._bookkeeper.connection)
             return Progress()
         self._turned, self._troubled = time.monotonic(), False
         if progress.damaged:

@@ -74,6 +74,8 @@ def write(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A MiB of WAL, where the default is four: on a small disk the WAL must leave room for the database.
+        connection.execute("PRAGMA wal_autocheckpoint = 250")
         _migrate(connection, path)
     except BaseException:
         connection.close()
@@ -114,6 +116,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def make_room(connection: sqlite3.Connection) -> None:
+    """Move the WAL into the database and cut it to nothing. On a full disk this may free enough to go on.
+
+    :raises sqlite3.Error: there is no room even for that, or somebody reads or writes now.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def insert(connection: sqlite3.Connection, batch: Batch) -> None:

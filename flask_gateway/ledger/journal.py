@@ -23,7 +23,7 @@ from .lines import Line, encode
 log = logging.getLogger(__name__)
 
 #: The size at which a worker begins its next file, bytes.
-FILE_BYTES = 8 * 1024 * 1024
+FILE_BYTES = 1024 * 1024
 #: Lines that wait in memory while the disk refuses.
 WAITING = 10_000
 #: Seconds between two log lines about a disk that refuses.
@@ -97,10 +97,11 @@ class Journal:
             if file is None or self._size >= self._file_bytes:
                 file = self._next_file(file)
             written = os.write(file.fd, text)
-            self._size += written
             # Without its last newline a line is whole: the next line begins with one.
             if written >= len(text) - 1:
+                self._size += written
                 return True
+            # What is torn does not count, so that the line comes again in the same file.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._complain(error)

@@ -94,10 +94,21 @@ def encode(line: Line) -> bytes:
 
 
 class Read(NamedTuple):
-    """A decoded line; ``line`` is ``None`` where it was damaged. ``end`` is the offset behind it."""
+    """A decoded line. ``end`` is the offset behind it.
+
+    :param line: ``None`` where it was damaged; then ``text`` is what is there.
+    """
 
     line: Line | None
     end: int
+    text: bytes = b""
+
+    def comes_again(self, text: bytes, start: int) -> bool:
+        """Whether this is the beginning of a line that a full disk tore and that was written again.
+
+        :param text: of the journal. :param start: where to look from: at the newline behind this line.
+        """
+        return bool(self.text) and text.find(b"\n" + self.text, start) >= 0
 
 
 def decode(buffer: bytes, offset: int = 0) -> Iterator[Read]:
@@ -108,7 +119,9 @@ def decode(buffer: bytes, offset: int = 0) -> Iterator[Read]:
     start = 0
     while (stop := buffer.find(b"\n", start)) >= 0:
         if stop > start:
-            yield Read(_checked(buffer[start:stop]), offset + stop + 1)
+            text = buffer[start:stop]
+            line = _checked(text)
+            yield Read(line, offset + stop + 1, b"" if line else text)
         start = stop + 1
 
 

@@ -98,6 +98,20 @@ def test_an_account_of_a_clock_that_was_a_year_ahead_is_not_there() -> None:
     book = Book()
     ahead = 365 * 86400
     book.wall, book.starts = WALL + ahead, (DAY + ahead, STARTS[1] + ahead, STARTS[2] + ahead, 0)
+    assert book.open(base=0)
+    book.settle(0, 0, 5)
+    book.wall, book.starts = WALL, STARTS
+    assert book.settle(0, 0, 1).mark == 0
+    assert book.reserve(10, 1).result is ReserveResult.CLOSED
+    assert book.open(base=3)
+    assert book.reserve(10, 1).left == 6
+
+
+def test_an_account_of_a_clock_that_was_a_year_behind_is_not_there() -> None:
+    book = Book()
+    behind = 365 * 86400
+    book.wall, book.starts = WALL - behind, (DAY - behind, STARTS[1] - behind, STARTS[2] - behind, 0)
+    assert book.open(base=0)
     book.settle(0, 0, 5)
     book.wall, book.starts = WALL, STARTS
     assert book.settle(0, 0, 1).mark == 0
@@ -201,6 +215,8 @@ def test_used_and_held_stay_within_every_budget_and_nothing_is_lost(  # noqa: C9
     for number, (what, amount, pause) in enumerate(run):
         now, wall = now + 1 + pause * 10, wall + pause
         starts = starts_of(wall)
+        if value is not None and wall - value[1] > 2 * 86400:
+            value = None  # it ran out after an hour
         before = value
         if what == "open" or value is None:
             bases = tuple(used(at) for at in range(4))

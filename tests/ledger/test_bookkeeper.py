@@ -133,6 +133,33 @@ def test_torn_and_damaged_lines_are_skipped_and_counted(data: Path, books: sqlit
     keep.close()
 
 
+@pytest.mark.parametrize("torn_at", [3, 40, -12, -2])
+def test_a_line_that_a_full_disk_tore_and_that_came_again_is_no_loss(
+    data: Path, books: sqlite3.Connection, torn_at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    torn, others = encode(settled(2)), b"".join(encode(settled(n)) for n in range(3, 300))
+    # Twice torn; another thread's lines come between, more than one transaction takes.
+    text = encode(settled(1)) + torn[:torn_at] + torn[:-20] + others + torn
+    data.joinpath("journal", "00-1-a.000001").write_bytes(text)
+    keep = keeper(data)
+    assert keep.turn().damaged == 0
+    assert total(books, "SELECT count(*) FROM charge") == 299
+    assert "damaged" not in caplog.text
+    keep.close()
+
+
+def test_the_wal_leaves_room_on_a_small_disk(data: Path) -> None:
+    journal = Journal(data / "journal")
+    keep = keeper(data)
+    for n in range(10_000):
+        journal.write(settled(n, at=NOW + n * 3600))
+    keep.turn()
+    assert (data / f"{database.NAME}-wal").stat().st_size < 1_500_000
+    database.make_room(keep.connection)
+    assert (data / f"{database.NAME}-wal").stat().st_size == 0
+    keep.close()
+
+
 def test_one_process_keeps_the_books(data: Path) -> None:
     keep = keeper(data)
     with pytest.raises(BlockingIOError):

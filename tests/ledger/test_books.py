@@ -69,6 +69,26 @@ def test_a_database_locked_by_somebody_else_delays_the_books(
     books.close()
 
 
+def test_a_full_disk_delays_the_books(tmp_path: Path) -> None:
+    figures = NotedFigures()
+    books = books_in(tmp_path, figures)
+    books.turn()
+    assert books._bookkeeper is not None
+    connection = books._bookkeeper.connection
+    connection.execute("PRAGMA max_page_count = 1")  # no less than it has now
+    for n in range(500):
+        books.journal.write(settled(n))
+    assert books.turn() == Progress()
+    books.sync()
+    assert (figures.degraded, figures.lost) == (True, 0)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    books.turn()
+    books.sync()
+    assert (figures.degraded, figures.lost) == (False, 0)
+    assert len(ids(books)) == 500
+    books.close()
+
+
 def test_lines_wait_until_the_directory_is_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocker, figures = tmp_path / "data", NotedFigures()
     blocker.write_text("a file, so no directory can be made here")

@@ -15,7 +15,7 @@ from flask_gateway.ledger.lines import Line, decode
 
 def lines(data: Path) -> list[Line | None]:
     files = sorted(data.joinpath("journal").iterdir())
-    return [line for file in files for line, _ in decode(file.read_bytes())]
+    return [line for file in files for line, *_ in decode(file.read_bytes())]
 
 
 def test_lines_of_all_threads_are_whole_and_in_several_files(data: Path) -> None:

@@ -20,17 +20,17 @@ LINES = [
 def test_lines_come_back_as_they_were() -> None:
     text = b"".join(map(encode, LINES))
     read = list(decode(text, 100))
-    assert [line for line, _ in read] == LINES
-    assert [end for _, end in read][-1] == 100 + len(text)
+    assert [line for line, *_ in read] == LINES
+    assert [line.end for line in read][-1] == 100 + len(text)
 
 
 @given(st.integers(0, 2), st.integers(0, 400))
 def test_a_torn_line_is_not_there_yet_and_the_next_one_is_read(which: int, cut: int) -> None:
     text = encode(LINES[which])
     torn = text[: min(cut, len(text) - 1)]
-    assert [line for line, _ in decode(torn)] == []
+    assert [line for line, *_ in decode(torn)] == []
     whole = [LINES[which]] if len(torn) == len(text) - 1 else []
-    read = [line for line, _ in decode(torn + encode(LINES[0])) if line is not None]
+    read = [line for line, *_ in decode(torn + encode(LINES[0])) if line is not None]
     assert read == [*whole, LINES[0]]
 
 
@@ -39,14 +39,14 @@ def test_a_damaged_byte_costs_one_line(at: int, flip: int) -> None:
     text = bytearray(encode(LINES[0]))
     at = min(at, len(text) - 2)
     text[at] ^= flip
-    read = [line for line, _ in decode(bytes(text) + encode(LINES[1]))]
+    read = [line for line, *_ in decode(bytes(text) + encode(LINES[1]))]
     assert read[-1] == LINES[1]
     assert LINES[0] not in read
 
 
 def test_a_line_of_a_newer_version_is_counted_as_damaged() -> None:
     text = encode(LINES[0]).replace(b'"t":"o"', b'"t":"z"')
-    assert [line for line, _ in decode(text)] == [None]
+    assert [line for line, *_ in decode(text)] == [None]
 
 
 def test_a_line_that_is_too_long_is_refused() -> None:
