@@ -101,7 +101,7 @@ class Journal:
             if written >= len(text) - 1:
                 self._size += written
                 return True
-            # What is torn does not count, so that the line comes again in the same file.
+            # Torn bytes do not count, so that the line comes again in the same file.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._complain(error)

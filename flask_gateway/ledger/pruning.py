@@ -74,7 +74,7 @@ def prune_step(
 ) -> int:
     """Delete at most a thousand rows of each table, in one transaction. Return how many; 0: all is done.
 
-    What is old is judged by a moment that moves by a day each time that all is done: a clock that is set a
+    Ages are judged by a moment that moves by a day each time that all is done: a clock that is set a
     year ahead by mistake does not delete a year.
 
     :param now: epoch seconds. :param calendar: the time zone of sums by day.

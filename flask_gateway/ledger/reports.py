@@ -29,9 +29,11 @@ SELECT CASE WHEN :day THEN hour ELSE 0 END AS hour, CASE WHEN :key THEN key ELSE
     CASE WHEN :source THEN source ELSE '' END AS source,
     sum(calls) AS calls, sum(unpriced) AS unpriced, sum(input) AS input, sum(cached) AS cached,
     sum(output) AS output, sum(cost) AS cost
-FROM (SELECT hour, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM bucket
-      UNION ALL
-      SELECT day, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM day)
+FROM (
+    SELECT hour, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM bucket
+    UNION ALL
+    SELECT day, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM day
+)
 WHERE hour >= :since AND hour < :until GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, sum(cost) DESC
 """
 _USERS = """
