@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .report import Report
 from .values import Environment
@@ -56,13 +56,15 @@ class ImportedBudget(NamedTuple):
 class GeneralBudgets(NamedTuple):
     """The budgets of ``config.yaml``.
 
-    :param all_calls: of all calls together. :param end_user: of each end user.
-    :param end_user_at: the line and the setting of that one.
+    :param all_calls: of all calls together. :param end_user: the limits of each end user.
+    :param end_user_at: the line and the setting of those. :param end_user_budget: the line, the setting and
+        the value of ``max_end_user_budget_id``.
     """
 
     all_calls: ImportedBudget | None = None
-    end_user: ImportedBudget | None = None
+    end_user: Mapping[str, Any] | None = None
     end_user_at: tuple[int, str] = (0, "")
+    end_user_budget: tuple[int, str, str] = (0, "", "")
 
 
 def budget_of(amount: str, duration: str) -> ImportedBudget:
@@ -121,7 +123,7 @@ def _seconds(duration: str) -> int:
 
 
 #: The settings of ``config.yaml`` that make budgets.
-BUDGET_SETTINGS = ("max_budget", "budget_duration", "max_end_user_budget")
+BUDGET_SETTINGS = ("max_budget", "budget_duration", "max_end_user_budget", "max_end_user_budget_id")
 
 
 def general_budgets(
@@ -144,7 +146,13 @@ def general_budgets(
         everyone.report(entry.line, setting, "[limits]", report)
     at = found.get("max_end_user_budget")
     end_user = _budget(found, "max_end_user_budget", "", environment, report)
-    return GeneralBudgets(everyone, end_user, (at[0].line, at[1]) if at else (0, ""))
+    by_id = found.get("max_end_user_budget_id")
+    return GeneralBudgets(
+        everyone,
+        {"budgets": [end_user.table]} if end_user is not None else None,
+        (at[0].line, at[1]) if at else (0, ""),
+        (by_id[0].line, by_id[1], environment.text(by_id[0].node) or "") if by_id else (0, "", ""),
+    )
 
 
 def _budget(
@@ -177,4 +185,8 @@ def report_end_users(budgets: GeneralBudgets, has_keys: bool, report: Report) ->
         report.left_out(line, setting, "there is no key: write users = { budgets = … } into [keys.NAME]")
         return
     text = "users of each [keys.NAME]: an end user has it once for each key, where LiteLLM has one over all"
-    report.changed(line, setting, f'{text}: amount = "{budgets.end_user.amount}", window = "total"')
+    limits = "; ".join(
+        f'amount = "{one["amount"]}", window = "{one["window"]}"'
+        for one in budgets.end_user.get("budgets", ())
+    )
+    report.changed(line, setting, f"{text}: {limits}" if limits else text)

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +21,16 @@ from ...config.secrets import digest
 from ...model.call import Caller
 from ...state.memory import MemoryStore
 from ..command import LOOK, OK, USAGE, Command, add_json, print_json
+from .budget_table import BudgetRows
 from .cells import UnreadableTable
+from .end_users import limits_of_each, read_end_users
 from .gateway_toml import Places, gateway_toml
 from .includes import with_includes
 from .key_table import Known, read_keys
 from .plan import NothingToImport, Plan, plan_of, set_prices
 from .report import Disposition, Report, lines_of
 from .teams import Teams
+from .user_teams import UserTeams
 from .values import Literal, VariableRef
 from .yaml_tree import Line, Node, UnreadableYaml, read_yaml
 
@@ -59,6 +62,11 @@ def _arguments(parser: ArgumentParser) -> None:
     source.add_argument(
         "--teams", metavar="FILE", help="the table LiteLLM_TeamTable, as CSV with a header or as JSON"
     )
+    source.add_argument(
+        "--budgets", metavar="FILE", help="the table LiteLLM_BudgetTable, for rows with a budget_id"
+    )
+    source.add_argument("--users", metavar="FILE", help="the table LiteLLM_UserTable: limits of users")
+    source.add_argument("--end-users", metavar="FILE", help="the table LiteLLM_EndUserTable")
     source.add_argument(
         "--strict", action="store_true", help="make nothing if a setting changes its meaning or is left out"
     )
@@ -112,7 +120,7 @@ def _plan(arguments: Namespace, report: Report) -> Plan:
     try:
         plan = plan_of(_read(Path(arguments.file), report), report)
         now = datetime.now(UTC)
-        _add_keys(plan, arguments, now, report)
+        plan = _with_tables(plan, arguments, now, report)
         set_prices(plan, now.timestamp(), report)
     except NothingToImport as error:
         for line in lines_of(report, Path(arguments.file).name, ()):
@@ -123,22 +131,38 @@ def _plan(arguments: Namespace, report: Report) -> Plan:
     return plan
 
 
-def _add_keys(plan: Plan, arguments: Namespace, now: datetime, report: Report) -> None:
-    """Add the keys and the teams of LiteLLM's tables."""
-    teams = Teams(report)
+def _with_tables(plan: Plan, arguments: Namespace, now: datetime, report: Report) -> Plan:
+    """The plan with the keys, teams and end users of LiteLLM's tables."""
+    teams, rows = Teams(report), BudgetRows(report)
+    users = UserTeams(teams, report)
     masters = (key.place for key in plan.keys)
     digests = [digest(one.value).hex() for one in masters if isinstance(one, Literal)]
-    known = Known(plan.groups, digests, teams)
-    table = ""
-    try:
-        if table := arguments.teams or "":
-            teams.read(_text(table), Path(table).name)
-        if table := arguments.keys or "":
-            keys = read_keys(_text(table), Path(table).name, known, now, report)
-            plan.keys.extend(keys)
-    except UnreadableTable as error:
-        raise NotImported(f"{table}: {error}") from None
+    known = Known(plan.groups, digests, teams, users, rows)
+    _table(arguments.budgets, rows.read)
+    _table(arguments.teams, teams.read)
+    _table(arguments.users, users.read)
+    _table(arguments.keys, lambda text, name: plan.keys.extend(read_keys(text, name, known, now, report)))
+    if plan.keys:
+        _table(
+            arguments.end_users,
+            lambda text, name: plan.end_users.update(read_end_users(text, name, rows, report)),
+        )
+    elif arguments.end_users:
+        report.left_out(1, "end users", "there is no key: user_limits are of [keys.NAME] or [teams.NAME]")
     plan.teams.extend(teams.all)
+    return plan._replace(budgets=limits_of_each(plan.budgets, rows, report))
+
+
+def _table(path: str | None, read: Callable[[str, str], None]) -> None:
+    """Read one of LiteLLM's tables, if it is given.
+
+    :raises NotImported: it cannot be read.
+    """
+    if path:
+        try:
+            read(_text(path), Path(path).name)
+        except UnreadableTable as error:
+            raise NotImported(f"{path}: {error}") from None
 
 
 def _read(path: Path, report: Report) -> Node:

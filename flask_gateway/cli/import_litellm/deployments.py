@@ -64,7 +64,8 @@ class Deployment(msgspec.Struct, frozen=True):
     :param clocks: timeouts by their names in the gateway's file, seconds.
     :param access_groups: groups of keys that may call it. :param price: US dollars per million
         by unit. :param base_model: of ``model_info``: the model that has its price.
-    :param base_line: its line. :param lines: of the parameters, by name.
+    :param base_line: its line. :param budget: ``max_budget`` and ``budget_duration``.
+    :param lines: of the parameters, by name.
     """
 
     line: int
@@ -82,6 +83,7 @@ class Deployment(msgspec.Struct, frozen=True):
     price: Mapping[str, str] = {}
     base_model: str = ""
     base_line: int = 0
+    budget: tuple[str, str] = ("", "")
     lines: Mapping[str, int] = {}
 
     def line_of(self, name: str) -> int:
@@ -145,8 +147,17 @@ def _deployment(
         price=price_of(params, info, at, report),
         base_model=base.text if base is not None else "",
         base_line=base.line if base is not None else item.line,
+        budget=(
+            _budget_text(params, "max_budget", environment),
+            _budget_text(params, "budget_duration", environment),
+        ),
         lines={entry.name: entry.line for entry in params.entries},
     )
+
+
+def _budget_text(params: Node, name: str, environment: Environment) -> str:
+    node = params.get(name)
+    return "" if node is None or node.is_off else environment.text(node) or ""
 
 
 def _is_price(entry: Entry, info: Node, group: str) -> bool:
@@ -199,6 +210,8 @@ def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
         report.mapped(entry.line, setting, "its address and key come from credential_list")
     elif name == "api_version":
         report.changed(entry.line, setting, "not sent: Azure's v1 API takes no version")
+    elif name in ("max_budget", "budget_duration") and not entry.node.is_off:
+        return  # reported with the other budgets
     elif name not in PLACE and not (name in PRICED and entry.node.value is not None):
         _left_out(entry, setting, report)
 

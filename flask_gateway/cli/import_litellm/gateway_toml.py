@@ -40,8 +40,8 @@ def gateway_toml(plan: Plan, places: Places, report: Report, source: str) -> str
     ]
     if plan.keeps_ledger:
         lines += ["", "[ledger]", _said(f"data = {text(LEDGER)}", "what calls cost: name a local disk")]
-    if plan.budgets.all_calls is not None:
-        lines += ["", "[limits]", _budgets(plan.budgets.all_calls)]
+    if plan.budgets.all_calls is not None or plan.model_budgets:
+        lines += ["", "[limits]", *_general_limits(plan)]
     for team in plan.teams:
         lines += ["", f"[teams.{name(team.name)}]", *_team(team)]
     for key in plan.keys:
@@ -99,10 +99,20 @@ def _key(key: ImportedKey, places: Places) -> Iterator[str]:
     yield from _owner_budgets(key)
 
 
+def _general_limits(plan: Plan) -> Iterator[str]:
+    if plan.budgets.all_calls is not None:
+        yield _budgets(plan.budgets.all_calls)
+    if plan.model_budgets:
+        limits = {model: {"budgets": [one.table]} for model, one in plan.model_budgets.items()}
+        yield f"models = {value(limits)}"
+
+
 def _end_users(plan: Plan) -> Iterator[str]:
     """The limits of the end users of each key."""
     if plan.budgets.end_user is not None:
-        yield f"users = {{ {_budgets(plan.budgets.end_user)} }}"
+        yield f"users = {value(dict(plan.budgets.end_user))}"
+    if plan.end_users:
+        yield f"user_limits = {value({user: dict(limits) for user, limits in plan.end_users.items()})}"
 
 
 def _team(team: ImportedTeam) -> Iterator[str]:

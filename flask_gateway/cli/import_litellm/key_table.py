@@ -15,16 +15,18 @@ import msgspec
 
 from ...config.errors import InvalidValue
 from ...config.secrets import Digest
+from ...model.call import fits_any
+from .budget_table import BudgetRows
 from .budgets import ImportedBudget, dollars
 from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
 from .report import Report
 from .teams import ImportedTeam, Teams, budget_in, model_budgets_in, report_spend
+from .user_teams import UserTeams
 from .values import Literal, VariableRef
 from .yaml_tree import Line
 
 #: The columns that are reported where they hold something.
 _REPORTED = {
-    "budget_id": "its table of budgets is not read: write budgets into [keys.NAME] (docs/money.md)",
     "model_spend": "the gateway counts from zero",
     "soft_budget": "alerts of [ledger] are shares of each budget (docs/money.md)",
     "allowed_routes": "a key may use every operation",
@@ -63,11 +65,14 @@ class Known(NamedTuple):
 
     :param groups: the models of each access group. :param digests: of keys that are there already, as hex.
     :param teams: those of the table of teams; they get those of the keys.
+    :param users: of the table of users. :param budgets: of the table of budgets.
     """
 
     groups: Mapping[str, tuple[str, ...]]
     digests: Iterable[str]
     teams: Teams
+    users: UserTeams
+    budgets: BudgetRows
 
 
 def read_keys(text: str, source: str, known: Known, now: datetime, report: Report) -> list[ImportedKey]:
@@ -86,16 +91,17 @@ def read_keys(text: str, source: str, known: Known, now: datetime, report: Repor
 class _Table:
     def __init__(self, known: Known, now: datetime, report: Report) -> None:
         self._now, self._report = now, report
-        self._groups, self._teams = known.groups, known.teams
+        self._known, self._groups = known, known.groups
         self._names: set[str] = {"master"}
         self._digests = set(known.digests)
         self.keys: list[ImportedKey] = []
 
     def add(self, line: int, row: Mapping[str, str]) -> None:
-        cells = {name: value.strip() for name, value in row.items()}
+        cells: Mapping[str, str] = {name: value.strip() for name, value in row.items()}
         # A name for logs that no other key has.
         name = free_name(cells.get("key_alias") or "", f"key-{int(line)}", self._names)
         at = f"key {name}"
+        cells = self._known.budgets.completed(cells, line, at)
         if reason := self._unusable(cells):
             self._report.left_out(line, at, reason)
             return
@@ -103,9 +109,12 @@ class _Table:
         if hashed in self._digests or not _is_digest(hashed):
             self._report.left_out(line, at, "another row has the same token, or it is that of an empty key")
             return
-        team = self._teams.of_key(cells, line, at)
+        team = self._team(cells, line, at)
         if team is not None and team.is_blocked:
-            self._report.left_out(line, at, "its team is blocked")
+            text = (
+                "its team is blocked" if team.name else "the budget of its user is 0, so it may call nothing"
+            )
+            self._report.left_out(line, at, text)
             return
         models = self._models(cells.get("models", ""), team, line, at)
         if models == ():
@@ -126,8 +135,6 @@ class _Table:
         line: int,
     ) -> ImportedKey:
         at = f"key {name}"
-        if team is not None:
-            self._report.mapped(line, f"{at}.team_id", f"team = {team.name}")
         return ImportedKey(
             name,
             hashed,
@@ -139,6 +146,14 @@ class _Table:
             budget=budget_in(cells, line, at, f"[keys.{name}]", self._report),
             model_budgets=model_budgets_in(cells, line, at, f"[keys.{name}]", self._report),
         )
+
+    def _team(self, cells: Mapping[str, str], line: int, at: str) -> ImportedTeam | None:
+        """Its team, or the one that stands for its user."""
+        team = self._known.teams.of_key(cells, line, at)
+        if team is None:
+            return self._known.users.of_key(cells, line, at)
+        self._report.mapped(line, f"{at}.team_id", f"team = {team.name}")
+        return team
 
     def _report_rest(self, cells: Mapping[str, str], name: str, line: int, at: str) -> None:
         if not is_empty(cells.get("expires", "")):
@@ -180,22 +195,38 @@ class _Table:
         if names is None:
             self._report.left_out(line, at, "its models cannot be read")
             return ()
-        if "all-team-models" in names and team is not None and team.models:
-            names = [name for name in names if name != "all-team-models"] + list(team.models)
-        if not names or "all-proxy-models" in names or "*" in names:
-            return None
         if "no-default-models" in names:
             self._report.left_out(line, at, "it may call no model")
             return ()
-        if "all-team-models" in names:
-            self._report.left_out(
-                line, at, "it may call the models of its team, which no table lists (--teams)"
-            )
+        if "all-team-models" in names and (team is None or not team.models):
+            text = "it may call the models of its team, which no table lists (--teams)"
+            self._report.left_out(line, at, text)
             return ()
         for group in (name for name in names if name in self._groups):
             self._report.mapped(line, f"{at}.models", f"the access group {group} as its models")
-        models = [model for name in names for model in self._groups.get(name, (name,))]
-        return tuple(dict.fromkeys(name for name in models if name.strip() and name.isprintable())) or ()
+        own, shared = self._expanded(names), self._expanded(team.models if team is not None else ())
+        models = common_models(own, shared)
+        if models == ():
+            self._report.left_out(line, at, "it may call no model that its team or its user may call")
+        return models
+
+    def _expanded(self, names: Iterable[str]) -> tuple[str, ...] | None:
+        """The names with those of access groups; ``None``: all models."""
+        given = [name for name in names if name != "all-team-models"]
+        if "no-default-models" in given:
+            return ()
+        if not given or "all-proxy-models" in given or "*" in given:
+            return None
+        models = [model for name in given for model in self._groups.get(name, (name,))]
+        return tuple(dict.fromkeys(name for name in models if name.strip() and name.isprintable()))
+
+
+def common_models(own: tuple[str, ...] | None, shared: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The models that a key and its team may both call, as LiteLLM asks both; ``None``: all."""
+    if own is None or shared is None:
+        return own if shared is None else shared
+    allowed = frozenset(shared)
+    return tuple(name for name in own if name in allowed or fits_any(name, allowed))
 
 
 def _is_digest(text: str) -> bool:

@@ -49,9 +49,14 @@ LITELLM_SETTINGS: Mapping[str, str] = {
     **reasons.each(
         reasons.BUDGETS,
         """
-        max_end_user_budget_id max_user_budget
-        internal_user_budget_duration max_internal_user_budget default_max_internal_user_budget
-        max_ui_session_budget disable_end_user_cost_tracking provider_budget_config
+        max_ui_session_budget disable_end_user_cost_tracking
+        """,
+    ),
+    **reasons.each(
+        reasons.USERS,
+        """
+        max_user_budget internal_user_budget_duration max_internal_user_budget
+        default_max_internal_user_budget
         """,
     ),
     **reasons.each(
@@ -176,10 +181,6 @@ ROUTER_SETTINGS: Mapping[str, str] = {
     **reasons.each(
         reasons.CACHE,
         "cache_responses cache_kwargs caching_groups",
-    ),
-    **reasons.each(
-        reasons.BUDGETS,
-        "provider_budget_config",
     ),
     **reasons.each(
         "priorities of calls are not offered",

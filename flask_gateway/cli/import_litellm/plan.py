@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...config.secrets import GUESSABLE_KEY, SHORT_KEY
-from .budgets import GeneralBudgets, general_budgets, report_end_users
+from .budgets import GeneralBudgets, ImportedBudget, general_budgets, report_end_users
 from .deployments import MOST_SILENCE, USUAL_SILENCE, Deployment, deployments
 from .key_table import ImportedKey
 from .places import credentials
+from .provider_budgets import ALL, BudgetPlacer
 from .providers import PROVIDERS
 from .report import Report
 from .routes import Model, RouteBuilder
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
 
     :param groups: the models of each access group. :param deployments: each with its upstream and model.
     :param wildcards: the entries whose names have a ``*``. :param routed: the names of those that are kept.
+    :param model_budgets: by model. :param end_users: the limits of single ones, by name.
     """
 
     found: Found
@@ -49,6 +51,8 @@ class Plan(NamedTuple):
     deployments: list[tuple[Pair, Deployment]]
     wildcards: list[Deployment]
     routed: frozenset[str]
+    model_budgets: Mapping[str, ImportedBudget]
+    end_users: dict[str, Mapping[str, Any]]
 
     @property
     def silence(self) -> float:
@@ -69,8 +73,10 @@ class Plan(NamedTuple):
         """Whether a budget covers a call."""
         owners: list[ImportedKey | ImportedTeam] = [*self.keys, *self.teams]
         in_owners = any(owner.budget or owner.model_budgets for owner in owners)
-        end_user = self.budgets.end_user is not None and bool(self.keys)
-        return in_owners or end_user or self.budgets.all_calls is not None
+        end_users = (self.budgets.end_user or {}, *self.end_users.values()) if self.keys else ()
+        in_end_users = any("budgets" in limits for limits in end_users)
+        general = self.budgets.all_calls is not None or bool(self.model_budgets)
+        return in_owners or in_end_users or general
 
     @property
     def keeps_ledger(self) -> bool:
@@ -112,6 +118,15 @@ def plan_of(root: Node, report: Report) -> Plan:
     _report_providers(upstreams.all, report)
     if not upstreams.all:
         raise NothingToImport("it has no model that the gateway can ask")
+    wildcards = [one for one in listed if "*" in one.group]
+    placed = [((upstreams.of(one), one.model), one) for one in listed if "*" not in one.group]
+    budgets = general_budgets(found.budgets, environment, report)
+    placer = BudgetPlacer(models, upstreams.all, wildcards, report)
+    if budgets.all_calls is not None:
+        placer.found[ALL] = budgets.all_calls
+    placer.of_providers(found, environment)
+    placer.of_deployments(placed)
+    model_budgets = dict(placer.found)
     return Plan(
         found=found,
         state=state,
@@ -120,11 +135,13 @@ def plan_of(root: Node, report: Report) -> Plan:
         models=models,
         keys=keys,
         groups=_access_groups(listed),
-        budgets=general_budgets(found.budgets, environment, report),
+        budgets=budgets._replace(all_calls=model_budgets.pop(ALL, None)),
         teams=[],
-        deployments=[((upstreams.of(one), one.model), one) for one in listed if "*" not in one.group],
-        wildcards=[one for one in listed if "*" in one.group],
+        deployments=placed,
+        wildcards=wildcards,
         routed=frozenset(upstreams.wildcards),
+        model_budgets=model_budgets,
+        end_users={},
     )
 
 

@@ -7,6 +7,7 @@ LOGS = "GATEWAY_LOG and GATEWAY_SERVER_LOG_LEVEL set what is logged (docs/observ
 OBSERVERS = "/metrics takes the place for Prometheus, the log for the rest (docs/observability.md)"
 DATABASE = "there is no database: the file has the keys (--keys brings LiteLLM's), [ledger] has the usage"
 BUDGETS = "write budgets into [limits], [teams.NAME] or [keys.NAME] (docs/money.md)"
+USERS = "LiteLLM writes it into the users that it makes: --users brings LiteLLM_UserTable"
 MANAGEMENT = (
     "the file is the place of keys and models, and is read when it changes; GATEWAY_ADMIN_KEY opens /admin/v1"
 )

@@ -53,6 +53,8 @@ class Found:
         self.master_key: Entry | None = None
         #: The settings of budgets, each with its path.
         self.budgets: dict[str, tuple[Entry, str]] = {}
+        #: ``provider_budget_config``, with its path.
+        self.provider_budgets: tuple[Entry, str] | None = None
 
 
 #: The sections of settings, with their names that have no counterpart. A later one wins over an earlier.
@@ -338,6 +340,13 @@ def _budget(reader: _Reader, entry: Entry, setting: str) -> None:
     reader.found.budgets[entry.name] = entry, setting
 
 
+def _provider_budgets(reader: _Reader, entry: Entry, setting: str) -> None:
+    if entry.node.is_mapping:
+        reader.found.provider_budgets = entry, setting
+    else:
+        reader.report.left_out(entry.line, setting, "it is not a mapping of providers")
+
+
 def _request_size(reader: _Reader, entry: Entry, setting: str) -> None:
     size = whole(entry.node, 1_000_000)
     if size is None:
@@ -366,6 +375,7 @@ _SHARED: Mapping[str, _Take] = {
     "default_max_parallel_requests": _max_parallel,
     **dict.fromkeys(("redis_url", "redis_host", "redis_port", "redis_password", "redis_db"), _redis),
     **dict.fromkeys(BUDGET_SETTINGS, _budget),
+    "provider_budget_config": _provider_budgets,
 }
 #: Settings of which all places count.
 _ADDED = frozenset({"model_group_alias", "model_alias_map", "default_litellm_params"})

@@ -52,8 +52,8 @@ class Teams:
         """
         for line, row in rows_of(text, "team_id"):
             cells = {name: value.strip() for name, value in row.items()}
-            if not is_empty(cells["team_id"]) and cells["team_id"] not in self._by_id:
-                self._add(cells, Line(line, source))
+            if not is_empty(cells["team_id"]):
+                self.add(cells["team_id"], cells, Line(line, source))
 
     def of_key(self, row: Mapping[str, str], line: int, at: str) -> ImportedTeam | None:
         """The team of a key; ``None``: it has none. Columns such as ``team_max_budget`` are its limits."""
@@ -63,16 +63,18 @@ class Teams:
         if (known := self._by_id.get(identity)) is not None:
             return known
         own = {name.removeprefix("team_"): cell for name, cell in row.items() if name.startswith("team_")}
-        cells = {**own, "team_id": identity, "team_alias": row.get("team_alias", "")}
-        team = self._add(cells, line)
+        team = self.add(identity, {**own, "team_alias": row.get("team_alias", "")}, line)
         if not any(name in own for name in ("max_budget", "tpm_limit", "rpm_limit")):
             text = f"[teams.{team.name}] without limits: --teams brings those of LiteLLM_TeamTable"
             self._report.left_out(line, f"{at}.team_id", text)
         return team
 
-    def _add(self, cells: Mapping[str, str], line: int) -> ImportedTeam:
+    def add(self, identity: str, cells: Mapping[str, str], line: int) -> ImportedTeam:
+        """The team of that id. It is made of the cells if it is not there yet."""
+        if (known := self._by_id.get(identity)) is not None:
+            return known
         taken = {team.name for team in self._by_id.values()}
-        name = free_name(cells.get("team_alias") or cells["team_id"], f"team-{int(line)}", taken)
+        name = free_name(cells.get("team_alias") or identity, f"team-{int(line)}", taken)
         at = f"team {name}"
         team = ImportedTeam(
             name,
@@ -84,7 +86,7 @@ class Teams:
             budget_in(cells, line, at, f"[teams.{name}]", self._report),
             model_budgets_in(cells, line, at, f"[teams.{name}]", self._report),
         )
-        self._by_id[cells["team_id"]] = team
+        self._by_id[identity] = team
         self._report.mapped(line, at, f"[teams.{name}]")
         report_spend(cells, line, at, f"team:{name}", self._report)
         return team

@@ -61,7 +61,7 @@ def test_groups_and_limits_of_deployments(import_config: Import) -> None:
     assert (second["weight"], second["max_in_flight"], second["total_seconds"]) == (7, 50, 900)
     assert second["first_byte_seconds"] == 300  # a call that may take 900 s may be silent for long
     assert found.tiers("chat")[1:] == [["cohere/rerank-v3.5"], ["openai-2/gpt-4o"]]
-    for line, part in {7: "routing by tags", 21: "team", 31: "routing by tags", 36: "budgets"}.items():
+    for line, part in {7: "routing by tags", 21: "team", 31: "routing by tags", 37: "budgets"}.items():
         assert found.says("left_out", line, part), line
 
 
