@@ -87,7 +87,8 @@ class KeyChanges:
         except KeyStoreError as error:
             log.error("flask-gateway: a change of keys failed: %s", error)
             raise KeysUnavailable(
-                "The keys cannot be changed at the moment; the gateway's log says why. Nothing was changed.",
+                "The keys cannot be changed now, and nothing was changed. Try again; "
+                "the gateway's operator finds the cause in the log.",
                 retry_after=5.0,
             ) from error
         for line in step.lines:
@@ -108,7 +109,8 @@ class KeyChanges:
         except KeyStoreError as error:
             log.error("flask-gateway: the keys cannot be read: %s", error)
             raise KeysUnavailable(
-                "The keys cannot be read at the moment; the gateway's log says why.", retry_after=5.0
+                "The keys cannot be read now. Try again; the gateway's operator finds the cause in the log.",
+                retry_after=5.0,
             ) from error
 
     def _announce(self, step: OneChange) -> None:

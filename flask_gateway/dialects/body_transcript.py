@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ..model.call import Call, Operation, Usage
-from ..model.errors import GatewayError, UpstreamMalformed
+from ..model.errors import SEND_AGAIN, GatewayError, UpstreamMalformed
 from .bulky import is_bulky, shortened
 from .error_mapping import page_error, reported_error
 from .expected_choices import choices_of
@@ -216,7 +216,7 @@ class BodyTranscript:
 
     def _malformed(self, what: str) -> UpstreamMalformed:
         message = f"Upstream '{self._upstream}' answered 200 with {what}, which is no answer to this request."
-        return UpstreamMalformed(message, upstream=self._upstream)
+        return UpstreamMalformed(f"{message} {SEND_AGAIN}", upstream=self._upstream)
 
 
 class _Elsewhere(msgspec.Struct):

@@ -67,7 +67,8 @@ class BufferedTranscript:
         self._size += len(data)
         if self._size > MAX_WHOLE:
             raise UpstreamMalformed(
-                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are buffered.",
+                f"Upstream '{self._upstream}' streamed more than the {MAX_WHOLE} bytes that are buffered. "
+                "Send the header 'x-gateway-stream: live' to read such an answer as it comes.",
                 upstream=self._upstream,
             )
         self._held.append(data)

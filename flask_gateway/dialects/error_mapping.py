@@ -90,15 +90,17 @@ def _error(
             )
         case Meaning.TIMED_OUT:
             return errors.UpstreamTimeout(
-                f"{summary}: it gave up waiting.", retry_after=wait, upstream=upstream
-            )
-        case Meaning.OVERLOADED:
-            return errors.UpstreamOverloaded(
-                f"{summary}: it has too much to do, or is still loading its model.",
+                f"{summary}: it gave up waiting. Ask for a shorter answer, or send the request again.",
                 retry_after=wait,
                 upstream=upstream,
             )
-    return errors.UpstreamError(f"{summary}.", retry_after=wait, upstream=upstream)
+        case Meaning.OVERLOADED:
+            return errors.UpstreamOverloaded(
+                f"{summary}: it has too much to do, or is still loading its model. Try again later.",
+                retry_after=wait,
+                upstream=upstream,
+            )
+    return errors.UpstreamError(f"{summary}. {errors.SEND_AGAIN}", retry_after=wait, upstream=upstream)
 
 
 def _refusal(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ..model.errors import UpstreamCut, UpstreamError, UpstreamMalformed
+from ..model.errors import SEND_AGAIN, UpstreamCut, UpstreamError, UpstreamMalformed
 from .bulky import LARGE
 from .error_mapping import page_error, reported_error
 from .values import error_in
@@ -14,12 +14,14 @@ from .values import error_in
 
 def stream_cut(upstream: str, what: str) -> UpstreamCut:
     """:param what: how the stream ended too early, as a verb with its object."""
-    return UpstreamCut(f"Upstream '{upstream}' {what}.", upstream=upstream)
+    return UpstreamCut(f"Upstream '{upstream}' {what}. {SEND_AGAIN}", upstream=upstream)
 
 
 def stream_malformed(upstream: str, what: str) -> UpstreamMalformed:
     """:param what: what cannot be read, as a sentence without its dot."""
-    return UpstreamMalformed(f"Upstream '{upstream}' broke the stream: {what}.", upstream=upstream)
+    return UpstreamMalformed(
+        f"Upstream '{upstream}' broke the stream: {what}. {SEND_AGAIN}", upstream=upstream
+    )
 
 
 def part_lost(upstream: str) -> UpstreamMalformed:

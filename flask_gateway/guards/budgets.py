@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 #: How soon a call may come again that a strict budget refused for lack of the ledger, seconds.
 RETRY_UNKNOWN = 5.0
+_LATER = "Try again in a moment; the gateway's operator finds the cause in the log."
 _WINDOWS = tuple(Window)
 #: Windows whose ends are remembered.
 _REMEMBERED = 64
@@ -175,7 +176,7 @@ class BudgetGuard:
         strict, amounts = limits.strict, _per_window(limits)
         if strict and not self._costs.keeps:
             raise LedgerUnavailable(
-                "The budget is strict, and what calls cost cannot be written down now.",
+                f"The budget is strict, and what calls cost cannot be written down now. {_LATER}",
                 retry_after=RETRY_UNKNOWN,
             )
         amount = most if strict else expected
@@ -183,7 +184,7 @@ class BudgetGuard:
             (_, _, window, left, _), hold = self.accounts.reserve(name, amounts, amount, strict=strict)
         except BooksUnknown:
             raise BudgetUnknown(
-                "The budget is strict, and what was used of it cannot be known now.",
+                f"The budget is strict, and what was used of it cannot be known now. {_LATER}",
                 retry_after=RETRY_UNKNOWN,
             ) from None
         if hold is None:
@@ -194,7 +195,8 @@ class BudgetGuard:
         self, subject: str, amounts: PerWindow, window: int, left: int, amount: int
     ) -> BudgetUsedUp | BudgetUnknown:
         if window < 0:
-            return BudgetUnknown("Too many processes use this budget at once.", retry_after=RETRY_UNKNOWN)
+            message = f"Too many processes use this budget at once. {_LATER}"
+            return BudgetUnknown(message, retry_after=RETRY_UNKNOWN)
         start = self._start(window)
         reset = self._headers.reset(window, start)
         which = "in total" if not reset else f"for the {_WINDOWS[window]}"

@@ -97,7 +97,8 @@ class UpstreamBulkhead:
         epoch = self._leases.acquire(self._key, self._limit)
         if not epoch:
             raise UpstreamFull(
-                f"Upstream '{self.upstream}' already has {self._limit} calls in progress, its limit.",
+                f"Upstream '{self.upstream}' already has {self._limit} calls in progress, its limit. "
+                "Try again in a moment.",
                 retry_after=RETRY_SOON,
                 upstream=self.upstream,
             )

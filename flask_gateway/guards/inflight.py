@@ -334,7 +334,8 @@ class UpstreamThreadQuota:
         work = self._inflight.enter(call, self._upstream)
         if work is None:
             raise UpstreamFull(
-                f"Upstream '{self._upstream}' has as many calls in progress here as one upstream may have.",
+                f"Upstream '{self._upstream}' has as many calls in progress here as one upstream may have. "
+                "Try again in a moment.",
                 retry_after=RETRY_SOON,
                 upstream=self._upstream,
             )

@@ -266,7 +266,12 @@ class Reply:
         if isinstance(error, GatewayError):
             return self.break_off(error)
         log.error("the gateway failed while it read a reply", exc_info=error)
-        return self.break_off(InternalError(f"The gateway failed: {type(error).__name__}."))
+        return self.break_off(
+            InternalError(
+                f"The gateway failed ({type(error).__name__}); your request is not at fault. "
+                "The gateway's operator finds the cause in the log."
+            )
+        )
 
     def break_off(self, error: GatewayError) -> bytes:
         """End the reply with this error. Return the error event for the caller, which has received a part."""

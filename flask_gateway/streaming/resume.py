@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..model.call import AnswerPart, Attempt, BodyOverrides, Call, Continues, Usage
 from ..model.errors import (
+    SEND_AGAIN,
     CallerLeft,
     DeadlineExceeded,
     GatewayError,
@@ -73,7 +74,7 @@ def resume_at(candidates: Iterable[Continuer], call: Call, beginning: PartialAns
             seconds = reply.first_token_seconds
             call.attempts.append(Attempt(service.name, "200", seconds, model, call.epoch_ns(began)))
             return reply
-    raise refusal or UpstreamCut("No upstream of this route can continue an answer.")
+    raise refusal or UpstreamCut(f"No upstream of this route can continue an answer. {SEND_AGAIN}")
 
 
 class ResumableReply(Reply):

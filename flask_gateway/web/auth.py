@@ -80,5 +80,5 @@ def _bearer(authorization: str | None) -> str | None:
         return None
     scheme, _, key = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthorized("The Authorization header is not of the form 'Bearer KEY'.")
+        raise Unauthorized("The Authorization header must be of the form 'Bearer KEY'.")
     return key.strip() or None

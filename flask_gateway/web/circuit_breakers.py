@@ -44,7 +44,9 @@ def try_upstream(upstream: str) -> Response:
     _check_operator()
     breakers = [breaker for breaker in gateway().breakers if breaker.upstream == upstream]
     if not breakers:
-        raise UnknownUpstream(f"There is no upstream '{upstream[:200]}' here.")
+        raise UnknownUpstream(
+            f"There is no upstream '{upstream[:200]}' here. GET /v1/circuit-breakers lists them."
+        )
     for breaker in breakers:
         breaker.try_now()
     log.info("the operator allowed a probe of upstream '%s' now", upstream)

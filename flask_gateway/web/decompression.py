@@ -197,7 +197,9 @@ def _bounded(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise BodyTooLarge(f"The decompressed body is larger than the limit of {limit} bytes.")
+            raise BodyTooLarge(
+                f"The decompressed body is larger than the limit of {limit} bytes. Send less at once."
+            )
         yield piece
 
 
@@ -211,8 +213,13 @@ def _unpack(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
         ) from None
     except _library_errors() as error:
         if coding == "zstd" and "memory" in str(error):
-            raise InvalidCompression("The zstd window of the body is larger than 8 MiB (RFC 9659).") from None
-        raise InvalidCompression(f"The body is not valid {coding}, or something follows its end.") from None
+            raise InvalidCompression(
+                "The zstd window of the body is larger than 8 MiB (RFC 9659). Compress it with a smaller one."
+            ) from None
+        raise InvalidCompression(
+            f"The body is not valid {coding}, or something follows its end. "
+            "Send it uncompressed, or compress it again."
+        ) from None
 
 
 def _library_errors() -> tuple[type[Exception], ...]:
@@ -231,10 +238,12 @@ def _members(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
             if member.ended:
                 members += 1
                 if coding not in _REPEATED or members > MAX_MEMBERS:
-                    raise InvalidCompression(f"Something follows the end of the {coding} body.")
+                    raise InvalidCompression(
+                        f"Something follows the end of the {coding} body. Send the compressed body alone."
+                    )
                 member = make()
             yield from member.unpack(piece)
             begun = True
             piece = member.rest if member.ended else b""
     if begun and not member.ended:
-        raise InvalidCompression(f"The {coding} body is truncated.")
+        raise InvalidCompression(f"The {coding} body is truncated. Send it again, or uncompressed.")

@@ -63,7 +63,7 @@ def _render_http(error: HTTPException) -> Response:
         refused = errors.MethodNotAllowed(f"{request.method} is not allowed on this path; {allowed} is.")
         refused.headers["Allow"] = allowed
         return render(refused)
-    other = errors.CallerError(f"The request was refused: {error.name}.")
+    other = errors.CallerError(f"The request was refused: {error.name}. Check its path, headers and framing.")
     other.status = error.code or 400
     return render(other)
 

@@ -102,7 +102,9 @@ class _Shape:
         :param outside: a part of the body without its strings.
         """
         if len(outside) > MAX_DIGITS and _TOO_MANY_DIGITS in outside.translate(_DIGITS):
-            raise InvalidJson(f"The body has a number of more than {MAX_DIGITS} digits.")
+            raise InvalidJson(
+                f"The body has a number of more than {MAX_DIGITS} digits. Send it with fewer, or as text."
+            )
         exponents = outside.count(b"e") + outside.count(b"E")
         if exponents:  # literals and negative exponents are harmless
             exponents -= sum(map(outside.count, (b"true", b"false", b"e-", b"E-")))
@@ -110,7 +112,7 @@ class _Shape:
         if self._exponents > MAX_PARTS:
             raise _too_many_parts()
         if exponents and _has_infinite(outside):
-            raise InvalidJson("The body has a number that is too large for a double.")
+            raise InvalidJson("The body has a number that is too large for a double. Send it as text.")
 
 
 def _has_infinite(outside: bytes) -> bool:
@@ -133,15 +135,15 @@ def _check_nesting(structure: bytes) -> None:
     for _ in range(MAX_DEPTH):
         # Each round removes the innermost brackets, so adjacent colons belong to one object.
         if many and _TOO_MANY_NAMES in structure:
-            raise InvalidJson(f"An object in the body has more than {MAX_NAMES} names.")
+            raise InvalidJson(f"An object in the body has more than {MAX_NAMES} names. Send fewer.")
         left = _INNERMOST.sub(b"", structure) if many else structure.replace(b"[]", b"")
         if not left:
             return
         if len(left) == len(structure) and structure.count(b"[") <= MAX_DEPTH:
             return  # the brackets do not match, so this is not JSON, which the parser reports
         structure = left
-    raise InvalidJson(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    raise InvalidJson(f"The body is nested more than {MAX_DEPTH} levels deep. Send a flatter one.")
 
 
 def _too_many_parts() -> InvalidJson:
-    return InvalidJson(f"The body has more than {MAX_PARTS} parts.")
+    return InvalidJson(f"The body has more than {MAX_PARTS} parts. Send a smaller one.")

@@ -113,16 +113,23 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
         _discard(request)
         raise
     except TimeoutError:
-        raise BodyTooSlow("The body did not arrive in time.") from None
+        raise BodyTooSlow(
+            "The body did not arrive in time. Send it again, over a faster connection."
+        ) from None
     except (OSError, ValueError, ParseException):
-        raise BodyNotReceived("The body could not be read: its HTTP framing is broken.") from None
+        raise BodyNotReceived(
+            "The body could not be read: its HTTP framing is broken. "
+            "Check the client, and the proxy before the gateway."
+        ) from None
     if announced is not None and len(body) < announced:
-        raise BodyNotReceived(f"The body ended after {len(body)} of the announced {announced} bytes.")
+        raise BodyNotReceived(
+            f"The body ended after {len(body)} of the announced {announced} bytes. Send it again."
+        )
     return decompress(body, codings, limit, hold) if codings else body
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here.")
+    return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here. Send less at once.")
 
 
 def _announced(request: Request) -> int | None:
@@ -208,7 +215,9 @@ def parse_fields(body: bytes) -> Fields:
     if not body:
         raise InvalidJson("The body is empty; a JSON object was expected.")
     if not body.isascii() and (position := first_bad_byte(body)) is not None:
-        raise _byte_order_mark(body) or InvalidJson(f"The body is not UTF-8: see byte {position}.")
+        raise _byte_order_mark(body) or InvalidJson(
+            f"The body is not UTF-8: see byte {position}. Encode it in UTF-8."
+        )
     check_shape(body)
     try:
         fields = _decode_fields(body)
@@ -217,7 +226,7 @@ def parse_fields(body: bytes) -> Fields:
     except msgspec.DecodeError as error:
         raise _byte_order_mark(body) or InvalidJson(f"The body is not valid JSON: {error}.") from None
     if names_model_twice(body):
-        raise InvalidField("The body has the field 'model' more than once.", param="model")
+        raise InvalidField("The body has the field 'model' more than once. Send it once.", param="model")
     return fields
 
 
@@ -270,7 +279,7 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
         raise InvalidField("'model' must be a name of 1 to 256 printable characters.", param="model")
     for name in _REQUIRED[operation]:
         if fields.get(name, _NULL) == _NULL:
-            raise InvalidField(f"The field '{name}' is missing.", param=name)
+            raise InvalidField(f"The field '{name}' is missing. Add it.", param=name)
     most = MAX_MESSAGES if operation is Operation.CHAT else _MOST_MESSAGES.get(operation)
     if most is not None and not 0 < len(_field(fields, "messages")) <= most:
         raise InvalidField(f"'messages' must be 1 to {most} messages.", param="messages")
@@ -304,9 +313,9 @@ def _field(fields: Fields, name: str) -> Any:
     try:
         return _DECODERS[name].decode(fields[name])
     except KeyError:
-        raise InvalidField(f"The field '{name}' is missing.", param=name) from None
+        raise InvalidField(f"The field '{name}' is missing. Add it.", param=name) from None
     except RecursionError:
-        raise InvalidField(f"'{name}' is nested too deeply.", param=name) from None
+        raise InvalidField(f"'{name}' is nested too deeply. Send a flatter one.", param=name) from None
     except msgspec.DecodeError as error:
         what = str(error).replace("`", "'").replace("$", name)
         raise InvalidField(f"The field '{name}' is not of the right type: {what}.", param=name) from None

@@ -74,4 +74,4 @@ def test_http_to_a_port_of_something_else(answer: bytes) -> None:
     with saying(answer) as port:
         error = asking(f"http://127.0.0.1:{port}/v1")
     assert isinstance(error, UpstreamMalformed)
-    assert "check the port" in error.message
+    assert "wrong port" in error.message

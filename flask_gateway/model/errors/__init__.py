@@ -51,6 +51,8 @@ from .caller_errors import (
     WebSocketNotOffered,
 )
 from .upstream_errors import (
+    SEND_AGAIN,
+    TELL_OPERATOR,
     CircuitOpen,
     DeadlineExceeded,
     UpstreamAuthFailed,

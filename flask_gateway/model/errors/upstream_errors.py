@@ -7,6 +7,13 @@ from typing import Any
 
 from .base import GatewayError, Verdict
 
+#: The next step after a fault that may be over when the request comes again.
+SEND_AGAIN = "Send the request again; if it fails again, tell the gateway's operator."
+#: The next step after a fault that stays until the operator mends it.
+TELL_OPERATOR = (
+    "Your request is fine: tell the gateway's operator, whose command `doctor` tests this upstream."
+)
+
 
 class UpstreamUnavailable(GatewayError):
     """The gateway did not send the call to the upstream, for a temporary reason."""

@@ -22,7 +22,7 @@ from ...dialects.error_mapping import error_for
 from ...dialects.transcripts import transcript_for
 from ...dialects.usage import asking_for_usage
 from ...model.call import Call, Operation
-from ...model.errors import UpstreamCut
+from ...model.errors import SEND_AGAIN, UpstreamCut
 from ...model.reply import Reply
 from ..transport.deadlines import UpstreamAttempt
 from . import chat, responses, scores
@@ -170,7 +170,7 @@ class MockSource:
 
     def _cut(self, how: str) -> UpstreamCut:
         upstream = self._exchange.upstream
-        return UpstreamCut(f"Upstream '{upstream}' {how}.", upstream=upstream)
+        return UpstreamCut(f"Upstream '{upstream}' {how}. {SEND_AGAIN}", upstream=upstream)
 
     def release(self) -> None:
         self.close()

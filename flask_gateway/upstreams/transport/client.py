@@ -25,6 +25,8 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from ...model.errors import (
     NO_DESCRIPTOR,
     RETRY_SOON,
+    SEND_AGAIN,
+    TELL_OPERATOR,
     GatewayError,
     Overloaded,
     UpstreamCut,
@@ -212,7 +214,7 @@ class ResponseSource:
         if isinstance(error, HTTPTimeoutError | TimeoutError):
             return exchange.timed_out()
         return UpstreamCut(
-            f"Upstream '{exchange.upstream}' broke off in the middle of its answer.",
+            f"Upstream '{exchange.upstream}' broke off in the middle of its answer. {SEND_AGAIN}",
             upstream=exchange.upstream,
         )
 
@@ -260,19 +262,24 @@ def _timed_out(causes: list[BaseException]) -> bool:
 #: OpenSSL's reasons for bytes that are no TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
 _UNTRUSTED = (
-    "has a certificate that is not trusted: its operator finds the reason with `doctor`, and names "
-    "a private CA in the setting ca_file"
+    "has a certificate that is not trusted. Your request is fine: tell the gateway's operator, who finds the "
+    "reason with `doctor`, and names a private CA in the setting ca_file."
 )
+_CLOSED = f"closed the connection without an answer. {SEND_AGAIN}"
 #: The error for each exception before the head of an answer, the most specific class first.
 _UNANSWERED: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
     (ssl.SSLCertVerificationError, UpstreamUnreachable, _UNTRUSTED),
-    (NameResolutionError, UpstreamUnreachable, "has a name that could not be resolved"),
-    (NewConnectionError, UpstreamUnreachable, "could not be connected to"),
-    (SSLError, UpstreamUnreachable, "failed the TLS handshake"),
-    (ssl.SSLError, UpstreamUnreachable, "failed the TLS handshake"),
-    (ConnectionError, UpstreamUnreachable, "closed the connection without an answer"),
-    (CutShort, UpstreamCut, "broke off in the middle of its answer's head"),
-    (HTTPException, UpstreamMalformed, "answered with something that is not HTTP: check the port of its URL"),
+    (NameResolutionError, UpstreamUnreachable, f"has a name that could not be resolved. {TELL_OPERATOR}"),
+    (NewConnectionError, UpstreamUnreachable, f"could not be connected to. {TELL_OPERATOR}"),
+    (SSLError, UpstreamUnreachable, f"failed the TLS handshake. {TELL_OPERATOR}"),
+    (ssl.SSLError, UpstreamUnreachable, f"failed the TLS handshake. {TELL_OPERATOR}"),
+    (ConnectionError, UpstreamUnreachable, _CLOSED),
+    (CutShort, UpstreamCut, f"broke off in the middle of its answer's head. {SEND_AGAIN}"),
+    (
+        HTTPException,
+        UpstreamMalformed,
+        f"answered with something that is not HTTP: its URL may name the wrong port. {TELL_OPERATOR}",
+    ),
 )
 
 
@@ -288,29 +295,27 @@ def unanswered(error: BaseException, exchange: UpstreamAttempt) -> GatewayError:
     if _timed_out(causes):
         return exchange.timed_out()
     if exchange.is_connected and _was_closed(error):
-        return UpstreamUnreachable(
-            f"Upstream '{upstream}' closed the connection without an answer.", upstream=upstream
-        )
+        return UpstreamUnreachable(f"Upstream '{upstream}' {_CLOSED}", upstream=upstream)
     for cause in causes:
         if isinstance(cause, ProxyFailed):
             kind = UpstreamMisconfigured if cause.refused else UpstreamUnreachable
-            return kind(f"Upstream '{upstream}' {cause.text}.", upstream=upstream)
+            return kind(f"Upstream '{upstream}' {cause.text}. {TELL_OPERATOR}", upstream=upstream)
     error_class, description = _what_failed(causes)
-    return error_class(f"Upstream '{upstream}' {description}.", upstream=upstream)
+    return error_class(f"Upstream '{upstream}' {description}", upstream=upstream)
 
 
 def _what_failed(causes: list[BaseException]) -> tuple[type[UpstreamError], str]:
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         return UpstreamMisconfigured, (
             "does not speak TLS at this port: its URL has to begin with http://, or to name another port; "
-            "tell the operator"
+            "tell the operator."
         )
     if any(isinstance(cause, TlsRecord) for cause in causes):
         return UpstreamMisconfigured, (
             "expects TLS at this port: its URL has to begin with https://, or to name another port; "
-            "tell the operator"
+            "tell the operator."
         )
     for kind, error_class, description in _UNANSWERED:
         if any(isinstance(cause, kind) for cause in causes):
             return error_class, description
-    return UpstreamUnreachable, "gave no answer"
+    return UpstreamUnreachable, f"gave no answer. {SEND_AGAIN}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from ...model.errors import UpstreamCut, UpstreamMalformed
+from ...model.errors import SEND_AGAIN, TELL_OPERATOR, UpstreamCut, UpstreamMalformed
 from .client import ResponseSource
 
 #: The most that one step returns, bytes.
@@ -29,7 +29,7 @@ def unpacked(source: ResponseSource, codings: str, upstream: str) -> ResponseSou
     for coding in reversed([coding_name.strip().lower() for coding_name in codings.split(",")][:2]):
         if coding in _UNKNOWN:
             message = f"Upstream '{upstream}' answered with a body in '{coding}', which was not asked for."
-            raise UpstreamMalformed(message, upstream=upstream)
+            raise UpstreamMalformed(f"{message} {TELL_OPERATOR}", upstream=upstream)
         if coding in _GZIP + _DEFLATE:
             source = UnpackedSource(source, Unpacker(raw=coding in _DEFLATE), upstream)
     return source
@@ -145,11 +145,13 @@ class UnpackedSource(ResponseSource):
         try:
             return self._unpacker.take()
         except zlib.error:
-            message = f"Upstream '{self._upstream}' sent a compressed body that cannot be unpacked."
+            message = (
+                f"Upstream '{self._upstream}' sent a compressed body that cannot be unpacked. {SEND_AGAIN}"
+            )
             raise UpstreamMalformed(message, upstream=self._upstream) from None
 
     def _end(self) -> bytes:
         if not self._unpacker.over:
-            message = f"Upstream '{self._upstream}' broke off in the middle of its answer."
+            message = f"Upstream '{self._upstream}' broke off in the middle of its answer. {SEND_AGAIN}"
             raise UpstreamCut(message, upstream=self._upstream)
         return b""

@@ -42,7 +42,7 @@ def _reading() -> Iterator[database.Connection]:
         finally:
             connection.close()
     except books.TROUBLE as error:
-        raise LedgerUnavailable(f"The ledger cannot be read now: {error}.") from None
+        raise LedgerUnavailable(f"The ledger cannot be read now: {error}. Try again.") from None
 
 
 @blueprint.get("/usage", provide_automatic_options=False)
