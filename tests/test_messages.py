@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent / "flask_gateway"
 NEXT_STEP = re.compile(
     r"""\b(
         try | again | retry | wait | send | ask | check | use | name | add | leave | encode | compress
-      | stream | call | set | operator | lists? | expected | must\ be | may\ name | writes? | makes
+      | stream | call | set | operator | list(s|ed)? | expected | must\ be | may\ name | writes? | makes
       | is\ accepted | cors_origins | SEND_AGAIN | TELL_OPERATOR | _[A-Z]+
       | error | reason | allowed  # words of others, which say what is valid
     )\b""",
