@@ -54,6 +54,7 @@ from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 from .extensions import Extend, nothing
 from .key_source import issued_keys, key_guess_limiter, key_source
+from .translated import translated
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
@@ -291,6 +292,7 @@ def _endpoints(
                 continues=upstream.continues,
                 # The order of the table: the first are asked for most, and are found first.
                 speaks=tuple(operation for operation in Operation if operation in upstream.operations),
+                translated=translated(upstream, service, guards),
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -10,13 +10,16 @@ from ..config.schema import MASK, Timeouts
 from ..guards.breaker import Breaker
 from ..guards.bulkhead import upstream_key
 from ..guards.leases import ConcurrencyLeases
-from ..model.call import OPENAI, Call, Caller, Continues, Operation
+from ..model.call import OPENAI, BodyOverrides, Call, Caller, Continues, Operation
 from ..model.errors import UnknownModel, UnsupportedOperation
 from ..model.protocols import Service
 from ..routing.dispatcher import Candidate
 from ..routing.load_balancing import Balancer
-from ..routing.routes import Route, Routes, Target
+from ..routing.routes import Route, Routes, Target, Tier
 from ..streaming.resume import Continuer
+
+#: Returns the service that translates calls of one operation, given the settings' fields for a candidate.
+Translate = Callable[[BodyOverrides | None], Service]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -26,6 +29,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     :param clocks: its timeouts.
     :param limits: the most calls in flight, by the name they are counted under; 0 means no limit.
     :param speaks: the operations that its upstream takes.
+    :param translated: the operations that are translated for it.
     :param continues: how it resumes an answer that another upstream began; ``None``: it cannot.
     """
 
@@ -37,6 +41,14 @@ class Endpoint(msgspec.Struct, frozen=True):
     limits: Mapping[str, int]
     continues: Continues | None = None
     speaks: tuple[Operation, ...] = OPENAI
+    translated: Mapping[Operation, Translate] = {}
+
+    def candidate(self, operation: Operation, target: Target) -> Candidate | None:
+        """The candidate for calls of an operation; ``None`` if they can neither be sent nor translated."""
+        if operation in self.speaks:
+            return Candidate(self.service, target.model, target.overrides)
+        translate = self.translated.get(operation)
+        return None if translate is None else Candidate(translate(target.overrides), target.model)
 
 
 class CandidateStatus(msgspec.Struct, frozen=True):
@@ -45,7 +57,8 @@ class CandidateStatus(msgspec.Struct, frozen=True):
     :param reason: ``chosen``, ``next``, ``open``, ``cooling``, ``full``, ``credential refused`` (asked after
         all others) or ``not allowed``.
     :param retry_after: seconds until that may change; ``None`` if that is not known.
-    :param operations: those that its upstream takes. The others are not sent to it.
+    :param operations: those that its upstream takes.
+    :param translated: those that are translated for it. The others are not sent to it.
     """
 
     tier: int
@@ -54,6 +67,7 @@ class CandidateStatus(msgspec.Struct, frozen=True):
     reason: str
     retry_after: float | None = None
     operations: tuple[str, ...] = ()
+    translated: tuple[str, ...] = ()
 
 
 class Candidates:
@@ -81,14 +95,10 @@ class Candidates:
         route = self._route(call)
         # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
-        behind, found, operation = [], False, call.operation
+        behind, found = [], False
         for tier in self._balancer.ordered(route):
-            for target in tier:
-                endpoint = self._endpoint(target)
-                if operation not in endpoint.speaks:
-                    continue
+            for endpoint, candidate in self._native_first(tier, call.operation):
                 found = True
-                candidate = Candidate(endpoint.service, target.model, target.overrides)
                 if alone or not endpoint.breaker.credential_refused:
                     yield candidate
                 else:
@@ -96,6 +106,20 @@ class Candidates:
         yield from behind
         if not found:
             raise _unsupported(call, route)
+
+    def _native_first(self, tier: Tier, operation: Operation) -> Iterator[tuple[Endpoint, Candidate]]:
+        """The candidates of a tier: those that take the operation, then those it is translated for."""
+        across = []
+        for target in tier:
+            endpoint = self._endpoint(target)
+            if operation in endpoint.speaks:
+                yield endpoint, Candidate(endpoint.service, target.model, target.overrides)
+            elif operation in endpoint.translated:
+                across.append((endpoint, target))
+        for endpoint, target in across:
+            candidate = endpoint.candidate(operation, target)
+            if candidate is not None:
+                yield endpoint, candidate
 
     def explain(self, caller: Caller, model: str) -> list[CandidateStatus]:
         """The status of each target for a call of that caller now. It sends nothing and takes no turn.
@@ -110,9 +134,9 @@ class Candidates:
                 reason, wait = self._reason(caller, target)
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
-                operations = tuple(sorted(self._endpoint(target).speaks))
-                status = CandidateStatus(number, target.upstream, target.model, reason, wait, operations)
-                statuses.append(status)
+                endpoint, place = self._endpoint(target), (number, target.upstream, target.model)
+                operations = tuple(sorted(endpoint.speaks)), tuple(sorted(endpoint.translated))
+                statuses.append(CandidateStatus(*place, reason, wait, *operations))
         return statuses
 
     def visible(self, models: Iterable[str]) -> set[tuple[str, str | None]]:
@@ -150,9 +174,10 @@ class Candidates:
         for tier in self._route(call).tiers:
             for target in tier:
                 endpoint = self._endpoint(target)
-                if endpoint.continues is not None and call.operation in endpoint.speaks:
-                    how = endpoint.continues
-                    continuers.append(Continuer(endpoint.service, target.model, how, target.overrides))
+                candidate = endpoint.candidate(call.operation, target)
+                if endpoint.continues is not None and candidate is not None:
+                    service, model, overrides = candidate
+                    continuers.append(Continuer(service, model, endpoint.continues, overrides))
         return sorted(continuers, key=lambda continuer: continuer.service.name == broken)
 
     def whole(self, model: str) -> bool:

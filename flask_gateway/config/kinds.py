@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from ..model.call import ANTHROPIC, OPENAI, Operation
+from ..model.quirks import Quirks
 
 
 class CredentialHeader(StrEnum):
@@ -46,6 +47,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     :param anthropic_path: where Anthropic's operations are, from the root of the host; empty: below the
         base URL.
     :param stream_usage: whether it accepts a request for the usage of a stream.
+    :param quirks: what a translated request to it depends on.
     :param quota_without_wait: a 429 without ``retry-after`` says that the account may spend no more.
     """
 
@@ -56,6 +58,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     anthropic_path: str = ""
     stream_usage: bool = True
     quota_without_wait: bool = False
+    quirks: Quirks = Quirks()
 
     def url_of(self, base: str, operation: Operation) -> str:
         """The URL of an operation.

@@ -13,6 +13,7 @@ import msgspec
 
 from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from ..model.quirks import Quirks
 from .admins import AdminSettings
 from .kinds import DEFAULT, KINDS, Kind
 
@@ -20,8 +21,7 @@ from .kinds import DEFAULT, KINDS, Kind
 MASK = "****"
 
 #: The general timeouts, seconds: a stream's silence, and an answer in one piece.
-SILENCE_SECONDS = 10.0
-ANSWER_SECONDS = 120.0
+SILENCE_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 
 #: scheme, userinfo, the rest up to the query, the query or fragment; at most one ``@``, after the userinfo.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?([^@/?#]*@)?([^@?#]*)([?#][^@]*)?")
@@ -162,8 +162,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
 
-    :param url: ``mock://…``, or an ``http(s)`` or ``http+unix`` base to which ``/chat/completions`` is
-        appended.
+    :param url: ``mock://…``, or an ``http(s)`` or ``http+unix`` base of ``/chat/completions``.
     :param api_key: sent to the upstream, in the header of its kind.
     :param max_in_flight: the limit of calls in flight over all workers; 0 means no limit.
     :param stream_usage: whether the upstream accepts a request for the usage of a stream.
@@ -176,6 +175,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
     :param kind: a name in ``kinds.KINDS``.
     :param speaks: the operations that it takes; ``None``: those of its kind.
+    :param quirks: ``None``: those of its kind.
     """
 
     name: str
@@ -192,6 +192,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     prices: str | None = None
     kind: str = DEFAULT
     speaks: frozenset[Operation] | None = None
+    quirks: Quirks | None = None
 
     @property
     def of_kind(self) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..model.call import Usage
 from ..model.errors import GatewayError, UpstreamMalformed
+from .rewritten import RewrittenStream
 from .stream_transcript import StreamTranscript
 
 #: The largest stream that is buffered, bytes.
@@ -15,7 +16,7 @@ class BufferedTranscript:
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, events: StreamTranscript, upstream: str) -> None:
+    def __init__(self, events: StreamTranscript | RewrittenStream, upstream: str) -> None:
         self.ready = False
         self._events = events
         self._upstream = upstream
@@ -57,6 +58,11 @@ class BufferedTranscript:
 
     def end(self) -> bytes:
         return self._hold(self._events.end())
+
+    def restate(self, data: bytes) -> bytes:
+        """Hold what the events' transcript has passed already."""
+        assert isinstance(self._events, RewrittenStream)
+        return self._hold(self._events.restate(data))
 
     def cut(self, error: GatewayError) -> bytes:
         """Return the error alone. The buffered events are dropped: the caller's answer was lost."""

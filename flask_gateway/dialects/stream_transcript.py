@@ -170,8 +170,17 @@ class StreamTranscript:
         return self._pass_all([rest] if worth else [], over=True)
 
     def cut(self, error: GatewayError) -> bytes:
+        return self.take_unsent() + self._dialect.error_event(error, self._reader)
+
+    def take_unsent(self) -> bytes:
+        """Return the events before a fault that came with it, once."""
         unsent, self._unsent = self._unsent, b""
-        return unsent + self._dialect.error_event(error, self._reader)
+        return unsent
+
+    @property
+    def counts_request(self) -> bool:
+        """Whether :attr:`usage` counts the text of the request, which takes long if that is large."""
+        return self._reader.reported.prompt is None
 
     def _pass_all(self, events: list[bytes], *, over: bool = False) -> bytes:
         committed, parts = self.ready, []

@@ -81,6 +81,14 @@ class Transcript(Protocol):
         ...
 
 
+class Retelling(Transcript, Protocol):
+    """A transcript around another one (``dialects/rewritten.py``)."""
+
+    def restate(self, data: bytes) -> bytes:
+        """Return what to send instead of these bytes, which the inner transcript has passed."""
+        ...
+
+
 class Passing:
     """A base :class:`Transcript` for a source that consists of committed replies: it passes all bytes."""
 
@@ -175,6 +183,15 @@ class Reply:
         in the order in which they were added, on the thread that settles.
         """
         self._witnesses.append(witness)
+
+    def retell(self, transcript: Retelling) -> None:
+        """Replace the transcript by one around it. It also rewrites the bytes that have arrived.
+
+        :raises GatewayError: it cannot be retold.
+        """
+        self.transcript = transcript
+        if self._pending:
+            self._pending = transcript.restate(self._pending)
 
     def prime(self) -> Reply:
         """Block until the answer is known to be valid: the first content of a stream, or else all of it.

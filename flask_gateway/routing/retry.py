@@ -20,6 +20,7 @@ from ..model.call import Attempt, Call
 from ..model.errors import (
     CircuitOpen,
     GatewayError,
+    UnsupportedField,
     UpstreamBackingOff,
     UpstreamError,
     UpstreamModelNotFound,
@@ -47,7 +48,9 @@ MAX_SLEEP = 2.0
 MAX_RETRY_AFTER = 5.0
 
 #: Errors that concern one upstream, and not the request.
-_ONE_UPSTREAM = (UpstreamModelNotFound, UpstreamUnaffordable)
+_ONE_UPSTREAM = (UpstreamModelNotFound, UpstreamUnaffordable, UnsupportedField)
+#: Errors before anything was sent to the upstream. They are no attempt.
+_NOT_SENT = (UpstreamUnavailable, UnsupportedField)
 
 #: Statuses below 500 after which SDKs retry by themselves.
 _RETRIED_BY_CLIENTS = frozenset({408, 409, 429})
@@ -145,7 +148,7 @@ class AttemptLog:
         :raises GatewayError: this error, if another upstream could not do better.
         """
         self._errors.append(error)
-        if not isinstance(error, UpstreamUnavailable):
+        if not isinstance(error, _NOT_SENT):
             self._note(Attempt.failed(upstream, error, seconds, model, self._call.epoch_ns(began)))
         if isinstance(error, UpstreamTooLong):
             self._too_long.add(model)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from kit.calls import make_call, make_settings, single_candidate
+from kit.translating import LOUD
 
-from flask_gateway.app import build
+from flask_gateway.app import build, translated
 from flask_gateway.app.build import Gateway
-from flask_gateway.config.schema import CandidateSettings, ModelSettings, Timeouts, UpstreamSettings
-from flask_gateway.model.call import Outcome
+from flask_gateway.config.schema import (
+    Balance,
+    CandidateSettings,
+    ModelSettings,
+    Timeouts,
+    UpstreamSettings,
+)
+from flask_gateway.model.call import Operation, Outcome
 from flask_gateway.model.errors import Verdict
 from flask_gateway.state.memory import MemoryStore
 
@@ -67,6 +75,28 @@ def test_targets_are_checked_one_at_a_time(gateway: Gateway, counting: CountingS
     counting.reads = 0
     next(iter(gateway.candidates(make_call("all"))))
     assert counting.reads == 1
+
+
+# ------------------------------------------------------------------ translations
+
+
+def test_upstreams_of_the_callers_api_come_before_translations(monkeypatch: pytest.MonkeyPatch) -> None:
+    loud = {Operation.COMPLETION: LOUD}
+    monkeypatch.setattr(translated, "translations_to", lambda speaks: loud if len(speaks) == 1 else {})
+    chat, both = frozenset({Operation.CHAT}), frozenset({Operation.CHAT, Operation.COMPLETION})
+    speaks = {"a": chat, "b": both, "c": chat, "d": both}
+    upstreams = tuple(
+        UpstreamSettings(name=name, url=f"http://{name}.test", speaks=taken) for name, taken in speaks.items()
+    )
+    tiers = tuple(single_candidate(name)[0] for name in "abcd")
+    model = ModelSettings(name="all", tiers=(tiers[:2], tiers[2:]), balance=Balance.IN_ORDER)
+    settings = make_settings(upstreams=upstreams, models=(model,))
+    gateway = build.build(settings, MemoryStore())
+    call = msgspec.structs.replace(make_call("all"), operation=Operation.COMPLETION)
+    assert [one.service.name for one in gateway.candidates(call)] == ["b", "a", "d", "c"]
+    assert order(gateway, "all") == "abcd"
+    statuses = gateway.candidates.explain(call.caller, "all")
+    assert [status.translated for status in statuses] == [("completions",), (), ("completions",), ()]
 
 
 # ------------------------------------------------------------------ timeouts

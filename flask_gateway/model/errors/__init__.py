@@ -45,6 +45,7 @@ from .caller_errors import (
     UnknownModel,
     UnknownUpstream,
     UnknownUrl,
+    UnsupportedField,
     UnsupportedMediaType,
     UnsupportedOperation,
     UserRequired,

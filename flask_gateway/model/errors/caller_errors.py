@@ -105,6 +105,13 @@ class UnsupportedOperation(CallerError):
     code = "unsupported_operation"
 
 
+class UnsupportedField(CallerError):
+    """The upstream's API has no place for a field of the request. Another upstream may have one."""
+
+    code = "unsupported_field"
+    retry_elsewhere = True
+
+
 class UnknownModel(CallerError):
     status = 404
     code = "model_not_found"

@@ -1,0 +1,40 @@
+"""Makes the services that translate calls for an upstream, each behind the upstream's guards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from ..config.schema import UpstreamSettings
+from ..dialects.translations.table import translations_to
+from ..dialects.translations.translation import Translation
+from ..model.call import BodyOverrides, Operation
+from ..model.protocols import Guard, Service
+from ..model.quirks import TranslationTarget
+from ..routing.dispatcher import Guarded
+from ..upstreams.translating import TranslatingUpstream
+from .candidates import Translate
+
+
+def translated(
+    upstream: UpstreamSettings, service: Service, guards: Sequence[Guard]
+) -> Mapping[Operation, Translate]:
+    """By operation that the upstream does not take: what makes the service that translates it.
+
+    :param guards: of the upstream. Translated calls pass the same ones.
+    """
+    target = TranslationTarget(upstream.name, upstream.quirks or upstream.of_kind.quirks)
+    return {
+        operation: partial(_guarded, service, translation, target, guards)
+        for operation, translation in translations_to(upstream.operations).items()
+    }
+
+
+def _guarded(
+    service: Service,
+    translation: Translation,
+    target: TranslationTarget,
+    guards: Sequence[Guard],
+    overrides: BodyOverrides | None,
+) -> Service:
+    return Guarded(TranslatingUpstream(service, translation, target, overrides), guards)

@@ -1,0 +1,1 @@
+"""Translations between APIs. ``table.py`` lists them; each pair has a module of its own."""

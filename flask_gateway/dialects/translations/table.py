@@ -1,0 +1,25 @@
+"""The table of translations: for each operation that callers ask, those it can be sent as."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ...model.call import Operation
+from .translation import Translation
+
+#: A further translation is one more entry here. The first that an upstream takes is used.
+TRANSLATIONS: tuple[Translation, ...] = ()
+
+
+def translations_to(
+    speaks: Collection[Operation], table: tuple[Translation, ...] = TRANSLATIONS
+) -> dict[Operation, Translation]:
+    """Return what can be translated for an upstream, by the operation that callers ask.
+
+    :param speaks: the operations that the upstream takes. They need no translation.
+    """
+    found: dict[Operation, Translation] = {}
+    for translation in table:
+        if translation.spoken in speaks and translation.asked not in speaks:
+            found.setdefault(translation.asked, translation)
+    return found
