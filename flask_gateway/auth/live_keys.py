@@ -16,7 +16,8 @@ from ..model.errors import KeyDisabled, KeyExpired, KeysUnavailable
 from ..model.limits import OwnerLimits
 from .api_keys import ApiKeyTable, caller_of
 from .issued_keys import IssuedKeys
-from .key_rows import KnownKey
+from .key_rows import Grants, KnownKey
+from .key_tables import KeyRow
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,12 @@ def issued_caller(known: KnownKey, teams: Mapping[str, str], settings: Settings)
         policy=limits.policy,
     )
     return caller_of(key, settings, {**_teams(grants.team, teams), **settings.teams})
+
+
+def caller_of_row(row: KeyRow, teams: Mapping[str, str], settings: Settings) -> Caller:
+    """Make the caller of a row of the database, in whatever state the key is."""
+    grants = Grants(row.team, row.tags, row.models, row.limits)
+    return issued_caller(KnownKey(row.number, row.id, False, 0, 0, grants), teams, settings)
 
 
 def _teams(name: str, teams: Mapping[str, str]) -> dict[str, OwnerLimits]:

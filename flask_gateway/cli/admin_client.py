@@ -9,9 +9,11 @@ import getpass
 import json
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote
@@ -28,6 +30,9 @@ from ..auth.key_views import key_object, missing, team_object
 from ..auth.team_admin import TeamAdmin
 from ..config.errors import ConfigError
 from ..config.load import resolve
+from ..ledger import database, reports
+from ..ledger.books import TROUBLE
+from ..model.calendar_windows import Calendar, zone
 from ..model.errors import GatewayError
 from ..state.memory import MemoryStore
 from .running_gateway import PATIENCE
@@ -102,7 +107,11 @@ class OnFiles:
         data = Path(settings.ledger.data)
         if data.exists() and data.stat().st_uid != os.geteuid():
             raise Refused(f"{data} belongs to another user: run this as that user, or ask with --url")
-        self._changes = KeyChanges(KeyStore(data), MemoryStore())
+        self._changes, self._data, self._ledger = (
+            KeyChanges(KeyStore(data), MemoryStore()),
+            data,
+            settings.ledger,
+        )
         self._keys, self._teams = KeyAdmin(self._changes, settings), TeamAdmin(self._changes, settings)
         self._actor = Actor(f"cli:{_user()}", "", "")
 
@@ -125,12 +134,27 @@ class OnFiles:
 
     def _list(self, data: bytes, wanted: Mapping[str, str]) -> dict[str, Any]:
         with self._changes.reading() as (db, now):
-            return key_page(db, wanted, now)
+            keys = key_page(db, wanted, now)
+        return {**keys, "data": self._with_spend(wanted, *keys["data"])}
 
     def _show(self, data: bytes, wanted: Mapping[str, str], identity: str) -> dict[str, Any]:
         with self._changes.reading() as (db, now):
             row = existing(db, identity)
-            return key_object(row, tables.secrets_of(db, row.number), now)
+            shown = key_object(row, tables.secrets_of(db, row.number), now)
+        return self._with_spend(wanted, shown)[0]
+
+    def _with_spend(self, wanted: Mapping[str, str], *keys: dict[str, Any]) -> list[dict[str, Any]]:
+        """The keys with what the ledger says of them, where that is asked for."""
+        if wanted.get("with") != "spend":
+            return list(keys)
+        calendar = Calendar(zone(self._ledger.timezone), self._ledger.week_starts)
+        names = [f"key:{key['id']}" for key in keys]
+        try:
+            with closing(database.read(self._data / database.NAME)) as connection:
+                spent = reports.spend(connection, names, calendar.starts(time.time()))
+        except TROUBLE:
+            spent = {}  # no call has come yet
+        return [{**key, "spend": spent.get(name)} for key, name in zip(keys, names, strict=True)]
 
     def _show_named(self, data: bytes, wanted: Mapping[str, str], name: str) -> dict[str, Any]:
         with self._changes.reading() as (db, now):

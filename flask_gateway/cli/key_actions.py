@@ -34,6 +34,7 @@ def add_actions(actions: Any) -> None:
     listing = _parser(actions, "list", "list issued keys")
     for name in ("team", "owner", "tag", "state", "q"):
         listing.add_argument(f"--{name}", metavar=name.upper(), help=f"only those with this {name}")
+    listing.add_argument("--spend", action="store_true", help="show what each has spent, in US dollars")
     listing.add_argument("--csv", action="store_true", help="print CSV")
     for name, does in {"show": "show an issued key", **_PLAIN}.items():
         _parser(actions, name, does).add_argument("key", metavar="KEY", help="its id or its name")
@@ -153,7 +154,8 @@ def _show_new(made: dict[str, Any], arguments: Namespace) -> int:
 
 def _list(api: AdminApi, arguments: Namespace) -> int:
     wanted = {name: getattr(arguments, name) for name in ("team", "owner", "tag", "state", "q")}
-    query = urlencode({"limit": "500", **{name: text for name, text in wanted.items() if text}})
+    wanted |= {"limit": "500", "with": "spend" if arguments.spend else None}
+    query = urlencode({name: text for name, text in wanted.items() if text})
     keys, after = [], ""
     while True:
         page = api.ask("GET", f"/keys?{query}{after}")
@@ -178,8 +180,9 @@ def print_keys(keys: list[dict[str, Any]], arguments: Namespace) -> None:
 def csv_lines(keys: list[dict[str, Any]]) -> list[str]:
     """The keys as lines of CSV. A spreadsheet runs no cell of them."""
     names = ("id", "name", "state", "team", "owner", "created_at", "expires_at", "note")
-    rows = [[key[name] for name in names] for key in keys]
-    return [",".join(names), *(",".join(map(_cell, row)) for row in rows)]
+    rows = [[*(key[name] for name in names), *(key.get("spend") or {}).values()] for key in keys]
+    spent = [f"spend_{window}" for window in next(iter(keys), {}).get("spend") or ()]
+    return [",".join([*names, *spent]), *(",".join(map(_cell, row)) for row in rows)]
 
 
 def _cell(value: object) -> str:
@@ -195,7 +198,9 @@ def _line(key: Mapping[str, Any]) -> str:
     team = f"team {key['team']}" if key["team"] else ""
     ends = key["expires_at"]
     until = f"until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M}Z" if ends else ""
-    parts = (key["id"], key["name"] or "-", key["state"], team, until, hints)
+    spend = key.get("spend") or {}
+    spent = f"{spend['month']} USD this month, {spend['total']} in total" if spend else ""
+    parts = (key["id"], key["name"] or "-", key["state"], team, until, hints, spent)
     return "  ".join(part for part in parts if part)
 
 
@@ -206,7 +211,7 @@ def _import(api: AdminApi, arguments: Namespace) -> int:
 
 
 def _show(api: AdminApi, arguments: Namespace) -> int:
-    print_json(api.ask("GET", f"/keys/{_id(api, arguments)}"))
+    print_json(api.ask("GET", f"/keys/{_id(api, arguments)}?with=spend"))
     return OK
 
 

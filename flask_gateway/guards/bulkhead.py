@@ -44,6 +44,16 @@ class SlotPermit:
             self._leases.release(self._key, epoch)
 
 
+def caller_slots(caller: str) -> str:
+    """The store's key of the calls in flight of a caller, by its id."""
+    return state_key("slots:key", caller)
+
+
+def subject_slots(subject: str) -> str:
+    """The store's key of the calls in flight of another subject."""
+    return state_key("slots:subject", subject)
+
+
 class CallerBulkhead:
     """Limits the calls in flight of each caller, and of the other subjects of its calls
     (``model.protocols.Guard``)."""
@@ -56,7 +66,7 @@ class CallerBulkhead:
         caller = call.caller
         if not caller.max_concurrent and call.limits is None:
             return NO_PERMIT
-        own = self._take(state_key("slots:key", caller.id), caller.max_concurrent, "")
+        own = self._take(caller_slots(caller.id), caller.max_concurrent, "")
         return own if call.limits is None else self._joined(own, call.limits)
 
     def _joined(self, own: SlotPermit, limits: CallLimits) -> Permit:
@@ -64,8 +74,7 @@ class CallerBulkhead:
         try:
             for subject, limit in limits.subjects:
                 if limit.concurrent:
-                    key = state_key("slots:subject", subject)
-                    permits.append(self._take(key, limit.concurrent, subject))
+                    permits.append(self._take(subject_slots(subject), limit.concurrent, subject))
         except TooManyConcurrent:
             for permit in reversed(permits):
                 permit.cancel()

@@ -73,8 +73,7 @@ class RateLimiter:
         try:
             for subject, limit in limits.subjects:
                 if limit.requests:
-                    key = state_key("requests", subject)
-                    permits.append(self._take(_Limit(key, limit.requests, subject)))
+                    permits.append(self._take(_Limit(_requests_key(subject), limit.requests, subject)))
         except RateLimited:
             for permit in reversed(permits):
                 permit.cancel()
@@ -105,10 +104,18 @@ class RateLimiter:
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return the quota headers for a response that uses none of the quota."""
-        if not caller.rate_limit:
-            return {}
-        peek = self._change(caller.rate_limit).peek
-        return quota_headers(self._store.update(_own(caller).key, peek, ttl=self._window * 2))
+        return quota_headers(self.quota(caller)) if caller.rate_limit else {}
+
+    def quota(self, caller: Caller) -> Quota:
+        """Return what is left to a caller with a limit."""
+        return self._peek(_own(caller).key, caller.rate_limit)
+
+    def quota_of_subject(self, subject: str, requests: int) -> Quota:
+        """Return what is left of the requests of another subject."""
+        return self._peek(_requests_key(subject), requests)
+
+    def _peek(self, key: str, requests: int) -> Quota:
+        return self._store.update(key, self._change(requests).peek, ttl=self._window * 2)
 
     def _change(self, requests: int) -> Acquire:
         return _acquire(requests, int(self._window * SECOND))
@@ -116,6 +123,10 @@ class RateLimiter:
 
 #: A change for each of the limits in use: it keeps nothing of a request.
 _acquire = lru_cache(maxsize=1024)(Acquire)
+
+
+def _requests_key(subject: str) -> str:
+    return state_key("requests", subject)
 
 
 def _own(caller: Caller) -> _Limit:

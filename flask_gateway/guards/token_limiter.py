@@ -43,6 +43,12 @@ def token_headers(limit: int, quota: TokenQuota) -> dict[str, str]:
     }
 
 
+def tokens_left(store: Store, subject: str, limit: int, window: float = MINUTE) -> TokenQuota:
+    """Return what is left of the tokens of a subject. :param window: seconds."""
+    peek = ReserveTokens(limit, int(window * SECOND), 0).peek
+    return store.update(tokens_key(subject), peek, ttl=window * 2)
+
+
 class TokenLimiter:
     """Limits the tokens of the subjects of a call. Shared by all threads; the store guards its state."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
+from ..model.calendar_windows import Window
 from ..model.money import dollars
 
 #: The dimensions of usage. ``user`` and ``tag`` go with ``day`` alone.
@@ -53,6 +55,12 @@ FROM charge
 WHERE (:id = '' OR id = :id) AND (:key = '' OR key = :key)
     AND (at, journal, offset) > (:at, :journal, :offset)
 ORDER BY at, journal, offset LIMIT :limit
+"""
+_SPEND = """
+WITH windows (window, start) AS (VALUES ('day', :day), ('week', :week), ('month', :month), ('total', :total))
+SELECT balance.subject, balance.window, balance.cost FROM json_each(:subjects) AS asked CROSS JOIN windows
+JOIN balance ON balance.subject = asked.value AND balance.window = windows.window
+    AND balance.start = windows.start
 """
 #: Counts and sums that must be equal, each as charges say and as the sums say.
 _CHECKS = {
@@ -137,6 +145,24 @@ def charges(
     asked = {"id": request_id, "key": key, "at": at, "journal": journal, "offset": offset, "limit": limit}
     found = list(_rows(connection, _CHARGES, asked))
     return [{**row, "cost": None if row["cost"] is None else dollars(row["cost"])} for row in found]
+
+
+def spend(
+    connection: sqlite3.Connection, subjects: Sequence[str], starts: Sequence[int]
+) -> dict[str, dict[str, str]]:
+    """Return what each subject has spent in the day, week, month and in total, US dollars.
+
+    :param starts: of those windows, epoch seconds.
+    """
+    windows = [window.value for window in Window]
+    found = {subject: dict.fromkeys(windows, 0) for subject in subjects}
+    asked = dict(zip(windows, starts, strict=True))
+    rows = connection.execute(_SPEND, {"subjects": json.dumps(subjects), **asked})
+    for subject, window, cost in rows:
+        found[subject][window] = cost
+    return {
+        subject: {window: dollars(cost) for window, cost in costs.items()} for subject, costs in found.items()
+    }
 
 
 def disagreements(connection: sqlite3.Connection) -> Iterator[str]:

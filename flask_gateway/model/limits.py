@@ -137,6 +137,16 @@ class Owners(NamedTuple):
             if limits:
                 yield SubjectLimits(subject, limits)
 
+    def of_owners(self) -> Iterator[SubjectLimits]:
+        """The subjects of the key and its team that have limits, for whatever model."""
+        for subject, policy in (
+            (f"key:{self.key}", self.key_policy),
+            (f"team:{self.team}", self.team_policy),
+        ):
+            named = {subject: policy.own}
+            named |= {f"{subject}/model:{model}": limits for model, limits in policy.models.items()}
+            yield from (SubjectLimits(name, limits) for name, limits in named.items() if limits)
+
     def _all(self, model: str, user: str) -> Iterator[tuple[str, Limits]]:
         key, team = f"key:{self.key}", f"team:{self.team}"
         yield key, self.key_policy.own

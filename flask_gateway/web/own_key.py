@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from ..app.limit_usage import spend_of, usage_of_caller
 from ..model.call import Caller
 from ..model.money import dollars
 from .auth import key_of
@@ -18,7 +19,7 @@ blueprint = Blueprint("own_key", __name__)
 
 @blueprint.get("/v1/key", provide_automatic_options=False)
 def show_own_key() -> Response:
-    caller = request_state().known
+    caller, told = request_state().known, gateway().settings.ledger.tell_cost
     return json_response(
         {
             "object": "key",
@@ -28,6 +29,8 @@ def show_own_key() -> Response:
             "models": None if caller.models is None else sorted(caller.models),
             "expires_at": _expires_at(),
             "limits": _limits(caller),
+            "usage": usage_of_caller(gateway(), caller, money=told),
+            "spend": spend_of(gateway(), f"key:{caller.id}") if told else None,
         }
     )
 

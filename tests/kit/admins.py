@@ -55,6 +55,13 @@ class AdminClient:
         """Ask for the models with a caller's key."""
         return self.http.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
 
+    def chat(self, secret: str, model: str = "mock", **headers: str) -> TestResponse:
+        """Send a chat with a caller's key. An underscore in a header's name stands for a hyphen."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+        sent = {"Authorization": f"Bearer {secret}", **named}
+        return self.http.post("/v1/chat/completions", json=body, headers=sent)
+
     def status(self, secret: str) -> int | str:
         """The code of the refusal of a caller's key; 200 if it is accepted."""
         answer = self.call(secret)

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 from kit.admins import AdminClient
 from kit.calls import AUTH
 
+from flask_gateway.config.schema import LedgerSettings, PriceSettings
+from flask_gateway.ledger.bookkeeper import Bookkeeper
+from flask_gateway.model.calendar_windows import Calendar
 from flask_gateway.state.memory import MemoryStore
+
+BUDGET = {"amount": "0.05", "window": "day"}
+#: A cent for each call.
+PRICE = PriceSettings(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
+
+
+@pytest.fixture(autouse=True)
+def _no_bookkeeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread moves the calls of a test meanwhile."""
+    monkeypatch.setattr("flask_gateway.ledger.books.Books.start", lambda self: None)
+
+
+def spending(data: Path, store: MemoryStore, **ledger: Any) -> AdminClient:
+    """A gateway whose calls cost a cent each. Its ledger is up to date."""
+    data.mkdir(exist_ok=True)
+    Bookkeeper(data, Calendar()).close()  # makes the database
+    kept = LedgerSettings(data=str(data), **ledger)
+    admins = AdminClient(data, store, ledger=kept, prices={"mock/mock": PRICE})
+    admins.app.extensions["gateway"].accounting.accounts.now_current()
+    return admins
 
 
 def test_a_key_of_the_settings_is_shown(client: FlaskClient) -> None:
@@ -37,4 +62,50 @@ def test_an_issued_key_is_shown_with_its_limits(tmp_path: Path, store: MemorySto
             "concurrent": 0,
             "budgets": [{"amount": "5.000000000", "window": "day", "strict": False}],
         },
+        "usage": shown["usage"],
+        "spend": shown["spend"],
     }
+    (usage,) = shown["usage"]
+    assert usage["subject"] == f"key:{key['id']}"
+    assert usage["tokens"] == {"limit": 1000, "used": 0, "left": 1000, "reset_seconds": 0.0}
+
+
+def test_the_holder_sees_used_held_and_left_of_each_limit(tmp_path: Path, store: MemoryStore) -> None:
+    admins = spending(tmp_path, store)
+    admins.ask("PUT", "/teams/search", {"limits": {"requests": 9, "concurrent": 2, "budgets": [BUDGET]}})
+    limits = {
+        "requests": 5,
+        "tokens": 10_000,
+        "budgets": [BUDGET],
+        "model_limits": {"mock": {"tokens": 9000}},
+    }
+    key = admins.make(team="search", limits=limits)
+    for _ in range(2):
+        assert admins.chat(key["secret"]).status_code == 200
+    shown = admins.http.get("/v1/key", headers={"Authorization": f"Bearer {key['secret']}"}).json
+    usage = {entry["subject"]: entry for entry in shown["usage"]}
+    own, team = usage[f"key:{key['id']}"], usage["team:search"]
+    assert set(usage) == {f"key:{key['id']}", f"key:{key['id']}/model:mock", "team:search"}
+    assert (own["requests"]["used"], own["requests"]["left"], team["requests"]["left"]) == (2, 3, 7)
+    assert team["concurrent"] == {"limit": 2, "used": 0, "left": 2}
+    (budget,) = own["budgets"]
+    assert (budget["used"], budget["held"], budget["left"]) == ("0.020000000", "0.000000000", "0.030000000")
+    assert budget["resets_at"] > time.time()
+    assert shown["spend"]["total"] == "0.020000000"
+    seen = admins.ask("GET", f"/keys/{key['id']}?with=spend").json
+    assert seen["usage"] == [{**entry, **seen_now(entry, seen)} for entry in shown["usage"]]
+    assert admins.ask("GET", f"/keys/{key['id']}?with=all").status_code == 400
+
+
+def seen_now(entry: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an entry in which seconds run."""
+    (same,) = [other for other in seen["usage"] if other["subject"] == entry["subject"]]
+    return {name: part for name, part in same.items() if isinstance(part, dict)}
+
+
+def test_without_tell_cost_a_holder_sees_no_money(tmp_path: Path, store: MemoryStore) -> None:
+    admins = spending(tmp_path, store, tell_cost=False)
+    key = admins.make(limits={"budgets": [BUDGET], "tokens": 7})
+    shown = admins.http.get("/v1/key", headers={"Authorization": f"Bearer {key['secret']}"}).json
+    assert (shown["spend"], shown["limits"]["budgets"]) == (None, [])
+    assert "budgets" not in shown["usage"][0]

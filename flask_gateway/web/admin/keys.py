@@ -9,13 +9,16 @@ from typing import Any
 
 from flask import Response, request
 
+from ...app.limit_usage import spend_of, usage_of_caller
 from ...auth import key_tables as tables
 from ...auth.key_admin import KeyAdmin, Made, existing
 from ...auth.key_body import MOST_BODY, KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
 from ...auth.key_changes import Actor, KeyChanges
 from ...auth.key_pages import AUDIT_FILTERS, KEY_FILTERS, audit_page, key_page, page
+from ...auth.key_rows import team_limits
 from ...auth.key_store import KeyStore
 from ...auth.key_views import key_object, missing, team_object
+from ...auth.live_keys import caller_of_row
 from ...auth.team_admin import TeamAdmin
 from ...model.errors import BodyTooLarge, InvalidField
 from ..json_response import json_response
@@ -23,6 +26,7 @@ from ..request_body import read_body
 from ..request_state import gateway
 from .access import admin, blueprint
 from .parameters import arguments_of
+from .spend import add_spend, with_spend
 
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,15})"?', re.ASCII)
 
@@ -74,19 +78,27 @@ def create_key() -> Response:
 
 @blueprint.get("/keys", provide_automatic_options=False)
 def list_keys() -> Response:
-    wanted = arguments_of(*KEY_FILTERS)
+    wanted = arguments_of(*KEY_FILTERS, "with")
+    spend = with_spend(wanted["with"])
     with _changes().reading() as (db, now):
-        return json_response(key_page(db, wanted, now))
+        shown = key_page(db, wanted, now)
+    return json_response(add_spend(shown) if spend else shown)
 
 
 @blueprint.get("/keys/<path:identity>", provide_automatic_options=False)
 def show_key(identity: str) -> Response:
+    spend = with_spend(arguments_of("with")["with"])
     with _changes().reading() as (db, now):
         name = identity.removeprefix("by-name/")
         row = tables.key_by_name(db, name) if name != identity else existing(db, identity)
         if row is None:
             raise missing(f"There is no key with the name '{name[:200]}'.", "key_not_found")
         shown = key_object(row, tables.secrets_of(db, row.number), now)
+        teams = team_limits(db)
+    if spend:
+        caller = caller_of_row(row, teams, gateway().settings)
+        shown["spend"] = spend_of(gateway(), f"key:{row.id}")
+        shown["usage"] = usage_of_caller(gateway(), caller, money=True)
     return _uncached(json_response(shown), shown)
 
 

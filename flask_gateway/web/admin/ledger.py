@@ -30,7 +30,7 @@ def _data() -> Path:
 
 
 @contextmanager
-def _reading() -> Iterator[database.Connection]:
+def reading() -> Iterator[database.Connection]:
     """A connection that reads the ledger.
 
     :raises LedgerUnavailable: it cannot be read now.
@@ -55,7 +55,7 @@ def show_usage() -> Response:
         raise InvalidField("format: expected json or csv", param="format")
     try:
         since, until = days(wanted["since"], wanted["until"], timezone, time.time())
-        with _reading() as connection:
+        with reading() as connection:
             rows = usage(connection, by, since, until, timezone)
     except ReportError as error:
         raise InvalidField(f"{error}.", param="by") from None
@@ -70,7 +70,7 @@ def list_charges() -> Response:
     wanted = arguments_of("request_id", "key", "limit", "after")
     limit, after = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE), _place(wanted["after"])
     named = {"request_id": wanted["request_id"] or "", "key": wanted["key"] or ""}
-    with _reading() as connection:
+    with reading() as connection:
         rows = charges(connection, **named, after=after, limit=limit + 1)
     page, more = rows[:limit], len(rows) > limit
     last = "-".join(str(page[-1][name]) for name in ("at", "journal", "offset")) if page else None
