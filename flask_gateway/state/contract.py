@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil
 
 from .store import Value
@@ -52,6 +52,7 @@ def name_of(key: str) -> bytes:
     return name
 
 
+@lru_cache(maxsize=256)
 def lifetime(ttl: float) -> int:
     """``ttl`` seconds in microseconds, rounded up to a whole millisecond, the resolution of Redis."""
     return max(1, ceil(ttl * 1000)) * 1000

@@ -128,7 +128,7 @@ class FallbackStore:
         return self._local.read(key)
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        if not self._skip():
+        if not (self._away or self._warned) or not self._skip():
             try:
                 if self._confirms:
                     return self._confirm(key, change, ttl)

@@ -102,8 +102,25 @@ class Mutexes:
 
         :raises StoreBusy: another thread held it for :data:`PATIENCE`. The mutex is not locked.
         """
+        (code,) = map(self._try, self._places[index])
+        if code:
+            self.insist(index, code)
+
+    def locker(self, index: int) -> tuple[Iterator[int], Iterator[int]]:
+        """Two iterators, to be drawn from once each, on the same thread. It is :meth:`take` without its call.
+
+        ``(code,) = locker`` tries to lock a mutex: a code that is not 0 goes to :meth:`insist`.
+        ``(_,) = unlocker`` unlocks it.
+        """
         place = self._places[index]
-        (code,) = map(self._try, place)
+        return map(self._try, place), map(self._unlock, place)
+
+    def insist(self, index: int, code: int) -> None:
+        """Lock a mutex of which trylock has returned another code than 0.
+
+        :raises StoreBusy: as :meth:`take`.
+        """
+        place = self._places[index]
         if code == errno.EBUSY:
             code = self._keep_trying(place)
         if code == errno.EOWNERDEAD:

@@ -227,31 +227,30 @@ class SharedStore:
             new, answer = change(old, now)
             if new is old:
                 return answer
-            if self._store(place, slot, sequence, new, now, ttl):
+            # Store the new value if the slot has not changed since it was read.
+            if new is None:
+                stored = slot < 0 or self._drop(place, slot, sequence)
+            elif slot >= 0:
+                stored = self._swap(place, slot, sequence, body_of(place, new, now + lifetime(ttl)))
+            else:
+                stored = self._add(place, body_of(place, new, now + lifetime(ttl)), now)
+            if stored:
                 return answer
         return self._update_undisturbed(place, change, ttl)
-
-    def _store(
-        self, place: SlotAddress, slot: int, sequence: int, new: Value | None, now: int, ttl: float
-    ) -> bool:
-        """Store the new value if the slot has not changed since it was read."""
-        if new is None:
-            return slot < 0 or self._drop(place, slot, sequence)
-        body = body_of(place, new, now + lifetime(ttl))
-        if slot >= 0:
-            return self._swap(place, slot, sequence, body)
-        return self._add(place, body, now)
 
     # The next three methods make no call while they hold the mutex, and create no object that could start a
     # garbage collection: see robust_mutex.py.
 
     def _swap(self, place: SlotAddress, slot: int, sequence: int, body: bytes) -> bool:
         """Overwrite the slot if it has not changed since it was read."""
-        half, digest, next_sequence = seal(body, sequence + 1), place.digest, following(sequence)
-        word, entry, into = self._slots.spans(slot, sequence, len(half))
-        memory, words = self._slots.memory, self._slots.words
-        unlocker = self._mutexes.unlocker(place.bucket)
-        self._mutexes.take(place.bucket)
+        bucket, digest, _, _ = place
+        half, next_sequence, slots = seal(body, sequence + 1), following(sequence), self._slots
+        word, entry, into = slots.spans(slot, sequence, len(half))
+        memory, words = slots.memory, slots.words
+        locker, unlocker = self._mutexes.locker(bucket)
+        (code,) = locker
+        if code:
+            self._mutexes.insist(bucket, code)
         try:
             # Compare the index too: another key may have taken the slot since we found the digest.
             still = words[word] == sequence and memory[entry] == digest

@@ -33,13 +33,13 @@ import os
 import struct
 import weakref
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from mmap import mmap
 from typing import NamedTuple
 from zlib import crc32
 
-from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, encode, layout, name_of
+from .contract import MAX_INTS, MAX_KEY, Clock, StoreFull, layout, name_of
 from .store import Value
 
 #: Keys are spread unevenly over the buckets. With 32 000 live keys, a bucket overflows one time in 10 000.
@@ -52,22 +52,23 @@ SLOT = 5120  # 8 bytes of sequence number, two halves of 2552 bytes, 8 bytes to 
 INDEX = DIGEST * SLOTS  # bytes of a bucket's part of the index
 LENGTH = BUCKETS * (INDEX + SLOTS * SLOT)  # bytes of the table; the machine allocates pages on use
 
-_BODY = struct.Struct(f"<HHq{DIGEST}s{MAX_KEY}s")
-_HEAD = struct.Struct(f"<IHHq{DIGEST}s{MAX_KEY}s")
+_HEAD = struct.Struct(f"<IHHq{DIGEST}s").unpack_from
+_KEY = struct.Struct(f"<{DIGEST}s{MAX_KEY}s").pack
 _MASK = (1 << 64) - 1
 FREE = bytes(DIGEST)
 _EMPTY = bytes(INDEX)
 
 
 class SlotAddress(NamedTuple):
-    """The bucket, digest and name of a key."""
+    """The bucket, digest and name of a key, and both as a half has them."""
 
     bucket: int
     digest: bytes
     name: bytes
+    key: bytes
 
 
-#: The content of a valid half: the key's digest, its name, the expiry and the value.
+#: The content of a valid half: the key's digest, the half itself, the expiry and the value.
 Content = tuple[bytes, bytes, int, Value]
 
 #: The result of a read: the slot with the key's digest or -1, its sequence number, the live value, and the
@@ -80,7 +81,13 @@ def slot_address(key: str) -> SlotAddress:
     """:raises ValueError: the key is empty or too long."""
     name = name_of(key)
     digest = blake2b(name, digest_size=DIGEST).digest()
-    return SlotAddress(int.from_bytes(digest[:2], "big") % BUCKETS, digest, name)
+    return SlotAddress(int.from_bytes(digest[:2], "big") % BUCKETS, digest, name, _KEY(digest, name))
+
+
+@cache  # bounded: a count above MAX_INTS is refused
+def _body(count: int) -> struct.Struct:
+    layout(count)
+    return struct.Struct(f"<HHq{DIGEST + MAX_KEY}s{count}q")
 
 
 def body_of(place: SlotAddress, value: Value, expiry: int) -> bytes:
@@ -88,8 +95,11 @@ def body_of(place: SlotAddress, value: Value, expiry: int) -> bytes:
 
     :raises ValueError: the value is out of bounds.
     """
-    ints = encode(value)
-    return _BODY.pack(len(value), len(place.name), expiry, place.digest, place.name) + ints
+    _, _, name, key = place
+    try:
+        return _body(len(value)).pack(len(value), len(name), expiry, key, *value)
+    except struct.error as error:
+        raise ValueError(f"a value is a tuple of 64-bit integers: {error}") from None
 
 
 def seal(body: bytes, sequence: int) -> bytes:
@@ -122,14 +132,18 @@ class ShmTable:
 
     def read_unlocked(self, place: SlotAddress, clock: Clock) -> Seen | None:
         """Read without the mutex. ``None``: damaged or overtaken by writers, so read with the mutex."""
-        slot = self._find(place.digest, place.bucket)
+        bucket, digest, _, _ = place
+        start = self._index + bucket * INDEX
+        at = self.memory.find(digest, start, start + INDEX)
+        slot = self._find(digest, bucket) if at < 0 or (at - start) % DIGEST else (at - self._index) // DIGEST
         if slot < 0:
             return -1, 0, None, clock()
         sequence, content = self._content(slot)
         if content is None:
             return None
         now = clock()
-        return slot, sequence, _live(content, place.digest, now), now
+        owner, _, expiry, value = content
+        return slot, sequence, value if owner == digest and expiry > now else None, now
 
     def read_locked(self, place: SlotAddress, clock: Clock) -> Seen:
         """Read with the mutex held. A slot that is damaged now stays damaged, and counts as empty."""
@@ -142,7 +156,7 @@ class ShmTable:
 
     def spans(self, slot: int, sequence: int, length: int) -> tuple[int, slice, slice]:
         """The positions of a slot's sequence number (in words), of its index entry, and of its next half."""
-        at, entry = self._at(slot), self._index + slot * DIGEST
+        at, entry = self._slots + slot * SLOT, self._index + slot * DIGEST
         begin = at + 8 + (sequence + 1 & 1) * HALF
         return at >> 3, slice(entry, entry + DIGEST), slice(begin, begin + length)
 
@@ -178,7 +192,7 @@ class ShmTable:
             content = self._content(slot)[1] or self._content(slot)[1]
             value = None if content is None else _live(content, digest, now)
             if content is not None and value is not None:
-                yield content[1].decode(), value
+                yield _name(content[1]), value
 
     def _find(self, digest: bytes, bucket: int) -> int:
         """The number of the slot with this digest, or -1."""
@@ -192,11 +206,17 @@ class ShmTable:
         return self._slots + slot * SLOT
 
     def _content(self, slot: int) -> tuple[int, Content | None]:
-        """A slot's sequence number and the content of its valid half."""
-        at = self._at(slot)
+        """A slot's sequence number and the content of its valid half; ``None`` if that is damaged."""
+        at = self._slots + slot * SLOT
         sequence = self.words[at >> 3]
-        half = at + 8 + (sequence & 1) * HALF
-        return sequence, _read(self.memory[half : half + HALF], sequence)
+        at += 8 + (sequence & 1) * HALF
+        half = self.memory[at : at + HALF]
+        checksum, count, length, expiry, digest = _HEAD(half)
+        if count > MAX_INTS or length > MAX_KEY:
+            return sequence, None
+        if crc32(half[4 : _INTS + 8 * count], sequence & 0xFFFFFFFF) != checksum:
+            return sequence, None
+        return sequence, (digest, half, expiry, layout(count).unpack_from(half, _INTS))
 
     # ------------------------------------------------------------ writing, with the mutex
 
@@ -251,14 +271,10 @@ class ShmTable:
             raise StoreFull(f"no memory for one more key: {error.strerror}") from error
 
 
-def _read(half: bytes, sequence: int) -> Content | None:
-    """The content of a half under this sequence number; ``None`` if it is damaged."""
-    checksum, count, length, expiry, digest, name = _HEAD.unpack_from(half)
-    if count > MAX_INTS or length > MAX_KEY:
-        return None
-    if crc32(half[4 : _INTS + 8 * count], sequence & 0xFFFFFFFF) != checksum:
-        return None
-    return digest, name[:length], expiry, layout(count).unpack_from(half, _INTS)
+def _name(half: bytes) -> str:
+    """The name of the key that a valid half belongs to."""
+    _, _, length, _, _ = _HEAD(half)
+    return half[32 : 32 + length].decode()
 
 
 def _live(content: Content, digest: bytes, now: int) -> Value | None:
