@@ -70,7 +70,8 @@ class AccountPosting:
         self._accounts.forget_doubted()
 
     def _marks(self, lines: Iterable[Settled]) -> dict[str, int]:
-        found = {subject for line in lines if line.cost for subject in subjects(line)}
+        groups = {subjects(line) for line in lines if line.cost}
+        found = {subject for group in groups for subject in group}
         return {subject: mark for subject in found if (mark := self._accounts.mark(subject))}
 
     def _post(self, lines: Iterable[Settled], marks: Mapping[str, int]) -> None:
@@ -80,8 +81,8 @@ class AccountPosting:
         for line in lines:
             if line.cost:
                 applied = {account.subject: account.mark for account in line.applied}
-                for subject in subjects(line):
-                    if subject in marks and applied.get(subject) != marks[subject]:
+                for subject in marks.keys() & subjects(line):
+                    if applied.get(subject) != marks[subject]:
                         costs[subject] += line.cost
         for subject, cost in costs.items():
             self._accounts.post(subject, cost)

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from io import FileIO
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -183,20 +183,23 @@ class Bookkeeper:
 
     def _post(self, worker: str, number: int, lines: list[Read], damaged: int) -> None:
         batch = Batch(self._calendar, self._tags)
-        opened, ended, settled = [], [], []
+        # A call that is opened and ended by these lines needs no row among the calls in flight.
+        opened: dict[int, Opened] = {}
+        ended: list[int] = []
+        settled: list[tuple[Settled, int]] = []
         for line, end, _ in lines:
             if isinstance(line, Opened):
-                opened.append(line)
+                opened[line.n] = line
             elif isinstance(line, Settled):
                 settled.append((line, end))
                 batch.add(line, Place(number, end))
-                if line.end:
+                if line.end and opened.pop(line.n, None) is None:
                     ended.append(line.n)
         if damaged:
             log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
         marks = self._accounts.before(number, settled)
         with database.transaction(self._database):
-            database.open_calls(self._database, worker, opened)
+            database.open_calls(self._database, worker, opened.values())
             database.end_calls(self._database, worker, ended)
             database.insert(self._database, batch)
             database.move(self._database, number, lines[-1].end, damaged)
@@ -224,7 +227,7 @@ def _lines(buffer: bytes, offset: int, *, whole: bool) -> list[Read]:
     """The lines of a buffer; of a buffer that is full and has none, one damaged line."""
     if whole and buffer and len(buffer) < _BYTES:
         buffer += b"\n"
-    lines = list(decode(buffer, offset))[:LINES]
+    lines = list(islice(decode(buffer, offset), LINES))
     if not lines and len(buffer) == _BYTES:
         return [Read(None, offset + _BYTES)]
     return lines

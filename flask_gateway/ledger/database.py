@@ -30,8 +30,7 @@ _BUSY_MILLISECONDS = 2000
 _CHARGE = """
 INSERT INTO charge (at, journal, offset, id, leg, key, team, user, model, upstream, upstream_model, source,
     status, input, cached, output, units, rates, cost)
-VALUES (:at, :journal, :offset, :id, :leg, :key, :team, :user, :model, :upstream, :upstream_model, :source,
-    :status, :input, :cached, :output, :units, :rates, :cost)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _BUCKET = """
 INSERT INTO bucket
