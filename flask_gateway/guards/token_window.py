@@ -1,9 +1,11 @@
 """Decides a limit of tokens with pure functions: at most ``limit`` tokens in any ``window``.
 
-A call reserves an estimate before it is sent, and corrects it when its usage is known. The log is a flat
-tuple of pairs ``stamp, tokens``, oldest first. Time is divided into :data:`GRAINS` grains of a window, and
-tokens are stamped with the *end* of their grain: a late stamp leaves the window late. So the limiter never
-admits too many, and it refuses for at most one grain too long. A log of any limit has the same small size.
+A call reserves an estimate before it is sent, and corrects it when its usage is known. Time is divided into
+:data:`GRAINS` grains of a window, and tokens are stamped with the *end* of their grain: a late stamp leaves
+the window late. So the limiter never admits too many, and it refuses for at most one grain too long.
+
+The log is ``stamp, tokens, tokens, …``: the stamp of the newest grain, its tokens, and those of the grains
+before it, newest first. A log of any limit has the same small size.
 """
 
 from __future__ import annotations
@@ -42,31 +44,36 @@ class _Window:
         self.window = window
         self.grain = -(-window // GRAINS)
 
-    def stamp(self, now: int) -> int:
-        return (now // self.grain + 1) * self.grain
-
     def live(self, log: Value | None, now: int) -> Value:
-        """Return the part of the log that still counts."""
-        first = 0
-        while log and first < len(log) and log[first] + self.window <= now:
-            first += 2
-        return log[first:] if log else ()
+        """Return the part of the log that still counts; empty if none does."""
+        if not log:
+            return ()
+        count = -((now - log[0] - self.window) // self.grain)
+        if count <= 0:
+            return ()
+        return log if count >= len(log) - 1 else log[: count + 1]
 
     def clamped(self, log: Value | None, now: int) -> Value | None:
-        """Move stamps that lie far ahead to now: the clock was set back. Their tokens become one pair."""
-        latest = self.stamp(now)
-        if not log or log[-2] <= latest + SECOND:
+        """Move the tokens of grains that lie far ahead to the grain of now: the clock was set back."""
+        if not log or log[0] <= now + self.grain + SECOND:
             return log
-        early = [n for at in range(0, len(log), 2) if log[at] < latest for n in log[at : at + 2]]
-        late = sum(log[at + 1] for at in range(0, len(log), 2) if log[at] >= latest)
-        return (*early, latest, late)
+        latest = (now // self.grain + 1) * self.grain
+        ahead = (log[0] - latest) // self.grain + 2
+        return (latest, sum(log[1:ahead]), *log[ahead:])
 
     def added(self, live: Value, now: int, tokens: int) -> Value:
         """Return the log with tokens in the grain of now."""
-        stamp = self.stamp(now)
-        if live and live[-2] >= stamp:  # the same grain, or another process read the clock just before
-            return (*live[:-1], live[-1] + tokens)
-        return (*live, stamp, tokens)
+        stamp = (now // self.grain + 1) * self.grain
+        if not live:
+            return (stamp, tokens)
+        if live[0] >= stamp:  # the same grain, or another process read the clock just before
+            return (live[0], live[1] + tokens, *live[2:])
+        between = (stamp - live[0]) // self.grain - 1
+        return (stamp, tokens, *(0,) * between, *live[1:])
+
+    def reset(self, live: Value, now: int) -> int:
+        """Return the time until the window is empty."""
+        return live[0] + self.window - now if live else 0
 
 
 class ReserveTokens(_Window):
@@ -75,38 +82,36 @@ class ReserveTokens(_Window):
     __slots__ = ("amount", "limit")
 
     def __init__(self, limit: int, window: int, amount: int) -> None:
-        super().__init__(window)
+        self.window = window
+        self.grain = -(-window // GRAINS)
         self.limit = limit
         self.amount = amount
 
     def __call__(self, log: Value | None, now: int) -> tuple[Value | None, TokenQuota]:
         log = self.clamped(log, now)
         live = self.live(log, now)
-        used = sum(live[1::2])
-        if used + self.amount > self.limit:
-            return log, TokenQuota(
-                0, max(0, self.limit - used), self._reset(live, now), self._wait(live, used, now)
-            )
+        left = self.limit - (sum(live) - live[0] if live else 0)
+        if self.amount > left:
+            return log, TokenQuota(0, max(0, left), self.reset(live, now), self._wait(live, left, now))
         live = self.added(live, now, self.amount)
-        return live, TokenQuota(live[-2], self.limit - used - self.amount, self._reset(live, now), 0)
+        stamp = live[0]
+        return live, TokenQuota(stamp, left - self.amount, stamp + self.window - now, 0)
 
     def peek(self, log: Value | None, now: int) -> tuple[Value | None, TokenQuota]:
         """Return what is left, and reserve nothing (``state.store.Change``)."""
         live = self.live(self.clamped(log, now), now)
-        return log, TokenQuota(0, max(0, self.limit - sum(live[1::2])), self._reset(live, now), 0)
+        return log, TokenQuota(0, max(0, self.limit - sum(live[1:])), self.reset(live, now), 0)
 
     def divided(self, among: int) -> ReserveTokens:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
         return ReserveTokens(max(1, self.limit // among), self.window, self.amount)
 
-    def _reset(self, live: Value, now: int) -> int:
-        return live[-2] + self.window - now if live else 0
-
-    def _wait(self, live: Value, used: int, now: int) -> int:
-        for at in range(0, len(live), 2):
-            used -= live[at + 1]
-            if used + self.amount <= self.limit:
-                return max(1, live[at] + self.window - now)
+    def _wait(self, live: Value, left: int, now: int) -> int:
+        """Return the time until the oldest grains that stand in the way have left the window."""
+        for age in range(len(live) - 2, -1, -1):
+            left += live[age + 1]
+            if self.amount <= left:
+                return max(1, live[0] - age * self.grain + self.window - now)
         return 0
 
 
@@ -122,7 +127,8 @@ class CorrectTokens(_Window):
     __slots__ = ("actual", "reserved", "stamp_of")
 
     def __init__(self, window: int, stamp: int, reserved: int, actual: int) -> None:
-        super().__init__(window)
+        self.window = window
+        self.grain = -(-window // GRAINS)
         self.stamp_of = stamp
         self.reserved = reserved
         self.actual = actual
@@ -137,9 +143,14 @@ class CorrectTokens(_Window):
         return self._given_back(live, -more) or None, None
 
     def _given_back(self, live: Value, tokens: int) -> Value:
-        for at in range(0, len(live), 2):
-            if live[at] == self.stamp_of:
-                left = live[at + 1] - tokens
-                kept = (live[at], left) if left > 0 else ()
-                return (*live[:at], *kept, *live[at + 2 :])
-        return live
+        """Return the log with tokens taken out of the grain of the reservation, if it still counts."""
+        if not live:
+            return ()
+        at = (live[0] - self.stamp_of) // self.grain + 1
+        if not 1 <= at < len(live):
+            return live
+        left = max(0, live[at] - tokens)
+        if left or at > 1:
+            return (*live[:at], left, *live[at + 1 :])
+        newest = next((age for age in range(1, len(live) - 1) if live[age + 1]), None)
+        return () if newest is None else (live[0] - newest * self.grain, *live[newest + 1 :])
