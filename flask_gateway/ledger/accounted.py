@@ -19,6 +19,7 @@ from ..model.units import Units
 from .costing import Costing
 from .journal import Journal
 from .lines import Opened, Settled
+from .usage_cost import CostInUsage, asks_for_usage
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ _PERMIT = _Permit()
 class AccountedService:
     """Wraps the guarded service and writes the legs of each call that its guards admitted.
 
-    :param tell: whether whole answers carry their cost in ``x-gateway-cost``.
+    :param tell: whether whole answers carry their cost in ``x-gateway-cost``, and streams in ``usage.cost``.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class AccountedService:
             self._failed(call, outcome, status)
             raise
         reply.on_settled(lambda outcome: self._settled(call, reply, outcome))
+        if self._tell and asks_for_usage(call):
+            reply.retell(CostInUsage(reply, call, self._costing))
         return reply
 
     def _failed(self, call: Call, outcome: Outcome, status: int) -> None:

@@ -271,7 +271,10 @@ class Reply:
         """Return the part of the events that were postponed. This may take long."""
         try:
             nested = isinstance(self._source, Settling)
-            out = self._source.catch_up() if nested else self.transcript.catch_up()  # type: ignore[attr-defined]
+            if nested:  # its transcript passes everything
+                out = self.transcript.feed(self._source.catch_up())  # type: ignore[attr-defined]
+            else:
+                out = self.transcript.catch_up()
             self.over = self.transcript.finished
             return out
         except Exception as error:  # noqa: BLE001  # `_broken` logs it

@@ -112,6 +112,16 @@ def test_a_dollar_admits_exactly_what_it_pays(
     assert until(lambda: charged(folder, model) == (admitted, admitted * cost)), charged(folder, model)
 
 
+def test_a_stream_tells_its_cost_if_its_caller_asked_for_usage(budgeted: Gateway) -> None:
+    asked, plain = (
+        budgeted.chat("cent", stream=True, headers={"x_api_key": secret("busy")}, **fields)
+        for fields in ({"stream_options": {"include_usage": True}}, {})
+    )
+    assert b'"cost":0.010000000}' in asked.body
+    assert b'"cost"' not in plain.body
+    assert b'"usage"' not in plain.body
+
+
 def test_a_killed_workers_calls_are_charged_with_what_they_held(budgeted: Gateway, folder: Path) -> None:
     """Case 41 of the design."""
 

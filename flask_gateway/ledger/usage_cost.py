@@ -1,0 +1,102 @@
+"""Adds ``cost`` to the usage that a stream reports, for callers who asked for the usage.
+
+A stream's headers are sent before its cost is known. OpenAI's dialect has a place for the usage at the end of
+a stream, and OpenRouter puts the cost there, too (https://openrouter.ai/docs/use-cases/usage-accounting).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from weakref import ref
+
+import msgspec
+
+from ..dialects.sse import data_of, with_data
+from ..model.call import Call, Operation, Outcome
+from ..model.errors import Verdict
+from ..model.money import dollars
+from ..model.reply import Reply
+from ..model.spend import total
+from .costing import Costing, legs_of
+
+#: Longer ``stream_options``, bytes, are not decoded.
+_MAX_OPTIONS = 4096
+_ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def asks_for_usage(call: Call) -> bool:
+    """Whether the caller of a stream asked for its usage."""
+    if not call.stream or "stream_options" not in call.fields or call.operation not in _ASKED:
+        return False
+    options = call.decoded("stream_options", _MAX_OPTIONS)
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+class CostInUsage:
+    """A transcript (``model.reply.Transcript``) that adds the cost to events with usage.
+
+    :param reply: is priced when its usage passes. Its transcript is wrapped.
+    """
+
+    def __init__(self, reply: Reply, call: Call, costing: Costing) -> None:
+        self._transcript: Any = reply.transcript
+        self._reply = ref(reply)  # a cycle would wait for the garbage collector
+        self._call = call
+        self._costing = costing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transcript, name)
+
+    @property
+    def postpones(self) -> bool:
+        return bool(self._transcript.postpones)
+
+    @postpones.setter
+    def postpones(self, postpones: bool) -> None:
+        self._transcript.postpones = postpones
+
+    def feed(self, data: bytes) -> bytes:
+        return self.restate(self._transcript.feed(data))
+
+    def catch_up(self) -> bytes:
+        return self.restate(self._transcript.catch_up())
+
+    def end(self) -> bytes:
+        return self.restate(self._transcript.end())
+
+    def restate(self, data: bytes) -> bytes:
+        """Add the cost to complete events. Others, and those that cannot be read, stay as they are."""
+        if b'"usage"' not in data:
+            return data
+        return b"\n\n".join(self._priced(event) for event in data.split(b"\n\n"))
+
+    def _priced(self, event: bytes) -> bytes:
+        data = data_of(event) if b'"usage"' in event else None
+        if not data:
+            return event
+        with suppress(ValueError, RecursionError):
+            fields = _decode(data)
+            usage = _decode(fields["usage"]) if bytes(fields.get("usage", b"null"))[:1] == b"{" else None
+            cost = self._cost() if usage is not None else None
+            if usage is not None and cost is not None:
+                usage["cost"] = msgspec.Raw(dollars(cost).encode())
+                fields["usage"] = msgspec.Raw(msgspec.json.encode(usage))
+                return with_data(event, msgspec.json.encode(fields))
+        return event
+
+    def _cost(self) -> int | None:
+        """The cost of the answer so far, nano-dollars; ``None`` while it is unknown."""
+        reply = self._reply()
+        if reply is None or reply.usage is None:
+            return None
+        outcome = Outcome(
+            Verdict.SUCCESS,
+            reply.usage,
+            upstream=reply.upstream or None,
+            model=reply.model,
+            started_ns=reply.started_ns,
+            parts=reply.parts(),
+        )
+        return total(legs_of(self._call, outcome, self._costing))
