@@ -158,5 +158,5 @@ def test_a_wait_ends_when_the_call_is_cancelled() -> None:
     threading.Timer(0.05, cancellation.cancel, (CallerLeft("gone"),)).start()
     begun = time.monotonic()
     assert cancellation.wait(5) is True
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 4
     assert cancellation.wait(5) is True

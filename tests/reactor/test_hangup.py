@@ -35,7 +35,7 @@ def test_a_hang_up_is_reported_once(
     else:
         peer.close()
     assert until(lambda: left)
-    assert left[0] - begun < 0.5
+    assert left[0] - begun < 5
     time.sleep(0.05)
     assert len(left) == 1
     assert len(any_reactor) == 0

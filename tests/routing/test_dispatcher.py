@@ -141,7 +141,7 @@ def test_a_pause_ends_if_the_caller_leaves() -> None:
     with pytest.raises(CallerLeft) as caught:
         Dispatcher(lambda _: [Candidate(first, "m"), Candidate(second, "m")]).send(call)
     leaving.join()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
     assert (len(first.asked), second.asked) == (1, [])
     assert caught.value.headers["x-gateway-attempts"].startswith("a:429:")
 

@@ -160,7 +160,7 @@ def test_a_caller_leaves_while_the_mock_waits(leaving: Gateway):
         time.sleep(0.2)
     left = time.monotonic()
     logged = leaving.logged("left-the-mock")
-    assert time.monotonic() - left < 1.0
+    assert time.monotonic() - left < 4  # the mock answers after 5
     assert (logged["status"], logged["outcome"], logged["code"]) == (499, "ignored", "client_closed_request")
 
 

@@ -78,7 +78,7 @@ def test_a_key_has_no_more_concurrent_calls_than_its_limit(
     assert [stream.status for stream in opened] == [200] * 3
     began = time.monotonic()
     refused = gateway.chat("mock")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert (refused.status, refused.error["type"]) == (429, "concurrency")
     assert refused.headers["retry-after"] == "1"
     streams[0].__exit__(None, None, None)

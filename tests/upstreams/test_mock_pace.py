@@ -95,7 +95,7 @@ def test_a_call_that_is_called_off_ends_its_wait(query, stream):
     started = time.monotonic()
     with pytest.raises(CallerLeft):
         MockUpstream("mock", f"mock://local?{query}").send(asked).prime()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     cancel.join()
 
 
