@@ -44,7 +44,7 @@ from ..streaming.buffered import BufferedStreams
 from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
 from ..telemetry.metric_families import families
-from ..telemetry.metrics import Metrics, Reports
+from ..telemetry.metrics import KeyLabels, Metrics, Reports
 from ..telemetry.request_record import Observer, RecordingService
 from ..upstreams import open_upstream
 from ..upstreams.model_list import models_of
@@ -53,7 +53,7 @@ from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
 from .extensions import Extend, nothing
-from .key_source import issued_keys, key_guess_limiter, key_source
+from .key_source import issued_keys, key_guess_limiter, key_labels, key_source
 from .translated import translated
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _http(settings: Settings) -> UpstreamClient:
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     store, leases, inflight, body_memory, catalog, http, extend, estimates, _, issued = carried
     limiter, routes, keys = RateLimiter(store), _routes(settings), key_source(settings, issued)
-    metrics = _metrics(settings, routes, catalog)
+    metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
     options = {
         upstream.name: StreamOptions(upstream.name, upstream.url, store)
         for upstream in settings.upstreams
@@ -247,10 +247,10 @@ def _accounting(
     return accounting_of(settings, before, metrics, *made)
 
 
-def _metrics(settings: Settings, routes: Routes, catalog: Catalog) -> Metrics:
+def _metrics(settings: Settings, routes: Routes, catalog: Catalog, keys: KeyLabels | None) -> Metrics:
     models = {*routes.listed(), *settings.fallbacks}
     upstreams = [upstream.name for upstream in settings.upstreams]
-    return Metrics(families(), models, upstreams, lambda model: model in catalog.names)
+    return Metrics(families(), models, upstreams, lambda model: model in catalog.names, keys)
 
 
 def _model_sources(settings: Settings, http: UpstreamClient) -> dict[str, Ask]:

@@ -14,9 +14,13 @@ from ..guards.inflight import InFlightCalls
 from ..model.errors import KeyRevoked
 from ..model.protocols import KeySource
 from ..state.store import Store
+from ..telemetry.metrics import KeyLabels
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
+
+#: The names of keys in the metrics of this process, which last as long as its series.
+LABELS = KeyLabels(())
 
 
 def issued_keys(settings: Settings, store: Store, inflight: InFlightCalls) -> IssuedKeys | None:
@@ -41,6 +45,11 @@ def key_source(settings: Settings, issued: IssuedKeys | None) -> KeySource:
     from ..auth.live_keys import LiveKeys
 
     return LiveKeys(fixed, issued, settings)
+
+
+def key_labels(settings: Settings, issued: IssuedKeys | None) -> KeyLabels | None:
+    """The names of keys in metrics; ``None`` where each has its own."""
+    return None if issued is None else LABELS.change(key.id for key in settings.keys)
 
 
 def key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:

@@ -11,8 +11,9 @@ import msgspec
 from msgspec import UNSET
 
 from ..config.schema import Settings
-from ..model.errors import CallerError, InvalidField
+from ..model.errors import InvalidField
 from . import key_tables as tables
+from .idempotency import earlier, remember
 from .key_body import KeyFields, NewKeyFields, RotateFields, checked_digest, checked_key, checked_name
 from .key_changes import Actor, KeyChanges, OneChange
 from .key_form import hint_of, new_id, new_key
@@ -20,8 +21,6 @@ from .key_ring import What
 from .key_tables import KeyRow
 from .key_views import conflict, key_object, missing, version_mismatch
 
-#: For how long an ``Idempotency-Key`` is remembered, seconds.
-REMEMBERED = 86400
 #: The most secrets of a key that are valid at the same time, and the longest overlap of a rotation, seconds.
 MOST_SECRETS, LONGEST_OVERLAP = 4, 90 * 86400
 #: The columns of a key of which no field was sent.
@@ -76,12 +75,11 @@ class KeyAdmin:
         secret = _secret(fields.sha256, fields.hint)
         request = sha256(msgspec.json.encode(fields)).digest()
         with self._changes.change(actor) as step:
-            if token and (earlier := _earlier(step, actor, token, request)):
-                return earlier
+            if token and (before := earlier(step, token, request)):
+                return Made(before, None, created=False)
             shown = self._add(step, fields, secret)
             if token:
-                answer = msgspec.json.encode(shown).decode()
-                tables.keep_answer(step.db, actor.name, token, step.now, request, answer)
+                remember(step, token, request, shown)
         return Made(shown, secret.text)
 
     def put_named(self, actor: Actor, name: str, fields: NewKeyFields) -> Made:
@@ -200,15 +198,3 @@ def _secret(digest: str | msgspec.UnsetType, hint: str | msgspec.UnsetType) -> _
 def _refuse_taken(db: sqlite3.Connection, name: str | None) -> None:
     if name and tables.key_by_name(db, name):
         raise conflict(f"There is a key with the name '{name}' already.", "name_taken")
-
-
-def _earlier(step: OneChange, actor: Actor, token: str, request: bytes) -> Made | None:
-    """The answer to an earlier request with that idempotency key."""
-    if not 0 < len(token) <= 200 or not token.isprintable():
-        raise CallerError("Idempotency-Key: expected at most 200 printable characters.")
-    known = tables.earlier_answer(step.db, actor.name, token, step.now - REMEMBERED)
-    if known is None:
-        return None
-    if known[0] != request:
-        raise conflict("This Idempotency-Key came with another request before.", "idempotency_conflict")
-    return Made({**msgspec.json.decode(known[1]), "replayed": True}, None, created=False)

@@ -43,7 +43,7 @@ class OneChange:
     """One transaction. Its methods note what it changed."""
 
     def __init__(self, db: sqlite3.Connection, now: int, actor: Actor) -> None:
-        self.db, self.now, self._actor = db, now, actor
+        self.db, self.now, self.actor = db, now, actor
         self.seq = 0
         self.changes: list[Change] = []
         self.lines: list[str] = []
@@ -55,7 +55,7 @@ class OneChange:
 
     def audit(self, action: str, subject: str, before: Any, after: Any) -> None:
         """Write down what was changed. Neither state has a secret in it."""
-        actor, texts = self._actor, [msgspec.json.encode(state).decode() for state in (before, after)]
+        actor, texts = self.actor, [msgspec.json.encode(state).decode() for state in (before, after)]
         entry = {"at": self.now, "action": action, "subject": subject, "before": texts[0], "after": texts[1]}
         tables.add_audit(
             self.db, {**entry, "admin": actor.name, "request": actor.request, "address": actor.address}

@@ -40,6 +40,7 @@ class LiveKeys:
     ) -> None:
         self._fixed, self._issued, self._settings, self._clock = fixed, issued, settings, clock
         self.seed = fixed.seed
+        self._told_teams: set[str] = set()
         #: Callers by digest, each with what it was made from.
         self._ready: dict[bytes, tuple[KnownKey, Mapping[str, str], Caller]] = {}
 
@@ -77,6 +78,7 @@ class LiveKeys:
 
     def _prepared(self, digest: bytes, known: KnownKey) -> Caller:
         teams = self._issued.teams
+        self._refuse_lost_team(known.grants.team)
         try:
             caller = issued_caller(known, teams, self._settings)
         except (InvalidValue, msgspec.MsgspecError) as error:
@@ -89,6 +91,26 @@ class LiveKeys:
             self._ready.clear()
         self._ready[digest] = known, teams, caller
         return caller
+
+    def _refuse_lost_team(self, team: str) -> None:
+        """Refuse a key whose team is set nowhere any more: without the team's limits it would have none.
+
+        :raises KeysUnavailable: so it is.
+        """
+        if not team or team in self._settings.teams or team in self._issued.teams:
+            return
+        if team not in self._told_teams:  # there are at most as many as keys
+            self._told_teams.add(team)
+            log.error(
+                "flask-gateway: the team %r is set nowhere, so its issued keys are refused; set [teams.%s] "
+                "again, or move the keys: flask-gateway keys list --team %s",
+                *(team, team, team),
+            )
+        raise KeysUnavailable(
+            f"The team '{team}' of this key is not set any more. The operator sets it again, or gives the "
+            "key another one.",
+            retry_after=5.0,
+        )
 
 
 def issued_caller(known: KnownKey, teams: Mapping[str, str], settings: Settings) -> Caller:

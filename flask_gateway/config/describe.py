@@ -76,7 +76,7 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         yield dotted("models", model.name), _tiers(model), Origin.FILE
     for name, chain in settings.fallbacks.items():
         yield dotted("fallbacks", name), _tier(chain), origins["fallbacks"]
-    yield from ((name, value, Origin.FILE) for name, value in _shared_limits(settings))
+    yield from ((name, value, origins.get(name, Origin.FILE)) for name, value in _shared_limits(settings))
     for key in settings.keys:
         path = dotted("keys", key.id)
         yield path, MASK, origins[path]

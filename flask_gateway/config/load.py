@@ -34,7 +34,7 @@ from .options import (
     Option,
     upstream_variable,
 )
-from .schema import MASK, KeySettings, Secret, Settings, Timeouts, UpstreamSettings
+from .schema import MASK, KeySettings, LedgerSettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
 from .toml_file import FileAdmin, FileKey, FileSettings, read_file
 from .upstream_url import base_url
@@ -43,6 +43,10 @@ from .warnings import Origin, warnings
 
 #: Variables that Kubernetes sets in every container of a namespace with a Service named "gateway".
 _KUBERNETES = re.compile(r"GATEWAY_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
+
+
+#: systemd's variable with the directories of ``StateDirectory=``, separated by colons (systemd.exec(5)).
+STATE_DIRECTORY = "STATE_DIRECTORY"
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -96,7 +100,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         fallbacks=fallbacks or {},
         teams=layers.file.teams,
         limits=layers.file.limits,
-        ledger=layers.file.ledger,
+        ledger=layers.ledger(),
         prices=layers.file.prices,
         metrics_digest=None if metrics_key is None else digest(metrics_key),
         admins=admins,
@@ -266,6 +270,14 @@ class _Layers:
             name = f"key-{hashed.hex()[:8]}"
             self.origins[dotted("keys", name)] = self.origins[API_KEYS.name]
             yield KeySettings(id=name, digest=hashed, length=len(secret))
+
+    def ledger(self) -> LedgerSettings:
+        """The ledger of the file. Its directory is by default the one that systemd made for the service."""
+        made, _, _ = self.environ.get(STATE_DIRECTORY, "").partition(":")
+        if self.file.ledger.data is None and made.startswith("/"):
+            self.origins["ledger.data"] = Origin.ENVIRONMENT
+            return msgspec.structs.replace(self.file.ledger, data=made)
+        return self.file.ledger
 
     def admins(self) -> Iterator[AdminSettings]:
         """The admin of the environment, and those of the file."""

@@ -56,7 +56,9 @@ _KEY: Mapping[str, ValueType] = {
     "key_file": SECRET_PATH,
     "sha256": Digest("the SHA-256 digest of a key, as 64 hex digits"),
     "rate_limit_per_minute": WholeNumber("a whole number of requests per minute, 0 for unlimited"),
-    "models": TextLines("a list of one or more names of models, in which * stands for any text"),
+    "models": TextLines(
+        "a list of one or more names of models, in which * stands for any text and ? for one character"
+    ),
     "key": Forbidden("no secret in the file", "name its place with key_env or key_file, or give its sha256"),
     "team": _NAME,
     "tags": TAGS,

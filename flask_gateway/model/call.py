@@ -77,15 +77,27 @@ class Caller(msgspec.Struct, frozen=True):
         return self.models is None or model in self.models or fits_any(model, self.models)
 
 
+#: The wildcards of a pattern, as ``re.escape`` writes them.
+_WILDCARD = re.compile(r"\\[*?]")
+
+
+def _expression(wildcard: re.Match[str]) -> str:
+    return ".*" if wildcard[0] == r"\*" else "."
+
+
 @lru_cache(maxsize=256)
 def _patterns(models: frozenset[str]) -> re.Pattern[str] | None:
-    """Compile the names that contain ``*`` into one expression; ``None`` when there are none."""
-    patterns = [".*".join(map(re.escape, name.split("*"))) for name in sorted(models) if "*" in name]
+    """Compile the names with ``*`` or ``?`` into one expression; ``None`` when there are none."""
+    patterns = [_WILDCARD.sub(_expression, re.escape(name)) for name in sorted(models) if _is_pattern(name)]
     return re.compile("|".join(patterns), re.DOTALL) if patterns else None
 
 
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
 def fits_any(model: str, models: frozenset[str]) -> bool:
-    """Whether one of the names that contain ``*`` fits the model. ``*`` stands for any text."""
+    """Whether one of the names with ``*`` or ``?`` fits the model: any text, and any one character."""
     pattern = _patterns(models)
     return pattern is not None and pattern.fullmatch(model) is not None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 
 from ..model.call import Attempt
@@ -19,6 +19,8 @@ from ..model.spend import Leg
 from .metric_families import AGES, Families
 from .request_record import RequestRecord
 
+#: The most issued keys that a process's metrics show by their ids, and the most teams of further ones.
+MOST_ISSUED = 200
 #: The label value for names that are neither configured nor defined by the gateway.
 OTHER = "other"
 
@@ -76,12 +78,49 @@ class Reports:
         self.families.event_loop_lag().observe(longest)
 
 
+class KeyLabels:
+    """Names keys in metrics: those of the settings and the first issued ones by their ids, then by the team.
+
+    A process never shows more than ``most`` issued keys and ``most`` teams by name; the others are ``other``.
+    It goes on over reloads, and its threads share it.
+
+    :param fixed: the ids of the keys of the settings.
+    """
+
+    def __init__(self, fixed: Collection[str], most: int = MOST_ISSUED) -> None:
+        self._fixed, self._most = frozenset(fixed), most
+        self._issued: set[str] = set()
+        self._teams: set[str] = set()
+
+    def of(self, key: str, team: str) -> str:
+        """:param team: of the key; empty if it has none."""
+        if key in self._fixed or _noted(self._issued, key, self._most):
+            return key
+        return f"team:{team}" if team and _noted(self._teams, team, self._most) else OTHER
+
+    def change(self, fixed: Iterable[str]) -> KeyLabels:
+        """Take over the keys of changed settings."""
+        self._fixed = frozenset(fixed)
+        return self
+
+
+def _noted(known: set[str], name: str, most: int) -> bool:
+    """Whether a name is among the first ones. Threads may together note a few more."""
+    if name in known:
+        return True
+    if len(known) >= most:
+        return False
+    known.add(name)
+    return True
+
+
 class Metrics(Reports):
     """Updates the metrics from request records, too.
 
     :param models: the configured model names.
     :param upstreams: the configured upstream names.
     :param listed: returns whether an upstream lists a model of that name.
+    :param keys: names keys; ``None``: each by its id, where there are no issued ones.
     """
 
     def __init__(
@@ -90,12 +129,14 @@ class Metrics(Reports):
         models: Collection[str],
         upstreams: Collection[str],
         listed: Callable[[str], bool] = lambda model: False,
+        keys: KeyLabels | None = None,
     ) -> None:
         super().__init__(families)
         self._models = frozenset(models) | {""}
         self._upstreams = frozenset(upstreams) | {""}
         self._listed = listed
         self._codes = known_codes() | {""}
+        self._keys = keys
         #: Whether the last reload of the settings succeeded; ``True`` before the first.
         self.last_reload_successful = True
 
@@ -136,6 +177,8 @@ class Metrics(Reports):
 
     def _call(self, record: RequestRecord, model: str, upstream: str, code: str) -> None:
         families, key = self.families, record.key or ""
+        if self._keys is not None:
+            key = self._keys.of(key, record.team)
         families.durations(model, upstream, "true" if record.stream else "false").observe(record.seconds)
         if record.overhead is not None:
             families.added_latency().observe(record.overhead)

@@ -49,6 +49,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
         attempt had ended.
     :param dropped: stream events that could not be parsed and were left out.
     :param legs: the parts of the answer with their cost; empty where no ledger is kept.
+    :param team: of the key; empty if it has none.
     :param prompt: the beginning of the prompt, if prompts are logged.
     """
 
@@ -75,6 +76,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None = None
     started_ns: int = 0
     legs: tuple[Leg, ...] = ()
+    team: str = ""
 
 
 #: Reads a record and changes nothing.
@@ -150,6 +152,7 @@ class RecordingService:
             attempts=tuple(call.attempts),
             started_ns=call.started_ns,
             prompt=_prompt(call) if self._prompts else None,
+            team=call.caller.team,
             legs=(call.spend.legs or ()) if call.spend is not None else (),
             **more,
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
-from flask_gateway.config.load import load
+from flask_gateway.config.load import load, resolve
 from flask_gateway.config.schema import Settings
 from flask_gateway.model.calendar_windows import Window
 from flask_gateway.model.limits import NO_OWNER_LIMITS, Budget, Limits
@@ -118,3 +120,16 @@ def test_a_mistake_names_its_setting(toml: Toml, text: str, parts: list[str]) ->
     with pytest.raises(ConfigError) as error:
         settings(toml, text)
     assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_systemds_directory_of_state_is_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[ledger]\ntimezone = "Europe/Berlin"\n')
+    made = {"STATE_DIRECTORY": "/var/lib/flask-gateway:/var/lib/other", "GATEWAY_CONFIG": str(file)}
+    resolved = resolve(made)
+    assert resolved.settings.ledger.data == "/var/lib/flask-gateway"
+    assert "ledger.data = /var/lib/flask-gateway  (from environment)" in list(describe(resolved))
+    assert load({"GATEWAY_CONFIG": str(file)}).ledger.data is None
+    file.write_text('[ledger]\ndata = "mine"\n')
+    assert load(made).ledger.data == str(tmp_path / "mine")
+    assert load({"STATE_DIRECTORY": "relative"}).ledger.data is None

@@ -129,12 +129,12 @@ SECONDS = "expected a number of seconds above 0"
         (
             "[keys.ci]\nkey_env = 'GOOD'\nmodels = []",
             "keys.ci.models='a list': expected a list of one or more names of models, "
-            "in which * stands for any text",
+            "in which * stands for any text and ? for one character",
         ),
         (
             "[keys.ci]\nkey_env = 'GOOD'\nmodels = [1]",
             "keys.ci.models='a list': expected a list of one or more names of models, "
-            "in which * stands for any text",
+            "in which * stands for any text and ? for one character",
         ),
         (
             "[keys.ci]\nkey_env = 'GOOD'\n[keys.cd]\nkey_env = 'GOOD'",

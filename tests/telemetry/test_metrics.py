@@ -14,6 +14,7 @@ from flask_gateway.model.call import Attempt, Outcome, Usage
 from flask_gateway.model.errors import Verdict
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.telemetry.metric_families import DURATIONS
+from flask_gateway.telemetry.metrics import KeyLabels
 
 
 @pytest.fixture
@@ -171,3 +172,14 @@ def test_unknown_names_become_other(counted: Counted) -> None:
     assert counted.of("attempts_total") == {("other", "llama"): 1, ("other", "other"): 1}
     assert set(counted.of("attempt_duration_seconds_count")) == {("llama",), ("other",)}
     assert counted.of("failovers_total") == {("llama", "other", "other"): 1}
+
+
+def test_issued_keys_have_a_series_each_up_to_a_bound_then_their_teams_then_other() -> None:
+    labels = KeyLabels(["web"], most=2)
+    assert [labels.of(key, "") for key in ("key_a", "key_b", "key_c", "key_a", "web")] == [
+        *("key_a", "key_b", "other", "key_a", "web")
+    ]
+    assert [labels.of("key_d", team) for team in ("one", "two", "three", "one", "")] == [
+        *("team:one", "team:two", "other", "team:one", "other")
+    ]
+    assert labels.change(["late"]).of("late", "") == "late"

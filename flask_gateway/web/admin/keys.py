@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flask import Response, request
@@ -12,50 +11,29 @@ from flask import Response, request
 from ...app.limit_usage import spend_of, usage_of_caller
 from ...auth import key_tables as tables
 from ...auth.key_admin import KeyAdmin, Made, existing
-from ...auth.key_body import MOST_BODY, KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
-from ...auth.key_changes import Actor, KeyChanges
+from ...auth.key_body import KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
 from ...auth.key_pages import AUDIT_FILTERS, KEY_FILTERS, audit_page, key_page, page
 from ...auth.key_rows import team_limits
-from ...auth.key_store import KeyStore
 from ...auth.key_views import key_object, missing, team_object
 from ...auth.live_keys import caller_of_row
 from ...auth.team_admin import TeamAdmin
-from ...model.errors import BodyTooLarge, InvalidField
+from ...model.errors import InvalidField
 from ..json_response import json_response
-from ..request_body import read_body
 from ..request_state import gateway
-from .access import admin, blueprint
+from .access import blueprint
+from .changes import actor, body, changes
 from .parameters import arguments_of
 from .spend import add_spend, with_spend
 
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,15})"?', re.ASCII)
 
 
-def _changes() -> KeyChanges:
-    data = gateway().settings.ledger.data
-    assert data is not None  # checked at the start, with the admin's key
-    return KeyChanges(KeyStore(Path(data)), gateway().store)
-
-
 def _keys() -> KeyAdmin:
-    return KeyAdmin(_changes(), gateway().settings)
+    return KeyAdmin(changes(), gateway().settings)
 
 
 def _teams() -> TeamAdmin:
-    return TeamAdmin(_changes(), gateway().settings)
-
-
-def _actor() -> Actor:
-    who = admin()
-    return Actor(who.name, who.request, who.address)
-
-
-def _body() -> bytes:
-    if (request.content_length or 0) > MOST_BODY:
-        raise BodyTooLarge(f"The body of an admin's request has at most {MOST_BODY} bytes. Send less.")
-    if not request.content_length and "Transfer-Encoding" not in request.headers:
-        return b""
-    return read_body(request._get_current_object(), MOST_BODY, lambda size: None)  # type: ignore[attr-defined]
+    return TeamAdmin(changes(), gateway().settings)
 
 
 def _shown(made: Made, status: int) -> Response:
@@ -72,7 +50,7 @@ def _uncached(answer: Response, key: Mapping[str, Any]) -> Response:
 
 @blueprint.post("/keys", provide_automatic_options=False)
 def create_key() -> Response:
-    made = _keys().create(_actor(), parsed(_body(), NewKeyFields), request.headers.get("Idempotency-Key"))
+    made = _keys().create(actor(), parsed(body(), NewKeyFields), request.headers.get("Idempotency-Key"))
     return _shown(made, 201 if made.created else 200)
 
 
@@ -80,7 +58,7 @@ def create_key() -> Response:
 def list_keys() -> Response:
     wanted = arguments_of(*KEY_FILTERS, "with")
     spend = with_spend(wanted["with"])
-    with _changes().reading() as (db, now):
+    with changes().reading() as (db, now):
         shown = key_page(db, wanted, now)
     return json_response(add_spend(shown) if spend else shown)
 
@@ -88,7 +66,7 @@ def list_keys() -> Response:
 @blueprint.get("/keys/<path:identity>", provide_automatic_options=False)
 def show_key(identity: str) -> Response:
     spend = with_spend(arguments_of("with")["with"])
-    with _changes().reading() as (db, now):
+    with changes().reading() as (db, now):
         name = identity.removeprefix("by-name/")
         row = tables.key_by_name(db, name) if name != identity else existing(db, identity)
         if row is None:
@@ -104,51 +82,51 @@ def show_key(identity: str) -> Response:
 
 @blueprint.patch("/keys/<path:identity>", provide_automatic_options=False)
 def edit_key(identity: str) -> Response:
-    shown = _keys().edit(_actor(), identity, parsed(_body(), KeyFields), _expected_version())
+    shown = _keys().edit(actor(), identity, parsed(body(), KeyFields), _expected_version())
     return _uncached(json_response(shown), shown)
 
 
 @blueprint.delete("/keys/<path:identity>", provide_automatic_options=False)
 def revoke_key(identity: str) -> Response:
-    shown = _keys().set_state(_actor(), identity, "revoke", end_streams=_ends_streams("end"))
+    shown = _keys().set_state(actor(), identity, "revoke", end_streams=_ends_streams("end"))
     return _uncached(json_response(shown), shown)
 
 
 @blueprint.put("/keys/by-name/<path:name>", provide_automatic_options=False)
 def put_key(name: str) -> Response:
-    made = _keys().put_named(_actor(), name, parsed(_body(), NewKeyFields))
+    made = _keys().put_named(actor(), name, parsed(body(), NewKeyFields))
     return _shown(made, 201 if made.created else 200)
 
 
 @blueprint.post("/keys/<path:identity>/rotate", provide_automatic_options=False)
 def rotate_key(identity: str) -> Response:
-    return _shown(_keys().rotate(_actor(), identity, parsed(_body(), RotateFields)), 200)
+    return _shown(_keys().rotate(actor(), identity, parsed(body(), RotateFields)), 200)
 
 
 @blueprint.post("/keys/<path:identity>/disable", provide_automatic_options=False)
 def disable_key(identity: str) -> Response:
-    shown = _keys().set_state(_actor(), identity, "disable", end_streams=_ends_streams("finish"))
+    shown = _keys().set_state(actor(), identity, "disable", end_streams=_ends_streams("finish"))
     return _uncached(json_response(shown), shown)
 
 
 @blueprint.post("/keys/<path:identity>/enable", provide_automatic_options=False)
 def enable_key(identity: str) -> Response:
     arguments_of()
-    shown = _keys().set_state(_actor(), identity, "enable", end_streams=False)
+    shown = _keys().set_state(actor(), identity, "enable", end_streams=False)
     return _uncached(json_response(shown), shown)
 
 
 @blueprint.get("/teams", provide_automatic_options=False)
 def list_teams() -> Response:
     arguments_of()
-    with _changes().reading() as (db, _now):
+    with changes().reading() as (db, _now):
         teams = [team_object(team) for team in tables.teams(db).values()]
     return json_response(page(teams, "name", more=False))
 
 
 @blueprint.get("/teams/<path:name>", provide_automatic_options=False)
 def show_team(name: str) -> Response:
-    with _changes().reading() as (db, _now):
+    with changes().reading() as (db, _now):
         team = tables.teams(db).get(name)
     if team is None:
         raise missing(f"There is no team '{name[:200]}' that was made here.", "team_not_found")
@@ -157,20 +135,20 @@ def show_team(name: str) -> Response:
 
 @blueprint.put("/teams/<path:name>", provide_automatic_options=False)
 def put_team(name: str) -> Response:
-    return json_response(_teams().put(_actor(), name, parsed(_body(), TeamFields)))
+    return json_response(_teams().put(actor(), name, parsed(body(), TeamFields)))
 
 
 @blueprint.delete("/teams/<path:name>", provide_automatic_options=False)
 def delete_team(name: str) -> Response:
     revoke = _one_of("revoke_keys", arguments_of("revoke_keys")["revoke_keys"], ("false", "true")) == "true"
-    _teams().delete(_actor(), name, revoke_keys=revoke)
+    _teams().delete(actor(), name, revoke_keys=revoke)
     return json_response({"object": "team.deleted", "name": name, "deleted": True})
 
 
 @blueprint.get("/audit", provide_automatic_options=False)
 def list_audit() -> Response:
     wanted = arguments_of(*AUDIT_FILTERS)
-    with _changes().reading() as (db, _now):
+    with changes().reading() as (db, _now):
         return json_response(audit_page(db, wanted))
 
 

@@ -47,8 +47,10 @@ def app(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> 
     made.extensions["gateway"].accounting.books.close()
 
 
-def post(app: Flask, **body: Any) -> Any:
+def post(app: Flask, token: str | None = None, **body: Any) -> Any:
     headers = {"Authorization": f"Bearer {ADMIN}"}
+    if token:
+        headers["Idempotency-Key"] = token
     return app.test_client().post("/admin/v1/adjustments", json=body, headers=headers)
 
 
@@ -72,6 +74,37 @@ def test_a_credit_is_in_force_at_once_and_in_the_ledger(app: Flask, tmp_path: Pa
     assert (sums["key:web"], sums["all"]) == (3 * CENT, 5 * CENT)
     assert sources == {"reported": 5 * CENT, "adjustment": -2 * CENT}
     assert calls == 5
+
+
+def test_a_credit_with_an_idempotency_key_counts_once(app: Flask) -> None:
+    assert [call(app) for _ in range(4)] == [200, 200, 200, 429]
+    credit = {"subject": "key:web", "amount": "-0.01", "note": "once"}
+    first, again = post(app, "one", **credit), post(app, "one", **credit)
+    other = post(app, "one", **{**credit, "amount": "-5"})
+    assert (first.status_code, again.status_code, other.status_code) == (200, 200, 409)
+    assert again.json == {**first.json, "at": again.json["at"], "replayed": True}
+    assert [call(app) for _ in range(2)] == [200, 429]
+
+
+def test_the_audit_has_an_adjustment(app: Flask) -> None:
+    made = post(app, subject="key:web", amount="-0.02", note="the migration").json
+    page = app.test_client().get(
+        "/admin/v1/audit?subject=key:web", headers={"Authorization": f"Bearer {ADMIN}"}
+    )
+    (entry,) = page.json["data"]  # type: ignore[index]
+    assert (entry["admin"], entry["action"], entry["request"]) == ("admin", "adjust", made["id"])
+    assert entry["after"] == {"amount": "-0.020000000", "note": "the migration"}
+
+
+def test_where_the_audit_cannot_be_written_nothing_is_adjusted(
+    app: Flask, tmp_path: Path, store: MemoryStore
+) -> None:
+    call(app)
+    before = sorted(store.scan("money:"))
+    (tmp_path / "keys.db").mkdir()
+    answer = post(app, subject="key:web", amount="-0.02")
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "keys_unavailable")
+    assert sorted(store.scan("money:")) == before
 
 
 @pytest.mark.parametrize(

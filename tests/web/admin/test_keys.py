@@ -13,6 +13,7 @@ from kit.admins import ADMIN, AdminClient
 from kit.calls import AUTH
 from kit.planted import KEY
 
+from flask_gateway.model.limits import Limits, OwnerLimits
 from flask_gateway.state.memory import MemoryStore
 
 NEVER = "key_aaaaaaaaaaaa"
@@ -170,6 +171,21 @@ def test_a_key_has_its_models_and_limits_and_those_of_its_team(admins: AdminClie
         admins.http.post("/v1/chat/completions", json={"model": "mock", **body}, headers=headers).status_code
         == 200
     )
+
+
+def test_keys_of_a_team_that_left_the_settings_are_refused_and_never_unlimited(
+    data: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = OwnerLimits(own=Limits(requests=1))
+    before = AdminClient(data, store, teams={"search": limits})
+    key, other = before.make(team="search"), before.make()
+    assert before.status(key["secret"]) == 200
+    after = AdminClient(data, store)
+    assert [after.status(key["secret"]) for _ in range(3)] == ["keys_unavailable"] * 3
+    assert after.status(other["secret"]) == 200
+    assert caplog.text.count("the team 'search' is set nowhere") == 1
+    assert after.ask("PATCH", f"/keys/{key['id']}", {"team": None}).status_code == 200
+    assert after.status(key["secret"]) == 200
 
 
 def test_a_team_with_keys_is_deleted_with_them_only(admins: AdminClient) -> None:

@@ -1,0 +1,40 @@
+"""Opens the issued keys for an admin's request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import request
+
+from ...auth.key_body import MOST_BODY
+from ...auth.key_changes import Actor, KeyChanges
+from ...auth.key_store import KeyStore
+from ...model.errors import BodyTooLarge
+from ..request_body import read_body
+from ..request_state import gateway
+from .access import admin
+
+
+def changes() -> KeyChanges:
+    """The changes of the issued keys of this gateway."""
+    data = gateway().settings.ledger.data
+    assert data is not None  # checked at the start, with the admins
+    return KeyChanges(KeyStore(Path(data)), gateway().store)
+
+
+def actor() -> Actor:
+    """The admin of this request, for the audit."""
+    who = admin()
+    return Actor(who.name, who.request, who.address)
+
+
+def body() -> bytes:
+    """The body of this request; empty if there is none.
+
+    :raises BodyTooLarge: it has more bytes than an admin's request may have.
+    """
+    if (request.content_length or 0) > MOST_BODY:
+        raise BodyTooLarge(f"The body of an admin's request has at most {MOST_BODY} bytes.")
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        return b""
+    return read_body(request._get_current_object(), MOST_BODY, lambda size: None)  # type: ignore[attr-defined]
