@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,9 @@ from .prices import TABLE, prices_of, providers_of, tables_in
 
 log = logging.getLogger(__name__)
 
+#: How long after its start a process is not ready while the ledger is behind the journals, seconds.
+_CATCH_UP = 5.0
+
 #: Returns the upstreams that may answer a call, each with its name for the model.
 Targets = Callable[[Call], Iterable[tuple[str, str]]]
 
@@ -43,6 +47,14 @@ class Accounting(msgspec.Struct, frozen=True):
     budgets: BudgetGuard
     costing: Costing
     tell: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the ledger has what journals had at the start, so that no budget opens with too little.
+
+        After five seconds it no longer matters: calls go on, and such budgets count as unverified.
+        """
+        return time.monotonic() - self.books.began >= _CATCH_UP or self.accounts.are_current
 
     def adjust(self, subject: str, amount: int, request: str) -> int:
         """Credit or charge one subject until its windows end. It is in force when this returns.

@@ -142,7 +142,7 @@ class Accounts:
         """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
         wall = self.clock()
         starts, mark, bases = self.calendar.starts(wall), _mark(), _NOTHING
-        current = self._are_current()
+        current = self._wait_until_current()
         try:
             bases = self._balances.used(subject, starts)
             doubt = "" if current else "the journals have more than the ledger"
@@ -157,10 +157,9 @@ class Accounts:
         if opened and not mark & UNVERIFIED:
             self._add_what_came_between(subject, starts, bases)
 
-    def _are_current(self) -> bool:
-        """Whether the ledger has everything that the journals had lately. After a start it waits for that."""
+    def _wait_until_current(self) -> bool:
         deadline = time.monotonic() + self._patience
-        while self._store.read(CURRENT) is None:
+        while not self.are_current:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.01)
@@ -242,6 +241,11 @@ class Accounts:
         self._store.update(DOUBTED, lambda old, now: (None, None), TTL)
         keys = [key for key, value in self._store.scan("money:") if value[0] & UNVERIFIED]
         return sum(self._store.update(key, _forget_doubted, TTL) for key in keys)
+
+    @property
+    def are_current(self) -> bool:
+        """Whether the ledger has everything that the journals had lately. At a start it does not yet."""
+        return self._store.read(CURRENT) is not None
 
     def now_current(self) -> None:
         """Note that the ledger has everything that the journals had. The bookkeeper calls it."""

@@ -67,6 +67,8 @@ class Books:
         accounts: AccountPosts | None = None,
         kept: Kept = Kept(),  # noqa: B008  # immutable
     ) -> None:
+        #: ``time.monotonic()`` of the start.
+        self.began = time.monotonic()
         self._accounts = accounts
         self.data = data
         self.calendar = calendar

@@ -1,7 +1,8 @@
-"""Serves ``GET /health`` (liveness) and ``GET /readyz`` (readiness), without key, upstream or store.
+"""Serves ``GET /health`` (liveness) and ``GET /readyz`` (readiness), without key or upstream.
 
-Liveness says that this process answers; readiness, that it is not shutting down. Neither checks upstreams: if
-one is down, callers of the others still need the gateway. The bodies are constant.
+Liveness says that this process answers; readiness, that it is not shutting down and that its ledger has all
+that journals had at the start. Neither checks upstreams: if one is down, callers of the others still need the
+gateway. The bodies are constant.
 """
 
 from __future__ import annotations
@@ -34,4 +35,7 @@ def root() -> Response:
 def ready() -> Response:
     if gateway().draining.is_set():
         return Response(b'{"status":"draining"}', 503, content_type="application/json")
+    accounting = gateway().accounting
+    if accounting is not None and not accounting.is_ready:
+        return Response(b'{"status":"starting"}', 503, content_type="application/json")
     return Response(b'{"status":"ready"}', content_type="application/json")
