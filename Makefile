@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clean
+.PHONY: run test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -83,6 +83,17 @@ soak: $(ATTACK)/made $(VENV)/dev
 	EXAMPLES=full $(BIN)/python -m pytest -n 2 --dist loadfile tests/guards tests/state tests/dialects tests/config \
 		tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py
 	$(BIN)/python -m pytest -m soak -v --durations=0
+
+# Claude Code and Codex through a running gateway, with scripted upstreams. They weigh a gigabyte, so npm installs
+# them for this alone. Their versions are in tests/clients/package.json, the last results in docs/clients.md.
+clients: .clients/made $(VENV)/dev
+	$(BIN)/python -m pytest -m clients -v --durations=0 tests/scenarios/test_clients.py
+
+.clients/made: tests/clients/package.json tests/clients/package-lock.json
+	mkdir -p .clients
+	cp $^ .clients/
+	cd .clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
