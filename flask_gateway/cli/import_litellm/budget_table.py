@@ -34,17 +34,20 @@ class BudgetRows:
                 at = f"budget {cells['budget_id']}.allowed_models"
                 self._report.left_out(Line(line, source), at, text)
 
-    def completed(self, cells: Cells, line: int, at: str, column: str = "budget_id") -> Cells:
-        """The cells of a key or an end user, with those of its budget where it has none of its own."""
-        identity = cells.get(column, "")
+    def completed(self, cells: Cells, line: int, at: str, setting: str = "budget_id") -> Cells:
+        """The cells of a key or an end user, with those of its budget where it has none of its own.
+
+        :param setting: names the budget, in findings.
+        """
+        identity = cells.get("budget_id", "")
         if is_empty(identity):
             return cells
         row = self._rows.get(identity)
         if row is None:
             text = "no table has its budget: --budgets brings LiteLLM_BudgetTable"
-            self._report.left_out(line, f"{at}.{column}", text)
+            self._report.left_out(line, f"{at}.{setting}", text)
             return cells
-        self._report.mapped(line, f"{at}.{column}", f"the limits of the budget {identity}")
+        self._report.mapped(line, f"{at}.{setting}", f"the limits of the budget {identity}")
         own = {name: cell for name, cell in cells.items() if _is_set(cell) or name not in _LIMITS}
         taken = {name: row[name] for name in _LIMITS if _is_set(row.get(name, ""))}
         if not _is_set(own.get("max_budget", "")):

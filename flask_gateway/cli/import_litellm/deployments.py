@@ -11,6 +11,7 @@ import msgspec
 from ...config.body_fields import BODY_FIELDS
 from ...config.errors import InvalidValue, nearest
 from .parameters import (
+    NUMBERS,
     OFF_COUNTS,
     PINS,
     PLACE,
@@ -249,7 +250,7 @@ class _Pins:
             name = "max_completion_tokens"
         if entry.node.value is None or not self._fits(name, entry, f"{self.at}.{entry.name}"):
             return
-        self.default[name] = entry.node.plain()
+        self.default[name] = _value_of(name, entry.node)
         setting, text = (
             f"{self.at}.{entry.name}",
             f"default.{name} of the model, for callers who do not send it",
@@ -287,6 +288,14 @@ class _Pins:
             self._report.left_out(entry.line, setting, "a value that TOML cannot express, such as null")
             return False
         return True
+
+
+def _value_of(name: str, node: Node) -> Any:
+    """The value of a field, as a number where it is one that is written as text."""
+    if name not in NUMBERS or not isinstance(node.value, str):
+        return node.plain()
+    value = number(node)
+    return node.plain() if value is None else int(value) if value == int(value) else value
 
 
 def _has_secret(node: Node) -> bool:

@@ -43,7 +43,8 @@ def limits_of_each(budgets: GeneralBudgets, rows: BudgetRows, report: Report) ->
     line, setting, identity = budgets.end_user_budget
     if not identity:
         return budgets
-    cells = rows.completed({"budget_id": identity}, line, setting.removesuffix(".max_end_user_budget_id"))
+    at, _, name = setting.rpartition(".")
+    cells = rows.completed({"budget_id": identity}, line, at, name)
     limits = limits_of(cells, line, setting, "users of each [keys.NAME]", report)
     if not limits:
         return budgets

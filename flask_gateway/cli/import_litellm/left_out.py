@@ -91,7 +91,7 @@ LITELLM_SETTINGS: Mapping[str, str] = {
         "mcp_aliases mcp_semantic_tool_filter enable_mcp",
     ),
     **reasons.each(
-        reasons.TAGS,
+        "budgets by tag are not offered: give what has a tag a key or a team of its own, with budgets",
         "tag_budget_config",
     ),
     **reasons.each(

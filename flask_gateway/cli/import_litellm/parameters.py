@@ -79,6 +79,12 @@ PINS = frozenset(
     | {"anthropic_beta", "max_thinking_tokens", "do_sample", "truncate", "task"}
 )
 
+#: Those that are numbers. A file may have them as text, which providers refuse.
+NUMBERS = frozenset(
+    {"temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "seed", "top_k"}
+    | {"presence_penalty", "frequency_penalty", "top_logprobs", "min_p", "dimensions", "repetition_penalty"}
+)
+
 #: Parameters that make up the place of a deployment and its share. ``deployments.py`` reads them.
 PLACE = frozenset(
     {

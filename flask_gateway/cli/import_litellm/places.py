@@ -71,7 +71,7 @@ class DeploymentParams(msgspec.Struct, frozen=True):
         for node in (self.params, self.credential):
             for name in names:
                 found = node.get(name) if node is not None else None
-                if found is not None and found.value is not None:
+                if found is not None and found.value is not None and found.value != "":
                     return found
         return None
 
@@ -148,7 +148,8 @@ def _hint(provider: str, url: str, variable: str, known: OpenAIProvider) -> str:
     host = parts.hostname or ""
     if host in _LOCAL and provider in _NAMELESS:
         return f"local-{parts.port or 80}"
-    if url == _checked(known.base) or host in _LOCAL or ":" in host:
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    if url == _checked(known.base) or host in _LOCAL or (is_address and provider not in _NAMELESS):
         return provider.removesuffix("_chat").removeprefix("text-completion-")
     first = host.partition(".")[0]
     return host if first in _COMMON or first.isdigit() else first

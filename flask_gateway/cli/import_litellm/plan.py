@@ -117,7 +117,7 @@ def plan_of(root: Node, report: Report) -> Plan:
     sections.report_others()
     _report_providers(upstreams.all, report)
     if not upstreams.all:
-        raise NothingToImport("it has no model that the gateway can ask")
+        raise NothingToImport(_nothing(sections, bool(listed)))
     wildcards = [one for one in listed if "*" in one.group]
     placed = [((upstreams.of(one), one.model), one) for one in listed if "*" not in one.group]
     budgets = general_budgets(found.budgets, environment, report)
@@ -155,6 +155,17 @@ def set_prices(plan: Plan, now: float, report: Report) -> None:
     pricer.price(plan.models)
     if plan.has_budgets:
         pricer.report_wildcards(plan.wildcards)
+
+
+def _nothing(sections: Sections, has_wildcards: bool) -> str:
+    text = "it has no model that the gateway can ask"
+    models, general = sections.joined("model_list"), sections.joined("general_settings")
+    if has_wildcards or (models is not None and models.items):
+        return f"{text}: the list of what is left out says why of each"
+    stored = general.get("store_model_in_db") if general is not None else None
+    if stored is not None and not stored.is_off:
+        return f"{text}: LiteLLM has its models in the database. Write them into model_list first"
+    return text
 
 
 def _report_providers(upstreams: list[ImportedUpstream], report: Report) -> None:

@@ -196,7 +196,7 @@ class _Reader:
 
 
 #: The names of callbacks. Other text may be a secret.
-_WORD = re.compile(r"[a-z_]{2,40}")
+_WORD = re.compile(r"[a-z_]{2,40}(\.[a-z_]{2,60}){0,3}")
 
 
 def _with_names(entry: Entry, reason: str) -> str:
@@ -236,6 +236,9 @@ def _allowed_fails(reader: _Reader, entry: Entry, setting: str) -> None:
 
 
 def _cooldown_time(reader: _Reader, entry: Entry, setting: str) -> None:
+    if entry.node.text.strip() in ("0", "0.0"):
+        reader.report.left_out(entry.line, setting, left_out.ROUTER_SETTINGS["disable_cooldowns"])
+        return
     value = reader.seconds(entry, setting)
     if value is not None:
         reader.found.reset_seconds = value

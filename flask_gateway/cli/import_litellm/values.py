@@ -125,7 +125,8 @@ def is_foreign_reference(node: Node | None) -> bool:
 
 
 def is_placeholder(text: str) -> bool:
-    return text.strip().lower() in _PLACEHOLDERS or not text.strip("-x* ") or text[:1] + text[-1:] == "<>"
+    is_template = text[:1] + text[-1:] == "<>" or text[:2] + text[-2:] == "{{}}"
+    return text.strip().lower() in _PLACEHOLDERS or not text.strip("-x* ") or is_template
 
 
 def is_usable_key(text: str) -> bool:

@@ -34,9 +34,16 @@ def variables(table: Any) -> dict[str, str]:
     return found
 
 
+#: Configurations without a model that the gateway can ask.
+NOTHING = frozenset({"21", "23"})
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_model_answers(path: Path, import_config: Callable[..., Any]) -> None:
     found = import_config(path.stem)
+    if path.stem[:2] in NOTHING:
+        assert found.settings == {}
+        return
     settings = load(
         {
             **variables(found.settings),
