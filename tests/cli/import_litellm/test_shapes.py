@@ -1,4 +1,4 @@
-"""Configurations in the shapes that people publish: what each comes to, and what is said of it."""
+"""Configurations in the shapes that people publish: what each comes to, and what the report says."""
 
 from __future__ import annotations
 
