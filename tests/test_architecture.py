@@ -46,6 +46,7 @@ FLOORS = {
 OUTSIDE = {
     "flask": {"", "web", "cli"},
     "werkzeug": {"web", "cli"},
+    "jinja2": {"web"},
     "gunicorn": {"server", "web"},
     "requests": {"upstreams"},
     "urllib3": {"upstreams"},

@@ -15,7 +15,6 @@ from ..config.schema import (
     Balance,
     CandidateSettings,
     ClientCertificate,
-    ModelSettings,
     Proxy,
     Settings,
     Timeouts,
@@ -30,14 +29,14 @@ from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
-from ..model.call import BodyOverrides, Operation
+from ..model.call import Operation
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
 from ..routing.dispatcher import Dispatcher, Guarded
 from ..routing.load_balancing import Balancer
 from ..routing.origins import Origins
-from ..routing.routes import Route, Routes, Target, Tier
+from ..routing.routes import Routes
 from ..state import open_store
 from ..state.store import SECOND, Store
 from ..streaming.buffered import BufferedStreams
@@ -52,12 +51,14 @@ from ..upstreams.stream_options import StreamOptions
 from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
 from .catalog import Ask, Catalog
+from .configured_routes import configured_routes
 from .extensions import Extend, nothing
 from .key_source import issued_keys, key_guess_limiter, key_labels, key_source
 from .translated import translated
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
+    from ..telemetry.page_rings import PageRings
     from .accounting import Accounting
 
 #: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
@@ -105,6 +106,8 @@ class Gateway(msgspec.Struct, frozen=True):
     accounting: Accounting | None = None
     #: The keys that admins issue; ``None`` where no data directory is set.
     issued: IssuedKeys | None = None
+    #: The past that the operator's page shows; ``None`` where no admin's key is set.
+    rings: PageRings | None = None
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -130,7 +133,7 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, body_memory, catalog)
     issued = issued_keys(settings, store, inflight)
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, issued))
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, issued, _rings(settings)))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -145,7 +148,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    further = (before.extend, before.estimates, before.accounting, before.issued)
+    further = (before.extend, before.estimates, before.accounting, before.issued, before.rings)
     return _build(settings, _CarriedOver(*kept, http, *further))
 
 
@@ -167,6 +170,7 @@ class _CarriedOver(NamedTuple):
     estimates: Estimates
     accounting: Accounting | None
     issued: IssuedKeys | None
+    rings: PageRings | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -174,8 +178,8 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http, extend, estimates, _, issued = carried
-    limiter, routes, keys = RateLimiter(store), _routes(settings), key_source(settings, issued)
+    store, leases, inflight, body_memory, catalog, http, extend, estimates, _, issued, rings = carried
+    limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
     options = {
         upstream.name: StreamOptions(upstream.name, upstream.url, store)
@@ -207,6 +211,9 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     if accounting is not None:
         guarded = accounting.around(guarded)
     observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
+    if rings is not None:
+        metrics.note = rings.note
+        observers.append(rings.observe)
     return Gateway(
         settings=settings,
         keys=keys,
@@ -232,7 +239,17 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         extend=extend,
         accounting=accounting,
         issued=issued,
+        rings=rings,
     )
+
+
+def _rings(settings: Settings) -> PageRings | None:
+    """The rings of the operator's page, if an admin's key is set. Otherwise nothing is imported."""
+    if not settings.admins:
+        return None
+    from ..telemetry.page_rings import open_rings
+
+    return open_rings()
 
 
 def _accounting(
@@ -353,48 +370,3 @@ def _policy(clocks: Timeouts, settings: Settings) -> Policy:
         successes=settings.circuit_breaker_successes,
         slow=int(settings.circuit_breaker_slow_seconds * SECOND),
     )
-
-
-def _routes(settings: Settings) -> Routes:
-    return Routes(
-        upstreams=tuple(upstream.name for upstream in settings.upstreams),
-        models=dict(_named_routes(settings)),
-        default=settings.default_upstream,
-        fallbacks={name: _tier(chain) for name, chain in settings.fallbacks.items()},
-        unlisted=frozenset(settings.unlisted_models),
-        providers=frozenset(upstream.name for upstream in settings.upstreams if _is_provider(upstream)),
-    )
-
-
-def _is_provider(upstream: UpstreamSettings) -> bool:
-    """Whether the upstream is an account at a provider of many models, such as
-    ``openai=https://api.openai.com``. Self-hosted servers are usually named after the model they serve."""
-    return upstream.api_key is not None and upstream.url.startswith("https://")
-
-
-def _named_routes(settings: Settings) -> Iterator[tuple[str, Route]]:
-    for model in settings.models:
-        route = _route(model)
-        yield from ((name, route) for name in (model.name, *model.aliases))
-
-
-def _route(model: ModelSettings) -> Route:
-    tiers = tuple(_tier(tier) for tier in model.tiers)
-    return Route(model.name, tiers, model.balance, model.whole)
-
-
-def _tier(candidates: tuple[CandidateSettings, ...]) -> Tier:
-    return tuple(
-        Target(candidate.upstream, candidate.model, candidate.weight, _overrides(candidate))
-        for candidate in candidates
-    )
-
-
-def _overrides(candidate: CandidateSettings) -> BodyOverrides | None:
-    if not (candidate.set or candidate.default):
-        return None
-    fixed, default = (
-        {name: msgspec.Raw(value) for name, value in fields.items()}
-        for fields in (candidate.set, candidate.default)
-    )
-    return BodyOverrides(fixed, default)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .admins import OF_ENVIRONMENT, AdminSettings
+from .admins import OF_ENVIRONMENT, AdminSettings, session_secret
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_upstream import FileUpstream
@@ -284,17 +284,18 @@ class _Layers:
         key = self.scalar(ADMIN_KEY)
         if key is not None:
             self.origins[dotted("admins", OF_ENVIRONMENT)] = Origin.ENVIRONMENT
-            yield AdminSettings(name=OF_ENVIRONMENT, digest=digest(key))
+            yield AdminSettings(name=OF_ENVIRONMENT, digest=digest(key), secret=session_secret(key))
         for one in self.file.admins:
             self.origins.setdefault(dotted("admins", one.name), Origin.FILE)
             with self.mistakes:
                 yield self._file_admin(one)
 
     def _file_admin(self, one: FileAdmin) -> AdminSettings:
-        held = one.held
+        held, secret = one.held, b""
         if isinstance(held, SecretRef):
-            held = digest(held.follow(self.environ, ADMIN_KEY.kind))
-        return AdminSettings(name=one.name, digest=held, role=one.role)
+            key = held.follow(self.environ, ADMIN_KEY.kind)
+            held, secret = digest(key), session_secret(key)
+        return AdminSettings(name=one.name, digest=held, role=one.role, secret=secret)
 
     def _file_key(self, key: FileKey) -> KeySettings:
         held, length = key.held, None

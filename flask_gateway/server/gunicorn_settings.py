@@ -153,6 +153,8 @@ def on_starting(server: Any) -> None:
     # has the upstreams' keys. Without a settings file nothing can change, so none is made.
     from_file = bool(os.environ.get("GATEWAY_CONFIG"))
     server.settings_file = _memory_file(server, "flask-gateway-settings") if from_file else None
+    # The memory file of the operator's page: the last requests and counts. It takes memory as it is written.
+    server.page_file = _memory_file(server, "flask-gateway-page")
     server.metrics_dir = _metrics_dir(server)
 
 
@@ -288,6 +290,7 @@ def post_fork(server: Any, worker: Any) -> None:
         from ..config import last_good
 
         last_good.attach(server.settings_file, server.cfg.bind, server.cfg.workers)
-    from ..telemetry import metric_families
+    from ..telemetry import metric_families, page_memory
 
+    page_memory.attach(getattr(server, "page_file", None), worker.slot)
     metric_families.attach(server.metrics_dir, worker.slot)

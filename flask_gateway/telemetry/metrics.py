@@ -139,6 +139,8 @@ class Metrics(Reports):
         self._keys = keys
         #: Whether the last reload of the settings succeeded; ``True`` before the first.
         self.last_reload_successful = True
+        #: Tells the operator's page what happened.
+        self.note: Callable[[str], None] = lambda text: None
 
     def __call__(self, record: RequestRecord) -> None:
         upstream = self._upstream(record.upstream)
@@ -172,6 +174,10 @@ class Metrics(Reports):
 
     def breaker_changed(self, upstream: str, model: str | None, before: str, after: str) -> None:
         self.families.transitions(upstream, model or "", before, after).inc()
+        name = f"upstream '{upstream}'" + (f", model '{model}'" if model else "")
+        self.note(
+            f"{name}: the circuit breaker was {before.replace('_', ' ')} and is {after.replace('_', ' ')}"
+        )
 
     # ------------------------------------------------------------ calls
 

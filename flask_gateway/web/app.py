@@ -44,9 +44,10 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     for module in (health, inference, models, circuit_breakers, route_status, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admins:
-        from .admin import register  # an extra that is off is not imported
+        from . import admin, page  # an extra that is off is not imported
 
-        register(app)
+        admin.register(app)
+        page.register(app)
     return app
 
 

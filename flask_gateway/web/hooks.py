@@ -36,8 +36,9 @@ ROOT = "health.root"
 METRICS = "metrics.metrics"
 #: Only the operator may use this one: with the metrics key where one is set (``circuit_breakers.py``).
 TRY = "breakers.try_upstream"
-#: The endpoints of admins, which ``admin/access.py`` protects.
-ADMIN = "gateway_admin."
+#: The endpoints of admins, which ``admin/access.py`` protects, and those of their page (``page/access.py``).
+ADMIN, PAGE = "gateway_admin.", "gateway_page."
+_OF_ADMINS = (ADMIN, PAGE)
 #: The gateway refuses a request that waited for longer than this between the proxy and us, seconds.
 MAX_WAIT = 1.0
 #: When this process began to serve, seconds since the epoch.
@@ -136,9 +137,9 @@ def _needs_no_key(endpoint: str | None) -> bool:
 
 def _admitted_admin(endpoint: str | None) -> bool:
     """Whether the path is an admin's. Its sender is then an admin, or the request is refused."""
-    if endpoint is None or not endpoint.startswith(ADMIN):
+    if endpoint is None or not endpoint.startswith(_OF_ADMINS):
         return False
-    admit = current_app.extensions.get(ADMIN)
+    admit = current_app.extensions.get(endpoint[: endpoint.index(".") + 1])
     if admit is None:  # no admin's key is set, and these are another's paths
         return False
     admit()
@@ -149,7 +150,7 @@ def _after_request(response: Response) -> Response:
     state, headers = request_state(), response.headers
     added = [("x-request-id", state.ids.request), ("x-trace-id", state.ids.trace)]
     origins = state.gateway.settings.cors_origins
-    if origins and not (request.endpoint or "").startswith(ADMIN):
+    if origins and not (request.endpoint or "").startswith(_OF_ADMINS):
         added += cors_headers(origins, state.header)
     if isinstance(response, CallResponse):  # the service records calls; their guards add the quota
         if state.gateway.settings.compat:
@@ -168,9 +169,11 @@ def _after_request(response: Response) -> Response:
 
 
 def _is_routine(response: Response) -> bool:
-    """Whether this answers a preflight, a HEAD on the root or an allowed scrape of the metrics."""
+    """Whether this answers a preflight, a HEAD on the root or a scrape of the metrics, or shows a page."""
     if request.method == "OPTIONS":
         return response.status_code == 204
+    if request.method == "GET" and (request.endpoint or "").startswith(PAGE):
+        return response.status_code < 400
     return request.endpoint in (METRICS, ROOT) and response.status_code == 200
 
 

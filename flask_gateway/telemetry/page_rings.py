@@ -1,0 +1,120 @@
+"""Opens the rings of the operator's page: the last requests, counts in time, and notes.
+
+Imported only where an admin's key is set. Under gunicorn they are in the master's file, so they outlive
+workers and reloads. Under another server they are this process's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from mmap import mmap
+
+from . import notes, page_memory, pulse, recent
+from .pulse import Counts, PulseWriter, Resolution
+from .recent import EndKind, RequestEntry, encoded, kind_of
+from .request_record import RequestRecord
+from .rings import HEADS, RingWriter, Shape, newest, newest_first
+
+#: The last requests, the last failed ones, so that a flood of successes washes none of them away, and the
+#: notes.
+RECENT = Shape(0, HEADS, 4096, 1024)
+FAILURES = Shape(8, RECENT.end, 1024, 1024)
+NOTES = Shape(16, FAILURES.end, 256, 1024)
+_PULSE = NOTES.end
+#: The bytes of a region, a multiple of any page size.
+REGION = -(-(_PULSE + pulse.LENGTH) // 65536) * 65536
+#: Where the first page of the file has the random bytes that all workers share.
+_SECRET = 2048
+#: The paths whose requests are not kept: those of the page and of admins' programs.
+_OWN = ("/ui", "/admin/")
+
+
+class PageRings:
+    """The rings of this machine. Every thread may call it.
+
+    :param place: the file and the slot of this worker; ``None``: a new file.
+    :raises OSError: the platform has no such memory, or none is left.
+    """
+
+    def __init__(self, place: tuple[int, int] | None = None) -> None:
+        file, slot = place or (os.memfd_create("flask-gateway-page"), 0)
+        self._file = os.dup(file) if place else file
+        weakref.finalize(self, os.close, self._file)
+        base = slot * REGION
+        if os.fstat(self._file).st_size < base + REGION:
+            os.ftruncate(self._file, base + REGION)
+        os.posix_fallocate(self._file, base, HEADS)
+        memory = mmap(self._file, REGION, offset=base)
+        #: Random bytes that all workers have, until the server ends.
+        self.secret = _shared_secret(self._file)
+        self._recent, self._failures, ring = (
+            RingWriter(memory, self._file, base, shape) for shape in (RECENT, FAILURES, NOTES)
+        )
+        self._pulse = PulseWriter(memory, self._file, base, _PULSE)
+        #: Keeps a text for the operator.
+        self.note = notes.NoteWriter(ring.append)
+        #: When this process opened them, seconds since the epoch.
+        self.opened = time.time()
+
+    def observe(self, record: RequestRecord) -> None:
+        """Keep a finished request (a ``request_record.Observer``)."""
+        if record.path is not None and record.path.startswith(_OWN):
+            return
+        now, kind = time.time(), kind_of(record)
+        body = encoded(record, kind, now, RECENT.longest)
+        self._recent.append(body)
+        if kind is EndKind.FAILED:
+            self._failures.append(body)
+        if record.outcome is not None or kind is not EndKind.OK:  # a call, or a refusal
+            self._pulse.count(record, kind, now)
+
+    def _bases(self) -> range:
+        return range(0, os.fstat(self._file).st_size, REGION)
+
+    def entries(self) -> Iterator[RequestEntry]:
+        """Yield the last requests of all workers, the newest first; failed ones reach back further."""
+        shapes = [(base, shape) for base in self._bases() for shape in (RECENT, FAILURES)]
+        return recent.merged(newest_first(self._file, base, shape) for base, shape in shapes)
+
+    def kept(self) -> int:
+        """How many requests are kept, of those that are not only kept as failed ones."""
+        return sum(min(newest(self._file, base, RECENT), RECENT.entries) for base in self._bases())
+
+    def notes(self) -> Iterator[notes.Note]:
+        """Yield the notes of all workers, the newest first."""
+        return notes.merged(newest_first(self._file, base, NOTES) for base in self._bases())
+
+    def counts(self, scale: Resolution, now: float, upstream: str = "") -> list[Counts]:
+        """Add up the counts of all workers, the oldest period first.
+
+        :param now: seconds since the epoch. :param upstream: its name; empty for all requests.
+        """
+        return pulse.read(self._file, (base + _PULSE for base in self._bases()), upstream, scale, now)
+
+
+def _shared_secret(file: int) -> bytes:
+    """Random bytes in the first page of the file. The first worker makes them."""
+    os.posix_fallocate(file, 0, HEADS)
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    try:
+        secret = os.pread(file, 32, _SECRET)
+        if not any(secret):
+            secret = os.urandom(32)
+            os.pwrite(file, secret, _SECRET)
+        return secret
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN)
+
+
+def open_rings() -> PageRings | None:
+    """Open the rings, and keep warnings from now on; ``None`` where the machine has no such memory."""
+    try:
+        rings = PageRings(page_memory.attached)
+    except (AttributeError, OSError):
+        return None
+    notes.keep_warnings(rings.note)
+    return rings

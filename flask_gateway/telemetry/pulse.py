@@ -1,0 +1,224 @@
+"""Counts requests in time, for the operator's page: in all and per upstream, by 10 s and by 5 min.
+
+Each worker adds to buckets of its own region, and a reader adds up those of all workers. A bucket begins with
+the number of its period; a bucket of an older period counts as empty. Times are kept in classes, so a
+percentile is an estimate.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from mmap import mmap
+from typing import NamedTuple
+
+from .recent import EndKind
+from .request_record import RequestRecord
+
+#: The version of the layout, part of each bucket's first word.
+LAYOUT = 1
+#: The upper bounds of the classes of time, seconds: each 1.5 times the one before. The last class has no
+#: bound.
+BOUNDS = tuple(0.02 * 1.5**step for step in range(23))
+KINDS = tuple(EndKind)
+#: The places of the counts in a bucket: after its period one for each kind, then the tokens, then the
+#: classes.
+_PROMPT, _COMPLETION, _CLASSES = 1 + len(KINDS), 2 + len(KINDS), 3 + len(KINDS)
+WORDS = _CLASSES + len(BOUNDS) + 1
+#: Rows: all requests, and one for each of so many upstreams.
+ROWS = 32
+#: Bytes of the name of an upstream.
+_NAME = 128
+
+
+class Resolution(NamedTuple):
+    """Buckets of one length. :param first: the number of buckets before them in a row."""
+
+    seconds: int
+    buckets: int
+    first: int
+
+
+FINE, COARSE = Resolution(10, 180, 0), Resolution(300, 288, 180)
+_BUCKETS = FINE.buckets + COARSE.buckets
+_ROW = 8 * WORDS * _BUCKETS
+#: The bytes of the counts in a region: the names, then the rows.
+LENGTH = _NAME * ROWS + _ROW * ROWS
+
+
+class Counts(NamedTuple):
+    """The requests of one period. ``classes``: answers by the class of their time to the first byte."""
+
+    at: int
+    ok: int = 0
+    failed: int = 0
+    refused: int = 0
+    left: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    classes: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+
+    @property
+    def requests(self) -> int:
+        return self.ok + self.failed + self.refused + self.left
+
+
+class PulseWriter:
+    """Adds requests to the buckets of this worker's region. All threads of the process share it.
+
+    :param memory: maps the region. :param start: where the counts begin in it. :param base: of the region.
+    """
+
+    def __init__(self, memory: mmap, file: int, base: int, start: int) -> None:
+        self._memory, self._file, self._base, self._start = memory, file, base, start
+        self._lock = threading.Lock()
+        self._words = memoryview(memory)[start + _NAME * ROWS : start + LENGTH].cast("Q")
+        self._rows: dict[str, int] = {}
+        self._whole = self._allocate(0, _NAME * ROWS) and self._open_row("", 0)
+        if self._whole:
+            self._rows |= {name: row for row, name in enumerate(_names(file, base + start)) if name}
+
+    def count(self, record: RequestRecord, kind: EndKind, now: float) -> None:
+        """Count a finished request: in all, and for each upstream that was asked.
+
+        :param now: seconds since the epoch.
+        """
+        if not self._whole:
+            return
+        usage, first = record.usage, record.first_byte
+        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else None
+        time_class = None if first is None else _CLASSES + bisect_left(BOUNDS, first)
+        own, second = _PLACES[kind], int(now)
+        periods = [
+            (WORDS * (first_bucket + period % buckets), LAYOUT << 56 | period)
+            for seconds, buckets, first_bucket in (FINE, COARSE)
+            for period in (second // seconds,)
+        ]
+        with self._lock:
+            self._add(0, periods, own, tokens, time_class)
+            for attempt in record.attempts:
+                upstream = attempt.upstream
+                row = self._rows.get(upstream) or self._open(upstream)
+                if row and upstream == record.upstream and attempt is record.attempts[-1]:
+                    self._add(row, periods, own, tokens, time_class)
+                elif row:  # it failed, and was asked again, or another one was
+                    self._add(row, periods, _FAILED, None, None)
+
+    def _add(
+        self,
+        row: int,
+        periods: list[tuple[int, int]],
+        kind: int,
+        tokens: tuple[int, int] | None,
+        time_class: int | None,
+    ) -> None:
+        words, begin = self._words, row * _BUCKETS * WORDS
+        for offset, stamp in periods:
+            place = begin + offset
+            if words[place] != stamp:
+                words[place : place + WORDS] = _EMPTY
+                words[place] = stamp
+            words[place + kind] += 1
+            if tokens is not None:
+                words[place + _PROMPT] += tokens[0]
+                words[place + _COMPLETION] += tokens[1]
+            if time_class is not None:
+                words[place + time_class] += 1
+
+    def _open(self, upstream: str) -> int:
+        """Take a row for an upstream; 0 if all are taken, or the machine has no memory."""
+        row = len(self._rows) + 1
+        if row >= ROWS or not self._open_row(upstream, row):
+            return 0
+        self._rows[upstream] = row
+        return row
+
+    def _open_row(self, name: str, row: int) -> bool:
+        if not self._allocate(_NAME * ROWS + row * _ROW, _ROW):
+            return False
+        if name:
+            place = self._start + row * _NAME
+            self._memory[place : place + _NAME] = _packed(name)
+        return True
+
+    def _allocate(self, place: int, length: int) -> bool:
+        try:
+            os.posix_fallocate(self._file, self._base + self._start + place, length)
+        except OSError:
+            return False
+        return True
+
+
+_PLACES = {kind: 1 + place for place, kind in enumerate(KINDS)}
+_FAILED = _PLACES[EndKind.FAILED]
+_EMPTY = memoryview(bytes(8 * WORDS)).cast("Q")
+
+
+def _packed(name: str) -> bytes:
+    data = name.encode("utf-8", "replace")[: _NAME - 1]
+    return bytes([len(data)]) + data.ljust(_NAME - 1, b"\0")
+
+
+def _names(file: int, place: int) -> list[str]:
+    """The upstream of each row; empty for rows without one."""
+    data = os.pread(file, _NAME * ROWS, place).ljust(_NAME * ROWS, b"\0")
+    rows = (data[start : start + _NAME] for start in range(0, len(data), _NAME))
+    return [row[1 : 1 + row[0]].decode("utf-8", "replace") for row in rows]
+
+
+def read(file: int, places: Iterable[int], upstream: str, scale: Resolution, now: float) -> list[Counts]:
+    """Add up what all workers have counted, a period at a time, the oldest first and up to now.
+
+    :param places: where the counts of each worker begin in the file.
+    :param upstream: its name; empty for all requests.
+    """
+    last = int(now) // scale.seconds
+    sums = {period: [0] * WORDS for period in range(last - scale.buckets + 1, last + 1)}
+    for place in places:
+        for row, name in enumerate(_names(file, place)):
+            if name == upstream and (row == 0) == (not upstream):
+                _add_row(sums, file, place + _NAME * ROWS + row * _ROW, scale)
+    return [_counts(period * scale.seconds, words) for period, words in sums.items()]
+
+
+def _add_row(sums: dict[int, list[int]], file: int, place: int, scale: Resolution) -> None:
+    data = os.pread(file, 8 * WORDS * scale.buckets, place + 8 * WORDS * scale.first)
+    for words in struct.iter_unpack(f"<{WORDS}Q", data[: len(data) // (8 * WORDS) * 8 * WORDS]):
+        total = sums.get(words[0] & (1 << 56) - 1) if words[0] >> 56 == LAYOUT else None
+        if total is not None:
+            total[:] = map(int.__add__, total, words)
+
+
+def _counts(at: int, words: Sequence[int]) -> Counts:
+    return Counts._make((at, *words[1:_CLASSES], tuple(words[_CLASSES:])))
+
+
+def added(counts: Iterable[Counts]) -> Counts:
+    """Add up periods; ``at`` is the first one's."""
+    periods = list(counts)
+    if not periods:
+        return Counts(0)
+    sums = (sum(values) for values in zip(*(one[1:-1] for one in periods), strict=True))
+    classes = tuple(map(sum, zip(*(one.classes for one in periods), strict=True)))
+    return Counts._make((periods[0].at, *sums, classes))
+
+
+def percentile(classes: Sequence[int], share: float) -> float | None:
+    """Estimate a percentile, seconds; ``None`` if nothing was counted. Within a class it interpolates.
+
+    :param share: 0 to 1.
+    """
+    wanted = share * sum(classes)
+    if not wanted:
+        return None
+    edges = pairwise((0.0, *BOUNDS, math.inf))
+    for count, (low, high) in zip(classes, edges, strict=True):
+        if count >= wanted:
+            return low if high == math.inf else low + (high - low) * wanted / count
+        wanted -= count
+    return BOUNDS[-1]

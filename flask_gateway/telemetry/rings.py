@@ -1,0 +1,136 @@
+"""Keeps rings of short records in a file in memory. Every worker reads all of it, and writes its own region.
+
+The file is a row of regions, one for each slot of a worker. Only the process with that slot writes the
+region, so no lock is shared between processes. The next process with the slot goes on where the last one
+ended.
+
+An entry is written as one slice: sequence number, checksum, length, body. The checksum includes the number
+and the layout, so a reader drops an entry that it reads while it is written, or that other code wrote. After
+it, the ring's head in the first page of the region gets the number.
+
+Readers use ``pread``: reading a hole of a mapped file would take memory. Writers allocate before they write:
+a write to a hole kills the process if the machine has no memory. Without memory the entry is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from mmap import mmap
+from typing import NamedTuple
+from zlib import crc32
+
+#: The version of the layout. Raise it when the shape of a region or of an entry changes.
+LAYOUT = 1
+#: Bytes at the beginning of a region that hold the heads of its rings.
+HEADS = 4096
+
+_ENTRY = struct.Struct("<QIH2x")  # sequence number from 1, checksum, length of the body
+_HEAD = struct.Struct("<Q")  # the layout in the highest byte, the newest sequence number
+_NUMBER = (1 << 56) - 1
+#: How much a writer allocates at a time, bytes.
+CHUNK = 1 << 18
+#: How many bytes a reader reads at a time.
+_READ = 1 << 15
+
+
+class Shape(NamedTuple):
+    """A ring in a region.
+
+    :param head: the place of its head in the first page. :param start: where its entries begin.
+    :param entries: how many it keeps. :param size: the bytes of each.
+    """
+
+    head: int
+    start: int
+    entries: int
+    size: int
+
+    @property
+    def longest(self) -> int:
+        """The longest body, bytes."""
+        return self.size - _ENTRY.size
+
+    @property
+    def end(self) -> int:
+        return self.start + self.entries * self.size
+
+
+class RingWriter:
+    """Writes one ring of this worker's region. All threads of the process share it.
+
+    :param memory: maps the region. :param file: its descriptor. :param base: where the region begins.
+    """
+
+    def __init__(self, memory: mmap, file: int, base: int, shape: Shape) -> None:
+        self._memory, self._file, self._base, self._shape = memory, file, base, shape
+        self._lock = threading.Lock()
+        self._newest = newest(file, base, shape)
+        self._allocated = shape.start
+
+    def append(self, body: bytes) -> bool:
+        """Write one entry; ``False`` if it is too long or the machine has no memory."""
+        shape, memory = self._shape, self._memory
+        if len(body) > shape.longest:
+            return False
+        with self._lock:
+            number = self._newest + 1
+            place = shape.start + number % shape.entries * shape.size
+            if place + shape.size > self._allocated and not self._allocate(place + shape.size):
+                return False
+            entry = _ENTRY.pack(number, _checksum(number, body), len(body)) + body
+            memory[place : place + len(entry)] = entry
+            memory[shape.head : shape.head + 8] = _HEAD.pack(LAYOUT << 56 | number)
+            self._newest = number
+        return True
+
+    def _allocate(self, end: int) -> bool:
+        """Allocate at least up to there, and a chunk at a time, so that it is rare."""
+        upto = min(max(self._allocated + CHUNK, end), self._shape.end)
+        try:
+            os.posix_fallocate(self._file, self._base + self._allocated, upto - self._allocated)
+        except OSError:
+            return False
+        self._allocated = upto
+        return True
+
+
+def _checksum(number: int, body: bytes) -> int:
+    return crc32(body, (number ^ LAYOUT << 24) & 0xFFFFFFFF)
+
+
+def newest(file: int, base: int, shape: Shape) -> int:
+    """The sequence number of the newest entry; 0 if there is none."""
+    data = os.pread(file, _HEAD.size, base + shape.head)
+    head = _HEAD.unpack(data)[0] if len(data) == _HEAD.size else 0
+    return head & _NUMBER if head >> 56 == LAYOUT else 0
+
+
+def newest_first(file: int, base: int, shape: Shape) -> Iterator[bytes]:
+    """Yield the bodies of a ring's entries, the newest first. It reads a part at a time, as they are asked
+    for.
+
+    An entry that is overwritten meanwhile is left out.
+    """
+    number = newest(file, base, shape)
+    oldest = max(1, number - shape.entries + 1)
+    while number >= oldest:
+        index = number % shape.entries
+        count = min(max(1, _READ // shape.size), index + 1, number - oldest + 1)
+        data = os.pread(file, count * shape.size, base + shape.start + (index - count + 1) * shape.size)
+        for offset in range(count - 1, -1, -1):
+            if (body := _body(data, offset * shape.size, shape, number)) is not None:
+                yield body
+            number -= 1
+
+
+def _body(data: bytes, place: int, shape: Shape, number: int) -> bytes | None:
+    """The body of the entry with that number; ``None`` if another one or a damaged one is in its place."""
+    if len(data) < place + _ENTRY.size:
+        return None
+    found, checksum, length = _ENTRY.unpack_from(data, place)
+    body = data[place + _ENTRY.size : place + _ENTRY.size + length]
+    fits = found == number and length <= shape.longest
+    return body if fits and _checksum(number, body) == checksum else None

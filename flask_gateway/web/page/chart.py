@@ -1,0 +1,105 @@
+"""Computes charts as numbers that the templates draw as SVG. Pure: no text of a chart is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ...telemetry.recent import RequestEntry
+
+#: The size of a chart, in units of its own.
+WIDTH, HEIGHT = 360, 90
+
+
+class Area(NamedTuple):
+    """One series of a chart. ``name``: as people say it. ``path``: in the syntax of SVG."""
+
+    name: str
+    path: str
+
+
+class Chart(NamedTuple):
+    """Series over time, stacked or as lines. ``top``: the value of the upper edge."""
+
+    areas: tuple[Area, ...]
+    top: float
+
+
+def stacked(series: Mapping[str, Sequence[float]], width: float = WIDTH, height: float = HEIGHT) -> Chart:
+    """Bars of one period each, the first series at the bottom."""
+    sums = [sum(values) for values in zip(*series.values(), strict=True)]
+    top = max(sums, default=0)
+    floors, areas = [0.0] * len(sums), []
+    for name, values in series.items():
+        areas.append(Area(name, _bars(values, floors, top, width, height)))
+        floors = [floor + value for floor, value in zip(floors, values, strict=True)]
+    return Chart(tuple(areas), top)
+
+
+def _bars(values: Sequence[float], floors: Sequence[float], top: float, width: float, height: float) -> str:
+    wide, path = width / max(1, len(values)), []
+    for place, (value, floor) in enumerate(zip(values, floors, strict=True)):
+        if value and top:
+            tall, low = value / top * height, height - floor / top * height
+            path.append(f"M{place * wide:.1f} {low:.1f}v{-tall:.1f}h{max(wide - 0.3, 0.7):.1f}v{tall:.1f}z")
+    return "".join(path)
+
+
+def lines(
+    series: Mapping[str, Sequence[float | None]], width: float = WIDTH, height: float = HEIGHT
+) -> Chart:
+    """Lines with a gap wherever a value is missing."""
+    top = max((value for values in series.values() for value in values if value is not None), default=0.0)
+    return Chart(tuple(Area(name, _line(values, top, width, height)) for name, values in series.items()), top)
+
+
+def _line(values: Sequence[float | None], top: float, width: float, height: float) -> str:
+    wide, path, pen = width / max(1, len(values)), [], "M"
+    for place, value in enumerate(values):
+        if value is None:
+            pen = "M"
+            continue
+        at, tall = (place + 0.5) * wide, height - value / (top or 1.0) * (height - 2) - 1
+        # A single point between gaps is drawn as a short stroke.
+        path.append(f"{pen}{at:.1f} {tall:.1f}" + ("h0.8" if pen == "M" else ""))
+        pen = "L"
+    return "".join(path)
+
+
+class Step(NamedTuple):
+    """A row of a waterfall: an attempt, or the gateway's own time. Times in seconds since the arrival.
+
+    :param x: where its bar begins. :param width: of the bar; both of :data:`WIDTH`.
+    :param committed: where the answer began for the caller; ``None``: it did not in this row.
+    """
+
+    name: str
+    model: str | None
+    result: str
+    at: float
+    seconds: float
+    x: float
+    width: float
+    committed: float | None = None
+
+    @property
+    def is_good(self) -> bool:
+        return self.result == "200"
+
+
+def waterfall(entry: RequestEntry, width: float = WIDTH) -> list[Step]:
+    """The attempts of a request in the order in which they began, on one scale of time."""
+    scale = width / max(entry.seconds, *(one.at + one.seconds for one in entry.attempts), 1e-6)
+    steps = [_step("gateway", None, str(entry.status), 0.0, entry.seconds, scale)] if entry.attempts else []
+    for number, one in enumerate(entry.attempts, 1):
+        answered = one.result == "200" and number == len(entry.attempts)
+        # The attempt that answered goes on until the end of the answer.
+        seconds = max(entry.seconds - one.at, one.seconds) if answered else one.seconds
+        step = _step(one.upstream, one.model, one.result, one.at, seconds, scale)
+        committed = one.at + one.seconds if entry.first_byte is None else entry.first_byte
+        steps.append(step._replace(committed=committed * scale) if answered else step)
+    return steps
+
+
+def _step(name: str, model: str | None, result: str, at: float, seconds: float, scale: float) -> Step:
+    return Step(name, model, result, at, seconds, round(at * scale, 2), round(max(seconds * scale, 1.0), 2))

@@ -1,0 +1,168 @@
+"""Serves ``/ui/overview``: what goes on, what is broken, and since when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from flask import Response, request
+
+from ...guards.breaker import BreakerStatus
+from ...telemetry.exposition import live_streams
+from ...telemetry.notes import Note
+from ...telemetry.page_rings import PageRings
+from ...telemetry.pulse import COARSE, FINE, Counts, Resolution, added, percentile
+from ..request_state import gateway
+from .chart import Chart, lines, stacked
+from .rendering import NONE, page, render
+
+#: The ranges that the page shows, by their name in the URL.
+RANGES = {"30m": (FINE, "30 min"), "24h": (COARSE, "24 h")}
+#: The rows of the tables below the charts.
+_ROWS = 12
+_NOTES = 10
+
+
+class Card(NamedTuple):
+    """One figure. ``more``: what else to know about it."""
+
+    title: str
+    value: str
+    more: str = ""
+
+
+class UpstreamLine(NamedTuple):
+    """One upstream with the worst of its breakers. ``state``: a word of :data:`STATES`."""
+
+    name: str
+    state: str
+    words: str
+    failed: int
+    requests: int
+
+
+#: The states of an upstream from the worst on, each with the word that the page shows.
+STATES = {"OPEN": "open", "HALF_OPEN": "half open", "cooling": "pausing", "credential": "credential refused"}
+
+
+def state_of(statuses: Sequence[BreakerStatus]) -> tuple[str, str]:
+    """The worst state of an upstream's breakers, and the sentence about it."""
+    for status in statuses:
+        if status.state == "OPEN":
+            wait = f"probe in {status.retry_after:.0f} s" if status.retry_after else "the next call probes"
+            return "open", f"{_of_model(status)}{status.failures} failures in a row, {wait}"
+    for status in statuses:
+        if status.state == "HALF_OPEN":
+            return "half open", f"{_of_model(status)}a probe is in flight"
+    for status in statuses:
+        if status.credential_refused:
+            return "credential refused", f"{_of_model(status)}check its API key; others are tried first"
+    for status in statuses:
+        if status.cooling or status.paused_models:
+            wait = f" for {status.retry_after:.0f} s" if status.retry_after else ""
+            return "pausing", f"{_of_model(status)}it asked for a pause (429){wait}"
+    return "closed", ""
+
+
+def _of_model(status: BreakerStatus) -> str:
+    return f"model {status.model}: " if status.model else ""
+
+
+def upstream_lines(statuses: Sequence[BreakerStatus], counts: Mapping[str, Counts]) -> list[UpstreamLine]:
+    """One line for each upstream, the broken ones first."""
+    lines = []
+    for name in dict.fromkeys(status.upstream for status in statuses):
+        state, words = state_of([status for status in statuses if status.upstream == name])
+        count = counts.get(name, Counts(0))
+        lines.append(UpstreamLine(name, state, words, count.failed, count.requests))
+    return sorted(lines, key=lambda line: line.state == "closed")
+
+
+def cards(counts: Sequence[Counts], scale: Resolution, streams: int, threads: str) -> list[Card]:
+    """The figures of a range, and of its last minute where a rate is meant."""
+    whole = added(counts)
+    recent = added(counts[-max(1, 60 // scale.seconds) - 1 : -1])
+    minutes = max(scale.seconds, 60) / 60
+    median, late = percentile(whole.classes, 0.5), percentile(whole.classes, 0.95)
+    first = f"{_about(median)} / {_about(late)}" if median is not None else NONE
+    return [
+        Card("Requests a minute", f"{recent.requests / minutes:.0f}", f"{whole.requests} in all"),
+        Card("Failed", _share(whole.failed, whole.requests), f"{whole.failed} requests"),
+        Card("Refused", str(whole.refused), "limits, wrong keys, bad requests"),
+        Card("First byte p50 / p95", first, "estimated" if median is not None else "no answer yet"),
+        Card("Tokens in / out", f"{_k(whole.prompt_tokens)} / {_k(whole.completion_tokens)}", "in all"),
+        Card("Live streams", str(streams), threads),
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else NONE
+
+
+def _about(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{seconds:.2g} s"
+
+
+def _k(value: int) -> str:
+    return f"{value / 1000:.0f} k" if value >= 10_000 else str(value)
+
+
+def charts(counts: Sequence[Counts]) -> dict[str, Chart]:
+    """The three charts of a range."""
+    return {
+        "requests": stacked(
+            {name: [getattr(one, name) for one in counts] for name in ("ok", "left", "refused", "failed")}
+        ),
+        "first": lines(
+            {
+                "p50": [percentile(one.classes, 0.5) for one in counts],
+                "p95": [percentile(one.classes, 0.95) for one in counts],
+            }
+        ),
+        "tokens": stacked(
+            {
+                "in": [one.prompt_tokens for one in counts],
+                "out": [one.completion_tokens for one in counts],
+            }
+        ),
+    }
+
+
+def table(counts: Sequence[Counts]) -> list[Counts]:
+    """The same counts in fewer, longer periods, the newest first."""
+    length = -(-len(counts) // _ROWS)
+    return [added(counts[start : start + length]) for start in range(0, len(counts), length)][::-1]
+
+
+def recent_notes(rings: PageRings | None, most: int) -> list[Note]:
+    return list(islice(rings.notes(), most)) if rings else []
+
+
+@page("overview")
+def show_overview() -> Response:
+    here, now = gateway(), time.time()
+    wanted = request.args.get("range", "30m")
+    scale, spoken = RANGES.get(wanted, RANGES["30m"])
+    rings, statuses = here.rings, [breaker.status() for breaker in here.breakers]
+    names = dict.fromkeys(status.upstream for status in statuses)
+    counts = rings.counts(scale, now) if rings else [Counts(0)]
+    by_upstream = {name: added(rings.counts(FINE, now, name)) for name in names} if rings else {}
+    live = live_streams()
+    threads = f"{here.inflight.threads} threads of this worker are busy"
+    return render(
+        "overview.html",
+        title="Overview",
+        range=wanted if wanted in RANGES else "30m",
+        ranges=RANGES,
+        spoken=spoken,
+        cards=cards(counts, scale, here.inflight.streams if live is None else live, threads),
+        charts=charts(counts),
+        table=table(counts),
+        whole=added(counts),
+        upstreams=upstream_lines(statuses, by_upstream),
+        notes=recent_notes(rings, _NOTES),
+        is_kept=rings is not None,
+        scale=scale,
+    )

@@ -1,0 +1,187 @@
+"""Renders templates, and formats times, numbers and money for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, g, request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ... import __version__
+from ...model.errors import GatewayError
+from ...model.money import dollars
+from ..request_state import gateway, request_state
+from . import session
+from .access import COOKIE, SAFE, Visitor, blueprint, is_secure, redirect, signing_key
+
+_HERE = Path(__file__).parent
+#: The menu: path and title of each page.
+MENU = (("overview", "Overview"), ("requests", "Requests"))
+
+_KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
+_FILES = sorted(path for path in (_HERE / "static").iterdir() if path.suffix in _KINDS)
+_ASSETS = {path.name: path.read_bytes() for path in _FILES}
+_HASHES = {name: sha256(data).hexdigest()[:12] for name, data in _ASSETS.items()}
+
+View = Callable[[], Response]
+#: Stands for a value that is not known.
+NONE = "\u2013"
+
+
+def page(path: str, method: str = "GET") -> Callable[[View], View]:
+    """Register a page. An error of the gateway becomes a page with its text."""
+
+    def register(view: View) -> View:
+        @wraps(view)
+        def answer() -> Response:
+            try:
+                return view()
+            except GatewayError as error:
+                return failed(error)
+
+        blueprint.add_url_rule(
+            f"/{path}", view.__name__, answer, methods=[method], provide_automatic_options=False
+        )
+        return answer
+
+    return register
+
+
+def action(path: str) -> Callable[[View], View]:
+    """Register what a form does. ``access.admit`` has checked the form and the role."""
+    return page(path, "POST")
+
+
+def failed(error: GatewayError) -> Response:
+    return render("error.html", title="That did not work", status=error.status, message=error.message)
+
+
+def render(template: str, *, title: str, status: int = 200, **values: Any) -> Response:
+    """An HTML page. Every text in it is escaped."""
+    visitor: Visitor | None = g.get("visitor")
+    html = _templates.get_template(template).render(
+        title=title,
+        here=request.path.rpartition("/")[2],
+        menu=MENU if visitor else (),
+        visitor=visitor,
+        store=gateway().store.status(),
+        now=time.time(),
+        request_id=request_state().ids.request,
+        version=__version__,
+        **values,
+    )
+    response = Response(html, status, content_type="text/html; charset=utf-8", headers=SAFE)
+    if visitor and (known := session.renewed(visitor.session, time.time())):
+        set_session(response, known, signing_key(visitor.admin))
+    return response
+
+
+def set_session(response: Response, known: session.Session, key: bytes) -> None:
+    """Set the cookie of a session. Without a path, the browser scopes it to the folder of the page, so it
+    works behind any prefix and never travels to ``/v1``."""
+    value = session.written(known, key)
+    response.set_cookie(COOKIE, value, path=None, httponly=True, samesite="Strict", secure=is_secure())
+
+
+@blueprint.get("", provide_automatic_options=False)
+def root() -> Response:
+    return redirect("ui/overview")
+
+
+@blueprint.get("/", provide_automatic_options=False)
+def folder() -> Response:
+    return redirect("overview")
+
+
+@blueprint.get("/static/<name>", provide_automatic_options=False)
+def asset(name: str) -> Response:
+    data = _ASSETS.get(name)
+    if data is None:
+        return Response("There is no such file.\n", 404, content_type="text/plain", headers=SAFE)
+    response = Response(data, content_type=_KINDS[Path(name).suffix], headers=SAFE)
+    if request.args.get("v") == _HASHES[name]:
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response
+
+
+# ---------------------------------------------------------------- how values are shown
+
+
+def shown_seconds(value: float | None) -> str:
+    """A duration as people say it: ``410 ms``, ``1.92 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    if value is None:
+        return NONE
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+    for unit, name, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if value >= unit:
+            rest = int(value % unit // part)
+            return f"{int(value // unit)} {name}" + (f" {rest} {small}" if rest else "")
+    return ""
+
+
+def shown_number(value: float | None) -> str:
+    """A count, rounded: ``950``, ``41 k``, ``1.2 M``."""
+    if value is None:
+        return NONE
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit * (10 if name == "k" else 1):
+            scaled = value / unit
+            return f"{scaled:.1f} {name}" if scaled < 10 else f"{scaled:.0f} {name}"
+    return f"{value:.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
+
+
+def shown_money(nano: int | None) -> str:
+    """US dollars of nano-dollars."""
+    return NONE if nano is None else f"$ {dollars(nano)}"
+
+
+def shown_clock(at: float) -> str:
+    """The time of day, UTC."""
+    return time.strftime("%H:%M:%S", time.gmtime(at))
+
+
+def shown_moment(at: float) -> str:
+    """Date and time, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def shown_iso(at: float) -> str:
+    """Date and time for machines (RFC 3339)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def asset_url(name: str) -> str:
+    return f"static/{name}?v={_HASHES[name]}"
+
+
+def query(**values: Any) -> str:
+    """A query string of those values that are set."""
+    return urlencode({name: value for name, value in values.items() if value not in (None, "")})
+
+
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_templates.filters |= {
+    "seconds": shown_seconds,
+    "number": shown_number,
+    "money": shown_money,
+    "clock": shown_clock,
+    "moment": shown_moment,
+    "iso": shown_iso,
+}
+_templates.globals |= {"asset_url": asset_url, "query": query}

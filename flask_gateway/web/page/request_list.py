@@ -1,0 +1,156 @@
+"""Serves ``/ui/requests``, one request with its attempts, and the same as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from flask import Response, request
+
+from ...model.money import dollars
+from ...telemetry.page_rings import PageRings
+from ...telemetry.recent import EndKind, RequestEntry
+from ..request_state import gateway
+from .access import SAFE
+from .chart import waterfall
+from .rendering import page, render
+
+#: Requests on a page, and in a file.
+PAGE, MOST = 50, 10_000
+#: The columns of the CSV.
+COLUMNS = tuple(name for name in RequestEntry.__struct_fields__ if name not in ("attempts", "cost"))
+#: A spreadsheet would take a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Filter(NamedTuple):
+    """Which requests to show. Empty fields fit all.
+
+    :param status: a kind of end (``failed``), or a status (``429``). :param before: seconds since the epoch.
+    """
+
+    key: str = ""
+    model: str = ""
+    upstream: str = ""
+    status: str = ""
+    code: str = ""
+    id: str = ""
+    before: float | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The fields without the place in the list."""
+        return {name: value for name, value in self._asdict().items() if name != "before"}
+
+    @property
+    def is_set(self) -> bool:
+        return any(self.named.values())
+
+    def fits(self, entry: RequestEntry) -> bool:
+        return (
+            (self.before is None or entry.at < self.before)
+            and self.key in ("", entry.key)
+            and self.model in ("", entry.model, entry.upstream_model)
+            and (not self.upstream or self.upstream == entry.upstream or self._tried(entry))
+            and self.status in ("", entry.kind, str(entry.status))
+            and self.code in ("", entry.code)
+            and self.id in ("", entry.request_id, entry.trace_id)
+        )
+
+    def _tried(self, entry: RequestEntry) -> bool:
+        return any(attempt.upstream == self.upstream for attempt in entry.attempts)
+
+
+def filter_of(arguments: dict[str, str]) -> Filter:
+    """Read a filter from the parameters of the URL. Parameters that it does not know are left out."""
+    known = {name: arguments[name].strip()[:300] for name in Filter._fields[:-1] if name in arguments}
+    try:
+        before = float(arguments["before"])
+    except (KeyError, ValueError):
+        before = None
+    return Filter(**known, before=before)
+
+
+def _rings() -> PageRings | None:
+    return gateway().rings
+
+
+def found(wanted: Filter) -> Iterator[RequestEntry]:
+    rings = _rings()
+    return filter(wanted.fits, rings.entries()) if rings else iter(())
+
+
+@page("requests")
+def list_requests() -> Response:
+    wanted, rings = filter_of(request.args.to_dict()), _rings()
+    entries = list(islice(found(wanted), PAGE + 1))
+    return render(
+        "requests.html",
+        title="Requests",
+        wanted=wanted,
+        kinds=list(EndKind),
+        entries=entries[:PAGE],
+        older=entries[PAGE - 1].at if len(entries) > PAGE else None,
+        kept=rings.kept() if rings else None,
+    )
+
+
+@page("request")
+def show_request() -> Response:
+    wanted = Filter(id=(request.args.get("id") or "-").strip()[:300])
+    entries, rings = list(islice(found(wanted), 20)), _rings()
+    return render(
+        "request.html",
+        title="Request",
+        status=200 if entries else 404,
+        wanted=wanted,
+        entry=entries[0] if entries else None,
+        others=entries[1:],
+        steps=waterfall(entries[0]) if entries else [],
+        kept=rings.kept() if rings else 0,
+    )
+
+
+@page("requests.json")
+def requests_json() -> Response:
+    entries = islice(found(filter_of(request.args.to_dict())), MOST)
+    rows = [_plain(entry) for entry in entries]
+    body = msgspec.json.encode({"object": "list", "data": rows})
+    return Response(body, content_type="application/json", headers=SAFE)
+
+
+def _plain(entry: RequestEntry) -> dict[str, object]:
+    """The entry with its fields' names. The cost is in US dollars."""
+    shown = {name: getattr(entry, name) for name in COLUMNS}
+    shown["cost_usd"] = None if entry.cost is None else dollars(entry.cost)
+    shown["attempts"] = [
+        {name: getattr(one, name) for name in one.__struct_fields__} for one in entry.attempts
+    ]
+    return shown
+
+
+@page("requests.csv")
+def requests_csv() -> Response:
+    entries = islice(found(filter_of(request.args.to_dict())), MOST)
+    return Response(as_csv(entries), content_type="text/csv; charset=utf-8", headers=SAFE)
+
+
+def as_csv(entries: Iterator[RequestEntry]) -> str:
+    """A table for spreadsheets. A text that would be taken for a formula gets an apostrophe."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow([*COLUMNS, "cost_usd", "attempts"])
+    for entry in entries:
+        attempts = "; ".join(f"{one.upstream} {one.result} {one.seconds:.2f}s" for one in entry.attempts)
+        cost = "" if entry.cost is None else dollars(entry.cost)
+        rows.writerow([safe_cell(value) for value in (*(getattr(entry, c) for c in COLUMNS), cost, attempts)])
+    return out.getvalue()
+
+
+def safe_cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,0 +1,117 @@
+"""The rings of the operator's page: readers, a writer that dies, memory that is missing, other layouts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from mmap import mmap
+
+import pytest
+from kit.needs import need
+
+from flask_gateway.telemetry import rings
+from flask_gateway.telemetry.rings import HEADS, RingWriter, Shape, newest, newest_first
+
+SHAPE = Shape(0, HEADS, 8, 256)
+REGION = 65536
+
+
+@pytest.fixture
+def file() -> int:
+    if not hasattr(os, "memfd_create"):
+        need("memfd")
+    descriptor = os.memfd_create("test")
+    os.ftruncate(descriptor, 2 * REGION)
+    return descriptor
+
+
+def writer(file: int, base: int = 0) -> RingWriter:
+    return RingWriter(mmap(file, REGION, offset=base), file, base, SHAPE)
+
+
+def kept(file: int, base: int = 0) -> list[bytes]:
+    return list(newest_first(file, base, SHAPE))
+
+
+def test_an_empty_ring_and_an_empty_file_have_nothing(file: int) -> None:
+    assert kept(file) == []
+    os.ftruncate(file, 0)
+    assert kept(file) == []
+
+
+def test_the_newest_comes_first_and_the_oldest_is_lost(file: int) -> None:
+    ring = writer(file)
+    for number in range(21):
+        assert ring.append(b"%d" % number)
+    assert kept(file) == [b"%d" % number for number in range(20, 12, -1)]
+
+
+def test_a_successor_goes_on_after_a_killed_writer(file: int) -> None:
+    ring = writer(file)
+    for number in range(11):
+        ring.append(b"%d" % number)
+    writer(file).append(b"next")
+    assert kept(file)[:2] == [b"next", b"10"]
+    assert len(kept(file)) == 8
+
+
+def test_each_writer_has_its_region(file: int) -> None:
+    writer(file).append(b"first")
+    writer(file, REGION).append(b"second")
+    assert (kept(file), kept(file, REGION)) == ([b"first"], [b"second"])
+
+
+def test_an_entry_in_the_middle_of_its_write_is_left_out(file: int) -> None:
+    ring = writer(file)
+    for number in range(5):
+        ring.append(b"%d" % number)
+    place = HEADS + 5 % SHAPE.entries * SHAPE.size
+    os.pwrite(file, b"\xff", place + 16)  # the body of number 5
+    assert kept(file) == [b"3", b"2", b"1", b"0"]
+
+
+def test_entries_of_other_code_count_as_none(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer(file).append(b"old")
+    monkeypatch.setattr(rings, "LAYOUT", 99)
+    assert kept(file) == []
+    writer(file).append(b"new")
+    assert kept(file) == [b"new"]
+
+
+def test_an_entry_that_is_too_long_is_refused(file: int) -> None:
+    ring = writer(file)
+    assert not ring.append(b"x" * (SHAPE.longest + 1))
+    assert ring.append(b"x" * SHAPE.longest)
+    assert kept(file) == [b"x" * SHAPE.longest]
+
+
+def test_without_memory_an_entry_is_dropped_and_the_next_one_tries(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: int) -> None:
+        raise OSError("no memory")
+
+    ring = writer(file)
+    with monkeypatch.context() as without:
+        without.setattr(os, "posix_fallocate", full)
+        assert not ring.append(b"lost")
+    assert ring.append(b"kept")
+    assert kept(file) == [b"kept"]
+
+
+def test_threads_lose_no_entry_and_a_reader_sees_whole_ones(file: int) -> None:
+    ring, threads = writer(file), 4
+
+    def write() -> None:
+        for number in range(500):
+            ring.append(b"%d" % number * 40)
+
+    running = [threading.Thread(target=write) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    while any(thread.is_alive() for thread in running):
+        for body in kept(file):
+            assert len(body) % 40 == 0
+    for thread in running:
+        thread.join()
+    assert newest(file, 0, SHAPE) == 500 * threads
