@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _ACTIONS = {
     "check": "compare the sums with the charges, and look for damage",
-    "backup": "copy the ledger into a directory, while the gateway serves",
+    "backup": "copy the ledger and the issued keys into a directory, while the gateway serves",
     "prune": "delete charges beyond keep_days now; a running gateway does so once an hour",
     "rebuild": "compute the sums again, such as after a change of the time zone",
     "reprice": "price the charges whose price was unknown, with the prices of now",
@@ -69,6 +70,8 @@ def _check(settings: Settings, data: Path, arguments: Namespace) -> dict[str, An
 
 
 def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    from ..app.prices import TABLE
+    from ..auth.key_store import KeyStore, KeyStoreError
     from ..ledger import database
     from ..ledger.sqlite_file import copy
 
@@ -77,9 +80,21 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise NoLedger(f"{directory} cannot be made: {error.strerror}") from None
+    copies = [directory / database.NAME]
     with reading(data) as connection:
-        copy(connection, directory / database.NAME)
-    return {"copy": str(directory / database.NAME)}
+        copy(connection, copies[0])
+    keys = KeyStore(data)
+    if keys.exists():
+        copies.append(directory / keys.path.name)
+        try:
+            with keys.reading() as connection:
+                copy(connection, copies[-1])
+        except KeyStoreError as error:
+            raise NoLedger(f"the keys in {data} cannot be copied: {error}") from None
+    if (data / TABLE).exists():
+        copies.append(directory / TABLE)
+        shutil.copy(data / TABLE, copies[-1])
+    return {"copies": list(map(str, copies))}
 
 
 def _prune(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
@@ -141,7 +156,7 @@ COMMAND = Command(
     _run,
     (
         ("flask-gateway ledger check", "find damage, sums that differ, and models without a price"),
-        ("flask-gateway ledger backup /var/backups/gateway", "copy the ledger while the gateway serves"),
+        ("flask-gateway ledger backup /var/backups/gateway", "copy ledger and keys while the gateway serves"),
     ),
     {
         OK: "done, and nothing is wrong",

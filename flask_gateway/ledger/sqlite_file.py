@@ -56,8 +56,14 @@ def pending_steps(
 def copy(connection: sqlite3.Connection, path: Path) -> None:
     """Copy a database to a file that only its owner may read, in steps of 100 pages, while others write.
 
+    A copy that fails leaves the file of an earlier one as it is.
+
     :raises sqlite3.Error: the copy cannot be written, or the database cannot be read.
+    :raises OSError: its directory cannot be written.
     """
-    path.touch(mode=0o600, exist_ok=True)
-    with closing(sqlite3.connect(path)) as target:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    with closing(sqlite3.connect(unfinished)) as target:
         connection.backup(target, pages=100, sleep=0.01)
+    unfinished.rename(path)

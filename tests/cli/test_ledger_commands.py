@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kit.admins import AdminClient
 from kit.ledger_figures import books_in
 from kit.ledger_lines import settled
 
@@ -19,6 +20,7 @@ from flask_gateway.cli.command import EX_CONFIG, FOUND, OK, USAGE
 from flask_gateway.cli.main import main
 from flask_gateway.ledger import database
 from flask_gateway.pricing.table import shipped
+from flask_gateway.state.memory import MemoryStore
 
 Capture = pytest.CaptureFixture[str]
 NOVEMBER = ["--since", "2026-11-01", "--until", "2026-12-01"]
@@ -86,6 +88,24 @@ def test_the_check_names_faults_and_missing_prices(
     assert ran(config, "ledger", "rebuild", "--json") == OK
     assert json.loads(capsys.readouterr().out) == {"charges": 2}
     assert ran(config, "ledger", "check") == OK
+
+
+def test_a_restored_backup_has_keys_audit_and_ledger(
+    config: dict[str, str], data: Path, tmp_path: Path, store: MemoryStore
+) -> None:
+    copies = tmp_path / "copies"
+    before = AdminClient(data, store)
+    key, gone = before.make(name="web"), before.make()
+    assert ran(config, "ledger", "backup", str(copies), "--json") == OK
+    assert ran(config, "ledger", "backup", str(copies), "--json") == OK  # again, over the first copy
+    assert sorted(file.name for file in copies.iterdir()) == ["keys.db", "ledger.db"]
+    assert {file.stat().st_mode & 0o777 for file in copies.iterdir()} == {0o600}
+    before.ask("DELETE", f"/keys/{gone['id']}")
+    after = AdminClient(copies, MemoryStore())
+    assert [after.status(one["secret"]) for one in (key, gone)] == [200, 200]
+    assert len(after.ask("GET", "/audit").json["data"]) == 2  # type: ignore[index]
+    (row,) = after.ask("GET", "/usage?by=source&since=2026-11-01&until=2026-12-01").json["data"]  # type: ignore[index]
+    assert row["cost"] == "1.500000000"
 
 
 def test_a_backup_is_made_while_the_gateway_serves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -18,11 +19,13 @@ from kit.calls import make_settings
 from kit.gateways import StartGateway
 from kit.servers import Gateway
 from kit.waiting import until
-from kit.wire import ask, open_stream
+from kit.wire import ask, content, open_stream
 
 from flask_gateway.auth.key_admin import KeyAdmin
 from flask_gateway.auth.key_changes import Actor, KeyChanges
 from flask_gateway.auth.key_store import KeyStore
+from flask_gateway.cli.main import main
+from flask_gateway.model.money import dollars
 from flask_gateway.state.memory import MemoryStore
 
 pytestmark = pytest.mark.live
@@ -43,6 +46,7 @@ def issuing(start_gateway: StartGateway, data: Path) -> Gateway:
         f'rate_limit_per_minute = 0\n[ledger]\ndata = "{data}"\n'
         '[upstreams.mock]\nurl = "mock://local?tokens=400&rate=40"\n'
         '[upstreams.brief]\nurl = "mock://local?tokens=60&rate=40"\n[keys.file]\nkey_env = "FILE_KEY"\n'
+        '[prices."mock/long"]\ninput = "1"\noutput = "2"\n'
     )
     gateway = start_gateway(
         GATEWAY_CONFIG=str(file),
@@ -122,7 +126,55 @@ def test_streams_of_a_revoked_key_end_or_finish(issuing: Gateway, ends: str, mod
     if ends == "end":
         print(f"the last of {count} streams ended after {max(at for _, at in told) - revoked:.2f} s")
         assert max(at for _, at in told) - revoked < 5  # the mock takes 10 s; a second on a machine at rest
+        assert_charged_for_what_was_forwarded(
+            issuing, key["id"], [content(events[:-1]) for events, _ in told]
+        )
     assert statuses(issuing, key["secret"], 20) == {401: 20}
+
+
+def assert_charged_for_what_was_forwarded(gateway: Gateway, key: str, texts: list[str]) -> None:
+    """Each call has one charge: 4 characters of its text to a token, and 2000 nano-dollars a token."""
+
+    def charges() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = admin(gateway, "GET", f"/charges?key={key}&limit=100")["data"]
+        return found
+
+    assert until(lambda: len(charges()) == len(texts))
+    rows = charges()
+    assert {row["source"] for row in rows} == {"estimated"}
+    assert sorted(row["output"] for row in rows) == sorted(-(-len(text) // 4) for text in texts)
+    for row in rows:
+        assert row["cost"] == dollars(1000 * row["input"] + 2000 * row["output"])
+
+
+def test_the_commands_over_http_change_keys_of_a_gateway_elsewhere(
+    issuing: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"GATEWAY_ADMIN_KEY": ADMIN_KEY}
+
+    def ran(*argv: str) -> Any:
+        assert main([*argv, "--url", issuing.url, "--json"], environ) == 0
+        return json.loads(capsys.readouterr().out)
+
+    ran("teams", "put", "afar", "--limits", '{"requests": 500}')
+    made = ran("keys", "create", "--name", "from-afar", "--team", "afar", "--budget", "5/day")
+    issuing.secrets.add(made["secret"])
+    assert statuses(issuing, made["secret"], 20) == {200: 20}
+    assert [key["name"] for key in ran("keys", "list", "--team", "afar", "--spend")["keys"]] == ["from-afar"]
+    shown = ran("keys", "show", "from-afar")
+    assert [entry["subject"] for entry in shown["usage"]] == [f"key:{made['id']}", "team:afar"]
+    assert shown["usage"][0]["budgets"][0]["left"] == "5.000000000"
+    assert ran("keys", "edit", "from-afar", "--tokens", "1k")["limits"]["tokens"] == 1000
+    rotated = ran("keys", "rotate", "from-afar", "--overlap", "0")
+    issuing.secrets.add(rotated["secret"])
+    assert statuses(issuing, made["secret"], 20) == {401: 20}
+    assert ran("keys", "disable", "from-afar")["state"] == "disabled"
+    assert statuses(issuing, rotated["secret"], 20) == {401: 20}
+    assert ran("keys", "enable", "from-afar")["state"] == "active"
+    assert ran("keys", "revoke", made["id"])["state"] == "revoked"
+    assert statuses(issuing, rotated["secret"], 20) == {401: 20}
+    assert main(["keys", "list", "--url", issuing.url], {"GATEWAY_ADMIN_KEY": "x" * 30}) == 1
+    assert "answered 401" in capsys.readouterr().err
 
 
 @pytest.mark.soak

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from kit.admins import AdminClient
 from kit.calls import AUTH
+from kit.waiting import until
 
 from flask_gateway.config.schema import LedgerSettings, PriceSettings
 from flask_gateway.ledger.bookkeeper import Bookkeeper
@@ -95,6 +96,31 @@ def test_the_holder_sees_used_held_and_left_of_each_limit(tmp_path: Path, store:
     seen = admins.ask("GET", f"/keys/{key['id']}?with=spend").json
     assert seen["usage"] == [{**entry, **seen_now(entry, seen)} for entry in shown["usage"]]
     assert admins.ask("GET", f"/keys/{key['id']}?with=all").status_code == 400
+
+
+def test_a_rotated_key_has_one_id_and_one_spend_for_both_secrets(tmp_path: Path, store: MemoryStore) -> None:
+    """Case 49 of the design of keys, with test_a_key_and_a_secret_end_at_their_moment for what follows."""
+    admins = spending(tmp_path, store)
+    key = admins.make(limits={"budgets": [BUDGET]})
+    rotated = admins.ask("POST", f"/keys/{key['id']}/rotate", {"overlap": 3600}).json
+    secrets = [key["secret"], rotated["secret"]]
+    assert [admins.chat(secret).status_code for secret in secrets] == [200, 200]
+    for secret in secrets:
+        shown = admins.http.get("/v1/key", headers={"Authorization": f"Bearer {secret}"}).json
+        assert (shown["id"], shown["spend"]["total"]) == (key["id"], "0.020000000")
+
+
+def test_a_stream_that_had_begun_goes_on_when_its_key_expires(tmp_path: Path, store: MemoryStore) -> None:
+    """Case 22 of the design of keys; its moments: test_a_key_and_a_secret_end_at_their_moment."""
+    admins = spending(tmp_path, store)
+    key = admins.make(expires_at=int(time.time()) + 2)
+    body = {"model": "mock", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"Authorization": f"Bearer {key['secret']}"}
+    events = iter(admins.http.post("/v1/chat/completions", json=body, headers=headers).response)
+    first = next(events)
+    assert until(lambda: admins.status(key["secret"]) == "key_expired")
+    assert b"[DONE]" not in first
+    assert b"".join(events).endswith(b"data: [DONE]\n\n")  # type: ignore[arg-type]
 
 
 def seen_now(entry: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
