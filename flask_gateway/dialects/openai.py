@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -42,12 +43,18 @@ def response_error_event(error: GatewayError, reader: Reader | None) -> bytes:
 
     Codex looks for the first event, the openai SDKs raise on the second.
     """
+    if isinstance(reader, ResponseReader):
+        return failed_events(error, reader.response, reader.next_number)
+    return failed_events(error, {}, 0)
+
+
+def failed_events(error: GatewayError, known: Mapping[str, Any], number: int) -> bytes:
+    """Word an error as the last events of a stream of the Responses API.
+
+    :param known: the fields that name the response. :param number: the next ``sequence_number``.
+    """
     fields = envelope(error)["error"]
     flat = {name: fields.get(name) for name in ("code", "message", "param")}
-    known: dict[str, Any] = {}
-    number = 0
-    if isinstance(reader, ResponseReader):
-        known, number = reader.response, reader.next_number
     failure = {"code": fields.get("code") or "server_error", "message": fields.get("message")}
     failed = {
         **known,

@@ -1,6 +1,6 @@
 """Runs Claude Code and Codex, as npm has them, through a running gateway: `make clients`.
 
-The upstreams are scripted: they speak the client's own API.
+The upstreams are scripted: they speak the client's own API, or chat alone.
 """
 
 from __future__ import annotations
@@ -79,13 +79,15 @@ def start(start_gateway: StartGateway, tmp_path: Path) -> Iterator[Start]:
         model.close()
 
 
+APIS = pytest.mark.parametrize("speaks", ["own", "chat/completions"])
 #: After how many requests the first upstream is down.
 OUTAGES = pytest.mark.parametrize("down_after", [None, 1])
 
 
+@APIS
 @OUTAGES
-def test_claude_code(start: Start, tmp_path: Path, down_after):
-    speaks = "messages"
+def test_claude_code(start: Start, tmp_path: Path, speaks, down_after):
+    speaks = "messages" if speaks == "own" else speaks
     gateway, first, second = start(claude_plan, speaks, down_after)
     (tmp_path / "work").mkdir()
     (tmp_path / "work/dot.png").write_bytes(PICTURE)
@@ -100,9 +102,10 @@ def test_claude_code(start: Start, tmp_path: Path, down_after):
     assert bool(second.asked) == bool(down_after)
 
 
+@APIS
 @OUTAGES
-def test_codex(start: Start, tmp_path: Path, down_after):
-    speaks = "responses"
+def test_codex(start: Start, tmp_path: Path, speaks, down_after):
+    speaks = "responses" if speaks == "own" else speaks
     gateway, first, second = start(codex_plan, speaks, down_after)
     ran = codex(gateway.url, tmp_path, "Do it", MODEL)
     assert ran.output.strip().endswith(DONE), ran.errors[-3000:]

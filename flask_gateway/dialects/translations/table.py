@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...model.call import Operation
+from .responses_to_chat.translation import RESPONSES_TO_CHAT
 from .translation import Translation
 
 #: A further translation is one more entry here. The first that an upstream takes is used.
-TRANSLATIONS: tuple[Translation, ...] = ()
+TRANSLATIONS: tuple[Translation, ...] = (RESPONSES_TO_CHAT,)
 
 
 def translations_to(
