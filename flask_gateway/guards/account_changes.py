@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from ..state.store import SECOND, Value
 from .leases import LEASE
@@ -35,6 +35,8 @@ _AHEAD = 86_400
 #: The same with a day that began so much earlier: no account outlives its last change by more than an hour.
 _BEHIND = 2 * 86_400
 _ROWS_AT = 1 + 3 * WINDOWS
+#: The longest account with room for another row.
+_MOST = _ROWS_AT + 4 * (MAX_ROWS - 1)
 _LEASE = int(LEASE * SECOND)
 
 #: The starts of the windows, or the limits of the windows, nano-dollars.
@@ -66,6 +68,10 @@ class Reservation(NamedTuple):
     mark: int = 0
 
 
+_RESERVED, _REFUSED = ReserveResult.RESERVED, ReserveResult.REFUSED
+_CLOSED = Reservation(ReserveResult.CLOSED)
+
+
 class RenewResult(IntEnum):
     """The answer to a renewal."""
 
@@ -85,57 +91,44 @@ class Settlement(NamedTuple):
     windows: tuple[tuple[int, int, int], ...] = ()
 
 
-class _Account:
-    """An account, taken apart.
-
-    :ivar windows: of each window its start, base and own. :ivar rows: of each row its four numbers.
-    """
-
-    __slots__ = ("mark", "rows", "windows")
-
-    def __init__(self, mark: int, windows: list[int], rows: list[int]) -> None:
-        self.mark = mark
-        self.windows = windows
-        self.rows = rows
-
-    def roll(self, starts: PerWindow) -> None:
-        """Begin the windows that have begun since."""
-        windows, at = self.windows, 0
-        for start in starts:
-            if start > windows[at]:
-                windows[at : at + 3] = (start, 0, 0)
-            at += 3
-
-    def row(self, holder: int, epoch: int = 0) -> int:
-        """The place of a process's row; -1 if there is none. :param epoch: 0: any."""
-        rows = self.rows
-        for at in range(0, len(rows), 4):
-            if rows[at] == holder and epoch in (0, rows[at + 1]):
-                return at
-        return -1
-
-    def is_full(self) -> bool:
-        return len(self.rows) >= 4 * MAX_ROWS
-
-    def value(self) -> Value:
-        return (self.mark, *self.windows, *self.rows)
-
-
-def _read(value: Value | None, now: int, wall: float, ended: frozenset[int] = frozenset()) -> _Account | None:
-    """Return the account, without rows that ran out or whose processes have ended.
+def _is_there(value: Value | None, wall: float) -> TypeGuard[Value]:
+    """Whether there is an account.
 
     An account whose day is days away from the wall clock's was written while that clock was wrong. It counts
     as not there: rolled forward, it would have forgotten what was used before the clock was set back.
     """
-    if not value or not -_AHEAD <= wall - value[1] <= _BEHIND:
-        return None
-    rows: list[int] = []
-    latest = now + _LEASE
-    for at in range(_ROWS_AT, len(value) - 3, 4):
-        holder, epoch, held, expires = value[at : at + 4]
-        if expires > now and holder not in ended:
-            rows += (holder, epoch, held, min(expires, latest))
-    return _Account(value[0], list(value[1:_ROWS_AT]), rows)
+    return bool(value) and -_AHEAD <= wall - value[1] <= _BEHIND  # type: ignore[index]  # it is not empty
+
+
+def _rolled(value: Value, starts: PerWindow) -> list[int]:
+    """Return the numbers of an account, with the windows that have begun since."""
+    numbers = list(value)
+    if (value[1], value[4], value[7], value[10]) != starts:
+        for at, start in zip(range(1, _ROWS_AT, 3), starts, strict=True):
+            if start > numbers[at]:
+                numbers[at : at + 3] = (start, 0, 0)
+    return numbers
+
+
+def _drop_ended(numbers: list[int], now: int, ended: frozenset[int] = frozenset()) -> None:
+    """Drop rows that ran out or whose processes have ended. No row lasts longer than a lease."""
+    latest, at = now + _LEASE, _ROWS_AT
+    while at < len(numbers):
+        expires = numbers[at + 3]
+        if expires <= now or numbers[at] in ended:
+            del numbers[at : at + 4]
+            continue
+        if expires > latest:
+            numbers[at + 3] = latest
+        at += 4
+
+
+def _row(numbers: list[int], holder: int, epoch: int = 0) -> int:
+    """The place of a process's row; -1 if there is none. :param epoch: 0: any."""
+    for at in range(_ROWS_AT, len(numbers), 4):
+        if numbers[at] == holder and epoch in (0, numbers[at + 1]):
+            return at
+    return -1
 
 
 class Open:
@@ -151,7 +144,7 @@ class Open:
         self.wall = wall
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
-        if _read(value, now, self.wall) is not None:
+        if _is_there(value, self.wall):
             return value, False
         windows = chain.from_iterable(zip(self.starts, self.bases, (0,) * WINDOWS, strict=True))
         return (self.mark, *windows), True
@@ -172,13 +165,12 @@ class View:
         self.wall = wall
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, AccountView | None]:
-        account = _read(value, now, self.wall)
-        if account is None:
+        if not _is_there(value, self.wall):
             return value, None
-        account.roll(self.starts)
-        used = map(sum, zip(account.windows[1::3], account.windows[2::3], strict=True))
-        day, week, month, total = used
-        return value, AccountView((day, week, month, total), sum(account.rows[2::4]))
+        numbers = _rolled(value, self.starts)
+        _drop_ended(numbers, now)
+        day, week, month, total = map(sum, zip(numbers[2:_ROWS_AT:3], numbers[3:_ROWS_AT:3], strict=True))
+        return value, AccountView((day, week, month, total), sum(numbers[_ROWS_AT + 2 :: 4]))
 
 
 class Reserve:
@@ -210,35 +202,34 @@ class Reserve:
         self.among = among
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Reservation]:
-        account = _read(value, now, self.wall, self.ended)
-        if account is None:
-            return value, Reservation(ReserveResult.CLOSED)
-        account.roll(self.starts)
-        window, room = self._tightest(account)
-        mine = account.row(self.holder)
-        if (window >= 0 and self.amount > room) or (mine < 0 and account.is_full()):
-            return value, Reservation(ReserveResult.REFUSED, 0, window, max(0, room))
-        rows, epoch = account.rows, now
+        if not _is_there(value, self.wall):
+            return value, _CLOSED
+        numbers = _rolled(value, self.starts)
+        _drop_ended(numbers, now, self.ended)
+        window, room = self._tightest(numbers)
+        mine = _row(numbers, self.holder)
+        if (window >= 0 and self.amount > room) or (mine < 0 and len(numbers) > _MOST):
+            return value, Reservation(_REFUSED, 0, window, max(0, room))
+        epoch = now
         if mine < 0:
-            rows += (self.holder, now, self.amount, now + _LEASE)
+            numbers += (self.holder, now, self.amount, now + _LEASE)
         else:
-            epoch = rows[mine + 1]
-            rows[mine + 2] += self.amount
-            rows[mine + 3] = now + _LEASE
-        left = max(0, room - self.amount)
-        return account.value(), Reservation(ReserveResult.RESERVED, epoch, window, left, account.mark)
+            epoch = numbers[mine + 1]
+            numbers[mine + 2] += self.amount
+            numbers[mine + 3] = now + _LEASE
+        left = room - self.amount if room > self.amount else 0
+        return tuple(numbers), Reservation(_RESERVED, epoch, window, left, numbers[0])
 
     def divided(self, among: int) -> Reserve:
         """Return the change for one of so many workers, when each enforces its share of the room alone."""
         return Reserve(self.holder, self.starts, self.limits, self.amount, self.wall, among=among)
 
-    def _tightest(self, account: _Account) -> tuple[int, int]:
+    def _tightest(self, numbers: list[int]) -> tuple[int, int]:
         """The window with the least room, and its room; -1 if none has a limit."""
-        held, tightest, least = sum(account.rows[2::4]), -1, 0
+        held, tightest, least = sum(numbers[_ROWS_AT + 2 :: 4]), -1, 0
         for at, limit in enumerate(self.limits):
             if limit != NO_LIMIT:
-                _, base, own = account.windows[3 * at : 3 * at + 3]
-                room = (limit - base) // self.among - own - held
+                room = (limit - numbers[3 * at + 2]) // self.among - numbers[3 * at + 3] - held
                 if tightest < 0 or room < least:
                     tightest, least = at, room
         return tightest, least
@@ -259,26 +250,32 @@ class Settle:
         self.wall = wall
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Settlement]:
-        account = _read(value, now, self.wall)
-        if account is None:
+        if not _is_there(value, self.wall):
             return value, Settlement(0)
-        account.roll(self.starts)
-        self._release(account)
-        windows, told = account.windows, []
-        for at in range(0, 3 * WINDOWS, 3):
-            before = windows[at + 1] + windows[at + 2]
-            windows[at + 2] += self.cost
-            told.append((windows[at], before, before + self.cost))
-        return account.value(), Settlement(account.mark, tuple(told))
+        numbers, cost = _rolled(value, self.starts), self.cost
+        _drop_ended(numbers, now)
+        if self.epoch:
+            self._release(numbers)
+        day, week = numbers[2] + numbers[3], numbers[5] + numbers[6]
+        month, total = numbers[8] + numbers[9], numbers[11] + numbers[12]
+        numbers[3], numbers[6] = numbers[3] + cost, numbers[6] + cost
+        numbers[9], numbers[12] = numbers[9] + cost, numbers[12] + cost
+        windows = (
+            (numbers[1], day, day + cost),
+            (numbers[4], week, week + cost),
+            (numbers[7], month, month + cost),
+            (numbers[10], total, total + cost),
+        )
+        return tuple(numbers), Settlement(numbers[0], windows)
 
-    def _release(self, account: _Account) -> None:
-        mine = account.row(self.holder, self.epoch) if self.epoch else -1
+    def _release(self, numbers: list[int]) -> None:
+        mine = _row(numbers, self.holder, self.epoch)
         if mine < 0:
             return
-        if account.rows[mine + 2] > self.held:
-            account.rows[mine + 2] -= self.held
+        if numbers[mine + 2] > self.held:
+            numbers[mine + 2] -= self.held
         else:
-            del account.rows[mine : mine + 4]
+            del numbers[mine : mine + 4]
 
 
 class Renew:
@@ -291,14 +288,15 @@ class Renew:
         self.wall = wall
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, RenewResult]:
-        account = _read(value, now, self.wall)
-        if account is None:
+        if not _is_there(value, self.wall):
             return value, RenewResult.CLOSED
-        mine = account.row(self.holder, self.epoch)
+        numbers = list(value)
+        _drop_ended(numbers, now)
+        mine = _row(numbers, self.holder, self.epoch)
         if mine >= 0:
-            account.rows[mine + 3] = now + _LEASE
-            return account.value(), RenewResult.RENEWED
-        if account.is_full():
-            return account.value(), RenewResult.RENEWED
-        account.rows += (self.holder, self.epoch, self.held, now + _LEASE)
-        return account.value(), RenewResult.RESTORED
+            numbers[mine + 3] = now + _LEASE
+            return tuple(numbers), RenewResult.RENEWED
+        if len(numbers) > _MOST:
+            return tuple(numbers), RenewResult.RENEWED
+        numbers += (self.holder, self.epoch, self.held, now + _LEASE)
+        return tuple(numbers), RenewResult.RESTORED
