@@ -279,18 +279,24 @@ class Settle:
 
 
 class Renew:
-    """Renews a row, and puts back one that the account has lost (``state.store.Change``)."""
+    """Renews a row, and puts back one that the account has lost (``state.store.Change``).
 
-    def __init__(self, holder: int, epoch: int, held: int, wall: float) -> None:
+    :param starts: an account that is renewed has the windows of now, however long its calls take.
+    """
+
+    def __init__(
+        self, holder: int, epoch: int, held: int, wall: float, starts: PerWindow = (0, 0, 0, 0)
+    ) -> None:
         self.holder = holder
         self.epoch = epoch
         self.held = held
         self.wall = wall
+        self.starts = starts
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, RenewResult]:
         if not _is_there(value, self.wall):
             return value, RenewResult.CLOSED
-        numbers = list(value)
+        numbers = _rolled(value, self.starts)
         _drop_ended(numbers, now)
         mine = _row(numbers, self.holder, self.epoch)
         if mine >= 0:

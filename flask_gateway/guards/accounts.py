@@ -223,13 +223,15 @@ class Accounts:
         with self._lock:
             held = dict(self._held)
         for (key, epoch), amount in held.items():
-            result = self._store.update(key, Renew(self._holder, epoch, amount, self.clock()), TTL)
+            wall = self.clock()
+            change = Renew(self._holder, epoch, amount, wall, self.calendar.starts(wall))
+            result = self._store.update(key, change, TTL)
             with self._lock:
                 ended = amount - self._held.get((key, epoch), 0)
             if result is RenewResult.RESTORED and ended > 0:
                 wall = self.clock()
-                change = Settle(self._holder, epoch, ended, 0, self.calendar.starts(wall), wall)
-                self._store.update(key, change, TTL)
+                excess = Settle(self._holder, epoch, ended, 0, self.calendar.starts(wall), wall)
+                self._store.update(key, excess, TTL)
 
     def forget_doubted(self) -> int:
         """Forget the accounts that were opened without the ledger, now that it is known. Return how many.
