@@ -12,8 +12,8 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -47,6 +47,7 @@ _TRIES = 3
 #: Bits of an account's mark. The lowest is set where the ledger could not be read.
 _MARK_BITS = 52
 UNVERIFIED = 1
+_CLOSED, _REFUSED = ReserveResult.CLOSED, ReserveResult.REFUSED
 #: The store's keys: the ledger is up to date; some account was opened without it.
 CURRENT, DOUBTED = "books:current", "books:doubted"
 #: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
@@ -71,9 +72,8 @@ class Held(NamedTuple):
     hold: Hold | None
 
 
-def account_key(subject: str) -> str:
-    """The store's key of a subject's account."""
-    return state_key("money", subject)
+#: Returns the store's key of a subject's account.
+account_key = partial(state_key, "money")
 
 
 class Accounts:
@@ -107,7 +107,8 @@ class Accounts:
         holders = getattr(self._store, "holders", None)
         self._holder = holders.own() if holders is not None else secrets.randbits(_MARK_BITS) + 1
         self._lock = threading.Lock()
-        self._held: Counter[tuple[str, int]] = Counter()
+        #: By key and epoch.
+        self._held: dict[tuple[str, int], int] = {}
         self._keeper = Periodic("accounts", RENEWAL, self.keep)
 
     def reserve(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
@@ -117,26 +118,30 @@ class Accounts:
         :param strict: refuse where the ledger is not known.
         :raises BooksUnknown: it is strict, and what was used is not known.
         """
-        key = account_key(subject)
-        for _ in range(_TRIES):
-            wall = self.clock()
-            change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
-            reservation = self._store.update(key, change, TTL)
-            if reservation.result is not ReserveResult.CLOSED:
-                break
+        reservation = self._reserve(subject, limits, amount)
+        tries = 1
+        while reservation.result is _CLOSED:
+            if tries == _TRIES:
+                raise BooksUnknown(f"the account of {subject} does not stay open")
             self._open(subject, strict=strict)
-        else:
-            raise BooksUnknown(f"the account of {subject} does not stay open")
-        if reservation.result is ReserveResult.REFUSED:
+            reservation, tries = self._reserve(subject, limits, amount), tries + 1
+        if reservation.result is _REFUSED:
             return Held(reservation, None)
         hold = Hold(subject, self._holder, reservation.epoch, amount)
         if strict and reservation.mark & UNVERIFIED:
             self.settle_of(hold, 0)
             raise BooksUnknown(f"the account of {subject} was opened without the ledger")
+        place, held = (account_key(subject), hold.epoch), self._held
         with self._lock:
-            self._held[key, hold.epoch] += amount
-        self._keeper.start()
+            held[place] = held.get(place, 0) + amount
+        if not self._keeper.running:
+            self._keeper.start()
         return Held(reservation, hold)
+
+    def _reserve(self, subject: str, limits: PerWindow, amount: int) -> Reservation:
+        wall = self.clock()
+        change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
+        return self._store.update(account_key(subject), change, TTL)
 
     def _open(self, subject: str, *, strict: bool) -> None:
         """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
@@ -187,11 +192,13 @@ class Accounts:
         finally:
             # After the store's update: a row that is being restored meanwhile has too much for a moment,
             # never too little.
-            place = account_key(hold.subject), hold.epoch
+            place, held = (account_key(hold.subject), hold.epoch), self._held
             with self._lock:
-                self._held[place] -= hold.amount
-                if self._held[place] <= 0:
-                    del self._held[place]
+                left = held.get(place, 0) - hold.amount
+                if left > 0:
+                    held[place] = left
+                else:
+                    held.pop(place, None)
 
     def settle_of(self, hold: Hold, cost: int) -> Settlement:
         """The same for a hold of a process that has ended."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ..model.calendar_windows import Calendar, Window
 from ..model.call import Call, Outcome
 from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
-from ..model.limits import Estimate, Limits, SubjectLimits, words_of
+from ..model.limits import Budget, Estimate, Limits, words_of
 from ..model.money import dollars
 from ..model.protocols import Permit
 from ..model.spend import Applied, BooksUnknown, Hold, Leg
-from .account_changes import NO_LIMIT, PerWindow, Settlement
+from .account_changes import NO_LIMIT, PerWindow
 from .accounts import Accounts
 from .permits import NO_PERMIT
 from .token_estimate import Estimates
@@ -29,8 +30,13 @@ log = logging.getLogger(__name__)
 RETRY_UNKNOWN = 5.0
 _LATER = "Try again in a moment; the gateway's operator finds the cause in the log."
 _WINDOWS = tuple(Window)
+_TOTAL = _WINDOWS.index(Window.TOTAL)
 #: Windows whose ends are remembered.
 _REMEMBERED = 64
+#: Limits whose plans are remembered.
+_MOST_PLANS = 4096
+#: The limits of budgets as text: they are few.
+_dollars_of = lru_cache(4096)(dollars)
 
 
 class CallCosts(Protocol):
@@ -81,9 +87,9 @@ class BudgetHeaders:
 
     def of(self, subject: str, limit: int, window: int, left: int, start: int) -> dict[str, str]:
         """:param window: by its index. :param start: of the window, epoch seconds."""
-        headers = {"x-gateway-budget": f"{kind_of(subject)}/{_WINDOWS[window]}"}
+        headers = {"x-gateway-budget": _name(subject, window)}
         if self.tell:
-            headers["x-gateway-budget-limit"] = dollars(limit)
+            headers["x-gateway-budget-limit"] = _dollars_of(limit)
             headers["x-gateway-budget-remaining"] = dollars(left)
         if end := self.reset(window, start):
             headers["x-gateway-budget-reset"] = end
@@ -91,7 +97,7 @@ class BudgetHeaders:
 
     def reset(self, window: int, start: int) -> str:
         """The end of a window (RFC 3339); empty for all time."""
-        if _WINDOWS[window] is Window.TOTAL:
+        if window == _TOTAL:
             return ""
         end = self._ends.get((window, start))
         if end is None:
@@ -108,6 +114,32 @@ def kind_of(subject: str) -> str:
     like."""
     kind = subject.partition(":")[0]
     return f"{kind}-model" if kind in ("key", "team") and "/model:" in subject else kind
+
+
+@lru_cache(4096)
+def _name(subject: str, window: int) -> str:
+    """The budget that a caller is shown, such as ``key/month``."""
+    return f"{kind_of(subject)}/{_WINDOWS[window]}"
+
+
+class _Watched(NamedTuple):
+    """A budget, by the index of its window, with the amounts at which it alerts and the share of each."""
+
+    window: int
+    budget: Budget
+    alerts: tuple[tuple[int, float], ...]
+
+
+class _Plan(NamedTuple):
+    """What a guard needs of limits, worked out once.
+
+    :param amounts: of each window. :param strict: whether a budget is.
+    """
+
+    limits: Limits
+    amounts: PerWindow
+    strict: bool
+    watched: tuple[_Watched, ...]
 
 
 class _Tightest(NamedTuple):
@@ -141,6 +173,8 @@ class BudgetGuard:
         self._figures = figures
         self._shares = tuple(shares)
         self._headers = BudgetHeaders(accounts.calendar, tell=tell)
+        #: By the id of the limits, which stay alive meanwhile. Most calls have the limits of others.
+        self._plans: dict[int, _Plan] = {}
 
     def admit(self, call: Call) -> Permit:
         """Hold what the call may cost.
@@ -152,34 +186,41 @@ class BudgetGuard:
         limits = call.limits
         if limits is None:
             return NO_PERMIT
-        budgeted = [subject for subject in limits.subjects if subject.limits.budgets]
-        if not budgeted:
+        planned = [(name, self._plan(own)) for name, own in limits.subjects if own.budgets]
+        if not planned:
             return NO_PERMIT
-        estimate = self._estimates.of(call, limits)
+        estimate = limits.estimate or self._estimates.of(call, limits)
         expected = most = self._costs.expected(call, estimate)
-        if any(subject.limits.strict for subject in budgeted):
-            most = max(expected, self._costs.most(call, estimate))
+        for _, plan in planned:
+            if plan.strict:
+                most = max(expected, self._costs.most(call, estimate))
         if not most:  # a call that costs nothing asks no account
             return NO_PERMIT
         permit = BudgetPermit(self, call)
         try:
-            for subject in budgeted:
-                self._hold(permit, subject, expected, most)
+            for name, plan in planned:
+                self._hold(permit, name, plan, most if plan.strict else expected)
         except BaseException:
             permit.cancel()
             raise
         permit.tell()
         return permit
 
-    def _hold(self, permit: BudgetPermit, subject: SubjectLimits, expected: int, most: int) -> None:
-        name, limits = subject
-        strict, amounts = limits.strict, _per_window(limits)
+    def _plan(self, limits: Limits) -> _Plan:
+        plan = self._plans.get(id(limits))
+        if plan is None or plan.limits is not limits:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[id(limits)] = _plan_of(limits, self._shares)
+        return plan
+
+    def _hold(self, permit: BudgetPermit, name: str, plan: _Plan, amount: int) -> None:
+        _, amounts, strict, _ = plan
         if strict and not self._costs.keeps:
             raise LedgerUnavailable(
                 f"The budget is strict, and what calls cost cannot be written down now. {_LATER}",
                 retry_after=RETRY_UNKNOWN,
             )
-        amount = most if strict else expected
         try:
             (_, _, window, left, _), hold = self.accounts.reserve(name, amounts, amount, strict=strict)
         except BooksUnknown:
@@ -189,7 +230,7 @@ class BudgetGuard:
             ) from None
         if hold is None:
             raise self._refusal(name, amounts, window, left, amount)
-        permit.add(hold, limits, _Tightest(name, amounts[window], window, left))
+        permit.add(hold, plan, _Tightest(name, amounts[window], window, left))
 
     def _refusal(
         self, subject: str, amounts: PerWindow, window: int, left: int, amount: int
@@ -220,36 +261,37 @@ class BudgetGuard:
             return {}
         return self._headers.of(*tightest, self._start(tightest.window))
 
-    def settle(self, call: Call, holds: Sequence[tuple[Hold, Limits]], outcome: Outcome) -> None:
+    def settle(self, call: Call, holds: Sequence[tuple[Hold, _Plan]], outcome: Outcome) -> None:
         """Settle what a call cost in each account that holds an amount for it."""
-        legs = self._costs.legs(call, outcome)
-        if outcome.usage is not None and call.limits is not None:
-            self._estimates.learn(call, call.limits, outcome.usage)
-        # A part whose price turned out to be unknown counts as in the ledger: with no amount.
-        cost = sum(leg.cost or 0 for leg in legs)
+        limits, cost = call.limits, 0
+        if outcome.usage is not None and limits is not None and not limits.learned:
+            self._estimates.learn(call, limits, outcome.usage)
+        for leg in self._costs.legs(call, outcome):
+            # A part whose price turned out to be unknown counts as in the ledger: with no amount.
+            cost += leg.cost or 0
         applied, latest = [], 0
-        for hold, limits in holds:
-            settlement = self.accounts.settle(hold, cost)
-            applied.append(Applied(hold.subject, settlement.mark))
-            if settlement.windows:
-                latest = max(latest, settlement.windows[0][0])
-                self._watch(hold.subject, limits, settlement)
+        for hold, plan in holds:
+            mark, windows = self.accounts.settle(hold, cost)
+            applied.append(Applied(hold.subject, mark))
+            if windows:
+                latest = max(latest, windows[0][0])
+                self._watch(hold.subject, plan, windows)
         if call.spend is not None:
             call.spend.applied = tuple(applied)
             # In the same window as in the accounts, also when the clock was set back meanwhile.
             call.spend.at = max(self.accounts.clock(), latest)
 
-    def _watch(self, subject: str, limits: Limits, settlement: Settlement) -> None:
+    def _watch(self, subject: str, plan: _Plan, windows: tuple[tuple[int, int, int], ...]) -> None:
         """Alert at the one settlement that crosses a share of a budget."""
-        for budget in limits.budgets:
-            _, before, after = settlement.windows[_WINDOWS.index(budget.window)]
+        for window, budget, alerts in plan.watched:
+            _, before, after = windows[window]
             if after <= before:
                 continue
-            for share in self._shares:
-                if before < round(budget.amount * share) <= after:
+            for at, share in alerts:
+                if before < at <= after:
                     self._alert(subject, budget.amount, budget.window, share, after)
-            if (over := after - max(before, budget.amount)) > 0:
-                self._figures.budget_overshoot(over)
+            if after > budget.amount:
+                self._figures.budget_overshoot(after - max(before, budget.amount))
 
     def _alert(self, subject: str, amount: int, window: Window, share: float, used: int) -> None:
         log.warning(
@@ -271,12 +313,12 @@ class BudgetPermit:
     def __init__(self, budgets: BudgetGuard, call: Call) -> None:
         self._budgets = budgets
         self._call = call
-        self._holds: list[tuple[Hold, Limits]] = []
+        self._holds: list[tuple[Hold, _Plan]] = []
         self._tightest: _Tightest | None = None
         self.headers: Mapping[str, str] = {}
 
-    def add(self, hold: Hold, limits: Limits, tightest: _Tightest) -> None:
-        self._holds.append((hold, limits))
+    def add(self, hold: Hold, plan: _Plan, tightest: _Tightest) -> None:
+        self._holds.append((hold, plan))
         if self._tightest is None or tightest.left < self._tightest.left:
             self._tightest = tightest
 
@@ -284,7 +326,7 @@ class BudgetPermit:
         """Make the headers, and let the ledger know what is held."""
         spend = self._call.spend
         if spend is not None:
-            spend.holds = tuple(hold for hold, _ in self._holds)
+            spend.holds = tuple([hold for hold, _ in self._holds])
         if self._tightest is not None:
             self.headers = self._budgets.headers(self._tightest)
 
@@ -301,12 +343,17 @@ class BudgetPermit:
             self._call.spend.holds = ()
 
 
-def _per_window(limits: Limits) -> PerWindow:
-    amounts = [NO_LIMIT] * len(_WINDOWS)
+def _plan_of(limits: Limits, shares: tuple[float, ...]) -> _Plan:
+    """:param shares: of a budget at which it alerts."""
+    amounts, watched = [NO_LIMIT] * len(_WINDOWS), []
     for budget in limits.budgets:
-        amounts[_WINDOWS.index(budget.window)] = budget.amount
+        window = _WINDOWS.index(budget.window)
+        amounts[window] = budget.amount
+        watched.append(
+            _Watched(window, budget, tuple((round(budget.amount * share), share) for share in shares))
+        )
     day, week, month, total = amounts
-    return day, week, month, total
+    return _Plan(limits, (day, week, month, total), limits.strict, tuple(watched))
 
 
 def _short(nano: int) -> str:
