@@ -28,9 +28,9 @@ REMEMBERED = 4096
 #: The most answers that a call is taken to ask for.
 _MOST_ANSWERS = 128
 
-_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents")
-_ALLOWED = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_ANSWERS = ("n", "best_of")
+_PROMPTS = frozenset(("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents"))
+_ALLOWED = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
+_ANSWERS = frozenset(("n", "best_of"))
 #: The operations whose answers are no text.
 _WITHOUT_OUTPUT = frozenset({Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT})
 #: Marks a part of a prompt that is no text.
@@ -53,8 +53,8 @@ class Estimates:
 
     def _estimate(self, call: Call) -> Estimate:
         size, parts, read = 0, 0, 0
-        for name in _PROMPTS:
-            if (raw := call.fields.get(name)) is not None:
+        for name, raw in call.fields.items():
+            if name in _PROMPTS:
                 length, found = len(memoryview(raw)), len(_parts(raw))
                 parts += found
                 size += 0 if found else length
@@ -77,18 +77,24 @@ class Estimates:
             return
         limits.learned = True
         place, actual = (call.caller.id, call.model), -(-usage.completion_tokens // _answers(call))
+        guesses = self._guesses
         with self._lock:
-            guess = self._guesses.pop(place, FIRST_GUESS)
-            self._guesses[place] = max(actual, guess - guess // 16)
-            if len(self._guesses) > REMEMBERED:
-                del self._guesses[next(iter(self._guesses))]
+            guess = guesses.pop(place, FIRST_GUESS)
+            sunk = guess - guess // 16
+            guesses[place] = actual if actual > sunk else sunk
+            if len(guesses) > REMEMBERED:
+                del guesses[next(iter(guesses))]
 
 
 def _answers(call: Call) -> int:
+    if _ANSWERS.isdisjoint(call.fields):
+        return 1
     return min(_largest(call, _ANSWERS) or 1, _MOST_ANSWERS)
 
 
-def _largest(call: Call, names: tuple[str, ...]) -> int:
+def _largest(call: Call, names: frozenset[str]) -> int:
     """The largest of those fields that are whole numbers above 0; 0 if none is."""
+    if names.isdisjoint(call.fields):
+        return 0
     values = [call.decoded(name, 20) for name in names if name in call.fields]
     return max((value for value in values if type(value) is int and value > 0), default=0)

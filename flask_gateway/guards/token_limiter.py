@@ -6,6 +6,7 @@ A call reserves its estimate before it is sent, and corrects it when its usage i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from ..model.call import Call, Operation, Outcome
@@ -29,9 +30,8 @@ class _Reserved(NamedTuple):
     quota: TokenQuota
 
 
-def tokens_key(subject: str) -> str:
-    """The store's key of a subject's tokens."""
-    return state_key("tokens", subject)
+#: Returns the store's key of a subject's tokens.
+tokens_key = partial(state_key, "tokens")
 
 
 def token_headers(limit: int, quota: TokenQuota) -> dict[str, str]:
@@ -49,6 +49,10 @@ def tokens_left(store: Store, subject: str, limit: int, window: float = MINUTE) 
     return store.update(tokens_key(subject), peek, ttl=window * 2)
 
 
+def _left(reserved: _Reserved) -> int:
+    return reserved.quota.remaining
+
+
 class TokenLimiter:
     """Limits the tokens of the subjects of a call. Shared by all threads; the store guards its state."""
 
@@ -57,6 +61,7 @@ class TokenLimiter:
         self._estimates = estimates
         self._seconds = window
         self._window = int(window * SECOND)
+        self._ttl = window * 2
 
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
@@ -66,7 +71,7 @@ class TokenLimiter:
         limited = [subject for subject in limits.subjects if subject.limits.tokens]
         if not limited:
             return NO_PERMIT
-        estimate = self._estimates.of(call, limits)
+        estimate = limits.estimate or self._estimates.of(call, limits)
         permit = TokenPermit(self, call, estimate)
         for subject in limited:
             self._reserve(permit, subject, estimate.input + estimate.output)
@@ -75,7 +80,7 @@ class TokenLimiter:
 
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
-        quota = self._store.update(key, ReserveTokens(limit, self._window, amount), ttl=self._seconds * 2)
+        quota = self._store.update(key, ReserveTokens(limit, self._window, amount), self._ttl)
         if quota.stamp:
             permit.reserved.append(_Reserved(key, limit, amount, quota))
             return
@@ -103,19 +108,20 @@ class TokenLimiter:
     def correct(self, reserved: _Reserved, actual: int) -> None:
         if actual != reserved.amount:
             change = CorrectTokens(self._window, reserved.quota.stamp, reserved.amount, actual)
-            self._store.update(reserved.key, change, ttl=self._seconds * 2)
+            self._store.update(reserved.key, change, self._ttl)
 
     def left(self, reserved: _Reserved) -> _Reserved:
         """The same subject with its quota as it is now."""
         peek = ReserveTokens(reserved.limit, self._window, 0).peek
-        return reserved._replace(quota=self._store.update(reserved.key, peek, ttl=self._seconds * 2))
+        return reserved._replace(quota=self._store.update(reserved.key, peek, self._ttl))
 
     def used(self, call: Call, outcome: Outcome, estimate: Estimate) -> int:
         """The tokens that a call has used. The guess of its answers' length is corrected, too."""
-        if outcome.usage is not None:
-            if call.limits is not None:
-                self._estimates.learn(call, call.limits, outcome.usage)
-            return outcome.usage.prompt_tokens + outcome.usage.completion_tokens
+        usage, limits = outcome.usage, call.limits
+        if usage is not None:
+            if limits is not None and not limits.learned:
+                self._estimates.learn(call, limits, usage)
+            return usage.prompt_tokens + usage.completion_tokens
         # An upstream has the prompt of a caller who left, or whose time ran out.
         sent = isinstance(outcome.error, CallerLeft | DeadlineExceeded) and outcome.upstream is not None
         return estimate.input if sent else 0
@@ -135,7 +141,7 @@ class TokenPermit:
 
     def tell(self) -> None:
         """Make the headers of the subject that has the fewest tokens left."""
-        tightest = min(self.reserved, key=lambda one: one.quota.remaining)
+        tightest = self.reserved[0] if len(self.reserved) == 1 else min(self.reserved, key=_left)
         self.headers = token_headers(tightest.limit, tightest.quota)
 
     def settle(self, outcome: Outcome) -> None:
@@ -150,5 +156,5 @@ class TokenPermit:
         for one in reserved:
             self._limiter.correct(one, 0)
         if reserved:
-            left = min(map(self._limiter.left, reserved), key=lambda one: one.quota.remaining)
+            left = min(map(self._limiter.left, reserved), key=_left)
             self.headers = token_headers(left.limit, left.quota)

@@ -7,7 +7,7 @@ so the prompt is charged as estimated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
@@ -53,35 +53,32 @@ class Costing(msgspec.Struct):
 
 def legs_of(call: Call, outcome: Outcome, costing: Costing) -> tuple[Leg, ...]:
     """Return what each upstream's part of an answer cost, in their order; empty if no upstream answered."""
-    return tuple(_leg(part, part.usage or _NO_USAGE, costing) for part in _parts(call, outcome))
-
-
-def _parts(call: Call, outcome: Outcome) -> Iterator[AnswerPart]:
     if outcome.parts:
-        yield from outcome.parts
-    elif outcome.upstream and outcome.model and (outcome.usage is not None or outcome.error is None):
-        yield AnswerPart(outcome.upstream, outcome.model, outcome.usage, outcome.started_ns)
-    elif call.operation is Operation.COUNT:
-        return  # counting is free
-    elif call.attempts and call.attempts[-1].result == CallerLeft.code:
+        return tuple(_leg(part, costing) for part in outcome.parts)
+    if outcome.upstream and outcome.model and (outcome.usage is not None or outcome.error is None):
+        return (_leg(outcome, costing),)
+    if call.operation is not Operation.COUNT and call.attempts:  # counting is free
         last = call.attempts[-1]
-        usage = estimate(call.fields, Tally())
-        yield AnswerPart(last.upstream, last.model, usage, last.started_ns)
+        if last.result == CallerLeft.code:
+            usage = estimate(call.fields, Tally())
+            return (_leg(AnswerPart(last.upstream, last.model, usage, last.started_ns), costing),)
+    return ()
 
 
-def _leg(part: AnswerPart, usage: Usage, costing: Costing) -> Leg:
-    model, units = part.model or "", usage.units
+def _leg(part: AnswerPart | Outcome, costing: Costing) -> Leg:
+    usage = part.usage or _NO_USAGE
+    upstream, model, units = part.upstream or "", part.model or "", usage.units
     plain = not usage.parts and 0 <= units.cached <= units.input and units.output >= 0
     if not plain:
         units = units.consistent()
-    price = costing.price(part.upstream, model)
+    price = costing.price(upstream, model)
     rates = price.rates(units.input, part.started_ns / 1e9, usage.service) if price is not None else None
     cost = None
     if rates is not None:
         amounts = (units.input, units.cached, units.output)
         cost = plain_amount(*amounts, rates) if plain else amount(units, rates)
     return Leg(
-        upstream=part.upstream,
+        upstream=upstream,
         model=model,
         units=units,
         cost=cost,

@@ -90,6 +90,11 @@ class Period(msgspec.Struct, frozen=True, omit_defaults=True, rename={"begins": 
         (start, end), second = self.hours, moment % _DAY
         return start <= second < end if start <= end else second >= start or second < end
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its rates apply to every call at every time."""
+        return not (self.begins or self.hours or self.service or self.tiers)
+
     def at(self, tokens: int) -> Rates:
         """Return the rates of a call with so many input tokens: those of the highest tier that holds."""
         held = [tier for tier in self.tiers if tier.holds(tokens)]
@@ -112,6 +117,8 @@ class ModelPrice(msgspec.Struct, frozen=True):
         :param moment: when the upstream was asked, epoch seconds.
         :param service: the service tier that the answer reports, or ``batch``.
         """
+        if len(self.periods) == 1 and self.periods[0].is_plain:
+            return self.periods[0].rates
         base = self._last(moment, "")
         special = self._last(moment, service) if service else None
         if base is None or special is None:
