@@ -17,11 +17,10 @@ from ..model.call import Call, Outcome
 from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
 from ..model.limits import Budget, Estimate, Limits, words_of
 from ..model.money import dollars
-from ..model.protocols import Permit
+from ..model.protocols import NO_PERMIT, Permit
 from ..model.spend import Applied, BooksUnknown, Hold, Leg
 from .account_changes import NO_LIMIT, PerWindow
 from .accounts import Accounts
-from .permits import NO_PERMIT
 from .token_estimate import Estimates
 
 log = logging.getLogger(__name__)

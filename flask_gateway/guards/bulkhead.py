@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from ..model.call import Call, Outcome
 from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
 from ..model.limits import CallLimits, words_of
-from ..model.protocols import Permit
+from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
-from .permits import NO_PERMIT, JointPermit
+from .permits import JointPermit
 
 #: The limit of an upstream whose calls are counted and not limited.
 UNLIMITED = 1 << 40

@@ -1,4 +1,4 @@
-"""Joins permits: of a guard that has nothing to limit, and of a guard that limits several subjects."""
+"""Joins the permits of a guard that limits several subjects."""
 
 from __future__ import annotations
 
@@ -7,22 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from ..model.call import Outcome
 from ..model.protocols import Permit
 from ..model.reply import shielded
-
-
-class NoPermit:
-    """The permit of a call that a guard does not limit."""
-
-    headers: Mapping[str, str] = {}
-
-    def settle(self, outcome: Outcome) -> None:
-        """Do nothing."""
-
-    def cancel(self) -> None:
-        """Do nothing."""
-
-
-#: It keeps nothing of a call, so all calls share it.
-NO_PERMIT = NoPermit()
 
 
 class JointPermit:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 from ..model.call import Call, Operation, Outcome
 from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
-from ..model.protocols import Permit
+from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import SECOND, Store, state_key
-from .permits import NO_PERMIT
 from .rate_limiter import duration
 from .sliding_window import MINUTE
 from .token_estimate import Estimates

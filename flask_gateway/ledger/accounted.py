@@ -7,12 +7,13 @@ caller gets the last bytes of a whole answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from functools import partial
 
 from ..model.call import Call, Outcome
 from ..model.errors import GatewayError
 from ..model.money import dollars
-from ..model.protocols import Permit, Service
+from ..model.protocols import NO_PERMIT, Permit, Service
 from ..model.reply import Reply
 from ..model.spend import Applied, Leg, Spend
 from ..model.units import Units
@@ -56,22 +57,7 @@ class JournalGuard:
                 holds=spend.holds,
             )
             self._journal.write(line)
-        return _PERMIT
-
-
-class _Permit:
-    """Settles nothing: the service does, after every permit."""
-
-    headers: Mapping[str, str] = {}
-
-    def settle(self, outcome: Outcome) -> None:
-        pass
-
-    def cancel(self) -> None:
-        pass
-
-
-_PERMIT = _Permit()
+        return NO_PERMIT  # the service ends the call, after every permit
 
 
 class AccountedService:
@@ -99,7 +85,7 @@ class AccountedService:
             status = error.status if isinstance(error, GatewayError) else 500
             self._failed(call, outcome, status)
             raise
-        reply.on_settled(lambda outcome: self._settled(call, reply, outcome))
+        reply.on_settled(partial(self._settled, call, reply))
         if self._tell and asks_for_usage(call):
             reply.retell(CostInUsage(reply, call, self._costing))
         return reply
@@ -123,45 +109,50 @@ class AccountedService:
         at = self._clock() if spend.at is None else spend.at
         for line in settled_lines(call, spend, legs, at, status):
             self._journal.write(line)
-        for leg in legs:
-            if leg.cost is None:
-                self._miss(leg)
+            if line.cost is None:
+                self._miss(line.upstream, line.upstream_model)
         return spend
 
-    def _miss(self, leg: Leg) -> None:
-        pair = (leg.upstream, leg.model)
+    def _miss(self, upstream: str, model: str) -> None:
+        pair = (upstream, model)
         if pair not in self._missed and len(self._missed) < _MOST_MISSED:
             self._missed.add(pair)
             text = "the model %r of upstream %r has no price, so the cost of its calls is unknown"
-            log.warning(text, leg.model, leg.upstream)
+            log.warning(text, model, upstream)
 
 
-def settled_lines(
-    call: Call, spend: Spend, legs: tuple[Leg, ...], at: float, status: int
-) -> Iterator[Settled]:
+def settled_lines(call: Call, spend: Spend, legs: tuple[Leg, ...], at: float, status: int) -> list[Settled]:
     """The lines of a call that has ended: one for each leg, or one that only ends it."""
-    caller, last = call.caller, max(len(legs), 1) - 1
-    for number, leg in enumerate(legs or (_NO_LEG,)):
-        yield Settled(
-            n=spend.number,
-            id=call.ids.request[:MOST_NAME],
-            at=at,
-            key=caller.id,
-            leg=number,
-            team=caller.team,
-            user=call.user[:MOST_NAME],
-            model=(spend.model or call.model)[:MOST_NAME],
-            upstream=leg.upstream,
-            upstream_model=leg.model[:MOST_NAME],
-            units=leg.units,
-            cost=leg.cost,
-            source=leg.source,
-            rates=leg.rates,
-            tags=spend.tags,
-            status=status,
-            applied=spend.applied,
-            end=number == last,
-        )
+    last = len(legs) - 1
+    if last <= 0:
+        return [_settled_line(call, spend, legs[0] if legs else _NO_LEG, at, status)]
+    return [_settled_line(call, spend, leg, at, status, number, last) for number, leg in enumerate(legs)]
+
+
+def _settled_line(  # noqa: PLR0913  the parts of a line
+    call: Call, spend: Spend, leg: Leg, at: float, status: int, number: int = 0, last: int = 0
+) -> Settled:
+    caller = call.caller
+    return Settled(
+        n=spend.number,
+        id=call.ids.request[:MOST_NAME],
+        at=at,
+        key=caller.id,
+        leg=number,
+        team=caller.team,
+        user=call.user[:MOST_NAME],
+        model=(spend.model or call.model)[:MOST_NAME],
+        upstream=leg.upstream,
+        upstream_model=leg.model[:MOST_NAME],
+        units=leg.units,
+        cost=leg.cost,
+        source=leg.source,
+        rates=leg.rates,
+        tags=spend.tags,
+        status=status,
+        applied=spend.applied,
+        end=number == last,
+    )
 
 
 def adjustment(number: int, subject: str, amount: int, request: str, at: float, mark: int) -> Settled:

@@ -40,6 +40,22 @@ class Permit(Protocol):
         ...
 
 
+class NoPermit:
+    """The permit of a call that a guard does not limit."""
+
+    headers: Mapping[str, str] = {}
+
+    def settle(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+#: It keeps nothing of a call, so all calls share it.
+NO_PERMIT = NoPermit()
+
+
 class Guard(Protocol):
     """Admits or refuses calls."""
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from ..guards.permits import NO_PERMIT
 from ..model.call import BodyOverrides, Call, Outcome
 from ..model.errors import GatewayError
-from ..model.protocols import Guard, Permit, Service
+from ..model.protocols import NO_PERMIT, Guard, Permit, Service
 from ..model.reply import Reply, shielded
 from ..streaming.resume import Continuer, resumable, resume_at
 from .retry import AttemptLog, RetryBudget
