@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import peers, servers
+from . import keys, peers, servers
 from .load import cost
 from .load.callers import percentile
 from .table import plot, show
@@ -335,6 +335,23 @@ def run_pinned(bench: Bench) -> None:
             bench.measure(f"workers pinned: chat, {count} connections", ways)
 
 
+def run_keys(bench: Bench) -> None:
+    """Measures what the kinds of keys cost more: buffered answers, and events of streams."""
+    body = chat_body(200)
+    kinds: list[tuple[str, Callable[[], Any], Callable[..., Numbers]]] = [
+        ("chat, 8 connections", servers.json_upstream, lambda *at: chat(*at, 8, bench.seconds, body)),
+        ("streams, 200 at 50/s", servers.stream_upstream, lambda *at: streams(*at, 200, 300, 50, 1)),
+    ]
+    for label, upstream_of, measure in kinds:
+        with upstream_of() as upstream, ExitStack() as stack:
+            ways = {}
+            for name, kind in keys.KINDS.items():
+                port = servers.free_port()
+                process = stack.enter_context(keys.gateway(kind, upstream, port))
+                ways[name] = partial(measure, process, f"http://127.0.0.1:{port}")
+            bench.measure(f"kinds of keys: {label}", ways)
+
+
 RUNS: dict[str, Callable[[Bench], None]] = {
     "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
     # Not nginx, which answers before it has read a long body, and closes.
@@ -353,6 +370,7 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "flat": lambda bench: run_flat(bench, 200_000),
     "curves": run_curves,
     "pinned": run_pinned,
+    "keys": run_keys,
 }
 ALL = ("chat", "prompts", "streams", "alone", "memory")
 MORE = ("thousand", "crowd", "beside", "flat")

@@ -136,12 +136,17 @@ def passthrough(upstream: str, port: int, workers: int = 2) -> Iterator[subproce
 
 
 @contextmanager
-def gateway(upstream: str, port: int, workers: int = 2, **env: str) -> Iterator[subprocess.Popen]:
-    """The gateway with all features switched on: limits that no call reaches, log to a file."""
+def gateway(
+    upstream: str, port: int, workers: int = 2, config: Path | None = None, **env: str
+) -> Iterator[subprocess.Popen]:
+    """The gateway with limits that no call reaches and its log in a file.
+
+    :param config: a settings file with the key and the upstream. Without one both are environment variables.
+    """
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+    ours = {"GATEWAY_API_KEYS": KEY, "GATEWAY_UPSTREAMS": f"up={upstream}"}
     settings = {
-        "GATEWAY_API_KEYS": KEY,
-        "GATEWAY_UPSTREAMS": f"up={upstream}",
+        **(ours if config is None else {"GATEWAY_CONFIG": str(config)}),
         "GATEWAY_UPSTREAM_UP_API_KEY": "bench-upstream-key",
         "GATEWAY_RATE_LIMIT_PER_MINUTE": "10000000",
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "120",

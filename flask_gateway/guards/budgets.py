@@ -130,7 +130,7 @@ class _Watched(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What a guard needs of limits, worked out once.
+    """The parts of limits that a guard needs, worked out once.
 
     :param amounts: of each window. :param strict: whether a budget is.
     """
