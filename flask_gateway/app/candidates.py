@@ -54,8 +54,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 class CandidateStatus(msgspec.Struct, frozen=True):
     """A candidate of a route, and whether a call would reach it.
 
-    :param reason: ``chosen``, ``next``, ``open``, ``cooling``, ``full``, ``credential refused`` (asked after
-        all others) or ``not allowed``.
+    :param reason: ``chosen``, ``next``, ``open``, ``taken out``, ``cooling``, ``full``, or for a target
+        that is asked after all others ``credential refused``; or ``not allowed``.
     :param retry_after: seconds until that may change; ``None`` if that is not known.
     :param operations: those that its upstream takes.
     :param translated: those that are translated for it. The others are not sent to it.
@@ -151,6 +151,10 @@ class Candidates:
             visible.update((endpoint.upstream, endpoint.model) for endpoint in endpoints)
         return visible
 
+    def clocks(self, upstream: str) -> Timeouts:
+        """The timeouts of an upstream, but for models with their own."""
+        return self._endpoints[upstream, None].clocks
+
     def upstreams(self, call: Call) -> list[list[str]]:
         """The names of the upstreams that may serve a call, by tier.
 
@@ -200,6 +204,8 @@ class Candidates:
         """Why a target would refuse a call of that caller, and for how long; empty if it would not."""
         endpoint = self._endpoint(target)
         status = endpoint.breaker.status(caller.id, target.model)
+        if status.taken_out:
+            return "taken out", status.taken_out
         if status.retry_after is not None:
             return ("cooling" if status.cooling else "open"), status.retry_after
         for name, limit in endpoint.limits.items():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from ..model.call import Call, Outcome
-from ..model.errors import CircuitOpen, UpstreamBackingOff, Verdict
+from ..model.errors import CircuitOpen, UpstreamBackingOff, UpstreamTakenOut, Verdict
 from ..state.store import SECOND, Answer, Change, Store, Value, state_key
 from .breaker_state import (
     CREDENTIAL_HOLD,
@@ -31,11 +31,13 @@ from .breaker_state import (
     admit,
     cancelled,
     clamp_to_clock,
+    forgotten,
     is_credential_held,
     settle,
     try_now,
 )
 from .pauses import Pauses, digest_of, pause, pause_left, paused
+from .taken_out import LONGEST_OUT, out_left
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         begins with the first such call.
     :param paused_models: how many models have a pause of their own after a 429.
     :param credential_refused: the upstream refused the gateway's credential, so others are tried first.
+    :param taken_out: for how long the operator has taken it out, seconds; 0: not.
     """
 
     upstream: str
@@ -75,6 +78,7 @@ class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     cooling: bool = False
     paused_models: int = 0
     credential_refused: bool = False
+    taken_out: float = 0.0
 
 
 class Breaker:
@@ -105,7 +109,9 @@ class Breaker:
         self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
 
     def admit(self, call: Call) -> BreakerPermit:
-        """:raises CircuitOpen: it failed too often. :raises UpstreamBackingOff: it asked for a pause."""
+        """:raises CircuitOpen: it failed too often. :raises UpstreamBackingOff: it asked for a pause.
+        :raises UpstreamTakenOut: the operator has taken it out.
+        """
         caller, model = call.caller.id, call.model
         value = self._store.read(self._key)
         if value is None:
@@ -154,8 +160,15 @@ class Breaker:
                 upstream=self.upstream,
             )
 
-    def _refusal(self, refusal: Refusal) -> CircuitOpen | UpstreamBackingOff:
+    def _refusal(self, refusal: Refusal) -> CircuitOpen | UpstreamBackingOff | UpstreamTakenOut:
         wait = refusal.wait / SECOND
+        if refusal.out:
+            return UpstreamTakenOut(
+                f"The gateway's operator has taken upstream '{self.upstream}' out. "
+                f"Try again in {wait:.0f} s, or ask the operator.",
+                retry_after=wait,
+                upstream=self.upstream,
+            )
         if refusal.cooling:
             return UpstreamBackingOff(
                 f"Upstream '{self.upstream}' has asked for a pause (429). Try again in {wait:.0f} s.",
@@ -204,7 +217,26 @@ class Breaker:
 
         self._update(change)
 
-    def _update(self, change: Change[Answer]) -> Answer:
+    def take_out(self, seconds: float) -> None:
+        """Let no new call through for so long, at most a day; 0 puts the upstream back. Calls in flight go
+        on."""
+        length = min(int(seconds * SECOND), LONGEST_OUT)
+
+        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+            until = now + length if length > 0 else 0
+            return (*_state(value)._replace(out_until=until), *_pauses(value)), None
+
+        self._update(change, seconds)
+
+    def forget(self) -> None:
+        """Forget failures, pauses and a refused credential, and close the circuit. Stay taken out."""
+
+        def change(value: Value | None, now: int) -> tuple[Value | None, None]:
+            return (None if value is None else forgotten(_state(value))), None
+
+        self._update(change)
+
+    def _update(self, change: Change[Answer], at_least: float = 0.0) -> Answer:
         """Change the state, and call ``on_change`` if that changed the phase."""
         phases = (Phase.CLOSED, Phase.CLOSED)
 
@@ -214,10 +246,15 @@ class Breaker:
             phases = (Phase(_state(value).phase), Phase(_state(after).phase))
             return after, answer
 
-        answer = self._store.update(self._key, watched, self._ttl)
+        answer = self._store.update(self._key, watched, max(self._ttl, at_least, self._out_left()))
         if phases[0] is not phases[1]:
             self._on_change(*phases)
         return answer
+
+    def _out_left(self) -> float:
+        """For how long the upstream is taken out, seconds. Its state must last as long."""
+        value = self._store.read(self._key)
+        return 0.0 if value is None else out_left(_state(value).out_until, self._store.now()) / SECOND
 
     @property
     def credential_refused(self) -> bool:
@@ -239,7 +276,8 @@ class Breaker:
         names = (digest_of(model),) if model else pauses[::2]
         left = (pause_left(pauses, now, name, LONGEST_COOL_DOWN) for name in names)
         cool_until = max(state.cool_until, now + max(left, default=0))
-        wait = max(state.until if phase is not Phase.CLOSED else 0, cool_until) - now
+        out = out_left(state.out_until, now)
+        wait = max(state.until if phase is not Phase.CLOSED else 0, cool_until, now + out) - now
         window = state if now < state.window_until <= now + WINDOW else FRESH
         return BreakerStatus(
             upstream=self.upstream,
@@ -256,6 +294,7 @@ class Breaker:
             cooling=now < cool_until,
             paused_models=paused(pauses, now, LONGEST_COOL_DOWN),
             credential_refused=is_credential_held(state, now),
+            taken_out=round(out / SECOND, 3),
         )
 
     def _end(self, outcome: Outcome) -> CallResult:
@@ -282,7 +321,8 @@ class Breaker:
 
 def _state(value: Value | None) -> State:
     # Ignore a value with another layout: an older version wrote it.
-    return State(*value[:_STATE]) if value and len(value) >= _STATE else FRESH
+    fits = value and len(value) >= _STATE and len(value) % 2 == _STATE % 2
+    return State(*value[:_STATE]) if value and fits else FRESH
 
 
 def _pauses(value: Value | None) -> Pauses:

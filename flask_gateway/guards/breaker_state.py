@@ -15,8 +15,9 @@ the call. So a slow failure from before the opening cannot re-open a circuit tha
 The window begins with the first failure or slow call and ends ten seconds later. Outside a window, a
 successful call changes nothing, so the calls of a healthy upstream write nothing.
 
-The state has two more deadlines. **Cool-down**: the upstream answered 429; it works and wants a pause.
+The state has three more deadlines. **Cool-down**: the upstream answered 429; it works and wants a pause.
 **Credential hold**: the upstream works and refused the gateway's credential; others are tried first.
+**Taken out**: the operator lets no new call through until then.
 
 The failures of a single caller open the circuit **only** for that caller, because a prompt that makes the
 upstream fail says nothing about other callers' prompts.
@@ -41,6 +42,7 @@ import msgspec
 
 from ..model.errors import Verdict
 from ..state.store import SECOND
+from .taken_out import out_left
 
 #: The cool-down after a 429 without a ``Retry-After``, seconds.
 DEFAULT_COOL_DOWN = 5.0
@@ -87,6 +89,7 @@ class State(NamedTuple):
     :param others_well: 1 if one of the other callers has had a success meanwhile.
     :param probed: the caller of the last failed probe, while no other caller's probe has failed; 0: none.
     :param prober: the caller whose probe holds the lease. :param others_until: when others may probe too.
+    :param out_until: until when the operator has taken the upstream out.
     """
 
     phase: int = Phase.CLOSED
@@ -112,6 +115,7 @@ class State(NamedTuple):
     probed: int = 0
     prober: int = 0
     others_until: int = 0
+    out_until: int = 0
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -149,11 +153,13 @@ class Refusal(NamedTuple):
     """The reason why a call may not go through, and the wait until it may, microseconds.
 
     :param alone: the circuit is open for this caller only.
+    :param out: the operator has taken the upstream out.
     """
 
     cooling: bool
     wait: int
     alone: bool = False
+    out: bool = False
 
 
 class CallResult(NamedTuple):
@@ -175,6 +181,8 @@ def admit(
 ) -> tuple[State, Ticket | Refusal]:
     """Decide whether a call may go through. The state is unchanged unless this call becomes the probe."""
     state = clamp_to_clock(state, now, policy)
+    if state.out_until and (left := out_left(state.out_until, now)):
+        return state, Refusal(False, left, out=True)
     if now < state.cool_until:
         return state, Refusal(True, state.cool_until - now)
     if state.phase == Phase.CLOSED or _apart(state, caller):
@@ -250,6 +258,11 @@ def try_now(state: State, now: int) -> State:
     """End all waiting: the next call is the probe, the cool-down and the credential hold are over."""
     waiting = state.phase == Phase.OPEN and now < state.until
     return state._replace(until=now if waiting else state.until, cool_until=0, held_until=0)
+
+
+def forgotten(state: State) -> State:
+    """Return the state of an upstream without a past. Calls in flight do not count in it."""
+    return State(generation=state.generation + 1, out_until=state.out_until)
 
 
 def is_credential_held(state: State, now: int) -> bool:

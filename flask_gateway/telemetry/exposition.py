@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from .. import __version__
 from .metric_families import Families, directory
@@ -55,16 +56,23 @@ def live_streams() -> int | None:
 
     :return: ``None`` when the workers do not share their figures.
     """
+    samples = _live("gateway_streams_active")
+    return None if samples is None else sum(int(sample.value) for sample in samples)
+
+
+def live_calls() -> dict[str, int] | None:
+    """Count the calls in flight at each upstream, of all workers; see :func:`live_streams`."""
+    samples = _live("gateway_requests_in_flight")
+    return None if samples is None else {one.labels["upstream"]: int(one.value) for one in samples}
+
+
+def _live(name: str) -> list[Sample] | None:
+    """The samples of a gauge, added up over all workers."""
     if (where := directory()) is None:
         return None
     files = [str(file) for file in Path(where).glob("gauge_livesum_*.db")]
     families = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-    return sum(
-        int(sample.value)
-        for family in families
-        if family.name == "gateway_streams_active"
-        for sample in family.samples
-    )
+    return [sample for family in families if family.name == name for sample in family.samples]
 
 
 class _SnapshotCollector(Collector):

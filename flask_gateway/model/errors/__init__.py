@@ -70,6 +70,7 @@ from .upstream_errors import (
     UpstreamQuotaExhausted,
     UpstreamRefusal,
     UpstreamShowsPage,
+    UpstreamTakenOut,
     UpstreamThrottled,
     UpstreamTimeout,
     UpstreamTooLong,

@@ -27,6 +27,10 @@ class CircuitOpen(UpstreamUnavailable):
     """The upstream's circuit breaker is open: it has failed too often."""
 
 
+class UpstreamTakenOut(UpstreamUnavailable):
+    """The operator has taken the upstream out: it gets no new calls for a while."""
+
+
 class UpstreamFull(UpstreamUnavailable):
     """The upstream has as many calls in flight as the gateway allows."""
 

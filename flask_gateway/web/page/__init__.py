@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import PAGE
-from . import login, overview, request_list
+from . import login, overview, request_list, upstreams
 from .access import admit, blueprint
 
 
@@ -14,5 +14,6 @@ def register(app: Flask) -> None:
     assert login  # the imports add the paths
     assert overview
     assert request_list
+    assert upstreams
     app.extensions[PAGE] = admit
     app.register_blueprint(blueprint)

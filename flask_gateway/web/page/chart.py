@@ -103,3 +103,22 @@ def waterfall(entry: RequestEntry, width: float = WIDTH) -> list[Step]:
 
 def _step(name: str, model: str | None, result: str, at: float, seconds: float, scale: float) -> Step:
     return Step(name, model, result, at, seconds, round(at * scale, 2), round(max(seconds * scale, 1.0), 2))
+
+
+class StripBar(NamedTuple):
+    """One call in a strip. ``height``: by its seconds, 0 to 24."""
+
+    x: int
+    y: float
+    height: float
+    good: bool
+
+
+def strip(calls: Sequence[tuple[float, bool]]) -> list[StripBar]:
+    """Bars of the last calls, the newest at the right. :param calls: seconds and whether it went well."""
+    longest = max((seconds for seconds, _ in calls), default=0) or 1.0
+    tall = [round(4 + 20 * seconds / longest, 1) for seconds, _ in calls]
+    return [
+        StripBar(5 * place, 24 - height, height, good)
+        for place, (height, (_, good)) in enumerate(zip(tall, calls, strict=True))
+    ]

@@ -16,7 +16,7 @@ from ...telemetry.page_rings import PageRings
 from ...telemetry.pulse import COARSE, FINE, Counts, Resolution, added, percentile
 from ..request_state import gateway
 from .chart import Chart, lines, stacked
-from .rendering import NONE, page, render
+from .rendering import NONE, page, render, shown_seconds
 
 #: The ranges that the page shows, by their name in the URL.
 RANGES = {"30m": (FINE, "30 min"), "24h": (COARSE, "24 h")}
@@ -34,7 +34,7 @@ class Card(NamedTuple):
 
 
 class UpstreamLine(NamedTuple):
-    """One upstream with the worst of its breakers. ``state``: a word of :data:`STATES`."""
+    """One upstream with the worst of its breakers. ``state``: as :func:`state_of` says it."""
 
     name: str
     state: str
@@ -43,12 +43,10 @@ class UpstreamLine(NamedTuple):
     requests: int
 
 
-#: The states of an upstream from the worst on, each with the word that the page shows.
-STATES = {"OPEN": "open", "HALF_OPEN": "half open", "cooling": "pausing", "credential": "credential refused"}
-
-
 def state_of(statuses: Sequence[BreakerStatus]) -> tuple[str, str]:
     """The worst state of an upstream's breakers, and the sentence about it."""
+    if out := max((status.taken_out for status in statuses), default=0):
+        return "taken out", f"by an admin, for {shown_seconds(out)} more"
     for status in statuses:
         if status.state == "OPEN":
             wait = f"probe in {status.retry_after:.0f} s" if status.retry_after else "the next call probes"

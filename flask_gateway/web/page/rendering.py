@@ -22,7 +22,7 @@ from .access import COOKIE, SAFE, Visitor, blueprint, is_secure, redirect, signi
 
 _HERE = Path(__file__).parent
 #: The menu: path and title of each page.
-MENU = (("overview", "Overview"), ("requests", "Requests"))
+MENU = (("overview", "Overview"), ("upstreams", "Upstreams"), ("requests", "Requests"))
 
 _KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 _FILES = sorted(path for path in (_HERE / "static").iterdir() if path.suffix in _KINDS)

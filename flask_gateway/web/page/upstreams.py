@@ -1,0 +1,232 @@
+"""Serves ``/ui/upstreams`` and one upstream. Admins take it out, put it back, or forget its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from flask import Response, request
+
+from ...app.build import Gateway
+from ...config.schema import Timeouts, UpstreamSettings, mask_url
+from ...guards.breaker import Breaker, BreakerStatus
+from ...model.errors import InvalidField, UnknownUpstream
+from ...telemetry.exposition import live_calls
+from ...telemetry.recent import RequestEntry
+from ..request_state import gateway
+from .access import SAFE, form, redirect, tell
+from .chart import StripBar, strip
+from .overview import state_of
+from .rendering import action, page, query, render, shown_seconds
+
+#: How many calls a strip shows, and among how many requests it looks for them.
+_STRIP, _LOOK = 60, 2000
+#: The fields of an upstream that the JSON has as they are.
+_SHOWN = ("name", "url", "state", "in_flight", "failing", "since", "taken_out")
+#: For how long an upstream may be taken out, seconds, as the form offers it.
+TIMES = {"600": "10 minutes", "3600": "1 hour", "14400": "4 hours", "86400": "24 hours"}
+
+
+class Tried(NamedTuple):
+    """One attempt at an upstream. ``at``: when its request ended, seconds since the epoch."""
+
+    at: float
+    seconds: float
+    result: str
+    request_id: str
+
+    @property
+    def good(self) -> bool:
+        return self.result == "200"
+
+
+class UpstreamView(msgspec.Struct, frozen=True):
+    """An upstream as the page shows it.
+
+    :param in_flight: its calls in flight, over all workers; ``None``: not known.
+    :param last: its last attempts, the oldest first. :param failing: its failures in a row, by these.
+    :param since: when the first of these ended, seconds since the epoch.
+    """
+
+    name: str
+    url: str
+    state: str
+    words: str
+    breakers: Sequence[BreakerStatus]
+    in_flight: int | None
+    limit: int
+    last: Sequence[Tried]
+    failing: int
+    since: float | None
+    clocks: Timeouts
+    taken_out: float
+
+    @property
+    def bars(self) -> list[StripBar]:
+        return strip([(one.seconds, one.good) for one in self.last])
+
+    @property
+    def failed(self) -> int:
+        return sum(not one.good for one in self.last)
+
+    @property
+    def why(self) -> Tried | None:
+        """The last failure."""
+        return next((one for one in reversed(self.last) if not one.good), None)
+
+
+def attempts_of(entries: Iterable[RequestEntry], most: int = _STRIP) -> dict[str, list[Tried]]:
+    """The last attempts at each upstream, the oldest first.
+
+    :param entries: the last requests, the newest first.
+    """
+    found: dict[str, list[Tried]] = {}
+    for entry in entries:
+        for one in reversed(entry.attempts):
+            tried = found.setdefault(one.upstream, [])
+            if len(tried) < most:
+                tried.append(Tried(entry.at, one.seconds, one.result, entry.request_id))
+    return {name: tried[::-1] for name, tried in found.items()}
+
+
+def failing_since(tried: Sequence[Tried]) -> tuple[int, float | None]:
+    """How many of the last attempts failed in a row, and when the first of them ended."""
+    row = 0
+    for one in reversed(tried):
+        if one.good:
+            break
+        row += 1
+    return row, tried[-row].at if row else None
+
+
+def views_of(here: Gateway, entries: Iterable[RequestEntry]) -> list[UpstreamView]:
+    """Every upstream of the settings, the broken ones first."""
+    statuses, tried, flying = [one.status() for one in here.breakers], attempts_of(entries), live_calls()
+    views = []
+    for upstream in here.settings.upstreams:
+        own = [status for status in statuses if status.upstream == upstream.name]
+        clocks = here.candidates.clocks(upstream.name)
+        views.append(_view(upstream, own, tried.get(upstream.name, []), flying, clocks))
+    return sorted(views, key=lambda view: view.state == "closed")
+
+
+def _view(
+    upstream: UpstreamSettings,
+    own: Sequence[BreakerStatus],
+    tried: Sequence[Tried],
+    flying: Mapping[str, int] | None,
+    clocks: Timeouts,
+) -> UpstreamView:
+    state, words = state_of(own)
+    failing, since = failing_since(tried)
+    return UpstreamView(
+        name=upstream.name,
+        url=mask_url(upstream.url),
+        state=state,
+        words=words,
+        breakers=own,
+        in_flight=None if flying is None else flying.get(upstream.name, 0),
+        limit=upstream.max_in_flight,
+        last=tried,
+        failing=failing,
+        since=since,
+        clocks=clocks,
+        taken_out=max((status.taken_out for status in own), default=0),
+    )
+
+
+def _all_views() -> list[UpstreamView]:
+    here = gateway()
+    return views_of(here, islice(here.rings.entries(), _LOOK) if here.rings else ())
+
+
+@page("upstreams")
+def list_upstreams() -> Response:
+    return render("upstreams.html", title="Upstreams", views=_all_views())
+
+
+@page("upstreams.json")
+def upstreams_json() -> Response:
+    rows = [
+        {
+            **{
+                name: getattr(view, name)
+                for name in ("name", "url", "state", "in_flight", "failing", "since")
+            },
+            "why": view.words,
+            "breakers": view.breakers,
+            "last": [one._asdict() for one in view.last],
+        }
+        for view in _all_views()
+    ]
+    body = msgspec.json.encode({"object": "list", "data": rows})
+    return Response(body, content_type="application/json", headers=SAFE)
+
+
+@page("upstream")
+def show_upstream() -> Response:
+    name = request.args.get("name", "")
+    view = next((one for one in _all_views() if one.name == name), None)
+    if view is None:
+        raise UnknownUpstream(f"There is no upstream '{name[:200]}' here. The page Upstreams lists them all.")
+    return render(
+        "upstream.html",
+        title=f"Upstream {name}",
+        view=view,
+        alone=models_alone_at(name),
+        times=TIMES,
+    )
+
+
+def models_alone_at(name: str) -> list[str]:
+    """The listed models that no other upstream serves."""
+    here, alone = gateway(), []
+    for model in here.listed():
+        targets = {target.upstream for tier in here.routes.route(model).tiers for target in tier}
+        if targets == {name}:
+            alone.append(model)
+    return alone
+
+
+def _breakers() -> tuple[str, list[Breaker]]:
+    """The upstream that the form names, and its breakers.
+
+    :raises UnknownUpstream: there is none.
+    """
+    name = form().get("name", "")
+    breakers = [breaker for breaker in gateway().breakers if breaker.upstream == name]
+    if not breakers:
+        raise UnknownUpstream(f"There is no upstream '{name[:200]}' here. The page Upstreams lists them all.")
+    return name, breakers
+
+
+@action("take-out")
+def take_out() -> Response:
+    name, breakers = _breakers()
+    seconds = form().get("seconds", "")
+    if seconds not in TIMES:
+        raise InvalidField(f"seconds: expected {' or '.join(TIMES)}", param="seconds")
+    for breaker in breakers:
+        breaker.take_out(float(seconds))
+    tell(f"took out for {shown_seconds(float(seconds))} the upstream", name)
+    return redirect(f"upstream?{query(name=name)}")
+
+
+@action("put-back")
+def put_back() -> Response:
+    name, breakers = _breakers()
+    for breaker in breakers:
+        breaker.take_out(0)
+    tell("put back the upstream", name)
+    return redirect(f"upstream?{query(name=name)}")
+
+
+@action("forget")
+def forget() -> Response:
+    name, breakers = _breakers()
+    for breaker in breakers:
+        breaker.forget()
+    tell("forgot the failures of the upstream", name)
+    return redirect(f"upstream?{query(name=name)}")
