@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +12,6 @@ from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.load import load, resolve
 from flask_gateway.config.options import OPTIONS, SCALARS, Option
 from flask_gateway.config.schema import Secret, Settings
-from flask_gateway.config.server_checks import refuse_exposed_dev_key
 
 BASE = {"GATEWAY_API_KEYS": "a-key-of-my-own-1"}
 
@@ -298,40 +296,6 @@ def test_the_state_url_is_stored_and_masked(state: str) -> None:
     settings = load({**BASE, "GATEWAY_STATE": state})
     assert settings.state == state
     assert SECRET not in repr(settings)
-
-
-# ---------------------------------------------------------------- the published key
-
-DEV = load({})
-
-
-@pytest.mark.parametrize(
-    "bind",
-    [":8000", "", "0.0.0.0:8000", "0.0.0.0", "[::]:8000", "10.0.0.1:80", "example.org:80", "8000", "::1",
-     "/run/g.sock", "[::ffff:127.0.0.1]:80", "127.0.0.1:80,0.0.0.0:80", "tcp://0.0.0.0:80",
-     "x[127.0.0.1]", "localhost.evil.org"],
-)  # fmt: skip
-def test_the_dev_key_is_refused_where_others_can_connect(bind: str) -> None:
-    with pytest.raises(ConfigError, match=r"^GATEWAY_BIND='.*': expected an address of this machine only"):
-        refuse_exposed_dev_key(DEV, ["127.0.0.1:8000", bind])
-    refuse_exposed_dev_key(load(BASE), [bind])
-
-
-@pytest.mark.parametrize(
-    "bind",
-    ["127.0.0.1:8000", "127.8.9.1", "localhost:80", "LOCALHOST", "[::1]:80", "[::1]", "unix:/run/g.sock",
-     "unix:g.sock", "fd://3", "tcp://127.0.0.1:80", "127.0.0.1:80, [::1]:80"],
-)  # fmt: skip
-def test_the_dev_key_may_stay_on_this_machine(bind: str) -> None:
-    refuse_exposed_dev_key(DEV, [bind])
-
-
-def test_the_dev_key_is_known_by_its_digest_too(toml: Any) -> None:
-    settings = load(
-        {"GATEWAY_CONFIG": toml(f"[keys.x]\nsha256 = '{hashlib.sha256(b'dev-key').hexdigest()}'")}
-    )
-    with pytest.raises(ConfigError):
-        refuse_exposed_dev_key(settings, [":80"])
 
 
 @pytest.mark.parametrize("name", ["staging", "a.b-c_1"])

@@ -122,47 +122,6 @@ def test_a_glob_fits_as_fnmatch_with_star_and_question_mark_alone(model: str, na
     assert Caller("ci", 0, frozenset(names)).may_call(model) == (fits or model in names)
 
 
-@pytest.mark.parametrize(
-    ("environ", "warning"),
-    [
-        (
-            {"GATEWAY_UPSTREAMS": "o=https://api.openai.com"},
-            "upstream 'o' is on the public internet and has no key: set GATEWAY_UPSTREAM_O_API_KEY",
-        ),
-        (
-            {"GATEWAY_UPSTREAMS": "a=http://h;b=http://i"},
-            "there are 2 upstreams and no default, so a model that no rule places is refused: "
-            "set GATEWAY_DEFAULT_UPSTREAM to one of a, b",
-        ),
-        (
-            {"GATEWAY_UPSTREAMS": "m=mock://local", "GATEWAY_UPSTREAM_M_API_KEY": "k"},
-            "GATEWAY_UPSTREAM_M_API_KEY has no effect: upstream 'm' is a mock",
-        ),
-        (
-            {"GATEWAY_UPSTREAMS": "m=mock://local", "GATEWAY_API_KEYS": "shorter"},
-            "has fewer than 16 characters and can be guessed: `openssl rand -hex 32` makes a good one",
-        ),
-    ],
-)
-def test_probably_unintended_settings_are_warned_about(environ: dict[str, str], warning: str) -> None:
-    (found,) = load({**BASE, **environ}).warnings
-    assert warning in found
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://vllm.internal",
-        "https://10.0.0.1",
-        "https://gpu",
-        "http://api.openai.com",
-        "https://box.lan:8443",
-    ],
-)
-def test_an_upstream_in_a_private_network_needs_no_key(url: str) -> None:
-    assert load({**BASE, "GATEWAY_UPSTREAMS": f"a={url}"}).warnings == ()
-
-
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", ":8000", "[::]:8000", "10.1.2.3:80,127.0.0.1:1"])
 def test_a_guessable_key_is_refused_where_others_can_connect(bind: str, capsys: Capture) -> None:
     environ = {"GATEWAY_API_KEYS": "x", "GATEWAY_BIND": bind, "GATEWAY_UPSTREAMS": "m=mock://local"}
@@ -219,35 +178,6 @@ def test_quotes_around_an_upstreams_key_are_refused() -> None:
 def test_quotes_around_any_other_value_are_named(variable: str, value: str) -> None:
     (line,) = refused({**BASE, f"GATEWAY_{variable}": value})
     assert "without quotes around it" in line
-
-
-@pytest.mark.parametrize("text", ["[upstreams.a]\nurl = 'http://h'\n", "log = 'text'\r\n", "# nothing\n"])
-def test_a_byte_order_mark_at_the_start_of_the_file_is_ignored(text: str, from_file: Any) -> None:
-    assert load(from_file(codecs.BOM_UTF8 + text.encode())) == load(from_file(text))
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_file_in_utf_16_is_refused_by_name(encoding: str, from_file: Any) -> None:
-    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
-    (line,) = refused(from_file(mark + "log = 'text'  # \u00e9".encode(encoding)))
-    assert "its byte order mark says UTF-16: save it as UTF-8" in line
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("[upstreams.a]\r\nurl = \u201chttp://a.test/v1\u201d\r\n", "U+201C"),
-        ('[upstreams.a]\nurl\u00a0= "http://a.test/v1"\n', "U+00A0"),
-        ('\u200b[upstreams.a]\nurl = "http://a.test/v1"\n', "U+200B"),
-        ('\ufeff\ufeff[upstreams.a]\nurl = "http://a.test/v1"\n', "U+FEFF"),
-        ("\0[\0u\0p\0", "U+0000"),
-    ],
-)
-def test_a_character_that_an_editor_has_put_into_the_file_is_named(
-    text: str, found: str, from_file: Any
-) -> None:
-    (line,) = refused(from_file(text.encode()))
-    assert f"{found} is there" in line
 
 
 def test_a_byte_order_mark_in_a_secret_file_is_ignored(from_file: Any, tmp_path: Path) -> None:
