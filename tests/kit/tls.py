@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import socketserver
 import ssl
@@ -11,6 +10,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from flask_gateway.upstreams.transport.egress import carry
 from kit.needs import need
 
 
@@ -37,15 +37,7 @@ class _Relay(socketserver.BaseRequestHandler):
             self.server.context.wrap_socket(self.request, server_side=True) as outer,
             socket.create_connection(("127.0.0.1", self.server.upstream)) as inner,
         ):
-            # One thread for both ways: an SSL object must not be read and written at once.
-            while outer.pending() or select.select([outer, inner], [], [])[0]:
-                ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
-                for source, sink in ((outer, inner), (inner, outer)):
-                    if source in ready:
-                        data = source.recv(65536)
-                        if not data:
-                            return
-                        sink.sendall(data)
+            carry(outer, inner)
 
 
 class TLSRelay(socketserver.ThreadingTCPServer):

@@ -260,11 +260,15 @@ def pumped(outer: ssl.SSLSocket) -> socket.socket:
     """
     ours, theirs = socket.socketpair()
     outer.settimeout(None)
-    threading.Thread(target=_pump, args=(outer, theirs), name="tls-in-tls", daemon=True).start()
+    threading.Thread(target=carry, args=(outer, theirs), name="tls-in-tls", daemon=True).start()
     return ours
 
 
-def _pump(outer: ssl.SSLSocket, inner: socket.socket) -> None:
+def carry(outer: ssl.SSLSocket, inner: socket.socket) -> None:
+    """Carry bytes both ways until one end closes, then close both.
+
+    One thread carries them: an SSL object must not be read and written at once.
+    """
     with suppress(OSError), outer, inner:
         while True:
             ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
