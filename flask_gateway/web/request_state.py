@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import Request, request
 from flask.ctx import AppContext, _AppCtxGlobals
-from flask.globals import _cv_app
+from flask.globals import app_ctx
 
 from ..app.build import Gateway
 from ..model.call import Caller, Ids
@@ -74,9 +74,9 @@ class Globals(_AppCtxGlobals):
         object.__setattr__(self, "_state", RequestState())  # Flask's own __setattr__ ignores slots
 
 
-#: Flask's context of the request that this thread serves. An access through a proxy of Flask, such as ``g``,
-#: costs several times as much.
-current_context: Callable[[], AppContext] = _cv_app.get
+#: Returns Flask's context of the request that this thread serves. An access through a proxy of Flask, such as
+#: ``g``, costs several times as much.
+current_context: Callable[[], AppContext] = app_ctx._get_current_object  # type: ignore[attr-defined]
 
 
 def request_state() -> RequestState:

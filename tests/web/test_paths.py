@@ -185,46 +185,6 @@ def test_long_and_odd_paths_cost_little():
     assert time.process_time() - began < 0.5
 
 
-# ---------------------------------------------------------------- errors in Anthropic's format
-
-
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens?beta=true", "/v1/v1/messages"])
-def test_errors_on_anthropic_paths_suit_both_clients(client: FlaskClient, path: str):
-    answer = client.post(path, headers=AUTH, json={})
-    assert answer.status_code == 400
-    body = answer.json
-    assert body is not None
-    assert body["type"] == "error"
-    assert body["request_id"] == answer.headers["x-request-id"]
-    assert body["error"]["type"] == "invalid_request_error"
-    assert body["error"]["param"] == "model"
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    refused = client.post(path, json={})
-    assert refused.status_code == 401
-    assert refused.json["error"]["type"] == "authentication_error"  # type: ignore[index]
-
-
-# ---------------------------------------------------------------- WebSocket
-
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x"}
-
-
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/realtime?model=m", "/responses", CHAT, "/x"])
-@pytest.mark.parametrize("left_out", ["", "Upgrade", "Sec-WebSocket-Key"])
-def test_a_websocket_is_answered_426(client: FlaskClient, path: str, left_out: str):
-    headers = {name: value for name, value in UPGRADE.items() if name != left_out}
-    answer = client.get(path, headers=AUTH | headers)
-    assert answer.status_code == 426
-    assert answer.json["error"]["code"] == "websocket_not_offered"  # type: ignore[index]
-    assert client.get(path, headers=headers).status_code == 401
-
-
-def test_an_upgrade_header_does_not_change_known_routes(client: FlaskClient):
-    assert client.get("/v1/models", headers=AUTH | UPGRADE).status_code == 200
-    assert client.post(CHAT, json=chat("mock"), headers=AUTH | UPGRADE).status_code == 200
-    assert client.get("/v1/responses", headers=AUTH | {"Upgrade": "h2c"}).status_code == 405
-
-
 # ---------------------------------------------------------------- HEAD on the root
 
 

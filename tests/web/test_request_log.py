@@ -12,8 +12,6 @@ from flask.testing import FlaskClient
 from kit.calls import AUTH, chat
 from kit.web_calls import post
 
-from flask_gateway.web.hooks import waited_in_front
-
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -75,24 +73,3 @@ def test_text_for_people_stays_on_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert "status=404" in line
     assert r"'/v1/\nforged line'" in line
-
-
-@pytest.mark.parametrize(
-    ("start", "peer", "waited"),
-    [
-        ("1700000000.500", "127.0.0.1", 1.5),
-        ("t=1700000000.500", "", 1.5),
-        ("1700000000", None, 2.0),
-        ("1699999990.000", "::1", 4.0),  # longer than we have been there
-        ("1700000003.000", "127.0.0.1", 0.0),  # from the future
-        ("1700000000.500", "10.0.0.7", 0.0),  # another machine's clock
-        ("170000000", "127.0.0.1", 0.0),
-        ("soon", "127.0.0.1", 0.0),
-        ("", "127.0.0.1", 0.0),
-        (None, "127.0.0.1", 0.0),
-    ],
-)
-def test_the_wait_between_proxy_and_gateway_is_measured(
-    start: str | None, peer: str | None, waited: float
-) -> None:
-    assert waited_in_front(start, peer, now=1700000002.0, began=1699999998.0) == pytest.approx(waited)
