@@ -1,4 +1,4 @@
-"""Tests what is said of a settings file that is no TOML."""
+"""Tests the message about a settings file that is no TOML."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_the_last_event_completes_the_answer_and_reports_its_usage() -> None:
     assert one.reported
 
 
-def test_what_is_known_of_the_response_and_the_next_number_is_kept() -> None:
+def test_the_known_fields_of_the_response_and_the_next_number_are_kept() -> None:
     one = reader(
         {"type": "response.created", "sequence_number": 0, "response": {"id": "r1", "model": "m"}},
         {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"},

@@ -112,7 +112,7 @@ def test_an_error_with_a_type_is_one_though_it_says_nothing() -> None:
     assert not is_error({"message": ""})
 
 
-def test_what_python_writes_is_mended() -> None:
+def test_json_as_python_writes_it_is_mended() -> None:
     mended = mend(b'{"a": [-Infinity, NaN, Infinity], "b": "\\ud83d \xff"}')
     assert mended is not None
     text, value = mended
@@ -121,6 +121,6 @@ def test_what_python_writes_is_mended() -> None:
 
 
 @pytest.mark.parametrize("data", [b"[NaN]", b"{", b"", b'{"a": NaN' + b"}" * 2, b"[" * 100_000])
-def test_what_cannot_be_mended(data: bytes) -> None:
+def test_some_data_cannot_be_mended(data: bytes) -> None:
     assert mend(data) is None
     assert mend(b'{"a":"' + b"x" * MAX_MENDED + b'"}') is None

@@ -64,7 +64,7 @@ def test_a_large_body_ends_at_its_length(size: int) -> None:
     assert read_all(LargeInput(body), size) == b"0123456789abcdef"
 
 
-def test_what_follows_a_body_stays_for_the_next_request() -> None:
+def test_bytes_behind_a_body_stay_for_the_next_request() -> None:
     unreader = Unreader(b"0123NEXT", b"")
     body = SimpleNamespace(reader=SimpleNamespace(unreader=unreader, length=4), read=None)
     assert read_all(LargeInput(body), 100) == b"0123"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(script: str, **environ: str) -> Any:
-    """What the script prints as JSON, run where the module is imported as ``g``."""
+    """Run a script with the module imported as ``g``. Return the JSON that it prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "WEB_"))}
     done = subprocess.run(
         [
