@@ -21,6 +21,7 @@ from ..ledger.books import Books
 from ..ledger.costing import Costing
 from ..ledger.pruning import Kept
 from ..ledger.quotes import Quotes
+from ..ledger.user_digest import user_digest
 from ..model.calendar_windows import Calendar, zone
 from ..model.call import Call, Outcome
 from ..model.limits import Estimate
@@ -47,6 +48,8 @@ class Accounting(msgspec.Struct, frozen=True):
     budgets: BudgetGuard
     costing: Costing
     tell: bool
+    #: Replaces the names of end users; ``None``: they are kept.
+    user_digest: Callable[[str], str] | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -127,7 +130,8 @@ def accounting_of(
         shares=ledger.alerts,
         tell=ledger.tell_cost,
     )
-    return Accounting(books, accounts, budgets, costing, ledger.tell_cost)
+    digest = before.user_digest if before else user_digest(data) if ledger.users == "digest" else None
+    return Accounting(books, accounts, budgets, costing, ledger.tell_cost, digest)
 
 
 def _open(ledger: LedgerSettings, data: Path, reports: Reports, store: Store) -> tuple[Books, Accounts]:

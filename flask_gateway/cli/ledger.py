@@ -72,7 +72,7 @@ def _check(settings: Settings, data: Path, arguments: Namespace) -> dict[str, An
 def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
     from ..app.prices import TABLE
     from ..auth.key_store import KeyStore, KeyStoreError
-    from ..ledger import database
+    from ..ledger import database, user_digest
     from ..ledger.sqlite_file import copy
 
     directory = Path(arguments.directory)
@@ -91,9 +91,10 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
                 copy(connection, copies[-1])
         except KeyStoreError as error:
             raise NoLedger(f"the keys in {data} cannot be copied: {error}") from None
-    if (data / TABLE).exists():
-        copies.append(directory / TABLE)
-        shutil.copy(data / TABLE, copies[-1])
+    for plain in (data / name for name in (TABLE, user_digest.NAME)):
+        if plain.exists():
+            copies.append(directory / plain.name)
+            shutil.copy(plain, copies[-1])
     return {"copies": list(map(str, copies))}
 
 

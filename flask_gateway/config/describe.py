@@ -156,8 +156,9 @@ def _policy(path: str, policy: OwnerLimits) -> Iterator[tuple[str, str]]:
         named[f"{path}.users"] = policy.users
     for name, limits in named.items():
         yield from ((f"{name}.{limit}", value) for limit, value in _subject(limits))
-    if policy.require_user:
-        yield f"{path}.require_user", "true"
+    for flag in ("require_user", "user_from_metadata"):
+        if getattr(policy, flag):
+            yield f"{path}.{flag}", "true"
 
 
 def _subject(limits: Limits) -> Iterator[tuple[str, str]]:

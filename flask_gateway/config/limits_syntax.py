@@ -155,6 +155,7 @@ POLICY: Mapping[str, ValueType] = {
     "users": Users(f"true, or {_TABLE}"),
     "user_limits": LimitsTables('a table such as { "alice" = { tokens = 1000 } }'),
     "require_user": Flag("true or false"),
+    "user_from_metadata": Flag("true or false"),
 }
 LEDGER: Mapping[str, ValueType] = {
     "data": TextLine("the path of a directory"),
@@ -163,6 +164,7 @@ LEDGER: Mapping[str, ValueType] = {
     "alerts": Shares("a list of shares of a budget, such as [0.8, 1.0]"),
     "tell_cost": Flag("true or false"),
     "keep_days": WholeNumber("a whole number of days, at least 1", 1, 3650),
+    "users": OneOf("names or digest", ("names", "digest")),
 }
 TAGS = Tags(f'a table of at most {MOST_TAGS} tags, such as {{ env = "prod" }}')
 
@@ -180,6 +182,7 @@ def policy_of(fields: Mapping[str, Any]) -> OwnerLimits:
         users=fields.get("users"),
         named_users=fields.get("user_limits", {}),
         require_user=fields.get("require_user", False),
+        user_from_metadata=fields.get("user_from_metadata", False),
     )
 
 

@@ -317,7 +317,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param week_starts: 0 for Monday to 6 for Sunday.
     :param alerts: shares of a budget at which a line is logged.
     :param tell_cost: whether answers carry what they cost.
-    :param keep_days: days that single charges are kept.
+    :param keep_days: days that single charges are kept. :param users: kept as ``names`` or as ``digest``.
     """
 
     data: str | None = None
@@ -326,6 +326,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     alerts: tuple[float, ...] = (0.8, 1.0)
     tell_cost: bool = True
     keep_days: int = 30
+    users: str = "names"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

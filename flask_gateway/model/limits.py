@@ -97,6 +97,8 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     :param users: of each end user of the owner; ``None``: end users have no limits and are not told apart.
     :param named_users: of end users by name, instead of ``users``.
     :param require_user: whether a call without an end user is refused.
+    :param user_from_metadata: whether Anthropic's ``metadata.user_id`` may name the end user. Coding agents
+        put telemetry there.
     """
 
     own: Limits = UNLIMITED
@@ -104,6 +106,7 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     users: Limits | None = None
     named_users: Mapping[str, Limits] = {}
     require_user: bool = False
+    user_from_metadata: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.own or self.models or self.users is not None or self.require_user)
@@ -128,12 +131,13 @@ class Owners(NamedTuple):
     team_policy: OwnerLimits
     general: OwnerLimits
 
-    def subjects(self, model: str, user: str) -> Iterator[SubjectLimits]:
+    def subjects(self, model: str, user: str, shown: str = "") -> Iterator[SubjectLimits]:
         """The subjects of a call that have limits, in the order in which they are asked.
 
         :param user: the name of the end user, empty if the call has none or it is not told apart.
+        :param shown: the name in the subject, where that is another one.
         """
-        for subject, limits in self._all(model, user):
+        for subject, limits in self._all(model, user, shown or user):
             if limits:
                 yield SubjectLimits(subject, limits)
 
@@ -147,7 +151,7 @@ class Owners(NamedTuple):
             named |= {f"{subject}/model:{model}": limits for model, limits in policy.models.items()}
             yield from (SubjectLimits(name, limits) for name, limits in named.items() if limits)
 
-    def _all(self, model: str, user: str) -> Iterator[tuple[str, Limits]]:
+    def _all(self, model: str, user: str, shown: str) -> Iterator[tuple[str, Limits]]:
         key, team = f"key:{self.key}", f"team:{self.team}"
         yield key, self.key_policy.own
         yield f"{key}/model:{model}", self.key_policy.models.get(model, UNLIMITED)
@@ -155,7 +159,7 @@ class Owners(NamedTuple):
             yield team, self.team_policy.own
             yield f"{team}/model:{model}", self.team_policy.models.get(model, UNLIMITED)
         if user:
-            yield user_subject(self.team or self.key, user), self.user_limits(user)
+            yield user_subject(self.team or self.key, shown), self.user_limits(user)
         yield f"model:{model}", self.general.models.get(model, UNLIMITED)
         yield ALL, self.general.own
 
@@ -168,6 +172,11 @@ class Owners(NamedTuple):
     def names_users(self) -> bool:
         """Whether end users are told apart."""
         return self.key_policy.users is not None or self.team_policy.users is not None or self.needs_user
+
+    @property
+    def user_from_metadata(self) -> bool:
+        """Whether Anthropic's ``metadata.user_id`` may name the end user."""
+        return self.key_policy.user_from_metadata or self.team_policy.user_from_metadata
 
     @property
     def needs_user(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +12,9 @@ from ..model.call import Caller
 from ..model.errors import UserRequired
 from ..model.limits import CallLimits, Owners, SubjectLimits
 from .request_headers import Header
+
+if TYPE_CHECKING:
+    from ..app.accounting import Accounting
 
 #: The longest name of an end user, characters. OpenAI's ``safety_identifier`` has as many at most.
 MOST_NAME = 64
@@ -22,24 +26,34 @@ _FIELDS = ("safety_identifier", "user")
 
 
 def limits_of(
-    caller: Caller, model: str, header: Header, fields: Mapping[str, msgspec.Raw]
+    caller: Caller,
+    model: str,
+    header: Header,
+    fields: Mapping[str, msgspec.Raw],
+    accounting: Accounting | None = None,
 ) -> tuple[str, CallLimits | None]:
     """The end user of a call, and the limits of its subjects.
 
     :param model: the configured name, no alias.
+    :param accounting: has the digests of end users, where they are not kept by name.
     :raises UserRequired: the caller may not call without an end user.
     """
     owners = caller.owners
     if owners is None:
         return "", None
-    user = end_user(header, fields) if owners.names_users else ""
+    user = end_user(header, fields, metadata=owners.user_from_metadata) if owners.names_users else ""
     if not user and owners.needs_user:
         raise UserRequired(
             "This key may only call for an end user. "
             "Name the user in the header 'x-gateway-user', or in the field 'safety_identifier' or 'user'.",
             param="user",
         )
-    subjects = tuple(owners.subjects(model, user)) if user else _subjects(owners, model)
+    if not user:
+        subjects = _subjects(owners, model)
+    else:
+        digest = accounting.user_digest if accounting else None
+        shown = digest(user) if digest else user
+        subjects, user = tuple(owners.subjects(model, user, shown)), shown
     return user, CallLimits(subjects) if subjects else None
 
 
@@ -54,16 +68,31 @@ def _subjects(owners: Owners, model: str) -> tuple[SubjectLimits, ...]:
     return known[1]
 
 
-def end_user(header: Header, fields: Mapping[str, msgspec.Raw]) -> str:
+class _Metadata(msgspec.Struct):
+    """Anthropic's ``metadata``."""
+
+    user_id: str = ""
+
+
+def end_user(header: Header, fields: Mapping[str, msgspec.Raw], *, metadata: bool = False) -> str:
     """The end user that a request names; empty if it names none.
 
-    The header counts first. A name that is too long, or that has characters that do not print, is replaced by
-    a digest.
+    The header counts first, ``metadata.user_id`` last. A name that is too long, or that has characters that
+    do not print, is replaced by a digest.
     """
     name = (header("x-gateway-user") or "").strip() or next(filter(None, map(_text, _fields(fields))), "")
+    if not name and metadata and "metadata" in fields:
+        name = _of_metadata(fields["metadata"])
     if len(name) <= MOST_NAME and name.isprintable():
         return name
     return f"sha256-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def _of_metadata(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=_Metadata).user_id.strip()
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _fields(fields: Mapping[str, msgspec.Raw]) -> list[msgspec.Raw]:

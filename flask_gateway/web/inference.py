@@ -82,7 +82,7 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
     default = stream and gateway.candidates.whole(model)
     whole = wants_whole(header("x-gateway-stream"), default=default)
     named = gateway.routes.name(model) if caller.owners or gateway.accounting else model
-    user, limits = limits_of(caller, named, header, fields)
+    user, limits = limits_of(caller, named, header, fields, gateway.accounting)
     longest = gateway.longest
     if not incoming.environ.keys().isdisjoint(TIMEOUT_HEADERS):
         longest = min(longest, client_timeout(header, stream=stream))

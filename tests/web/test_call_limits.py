@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from kit.calls import AUTH, make_settings
 from kit.planted import KEY
+from kit.waiting import until
 
 from flask_gateway import create_app
-from flask_gateway.config.schema import KeySettings, ModelSettings
+from flask_gateway.config.schema import KeySettings, LedgerSettings, ModelSettings
+from flask_gateway.ledger import database
 from flask_gateway.model.call import Operation
 from flask_gateway.model.limits import Limits, OwnerLimits
 from flask_gateway.state.memory import MemoryStore
@@ -30,7 +35,8 @@ BODIES: dict[str, dict[str, Any]] = {
 
 def client(policy: OwnerLimits, **changes: Any) -> Any:
     key = KeySettings(id="web", digest=sha256(KEY.encode()).digest(), policy=policy)
-    return create_app(make_settings(keys=(key,), **changes), MemoryStore()).test_client()
+    store = changes.pop("store", None) or MemoryStore()
+    return create_app(make_settings(keys=(key,), **changes), store).test_client()
 
 
 def post(client: Any, path: str = "chat/completions", **more: Any) -> Any:
@@ -107,3 +113,46 @@ def test_long_and_strange_names_become_digests() -> None:
     found = [end_user(lambda name: None, one) for one in raw]
     assert all(name.startswith("sha256-") and len(name) == 39 for name in found)
     assert len(set(found)) == len(names)
+
+
+def test_metadata_names_the_end_user_only_where_the_key_says_so() -> None:
+    """Anthropic's field comes after the header; what is no text is nobody."""
+    one = Limits(requests=1)
+    deaf, told = client(OwnerLimits(users=one)), client(OwnerLimits(users=one, user_from_metadata=True))
+    alice = {"metadata": {"user_id": "alice"}}
+    # The mock takes no messages, so a call that the limits admit ends with 400.
+    assert [post(deaf, "messages", **alice).status_code for _ in range(2)] == [400, 400]
+    assert [post(told, "messages", **alice).status_code for _ in range(2)] == [400, 429]
+    assert post(told, "messages", **alice, headers={"x-gateway-user": "bob"}).status_code == 400
+    for metadata in ({}, {"user_id": 7}, [], "x"):
+        assert (
+            end_user(
+                lambda name: None, {"metadata": msgspec.Raw(msgspec.json.encode(metadata))}, metadata=True
+            )
+            == ""
+        )
+
+
+def test_end_users_are_kept_as_digests(tmp_path: Path) -> None:
+    """Limits by name hold, two gateways of one directory agree, and no file has the name."""
+    limits = OwnerLimits(users=Limits(requests=1), named_users={"planted-alice": Limits(requests=2)})
+    ledger = LedgerSettings(data=str(tmp_path), users="digest")
+    store = MemoryStore()
+    webs = [client(limits, ledger=ledger, store=store) for _ in range(2)]
+    statuses = [post(web, user="planted-alice").status_code for web in (*webs, webs[0])]
+    assert statuses == [200, 200, 429]
+    assert [post(web, user="planted-bob").status_code for web in webs] == [200, 429]
+    assert not [key for key, _ in store.scan("requests:") if "planted" in key]
+    assert until(lambda: len(users_in(tmp_path)) == 2)
+    assert {len(user) for user in users_in(tmp_path)} == {16}
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"planted-" not in kept
+    assert (tmp_path / "users.key").stat().st_mode & 0o777 == 0o600
+
+
+def users_in(data: Path) -> set[str]:
+    try:
+        with closing(database.read(data / database.NAME)) as db:
+            return {user for (user,) in db.execute("SELECT user FROM charge").fetchall()}
+    except sqlite3.Error:
+        return set()
