@@ -23,7 +23,8 @@ def translated(
 
     :param guards: of the upstream. Translated calls pass the same ones.
     """
-    target = TranslationTarget(upstream.name, upstream.quirks or upstream.of_kind.quirks)
+    quirks = upstream.quirks or upstream.of_kind.quirks
+    target = TranslationTarget(upstream.name, quirks, upstream.continues)
     return {
         operation: partial(_guarded, service, translation, target, guards)
         for operation, translation in translations_to(upstream.operations).items()

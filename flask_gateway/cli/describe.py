@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config.kinds import KINDS, Kind
+from ..dialects.translations.table import TRANSLATIONS, translations_to
+from ..dialects.translations.translation import Translation
 from ..model.call import Operation
 from .command import OK, Command, add_json, print_json
 
@@ -29,6 +31,7 @@ def _fields(kind: Kind) -> dict[str, Any]:
     return {
         "url": kind.url or None,
         "operations": list(kind.speaks),
+        "translated": sorted(translations_to(kind.speaks)),
         "credential": str(kind.credential),
         "anthropic_path": kind.anthropic_path or None,
         "seconds": dict(kind.clocks),
@@ -43,10 +46,24 @@ def dialects() -> Iterator[str]:
     yield ""
     head = ["kind", "URL without `url`", "key", "Anthropic's paths", "seconds", "quirks"]
     yield from _table(head, (_row(name, kind) for name, kind in KINDS.items()))
+    for translation in TRANSLATIONS:
+        yield ""
+        head = [f"field of `{translation.asked}`", f"sent as `{translation.spoken}`"]
+        yield from _table(head, _fields_of(translation))
 
 
 def _marks(kind: Kind) -> list[str]:
-    return ["native" if operation in kind.speaks else "" for operation in Operation]
+    across = translations_to(kind.speaks)
+    marks = dict.fromkeys(across, "translated") | dict.fromkeys(kind.speaks, "native")
+    return [marks.get(operation, "") for operation in Operation]
+
+
+def _fields_of(translation: Translation) -> Iterator[list[str]]:
+    fields = translation.fields
+    for name, carrier in fields.mapped.items():
+        yield [f"`{name}`", carrier]
+    for names, what in ((fields.without_effect, "without effect"), (fields.refused, "refused")):
+        yield [", ".join(f"`{name}`" for name in names), what]
 
 
 def _row(name: str, kind: Kind) -> list[str]:
@@ -68,7 +85,10 @@ COMMAND = Command(
     _arguments,
     _run,
     (
-        ("flask-gateway describe dialects", "the operations, URL, key and timeouts of each kind of upstream"),
+        (
+            "flask-gateway describe dialects",
+            "the operations of each kind of upstream, the fields of translations",
+        ),
         ("flask-gateway describe dialects --json", "the same for programs"),
     ),
     {OK: "always"},

@@ -197,6 +197,10 @@ def _kind(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
         yield "kind", upstream.kind
     if upstream.speaks is not None:
         yield "speaks", ", ".join(sorted(upstream.speaks))
+    for name in upstream.quirks.__struct_fields__ if upstream.quirks is not None else ():
+        value = getattr(upstream.quirks, name)
+        if value != getattr(upstream.of_kind.quirks, name):
+            yield name, written(value)
 
 
 def _effective_url(upstream: UpstreamSettings) -> str:

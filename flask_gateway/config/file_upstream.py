@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from ..model.call import Continues, Operation
+from ..model.quirks import Quirks
 from .errors import ConfigError, dotted
 from .file_egress import EGRESS_FIELDS, FileEgress, egress_of
+from .file_quirks import QUIRKS, quirks_of
 from .kinds import DEFAULT, KINDS
 from .options import SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 from .route_syntax import CLOCKS, clocks_of
@@ -32,6 +34,7 @@ UPSTREAM: Mapping[str, ValueType] = {
     "list_models": Flag("true or false"),
     "prices": TextLine("the name of a provider whose prices apply, or free"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
+    **QUIRKS,
     **CLOCKS,
     "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
 }
@@ -57,6 +60,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Mapping[str, float] = {}
     kind: str = DEFAULT
     speaks: frozenset[Operation] | None = None
+    quirks: Quirks | None = None
 
 
 def upstream_of(
@@ -89,4 +93,5 @@ def upstream_of(
         clocks=clocks_of(fields),
         kind=kind,
         speaks=frozenset(map(Operation, fields["speaks"])) if "speaks" in fields else None,
+        quirks=quirks_of(fields, KINDS[kind].quirks),
     )

@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from ..model.call import ANTHROPIC, OPENAI, Operation
-from ..model.quirks import Quirks
+from ..model.quirks import Effort, InlineSystem, Quirks
 
 
 class CredentialHeader(StrEnum):
@@ -79,8 +79,15 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return {str(self.credential): key}
 
 
-def _hosted(url: str, speaks: tuple[Operation, ...] = _USUAL) -> Kind:
-    return Kind(url=url, speaks=speaks, clocks=HOSTED_CLOCKS)
+_NO_QUIRKS = Quirks()
+
+
+def _hosted(url: str, speaks: tuple[Operation, ...] = _USUAL, quirks: Quirks = _NO_QUIRKS) -> Kind:
+    return Kind(url=url, speaks=speaks, clocks=HOSTED_CLOCKS, quirks=quirks)
+
+
+#: Servers of open models: they return the reasoning, and have no PDF documents.
+_OPEN = Quirks(top_k=True, documents=False, reasoning_field="reasoning_content")
 
 
 #: The kind of upstreams that name none.
@@ -97,7 +104,10 @@ KINDS: Mapping[str, Kind] = {
         quota_without_wait=True,
     ),
     "azure": Kind(
-        speaks=(*_USUAL, Operation.RESPONSE), credential=CredentialHeader.API_KEY, clocks=HOSTED_CLOCKS
+        speaks=(*_USUAL, Operation.RESPONSE),
+        credential=CredentialHeader.API_KEY,
+        clocks=HOSTED_CLOCKS,
+        quirks=Quirks(max_tokens_field="max_completion_tokens"),
     ),
     "foundry": Kind(
         speaks=ANTHROPIC,
@@ -114,17 +124,22 @@ KINDS: Mapping[str, Kind] = {
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai", (Operation.CHAT, Operation.EMBEDDING)
     ),
-    "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC)),
-    "sglang": Kind(speaks=(*_LOCAL, Operation.RERANK)),
-    "llamacpp": Kind(speaks=(*_LOCAL, Operation.RERANK)),
-    "ollama": Kind(url="http://127.0.0.1:11434/v1", speaks=_LOCAL),
-    "lmstudio": Kind(url="http://127.0.0.1:1234/v1", speaks=_LOCAL),
-    "mistral": _hosted("https://api.mistral.ai/v1", (*_USUAL, Operation.MODERATION)),
+    "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC), quirks=_OPEN),
+    "sglang": Kind(speaks=(*_LOCAL, Operation.RERANK), quirks=_OPEN),
+    "llamacpp": Kind(speaks=(*_LOCAL, Operation.RERANK), quirks=_OPEN),
+    "ollama": Kind(url="http://127.0.0.1:11434/v1", speaks=_LOCAL, quirks=Quirks(documents=False)),
+    "lmstudio": Kind(url="http://127.0.0.1:1234/v1", speaks=_LOCAL, quirks=Quirks(documents=False)),
+    "mistral": _hosted(
+        "https://api.mistral.ai/v1",
+        (*_USUAL, Operation.MODERATION),
+        Quirks(inline_system=InlineSystem.FOLD, short_tool_ids=True, documents=False, effort=Effort.NONE),
+    ),
     "deepseek": Kind(
         url="https://api.deepseek.com/v1",
         speaks=(Operation.CHAT, Operation.MESSAGE),
         clocks=HOSTED_CLOCKS,
         anthropic_path="/anthropic/v1",
+        quirks=Quirks(documents=False, reasoning_field="reasoning_content"),
     ),
     "groq": _hosted("https://api.groq.com/openai/v1", (Operation.CHAT, Operation.RESPONSE)),
     "xai": _hosted("https://api.x.ai/v1", (Operation.CHAT, Operation.RESPONSE)),

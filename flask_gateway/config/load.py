@@ -193,6 +193,7 @@ class _Layers:
                 clocks=self._clocks(upstream),
                 kind=upstream.kind,
                 speaks=upstream.speaks,
+                quirks=upstream.quirks,
             )
 
     def _listed_upstreams(self) -> tuple[FileUpstream, ...]:

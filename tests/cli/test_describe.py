@@ -18,7 +18,8 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/dialects.md").read_text()
 
 def test_the_document_has_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["describe", "dialects"], {}) == OK
-    assert capsys.readouterr().out in DOCUMENT, "flask-gateway describe dialects"
+    for table in capsys.readouterr().out.split("\n\n"):
+        assert table.strip() in DOCUMENT, "flask-gateway describe dialects"
 
 
 def test_it_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

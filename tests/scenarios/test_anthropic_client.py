@@ -189,14 +189,14 @@ def test_counting_and_models(client: Anthropic) -> None:
 
 
 def test_errors(client: Anthropic) -> None:
-    def refused(kind: type[anthropic.APIStatusError], model: str) -> anthropic.APIStatusError:
+    def refused(kind: type[anthropic.APIStatusError], model: str, **more: int) -> anthropic.APIStatusError:
         with pytest.raises(kind) as caught:
-            client.messages.create(model=model, max_tokens=9, messages=HELLO)
+            client.messages.create(model=model, max_tokens=9, messages=HELLO, extra_body=more)
         return caught.value
 
     error = refused(anthropic.BadRequestError, "refused")
     assert (error.request_id, error.body["error"]["message"]) == ("req_up", "no thinking")  # type: ignore[index]
-    assert "'chat'" in str(refused(anthropic.BadRequestError, "chat-only"))
+    assert "'chat'" in str(refused(anthropic.BadRequestError, "chat-only", top_k=5))
     assert refused(anthropic.NotFoundError, "nothing-of-it").request_id
 
 

@@ -57,7 +57,7 @@ def make_claude(make_client: Callable[..., FlaskClient], **changes: Any) -> Flas
     first, second = single_candidate("claude", "claude-opus-5-5"), single_candidate("spare", "opus")
     models = [ModelSettings(name="claude", tiers=(first, second))]
     models.append(ModelSettings(name="llama", tiers=(single_candidate("llama", "llama-3"),)))
-    models.append(ModelSettings(name="either", tiers=(single_candidate("llama", "l"), first)))
+    models.append(ModelSettings(name="either", tiers=(single_candidate("llama", "l") + first,)))
     upstreams = (
         UpstreamSettings(name="claude", url="http://claude.test/v1", api_key=key, kind="anthropic"),
         UpstreamSettings(name="spare", url="http://spare.test/v1", api_key=key, kind="vllm"),
@@ -154,7 +154,7 @@ def test_another_kind_gets_its_key_as_bearer(claude: FlaskClient, upstream: resp
 
 def test_the_callers_own_chain_is_in_a_header(claude: FlaskClient, upstream: responses.RequestsMock) -> None:
     upstream.post(URL, status=529, json={"type": "error", "error": {"type": "overloaded_error"}})
-    answer = ask(claude, {**BODY, "model": "either"}, **{"x-gateway-fallbacks": ""})
+    answer = ask(claude, **{"x-gateway-fallbacks": ""})
     assert_error(answer, 502, "overloaded_error")
     assert_error(ask(claude, **{"x-gateway-fallbacks": "a," * 9}), 400, "invalid_request_error")
 
@@ -168,7 +168,7 @@ def test_headers_are_bounded(claude: FlaskClient, value: str) -> None:
 # ---------------------------------------------------------------- which upstream
 
 
-def test_upstreams_of_another_dialect_are_not_asked(
+def test_upstreams_of_the_callers_dialect_come_first(
     claude: FlaskClient, upstream: responses.RequestsMock
 ) -> None:
     upstream.post(URL, json=ANSWER)
@@ -183,8 +183,32 @@ def test_upstreams_of_another_dialect_are_not_asked(
     assert second["operations"] == ["messages", "messages/count_tokens"]
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
-def test_a_model_of_chat_upstreams_alone_is_refused_by_name(claude: FlaskClient, path: str) -> None:
+def test_messages_are_translated_for_a_chat_upstream(
+    claude: FlaskClient, upstream: responses.RequestsMock
+) -> None:
+    said = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+    upstream.post("http://llama.test/v1/chat/completions", json={"choices": [said], "usage": usage})
+    answer = ask(claude, {**BODY, "model": "llama"})
+    assert answer.status_code == 200
+    assert answer.headers["x-gateway-translated"] == "messages>chat/completions"
+    assert answer.headers["request-id"]
+    assert answer.json is not None
+    assert answer.json["content"] == [{"type": "text", "text": "Hi"}]
+    assert answer.json["usage"]["input_tokens"] == 9
+    sent = upstream.calls[-1].request
+    assert "anthropic-version" not in sent.headers
+    assert json.loads(sent.body or b"")["max_tokens"] == BODY["max_tokens"]
+
+
+def test_a_field_without_a_place_in_chat_is_refused_by_name(claude: FlaskClient) -> None:
+    error = assert_error(ask(claude, {**BODY, "model": "llama", "top_k": 5}), 400, "invalid_request_error")
+    assert (error["code"], error["param"]) == ("unsupported_field", "top_k")
+    assert "[upstreams.llama]" in error["message"]
+
+
+def test_an_operation_that_no_upstream_takes_is_refused_by_name(claude: FlaskClient) -> None:
+    path = "/v1/messages/count_tokens"
     error = assert_error(ask(claude, {**BODY, "model": "llama"}, path), 400, "invalid_request_error")
     assert error["code"] == "unsupported_operation"
     assert "'llama'" in error["message"]
