@@ -24,8 +24,9 @@ from flask_gateway.cli.main import main
 from flask_gateway.cli.selftest import harness
 from flask_gateway.cli.selftest.client import ClientResponse, StreamEnd
 from flask_gateway.cli.selftest.command import choose, exit_status
-from flask_gateway.cli.selftest.faults import PREFIX_REFUSED, TOKENS, USAGE
+from flask_gateway.cli.selftest.faults import PREFIX_REFUSED
 from flask_gateway.cli.selftest.harness import RunOptions, rehearsed, route_of
+from flask_gateway.cli.selftest.provider_answers import TOKENS, USAGE
 from flask_gateway.cli.selftest.runners import allowed_at, judge_outage
 from flask_gateway.cli.selftest.scenarios import SCENARIOS, Result
 from flask_gateway.cli.selftest.verdicts import Asked, Expected, Finding, Judgement, judge
@@ -95,7 +96,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], expected: str, capsys: pytest
 
 def test_a_model_without_a_route_is_refused() -> None:
     with pytest.raises(ValueError, match="--model nothing: expected a model that has a route"):
-        choose(Namespace(model="nothing", only="", fast=True, whole=False), make_settings())
+        choose(Namespace(model="nothing", only="", fast=True, whole=False, api="responses"), make_settings())
 
 
 def play(scenario: str, settings: Settings | None = None, *, whole: bool = False) -> Result:

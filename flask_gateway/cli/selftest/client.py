@@ -1,4 +1,4 @@
-"""Sends one chat request over a real socket and records the answer."""
+"""Sends one request over a real socket and records the answer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 import msgspec
+
+
+class Api(StrEnum):
+    """The APIs in which a self-test may call; the value is the path below ``/v1/``."""
+
+    CHAT = "chat/completions"
+    RESPONSES = "responses"
 
 
 class StreamEnd(Enum):
@@ -25,6 +32,7 @@ class StreamEnd(Enum):
 class ClientResponse(msgspec.Struct, frozen=True):
     """The answer to one request.
 
+    :param api: of the request.
     :param stream: whether the caller requested a stream. :param status: 0 if the answer is not HTTP.
     """
 
@@ -34,14 +42,17 @@ class ClientResponse(msgspec.Struct, frozen=True):
     body: bytes
     end: StreamEnd
     seconds: float
+    api: Api = Api.CHAT
 
     @property
     def streamed(self) -> bool:
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
 
-def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience: float) -> ClientResponse:
-    """Send one chat request to the gateway on this port.
+def ask(
+    port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience: float, api: Api = Api.CHAT
+) -> ClientResponse:
+    """Send one request to the gateway on this port.
 
     :param patience: the caller's timeout for the whole answer, seconds.
     """
@@ -51,7 +62,7 @@ def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience
     try:
         connection.connect()
         sock = connection.sock
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), dict(headers))
+        connection.request("POST", f"/v1/{api}", json.dumps(body), dict(headers))
         response = connection.getresponse()
         status = response.status
         seen = {name.lower(): value for name, value in response.getheaders()}
@@ -67,6 +78,5 @@ def ask(port: int, body: Mapping[str, Any], headers: Mapping[str, str], patience
         end = StreamEnd.BROKEN
     finally:
         connection.close()
-    return ClientResponse(
-        bool(body.get("stream")), status, seen, bytes(received), end, time.monotonic() - began
-    )
+    seconds = time.monotonic() - began
+    return ClientResponse(bool(body.get("stream")), status, seen, bytes(received), end, seconds, api)

@@ -18,6 +18,7 @@ from ...config.schema import Settings
 from ...model.errors import UnknownModel
 from ..command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
 from ..terminal import ProgressLine
+from .client import Api
 from .harness import RunOptions, first_model, route_of
 from .scenarios import SCENARIOS, Result, Scenario
 from .verdicts import Finding, Judgement
@@ -32,6 +33,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="run 15 times as fast: seconds, not minutes")
     parser.add_argument(
         "--whole", action="store_true", help="ask for buffered streams; then every scenario must pass"
+    )
+    parser.add_argument(
+        "--api", choices=[str(api) for api in Api], default=str(Api.CHAT), help="call this (default: chat)"
     )
     parser.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
     parser.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")
@@ -60,7 +64,7 @@ def choose(arguments: Namespace, settings: Settings) -> tuple[RunOptions, tuple[
     except UnknownModel:
         raise ValueError(f"--model {model}: expected a model that has a route") from None
     scale = FAST if arguments.fast else 1.0
-    play = RunOptions(settings, model, route, scale, arguments.whole)
+    play = RunOptions(settings, model, route, scale, arguments.whole, Api(arguments.api))
     return play, _chosen([name for name in arguments.only.split(",") if name])
 
 
@@ -115,6 +119,7 @@ def _results(play: RunOptions, scenarios: Iterable[Scenario]) -> Iterator[Result
 
 def heading(play: RunOptions) -> str:
     text = f"The route of {play.model!r} ({' > '.join(play.route)})"
+    text += "" if play.api is Api.CHAT else f", in {play.api}"
     text += "" if play.scale == 1 else f", {1 / play.scale:.0f} times as fast"
     text += ", streams buffered." if play.whole else "."
     if len(play.route) == 1:

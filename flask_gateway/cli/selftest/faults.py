@@ -8,19 +8,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Any
 
+from .provider_answers import DONE, TEXT, TOKENS, answers_of
 from .scripted_provider import Behaviour, ProviderExchange
-
-#: The only correct answer, token by token.
-TOKENS = tuple(f"word{number:02d} " for number in range(60))
-TEXT = "".join(TOKENS)
-
-#: The usage that each model reports. The figures differ, to show which provider's usage was passed on.
-USAGE = {
-    "primary-model": {"prompt_tokens": 9, "completion_tokens": 60, "total_tokens": 69},
-    "fallback-model": {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72},
-}
 
 #: The code of a refusal that no caller may see, because it concerns a request that the gateway made.
 PREFIX_REFUSED = "assistant_prefix_not_supported"
@@ -38,7 +28,7 @@ def well(exchange: ProviderExchange) -> None:
         exchange.begin()
         _play(exchange, _events(exchange, _rest(exchange)))
     else:
-        exchange.answer(200, _body(exchange, _rest(exchange)))
+        exchange.answer(200, answers_of(exchange).body(exchange, _rest(exchange)))
 
 
 def _rest(exchange: ProviderExchange) -> tuple[str, ...]:
@@ -57,46 +47,10 @@ def _prefix(exchange: ProviderExchange) -> str:
     return str(last.get("content") or "") if last.get("role") == "assistant" else ""
 
 
-def _envelope(exchange: ProviderExchange, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    identity = f"chatcmpl-{exchange.provider.model}-{exchange.number}"
-    return {
-        "id": identity,
-        "object": kind,
-        "created": 1,
-        "model": exchange.provider.model,
-        "choices": choices,
-    }
-
-
-def _body(exchange: ProviderExchange, tokens: tuple[str, ...]) -> bytes:
-    message = {"role": "assistant", "content": "".join(tokens)}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    answer = _envelope(exchange, "chat.completion", [choice])
-    return json.dumps({**answer, "usage": USAGE[exchange.provider.model]}).encode()
-
-
-def _event(value: object) -> bytes:
-    return f"data: {json.dumps(value)}\n\n".encode()
-
-
-def _chunk(exchange: ProviderExchange, delta: dict[str, str], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return _event(_envelope(exchange, "chat.completion.chunk", [choice]))
-
-
-def _beginning(exchange: ProviderExchange, tokens: tuple[str, ...]) -> list[bytes]:
-    """A role, and one event for each token."""
-    opening = _chunk(exchange, {"role": "assistant", "content": ""})
-    return [opening, *(_chunk(exchange, {"content": token}) for token in tokens)]
-
-
 def _events(exchange: ProviderExchange, tokens: tuple[str, ...] = TOKENS) -> list[bytes]:
-    """All events of a stream: tokens, finish reason, usage if the request asks for it, and ``[DONE]``."""
-    events = [*_beginning(exchange, tokens), _chunk(exchange, {}, "stop")]
-    if (exchange.request.json.get("stream_options") or {}).get("include_usage"):
-        usage = _envelope(exchange, "chat.completion.chunk", [])
-        events.append(_event({**usage, "usage": USAGE[exchange.provider.model]}))
-    return [*events, b"data: [DONE]\n\n"]
+    """All events of a stream."""
+    answers = answers_of(exchange)
+    return [*answers.beginning(exchange, tokens), *answers.ending(exchange, tokens)]
 
 
 def _play(exchange: ProviderExchange, events: list[bytes]) -> None:
@@ -184,7 +138,7 @@ def breaks_off(tokens: int, silence: float = 0.0) -> Behaviour:
 
     def behave(exchange: ProviderExchange) -> None:
         exchange.begin()
-        for data in _beginning(exchange, TOKENS[:tokens]):
+        for data in answers_of(exchange).beginning(exchange, TOKENS[:tokens]):
             exchange.write(data)
         exchange.wait(silence)
         exchange.hang_up()
@@ -206,6 +160,6 @@ def babbles(at: int) -> Behaviour:
 
 
 def no_done(exchange: ProviderExchange) -> None:
-    """Send the whole answer and its finish reason, but no ``[DONE]``."""
+    """Send the whole answer and its finish reason, but no ``[DONE]``, which only chat has."""
     exchange.begin()
-    _play(exchange, _events(exchange)[:-1])
+    _play(exchange, [event for event in _events(exchange) if event != DONE])

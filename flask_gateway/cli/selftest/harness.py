@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from hashlib import sha256
 
@@ -24,7 +25,7 @@ from ...config.schema import (
     Timeouts,
     UpstreamSettings,
 )
-from .client import ClientResponse, ask
+from .client import Api, ClientResponse, ask
 from .scripted_provider import POLL, Behaviour, ScriptedProvider
 from .verdicts import GRACE, Asked
 
@@ -36,13 +37,21 @@ PATIENCE = 30.0
 _BUILDING = threading.Lock()
 
 
+_QUESTION = "Count to sixty."
+#: The fields of a request, by API.
+_QUESTIONS: Mapping[Api, Mapping[str, object]] = {
+    Api.CHAT: {"messages": [{"role": "user", "content": _QUESTION}]},
+    Api.RESPONSES: {"input": _QUESTION, "store": False},
+}
+
+
 class RunOptions(msgspec.Struct, frozen=True):
     """The options that all scenarios of a run share.
 
     :param settings: the operator's settings. :param model: the model whose route is tested.
     :param route: the upstreams in the route. The two providers get their settings.
     :param scale: the length of a second of the run, seconds.
-    :param whole: whether the caller asks for buffered streams.
+    :param whole: whether the caller asks for buffered streams. :param api: of the caller.
     """
 
     settings: Settings
@@ -50,6 +59,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     route: tuple[str, ...]
     scale: float = 1.0
     whole: bool = False
+    api: Api = Api.CHAT
 
 
 class Harness:
@@ -91,7 +101,6 @@ class Harness:
     def ask(self) -> tuple[ClientResponse, Asked]:
         """Send one request. Returns the answer and the requests that the providers received meanwhile."""
         scale, before = self.play.scale, (len(self.primary.asked), len(self.fallback.asked))
-        messages = [{"role": "user", "content": "Count to sixty."}]
         headers = {
             "Authorization": f"Bearer {self._key}",
             "Content-Type": "application/json",
@@ -99,8 +108,9 @@ class Harness:
         }
         if self._stream and self.play.whole:
             headers["x-gateway-stream"] = "whole"
-        body = {"model": self.play.model, "messages": messages, "stream": self._stream}
-        answer = ask(self._port, body, headers, PATIENCE * scale + GRACE)
+        asked = _QUESTIONS[self.play.api]
+        body = {"model": self.play.model, "stream": self._stream, **asked}
+        answer = ask(self._port, body, headers, PATIENCE * scale + GRACE, self.play.api)
         primary, fallback = tuple(self.primary.asked[before[0] :]), tuple(self.fallback.asked[before[1] :])
         return answer, Asked(primary, fallback)
 

@@ -7,24 +7,11 @@ from typing import Any
 import msgspec
 
 from ...dialects.sse import EventSplitter, data_of
-from .client import ClientResponse, StreamEnd
+from .client import Api, ClientResponse, StreamEnd
+from .heard import ERROR_FIELDS, Heard
+from .response_events import hear_response_body, hear_response_stream
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-#: The fields of an error object of the OpenAI API. Its SDKs read all of them.
-_ERROR_FIELDS = frozenset({"message", "type", "param", "code"})
-
-
-class Heard(msgspec.Struct):
-    """A parsed answer. ``flaws``: the faults of its form in words, the most important first."""
-
-    text: str = ""
-    finish: str | None = None
-    done: bool = False
-    model: str | None = None
-    usage: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    flaws: list[str] = msgspec.field(default_factory=list)
 
 
 def hear(answer: ClientResponse) -> Heard:
@@ -37,7 +24,8 @@ def hear(answer: ClientResponse) -> Heard:
     if answer.status == 200 and answer.streamed != answer.stream:
         heard.flaws.append("a stream that was not requested" if answer.streamed else "no stream as requested")
     if answer.status == 200 and answer.streamed:
-        _hear_stream(heard, answer.body)
+        hear_stream = _hear_stream if answer.api is Api.CHAT else hear_response_stream
+        hear_stream(heard, answer.body)
     elif answer.status:
         _hear_body(heard, answer)
     return heard
@@ -49,9 +37,16 @@ def _hear_body(heard: Heard, answer: ClientResponse) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         heard.flaws.append(f"a {answer.status} with a body that is not a JSON object")
         return
-    _hear_head(heard, fields)
+    if answer.api is Api.CHAT:
+        _hear_chat_body(heard, fields)
+    else:
+        hear_response_body(heard, fields)
     if (heard.error is None) == (answer.status != 200):
         heard.flaws.append(f"a {answer.status} that is {'no' if heard.error is None else 'an'} error")
+
+
+def _hear_chat_body(heard: Heard, fields: dict[str, Any]) -> None:
+    _hear_head(heard, fields)
     for choice in _choices(fields):
         _hear_choice(heard, choice, "message")
     heard.done = heard.finish is not None
@@ -101,7 +96,7 @@ def _hear_head(heard: Heard, fields: dict[str, Any]) -> None:
     error = fields.get("error")
     if error is None:
         return
-    well_formed = isinstance(error, dict) and error.keys() >= _ERROR_FIELDS and bool(error["message"])
+    well_formed = isinstance(error, dict) and error.keys() >= ERROR_FIELDS and bool(error["message"])
     if not well_formed:
         heard.flaws.append("an error that is not in OpenAI's envelope")
     heard.error = error if isinstance(error, dict) else {"message": str(error)}

@@ -13,8 +13,9 @@ from enum import Enum
 import msgspec
 
 from .client import ClientResponse
-from .faults import TEXT, USAGE
-from .response_parser import Heard, hear
+from .heard import Heard
+from .provider_answers import TEXT, USAGE
+from .response_parser import hear
 
 #: At most two retries.
 MOST_ATTEMPTS = 3

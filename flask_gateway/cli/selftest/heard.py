@@ -1,0 +1,25 @@
+"""Defines what a parsed answer says, whatever its API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+#: The fields of an error object of the OpenAI API. Its SDKs read all of them.
+ERROR_FIELDS = frozenset({"message", "type", "param", "code"})
+
+
+class Heard(msgspec.Struct):
+    """A parsed answer. ``flaws``: the faults of its form in words, the most important first.
+
+    :ivar finish: ``stop`` if the answer is complete. :ivar usage: in the words of chat.
+    """
+
+    text: str = ""
+    finish: str | None = None
+    done: bool = False
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    flaws: list[str] = msgspec.field(default_factory=list)

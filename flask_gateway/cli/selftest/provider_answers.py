@@ -1,0 +1,151 @@
+"""Writes the correct answer of a scripted provider: in chat, or as the Responses API has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .scripted_provider import ProviderExchange
+
+#: The only correct answer, token by token.
+TOKENS = tuple(f"word{number:02d} " for number in range(60))
+TEXT = "".join(TOKENS)
+
+#: The usage that each model reports. The figures differ, to show which provider's usage was passed on.
+USAGE = {
+    "primary-model": {"prompt_tokens": 9, "completion_tokens": 60, "total_tokens": 69},
+    "fallback-model": {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72},
+}
+
+#: The event behind the last one of chat.
+DONE = b"data: [DONE]\n\n"
+
+Tokens = Sequence[str]
+
+
+class Answers(NamedTuple):
+    """How one API words an answer.
+
+    :param beginning: the opening, and one event for each token. :param ending: the events behind them.
+    :param body: the answer in one document.
+    """
+
+    beginning: Callable[[ProviderExchange, Tokens], list[bytes]]
+    ending: Callable[[ProviderExchange, Tokens], list[bytes]]
+    body: Callable[[ProviderExchange, Tokens], bytes]
+
+
+def answers_of(exchange: ProviderExchange) -> Answers:
+    """Return the words of the API that the request is in."""
+    return _RESPONSES if exchange.request.path.endswith("/responses") else _CHAT
+
+
+# ---------------------------------------------------------------- chat
+
+
+def _envelope(exchange: ProviderExchange, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    identity = f"chatcmpl-{exchange.provider.model}-{exchange.number}"
+    return {
+        "id": identity,
+        "object": kind,
+        "created": 1,
+        "model": exchange.provider.model,
+        "choices": choices,
+    }
+
+
+def _event(value: object) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+def _chunk(exchange: ProviderExchange, delta: dict[str, str], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return _event(_envelope(exchange, "chat.completion.chunk", [choice]))
+
+
+def _chat_beginning(exchange: ProviderExchange, tokens: Tokens) -> list[bytes]:
+    opening = _chunk(exchange, {"role": "assistant", "content": ""})
+    return [opening, *(_chunk(exchange, {"content": token}) for token in tokens)]
+
+
+def _chat_ending(exchange: ProviderExchange, _tokens: Tokens) -> list[bytes]:
+    """The finish reason, the usage if the request asks for it, and ``[DONE]``."""
+    events = [_chunk(exchange, {}, "stop")]
+    if (exchange.request.json.get("stream_options") or {}).get("include_usage"):
+        usage = _envelope(exchange, "chat.completion.chunk", [])
+        events.append(_event({**usage, "usage": USAGE[exchange.provider.model]}))
+    return [*events, DONE]
+
+
+def _chat_body(exchange: ProviderExchange, tokens: Tokens) -> bytes:
+    message = {"role": "assistant", "content": "".join(tokens)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    answer = _envelope(exchange, "chat.completion", [choice])
+    return json.dumps({**answer, "usage": USAGE[exchange.provider.model]}).encode()
+
+
+# ---------------------------------------------------------------- Responses
+
+
+def _response(exchange: ProviderExchange, tokens: Tokens, status: str) -> dict[str, Any]:
+    usage = USAGE[exchange.provider.model]
+    counts = {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+    complete = status == "completed"
+    return {
+        "id": f"resp_{exchange.provider.model}_{exchange.number}",
+        "object": "response",
+        "created_at": 1,
+        "status": status,
+        "model": exchange.provider.model,
+        "output": [_message(tokens, status)] if complete else [],
+        "usage": {**counts, "total_tokens": usage["total_tokens"]} if complete else None,
+    }
+
+
+def _message(tokens: Tokens, status: str) -> dict[str, Any]:
+    content = [_part("".join(tokens))] if status == "completed" else []
+    return {"id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": []}
+
+
+def _named(number: int, kind: str, **fields: object) -> bytes:
+    data = json.dumps({"type": kind, "sequence_number": number, **fields})
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+_PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+
+
+def _response_beginning(exchange: ProviderExchange, tokens: Tokens) -> list[bytes]:
+    begun = "in_progress"
+    events = [
+        _named(0, "response.created", response=_response(exchange, (), begun)),
+        _named(1, "response.output_item.added", output_index=0, item=_message((), begun)),
+        _named(2, "response.content_part.added", **_PLACE, part=_part("")),
+    ]
+    for number, token in enumerate(tokens, len(events)):
+        events.append(_named(number, "response.output_text.delta", **_PLACE, delta=token, logprobs=[]))
+    return events
+
+
+def _response_ending(exchange: ProviderExchange, tokens: Tokens) -> list[bytes]:
+    first, text = len(tokens) + 3, "".join(tokens)
+    response = _response(exchange, tokens, "completed")
+    return [
+        _named(first, "response.output_text.done", **_PLACE, text=text, logprobs=[]),
+        _named(first + 1, "response.content_part.done", **_PLACE, part=_part(text)),
+        _named(first + 2, "response.output_item.done", output_index=0, item=response["output"][0]),
+        _named(first + 3, "response.completed", response=response),
+    ]
+
+
+def _response_body(exchange: ProviderExchange, tokens: Tokens) -> bytes:
+    return json.dumps(_response(exchange, tokens, "completed")).encode()
+
+
+_CHAT = Answers(_chat_beginning, _chat_ending, _chat_body)
+_RESPONSES = Answers(_response_beginning, _response_ending, _response_body)
