@@ -47,6 +47,7 @@ from ..telemetry.metrics import KeyLabels, Metrics, Reports
 from ..telemetry.request_record import Observer, RecordingService
 from ..upstreams import open_upstream
 from ..upstreams.model_list import models_of
+from ..upstreams.renewed_keys import RenewedKeys
 from ..upstreams.stream_options import StreamOptions
 from ..upstreams.transport.client import UpstreamClient
 from .candidates import Candidates, Endpoint
@@ -94,6 +95,8 @@ class Gateway(msgspec.Struct, frozen=True):
     inflight: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
+    #: The keys that commands print, for upstreams that have one.
+    renewed_keys: RenewedKeys
     estimates: Estimates
     draining: threading.Event
     #: The longest that a call may take, seconds, over all its attempts.
@@ -131,7 +134,7 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     )
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
-    kept = (store, leases, inflight, body_memory, catalog)
+    kept = (store, leases, inflight, body_memory, catalog, RenewedKeys())
     issued = issued_keys(settings, store, inflight)
     return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, issued, _rings(settings)))
 
@@ -149,7 +152,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
     further = (before.extend, before.estimates, before.accounting, before.issued, before.rings)
-    return _build(settings, _CarriedOver(*kept, http, *further))
+    return _build(settings, _CarriedOver(*kept, before.renewed_keys, http, *further))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -165,6 +168,7 @@ class _CarriedOver(NamedTuple):
     inflight: InFlightCalls
     body_memory: BodyMemory
     catalog: Catalog
+    renewed_keys: RenewedKeys
     http: UpstreamClient
     extend: Extend
     estimates: Estimates
@@ -178,7 +182,9 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, http, extend, estimates, _, issued, rings = carried
+    store, leases, inflight, body_memory, catalog, renewed = carried[:6]
+    http, extend, estimates, _, issued, rings = carried[6:]
+    renewed.change(settings.upstreams)
     limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
     options = {
@@ -193,7 +199,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, leases, endpoints)
     inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
-    catalog.change(_model_sources(settings, http))
+    catalog.change(_model_sources(settings, http, renewed))
     body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
@@ -232,6 +238,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         inflight=inflight,
         body_memory=body_memory,
         catalog=catalog,
+        renewed_keys=renewed,
         estimates=estimates,
         draining=DRAINING,
         longest=max(endpoint.clocks.total for endpoint in endpoints.values()),
@@ -270,10 +277,10 @@ def _metrics(settings: Settings, routes: Routes, catalog: Catalog, keys: KeyLabe
     return Metrics(families(), models, upstreams, lambda model: model in catalog.names, keys)
 
 
-def _model_sources(settings: Settings, http: UpstreamClient) -> dict[str, Ask]:
+def _model_sources(settings: Settings, http: UpstreamClient, renewed: RenewedKeys) -> dict[str, Ask]:
     """For each upstream with ``list_models``: the function that asks it for its models."""
     listing = {upstream.name: upstream for upstream in settings.upstreams if upstream.list_models}
-    return {name: lambda name: models_of(listing[name], http) for name in listing}
+    return {name: lambda name: models_of(listing[name], http, renewed.of(listing[name])) for name in listing}
 
 
 def _endpoints(
@@ -293,7 +300,8 @@ def _endpoints(
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             override = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             own_clocks = clocks.with_own(override.clocks)
-            service = open_upstream(upstream, http, own_clocks, options.get(upstream.name))
+            key = carried.renewed_keys.of(upstream)
+            service = open_upstream(upstream, http, own_clocks, options.get(upstream.name), key)
             breaker = _breaker(upstream, model, store, _policy(own_clocks, settings), metrics)
             pair = f"{upstream.name}/{model}"
             # The breaker comes first: while it is open, a call costs only a read.
@@ -349,7 +357,7 @@ def _breaker(
 
 def _fingerprint(upstream: UpstreamSettings, policy: Policy) -> str:
     """A digest of the settings that a breaker's state belongs to: URL, key, policy, and how it is reached."""
-    key = upstream.api_key.reveal() if upstream.api_key else ""
+    key: object = upstream.api_key.reveal() if upstream.api_key else upstream.key_command or ""
     way = tuple(part for part in (upstream.client_cert, upstream.proxy) if part is not None)
     text = repr((upstream.url, key, policy)) + "".join(_content(part) for part in way)
     return blake2b(text.encode(), digest_size=6).hexdigest()

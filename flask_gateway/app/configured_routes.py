@@ -26,7 +26,7 @@ def configured_routes(settings: Settings) -> Routes:
 def _is_provider(upstream: UpstreamSettings) -> bool:
     """Whether the upstream is an account at a provider of many models, such as
     ``openai=https://api.openai.com``. Self-hosted servers are usually named after the model they serve."""
-    return upstream.api_key is not None and upstream.url.startswith("https://")
+    return (upstream.api_key or upstream.key_command) is not None and upstream.url.startswith("https://")
 
 
 def _named_routes(settings: Settings) -> Iterator[tuple[str, Route]]:

@@ -34,6 +34,8 @@ def _fields(kind: Kind) -> dict[str, Any]:
         "translated": sorted(translations_to(kind.speaks)),
         "credential": str(kind.credential),
         "anthropic_path": kind.anthropic_path or None,
+        "openai_path": kind.openai_path or None,
+        "model_in_path": kind.model_in_path,
         "seconds": dict(kind.clocks),
         "stream_usage": kind.stream_usage,
         "quota_without_wait": kind.quota_without_wait,
@@ -69,10 +71,13 @@ def _fields_of(translation: Translation) -> Iterator[list[str]]:
 def _row(name: str, kind: Kind) -> list[str]:
     seconds = ", ".join(f"{clock} {value:g}" for clock, value in kind.clocks.items())
     quirks = [] if kind.stream_usage else ["`stream_usage = false`"]
+    if kind.openai_path:
+        quirks.append(f"OpenAI's paths are below `{kind.openai_path}`")
     if kind.quota_without_wait:
         quirks.append("429 without `retry-after`: no credit")
     url = f"`{kind.url}`" if kind.url else "needed"
     path = f"`{kind.anthropic_path}` of the host" if kind.anthropic_path else ""
+    path = "`/publishers/anthropic/models/MODEL:rawPredict`" if kind.model_in_path else path
     return [name, url, f"`{kind.credential}`", path, seconds or "as set", ", ".join(quirks)]
 
 

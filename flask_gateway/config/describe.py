@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model.calendar_windows import WEEKDAYS
-from ..model.call import Operation
+from ..model.call import ANTHROPIC, Operation
 from ..model.limits import Limits, OwnerLimits
 from ..model.money import dollars
 from .errors import dotted, one_line
-from .kinds import DEFAULT
+from .kinds import DEFAULT, KeyCommand
 from .load import Resolved
 from .options import SCALARS, written
 from .price_syntax import shown
@@ -67,6 +67,8 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         yield path, _effective_url(upstream), origins[path]
         if upstream.api_key is not None:
             yield f"{path}.api_key", MASK, origins[f"{path}.api_key"]
+        if upstream.key_command is not None:
+            yield f"{path}.api_key_command", _shown_command(upstream.key_command), Origin.FILE
         yield f"{path}.max_in_flight", str(upstream.max_in_flight), origins[f"{path}.max_in_flight"]
         yield from (
             (f"{path}.{name}", value, origins.get(f"{path}.{name}", Origin.FILE))
@@ -208,7 +210,14 @@ def _effective_url(upstream: UpstreamSettings) -> str:
     if upstream.url.startswith("mock:"):
         return upstream.url
     first = Operation.CHAT if Operation.CHAT in upstream.operations else min(upstream.operations)
+    if first in ANTHROPIC:
+        return upstream.of_kind.anthropic_url_of(upstream.url, first, "MODEL", stream=False)
     return upstream.of_kind.url_of(upstream.url, first)
+
+
+def _shown_command(command: KeyCommand) -> str:
+    """The program, without its arguments, which may be secrets."""
+    return f"{command.arguments[0]} …, used for {command.seconds:g} s unless the key says how long"
 
 
 def _plain(value: object) -> str:

@@ -13,11 +13,12 @@ from ..model.quirks import Quirks
 from .errors import ConfigError, dotted
 from .file_egress import EGRESS_FIELDS, FileEgress, egress_of
 from .file_quirks import QUIRKS, quirks_of
-from .kinds import DEFAULT, KINDS
+from .key_command_syntax import CommandWords
+from .kinds import DEFAULT, KINDS, KeyCommand
 from .options import SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
 from .route_syntax import CLOCKS, clocks_of
 from .secrets import Forbidden, SecretRef
-from .value_types import Continuing, Flag, Names, OneOf, TextLine, UpstreamUrl, UrlPath, ValueType
+from .value_types import Continuing, Flag, Names, OneOf, Seconds, TextLine, UpstreamUrl, UrlPath, ValueType
 
 URL = UpstreamUrl("a URL such as http://localhost:8001")
 UPSTREAM: Mapping[str, ValueType] = {
@@ -26,6 +27,8 @@ UPSTREAM: Mapping[str, ValueType] = {
     "url_path": UrlPath("a path such as /openai/v1, to be appended to the URL in url_env"),
     "api_key_env": VARIABLE,
     "api_key_file": SECRET_PATH,
+    "api_key_command": CommandWords('a list of words such as ["gcloud", "auth", "print-access-token"]'),
+    "api_key_seconds": Seconds("a number of seconds, at least 10", 10.0),
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
     **EGRESS_FIELDS,
     "kind": OneOf(f"one of {', '.join(KINDS)}", tuple(KINDS)),
@@ -36,8 +39,14 @@ UPSTREAM: Mapping[str, ValueType] = {
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
     **QUIRKS,
     **CLOCKS,
-    "api_key": Forbidden("no secret in the file", "name its place with api_key_env or api_key_file"),
+    "api_key": Forbidden(
+        "no secret in the file", "name its place with api_key_env, api_key_file or api_key_command"
+    ),
 }
+
+
+#: How long a printed key is used that does not say how long it is valid, seconds.
+KEY_SECONDS = 300.0
 
 
 class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     url_ref: SecretRef | None = None
     url_path: str = ""
     api_key: SecretRef | None = None
+    key_command: KeyCommand | None = None
     max_in_flight: int | None = None
     stream_usage: bool | None = None
     list_models: bool = False
@@ -84,6 +94,7 @@ def upstream_of(
         url_ref=url,
         url_path=fields.get("url_path", ""),
         api_key=api_key,
+        key_command=_key_command(path, fields),
         max_in_flight=fields.get("max_in_flight"),
         stream_usage=fields.get("stream_usage"),
         list_models=fields.get("list_models", False),
@@ -95,3 +106,12 @@ def upstream_of(
         speaks=frozenset(map(Operation, fields["speaks"])) if "speaks" in fields else None,
         quirks=quirks_of(fields, KINDS[kind].quirks),
     )
+
+
+def _key_command(path: tuple[str, ...], fields: Mapping[str, Any]) -> KeyCommand | None:
+    """:raises ConfigError: there are seconds without a command."""
+    if "api_key_command" in fields:
+        return KeyCommand(fields["api_key_command"], fields.get("api_key_seconds", KEY_SECONDS))
+    if "api_key_seconds" in fields:
+        raise ConfigError(dotted(*path, "api_key_seconds"), None, "api_key_command with it")
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,6 +22,13 @@ class CredentialHeader(StrEnum):
     BEARER = "Authorization: Bearer"
     X_API_KEY = "x-api-key"
     API_KEY = "api-key"
+
+
+class KeyCommand(msgspec.Struct, frozen=True):
+    """A command that prints a key. :param seconds: how long one is used that does not say it itself."""
+
+    arguments: tuple[str, ...]
+    seconds: float
 
 
 _CHAT = (Operation.CHAT,)
@@ -46,6 +54,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     :param clocks: seconds by their names in ``Timeouts``; the general settings give the others.
     :param anthropic_path: where Anthropic's operations are, from the root of the host; empty: below the
         base URL.
+    :param openai_path: appended to the base URL for OpenAI's operations.
+    :param model_in_path: whether Anthropic's operations are at Vertex AI's paths, with the model in them.
     :param stream_usage: whether it accepts a request for the usage of a stream.
     :param quirks: what a translated request to it depends on.
     :param quota_without_wait: a 429 without ``retry-after`` says that the account may spend no more.
@@ -56,6 +66,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     credential: CredentialHeader = CredentialHeader.BEARER
     clocks: Mapping[str, float] = {}
     anthropic_path: str = ""
+    openai_path: str = ""
+    model_in_path: bool = False
     stream_usage: bool = True
     quota_without_wait: bool = False
     quirks: Quirks = Quirks()
@@ -68,7 +80,19 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         if operation in ANTHROPIC and self.anthropic_path:
             scheme, _, rest = base.partition("://")
             base = f"{scheme}://{rest.partition('/')[0]}{self.anthropic_path}"
-        return f"{base}/{operation}"
+        return f"{base}/{operation}" if operation in ANTHROPIC else f"{base}{self.openai_path}/{operation}"
+
+    def anthropic_url_of(self, base: str, operation: Operation, model: str, *, stream: bool) -> str:
+        """The URL of an operation of Anthropic's API for one model.
+
+        :param base: as for :meth:`url_of`.
+        """
+        if not self.model_in_path:
+            return self.url_of(base, operation)
+        if operation is Operation.COUNT:
+            return f"{base}{_VERTEX_MODELS}/count-tokens:rawPredict"
+        method = "streamRawPredict" if stream else "rawPredict"
+        return f"{base}{_VERTEX_MODELS}/{quote(model, safe='@')}:{method}"
 
     def headers_of(self, key: str | None) -> dict[str, str]:
         """The headers that carry the upstream's key; none without a key."""
@@ -89,6 +113,10 @@ def _hosted(url: str, speaks: tuple[Operation, ...] = _USUAL, quirks: Quirks = _
 #: Servers of open models: they return the reasoning, and have no PDF documents.
 _OPEN = Quirks(top_k=True, documents=False, reasoning_field="reasoning_content")
 
+
+#: The models of Anthropic at Vertex AI, below the base URL of a project's location.
+#: https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai
+_VERTEX_MODELS = "/publishers/anthropic/models"
 
 #: The kind of upstreams that name none.
 DEFAULT = "openai"
@@ -123,6 +151,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai", (Operation.CHAT, Operation.EMBEDDING)
+    ),
+    "vertex": Kind(
+        speaks=(Operation.CHAT, *ANTHROPIC),
+        clocks=HOSTED_CLOCKS,
+        openai_path="/endpoints/openapi",
+        model_in_path=True,
     ),
     "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC), quirks=_OPEN),
     "sglang": Kind(speaks=(*_LOCAL, Operation.RERANK), quirks=_OPEN),

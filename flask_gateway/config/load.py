@@ -176,12 +176,14 @@ class _Layers:
                 self.mistakes.add(ConfigError(dotted(*path), None, expected, hint))
             variables[variable] = upstream.name
             egress, kind = reached.of(upstream, self.egress), KINDS[upstream.kind]
+            api_key = self._upstream_key(upstream)
             set_here = (each for each in EGRESS if upstream_variable(upstream.name, each) in self.environ)
             self.origins.update((dotted(*path, each.name), Origin.ENVIRONMENT) for each in set_here)
             yield UpstreamSettings(
                 name=upstream.name,
                 url=upstream.url,
-                api_key=self._upstream_key(upstream),
+                api_key=api_key,
+                key_command=upstream.key_command if api_key is None else None,
                 max_in_flight=self._max_in_flight(upstream),
                 stream_usage=kind.stream_usage if upstream.stream_usage is None else upstream.stream_usage,
                 list_models=upstream.list_models,

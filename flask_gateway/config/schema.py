@@ -15,7 +15,7 @@ from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from ..model.quirks import Quirks
 from .admins import AdminSettings
-from .kinds import DEFAULT, KINDS, Kind
+from .kinds import DEFAULT, KINDS, KeyCommand, Kind
 
 #: Replaces a secret in every output.
 MASK = "****"
@@ -163,7 +163,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One server that answers calls.
 
     :param url: ``mock://…``, or an ``http(s)`` or ``http+unix`` base of ``/chat/completions``.
-    :param api_key: sent to the upstream, in the header of its kind.
+    :param api_key: sent to the upstream, in the header of its kind; ``key_command`` prints one instead.
     :param max_in_flight: the limit of calls in flight over all workers; 0 means no limit.
     :param stream_usage: whether the upstream accepts a request for the usage of a stream.
     :param continues: how to make the upstream resume a partial answer; ``None``: it cannot.
@@ -173,14 +173,14 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether the gateway lists the upstream's models in the background.
     :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
-    :param kind: a name in ``kinds.KINDS``.
+    :param kind: a name in ``kinds.KINDS``. :param quirks: ``None``: those of its kind.
     :param speaks: the operations that it takes; ``None``: those of its kind.
-    :param quirks: ``None``: those of its kind.
     """
 
     name: str
     url: str
     api_key: Secret | None = None
+    key_command: KeyCommand | None = None
     max_in_flight: int = 0
     stream_usage: bool = True
     continues: Continues | None = None
@@ -207,7 +207,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of a model, in place of the one in the tables of prices.
+    """The price of a model, in place of the one in the tables.
 
     :param rates: pico-dollars a unit, by the names of ``model.units.Units``.
     :param discount: taken off, in millionths: of the rates, or without any of the price in the tables.

@@ -266,6 +266,8 @@ def _upstream(name: str, table: object, folder: Path, mistakes: Mistakes) -> Fil
     only_one(path, fields, ("url", "url_env"))
     only_one(path, fields, ("url", "url_path"))
     place = only_one(path, fields, ("api_key_env", "api_key_file"))
+    only_one(path, fields, ("api_key_command", "api_key_env"))
+    only_one(path, fields, ("api_key_command", "api_key_file"))
     url_ref = _ref(path, "url_env", fields["url_env"], folder) if "url_env" in fields else None
     api_key = _ref(path, place, fields[place], folder) if place else None
     return upstream_of(name, fields, url_ref, api_key, folder)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from .errors import dotted
+from .key_command_syntax import is_missing
 from .options import API_KEYS, PREFIX, UPSTREAM_API_KEY, UPSTREAMS, upstream_variable
 from .schema import Settings, UpstreamSettings
 from .secrets import DEV_KEY, DEV_KEY_DIGEST, SHORT_KEY
@@ -66,6 +67,9 @@ def _of_upstreams(settings: Settings, origins: Mapping[str, Origin]) -> Iterator
         if upstream.url.startswith("mock:"):
             if upstream.api_key is not None:
                 yield f"{variable} has no effect: upstream '{upstream.name}' is a mock"
+        elif upstream.key_command is not None:
+            if is_missing(program := upstream.key_command.arguments[0]):
+                yield f"upstream '{upstream.name}' has no key: its api_key_command {program!r} is not found"
         elif upstream.api_key is None and _is_public(upstream):
             yield f"upstream '{upstream.name}' is on the public internet and has no key: set {variable}"
 

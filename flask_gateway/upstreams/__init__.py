@@ -8,15 +8,21 @@ from ..model.protocols import Service
 
 if TYPE_CHECKING:
     from ..config.schema import Timeouts, UpstreamSettings
+    from .renewed_keys import RenewedKey
     from .stream_options import StreamOptions
     from .transport.client import UpstreamClient
 
 
 def open_upstream(
-    settings: UpstreamSettings, http: UpstreamClient, clocks: Timeouts, options: StreamOptions | None = None
+    settings: UpstreamSettings,
+    http: UpstreamClient,
+    clocks: Timeouts,
+    options: StreamOptions | None = None,
+    renewed_key: RenewedKey | None = None,
 ) -> Service:
     """Return the service for one configured upstream.
 
+    :param renewed_key: the key that a command prints; ``None``: there is none.
     :param options: whether it takes ``stream_options``, as far as known; ``None``: they are not used.
     :raises ValueError: this kind of upstream does not understand the URL.
     """
@@ -29,5 +35,5 @@ def open_upstream(
 
     key = settings.api_key.reveal() if settings.api_key else None
     upstream = HttpUpstream(settings.name, settings.url, key, http, clocks, options, settings.of_kind)
-    upstream.egress = egress_of(settings)
+    upstream.egress, upstream.renewed_key = egress_of(settings), renewed_key
     return upstream

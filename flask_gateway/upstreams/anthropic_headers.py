@@ -1,4 +1,4 @@
-"""Builds and reads the headers of Anthropic's API, and adds to errors what only its callers need."""
+"""Builds requests of Anthropic's API, reads its headers, and adds to errors what only its callers need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from ..config.kinds import Kind
-from ..model.call import Call
+from ..model.call import Call, Operation
 from ..model.errors import UpstreamError, UpstreamQuotaExhausted, UpstreamRefusal, UpstreamThrottled
 
 #: The version of callers that name none.
 VERSION = "2023-06-01"
+#: The version in the body of requests to Vertex AI, as JSON.
+_VERTEX_VERSION = msgspec.Raw(b'"vertex-2023-10-16"')
 #: Headers of an answer that the caller gets. Anthropic's support asks for the first.
 PASSED_ON = ("request-id", "x-should-retry")
 
@@ -19,6 +21,18 @@ PASSED_ON = ("request-id", "x-should-retry")
 def with_anthropic_headers(head: Mapping[str, str], call: Call) -> dict[str, str]:
     """The headers of a request, with those of the caller."""
     return {"anthropic-version": VERSION, **call.headers, **head}
+
+
+def vertex_body(call: Call) -> bytes:
+    """The body for a model of Anthropic at Vertex AI: the version in it, and the model in the path instead.
+
+    Only a request to count tokens names the model in the body.
+    """
+    fields = {name: value for name, value in call.fields.items() if name != "model"}
+    fields.setdefault("anthropic_version", _VERTEX_VERSION)
+    if call.operation is Operation.COUNT:
+        fields["model"] = msgspec.Raw(msgspec.json.encode(call.model))
+    return msgspec.json.encode(fields)
 
 
 def passed_on(headers: Mapping[str, str]) -> dict[str, str]:

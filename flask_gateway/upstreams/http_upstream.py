@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from ssl import SSLContext
+from typing import NamedTuple
 
 from .. import __version__
 from ..config.kinds import DEFAULT, KINDS, Kind
@@ -13,9 +15,10 @@ from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
 from ..model.call import ANTHROPIC, Call, Operation
-from ..model.errors import UpstreamError, UpstreamMalformed
+from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
-from .anthropic_headers import anthropic_error, passed_on, with_anthropic_headers
+from .anthropic_headers import anthropic_error, passed_on, vertex_body, with_anthropic_headers
+from .renewed_keys import RenewedKey
 from .stream_options import StreamOptions
 from .transport.client import ResponseSource, UpstreamClient
 from .transport.deadlines import UpstreamAttempt
@@ -24,6 +27,14 @@ from .transport.unpacking import unpacked
 
 #: Good statuses without a body.
 _NO_BODY = (204, 205)
+
+
+class Credential(NamedTuple):
+    """A key. :param headers: carry it. :param redaction: removes it from answers."""
+
+    key: str | None
+    headers: Mapping[str, str]
+    redaction: Redaction | None
 
 
 class HttpUpstream:
@@ -36,6 +47,8 @@ class HttpUpstream:
 
     #: The TLS context that verifies its certificate, or the way through a proxy; ``None``: as ``http`` has.
     egress: SSLContext | Egress | None = None
+    #: The key that a command prints, in place of ``api_key``; ``None``: there is no command.
+    renewed_key: RenewedKey | None = None
 
     def __init__(  # noqa: PLR0913 - the parts of an upstream; each has another source
         self,
@@ -49,7 +62,7 @@ class HttpUpstream:
     ) -> None:
         self.name = name
         self._urls = {operation: kind.url_of(url, operation) for operation in Operation}
-        self._kind = kind
+        self._base, self._kind = url, kind
         self._http = http
         self._clocks = clocks
         self._options = options
@@ -57,9 +70,18 @@ class HttpUpstream:
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": f"flask-gateway/{__version__}",
-            **kind.headers_of(api_key),
         }
-        self._redaction = Redaction.of(api_key)
+        self._credential = self._holding(api_key)
+
+    def _holding(self, key: str | None) -> Credential:
+        return Credential(key, {**self._headers, **self._kind.headers_of(key)}, Redaction.of(key))
+
+    def _current(self) -> Credential:
+        """The credential for a call now. :raises UpstreamKeyMissing: the command has printed no key."""
+        credential = self._credential
+        if self.renewed_key is not None and credential.key != (key := self.renewed_key.current(self.name)):
+            credential = self._credential = self._holding(key)
+        return credential
 
     def send(self, call: Call) -> Reply:
         options = self._options
@@ -85,22 +107,26 @@ class HttpUpstream:
 
     def _send(self, asking: Call, call: Call) -> Reply:
         """:param asking: the call as it is sent, perhaps with ``stream_options`` added."""
+        credential = self._credential if self.renewed_key is None else self._current()
         transcript = transcript_for(
             call,
             self.name,
             hides_usage=asking is not call,
             completed=lambda more: exchange.completed(more),
-            redaction=self._redaction,
+            redaction=credential.redaction,
         )
-        url, body, head = self._urls[call.operation], asking.payload(), self._head(call)
+        url, head = self._urls[call.operation], self._head(call, credential)
         if call.operation in ANTHROPIC:
-            url, head = f"{url}?{call.query}" if call.query else url, with_anthropic_headers(head, call)
+            url, body = self._anthropic_request(url, asking)
+            head = with_anthropic_headers(head, call)
+        else:
+            body = asking.payload()
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, egress=self.egress)
         try:
             if "content-encoding" in source.response.headers:
                 source = self._unpacked(source)
-            self._check(source, call, url)
+            self._check(source, call, url, credential)
         except BaseException:
             source.close()
             raise
@@ -109,11 +135,18 @@ class HttpUpstream:
             reply.headers.update(passed_on(source.response.headers))
         return reply
 
-    def _head(self, call: Call) -> dict[str, str]:
+    def _anthropic_request(self, url: str, call: Call) -> tuple[str, bytes]:
+        """The URL and the body of a call of Anthropic's API."""
+        if self._kind.model_in_path:
+            url = self._kind.anthropic_url_of(self._base, call.operation, call.model, stream=call.stream)
+            return url, vertex_body(call)
+        return (f"{url}?{call.query}" if call.query else url), call.payload()
+
+    def _head(self, call: Call, credential: Credential) -> dict[str, str]:
         """Build the request's headers from the call's ids."""
         ids = call.ids
         head = {
-            **self._headers,
+            **credential.headers,
             "Accept": "text/event-stream" if call.stream else "application/json",
             "x-request-id": ids.request,
             "x-trace-id": ids.trace,
@@ -134,15 +167,17 @@ class HttpUpstream:
             source.close()
             return source
 
-    def _check(self, source: ResponseSource, call: Call, url: str) -> None:
+    def _check(self, source: ResponseSource, call: Call, url: str, credential: Credential) -> None:
         """Raise the error of a bad status. The content type is not checked: servers mislabel good answers."""
         response = source.response
         status = response.status_code
         if not 200 <= status < 300 or status in _NO_BODY:
             body = self._error_body(source)
-            if self._redaction is not None:
-                body = self._redaction.redact(body)
+            if credential.redaction is not None:
+                body = credential.redaction.redact(body)
             error = error_for(status, response.headers, body, self.name, url=url)
+            if self.renewed_key is not None and credential.key and isinstance(error, UpstreamAuthFailed):
+                self.renewed_key.refused(credential.key)
             if call.operation in ANTHROPIC:
                 error = anthropic_error(error, response.headers, body, self._kind)
             raise error

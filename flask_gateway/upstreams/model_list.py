@@ -12,6 +12,7 @@ from ..config.schema import Timeouts, UpstreamSettings
 from ..model.call import Call, Caller, Ids, Operation
 from ..model.errors import UpstreamError, UpstreamMalformed
 from .anthropic_headers import VERSION
+from .renewed_keys import RenewedKey
 from .transport.client import UpstreamClient
 from .transport.deadlines import UpstreamAttempt
 from .transport.tls_trust import egress_of
@@ -35,9 +36,12 @@ class _List(msgspec.Struct):
 _decode = msgspec.json.Decoder(_List).decode
 
 
-def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ...]:
+def models_of(
+    upstream: UpstreamSettings, http: UpstreamClient, renewed_key: RenewedKey | None = None
+) -> tuple[str, ...]:
     """Return the names of its models, at most :data:`MAX_MODELS`. Blocks: do not call it while serving.
 
+    :param renewed_key: the key that a command prints; ``None``: there is none.
     :raises GatewayError: the upstream does not answer, or its answer is no list of models.
     """
     if upstream.url.startswith("mock://"):
@@ -47,7 +51,8 @@ def models_of(upstream: UpstreamSettings, http: UpstreamClient) -> tuple[str, ..
         "Accept-Encoding": "identity",
         "User-Agent": f"flask-gateway/{__version__}",
     }
-    headers |= upstream.of_kind.headers_of(upstream.api_key.reveal() if upstream.api_key else None)
+    key = upstream.api_key.reveal() if upstream.api_key else None
+    headers |= upstream.of_kind.headers_of(renewed_key.current(upstream.name) if renewed_key else key)
     exchange = UpstreamAttempt(_call(), upstream.name, Timeouts.within(PATIENCE, PATIENCE), lambda: False)
     url = f"{upstream.url}/models"
     if Operation.CHAT not in upstream.operations:

@@ -54,6 +54,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
 def _start(gateway: build.Gateway) -> None:
     """Start the threads that need no request to begin."""
     gateway.catalog.start()
+    gateway.renewed_keys.start()
     if gateway.accounting is not None:
         gateway.accounting.books.start()
     if gateway.issued is not None:

@@ -60,7 +60,7 @@ SECONDS = "expected a number of seconds above 0"
         (
             f"[upstreams.llama]\nurl = 'http://h'\napi_key = '{SECRET}'",
             "upstreams.llama.api_key='****': expected no secret in the file; "
-            "name its place with api_key_env or api_key_file",
+            "name its place with api_key_env, api_key_file or api_key_command",
         ),
         (
             "[upstreams.llama]\nurl = 'http://h'\napi_key_env = 'A'\napi_key_file = 'a'",

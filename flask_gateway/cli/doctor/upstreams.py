@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from ...config.client_certificates import not_after
+from ...config.kinds import KeyCommand
 from ...config.schema import ClientCertificate, Proxy, Timeouts, UpstreamSettings
 from ...config.upstream_url import socket_path
+from ...upstreams.key_command import KeyCommandFailed, run_key_command
 from ...upstreams.transport.egress import pumped
 from ...upstreams.transport.proxies import ProxyFailed, authorization, refusal, tunnel
 from ...upstreams.transport.tls_trust import context_for
@@ -41,6 +43,9 @@ def check_all(upstreams: Sequence[UpstreamSettings], clocks: Timeouts) -> Iterat
 
     shown = dict.fromkeys(upstream.client_cert for upstream in upstreams if upstream.client_cert)
     yield from (expiry(certificate, datetime.now(UTC)) for certificate in shown)
+    yield from (
+        printed_key(upstream.name, upstream.key_command) for upstream in upstreams if upstream.key_command
+    )
     with ThreadPoolExecutor(AT_ONCE, "doctor") as pool:
         yield from pool.map(check, upstreams)
 
@@ -58,6 +63,17 @@ def expiry(certificate: ClientCertificate, now: datetime) -> Diagnosis:
     if end - now < SOON:
         return warn(f"{name}: it expires soon, at {day}", "a new one; it is taken over when the file changes")
     return ok(f"{name}: valid until {day}, and its key belongs to it")
+
+
+def printed_key(name: str, command: KeyCommand) -> Diagnosis:
+    """Whether the command of an upstream prints a key. Its output is not shown."""
+    name, began = f"upstream {name}: api_key_command", time.monotonic()
+    try:
+        printed = run_key_command(command.arguments)
+    except KeyCommandFailed as error:
+        return fail(f"{name}: {error}", "run it by hand, as the user of the gateway")
+    lifetime = f", valid for {printed.lifetime:.0f} s" if printed.lifetime is not None else ""
+    return ok(f"{name}: prints a key in {time.monotonic() - began:.1f} s{lifetime}")
 
 
 def reach(upstream: UpstreamSettings, patience: float) -> Diagnosis:

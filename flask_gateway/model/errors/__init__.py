@@ -62,6 +62,7 @@ from .upstream_errors import (
     UpstreamError,
     UpstreamFlagged,
     UpstreamFull,
+    UpstreamKeyMissing,
     UpstreamMalformed,
     UpstreamMisconfigured,
     UpstreamModelNotFound,

@@ -37,6 +37,12 @@ class UpstreamFull(UpstreamUnavailable):
     code = "upstream_full"
 
 
+class UpstreamKeyMissing(UpstreamUnavailable):
+    """The command that prints the gateway's key for the upstream has printed none yet."""
+
+    code = "upstream_key_missing"
+
+
 class UpstreamBackingOff(UpstreamUnavailable):
     """The upstream asked for a pause (429), and the pause is not over."""
 
