@@ -7,18 +7,22 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..config.schema import LedgerSettings, Settings
+from ..guards.account_changes import Settlement
 from ..guards.account_posting import AccountPosting
 from ..guards.accounts import Accounts
 from ..guards.budgets import BudgetGuard
 from ..guards.token_estimate import Estimates
 from ..ledger.accounted import AccountedService, JournalGuard, adjustment
+from ..ledger.alerts import AlertPoster, Webhook
 from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
+from ..ledger.lines import Settled
 from ..ledger.pruning import Kept
 from ..ledger.quotes import Quotes
 from ..ledger.user_digest import user_digest
@@ -29,7 +33,11 @@ from ..model.protocols import Service
 from ..model.spend import Leg
 from ..state.store import Store
 from ..telemetry.metrics import Reports
+from .line_limits import LineLimits
 from .prices import TABLE, prices_of, providers_of, tables_in
+
+if TYPE_CHECKING:
+    from ..auth.issued_keys import IssuedKeys
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +53,7 @@ class Accounting(msgspec.Struct, frozen=True):
 
     books: Books
     accounts: Accounts
+    posting: AccountPosting
     budgets: BudgetGuard
     costing: Costing
     tell: bool
@@ -71,6 +80,7 @@ class Accounting(msgspec.Struct, frozen=True):
         at = max(self.books.clock(), latest)
         line = adjustment(self.books.journal.number(), subject, amount, request, at, settlement.mark)
         self.books.journal.write(line)
+        self.posting.watch(line, subject, settlement)
         return int(at)
 
     def guard(self) -> JournalGuard:
@@ -104,13 +114,14 @@ class LedgerCosts:
         return not self._books.journal.degraded
 
 
-def accounting_of(
+def accounting_of(  # noqa: PLR0913  what a gateway is built of
     settings: Settings,
     before: Accounting | None,
     reports: Reports,
     store: Store,
     estimates: Estimates,
     targets: Targets,
+    issued: IssuedKeys | None = None,
 ) -> Accounting:
     """Return the accounting for those settings.
 
@@ -119,7 +130,8 @@ def accounting_of(
     ledger = settings.ledger
     assert ledger.data is not None
     data = Path(ledger.data)
-    books, accounts = (before.books, before.accounts) if before else _open(ledger, data, reports, store)
+    kept = (before.books, before.accounts, before.posting) if before else None
+    books, accounts, posting = kept or _open(ledger, data, reports, store)
     costing = costing_of(settings, data)
     books.each_second = partial(_follow, costing, settings, data)
     budgets = BudgetGuard(
@@ -131,14 +143,29 @@ def accounting_of(
         tell=ledger.tell_cost,
     )
     digest = before.user_digest if before else user_digest(data) if ledger.users == "digest" else None
-    return Accounting(books, accounts, budgets, costing, ledger.tell_cost, digest)
+    budgets.note = books.journal.write
+    limits = LineLimits(settings, issued)
+
+    def watch(line: Settled, subject: str, settlement: Settlement) -> None:
+        budgets.watch(subject, limits.of(line, subject), settlement)
+
+    posting.watch = watch
+    return Accounting(books, accounts, posting, budgets, costing, ledger.tell_cost, digest)
 
 
-def _open(ledger: LedgerSettings, data: Path, reports: Reports, store: Store) -> tuple[Books, Accounts]:
+def _open(
+    ledger: LedgerSettings, data: Path, reports: Reports, store: Store
+) -> tuple[Books, Accounts, AccountPosting]:
     calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
     accounts = Accounts(store, LedgerBalances(data), calendar, unverified=reports.budget_unverified)
-    kept = Kept(ledger.keep_days)
-    return Books(data, calendar, reports, accounts=AccountPosting(accounts), kept=kept), accounts
+    posting, kept = AccountPosting(accounts), Kept(ledger.keep_days)
+    alerts = None
+    if ledger.webhook is not None:
+        webhook = Webhook(
+            ledger.webhook.reveal(), ledger.webhook_secret.reveal() if ledger.webhook_secret else ""
+        )
+        alerts = AlertPoster(data, webhook, reports, time.time)
+    return Books(data, calendar, reports, accounts=posting, kept=kept, alerts=alerts), accounts, posting
 
 
 def costing_of(settings: Settings, data: Path) -> Costing:

@@ -267,7 +267,7 @@ def _accounting(
         return None
     from .accounting import accounting_of
 
-    before, made = carried.accounting, (carried.store, carried.estimates, candidates.targets)
+    before, made = carried.accounting, (carried.store, carried.estimates, candidates.targets, carried.issued)
     return accounting_of(settings, before, metrics, *made)
 
 

@@ -61,6 +61,10 @@ class IssuedKeys:
     def __len__(self) -> int:
         return len(self._table)
 
+    def of_id(self, id: str) -> KnownKey | None:
+        """Return a key by its id; ``None`` if there is none, or it is revoked. It looks through all keys."""
+        return next((known for known in self._table.values() if known.id == id), None)
+
     @property
     def version(self) -> int:
         return self._seq

@@ -13,6 +13,7 @@ from ..model.limits import MOST_BUDGETS, Budget, Limits, OwnerLimits
 from ..model.money import MoneyError, nano_dollars
 from .errors import InvalidValue, nearest
 from .schema import LedgerSettings
+from .secrets import Variable
 from .value_types import BaseType, Flag, OneOf, TextLine, ValueType, WholeNumber
 
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,32}")
@@ -157,6 +158,7 @@ POLICY: Mapping[str, ValueType] = {
     "require_user": Flag("true or false"),
     "user_from_metadata": Flag("true or false"),
 }
+_VARIABLE = Variable("the name of an environment variable")
 LEDGER: Mapping[str, ValueType] = {
     "data": TextLine("the path of a directory"),
     "timezone": Zone("a time zone such as Europe/Berlin"),
@@ -165,6 +167,8 @@ LEDGER: Mapping[str, ValueType] = {
     "tell_cost": Flag("true or false"),
     "keep_days": WholeNumber("a whole number of days, at least 1", 1, 3650),
     "users": OneOf("names or digest", ("names", "digest")),
+    "webhook_env": _VARIABLE,
+    "webhook_secret_env": _VARIABLE,
 }
 TAGS = Tags(f'a table of at most {MOST_TAGS} tags, such as {{ env = "prod" }}')
 
@@ -207,7 +211,7 @@ def team_limits_of(table: Mapping[str, object]) -> OwnerLimits:
 
 def ledger_of(fields: Mapping[str, Any], folder: Path) -> LedgerSettings:
     """The ledger of checked fields. A relative directory is relative to the file."""
-    values = dict(fields)
+    values = {name: value for name, value in fields.items() if not name.endswith("_env")}
     if "data" in values:
         values["data"] = str(folder / values["data"])
     if "week_starts" in values:

@@ -277,10 +277,13 @@ class _Layers:
     def ledger(self) -> LedgerSettings:
         """The ledger of the file. Its directory is by default the one that systemd made for the service."""
         made, _, _ = self.environ.get(STATE_DIRECTORY, "").partition(":")
-        if self.file.ledger.data is None and made.startswith("/"):
+        ledger = self.file.ledger
+        if ledger.data is None and made.startswith("/"):
             self.origins["ledger.data"] = Origin.ENVIRONMENT
-            return msgspec.structs.replace(self.file.ledger, data=made)
-        return self.file.ledger
+            ledger = msgspec.structs.replace(ledger, data=made)
+        with self.mistakes:
+            return self.file.webhook.in_force(ledger, self.environ)
+        return ledger  # the mistake stops the start
 
     def admins(self) -> Iterator[AdminSettings]:
         """The admin of the environment, and those of the file."""

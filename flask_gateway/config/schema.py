@@ -313,10 +313,9 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger, and the windows of budgets.
 
     :param data: the directory of keys and ledger; ``None``: there are neither.
-    :param timezone: of windows and reports.
-    :param week_starts: 0 for Monday to 6 for Sunday.
-    :param alerts: shares of a budget at which a line is logged.
-    :param tell_cost: whether answers carry what they cost.
+    :param timezone: of windows and reports. :param week_starts: 0 for Monday to 6 for Sunday.
+    :param webhook: the URL to which alerts are posted. :param webhook_secret: signs them.
+    :param alerts: shares of a budget. :param tell_cost: whether answers carry what they cost.
     :param keep_days: days that single charges are kept. :param users: kept as ``names`` or as ``digest``.
     """
 
@@ -327,6 +326,8 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tell_cost: bool = True
     keep_days: int = 30
     users: str = "names"
+    webhook: Secret | None = None
+    webhook_secret: Secret | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from .value_types import (
     ValueType,
     WholeNumber,
 )
+from .webhook import FileWebhook
 
 _TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
@@ -108,6 +109,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     teams: Mapping[str, OwnerLimits] = {}
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
+    webhook: FileWebhook = FileWebhook()
     prices: Mapping[str, PriceSettings] = {}
     warnings: tuple[str, ...] = ()
 
@@ -128,7 +130,14 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
         keys = [key.held for key in self.keys] + [admin.held for admin in self.admins]
         urls = (upstream.url_ref for upstream in self.upstreams)
         proxies = (egress.proxy for egress in self._egress())
-        for ref in (self.state, *(upstream.api_key for upstream in self.upstreams), *urls, *proxies, *keys):
+        for ref in (
+            self.state,
+            *self.webhook,
+            *(upstream.api_key for upstream in self.upstreams),
+            *urls,
+            *proxies,
+            *keys,
+        ):
             if isinstance(ref, SecretRef):
                 yield ref
 
@@ -183,8 +192,13 @@ def read_file(path: str) -> FileSettings:
         teams=teams,
         limits=OwnerLimits(own=limits_of(limits), models=limits.get("models", {})),
         ledger=ledger_of(ledger, folder),
+        webhook=FileWebhook(*(_variable_of(ledger, name) for name in ("webhook_env", "webhook_secret_env"))),
         prices=prices,
     )
+
+
+def _variable_of(ledger: Mapping[str, Any], name: str) -> SecretRef | None:
+    return SecretRef(dotted("ledger", name), ledger[name]) if name in ledger else None
 
 
 def files(path: str) -> tuple[Path, ...]:

@@ -7,11 +7,12 @@ did not get it: the store was busy or had lost the account, or the worker was ki
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..ledger.lines import Opened, Settled
 from ..ledger.posting import subjects
 from ..model.spend import Hold
+from .account_changes import Settlement
 from .accounts import Accounts
 
 
@@ -23,6 +24,8 @@ class AccountPosting:
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
+        #: Called with a line that reached an account late, the account's subject and the settlement.
+        self.watch: Callable[[Settled, str, Settlement], None] = _nothing
         #: By journal: the offset up to which lines have been posted.
         self._posted: dict[int, int] = {}
         #: The lost calls that have been posted, by worker and number.
@@ -57,7 +60,8 @@ class AccountPosting:
         held = {hold.subject: hold for hold in opened.holds}
         for subject in {*subjects(line), *held}:
             if self._accounts.mark(subject):
-                self._accounts.settle_of(held.get(subject, Hold(subject, 0, 0, 0)), line.cost or 0)
+                hold = held.get(subject, Hold(subject, 0, 0, 0))
+                self.watch(line, subject, self._accounts.settle_of(hold, line.cost or 0))
 
     def forget(self, journal: int, worker: str) -> None:
         """Forget a journal that is deleted."""
@@ -78,11 +82,17 @@ class AccountPosting:
         if not marks:
             return
         costs: dict[str, int] = defaultdict(int)
+        last: dict[str, Settled] = {}
         for line in lines:
             if line.cost:
                 applied = {account.subject: account.mark for account in line.applied}
                 for subject in marks.keys() & subjects(line):
                     if applied.get(subject) != marks[subject]:
                         costs[subject] += line.cost
+                        last[subject] = line
         for subject, cost in costs.items():
-            self._accounts.post(subject, cost)
+            self.watch(last[subject], subject, self._accounts.post(subject, cost))
+
+
+def _nothing(line: Settled, subject: str, settlement: Settlement) -> None:
+    """Stands for a watch that there is none of."""

@@ -7,11 +7,12 @@ A strict budget holds the ceiling of the cost, and refuses where what was used c
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+from ..ledger.lines import Alerted
 from ..model.calendar_windows import Calendar, Window
 from ..model.call import Call, Outcome
 from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
@@ -19,7 +20,7 @@ from ..model.limits import Budget, Estimate, Limits, words_of
 from ..model.money import dollars
 from ..model.protocols import NO_PERMIT, Permit
 from ..model.spend import Applied, BooksUnknown, Hold, Leg
-from .account_changes import NO_LIMIT, PerWindow
+from .account_changes import NO_LIMIT, PerWindow, Settlement
 from .accounts import Accounts
 from .token_estimate import Estimates
 
@@ -166,6 +167,8 @@ class BudgetGuard:
         shares: Sequence[float],
         tell: bool,
     ) -> None:
+        #: Writes an alert down.
+        self.note: Callable[[Alerted], object] = lambda alert: None
         self.accounts = accounts
         self._estimates = estimates
         self._costs = costs
@@ -280,19 +283,25 @@ class BudgetGuard:
             # In the same window as in the accounts, also when the clock was set back meanwhile.
             call.spend.at = max(self.accounts.clock(), latest)
 
+    def watch(self, subject: str, limits: Limits, settlement: Settlement) -> None:
+        """Watch a settlement that the bookkeeper made for a call whose cost came late."""
+        if limits.budgets and settlement.windows:
+            self._watch(subject, self._plan(limits), settlement.windows)
+
     def _watch(self, subject: str, plan: _Plan, windows: tuple[tuple[int, int, int], ...]) -> None:
         """Alert at the one settlement that crosses a share of a budget."""
         for window, budget, alerts in plan.watched:
-            _, before, after = windows[window]
+            start, before, after = windows[window]
             if after <= before:
                 continue
             for at, share in alerts:
                 if before < at <= after:
-                    self._alert(subject, budget.amount, budget.window, share, after)
+                    self._alert(subject, budget, start, share, after)
             if after > budget.amount:
                 self._figures.budget_overshoot(after - max(before, budget.amount))
 
-    def _alert(self, subject: str, amount: int, window: Window, share: float, used: int) -> None:
+    def _alert(self, subject: str, budget: Budget, start: int, share: float, used: int) -> None:
+        amount, window = budget.amount, budget.window.value
         log.warning(
             "%s has used %g %% of its budget (%s): %s of %s USD",
             subject,
@@ -301,7 +310,11 @@ class BudgetGuard:
             dollars(used),
             dollars(amount),
         )
-        self._figures.budget_alert(kind_of(subject), window.value, share)
+        self._figures.budget_alert(kind_of(subject), window, share)
+        at = self.accounts.clock()
+        self.note(
+            Alerted(at=at, subject=subject, window=window, start=start, share=share, used=used, amount=amount)
+        )
 
 
 class BudgetPermit:

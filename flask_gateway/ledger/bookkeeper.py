@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 from ..model.calendar_windows import Calendar
 from . import database
 from .journal import UNFINISHED
-from .lines import MOST, Opened, Read, Settled, decode
+from .lines import MOST, Alerted, Opened, Read, Settled, decode
 from .posting import Batch, Place
 from .pruning import Kept, prune_step
 
@@ -195,6 +195,7 @@ class Bookkeeper:
                 batch.add(line, Place(number, end))
                 if line.end and opened.pop(line.n, None) is None:
                     ended.append(line.n)
+        alerts = [line for line, *_ in lines if isinstance(line, Alerted)]
         if damaged:
             log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
         marks = self._accounts.before(number, settled)
@@ -202,6 +203,7 @@ class Bookkeeper:
             database.open_calls(self._database, worker, opened.values())
             database.end_calls(self._database, worker, ended)
             database.insert(self._database, batch)
+            database.note_alerts(self._database, alerts)
             database.move(self._database, number, lines[-1].end, damaged)
         self._accounts.after(settled, marks)
 

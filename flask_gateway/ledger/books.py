@@ -18,6 +18,7 @@ from typing import Protocol
 from ..model.calendar_windows import Calendar
 from ..reactor import Periodic
 from . import database
+from .alerts import AlertPoster
 from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
 from .pruning import Kept
@@ -56,9 +57,10 @@ class Books:
     :param clock: epoch seconds.
     :param accounts: get the costs of lines that they do not have.
     :param kept: how many charges are kept.
+    :param alerts: posts alerts of budgets from the process that keeps the books.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each has another source
         self,
         data: Path,
         calendar: Calendar,
@@ -66,6 +68,7 @@ class Books:
         clock: Callable[[], float] = time.time,
         accounts: AccountPosts | None = None,
         kept: Kept = Kept(),  # noqa: B008  # immutable
+        alerts: AlertPoster | None = None,
     ) -> None:
         #: ``time.monotonic()`` of the start.
         self.began = time.monotonic()
@@ -86,7 +89,10 @@ class Books:
         self._turned = time.monotonic()
         self._troubled = False
         self._lost = 0
-        self._threads = (Periodic("bookkeeper", TURN, self._turn), Periodic("journal", SYNC, self.sync))
+        self._alerts = alerts
+        self._threads = [Periodic("bookkeeper", TURN, self._turn), Periodic("journal", SYNC, self.sync)]
+        if alerts is not None:
+            self._threads.append(Periodic("alerts", SYNC, self.post_alerts))
         self._make_directories()
 
     def start(self) -> None:
@@ -107,6 +113,8 @@ class Books:
         try:
             progress = self._bookkeeper.turn()
             self._prune(self._bookkeeper)
+            if self._alerts is not None:
+                self._alerts.note(self._bookkeeper.connection)
         except TROUBLE as error:
             self._complain(error)
             with suppress(sqlite3.Error):
@@ -133,6 +141,11 @@ class Books:
         lag = time.monotonic() - self._turned if self.keeps else 0.0
         self._figures.ledger_state(self.journal.degraded or self._troubled, lag)
         self.each_second()
+
+    def post_alerts(self) -> None:
+        """Post alerts of budgets, if this process keeps the books. One thread calls this."""
+        if self.keeps and self._alerts is not None:
+            self._alerts.work()
 
     def close(self) -> None:
         """Release the journal and the lock, as the end of the process does. No thread may run."""

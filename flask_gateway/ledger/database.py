@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from .lines import Opened
+from .lines import Alerted, Opened
 from .posting import Batch, Sums
 from .sqlite_file import connect, pending_steps
 
@@ -197,6 +197,35 @@ def calls_in_flight(connection: sqlite3.Connection, worker: str) -> list[Opened]
     """Return the calls of a worker that are not settled."""
     rows = connection.execute("SELECT line FROM in_flight WHERE worker = ? ORDER BY n", (worker,))
     return [msgspec.json.decode(row[0], type=Opened) for row in rows.fetchall()]
+
+
+def note_alerts(connection: sqlite3.Connection, alerts: Iterable[Alerted]) -> None:
+    """Keep alerts, one for each subject, window and share. The caller has begun the transaction."""
+    connection.executemany(
+        "INSERT INTO alert (subject, window, start, share, at, used, amount) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (
+            (one.subject, one.window, one.start, one.share, int(one.at), one.used, one.amount)
+            for one in alerts
+        ),
+    )
+
+
+def alerts_to_post(connection: sqlite3.Connection, since: int, limit: int) -> list[Alerted]:
+    """Return alerts that have not been posted, oldest first. :param since: epoch seconds."""
+    rows = connection.execute(
+        "SELECT at, subject, window, start, share, used, amount FROM alert WHERE posted = 0 AND at >= ? "
+        "ORDER BY at LIMIT ?",
+        (since, limit),
+    )
+    names = ("at", "subject", "window", "start", "share", "used", "amount")
+    return [Alerted(**dict(zip(names, row, strict=True))) for row in rows.fetchall()]
+
+
+def note_posted(connection: sqlite3.Connection, key: tuple[str, str, int, float], posted: bool) -> None:
+    """Note that an alert has been posted, or given up."""
+    statement = "UPDATE alert SET posted = ? WHERE subject = ? AND window = ? AND start = ? AND share = ?"
+    connection.execute(statement, (1 if posted else 2, *key))
 
 
 def balances(connection: sqlite3.Connection, subject: str, starts: Iterable[tuple[str, int]]) -> list[int]:

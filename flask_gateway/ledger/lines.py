@@ -76,7 +76,23 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
         return self.cost is None or self.cost != 0 or self.units.input > 0 or self.units.output > 0
 
 
-Line = Opened | Settled
+class Alerted(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="a"):
+    """A settlement has crossed a share of a budget.
+
+    :param at: epoch seconds. :param window: its kind. :param start: of the window, epoch seconds.
+    :param used: nano-dollars. :param amount: the budget's, nano-dollars.
+    """
+
+    at: float
+    subject: str
+    window: str
+    start: int
+    share: float
+    used: int
+    amount: int
+
+
+Line = Opened | Settled | Alerted
 
 _decode = msgspec.json.Decoder(Line).decode
 _encode = msgspec.json.Encoder().encode

@@ -44,6 +44,7 @@ ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, legs = legs + excluded
     cached = cached + excluded.cached,
     output = output + excluded.output, cost = cost + excluded.cost
 """
+_ALERTS = "DELETE FROM alert WHERE at < ?"
 _DAYS = """
 DELETE FROM day WHERE (day, key, team, model, upstream, source) IN
     (SELECT day, key, team, model, upstream, source FROM day WHERE day < ? ORDER BY day LIMIT ?)
@@ -102,6 +103,7 @@ def _delete(connection: sqlite3.Connection, kept: Kept, now: int, calendar: Cale
     deleted += connection.execute(_TAGS, (sums, _ROWS)).rowcount
     deleted += connection.execute(_USERS, (users, _ROWS)).rowcount
     deleted += connection.execute(_DAYS, (days, _ROWS)).rowcount
+    deleted += connection.execute(_ALERTS, (sums,)).rowcount
     return deleted + connection.execute(_BALANCES, (sums, _ROWS)).rowcount
 
 

@@ -162,6 +162,7 @@ class Families:
         self.budget_alerts = self._counter(
             "budget_alerts", "Shares of budgets that were used up.", "subject", "window", "share"
         )
+        self.alerts_posted = self._counter("alerts_posted", "Alerts for the webhook, by result.", "result")
         self.budget_overshoot = self._counter(
             "budget_overshoot_usd", "Costs beyond budgets, US dollars, of calls that were in flight."
         )

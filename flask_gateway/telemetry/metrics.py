@@ -55,6 +55,10 @@ class Reports:
         """Calls in flight have cost more than their budget had left, nano-dollars."""
         self.families.budget_overshoot().inc(nano / 1e9)
 
+    def alert_posted(self, posted: bool) -> None:
+        """An alert was posted to the webhook, or given up."""
+        self.families.alerts_posted("posted" if posted else "failed").inc()
+
     def budget_unverified(self) -> None:
         """An account was opened without the ledger."""
         self.families.budget_unverified().inc()

@@ -113,6 +113,7 @@ LEDGER = '[ledger]\ndata = "/var/lib/x"\n'
         ("[ledger]\ntimezone = 'Berlin'", ["ledger.timezone", "Europe/Berlin"]),
         ("[ledger]\nweek_starts = 'someday'", ["ledger.week_starts"]),
         ("[ledger]\nalerts = [80]", ["ledger.alerts"]),
+        ("[ledger]\nwebhook_env = 'NOT_SET'", ["ledger.webhook_env", "NOT_SET", "variable that is set"]),
         ("[limits]\nmodels = { m = { tokens = 'x' } }", ["limits.models"]),
     ],
 )
@@ -133,3 +134,29 @@ def test_systemds_directory_of_state_is_the_default(tmp_path: Path) -> None:
     file.write_text('[ledger]\ndata = "mine"\n')
     assert load(made).ledger.data == str(tmp_path / "mine")
     assert load({"STATE_DIRECTORY": "relative"}).ledger.data is None
+
+
+def test_the_webhook_is_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[ledger]\ndata = "books"\nwebhook_env = "HOOK"\nwebhook_secret_env = "SIGN"\n')
+    environ = {
+        "GATEWAY_CONFIG": str(file),
+        "HOOK": "https://hooks.example/planted?x=1",
+        "SIGN": "planted-secret",
+    }
+    ledger = load(environ).ledger
+    assert ledger.webhook is not None
+    assert ledger.webhook_secret is not None
+    assert ledger.webhook.reveal() == "https://hooks.example/planted?x=1"
+    assert ledger.webhook_secret.reveal() == "planted-secret"
+    assert "planted" not in repr(ledger)
+    for wrong in (
+        "ftp://planted",
+        "https://user:planted@hooks.example/",
+        "https://planted/#x",
+        "https://a b",
+    ):
+        with pytest.raises(ConfigError) as refused:
+            load({**environ, "HOOK": wrong})
+        assert "planted" not in str(refused.value)
+        assert "HOOK" in str(refused.value)

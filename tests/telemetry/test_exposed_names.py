@@ -35,6 +35,7 @@ def touched() -> Figures:
     counted.metrics.shed("threads")
     counted.metrics.budget_alert("key", "day", 0.8)
     counted.metrics.budget_overshoot(1)
+    counted.metrics.alert_posted(True)
     counted.metrics.budget_unverified()
     counted.metrics.breaker_changed("llama", None, "closed", "open")
     counted.metrics.in_flight([("llama", 1.0)])
