@@ -10,8 +10,9 @@ import msgspec
 
 from ...config.errors import InvalidValue
 from ...config.upstream_url import ENDPOINTS, base_url
+from ..providers import PROVIDERS, OpenAIProvider
 from .parameters import PLACE, reason_for
-from .providers import PROVIDERS, UNREACHABLE, OpenAIProvider, model_at, provider_of_bare
+from .providers import UNREACHABLE, model_at, provider_of_bare
 from .report import Report
 from .values import (
     Credential,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...config.secrets import GUESSABLE_KEY, SHORT_KEY
+from ..providers import PROVIDERS
 from .budgets import GeneralBudgets, ImportedBudget, general_budgets, report_end_users
 from .deployments import MOST_SILENCE, USUAL_SILENCE, Deployment, deployments
 from .key_table import ImportedKey
 from .places import credentials
 from .provider_budgets import ALL, BudgetPlacer
-from .providers import PROVIDERS
 from .report import Report
 from .routes import Model, RouteBuilder
 from .sections import Found, Sections, read_sections

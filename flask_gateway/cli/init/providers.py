@@ -1,4 +1,4 @@
-"""Lists providers that speak the OpenAI API: the variable that holds a key, and the base URL."""
+"""Finds the keys of providers in the environment."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from urllib.parse import urlsplit
 from ...config.errors import InvalidValue
 from ...config.secrets import USABLE_KEY, Key
 from ...config.upstream_url import base_url
+from ..providers import PROVIDERS as LISTED
+from ..providers import OpenAIProvider
 
 
 class KnownProvider(NamedTuple):
     """A provider.
 
-    :param variables: the variables in which its own SDK looks for a key.
+    :param variables: the variables in which a key is looked for.
     :param example: a small model of it, for a first call.
     """
 
     name: str
     url: str
     variables: tuple[str, ...]
-    example: str = "MODEL"
+    example: str
 
 
-#: From the providers' documentation of their OpenAI-compatible interfaces, November 2026.
-PROVIDERS = (
-    KnownProvider("openai", "https://api.openai.com", ("OPENAI_API_KEY",), "gpt-4o-mini"),
-    KnownProvider("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5"),
-    KnownProvider(
-        "gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        "gemini-2.5-flash",
-    ),
-    KnownProvider("mistral", "https://api.mistral.ai", ("MISTRAL_API_KEY",), "mistral-small-latest"),
-    KnownProvider("groq", "https://api.groq.com/openai", ("GROQ_API_KEY",), "llama-3.1-8b-instant"),
-    KnownProvider("deepseek", "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat"),
-    KnownProvider("openrouter", "https://openrouter.ai/api", ("OPENROUTER_API_KEY",)),
-    KnownProvider("together", "https://api.together.xyz", ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY")),
-    KnownProvider("fireworks", "https://api.fireworks.ai/inference", ("FIREWORKS_API_KEY",)),
-    KnownProvider("xai", "https://api.x.ai", ("XAI_API_KEY",)),
-    KnownProvider("cerebras", "https://api.cerebras.ai", ("CEREBRAS_API_KEY",)),
-    KnownProvider("nvidia", "https://integrate.api.nvidia.com", ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY")),
-    KnownProvider("cohere", "https://api.cohere.ai/compatibility", ("COHERE_API_KEY", "CO_API_KEY")),
-)
+#: The providers that are looked for: the upstream's name, and the name in the table of providers.
+_LOOKED_FOR = {
+    **{
+        name: name
+        for name in ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "openrouter", "xai")
+    },
+    "together": "together_ai",
+    "fireworks": "fireworks_ai",
+    "cerebras": "cerebras",
+    "nvidia": "nvidia_nim",
+    "cohere": "cohere",
+}
+
+
+def _known(name: str, listed: OpenAIProvider) -> KnownProvider:
+    return KnownProvider(name, listed.base, (listed.key, *listed.further_keys), listed.example or "MODEL")
+
+
+PROVIDERS = tuple(_known(name, LISTED[listed]) for name, listed in _LOOKED_FOR.items())
 #: Where OpenAI's SDKs look for another base than OpenAI's own.
 OPENAI_BASE = "OPENAI_BASE_URL"
 _LOOPBACK = ("localhost", "127.", "::1")
