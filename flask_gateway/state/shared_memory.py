@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator
 from mmap import mmap
 from typing import TypeVar
+from zlib import crc32
 
 from .contract import Clock, StoreError, lifetime, monotonic
 from .processes import Processes
@@ -34,9 +35,13 @@ from .robust_mutex import SPACING, Mutexes
 from .self_check import check_mutexes
 from .shm_table import (
     BUCKETS,
+    DIGEST,
     FREE,
+    HALF,
     INDEX,
     LENGTH,
+    MASK,
+    SLOT,
     ShmTable,
     SlotAddress,
     body_of,
@@ -192,7 +197,13 @@ class SharedStore:
     def __init__(self, memory: Memory | None = None, clock: Clock = monotonic) -> None:
         memory = memory or Memory()
         self._mutexes = memory.mutexes
-        self._slots = memory.slots
+        self._slots = table = memory.slots
+        self._memory, self._words, self._index, self._first = (
+            table.memory,
+            table.words,
+            table.index,
+            table.slots,
+        )
         self._clock = clock
         #: The processes that share this memory; ``None`` if proc is not readable.
         self.holders = processes if (processes := Processes()).possible else None
@@ -231,7 +242,7 @@ class SharedStore:
             if new is None:
                 stored = slot < 0 or self._drop(place, slot, sequence)
             elif slot >= 0:
-                stored = self._swap(place, slot, sequence, body_of(place, new, now + lifetime(ttl)))
+                stored = self._swap(place, slot, sequence, new, now + lifetime(ttl))
             else:
                 stored = self._add(place, body_of(place, new, now + lifetime(ttl)), now)
             if stored:
@@ -241,22 +252,26 @@ class SharedStore:
     # The next three methods make no call while they hold the mutex, and create no object that could start a
     # garbage collection: see robust_mutex.py.
 
-    def _swap(self, place: SlotAddress, slot: int, sequence: int, body: bytes) -> bool:
+    def _swap(self, place: SlotAddress, slot: int, sequence: int, value: Value, expiry: int) -> bool:
         """Overwrite the slot if it has not changed since it was read."""
         bucket, digest, _, _ = place
-        half, next_sequence, slots = seal(body, sequence + 1), following(sequence), self._slots
-        word, entry, into = slots.spans(slot, sequence, len(half))
-        memory, words = slots.memory, slots.words
+        written = sequence + 1 & MASK
+        body = body_of(place, value, expiry)
+        half = crc32(body, written & 0xFFFFFFFF).to_bytes(4, "little") + body  # as ``seal``
+        # As ``ShmTable.spans``, without its call: every call of the gateway writes several values.
+        at, entry = self._first + slot * SLOT, self._index + slot * DIGEST
+        word, owner, begin = at >> 3, slice(entry, entry + DIGEST), at + 8 + (written & 1) * HALF
+        into, memory, words = slice(begin, begin + len(half)), self._memory, self._words
         locker, unlocker = self._mutexes.locker(bucket)
         (code,) = locker
         if code:
             self._mutexes.insist(bucket, code)
         try:
             # Compare the index too: another key may have taken the slot since we found the digest.
-            still = words[word] == sequence and memory[entry] == digest
+            still = words[word] == sequence and memory[owner] == digest
             if still:
                 memory[into] = half
-                words[word] = next_sequence
+                words[word] = written
         finally:
             (_,) = unlocker
         return still

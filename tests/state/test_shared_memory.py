@@ -57,7 +57,7 @@ def test_damage_anywhere_reads_as_empty(store: SharedStore, damage, key: str) ->
     bucket, table = slot_address(key).bucket, store._slots
     for where, at, garbage in damage:
         if where == "index":
-            begin = table._index + bucket * INDEX + min(at, INDEX - len(garbage))
+            begin = table.index + bucket * INDEX + min(at, INDEX - len(garbage))
         else:
             begin = table._at(bucket * SLOTS) + min(at, SLOT - len(garbage))
         table.memory[begin : begin + len(garbage)] = garbage
@@ -76,7 +76,7 @@ def test_garbage_over_the_whole_memory_is_empty_and_can_be_used_again(store: Sha
         store.update(key, put((1, 2, 3)), 60)
     table = store._slots
     page = os.urandom(1 << 16)
-    for at in range(table._index, len(table.memory), len(page)):
+    for at in range(table.index, len(table.memory), len(page)):
         end = min(at + len(page), len(table.memory))
         table.memory[at:end] = page[: end - at]
     assert list(store.scan("")) == []
@@ -147,14 +147,17 @@ def test_a_slot_that_went_to_another_key_during_a_read_is_not_written_over(
     for key in keys[1:]:
         store.update(key, increment, 60)
     clock.advance(20)
-    content = store._slots._content
+    words = store._slots.words
 
-    def overtaken(slot: int):
-        monkeypatch.undo()
-        store.update(rival, put((77,)), 60)
-        return content(slot)
+    class Overtaken:
+        """The first slot that is read is given away just before."""
 
-    monkeypatch.setattr(store._slots, "_content", overtaken)
+        def __getitem__(self, at: int) -> int:
+            monkeypatch.undo()
+            store.update(rival, put((77,)), 60)
+            return words[at]
+
+    monkeypatch.setattr(store._slots, "words", Overtaken())
     with pytest.raises(StoreFull):
         store.update(keys[0], increment, 60)
     assert store.read(rival) == (77,)
