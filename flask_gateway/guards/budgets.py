@@ -188,9 +188,10 @@ class BudgetGuard:
         limits = call.limits
         if limits is None:
             return NO_PERMIT
-        planned = [(name, self._plan(own)) for name, own in limits.subjects if own.budgets]
-        if not planned:
+        budgeted = (limits.sorted or limits.by_kind()).budgets
+        if not budgeted:
             return NO_PERMIT
+        planned = [(name, self._plan(own)) for name, own in budgeted]
         estimate = limits.estimate or self._estimates.of(call, limits)
         expected = most = self._costs.expected(call, estimate)
         for _, plan in planned:

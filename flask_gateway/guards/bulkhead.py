@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..model.call import Call, Outcome
 from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
-from ..model.limits import CallLimits, words_of
+from ..model.limits import SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import state_key
 from .leases import ConcurrencyLeases
@@ -64,22 +64,23 @@ class CallerBulkhead:
     def admit(self, call: Call) -> Permit:
         """:raises TooManyConcurrent: a subject has as many calls in flight as it may."""
         caller = call.caller
-        if not caller.max_concurrent and call.limits is None:
+        limits = call.limits
+        subjects = () if limits is None else (limits.sorted or limits.by_kind()).concurrent
+        if not (caller.max_concurrent or subjects):
             return NO_PERMIT
         own = self._take(caller_slots(caller.id), caller.max_concurrent, "")
-        return own if call.limits is None else self._joined(own, call.limits)
+        return self._joined(own, subjects) if subjects else own
 
-    def _joined(self, own: SlotPermit, limits: CallLimits) -> Permit:
+    def _joined(self, own: SlotPermit, subjects: tuple[SubjectLimits, ...]) -> Permit:
         permits = [own]
         try:
-            for subject, limit in limits.subjects:
-                if limit.concurrent:
-                    permits.append(self._take(subject_slots(subject), limit.concurrent, subject))
+            for subject, limit in subjects:
+                permits.append(self._take(subject_slots(subject), limit.concurrent, subject))
         except TooManyConcurrent:
             for permit in reversed(permits):
                 permit.cancel()
             raise
-        return JointPermit(permits) if len(permits) > 1 else own
+        return JointPermit(permits)
 
     def _take(self, key: str, limit: int, subject: str) -> SlotPermit:
         epoch = self._leases.acquire(key, limit) if limit else 0

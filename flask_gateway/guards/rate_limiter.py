@@ -69,11 +69,13 @@ class RateLimiter:
         own = self._take(of_caller) if caller.rate_limit else LimitPermit({})
         if limits is None or counts:
             return own
+        subjects = (limits.sorted or limits.by_kind()).requests
+        if not subjects:
+            return own
         permits = [own] if caller.rate_limit else []
         try:
-            for subject, limit in limits.subjects:
-                if limit.requests:
-                    permits.append(self._take(_Limit(_requests_key(subject), limit.requests, subject)))
+            for subject, limit in subjects:
+                permits.append(self._take(_Limit(_requests_key(subject), limit.requests, subject)))
         except RateLimited:
             for permit in reversed(permits):
                 permit.cancel()

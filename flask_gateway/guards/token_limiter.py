@@ -67,7 +67,7 @@ class TokenLimiter:
         limits = call.limits
         if limits is None or call.operation is Operation.COUNT:
             return NO_PERMIT
-        limited = [subject for subject in limits.subjects if subject.limits.tokens]
+        limited = (limits.sorted or limits.by_kind()).tokens
         if not limited:
             return NO_PERMIT
         estimate = limits.estimate or self._estimates.of(call, limits)

@@ -7,7 +7,7 @@ room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -77,16 +77,39 @@ class Estimate(NamedTuple):
     most_output: int
 
 
+class SubjectsByKind(NamedTuple):
+    """The subjects that have limits of each kind."""
+
+    concurrent: tuple[SubjectLimits, ...]
+    requests: tuple[SubjectLimits, ...]
+    tokens: tuple[SubjectLimits, ...]
+    budgets: tuple[SubjectLimits, ...]
+
+    @classmethod
+    def of(cls, subjects: Iterable[SubjectLimits]) -> SubjectsByKind:
+        """Sort subjects by the kinds of their limits."""
+        all_of_them = tuple(subjects)
+        kinds = ("concurrent", "requests", "tokens", "budgets")
+        return cls(*(tuple(one for one in all_of_them if getattr(one.limits, kind)) for kind in kinds))
+
+
 class CallLimits(msgspec.Struct):
     """The limits of one call. The first guard that needs the estimate notes it here.
 
     :param subjects: those of the call that have limits, in the order in which they are asked.
     :param learned: whether the length of its answer has been noted for later estimates.
+    :param sorted: the subjects by kind. Calls of one key and model share it.
     """
 
     subjects: tuple[SubjectLimits, ...]
     estimate: Estimate | None = None
     learned: bool = False
+    sorted: SubjectsByKind | None = None
+
+    def by_kind(self) -> SubjectsByKind:
+        """Sort the subjects by kind, and keep the result."""
+        self.sorted = found = self.sorted or SubjectsByKind.of(self.subjects)
+        return found
 
 
 class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):

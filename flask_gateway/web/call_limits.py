@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from ..model.call import Caller
 from ..model.errors import UserRequired
-from ..model.limits import CallLimits, Owners, SubjectLimits
+from ..model.limits import CallLimits, Owners, SubjectLimits, SubjectsByKind
 from .request_headers import Header
 
 if TYPE_CHECKING:
@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 MOST_NAME = 64
 #: Pairs of owners and model whose subjects are remembered.
 _REMEMBERED = 1024
-_known: dict[tuple[int, str], tuple[Owners, tuple[SubjectLimits, ...]]] = {}
 #: The fields of a body that name its end user; the first that does counts.
 _FIELDS = ("safety_identifier", "user")
+
+
+class _Known(NamedTuple):
+    """The subjects of the calls of some owners and a model that have no end user."""
+
+    owners: Owners
+    names_users: bool
+    subjects: tuple[SubjectLimits, ...]
+    sorted: SubjectsByKind
+
+
+#: By the id of the owners and the model: those of the latest calls.
+_known: dict[tuple[int, str], _Known] = {}
 
 
 def limits_of(
@@ -41,7 +53,13 @@ def limits_of(
     owners = caller.owners
     if owners is None:
         return "", None
-    user = end_user(header, fields, metadata=owners.user_from_metadata) if owners.names_users else ""
+    place = id(owners), model
+    known = _known.get(place)
+    if known is None or known.owners is not owners:  # another object may have had the same id
+        known = _remember(place, owners)
+    if not known.names_users:
+        return "", CallLimits(known.subjects, None, False, known.sorted) if known.subjects else None
+    user = end_user(header, fields, metadata=owners.user_from_metadata)
     if not user and owners.needs_user:
         raise UserRequired(
             "This key may only call for an end user. "
@@ -49,7 +67,7 @@ def limits_of(
             param="user",
         )
     if not user:
-        subjects = _subjects(owners, model)
+        subjects = known.subjects
     else:
         digest = accounting.user_digest if accounting else None
         shown = digest(user) if digest else user
@@ -57,15 +75,12 @@ def limits_of(
     return user, CallLimits(subjects) if subjects else None
 
 
-def _subjects(owners: Owners, model: str) -> tuple[SubjectLimits, ...]:
-    """The subjects of a call without an end user. Those of the latest owners and models are remembered."""
-    place = id(owners), model
-    known = _known.get(place)
-    if known is None or known[0] is not owners:  # another object may have had the same id
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        known = _known[place] = owners, tuple(owners.subjects(model, ""))
-    return known[1]
+def _remember(place: tuple[int, str], owners: Owners) -> _Known:
+    if len(_known) >= _REMEMBERED:
+        _known.clear()
+    subjects = tuple(owners.subjects(place[1], ""))
+    known = _known[place] = _Known(owners, owners.names_users, subjects, SubjectsByKind.of(subjects))
+    return known
 
 
 class _Metadata(msgspec.Struct):
