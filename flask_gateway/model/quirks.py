@@ -55,7 +55,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     :param short_tool_ids: ids of tool calls must be 9 letters and digits.
     :param json_schema: whether chat takes a JSON schema as ``response_format``.
     :param parallel_tools: whether chat takes ``parallel_tool_calls``.
-    :param user_ids: whether the upstream gets the caller's ``metadata.user_id`` or ``user``.
+    :param user_ids: whether chat gets the caller's ``metadata.user_id`` as ``user``.
     :param sampling: whether Anthropic's API takes ``temperature`` and ``top_p`` for these models.
     """
 

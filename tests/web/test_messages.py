@@ -215,14 +215,27 @@ def test_an_operation_that_no_upstream_takes_is_refused_by_name(claude: FlaskCli
     assert "'speaks'" in error["message"]
 
 
-def test_a_chat_call_to_an_anthropic_upstream_is_refused_by_name(
-    make_client: Callable[..., FlaskClient],
+def test_a_chat_call_is_translated_for_an_anthropic_upstream(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock
 ) -> None:
     only = UpstreamSettings(name="claude", url="http://claude.test/v1", kind="anthropic")
     client = make_client(upstreams=(only,), models=(), default_upstream="claude")
-    answer = ask(client, {**BODY, "model": "claude"}, "/v1/chat/completions")
-    assert answer.status_code == 400
-    assert answer.json["error"]["code"] == "unsupported_operation"  # type: ignore[index]
+    upstream.post(URL, json=ANSWER)
+    body = {"model": "claude", "messages": BODY["messages"]}
+    answer = ask(client, body, "/v1/chat/completions")
+    assert answer.status_code == 200
+    assert answer.headers["x-gateway-translated"] == "chat/completions>messages"
+    assert answer.json is not None
+    assert answer.json["object"] == "chat.completion"
+    sent = upstream.calls[-1].request
+    assert sent.headers["anthropic-version"] == "2023-06-01"
+    assert json.loads(sent.body or b"")["max_tokens"] == 16384
+    upstream.replace("POST", URL, status=400, json={"type": "error", "error": {"message": "no thinking"}})
+    refused = ask(client, body, "/v1/chat/completions")
+    assert refused.status_code == 400
+    assert refused.json is not None
+    assert refused.json["error"]["message"] == "no thinking"
+    assert "type" not in refused.json
 
 
 # ---------------------------------------------------------------- errors

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...model.call import Operation
+from .chat_to_messages import CHAT_TO_MESSAGES
 from .messages_to_chat import MESSAGES_TO_CHAT
 from .responses_to_chat.translation import RESPONSES_TO_CHAT
 from .translation import Translation
 
 #: A further translation is one more entry here. The first that an upstream takes is used.
-TRANSLATIONS: tuple[Translation, ...] = (MESSAGES_TO_CHAT, RESPONSES_TO_CHAT)
+TRANSLATIONS: tuple[Translation, ...] = (MESSAGES_TO_CHAT, CHAT_TO_MESSAGES, RESPONSES_TO_CHAT)
 
 
 def translations_to(

@@ -11,12 +11,16 @@ import pytest
 from kit import golden
 from kit.examples import examples
 
+from flask_gateway.dialects.translations.chat_to_messages import CHAT_TO_MESSAGES
 from flask_gateway.dialects.translations.messages_to_chat import MESSAGES_TO_CHAT
 from flask_gateway.dialects.translations.translation import Translation
 from flask_gateway.model.errors import GatewayError
 
 #: The translations by the folder of their cases.
-PAIRS: dict[str, Translation] = {"messages-to-chat": MESSAGES_TO_CHAT}
+PAIRS: dict[str, Translation] = {
+    "messages-to-chat": MESSAGES_TO_CHAT,
+    "chat-to-messages": CHAT_TO_MESSAGES,
+}
 CASES = {
     f"{pair}/{name}": (translation, case)
     for pair, translation in PAIRS.items()
