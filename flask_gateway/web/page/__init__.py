@@ -1,19 +1,19 @@
-"""Serves ``/ui``: the operator's page. Imported only where an admin's key is set."""
+"""Serves ``/ui``: the operator's page. Imported only where there is an admin."""
 
 from __future__ import annotations
 
 from flask import Flask
 
 from ..hooks import PAGE
-from . import login, overview, request_list, upstreams
+from . import health, keys, login, models, overview, request_list, settings_page, spend, upstreams
 from .access import admit, blueprint
+
+#: The modules whose import adds the paths.
+_PAGES = (health, keys, login, models, overview, request_list, settings_page, spend, upstreams)
 
 
 def register(app: Flask) -> None:
     """Register the page with the application."""
-    assert login  # the imports add the paths
-    assert overview
-    assert request_list
-    assert upstreams
+    assert _PAGES
     app.extensions[PAGE] = admit
     app.register_blueprint(blueprint)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from flask import Response, g, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -22,7 +23,16 @@ from .access import COOKIE, SAFE, Visitor, blueprint, is_secure, redirect, signi
 
 _HERE = Path(__file__).parent
 #: The menu: path and title of each page.
-MENU = (("overview", "Overview"), ("upstreams", "Upstreams"), ("requests", "Requests"))
+MENU = (
+    ("overview", "Overview"),
+    ("upstreams", "Upstreams"),
+    ("models", "Models"),
+    ("keys", "Keys"),
+    ("requests", "Requests"),
+    ("spend", "Spend"),
+    ("settings", "Settings"),
+    ("health", "Health"),
+)
 
 _KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
 _FILES = sorted(path for path in (_HERE / "static").iterdir() if path.suffix in _KINDS)
@@ -154,9 +164,19 @@ def shown_moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
+def shown_day(at: float) -> str:
+    """The date, UTC."""
+    return time.strftime("%Y-%m-%d", time.gmtime(at))
+
+
 def shown_iso(at: float) -> str:
     """Date and time for machines (RFC 3339)."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def shown_json(value: Any) -> str:
+    """The value as JSON, to be escaped like any text: jinja2's own filter leaves the quotes of attributes."""
+    return msgspec.json.encode(value).decode()
 
 
 def asset_url(name: str) -> str:
@@ -183,5 +203,7 @@ _templates.filters |= {
     "clock": shown_clock,
     "moment": shown_moment,
     "iso": shown_iso,
+    "day": shown_day,
+    "json": shown_json,
 }
 _templates.globals |= {"asset_url": asset_url, "query": query}

@@ -1,0 +1,139 @@
+"""Serves ``/ui/health``: the state of the workers, the store, the ledger and the disk, and all notes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from flask import Response, request
+
+from ...app.build import Gateway
+from ...model.errors import LedgerUnavailable
+from ...state import split_state
+from ...telemetry.exposition import live_calls, live_streams
+from ...telemetry.metric_families import directory, trouble
+from ...telemetry.processes import workers
+from ..admin.ledger import reading
+from ..request_state import gateway, is_multiprocess
+from .rendering import page, render, shown_number, shown_seconds
+
+#: The most notes on the page.
+_NOTES = 200
+#: Less free space than this on the ledger's disk is a warning, bytes.
+LEAST_DISK = 500_000_000
+
+
+class PartHealth(NamedTuple):
+    """One thing that was looked at. ``good``: whether nothing needs to be done."""
+
+    subject: str
+    good: bool
+    said: str
+
+
+def findings(here: Gateway, now: float) -> Iterator[PartHealth]:
+    """Look at each part of the gateway. :param now: seconds since the epoch."""
+    for subject, look in CHECKS.items():
+        try:
+            yield PartHealth(subject, *look(here, now))
+        except Exception as error:  # noqa: BLE001  # one part that cannot be looked at must not hide the others
+            yield PartHealth(subject, False, f"cannot be looked at: {type(error).__name__}")
+
+
+def _store(here: Gateway, now: float) -> tuple[bool, str]:
+    kind, status = here.settings.state.partition(":")[0], here.store.status()
+    if status.degraded:
+        return False, f"{kind} is degraded, each worker answers from its own memory: {status.reason}"
+    if split := split_state(here.settings, is_multiprocess()):
+        return False, f"limits and breakers are not shared: {split}"
+    return True, f"{kind} is well"
+
+
+def _workers(here: Gateway, now: float) -> tuple[bool, str]:
+    where = directory()
+    if where is None:
+        return True, f"one process, {os.getpid()}"
+    count = len(list(workers(where)))
+    age = shown_seconds(now - here.built)
+    said = f"{count} workers; this one is {os.getpid()}, whose settings are {age} old"
+    stopping = here.draining.is_set()
+    return not stopping, said + (" and is stopping" if stopping else "")
+
+
+def _threads(here: Gateway, now: float) -> tuple[bool, str]:
+    streams, calls = live_streams(), live_calls()
+    flying = "" if calls is None else f", {sum(calls.values())} calls in flight at upstreams"
+    live = here.inflight.streams if streams is None else streams
+    return (
+        True,
+        f"{here.inflight.threads} threads of this worker serve calls, {live} streams are live{flying}",
+    )
+
+
+def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
+    accounting = here.accounting
+    if accounting is None:
+        return True, "no ledger is kept"
+    if accounting.books.journal.degraded:
+        return False, "the journal of this worker cannot be written: the disk may be full or read-only"
+    try:
+        with reading():
+            return True, "it can be written and read"
+    except LedgerUnavailable as error:
+        return False, error.message
+
+
+def _disk(here: Gateway, now: float) -> tuple[bool, str]:
+    data = here.settings.ledger.data
+    if data is None:
+        return True, "nothing is kept on disk"
+    free = shutil.disk_usage(data).free
+    return free >= LEAST_DISK, f"{shown_number(free)}B are free where {data} is"
+
+
+def _descriptors(here: Gateway, now: float) -> tuple[bool, str]:
+    import resource
+
+    used, most = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return used < 0.8 * most, f"{used} of {most} are open in this worker"
+
+
+def _metrics(here: Gateway, now: float) -> tuple[bool, str]:
+    reason = trouble()
+    return not reason, reason or "all figures are kept"
+
+
+def _settings(here: Gateway, now: float) -> tuple[bool, str]:
+    if here.metrics.last_reload_successful:
+        return True, "the last reload went well, or there was none"
+    return False, "the file is refused, the old settings stay: the page Settings says why"
+
+
+CHECKS: dict[str, Callable[[Gateway, float], tuple[bool, str]]] = {
+    "store": _store,
+    "settings": _settings,
+    "ledger": _ledger,
+    "disk": _disk,
+    "workers": _workers,
+    "threads": _threads,
+    "descriptors": _descriptors,
+    "metrics": _metrics,
+}
+
+
+@page("health")
+def show_health() -> Response:
+    here, wanted = gateway(), request.args.get("q", "").strip()[:200]
+    notes = here.rings.notes() if here.rings else iter(())
+    fitting = (note for note in notes if wanted.lower() in f"{note.level} {note.text}".lower())
+    return render(
+        "health.html",
+        title="Health",
+        findings=list(findings(here, time.time())),
+        notes=list(islice(fitting, _NOTES)),
+        wanted=wanted,
+    )

@@ -1,0 +1,78 @@
+"""Serves ``/ui/models``: each model's upstreams in order, and why a call would reach them or not."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from flask import Response, request
+
+from ...app.candidates import CandidateStatus
+from ...auth import key_tables
+from ...model.call import Caller
+from ...model.errors import UnknownModel
+from ..admin.changes import changes
+from ..request_state import gateway
+from .access import SAFE, visitor
+from .rendering import page, render
+
+#: The most models on the page.
+MOST = 150
+
+
+class ModelView(NamedTuple):
+    """A model with the candidates for its calls."""
+
+    name: str
+    candidates: list[CandidateStatus]
+
+
+def anybody() -> Caller:
+    """A caller that may call every model."""
+    return Caller(id=f"page:{visitor().name}", rate_limit=0)
+
+
+def explained(caller: Caller, model: str) -> list[CandidateStatus]:
+    """The candidates of a model; empty if it does not exist."""
+    try:
+        return gateway().candidates.explain(caller, model)
+    except UnknownModel:
+        return []
+
+
+def caller_named(name: str) -> Caller | None:
+    """A caller with the models of a key, by the key's name or id. ``None``: there is no such key."""
+    for key in gateway().settings.keys:
+        if key.id == name:
+            return Caller(id=key.id, rate_limit=0, models=key.models)
+    with changes().reading() as (db, _now):
+        row = key_tables.key_by_name(db, name) or key_tables.key_by_id(db, name)
+    if row is None:
+        return None
+    models = msgspec.json.decode(row.models, type=list[str] | None)
+    return Caller(id=row.id, rate_limit=0, models=None if models is None else frozenset(models))
+
+
+@page("models")
+def list_models() -> Response:
+    wanted, key = (request.args.get(name, "").strip()[:300] for name in ("model", "key"))
+    caller = caller_named(key) if key else anybody()
+    listed = gateway().listed()
+    return render(
+        "models.html",
+        title="Models",
+        wanted=wanted,
+        key=key,
+        unknown_key=caller is None,
+        answer=explained(caller, wanted) if wanted and caller else [],
+        models=[ModelView(name, explained(anybody(), name)) for name in islice(listed, MOST)],
+        count=len(listed),
+    )
+
+
+@page("models.json")
+def models_json() -> Response:
+    views = [ModelView(name, explained(anybody(), name)) for name in gateway().listed()]
+    body = msgspec.json.encode({"object": "list", "data": [view._asdict() for view in views]})
+    return Response(body, content_type="application/json", headers=SAFE)
