@@ -16,7 +16,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -28,8 +27,7 @@ from . import keys, peers, servers
 from .load import cost
 from .load.callers import percentile
 from .table import plot, show
-
-Numbers = dict[str, float]
+from .wrk import Numbers, chat, chat_body, wrk
 
 
 def say(text: str) -> None:
@@ -61,46 +59,6 @@ class Bench:
 
 
 # ---------------------------------------------------------------- buffered answers
-
-
-def chat_body(prompt_bytes: int) -> bytes:
-    text = "All work and no play makes a dull benchmark. " * (prompt_bytes // 45 + 1)
-    return json.dumps(
-        {"model": "bench", "temperature": 0.2, "messages": [{"role": "user", "content": text[:prompt_bytes]}]}
-    ).encode()
-
-
-def wrk(url: str, connections: int, seconds: int, body: bytes) -> Numbers:
-    command = [servers.tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(body)
-        file.flush()
-        done = subprocess.run(
-            [*command, "-s", "bench/chat.lua", f"{url}/v1/chat/completions"],
-            env={**os.environ, "BODY_FILE": file.name, "KEY": servers.KEY},
-            cwd=servers.ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    requests, wrong, lost, p50, p99 = map(float, line.split()[1:])
-    if wrong or lost > connections:
-        raise RuntimeError(f"{url}: {wrong:.0f} wrong answers, {lost:.0f} lost ones")
-    return {"requests": requests, "p50_ms": p50 / 1000, "p99_ms": p99 / 1000}
-
-
-def chat(process: subprocess.Popen, url: str, connections: int, seconds: int, body: bytes) -> Numbers:
-    wrk(url, connections, 1, body)
-    before = cost.cpu(process.pid)
-    seen = wrk(url, connections, seconds, body)
-    cpu = cost.cpu(process.pid) - before
-    return {
-        "cpu_us": cpu / seen["requests"] * 1e6,
-        "per_second": seen["requests"] / seconds,
-        "p50_ms": seen["p50_ms"],
-        "p99_ms": seen["p99_ms"],
-    }
 
 
 def run_chat(
@@ -385,9 +343,10 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     arguments = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that started servers are stopped, as with Ctrl-C
+    if unknown := set(arguments.names) - RUNS.keys():
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
+    # Started servers are stopped, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
     bench = Bench(arguments.rounds, arguments.seconds, arguments.servers)

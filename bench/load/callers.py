@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .upstream import SENT, stream
 
 _CHUNK = re.compile(rb"([0-9a-fA-F]+)\r\n")
-_SENT = re.compile(rb'"sent":"(\d{19})"')
+_SENT = re.compile(rb'"sent": "(\d{19})"')
 
 
 def request(host: str, path: str, model: str, key: str, *, streams: bool = True) -> bytes:
@@ -87,7 +87,7 @@ class Stream:
         said = unchunked(body) if b"chunked" in head.lower() else body
         if said is None:
             return "cut"
-        return "ok" if _SENT.sub(b'"sent":"%b"' % SENT, said) == expected else "different"
+        return "ok" if _SENT.sub(b'"sent": "%b"' % SENT, said) == expected else "different"
 
 
 def run(

@@ -1,7 +1,8 @@
 """Runs the cheapest possible upstream: one thread, one epoll set, prebuilt answers.
 
-The scripted provider (``flask_gateway/cli/selftest/scripted_provider.py``) has a thread for each connection,
-which would take the CPU that a benchmark measures. This one has no behaviours; it shares the framing.
+The answers are those of the scripted provider (``flask_gateway/cli/selftest/scripted_answers.py``). Its
+server has a thread for each connection, and costs as much CPU as the gateway that the benchmark measures. So
+this module has a server of its own, for thousands of streams at a tenth of that.
 
 The model's name chooses the answer: ``tokens-rate``, as in ``200-50``, is a stream of 200 events, 50 of them
 a second. Any other name gets a short JSON answer. Each event contains the time at which it was sent.
@@ -19,6 +20,7 @@ import time
 from contextlib import suppress
 from heapq import heappop, heappush
 
+from flask_gateway.cli.selftest.scripted_answers import DONE, ScriptedAnswer
 from flask_gateway.cli.selftest.scripted_provider import LAST_CHUNK, chunk
 
 _STREAM = re.compile(rb'"model":\s*"(\d+)-(\d+)"')
@@ -29,34 +31,18 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def event(number: int) -> bytes:
-    """One event of a stream, of the usual size."""
-    return (
-        b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1760000000,'
-        b'"model":"bench","sent":"0000000000000000000",'
-        b'"choices":[{"index":0,"delta":{"content":" token%d"},'
-        b'"logprobs":null,"finish_reason":null}]}\n\n' % number
-    )
-
-
-FINISH = (
-    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1760000000,'
-    b'"model":"bench","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":9,"completion_tokens":200,"total_tokens":209}}\n\n'
-)
-DONE = b"data: [DONE]\n\n"
+USAGE = {"prompt_tokens": 9, "completion_tokens": 200, "total_tokens": 209}
+SCRIPT = ScriptedAnswer("chatcmpl-0123456789abcdef", "bench", 1760000000)
 
 
 def stream(tokens: int) -> list[bytes]:
-    """The events of a stream of ``tokens`` tokens."""
-    return [event(number) for number in range(tokens)] + [FINISH, DONE]
+    """The events of a stream of ``tokens`` tokens, each with the placeholder of its time."""
+    sent = {"sent": SENT.decode()}
+    events = [SCRIPT.chunk({"content": f" token{number}"}, **sent) for number in range(tokens)]
+    return [*events, SCRIPT.chunk({}, "stop", usage=USAGE), DONE]
 
 
-BODY = (
-    b'{"id":"chatcmpl-0123456789abcdef","object":"chat.completion","created":1760000000,"model":"bench",'
-    b'"choices":[{"index":0,"message":{"role":"assistant","content":"' + b"A word or two. " * 20 + b'"},'
-    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":80,"total_tokens":89}}'
-)
+BODY = SCRIPT.body("A word or two. " * 20, USAGE)
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 ) + BODY

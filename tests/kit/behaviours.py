@@ -9,8 +9,9 @@ import gzip
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flask_gateway.cli.selftest.scripted_answers import ScriptedAnswer, event, wants_usage
 from flask_gateway.cli.selftest.scripted_provider import EVENTS, JSON
 
 if TYPE_CHECKING:
@@ -33,28 +34,14 @@ class Options(dict[str, str]):
 # ---------------------------------------------------------------- proper answers
 
 
-def event(data: Any, kind: str = "") -> bytes:
-    named = f"event: {kind}\n" if kind else ""
-    return f"{named}data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return event(envelope("chat.completion.chunk", [choice]) | more)
-
-
-def envelope(kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"id": "chatcmpl-scripted", "object": kind, "created": 1, "model": "scripted", "choices": choices}
+ANSWER = ScriptedAnswer("chatcmpl-scripted", "scripted")
+chunk, envelope = ANSWER.chunk, ANSWER.envelope
 
 
 def chat_events(exchange: Exchange, tokens: int) -> list[bytes]:
-    """A role, the tokens, an end, the usage if asked for, and ``[DONE]``."""
-    events = [chunk({"role": "assistant", "content": ""})]
-    events += [chunk({"content": f"tok{index} "}) for index in range(tokens)]
-    events.append(chunk({}, "stop"))
-    if (exchange.request.json.get("stream_options") or {}).get("include_usage"):
-        events.append(event(envelope("chat.completion.chunk", []) | {"usage": USAGE}))
-    return [*events, event("[DONE]")]
+    """A role, the tokens, an end, the usage if the request asks for it, and ``[DONE]``."""
+    usage = USAGE if wants_usage(exchange.request.json) else None
+    return ANSWER.events((f"tok{index} " for index in range(tokens)), usage)
 
 
 def response_events(tokens: int) -> list[bytes]:
@@ -80,9 +67,8 @@ def parts_of(exchange: Exchange, options: Options) -> list[bytes]:
         data = [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]
         body = json.dumps({"object": "list", "data": data, "model": "scripted", "usage": USAGE})
     else:
-        message = {"role": "assistant", "content": "".join(f"tok{index} " for index in range(tokens))}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        body = json.dumps(envelope("chat.completion", [choice]) | {"usage": USAGE})
+        text = "".join(f"tok{index} " for index in range(tokens))
+        body = ANSWER.body(text, USAGE).decode()
     return [body[start : start + 40].encode() for start in range(0, len(body), 40)]
 
 

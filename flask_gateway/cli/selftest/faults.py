@@ -9,7 +9,8 @@ import json
 import math
 import time
 
-from .provider_answers import DONE, TEXT, TOKENS, answers_of
+from .provider_answers import TEXT, TOKENS, answers_of
+from .scripted_answers import DONE
 from .scripted_provider import Behaviour, ProviderExchange
 
 #: The code of a refusal that no caller may see, because it concerns a request that the gateway made.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .scripted_answers import ScriptedAnswer, event, wants_usage
 from .scripted_provider import ProviderExchange
 
 #: The only correct answer, token by token.
@@ -17,9 +18,6 @@ USAGE = {
     "primary-model": {"prompt_tokens": 9, "completion_tokens": 60, "total_tokens": 69},
     "fallback-model": {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72},
 }
-
-#: The event behind the last one of chat.
-DONE = b"data: [DONE]\n\n"
 
 Tokens = Sequence[str]
 
@@ -44,45 +42,22 @@ def answers_of(exchange: ProviderExchange) -> Answers:
 # ---------------------------------------------------------------- chat
 
 
-def _envelope(exchange: ProviderExchange, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    identity = f"chatcmpl-{exchange.provider.model}-{exchange.number}"
-    return {
-        "id": identity,
-        "object": kind,
-        "created": 1,
-        "model": exchange.provider.model,
-        "choices": choices,
-    }
-
-
-def _event(value: object) -> bytes:
-    return f"data: {json.dumps(value)}\n\n".encode()
-
-
-def _chunk(exchange: ProviderExchange, delta: dict[str, str], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return _event(_envelope(exchange, "chat.completion.chunk", [choice]))
+def _chat(exchange: ProviderExchange) -> ScriptedAnswer:
+    model = exchange.provider.model
+    return ScriptedAnswer(f"chatcmpl-{model}-{exchange.number}", model)
 
 
 def _chat_beginning(exchange: ProviderExchange, tokens: Tokens) -> list[bytes]:
-    opening = _chunk(exchange, {"role": "assistant", "content": ""})
-    return [opening, *(_chunk(exchange, {"content": token}) for token in tokens)]
+    return _chat(exchange).beginning(tokens)
 
 
 def _chat_ending(exchange: ProviderExchange, _tokens: Tokens) -> list[bytes]:
-    """The finish reason, the usage if the request asks for it, and ``[DONE]``."""
-    events = [_chunk(exchange, {}, "stop")]
-    if (exchange.request.json.get("stream_options") or {}).get("include_usage"):
-        usage = _envelope(exchange, "chat.completion.chunk", [])
-        events.append(_event({**usage, "usage": USAGE[exchange.provider.model]}))
-    return [*events, DONE]
+    asked = wants_usage(exchange.request.json)
+    return _chat(exchange).ending(USAGE[exchange.provider.model] if asked else None)
 
 
 def _chat_body(exchange: ProviderExchange, tokens: Tokens) -> bytes:
-    message = {"role": "assistant", "content": "".join(tokens)}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    answer = _envelope(exchange, "chat.completion", [choice])
-    return json.dumps({**answer, "usage": USAGE[exchange.provider.model]}).encode()
+    return _chat(exchange).body("".join(tokens), USAGE[exchange.provider.model])
 
 
 # ---------------------------------------------------------------- Responses
@@ -113,8 +88,7 @@ def _part(text: str) -> dict[str, Any]:
 
 
 def _named(number: int, kind: str, **fields: object) -> bytes:
-    data = json.dumps({"type": kind, "sequence_number": number, **fields})
-    return f"event: {kind}\ndata: {data}\n\n".encode()
+    return event({"type": kind, "sequence_number": number, **fields}, kind)
 
 
 _PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
