@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from ..config.price_syntax import dollars_of
-from ..config.schema import PriceSettings, Settings
+from ..config.schema import Settings
 from ..ledger.repair import Price, Priced
+from ..model.price_override import PriceOverride
 from ..model.units import Units
-from ..pricing.overrides import Override, overridden
+from ..pricing.overrides import overridden
 from ..pricing.rates import ModelPrice, Rates, amount
 from ..pricing.table import FREE_PROVIDER, Prices, PriceTable, decode, shipped
 
@@ -41,8 +40,7 @@ def prices_of(settings: Settings, tables: list[tuple[str, PriceTable]]) -> Price
     providers = providers_of(settings, known)
     overrides: dict[tuple[str, str], ModelPrice] = {}
     for (upstream, model), price in overrides_of(settings).items():
-        override = Override(**msgspec.structs.asdict(price))
-        made = overridden(override, known.price(upstream, providers.get(upstream), model))
+        made = overridden(price, known.price(upstream, providers.get(upstream), model))
         if made is None:
             log.warning("the price of %s/%s is a discount, but no table knows its price", upstream, model)
         else:
@@ -55,7 +53,7 @@ def providers_of(settings: Settings, prices: Prices) -> dict[str, str | None]:
     return {one.name: one.prices or prices.provider_of(one.url) for one in settings.upstreams}
 
 
-def overrides_of(settings: Settings) -> Mapping[tuple[str, str], PriceSettings]:
+def overrides_of(settings: Settings) -> Mapping[tuple[str, str], PriceOverride]:
     """The prices that the settings name, by upstream and model. A candidate's wins; of two, the first."""
     own = reversed(list(_of_candidates(settings)))
     named = {(*_pair(name),): price for name, price in settings.prices.items()}
@@ -67,7 +65,7 @@ def _pair(name: str) -> tuple[str, str]:
     return upstream, model
 
 
-def _of_candidates(settings: Settings) -> Iterator[tuple[tuple[str, str], PriceSettings]]:
+def _of_candidates(settings: Settings) -> Iterator[tuple[tuple[str, str], PriceOverride]]:
     for model in settings.models:
         for candidate in (one for tier in model.tiers for one in tier):
             if candidate.price is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,8 @@ def reading(data: Path) -> Iterator[Any]:
     if not path.exists():
         raise NoLedger(f"there is no ledger in {data}: no gateway has served with it yet")
     try:
-        connection = database.read(path)
-        try:
+        with closing(database.read(path)) as connection:
             yield connection
-        finally:
-            connection.close()
     except books.TROUBLE as error:
         raise NoLedger(f"the ledger in {data} cannot be read: {error}") from None
 

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 
 from ..model.money import MILLIONTHS, MoneyError, nano_dollars, pico_per_unit
+from ..model.price_override import PriceOverride
 from .errors import InvalidValue, nearest
-from .schema import PriceSettings
 from .value_types import BaseType
 
 #: Units that are priced by the million, by their names in ``model/units.py``.
@@ -42,16 +42,16 @@ _NAMES = (*PER_MILLION, *PER_ONE, "discount", "from")
 class Price(BaseType, frozen=True):
     """The price of a model: ``"free"``, or a table."""
 
-    def check(self, value: object) -> PriceSettings:
+    def check(self, value: object) -> PriceOverride:
         if value == "free":
-            return PriceSettings(free=True)
+            return PriceOverride(free=True)
         if not isinstance(value, dict) or not value:
             raise InvalidValue(self.expected)
         for name in value:
             if name not in _NAMES:
                 raise InvalidValue(f"prices by {', '.join(_NAMES)}", nearest(name, _NAMES))
         rates = {str(PER_ONE.get(name, name)): _rate(name, value[name]) for name in value if name in _RATES}
-        price = PriceSettings(
+        price = PriceOverride(
             rates=rates, discount=_discount(value.get("discount", "0")), begins=_begins(value.get("from"))
         )
         if not price.rates and not price.discount:
@@ -103,7 +103,7 @@ def _begins(value: object) -> int:
     raise InvalidValue("from as a date, such as 2026-12-01")
 
 
-def shown(price: PriceSettings) -> str:
+def shown(price: PriceOverride) -> str:
     """Return a price as ``check`` shows it."""
     if price.free:
         return "free"

@@ -13,6 +13,7 @@ import msgspec
 
 from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from ..model.price_override import PriceOverride
 from ..model.quirks import Quirks
 from .admins import AdminSettings
 from .kinds import DEFAULT, KINDS, KeyCommand, Kind
@@ -206,20 +207,6 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(self.of_kind.speaks) if self.speaks is None else self.speaks
 
 
-class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of a model, in place of the one in the tables.
-
-    :param rates: pico-dollars a unit, by the names of ``model.units.Units``.
-    :param discount: taken off, in millionths: of the rates, or without any of the price in the tables.
-    :param begins: epoch seconds from which it applies; before, the tables do.
-    """
-
-    free: bool = False
-    rates: Mapping[str, int] = {}
-    discount: int = 0
-    begins: int = 0
-
-
 class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """An upstream and a model of it that can answer a call.
 
@@ -239,7 +226,7 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Mapping[str, float] = {}
     set: Mapping[str, bytes] = {}
     default: Mapping[str, bytes] = {}
-    price: PriceSettings | None = None
+    price: PriceOverride | None = None
 
 
 #: Earlier names of balance policies. The file may use them, with a warning.
@@ -350,7 +337,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
     #: By ``upstream/model``.
-    prices: Mapping[str, PriceSettings] = {}
+    prices: Mapping[str, PriceOverride] = {}
     default_upstream: str | None = None
     #: The names without a model of their own that reach an upstream, ``*`` matching any text.
     unlisted_models: tuple[str, ...] = ("*",)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
+from ..model.price_override import PriceOverride
 from .admins import Role
 from .body_fields import BODY_FIELDS
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
@@ -20,7 +21,7 @@ from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of
 from .options import FILE_SCALARS, SECRET_PATH, VARIABLE
 from .price_syntax import PRICE
 from .route_syntax import BALANCE, CHAIN, TIERS, candidates_of, former_names, with_body_fields
-from .schema import MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings, PriceSettings
+from .schema import MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings
 from .secrets import USABLE_KEY, Digest, Forbidden, SecretRef
 from .toml_document import parse
 from .value_types import (
@@ -110,7 +111,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
     webhook: FileWebhook = FileWebhook()
-    prices: Mapping[str, PriceSettings] = {}
+    prices: Mapping[str, PriceOverride] = {}
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from ..model.money import MILLIONTHS
+from ..model.price_override import PriceOverride
 from .rates import FREE, ModelPrice, Period, Rates, Tier
 
 #: The ``source`` of a price that a setting made.
 SETTING = "setting"
 
 
-class Override(msgspec.Struct, frozen=True, kw_only=True):
-    """An override of a price.
-
-    :param rates: pico-dollars a unit, by the names of ``Units``.
-    :param discount: taken off, in millionths: of the rates, or without any of the price in the tables.
-    :param begins: epoch seconds from which it applies; before, the tables do.
-    """
-
-    free: bool = False
-    rates: Mapping[str, int] = {}
-    discount: int = 0
-    begins: int = 0
-
-
-def overridden(override: Override, base: ModelPrice | None) -> ModelPrice | None:
+def overridden(override: PriceOverride, base: ModelPrice | None) -> ModelPrice | None:
     """Return the price of a model with an override.
 
     :param base: its price in the tables. :return: ``None`` if a discount has no price to be taken off.

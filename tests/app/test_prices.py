@@ -18,11 +18,11 @@ from flask_gateway.config.schema import (
     CandidateSettings,
     LedgerSettings,
     ModelSettings,
-    PriceSettings,
     Settings,
     UpstreamSettings,
 )
 from flask_gateway.ledger.costing import Costing
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.model.units import Units
 from flask_gateway.pricing.rates import Period, Rates
 from flask_gateway.pricing.table import PriceTable, Provider
@@ -55,18 +55,18 @@ def test_the_provider_is_found_by_url_or_by_name(tmp_path: Path) -> None:
 
 
 def test_a_price_of_the_settings_wins(tmp_path: Path) -> None:
-    own = PriceSettings(rates={"input": 7 * 10**6, "output": 0})
+    own = PriceOverride(rates={"input": 7 * 10**6, "output": 0})
     candidate = CandidateSettings(upstream="other", model="m", price=own)
     costing = costing_of(
         priced(
             tmp_path,
             models=(ModelSettings(name="fast", tiers=((candidate,),)),),
             prices={
-                "openai/gpt-4o-mini": PriceSettings(discount=100_000),
-                "openai/gpt-4o": PriceSettings(rates={"input": 10**6}, begins=NOW),
-                "other/free": PriceSettings(free=True),
-                "other/m": PriceSettings(free=True),
-                "other/unknown": PriceSettings(discount=500_000),
+                "openai/gpt-4o-mini": PriceOverride(discount=100_000),
+                "openai/gpt-4o": PriceOverride(rates={"input": 10**6}, begins=NOW),
+                "other/free": PriceOverride(free=True),
+                "other/m": PriceOverride(free=True),
+                "other/unknown": PriceOverride(discount=500_000),
             },
         ),
         tmp_path,

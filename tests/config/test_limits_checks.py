@@ -12,9 +12,10 @@ from flask_gateway.config.limits_checks import (
     refused_of_key,
     refused_of_team,
 )
-from flask_gateway.config.schema import KeySettings, LedgerSettings, PriceSettings, Settings
+from flask_gateway.config.schema import KeySettings, LedgerSettings, Settings
 from flask_gateway.model.calendar_windows import Window
 from flask_gateway.model.limits import Budget, Limits, OwnerLimits
+from flask_gateway.model.price_override import PriceOverride
 
 BUDGET = OwnerLimits(own=Limits(budgets=(Budget(1, Window.MONTH, False),)))
 LEDGER = LedgerSettings(data="/tmp/ledger")  # never opened
@@ -65,7 +66,7 @@ def test_the_limits_of_an_issued_key_and_of_a_team_are_checked_alone() -> None:
 
 
 def test_a_price_needs_its_upstream_and_a_ledger() -> None:
-    free = PriceSettings(free=True)
+    free = PriceOverride(free=True)
     found = unused(make_settings(prices={"nowhere/m": free, "mock": free}, ledger=LEDGER))
     assert len(found) == 2
     assert 'such as [prices."openai/gpt-4o"]' in found[1]

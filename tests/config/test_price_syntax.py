@@ -9,7 +9,7 @@ import pytest
 from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.load import load, resolve
-from flask_gateway.config.schema import PriceSettings
+from flask_gateway.model.price_override import PriceOverride
 
 Toml = Callable[..., str]
 TOP = """
@@ -45,12 +45,12 @@ def test_prices_are_read(toml: Toml) -> None:
     settings = load({"GATEWAY_CONFIG": toml(TOP + text)})
     rates = {"input": 2_500_000, "output": 10**7, "requests": 10**9, "searches": 10**10}
     begins = 1_796_083_200
-    assert settings.prices["up/gpt-4o"] == PriceSettings(rates=rates, discount=100_000, begins=begins)
-    assert settings.prices["up/own"] == PriceSettings(free=True)
+    assert settings.prices["up/gpt-4o"] == PriceOverride(rates=rates, discount=100_000, begins=begins)
+    assert settings.prices["up/own"] == PriceOverride(free=True)
     assert settings.upstreams[0].prices == "openai"
     fast, two = settings.models
-    assert fast.tiers[0][0].price == PriceSettings(rates={"input": 10**6, "output": 2 * 10**6})
-    assert [one.price for one in two.tiers[0]] == [None, PriceSettings(free=True)]
+    assert fast.tiers[0][0].price == PriceOverride(rates={"input": 10**6, "output": 2 * 10**6})
+    assert [one.price for one in two.tiers[0]] == [None, PriceOverride(free=True)]
     told = "\n".join(describe(resolve({"GATEWAY_CONFIG": toml(TOP + text)})))
     assert "input 2.5, output 10, per_request 0.001" in told
     assert "discount 0.1, from 2026-12-01" in told

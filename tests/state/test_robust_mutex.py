@@ -26,11 +26,6 @@ from flask_gateway.state.shm_table import SlotAddress, slot_address
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def store(clock: HandClock) -> SharedStore:
     return SharedStore(Memory(), clock)
 

@@ -28,11 +28,6 @@ from flask_gateway.state.shm_table import BUCKETS, INDEX, SLOT, SLOTS, slot_addr
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def store(clock: HandClock) -> SharedStore:
     return SharedStore(Memory(), clock)
 

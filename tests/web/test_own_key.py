@@ -12,14 +12,15 @@ from kit.admins import AdminClient
 from kit.calls import AUTH
 from kit.waiting import until
 
-from flask_gateway.config.schema import LedgerSettings, PriceSettings
+from flask_gateway.config.schema import LedgerSettings
 from flask_gateway.ledger.bookkeeper import Bookkeeper
 from flask_gateway.model.calendar_windows import Calendar
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 
 BUDGET = {"amount": "0.05", "window": "day"}
 #: A cent for each call.
-PRICE = PriceSettings(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
+PRICE = PriceOverride(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
 
 
 @pytest.fixture(autouse=True)

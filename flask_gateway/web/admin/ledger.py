@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from flask import Response
@@ -36,11 +36,8 @@ def reading() -> Iterator[database.Connection]:
     :raises LedgerUnavailable: it cannot be read now.
     """
     try:
-        connection = database.read(_data() / database.NAME)
-        try:
+        with closing(database.read(_data() / database.NAME)) as connection:
             yield connection
-        finally:
-            connection.close()
     except books.TROUBLE as error:
         raise LedgerUnavailable(f"The ledger cannot be read now: {error}. Try again.") from None
 

@@ -15,11 +15,12 @@ from kit.planted import KEY
 
 from flask_gateway import create_app
 from flask_gateway.config.admins import AdminSettings
-from flask_gateway.config.schema import KeySettings, LedgerSettings, PriceSettings
+from flask_gateway.config.schema import KeySettings, LedgerSettings
 from flask_gateway.ledger import database
 from flask_gateway.ledger.bookkeeper import Bookkeeper
 from flask_gateway.model.calendar_windows import Calendar, Window
 from flask_gateway.model.limits import Budget, Limits, OwnerLimits
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 
 ADMIN = "admin-key-for-adjustments"
@@ -31,7 +32,7 @@ def app(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> 
     """A gateway whose key may spend three cents, at a cent a call. The test turns the books."""
     monkeypatch.setattr("flask_gateway.ledger.books.Books.start", lambda self: None)
     budget = OwnerLimits(own=Limits(budgets=(Budget(3 * CENT, Window.DAY),)))
-    price = PriceSettings(rates={"input": 0, "output": 0, "requests": 1000 * CENT})
+    price = PriceOverride(rates={"input": 0, "output": 0, "requests": 1000 * CENT})
     made = create_app(
         make_settings(
             keys=(KeySettings(id="web", digest=sha256(KEY.encode()).digest(), policy=budget),),

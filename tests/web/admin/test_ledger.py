@@ -12,16 +12,17 @@ from kit.calls import AUTH, chat
 from kit.waiting import until
 
 from flask_gateway.app.build import Gateway
-from flask_gateway.config.schema import LedgerSettings, PriceSettings
+from flask_gateway.config.schema import LedgerSettings
 from flask_gateway.ledger import database, reports
 from flask_gateway.model.calendar_windows import Calendar
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 
 
 @pytest.fixture
 def kept(data: Path, store: MemoryStore) -> AdminClient:
     """A gateway that has answered three calls, at 1 and 2 US dollars per million tokens."""
-    prices = {"mock/mock": PriceSettings(rates={"input": 10**6, "output": 2 * 10**6})}
+    prices = {"mock/mock": PriceOverride(rates={"input": 10**6, "output": 2 * 10**6})}
     admins = AdminClient(data, store, prices=prices, ledger=LedgerSettings(data=str(data)))
     costs = set()
     for _ in range(3):
