@@ -21,7 +21,7 @@ def event(data: Any, kind: str = "") -> bytes:
 
 
 class ScriptedAnswer(NamedTuple):
-    """What all parts of one answer repeat."""
+    """The fields that all parts of one answer repeat."""
 
     identity: str
     model: str
