@@ -34,7 +34,7 @@ def body() -> bytes:
     :raises BodyTooLarge: it has more bytes than an admin's request may have.
     """
     if (request.content_length or 0) > MOST_BODY:
-        raise BodyTooLarge(f"The body of an admin's request has at most {MOST_BODY} bytes.")
+        raise BodyTooLarge(f"The body of an admin's request has at most {MOST_BODY} bytes. Send less.")
     if not request.content_length and "Transfer-Encoding" not in request.headers:
         return b""
     return read_body(request._get_current_object(), MOST_BODY, lambda size: None)  # type: ignore[attr-defined]

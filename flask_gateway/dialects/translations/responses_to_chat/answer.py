@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ....model.call import Usage
-from ....model.errors import UpstreamMalformed
+from ....model.errors import SEND_AGAIN, UpstreamMalformed
 from .deltas import calls_of, content_of, reasoning_of, refusal_of
 from .response import (
     ResponseShell,
@@ -32,7 +32,7 @@ def response_body(body: bytes, shell: ResponseShell, usage: Usage | None) -> byt
     try:
         answer: Any = msgspec.json.decode(body)
     except (ValueError, RecursionError):
-        raise UpstreamMalformed("The upstream's answer cannot be read.") from None
+        raise UpstreamMalformed(f"The upstream's answer cannot be read. {SEND_AGAIN}") from None
     shell.learn(answer)
     choices = [choice for choice in answer["choices"] if isinstance(choice, dict)]
     choice = choices[0] if choices else {}

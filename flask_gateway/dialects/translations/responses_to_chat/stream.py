@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ....model.call import Usage
-from ....model.errors import UpstreamMalformed
+from ....model.errors import SEND_AGAIN, UpstreamMalformed
 from .deltas import CallPart, calls_of, content_of, reasoning_of, refusal_of
 from .output import CallItem, EventNumbers, TextItem
 from .response import ResponseShell, incomplete_reason
@@ -48,7 +48,7 @@ class ResponseStream:
         try:
             chunk = _decode(data)
         except (ValueError, RecursionError):
-            raise UpstreamMalformed("A part of the upstream's answer cannot be read.") from None
+            raise UpstreamMalformed(f"A part of the upstream's answer cannot be read. {SEND_AGAIN}") from None
         if not isinstance(chunk, dict):
             return b""
         begun = b"" if self._begun else self._begin(chunk)
