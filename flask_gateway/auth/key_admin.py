@@ -91,7 +91,7 @@ class KeyAdmin:
             if row is None:
                 return Made(self._add(step, fields, secret), secret.text)
             columns = _EMPTY | checked_key(fields, self._settings, tables.teams(step.db), step.now)
-            shown = _apply(step, row, "edit", lambda _, row: _with(row, columns), What.LOOK)
+            shown = apply_edit(step, row, "edit", lambda _, row: _with(row, columns), What.LOOK)
         return Made(shown, None, created=False)
 
     def edit(self, actor: Actor, identity: str, fields: KeyFields, version: int | None) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class KeyAdmin:
 
     def _change(self, actor: Actor, identity: str, action: str, edit: _Edit, what: What) -> dict[str, Any]:
         with self._changes.change(actor) as step:
-            return _apply(step, existing(step.db, identity), action, edit, what)
+            return apply_edit(step, existing(step.db, identity), action, edit, what)
 
     def _add(self, step: OneChange, fields: NewKeyFields, secret: _Secret) -> dict[str, Any]:
         columns = _EMPTY | checked_key(fields, self._settings, tables.teams(step.db), step.now)
@@ -172,8 +172,11 @@ def existing(db: sqlite3.Connection, identity: str) -> KeyRow:
     return row
 
 
-def _apply(step: OneChange, row: KeyRow, action: str, edit: _Edit, what: What) -> dict[str, Any]:
-    """Change a key, and return how it is now."""
+def apply_edit(step: OneChange, row: KeyRow, action: str, edit: _Edit, what: What) -> dict[str, Any]:
+    """Change a key, and return how it is now.
+
+    :param edit: returns the row after the change. :raises CallerError: the key is revoked.
+    """
     if row.state == "revoked" and action != "revoke":
         raise conflict("The key is revoked, and a revoked key never changes.", "key_is_revoked")
     before = key_object(row, tables.secrets_of(step.db, row.number), step.now)

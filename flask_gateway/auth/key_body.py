@@ -67,6 +67,12 @@ class TeamFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     limits: dict[str, Any] = {}
 
 
+class UserFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """:param limits: of the end user, as ``user_limits`` has them."""
+
+    limits: dict[str, Any]
+
+
 Fields = TypeVar("Fields")
 
 

@@ -26,7 +26,7 @@ def key_page(db: sqlite3.Connection, wanted: Mapping[str, str | None], now: int)
     :param wanted: the parameters, by their names in :data:`KEY_FILTERS`.
     :raises CallerError: one of them cannot be used.
     """
-    limit = _number("limit", wanted.get("limit"), USUAL_PAGE, MOST_PAGE)
+    limit = whole("limit", wanted.get("limit"), USUAL_PAGE, MOST_PAGE)
     tag, _, value = (wanted.get("tag") or "").partition("=")
     last = wanted.get("after")
     filters: dict[str, Any] = {name: wanted.get(name) for name in ("team", "owner", "state", "q")}
@@ -38,8 +38,8 @@ def key_page(db: sqlite3.Connection, wanted: Mapping[str, str | None], now: int)
 
 def audit_page(db: sqlite3.Connection, wanted: Mapping[str, str | None]) -> dict[str, Any]:
     """A page of the audit, the newest entry first. ``after`` is the number of the last entry before it."""
-    limit = _number("limit", wanted.get("limit"), USUAL_PAGE, MOST_PAGE)
-    before = _number("after", wanted.get("after"), 2**62, 2**62)
+    limit = whole("limit", wanted.get("limit"), USUAL_PAGE, MOST_PAGE)
+    before = whole("after", wanted.get("after"), 2**62, 2**62)
     entries = tables.audits(db, before, wanted.get("subject"), limit + 1)
     return page([audit_object(entry) for entry in entries[:limit]], "number", more=len(entries) > limit)
 
@@ -54,7 +54,8 @@ def page(data: list[dict[str, Any]], last: str, *, more: bool) -> dict[str, Any]
     }
 
 
-def _number(name: str, text: str | None, usual: int, most: int) -> int:
+def whole(name: str, text: str | None, usual: int, most: int) -> int:
+    """Read a whole number from 1 to ``most``; ``usual`` if it is not given."""
     if text is None:
         return usual
     if not _WHOLE.fullmatch(text) or not 0 < int(text) <= most:

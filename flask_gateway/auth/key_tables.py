@@ -16,6 +16,10 @@ _BY_NAME = """
 SELECT number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at, version
 FROM key WHERE name = ? AND state != 'revoked'
 """
+_BY_DIGEST = """
+SELECT number, id, name, owner, team, tags, note, models, limits, state, key.created_at, expires_at, version
+FROM key JOIN secret ON secret.key = key.number WHERE secret.digest = ?
+"""
 _LIST = """
 SELECT number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at, version
 FROM key
@@ -87,6 +91,12 @@ def key_by_id(db: sqlite3.Connection, identity: str) -> KeyRow | None:
 def key_by_name(db: sqlite3.Connection, name: str) -> KeyRow | None:
     """Return the key of that name that is not revoked."""
     row = db.execute(_BY_NAME, (name,)).fetchone()
+    return KeyRow(*row) if row else None
+
+
+def key_by_digest(db: sqlite3.Connection, digest: bytes) -> KeyRow | None:
+    """Return the key that has that secret, in whatever state it is."""
+    row = db.execute(_BY_DIGEST, (digest,)).fetchone()
     return KeyRow(*row) if row else None
 
 

@@ -198,8 +198,8 @@ SCALARS = (
     ),
     _setting(
         "compat",
-        Names("names of other gateways: litellm", ("litellm",)),
-        "other gateways whose headers and fields are understood",
+        Names("names of other APIs: litellm, openai", ("litellm", "openai")),
+        "other APIs whose headers, fields and paths are understood",
     ),
 )
 

@@ -19,6 +19,8 @@ from ..model.money import dollars
 
 #: The dimensions of usage. ``user`` and ``tag`` go with ``day`` alone.
 DIMENSIONS = ("day", "key", "team", "model", "upstream", "source", "user", "tag")
+#: The sums of an hour.
+COUNTS = ("calls", "unpriced", "input", "cached", "output", "cost")
 #: The beginnings of a cell that a spreadsheet would run as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: The most rows of one report.
@@ -61,6 +63,11 @@ WITH windows (window, start) AS (VALUES ('day', :day), ('week', :week), ('month'
 SELECT balance.subject, balance.window, balance.cost FROM json_each(:subjects) AS asked CROSS JOIN windows
 JOIN balance ON balance.subject = asked.value AND balance.window = windows.window
     AND balance.start = windows.start
+"""
+_END_USERS = """
+SELECT subject FROM balance
+WHERE subject >= :first AND subject < :end AND subject > :after AND window = 'total'
+ORDER BY subject LIMIT :limit
 """
 #: Counts and sums that must be equal, each as charges say and as the sums say.
 _CHECKS = {
@@ -163,6 +170,29 @@ def spend(
     return {
         subject: {window: dollars(cost) for window, cost in costs.items()} for subject, costs in found.items()
     }
+
+
+def by_hour(
+    connection: sqlite3.Connection, by: Collection[str], since: int, until: int
+) -> list[dict[str, Any]]:
+    """Return the sums of usage of each hour, a row for each group; costs in nano-dollars.
+
+    :param by: of ``key``, ``team``, ``model``, ``upstream`` and ``source``. :param since: epoch seconds.
+    """
+    groups = {name: int(name in by or name == "day") for name in DIMENSIONS}
+    return list(_rows(connection, _BUCKETS, {**groups, "since": since, "until": until}))
+
+
+def end_users(connection: sqlite3.Connection, owner: str, after: str, limit: int) -> list[tuple[str, str]]:
+    """Return owners and names of end users that have calls in the ledger, in their order.
+
+    :param owner: a team, or a key without one; empty: all.
+    :param after: the last owner, a slash, and the last name of the page before; empty: from the first.
+    """
+    first, end = (f"user:{owner}/", f"user:{owner}0") if owner else ("user:", "user;")  # 0 comes after /
+    asked = {"first": first, "end": end, "after": f"user:{after}", "limit": limit}
+    found = [subject for (subject,) in connection.execute(_END_USERS, asked).fetchall()]
+    return [(owner, name) for owner, _, name in (one.removeprefix("user:").partition("/") for one in found)]
 
 
 def disagreements(connection: sqlite3.Connection) -> Iterator[str]:

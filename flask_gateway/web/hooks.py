@@ -153,11 +153,11 @@ def _after_request(response: Response) -> Response:
     if origins and not (request.endpoint or "").startswith(_OF_ADMINS):
         added += cors_headers(origins, state.header)
     if isinstance(response, CallResponse):  # the service records calls; their guards add the quota
-        if state.gateway.settings.compat:
+        if "litellm" in state.gateway.settings.compat:
             added += litellm_headers(state, response.raw_headers)
         response.raw_headers += added
         return response
-    if state.gateway.settings.compat:
+    if "litellm" in state.gateway.settings.compat:
         added += litellm_headers(state, headers)
     headers.extend(added)
     if state.caller is not None and "x-ratelimit-limit-requests" not in headers:

@@ -71,7 +71,7 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         model, stream = check(operation, fields)
         anthropic = operation in ANTHROPIC
         fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
-    if gateway.settings.compat and not anthropic:
+    if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
     for name in (model, *fallbacks) if fallbacks else (model,):
         if not caller.may_call(name):

@@ -92,6 +92,17 @@ def test_an_endless_event_ends_the_stream_at_the_proxy_too(front: Nginx, target:
     assert until(lambda: target.ask("GET", "/health").status == 200)
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/admin", "/debug", "/server-status", "/nginx_status"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics",
+        "/admin",
+        "/key/generate",
+        "/v1/organization/costs",
+        "/debug",
+        "/server-status",
+        "/nginx_status",
+    ],
+)
 def test_s19_no_hidden_route_is_reachable_from_outside(front: Nginx, path: str):
     assert ask(front.port, "GET", path, headers={"x-api-key": KEY}).status == 404

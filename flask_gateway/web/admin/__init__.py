@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import ADMIN
-from . import adjustments, keys, ledger
+from . import adjustments, keys, ledger, users
 from .access import admit, blueprint
 
 
@@ -14,5 +14,15 @@ def register(app: Flask) -> None:
     assert keys  # the imports add the paths
     assert adjustments
     assert ledger
+    assert users
     app.extensions[ADMIN] = admit
     app.register_blueprint(blueprint)
+    compat = app.extensions["gateway"].settings.compat
+    if "litellm" in compat:
+        from . import litellm_keys
+
+        litellm_keys.register(app)
+    if "openai" in compat:
+        from . import openai_usage
+
+        openai_usage.register(app)

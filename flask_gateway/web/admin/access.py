@@ -61,7 +61,8 @@ def admit() -> None:
         state.caller = gateway().key_guesses.identify(key, partial(address_of, environ), state.started)
         raise UnknownUrl(paths.unknown(request.method, request.path))
     target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or request.path)
-    if not target.startswith(PREFIX):
+    rule = request.url_rule.rule if request.url_rule else PREFIX
+    if not target.startswith(rule.partition("<")[0]):
         raise UnknownUrl(paths.unknown(request.method, request.path))
     if known.role is not Role.ADMIN and request.method not in READS:
         raise AdminRoleRequired(
