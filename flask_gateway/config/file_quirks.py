@@ -29,6 +29,7 @@ QUIRKS: Mapping[str, ValueType] = {
     "json_schema": _FLAG,
     "parallel_tools": _FLAG,
     "user_ids": _FLAG,
+    "openai_fields": _FLAG,
     "sampling": _FLAG,
 }
 

@@ -135,7 +135,7 @@ KINDS: Mapping[str, Kind] = {
         speaks=(*_USUAL, Operation.RESPONSE),
         credential=CredentialHeader.API_KEY,
         clocks=HOSTED_CLOCKS,
-        quirks=Quirks(max_tokens_field="max_completion_tokens"),
+        quirks=Quirks(max_tokens_field="max_completion_tokens", openai_fields=True),
     ),
     "foundry": Kind(
         speaks=ANTHROPIC,

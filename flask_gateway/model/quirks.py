@@ -56,6 +56,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     :param json_schema: whether chat takes a JSON schema as ``response_format``.
     :param parallel_tools: whether chat takes ``parallel_tool_calls``.
     :param user_ids: whether chat gets the caller's ``metadata.user_id`` as ``user``.
+    :param openai_fields: whether chat takes fields that only OpenAI's own servers are known to take:
+        ``verbosity``, ``prompt_cache_key``, ``safety_identifier``.
     :param sampling: whether Anthropic's API takes ``temperature`` and ``top_p`` for these models.
     """
 
@@ -73,6 +75,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: bool = True
     parallel_tools: bool = True
     user_ids: bool = False
+    openai_fields: bool = False
     sampling: bool = True
 
 

@@ -12,19 +12,19 @@ from collections.abc import Iterator, Mapping
 MAPPED: Mapping[str, str] = {
     "model": "`model`",
     "stream": "`stream`",
-    "instructions": "the first `system` message",
-    "input": "`messages`",
+    "instructions": "the first message, as `system_role` says",
+    "input": "`messages`; system messages in the middle by `inline_system`",
     "tools": "`tools`",
     "tool_choice": "`tool_choice`; left out without tools; of `allowed_tools` only those are sent",
-    "parallel_tool_calls": "`parallel_tool_calls`; left out without tools",
+    "parallel_tool_calls": "`parallel_tool_calls` if `parallel_tools`; left out without tools",
     "temperature": "`temperature`",
     "top_p": "`top_p`",
-    "max_output_tokens": "`max_tokens`, or `max_completion_tokens` by the kind",
-    "text": "`format`: `response_format`; `verbosity`: `verbosity` at `openai` and `azure`, else left out",
-    "reasoning": "`effort`: `reasoning_effort`; all else without effect",
+    "max_output_tokens": "`max_tokens_field`; at most `max_output_tokens`",
+    "text": "`format`: `response_format`; `verbosity`: `verbosity` if `openai_fields`, else left out",
+    "reasoning": "`effort`: `reasoning_effort`, see `effort`; all else without effect",
     "user": "`user`",
-    "prompt_cache_key": "`prompt_cache_key` at `openai` and `azure`, else without effect",
-    "safety_identifier": "`safety_identifier` at `openai` and `azure`, else without effect",
+    "prompt_cache_key": "`prompt_cache_key` if `openai_fields`, else without effect",
+    "safety_identifier": "`safety_identifier` if `openai_fields`, else without effect",
 }
 
 #: Fields of chat that servers also read in a Responses request. They pass as they are.
@@ -67,12 +67,12 @@ STATE = frozenset({"previous_response_id", "conversation", "prompt", "background
 
 #: Items of an input.
 MAPPED_ITEMS: Mapping[str, str] = {
-    "message": "a message; `developer` becomes `system`",
+    "message": "a message; `developer` and `system` as `system_role` says",
     "function_call": "a tool call of the assistant's message before it, or of a new one",
-    "function_call_output": "a `tool` message; its pictures follow in a `user` message",
+    "function_call_output": "a `tool` message; its pictures follow in a `user` message, unless `tool_parts`",
     "custom_tool_call": '`function_call` with `{"input": text}`',
     "custom_tool_call_output": "as `function_call_output`",
-    "reasoning": "the text of the next assistant's message in the kind's field for reasoning, else left out; "
+    "reasoning": "its text is the `reasoning_field` of the next assistant's message, else left out; "
     "`encrypted_content` is left out",
 }
 REFUSED_ITEMS = frozenset(
@@ -94,7 +94,7 @@ MAPPED_PARTS: Mapping[str, str] = {
     "summary_text": "text",
     "refusal": "text",
     "input_image": "`image_url`; refused with a `file_id`",
-    "input_file": "`file` with `file_data`; refused with a `file_id` or `file_url`",
+    "input_file": "`file` with `file_data` if `documents`; refused with a `file_id` or `file_url`",
 }
 REFUSED_PARTS = frozenset({"input_audio", "computer_screenshot", "encrypted_content"})
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ....model.quirks import InlineSystem, Quirks
+from ..request_parts import tool_id
 from .fields import MAPPED_ITEMS, STORED_ITEMS
 from .raw import Fields, Raw, is_null, is_text, joined, list_of, object_of, text_of, value_of, written
 from .refusals import Refusals
@@ -36,13 +38,13 @@ class ChatMessages:
     The results of an assistant's calls follow its message at once, as chat demands: what stands between them
     comes behind them.
 
-    :param reasoning_field: of an assistant's message, for its reasoning; empty: the reasoning is left out.
+    :param quirks: of the upstream.
     """
 
-    def __init__(self, refusals: Refusals, reasoning_field: str = "") -> None:
-        self.messages: list[dict[str, Any]] = []
+    def __init__(self, refusals: Refusals, quirks: Quirks) -> None:
+        self._messages: list[dict[str, Any]] = []
         self._refusals = refusals
-        self._reasoning_field = reasoning_field
+        self._quirks = quirks
         self._reasoning: list[Raw] = []
         #: The ids of calls that have an output in the input, and of those, the calls whose output follows.
         self._answered: set[bytes] = set()
@@ -58,13 +60,13 @@ class ChatMessages:
             return
         if not is_text(raw):
             raise self._refusals.invalid("instructions", "a text")
-        self.messages.append({"role": "system", "content": raw})
+        self._messages.append({"role": self._quirks.system_role, "content": raw})
 
     def add_input(self, raw: Raw | None) -> None:
         if is_null(raw):
             return
         if is_text(raw):
-            self.messages.append({"role": "user", "content": raw})
+            self._messages.append({"role": "user", "content": raw})
             return
         values = list_of(raw)
         if values is None:
@@ -100,19 +102,20 @@ class ChatMessages:
             raise self._refusals.invalid(f"{path}.role", "system, developer, user or assistant")
         content = self._content(item.get("content"), f"{path}.content")
         if content.parts:
-            message = {"role": role, "content": _written_content(content, role)}
+            written_role = self._quirks.system_role if role == "system" else role
+            message = {"role": written_role, "content": _written_content(content, role)}
             self._append(self._with_reasoning(message) if role == "assistant" else message)
 
     def _append(self, message: dict[str, Any]) -> None:
         if self._open:
             self._held.append(message)
             return
-        self.messages.append(message)
+        self._messages.append(message)
         self._assistant = message if message["role"] == "assistant" else None
 
     def _with_reasoning(self, message: dict[str, Any]) -> dict[str, Any]:
-        if self._reasoning and self._reasoning_field:
-            message[self._reasoning_field] = joined(self._reasoning, "\n\n")
+        if self._reasoning and self._quirks.reasoning_field:
+            message[self._quirks.reasoning_field] = joined(self._reasoning, "\n\n")
         self._reasoning = []
         return message
 
@@ -125,23 +128,36 @@ class ChatMessages:
         if kind == "custom_tool_call":
             arguments = arguments_of(item.get("input", _EMPTY))
         function = {"name": name, "arguments": arguments}
-        call = {"id": item.get("call_id", _EMPTY), "type": "function", "function": function}
+        call = {"id": self._call_id(item), "type": "function", "function": function}
         self._assistant.setdefault("tool_calls", []).append(call)
         if (identifier := _id(item)) in self._answered:
             self._open.add(identifier)
 
     def _add_output(self, item: Fields, path: str) -> None:
         content = self._content(item.get("output"), f"{path}.output")
-        identifier = item.get("call_id", _EMPTY)
-        texts = joined(content.texts, "\n") if content.texts else _EMPTY
-        self.messages.append({"role": "tool", "tool_call_id": identifier, "content": texts})
-        if content.others:
+        identifier = self._call_id(item)
+        result: Any = joined(content.texts, "\n") if content.texts else _EMPTY
+        if content.others and self._quirks.tool_parts:
+            result = content.parts
+        elif content.others:
             title = written(f"The result of call {text_of(identifier)}:")
             self._pictures += [{"type": "text", "text": title}, *content.others]
+        self._messages.append({"role": "tool", "tool_call_id": identifier, "content": result})
         self._open.discard(_id(item))
         if not self._open:
             self._assistant = None
             self._flush()
+
+    def _call_id(self, item: Fields) -> Raw:
+        identifier = item.get("call_id", _EMPTY)
+        return (
+            written(tool_id(text_of(identifier), short=True)) if self._quirks.short_tool_ids else identifier
+        )
+
+    def done(self) -> list[dict[str, Any]]:
+        """Return the messages."""
+        folds = self._quirks.inline_system is InlineSystem.FOLD
+        return folded(self._messages, self._quirks.system_role) if folds else self._messages
 
     def _flush(self) -> None:
         """Append what had to wait for outputs."""
@@ -174,12 +190,38 @@ class ChatMessages:
                 content.parts.append({"type": "text", "text": text})
         elif kind == "input_image" and is_text(part.get("image_url")):
             content.parts.append(_image(part))
-        elif kind == "input_file" and is_text(part.get("file_data")):
+        elif kind == "input_file" and is_text(part.get("file_data")) and self._quirks.documents:
             file = {name: part[name] for name in ("filename", "file_data") if not is_null(part.get(name))}
             content.parts.append({"type": "file", "file": file})
         else:
             stored = " by reference" if kind in ("input_image", "input_file") else ""
             self._refusals.leave_out(path, f"part of type '{kind}'{stored}")
+
+
+def folded(messages: list[dict[str, Any]], system_role: str) -> list[dict[str, Any]]:
+    """Append each system message behind the first others to the message before it that is not the model's.
+
+    For servers that take one system message, and take it first.
+    """
+    kept: list[dict[str, Any]] = []
+    begun, before = False, None
+    for message in messages:
+        inline = begun and message["role"] == system_role
+        begun = begun or message["role"] != system_role
+        if inline and before is not None:
+            before["content"] = _both(before["content"], message["content"])
+            continue
+        kept.append({**message, "role": "user"} if inline else message)
+        before = kept[-1] if kept[-1]["role"] in ("user", "tool") else before
+    return kept
+
+
+def _both(content: Any, more: Any) -> Any:
+    """Two contents as one: a string if both are one, else their parts."""
+    if not isinstance(content, list) and not isinstance(more, list):
+        return joined([content, more], "\n\n")
+    lists = [one if isinstance(one, list) else [{"type": "text", "text": one}] for one in (content, more)]
+    return [*lists[0], *lists[1]]
 
 
 def _id(item: Fields) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ....model.quirks import Effort, Quirks
 from .fields import MAPPED, PASSED, REFUSED, STATE, WITHOUT_EFFECT
 from .items import ChatMessages
 from .raw import Raw, is_null, list_of, object_of, text_of, value_of
@@ -28,21 +29,6 @@ _WHAT = {
 }
 
 
-class ChatQuirks(NamedTuple):
-    """How a chat upstream differs from others.
-
-    :param max_tokens: its name for the limit of an answer's length.
-    :param reasoning_field: of an assistant's message, for its earlier reasoning; empty: it takes none.
-    :param effort: whether it takes ``reasoning_effort``.
-    :param openai: whether it takes fields that only OpenAI's own servers are known to take.
-    """
-
-    max_tokens: str = "max_tokens"
-    reasoning_field: str = ""
-    effort: bool = True
-    openai: bool = False
-
-
 class ChatRequest(NamedTuple):
     """A translated request.
 
@@ -55,31 +41,47 @@ class ChatRequest(NamedTuple):
     left_out: list[str]
 
 
-def chat_request(fields: Mapping[str, Raw], quirks: ChatQuirks, refusals: Refusals) -> ChatRequest:
+def chat_request(fields: Mapping[str, Raw], quirks: Quirks, refusals: Refusals) -> ChatRequest:
     """Translate a body.
 
     :raises UnsupportedField: chat cannot carry a field. :raises InvalidField: a field has the wrong shape.
     """
     _refuse(fields, refusals)
-    messages = ChatMessages(refusals, quirks.reasoning_field)
+    messages = ChatMessages(refusals, quirks)
     messages.add_instructions(fields.get("instructions"))
     messages.add_input(fields.get("input"))
-    body: dict[str, Any] = {"messages": messages.messages}
+    body: dict[str, Any] = {"messages": messages.done()}
     body |= {name: fields[name] for name in _SAME if not is_null(fields.get(name))}
     body |= {name: value for name, value in fields.items() if name in PASSED}
-    tools = _add_tools(body, fields, refusals)
-    if not is_null(fields.get("max_output_tokens")):
-        body[quirks.max_tokens] = fields["max_output_tokens"]
+    tools = _add_tools(body, fields, quirks, refusals)
+    _add_length(body, fields.get("max_output_tokens"), quirks)
     _add_text(body, object_of(fields.get("text")) or {}, quirks, refusals)
-    reasoning = object_of(fields.get("reasoning")) or {}
-    if quirks.effort and not is_null(reasoning.get("effort")):
-        body["reasoning_effort"] = reasoning["effort"]
-    if quirks.openai:
+    _add_effort(body, object_of(fields.get("reasoning")) or {}, quirks)
+    if quirks.openai_fields:
         body |= {name: fields[name] for name in _OPENAI_ONLY if not is_null(fields.get(name))}
     return ChatRequest(body, tools, refusals.left_out)
 
 
-def _add_tools(body: dict[str, Any], fields: Mapping[str, Raw], refusals: Refusals) -> ToolNames:
+def _add_length(body: dict[str, Any], wanted: Raw | None, quirks: Quirks) -> None:
+    if not is_null(wanted):
+        most, tokens = quirks.max_output_tokens, value_of(wanted)
+        capped = most and isinstance(tokens, int) and tokens > most
+        body[quirks.max_tokens_field] = most if capped else wanted
+
+
+def _add_effort(body: dict[str, Any], reasoning: dict[str, Raw], quirks: Quirks) -> None:
+    effort = reasoning.get("effort")
+    if is_null(effort) or quirks.effort is Effort.NONE:
+        return
+    if quirks.effort is Effort.FIELD:
+        body["reasoning_effort"] = effort
+    else:
+        body.setdefault("chat_template_kwargs", {"enable_thinking": text_of(effort) != "none"})
+
+
+def _add_tools(
+    body: dict[str, Any], fields: Mapping[str, Raw], quirks: Quirks, refusals: Refusals
+) -> ToolNames:
     """Add tools and the choice among them. Servers refuse a choice without tools."""
     tools = read_tools(fields.get("tools"), refusals)
     choice = read_choice(fields.get("tool_choice"), tools, refusals)
@@ -87,16 +89,16 @@ def _add_tools(body: dict[str, Any], fields: Mapping[str, Raw], refusals: Refusa
         body["tools"] = list(tools.functions.values())
         if choice is not None:
             body["tool_choice"] = choice
-        if not is_null(fields.get("parallel_tool_calls")):
+        if quirks.parallel_tools and not is_null(fields.get("parallel_tool_calls")):
             body["parallel_tool_calls"] = fields["parallel_tool_calls"]
     return tools
 
 
-def _add_text(body: dict[str, Any], text: dict[str, Raw], quirks: ChatQuirks, refusals: Refusals) -> None:
+def _add_text(body: dict[str, Any], text: dict[str, Raw], quirks: Quirks, refusals: Refusals) -> None:
     """Add the form of the answer."""
     form = object_of(text.get("format")) or {}
     kind = text_of(form.get("type"))
-    if kind == "json_schema":
+    if kind == "json_schema" and quirks.json_schema:
         schema = {name: value for name, value in form.items() if name != "type" and not is_null(value)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif kind == "json_object":
@@ -105,7 +107,7 @@ def _add_text(body: dict[str, Any], text: dict[str, Raw], quirks: ChatQuirks, re
         refusals.leave_out("text.format", f"answers in the format '{kind}'")
     if is_null(text.get("verbosity")):
         return
-    if quirks.openai:
+    if quirks.openai_fields:
         body["verbosity"] = text["verbosity"]
     else:
         refusals.note("text.verbosity")

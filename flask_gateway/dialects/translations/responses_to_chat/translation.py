@@ -14,7 +14,7 @@ from .answer import response_body
 from .fields import MAPPED, REFUSED, WITHOUT_EFFECT
 from .raw import Raw, written
 from .refusals import Refusals
-from .request import ChatQuirks, chat_request
+from .request import chat_request
 from .response import ResponseShell
 from .stream import ResponseStream
 
@@ -37,7 +37,7 @@ class ResponseRewriter:
 
 def _request(call: Call, target: TranslationTarget) -> Translated:
     refusals = Refusals(target.upstream, drop=target.quirks.unsupported is Unsupported.DROP)
-    asked = chat_request(call.fields, ChatQuirks(), refusals)
+    asked = chat_request(call.fields, target.quirks, refusals)
     ids = call.ids
     created = call.started_ns // 1_000_000_000
     shell = ResponseShell(f"{ids.trace}{ids.span}", created, call.model, call.fields, asked.tools)
