@@ -13,49 +13,18 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from flask_gateway.pricing import genai_prices  # noqa: E402
+
 TABLE = ROOT / "flask_gateway" / "pricing" / "table.json"
-
-#: The providers of the table: makers of models, and hosts with prices of their own.
-PROVIDERS = (
-    "anthropic", "arcee", "aws", "azure", "baseten", "cerebras", "cloudflare", "cohere", "databricks",
-    "deepseek", "fireworks", "google", "groq", "meta", "minimax", "mistral", "moonshotai", "novita",
-    "openai", "ovhcloud", "perplexity", "together", "voyageai", "x-ai", "zai", "zhipuai",
-)  # fmt: skip
-
-#: genai-prices' keys of a price: our name, and the factor from its unit to pico-dollars a unit.
-_PER_MILLION, _PER_THOUSAND, _PER_HOUR = Decimal(10**6), Decimal(10**9), Decimal(10**12) / 3600
-KEYS = {
-    "input_mtok": ("input", _PER_MILLION),
-    "cache_read_mtok": ("cached", _PER_MILLION),
-    "cache_write_mtok": ("write_5m", _PER_MILLION),
-    "cache_write_5m_mtok": ("write_5m", _PER_MILLION),
-    "cache_write_1h_mtok": ("write_1h", _PER_MILLION),
-    "input_audio_mtok": ("input_audio", _PER_MILLION),
-    "cache_audio_read_mtok": ("cached_audio", _PER_MILLION),
-    "input_image_mtok": ("input_image", _PER_MILLION),
-    "output_mtok": ("output", _PER_MILLION),
-    "output_reasoning_mtok": ("reasoning", _PER_MILLION),
-    "output_audio_mtok": ("output_audio", _PER_MILLION),
-    "output_image_mtok": ("output_image", _PER_MILLION),
-    "requests_kcount": ("requests", _PER_THOUSAND),
-    "web_searches_kcount": ("searches", _PER_THOUSAND),
-    "input_audio_hours": ("seconds", _PER_HOUR),
-    "audio_hours": ("seconds", _PER_HOUR),
-    "input_mchars": ("characters", _PER_MILLION),
-}
-#: Units that the gateway does not count. A model that has nothing else is left out.
-UNCOUNTED = {
-    "storage_searches_kcount", "cache_image_read_mtok", "input_document_kpages",
-    "input_annotated_document_kpages",
-    "input_video_mtok", "output_video_mtok", "input_text_messages_kcount", "output_citation_mtok",
-}  # fmt: skip
 
 #: Models whose rates are compared with the second source: our provider and name, its provider and name.
 CHECKED = """
@@ -79,108 +48,29 @@ EXPLAINED = {
     "deepseek/deepseek-v4-pro": "models.dev has the price before 2026-10-02; model-prices 0.0.5 has ours",
     "mistral/mistral-large-latest": "genai-prices has that of Large 2; two others have 0.5 and 1.5",
 }
-#: Rates that replace those of genai-prices, US dollars per million.
-CORRECTED = {"mistral/mistral-large-latest": {"input": "0.5", "output": "1.5", "cached": "0.05"}}
 
 
-def compile_table() -> dict[str, Any]:
+def compile_shipped() -> tuple[dict[str, Any], list[str]]:
+    """The table of the installed genai-prices, and what is wrong with it."""
     from genai_prices.data import providers
 
-    by_id = {provider.id: provider for provider in providers}
-    return {
-        "version": f"genai-prices {version('genai-prices')}",
-        "made": datetime.now(UTC).date().isoformat(),
-        "providers": {name: _provider(by_id[name]) for name in PROVIDERS},
-    }
+    by_id = {provider.id: _as_json(provider) for provider in providers}
+    named = f"genai-prices {version('genai-prices')}"
+    table, left_out = genai_prices.compile_table(by_id, named, datetime.now(UTC).date())
+    missing = [f"{name}: not in genai-prices" for name in genai_prices.PROVIDERS if name not in by_id]
+    return table, [*left_out, *missing]  # a unit that nobody decided on stops the build
 
 
-def _provider(provider: Any) -> dict[str, Any]:
-    models: dict[str, Any] = {}
-    for model in provider.models:
-        periods = list(_periods(model))
-        if any(set(period["rates"]) - {"searches", "requests"} for period in periods):
-            models[model.id.lower()] = _corrected(f"{provider.id}/{model.id}", periods)
-    for model in provider.models:
-        for alias in _names(model.match):
-            if model.id.lower() in models and alias not in models:
-                models[alias] = model.id.lower()
-    like = [name for name in provider.fallback_model_providers or () if name in PROVIDERS]
-    entry = {"url": provider.api_pattern, "models": models}
-    return {**entry, "like": like} if like else entry
-
-
-def _corrected(name: str, periods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if name not in CORRECTED:
-        return periods
-    rates = {unit: int(Decimal(price) * _PER_MILLION) for unit, price in CORRECTED[name].items()}
-    return [{"rates": {**period["rates"], **rates}} for period in periods[-1:]]
-
-
-def _periods(model: Any) -> Iterator[dict[str, Any]]:
-    prices = model.prices if isinstance(model.prices, list) else [_Always(model.prices)]
-    for price in prices:
-        yield _period(price.prices, price.constraint)
-    for variant in model.price_variants or ():
-        if set(variant.when) <= {"service_tier", "processing", "speed"} and len(variant.when) == 1:
-            period = _period(variant.prices, variant.constraint)
-            if period["rates"]:
-                yield {**period, "service": next(iter(variant.when.values()))}
-
-
-class _Always:
-    constraint = None
-
-    def __init__(self, prices: Any) -> None:
-        self.prices = prices
-
-
-def _period(prices: Any, constraint: Any) -> dict[str, Any]:
-    rates: dict[str, int] = {}
-    tiers: dict[int, dict[str, int]] = {}
-    for key, value in vars(prices).items():
-        if value is None or key.startswith("_") or key in UNCOUNTED:
-            continue
-        name, factor = KEYS[key]  # a key that nobody decided on stops the build
-        rates[name] = _pico(getattr(value, "base", value), factor)
-        for tier in getattr(value, "tiers", ()):
-            tiers.setdefault(tier.start, {})[name] = _pico(tier.price, factor)
-    period: dict[str, Any] = {"rates": rates, **_when(constraint)}
-    if tiers:
-        period["tiers"] = [{"above": above, "rates": tiers[above]} for above in sorted(tiers)]
-    return period
-
-
-def _pico(price: Decimal, factor: Decimal) -> int:
-    """Pico-dollars a unit, rounded up to a whole one."""
-    exact = price * factor
-    return int(exact) + (exact > int(exact))
-
-
-def _when(constraint: Any) -> dict[str, Any]:
-    if constraint is None:
-        return {}
-    if hasattr(constraint, "start_date"):
-        begins = datetime.combine(constraint.start_date, time(), UTC)
-        return {"from": int(begins.timestamp())}
-    return {"hours": [_second(constraint.start_time), _second(constraint.end_time)]}
-
-
-def _second(moment: time) -> int:
-    """The second of the UTC day of a time of day."""
-    at = datetime.combine(datetime(2000, 1, 2, tzinfo=UTC), moment)
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    return at.hour * 3600 + at.minute * 60 + at.second
-
-
-def _names(clause: Any) -> Iterator[str]:
-    """The whole names that a clause of genai-prices matches. A beginning counts where it reads as a name."""
-    for part in getattr(clause, "or_", ()):
-        yield from _names(part)
-    if text := getattr(clause, "equals", None):
-        yield text.lower()
-    text = getattr(clause, "starts_with", None)
-    if text and text[-1].isalnum() and text[-5:-3] != "-2":
-        yield text.lower()
+def _as_json(value: Any) -> Any:
+    """An object of genai-prices as its data.json has it."""
+    if hasattr(value, "__dict__"):
+        fields = {key.rstrip("_"): _as_json(part) for key, part in vars(value).items() if part is not None}
+        return {key: part for key, part in fields.items() if not key.startswith("_")}
+    if isinstance(value, list | tuple):
+        return [_as_json(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _as_json(part) for key, part in value.items()}
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def differences(table: dict[str, Any]) -> Iterator[str]:
@@ -196,13 +86,12 @@ def differences(table: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {'not in the table' if ours is None else 'not in models.dev'}"
             continue
         for unit, price in theirs.items():
-            mine = Decimal(ours.get(unit, -1)) / _PER_MILLION
+            mine = Decimal(ours.get(unit, -1)) / genai_prices.PER_MILLION
             if abs(mine - price) > price / 100:
                 yield f"{name}: {unit} is {mine}, models.dev has {price}"
 
 
 def _current(table: dict[str, Any], provider: str, model: str) -> dict[str, int] | None:
-    sys.path.insert(0, str(ROOT))
     import msgspec
 
     from flask_gateway.pricing.rates import ModelPrice
@@ -234,8 +123,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only")
     checking = parser.parse_args().check
-    table = json.loads(TABLE.read_text()) if checking else compile_table()
-    faults = list(differences(table))
+    table, faults = (json.loads(TABLE.read_text()), []) if checking else compile_shipped()
+    faults += differences(table)
     print("\n".join(faults) or f"{len(CHECKED)} models agree with models.dev, or say why not.")
     if not faults and not checking:
         TABLE.write_text(json.dumps(table, separators=(",", ":"), sort_keys=True) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -29,7 +30,9 @@ def _arguments(parser: ArgumentParser) -> None:
     updating = actions.add_parser(
         "update", help="take a newer table.json into the data directory", allow_abbrev=False
     )
-    updating.add_argument("file", metavar="FILE", help="a table.json, as the package ships it")
+    updating.add_argument(
+        "file", metavar="FILE", help="a table.json as the package ships it, or data.json of genai-prices"
+    )
     updating.add_argument("--yes", action="store_true", help="write it; without this, only show what changes")
     checking = actions.add_parser(
         "check", help="find models of the settings without a price, and an old table", allow_abbrev=False
@@ -59,9 +62,9 @@ def _update(data: Path, arguments: Namespace) -> int:
     from ..pricing.table import decode
 
     try:
-        text = Path(arguments.file).read_bytes()
+        text, left_out = _table_in(Path(arguments.file))
         new = decode(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         print(f"flask-gateway: {arguments.file} is no table of prices: {error}", file=sys.stderr)
         return FOUND
     old = {name: entry for _, table in reversed(tables_in(data)) for name, entry in _all(table)}
@@ -70,17 +73,40 @@ def _update(data: Path, arguments: Namespace) -> int:
         waiting = data / f"{TABLE}.new"
         waiting.write_bytes(text)
         os.replace(waiting, data / TABLE)
-    told = {"version": new.version, "made": new.made, "changed": changes, "written": arguments.yes}
+    told = {
+        "version": new.version,
+        "made": new.made,
+        "changed": changes,
+        "left_out": left_out,
+        "written": arguments.yes,
+    }
     if arguments.json:
         print_json(told)
     else:
         print("\n".join(changes) or "no price changes")
+        if left_out:
+            print("left out: " + "; ".join(left_out))
         print(
             "written; a running gateway takes it over within 2 s"
             if arguments.yes
             else "not written: add --yes"
         )
     return OK
+
+
+def _table_in(file: Path) -> tuple[bytes, list[str]]:
+    """The table in a file, and the models that it does not take from there.
+
+    :raises ValueError: the file is no table. :raises OSError: it cannot be read.
+    """
+    from ..pricing.genai_prices import compile_json
+
+    text = file.read_bytes()
+    if not text.lstrip().startswith(b"["):
+        return text, []
+    made = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
+    table, left_out = compile_json(text, "genai-prices data.json", made)
+    return json.dumps(table).encode(), left_out
 
 
 def _all(table: Any) -> Iterator[tuple[str, Any]]:
@@ -112,7 +138,10 @@ COMMAND = Command(
     _run,
     (
         ("flask-gateway prices show", "show what the models of gateway.toml cost, and which source says so"),
-        ("flask-gateway prices update table.json --yes", "take over a newer table of prices"),
+        (
+            "flask-gateway prices update data.json --yes",
+            "take over newer prices, as genai-prices publishes them",
+        ),
     ),
     {
         OK: "done",

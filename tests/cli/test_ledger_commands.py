@@ -19,7 +19,7 @@ from flask_gateway.app.prices import TABLE
 from flask_gateway.cli.command import EX_CONFIG, FOUND, OK, USAGE
 from flask_gateway.cli.main import main
 from flask_gateway.ledger import database
-from flask_gateway.pricing.table import shipped
+from flask_gateway.pricing.table import decode, shipped
 from flask_gateway.state.memory import MemoryStore
 
 Capture = pytest.CaptureFixture[str]
@@ -173,3 +173,23 @@ def test_a_newer_table_is_taken_over(
     assert (data / TABLE).read_bytes() == file.read_bytes()
     file.write_text("{}")
     assert ran(config, "prices", "update", str(file), "--yes") == FOUND
+
+
+def test_the_data_of_genai_prices_is_taken_over(
+    config: dict[str, str], data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    models = [
+        {"id": "gpt-9", "match": {"equals": "gpt-9"}, "prices": {"input_mtok": 0.1, "output_mtok": 2}},
+        {"id": "gpt-x", "match": {"equals": "gpt-x"}, "prices": {"input_mtok": 1, "smells_kcount": 2}},
+    ]
+    file = tmp_path / "data.json"
+    file.write_text(json.dumps([{"id": "openai", "api_pattern": "https://api", "models": models}]))
+    assert ran(config, "prices", "update", str(file), "--yes") == OK
+    shown = capsys.readouterr().out
+    assert "openai/gpt-9" in shown
+    assert "left out: openai/gpt-x: the unit smells_kcount is not known to this version" in shown
+    (found,) = decode((data / TABLE).read_bytes()).find("openai", "gpt-9") or ()
+    assert found.rates.input == 100_000
+    file.write_text("[1]")
+    assert ran(config, "prices", "update", str(file), "--yes") == FOUND
+    assert "no data.json of genai-prices" in capsys.readouterr().err
