@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from kit.gateways import KEY, StartGateway
 from kit.servers import Upstream
+from kit.shifted_clock import ShiftedClock
 from kit.waiting import until
 
 pytestmark = pytest.mark.live
@@ -14,36 +15,17 @@ pytestmark = pytest.mark.live
 HOUR = 3600
 
 
-#: Found by every Python that starts with its folder in PYTHONPATH: what reads the machine's clock gets
-#: it shifted by what stands in a file. (libfaketime breaks Python's own sleep, which sleeps until a
-#: moment of the monotonic clock.)
-SHIFTED = """
-import os, time
-
-def shifted(real, unit):
-    def now():
-        with open(os.environ["CLOCK_OFFSET"]) as file:
-            return real() + int(file.read() or 0) * unit
-    return now
-
-time.time, time.time_ns = shifted(time.time, 1), shifted(time.time_ns, 10**9)
-"""
-
-
 def test_no_breaker_limit_or_lease_changes_when_the_clock_is_set(
     start_gateway: StartGateway, upstream: Upstream, tmp_path: Path
 ) -> None:
-    offset = tmp_path / "offset"
-    offset.write_text("0")
-    (tmp_path / "sitecustomize.py").write_text(SHIFTED)
+    clock = ShiftedClock(tmp_path)
     gateway = start_gateway(
         f"{KEY},free",
         GATEWAY_UPSTREAMS=f"scripted={upstream.url};mock=mock://local",
         GATEWAY_RATE_LIMIT_PER_MINUTE="5",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES="2",
         GATEWAY_CIRCUIT_BREAKER_RESET_SECONDS="6",
-        PYTHONPATH=str(tmp_path),
-        CLOCK_OFFSET=str(offset),
+        **clock.environment,
     )
     before = gateway.chat("mock", headers={"x_api_key": KEY}).headers["date"]
     for _ in range(4):
@@ -51,7 +33,7 @@ def test_no_breaker_limit_or_lease_changes_when_the_clock_is_set(
     for _ in range(2):
         assert gateway.chat("scripted/status,code=502", headers={"x_api_key": "free"}).status == 502
     for hours in (1, -1):
-        offset.write_text(str(hours * HOUR))
+        clock.set(hours * HOUR)
         refused = gateway.chat("mock", headers={"x_api_key": KEY})
         assert refused.headers["date"][:22] != before[:22], "the clock was not set"
         assert (refused.status, refused.error["type"]) == (429, "requests")

@@ -15,6 +15,7 @@ import pytest
 from kit.gateways import StartGateway
 from kit.scrape import figures
 from kit.servers import Gateway
+from kit.shifted_clock import ShiftedClock
 from kit.waiting import until
 from kit.wire import Answer
 
@@ -42,18 +43,6 @@ budgets = [{{ amount = "1000", window = "day" }}]
 sha256 = "{strict}"
 budgets = [{{ amount = "1000", window = "day", strict = true }}]
 """
-#: Every Python that starts with its folder in PYTHONPATH sees the clock shifted by what stands in a file.
-SHIFTED = """
-import os, time
-
-def shifted(real, unit):
-    def now():
-        with open(os.environ["CLOCK_OFFSET"]) as file:
-            return real() + int(file.read() or 0) * unit
-    return now
-
-time.time, time.time_ns = shifted(time.time, 1), shifted(time.time_ns, 10**9)
-"""
 YEAR = 365 * 86400
 
 
@@ -67,16 +56,10 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
         self.data.mkdir()
-        self.offset = folder / "offset"
-        self.offset.write_text("0")
-        (folder / "sitecustomize.py").write_text(SHIFTED)
+        self.clock = ShiftedClock(folder)
         digests = {name: sha256(secret(name).encode()).hexdigest() for name in ("plain", "strict")}
         (folder / "gateway.toml").write_text(SETTINGS.format(data=self.data, **digests))
-        self.environment = {
-            "GATEWAY_CONFIG": str(folder / "gateway.toml"),
-            "PYTHONPATH": str(folder),
-            "CLOCK_OFFSET": str(self.offset),
-        }
+        self.environment = {"GATEWAY_CONFIG": str(folder / "gateway.toml"), **self.clock.environment}
         self.answered: set[str] = set()
 
     def mount(self, options: str) -> bool:
@@ -183,17 +166,17 @@ def test_a_clock_a_year_ahead_and_back_stops_no_call(gateway: Gateway, disk: Dis
 
     calls(gateway, disk)
     before = float(left())
-    disk.offset.write_text(str(YEAR))
+    disk.clock.set(YEAR)
     assert float(left()) == pytest.approx(999.99)  # another day
     calls(gateway, disk, 10)
     assert until(disk.all_kept)  # the next call opens the account from the ledger
-    disk.offset.write_text("0")
+    disk.clock.set(0)
     assert float(left()) == pytest.approx(before - 0.01)  # the right day, and not what was used in the other
-    disk.offset.write_text(str(-YEAR))
+    disk.clock.set(-YEAR)
     calls(gateway, disk, 10)
     assert strict(gateway, disk).status == 200
     assert until(disk.all_kept)
-    disk.offset.write_text("0")
+    disk.clock.set(0)
     assert float(left()) == pytest.approx(before - 0.02)
     assert until(disk.all_kept)
     assert figures(gateway, "ledger_lines_lost_total")[""] == 0
