@@ -27,10 +27,8 @@ from ..ledger.pruning import Kept
 from ..ledger.quotes import Quotes
 from ..ledger.user_digest import user_digest
 from ..model.calendar_windows import Calendar, zone
-from ..model.call import Call, Outcome
-from ..model.limits import Estimate
+from ..model.call import Call
 from ..model.protocols import Service
-from ..model.spend import Leg
 from ..state.store import Store
 from ..telemetry.metrics import Reports
 from .line_limits import LineLimits
@@ -97,17 +95,8 @@ class LedgerCosts:
 
     def __init__(self, books: Books, costing: Costing, targets: Targets) -> None:
         self._books = books
-        self._quotes = Quotes(costing, targets, books.clock)
-        self._costing = costing
-
-    def expected(self, call: Call, estimate: Estimate) -> int:
-        return self._quotes.expected(call, estimate)
-
-    def most(self, call: Call, estimate: Estimate) -> int:
-        return self._quotes.most(call, estimate)
-
-    def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
-        return self._costing.legs(call, outcome)
+        quotes = Quotes(costing, targets, books.clock)
+        self.expected, self.most, self.legs = quotes.expected, quotes.most, costing.legs
 
     @property
     def keeps(self) -> bool:

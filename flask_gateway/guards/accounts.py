@@ -187,14 +187,17 @@ class Accounts:
 
     def settle(self, hold: Hold, cost: int) -> Settlement:
         """End a hold and add what the call cost."""
+        subject, holder, epoch, amount = hold.subject, hold.holder, hold.epoch, hold.amount
+        wall, key = self.clock(), account_key(subject)
         try:
-            return self.settle_of(hold, cost)
+            change = Settle(holder, epoch, amount, cost, self.calendar.starts(wall), wall)
+            return self._store.update(key, change, TTL)
         finally:
             # After the store's update: a row that is being restored meanwhile has too much for a moment,
             # never too little.
-            place, held = (account_key(hold.subject), hold.epoch), self._held
+            place, held = (key, epoch), self._held
             with self._lock:
-                left = held.get(place, 0) - hold.amount
+                left = held.get(place, 0) - amount
                 if left > 0:
                     held[place] = left
                 else:

@@ -151,6 +151,10 @@ class _Tightest(NamedTuple):
     left: int
 
 
+def _left(tightest: _Tightest) -> int:
+    return tightest.left
+
+
 class BudgetGuard:
     """Holds and settles the money of calls (``model.protocols.Guard``). Shared by all threads.
 
@@ -201,12 +205,17 @@ class BudgetGuard:
             return NO_PERMIT
         permit = BudgetPermit(self, call)
         try:
-            for name, plan in planned:
-                self._hold(permit, name, plan, most if plan.strict else expected)
+            held = [
+                self._hold(permit, name, plan, most if plan.strict else expected) for name, plan in planned
+            ]
         except BaseException:
             permit.cancel()
             raise
-        permit.tell()
+        if call.spend is not None:
+            call.spend.holds = tuple([hold for hold, _ in permit.holds])
+        if self._headers.tell:
+            tightest = held[0] if len(held) == 1 else min(held, key=_left)
+            permit.headers = self._headers.of(*tightest, self._start(tightest.window))
         return permit
 
     def _plan(self, limits: Limits) -> _Plan:
@@ -217,7 +226,7 @@ class BudgetGuard:
             plan = self._plans[id(limits)] = _plan_of(limits, self._shares)
         return plan
 
-    def _hold(self, permit: BudgetPermit, name: str, plan: _Plan, amount: int) -> None:
+    def _hold(self, permit: BudgetPermit, name: str, plan: _Plan, amount: int) -> _Tightest:
         _, amounts, strict, _ = plan
         if strict and not self._costs.keeps:
             raise LedgerUnavailable(
@@ -233,7 +242,8 @@ class BudgetGuard:
             ) from None
         if hold is None:
             raise self._refusal(name, amounts, window, left, amount)
-        permit.add(hold, plan, _Tightest(name, amounts[window], window, left))
+        permit.holds.append((hold, plan))
+        return _Tightest(name, amounts[window], window, left)
 
     def _refusal(
         self, subject: str, amounts: PerWindow, window: int, left: int, amount: int
@@ -258,11 +268,6 @@ class BudgetGuard:
 
     def _start(self, window: int) -> int:
         return self.accounts.calendar.starts(self.accounts.clock())[window]
-
-    def headers(self, tightest: _Tightest) -> dict[str, str]:
-        if not self._headers.tell:
-            return {}
-        return self._headers.of(*tightest, self._start(tightest.window))
 
     def settle(self, call: Call, holds: Sequence[tuple[Hold, _Plan]], outcome: Outcome) -> None:
         """Settle what a call cost in each account that holds an amount for it."""
@@ -321,35 +326,21 @@ class BudgetGuard:
 class BudgetPermit:
     """The amounts that a call holds. Settling it twice settles once."""
 
-    __slots__ = ("_budgets", "_call", "_holds", "_tightest", "headers")
+    __slots__ = ("_budgets", "_call", "headers", "holds")
 
     def __init__(self, budgets: BudgetGuard, call: Call) -> None:
         self._budgets = budgets
         self._call = call
-        self._holds: list[tuple[Hold, _Plan]] = []
-        self._tightest: _Tightest | None = None
+        self.holds: list[tuple[Hold, _Plan]] = []
         self.headers: Mapping[str, str] = {}
 
-    def add(self, hold: Hold, plan: _Plan, tightest: _Tightest) -> None:
-        self._holds.append((hold, plan))
-        if self._tightest is None or tightest.left < self._tightest.left:
-            self._tightest = tightest
-
-    def tell(self) -> None:
-        """Make the headers, and let the ledger know what is held."""
-        spend = self._call.spend
-        if spend is not None:
-            spend.holds = tuple([hold for hold, _ in self._holds])
-        if self._tightest is not None:
-            self.headers = self._budgets.headers(self._tightest)
-
     def settle(self, outcome: Outcome) -> None:
-        holds, self._holds = self._holds, []
+        holds, self.holds = self.holds, []
         if holds:
             self._budgets.settle(self._call, holds, outcome)
 
     def cancel(self) -> None:
-        holds, self._holds = self._holds, []
+        holds, self.holds = self.holds, []
         for hold, _ in reversed(holds):
             self._budgets.accounts.settle(hold, 0)
         if holds and self._call.spend is not None:

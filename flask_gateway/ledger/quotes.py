@@ -9,8 +9,13 @@ from ..model.call import Call
 from ..model.errors import ModelNotPriced
 from ..model.limits import Estimate
 from ..pricing.rates import ModelPrice, Rates
+from ..pricing.table import Prices
 from .costing import Costing
 
+#: Models whose prices are remembered.
+_REMEMBERED = 1024
+#: Upstreams, each with its name for a model and the price of that.
+_Priced = tuple[tuple[str, str, ModelPrice | None], ...]
 #: Computes the cost of a call at a price, nano-dollars; ``None`` if a part of it has no rate.
 _Cost = Callable[[ModelPrice, Estimate, float], int | None]
 
@@ -31,6 +36,8 @@ class Quotes:
         self._costing = costing
         self._candidates = candidates
         self._clock = clock
+        #: The prices of the candidates of each model, and the tables that they are from.
+        self._known: tuple[Prices, dict[str, _Priced]] = costing.prices, {}
 
     def expected(self, call: Call, estimate: Estimate) -> int:
         """Return the expected cost of a call, nano-dollars.
@@ -48,8 +55,7 @@ class Quotes:
 
     def _dearest(self, call: Call, estimate: Estimate, compute: _Cost) -> int:
         now, dearest = self._clock(), 0
-        for upstream, model in self._candidates(call):
-            price = self._costing.price(upstream, model)
+        for upstream, model, price in self._priced(call):
             cost = None if price is None else compute(price, estimate, now)
             if cost is None:
                 raise ModelNotPriced(
@@ -58,15 +64,31 @@ class Quotes:
                     f'The operator writes it into the settings, in [prices."{upstream}/{model}"].',
                     param="model",
                 )
-            dearest = max(dearest, cost)
+            if cost > dearest:
+                dearest = cost
         return dearest
+
+    def _priced(self, call: Call) -> _Priced:
+        """The candidates of a call with their prices. Those of a model are remembered."""
+        prices, known = self._known
+        if prices is not self._costing.prices or len(known) >= _REMEMBERED:
+            self._known = _, known = self._costing.prices, {}
+        usual = call.fallbacks is None and call.pinned is None
+        if usual and (found := known.get(call.model)) is not None:
+            return found
+        price = self._costing.price
+        found = tuple((upstream, model, price(upstream, model)) for upstream, model in self._candidates(call))
+        if usual:
+            known[call.model] = found
+        return found
 
 
 def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
-    rates = price.rates(estimate.input, now)
-    if rates is None or _lacks(rates, estimate):
+    read, written, _, _ = estimate
+    rates = price.rates(read, now)
+    if rates is None or (read and rates.input is None) or (written and rates.output is None):
         return None
-    pico = estimate.input * (rates.input or 0) + estimate.output * (rates.output or 0) + (rates.requests or 0)
+    pico = read * (rates.input or 0) + written * (rates.output or 0) + (rates.requests or 0)
     return -(-pico // 1000)
 
 

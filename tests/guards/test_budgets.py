@@ -219,8 +219,8 @@ def test_each_share_alerts_once_and_the_overshoot_is_counted(
     gate = Gate(store, base=7_900_000)
     calls = [gate.admit(day(20_000_000))[0] for _ in range(3)]
     less = gate.guard._plan(day(10_000_000).limits)
-    calls[0]._holds = [(hold, less) for hold, _ in calls[0]._holds]  # type: ignore[attr-defined]
-    calls[1]._holds = [(hold, less) for hold, _ in calls[1]._holds]  # type: ignore[attr-defined]
+    calls[0].holds = [(hold, less) for hold, _ in calls[0].holds]  # type: ignore[attr-defined]
+    calls[1].holds = [(hold, less) for hold, _ in calls[1].holds]  # type: ignore[attr-defined]
     with caplog.at_level(logging.WARNING):
         calls[0].settle(used())
         assert gate.figures.alerts == [("key", "day", 0.8)]
