@@ -100,19 +100,17 @@ def _is_there(value: Value | None, wall: float) -> TypeGuard[Value]:
     return bool(value) and -_AHEAD <= wall - value[1] <= _BEHIND  # type: ignore[index]  # it is not empty
 
 
-def _rolled(value: Value, starts: PerWindow) -> list[int]:
-    """Return the numbers of an account, with the windows that have begun since."""
-    numbers = list(value)
+def _current(value: Value, starts: PerWindow, now: int, ended: frozenset[int] = frozenset()) -> list[int]:
+    """Return the numbers of an account, with the windows that have begun since.
+
+    Rows that ran out or whose processes have ended are dropped. No row lasts longer than a lease.
+    """
+    numbers, latest = list(value), now + _LEASE
     if (value[1], value[4], value[7], value[10]) != starts:
         for at, start in zip(range(1, _ROWS_AT, 3), starts, strict=True):
             if start > numbers[at]:
                 numbers[at : at + 3] = (start, 0, 0)
-    return numbers
-
-
-def _drop_ended(numbers: list[int], now: int, ended: frozenset[int] = frozenset()) -> None:
-    """Drop rows that ran out or whose processes have ended. No row lasts longer than a lease."""
-    latest, at = now + _LEASE, _ROWS_AT
+    at = _ROWS_AT
     while at < len(numbers):
         expires = numbers[at + 3]
         if expires <= now or numbers[at] in ended:
@@ -121,12 +119,13 @@ def _drop_ended(numbers: list[int], now: int, ended: frozenset[int] = frozenset(
         if expires > latest:
             numbers[at + 3] = latest
         at += 4
+    return numbers
 
 
 def _row(numbers: list[int], holder: int, epoch: int = 0) -> int:
     """The place of a process's row; -1 if there is none. :param epoch: 0: any."""
     for at in range(_ROWS_AT, len(numbers), 4):
-        if numbers[at] == holder and epoch in (0, numbers[at + 1]):
+        if numbers[at] == holder and (numbers[at + 1] == epoch or not epoch):
             return at
     return -1
 
@@ -167,8 +166,7 @@ class View:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, AccountView | None]:
         if not _is_there(value, self.wall):
             return value, None
-        numbers = _rolled(value, self.starts)
-        _drop_ended(numbers, now)
+        numbers = _current(value, self.starts, now)
         day, week, month, total = map(sum, zip(numbers[2:_ROWS_AT:3], numbers[3:_ROWS_AT:3], strict=True))
         return value, AccountView((day, week, month, total), sum(numbers[_ROWS_AT + 2 :: 4]))
 
@@ -204,8 +202,7 @@ class Reserve:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Reservation]:
         if not _is_there(value, self.wall):
             return value, _CLOSED
-        numbers = _rolled(value, self.starts)
-        _drop_ended(numbers, now, self.ended)
+        numbers = _current(value, self.starts, now, self.ended)
         window, room = self._tightest(numbers)
         mine = _row(numbers, self.holder)
         if (window >= 0 and self.amount > room) or (mine < 0 and len(numbers) > _MOST):
@@ -226,12 +223,13 @@ class Reserve:
 
     def _tightest(self, numbers: list[int]) -> tuple[int, int]:
         """The window with the least room, and its room; -1 if none has a limit."""
-        held, tightest, least = sum(numbers[_ROWS_AT + 2 :: 4]), -1, 0
-        for at, limit in enumerate(self.limits):
-            if limit != NO_LIMIT:
-                room = (limit - numbers[3 * at + 2]) // self.among - numbers[3 * at + 3] - held
+        held, tightest, least, at = sum(numbers[_ROWS_AT + 2 :: 4]), -1, 0, 2
+        for limit in self.limits:
+            if limit >= 0:
+                room = (limit - numbers[at]) // self.among - numbers[at + 1] - held
                 if tightest < 0 or room < least:
-                    tightest, least = at, room
+                    tightest, least = at // 3, room
+            at += 3
         return tightest, least
 
 
@@ -252,8 +250,7 @@ class Settle:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, Settlement]:
         if not _is_there(value, self.wall):
             return value, Settlement(0)
-        numbers, cost = _rolled(value, self.starts), self.cost
-        _drop_ended(numbers, now)
+        numbers, cost = _current(value, self.starts, now), self.cost
         if self.epoch:
             self._release(numbers)
         day, week = numbers[2] + numbers[3], numbers[5] + numbers[6]
@@ -296,8 +293,7 @@ class Renew:
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, RenewResult]:
         if not _is_there(value, self.wall):
             return value, RenewResult.CLOSED
-        numbers = _rolled(value, self.starts)
-        _drop_ended(numbers, now)
+        numbers = _current(value, self.starts, now)
         mine = _row(numbers, self.holder, self.epoch)
         if mine >= 0:
             numbers[mine + 3] = now + _LEASE
