@@ -17,7 +17,8 @@ from ..state.store import SECOND, Store, state_key
 from .rate_limiter import duration
 from .sliding_window import MINUTE
 from .token_estimate import Estimates
-from .token_window import CorrectTokens, ReserveTokens, TokenQuota
+from .token_returns import Returns, TokenReturns
+from .token_window import CorrectTokens, GiveBackTokens, ReserveTokens, TokenQuota
 
 
 class _Reserved(NamedTuple):
@@ -61,6 +62,7 @@ class TokenLimiter:
         self._seconds = window
         self._window = int(window * SECOND)
         self._ttl = window * 2
+        self._returns = TokenReturns(self._give_back)
 
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
@@ -79,7 +81,8 @@ class TokenLimiter:
 
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
-        quota = self._store.update(key, ReserveTokens(limit, self._window, amount), self._ttl)
+        change = ReserveTokens(limit, self._window, amount, self._returns.take(key))
+        quota = self._store.update(key, change, self._ttl)
         if quota.stamp:
             permit.reserved.append(_Reserved(key, limit, amount, quota))
             return
@@ -108,6 +111,16 @@ class TokenLimiter:
         if actual != reserved.amount:
             change = CorrectTokens(self._window, reserved.quota.stamp, reserved.amount, actual)
             self._store.update(reserved.key, change, self._ttl)
+
+    def settle(self, reserved: _Reserved, actual: int) -> None:
+        """Correct the reservation of a call that has ended. Tokens that it did not use go back later."""
+        if actual >= reserved.amount:
+            self.correct(reserved, actual)
+        else:
+            self._returns.keep(reserved.key, reserved.quota.stamp, reserved.amount - actual)
+
+    def _give_back(self, key: str, returns: Returns) -> None:
+        self._store.update(key, GiveBackTokens(self._window, returns), self._ttl)
 
     def left(self, reserved: _Reserved) -> _Reserved:
         """The same subject with its quota as it is now."""
@@ -148,7 +161,7 @@ class TokenPermit:
         if reserved:
             actual = self._limiter.used(self._call, outcome, self._estimate)
             for one in reserved:
-                self._limiter.correct(one, actual)
+                self._limiter.settle(one, actual)
 
     def cancel(self) -> None:
         reserved, self.reserved = self.reserved, []

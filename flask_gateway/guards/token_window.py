@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..state.store import SECOND, Value
+from .token_returns import Returns
 
 GRAINS = 128
 
@@ -71,28 +72,49 @@ class _Window:
         between = (stamp - live[0]) // self.grain - 1
         return (stamp, tokens, *(0,) * between, *live[1:])
 
+    def given_back(self, live: Value, returns: Returns) -> Value:
+        """Return the log with tokens taken out of the grains of their reservations that still count."""
+        numbers = list(live)
+        for stamp, tokens in returns:
+            at = (live[0] - stamp) // self.grain + 1
+            if 1 <= at < len(numbers):
+                left = numbers[at] - tokens
+                numbers[at] = left if left > 0 else 0
+        if numbers[1]:
+            return tuple(numbers)
+        newest = next((age for age in range(1, len(live) - 1) if numbers[age + 1]), None)
+        return () if newest is None else (live[0] - newest * self.grain, *numbers[newest + 1 :])
+
     def reset(self, live: Value, now: int) -> int:
         """Return the time until the window is empty."""
         return live[0] + self.window - now if live else 0
 
 
 class ReserveTokens(_Window):
-    """Reserves tokens of a limit: a change for a store (``state.store.Change``). A refusal writes nothing."""
+    """Reserves tokens of a limit: a change for a store (``state.store.Change``). A refusal writes nothing.
 
-    __slots__ = ("amount", "limit")
+    :param returns: what earlier calls reserved and did not use. It is given back in any case.
+    """
 
-    def __init__(self, limit: int, window: int, amount: int) -> None:
+    __slots__ = ("amount", "limit", "returns")
+
+    def __init__(self, limit: int, window: int, amount: int, returns: Returns = ()) -> None:
         self.window = window
         self.grain = -(-window // GRAINS)
         self.limit = limit
         self.amount = amount
+        self.returns = returns
 
     def __call__(self, log: Value | None, now: int) -> tuple[Value | None, TokenQuota]:
         log = self.clamped(log, now)
         live = self.live(log, now)
+        if self.returns and live:
+            log = live = self.given_back(live, self.returns)
         left = self.limit - (sum(live) - live[0] if live else 0)
         if self.amount > left:
-            return log, TokenQuota(0, max(0, left), self.reset(live, now), self._wait(live, left, now))
+            return log or None, TokenQuota(
+                0, max(0, left), self.reset(live, now), self._wait(live, left, now)
+            )
         live = self.added(live, now, self.amount)
         stamp = live[0]
         return live, TokenQuota(stamp, left - self.amount, stamp + self.window - now, 0)
@@ -104,7 +126,7 @@ class ReserveTokens(_Window):
 
     def divided(self, among: int) -> ReserveTokens:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
-        return ReserveTokens(max(1, self.limit // among), self.window, self.amount)
+        return ReserveTokens(max(1, self.limit // among), self.window, self.amount, self.returns)
 
     def _wait(self, live: Value, left: int, now: int) -> int:
         """Return the time until the oldest grains that stand in the way have left the window."""
@@ -140,17 +162,18 @@ class CorrectTokens(_Window):
         live = self.live(self.clamped(log, now), now)
         if more > 0:
             return self.added(live, now, more), None
-        return self._given_back(live, -more) or None, None
+        return (self.given_back(live, ((self.stamp_of, -more),)) or None if live else None), None
 
-    def _given_back(self, live: Value, tokens: int) -> Value:
-        """Return the log with tokens taken out of the grain of the reservation, if it still counts."""
-        if not live:
-            return ()
-        at = (live[0] - self.stamp_of) // self.grain + 1
-        if not 1 <= at < len(live):
-            return live
-        left = max(0, live[at] - tokens)
-        if left or at > 1:
-            return (*live[:at], left, *live[at + 1 :])
-        newest = next((age for age in range(1, len(live) - 1) if live[age + 1]), None)
-        return () if newest is None else (live[0] - newest * self.grain, *live[newest + 1 :])
+
+class GiveBackTokens(_Window):
+    """Gives back what calls reserved and did not use (``state.store.Change``)."""
+
+    __slots__ = ("returns",)
+
+    def __init__(self, window: int, returns: Returns) -> None:
+        super().__init__(window)
+        self.returns = returns
+
+    def __call__(self, log: Value | None, now: int) -> tuple[Value | None, None]:
+        live = self.live(self.clamped(log, now), now)
+        return (self.given_back(live, self.returns) or None if live else None), None

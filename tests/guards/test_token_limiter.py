@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import make_call
 from kit.stores import HandClock
+from kit.waiting import until
 
 from flask_gateway.guards.token_estimate import Estimates
-from flask_gateway.guards.token_limiter import TokenLimiter
+from flask_gateway.guards.token_limiter import TokenLimiter, tokens_left
+from flask_gateway.guards.token_returns import KEPT, TokenReturns
+from flask_gateway.guards.token_window import GRAINS
 from flask_gateway.model.call import Call, Outcome, Usage
 from flask_gateway.model.errors import CallerLeft, TokensUsedUp, UpstreamTimeout, Verdict
 from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
@@ -173,3 +176,66 @@ def test_admissions_of_a_minute_are_within_the_limit_but_for_settlements(
             counted.append([now, 100 + allowed])
             assert sum(tokens for moment, tokens in counted if moment > now - 60) <= limit
             open_calls.append((permit, counted[-1], answer))
+
+
+# ---------------------------------------------------------------- tokens that go back a bit later
+
+
+def remaining(store: MemoryStore, limit: int = 1000) -> int:
+    """The tokens that are left by the store, as another worker sees them."""
+    return tokens_left(store, "key:web", limit).remaining
+
+
+def test_tokens_that_were_not_used_go_back_with_the_next_reservation(
+    limiter: TokenLimiter, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenReturns, "_start", lambda self: None)
+    for _ in range(3):
+        limiter.admit(call(("key:web", 1000), max_tokens=100)).settle(used(90, 60))
+    assert remaining(store) == 1000 - 2 * 150 - 200  # the last call's 50 are still to come
+    permit = limiter.admit(call(("key:web", 1000), max_tokens=100))
+    assert permit.headers["x-ratelimit-remaining-tokens"] == "350"
+    assert remaining(store) == 350
+
+
+def test_a_refused_call_gives_them_back_too(
+    limiter: TokenLimiter, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenReturns, "_start", lambda self: None)
+    limiter.admit(call(("key:web", 1000), max_tokens=300)).settle(used(90, 60))
+    with pytest.raises(TokensUsedUp) as caught:
+        limiter.admit(call(("key:web", 1000), max_tokens=800))
+    assert caught.value.headers["x-ratelimit-remaining-tokens"] == "850"
+    assert remaining(store) == 850
+
+
+def test_without_another_call_they_go_back_within_a_grain(limiter: TokenLimiter, store: MemoryStore) -> None:
+    assert KEPT < 60 / GRAINS
+    limiter.admit(call(("key:web", 1000), max_tokens=300)).settle(used(90, 60))
+    assert until(lambda: remaining(store) == 850)
+
+
+def test_without_a_thread_they_go_back_at_once(
+    limiter: TokenLimiter, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    limiter.admit(call(("key:web", 1000), max_tokens=300)).settle(used(90, 60))
+    assert remaining(store) == 850
+
+
+def test_no_tokens_are_lost_between_threads(limiter: TokenLimiter, store: MemoryStore) -> None:
+    """At the end exactly the used ones count."""
+
+    def work() -> None:
+        for _ in range(50):
+            limiter.admit(call(("key:web", 10**6), max_tokens=300)).settle(used(1, 1))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert until(lambda: remaining(store, 10**6) == 10**6 - 400)

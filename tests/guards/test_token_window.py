@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_gateway.guards.token_window import GRAINS, CorrectTokens, ReserveTokens
+from flask_gateway.guards.token_window import GRAINS, CorrectTokens, GiveBackTokens, ReserveTokens
 from flask_gateway.state.store import SECOND, Value
 
 WINDOW = 60 * SECOND
@@ -114,3 +114,20 @@ def test_a_cancelled_reservation_leaves_what_still_counted(log: Value | None, no
     back, _ = CorrectTokens(WINDOW, quota.stamp, amount, 0)(taken, now)
     before, after = reserve.peek(log, now)[1], reserve.peek(back, now)[1]
     assert before.remaining == after.remaining
+
+
+@given(
+    logs,
+    st.integers(0, 2 * 10**9),
+    st.lists(st.tuples(st.integers(0, 2000).map(GRAIN.__mul__), st.integers(1, 10**6)), max_size=5),
+)
+def test_giving_back_with_a_reservation_is_giving_back_before_it(
+    log: Value, now: int, returns: list[tuple[int, int]]
+) -> None:
+    one_by_one: Value | None = log
+    for stamp, tokens in returns:
+        one_by_one, _ = CorrectTokens(WINDOW, stamp, tokens, 0)(one_by_one, now)
+    together, _ = GiveBackTokens(WINDOW, tuple(returns))(log, now)
+    assert together == one_by_one or not returns
+    after = ReserveTokens(10**8, WINDOW, 5)(together if returns else log, now)
+    assert ReserveTokens(10**8, WINDOW, 5, tuple(returns))(log, now) == after
