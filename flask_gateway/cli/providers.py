@@ -76,6 +76,10 @@ PROVIDERS: Mapping[str, OpenAIProvider] = {
     "anthropic": OpenAIProvider(
         KINDS["anthropic"].url, "ANTHROPIC_API_KEY", note=_TRANSLATED, example="claude-haiku-4-5"
     ),
+    "vertex_ai": OpenAIProvider(
+        note="the gateway calls Vertex AI's OpenAI API, and its Messages API for Claude; "
+        "gcloud must be there, and logged in, for the user of the gateway"
+    ),
     "gemini": OpenAIProvider(
         KINDS["gemini"].url,
         "GEMINI_API_KEY",

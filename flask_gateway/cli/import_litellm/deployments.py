@@ -10,6 +10,7 @@ import msgspec
 
 from ...config.body_fields import BODY_FIELDS
 from ...config.errors import InvalidValue, nearest
+from . import vertex
 from .parameters import (
     NUMBERS,
     OFF_COUNTS,
@@ -211,10 +212,15 @@ def _parameter(entry: Entry, pins: _Pins, report: Report) -> None:
         report.mapped(entry.line, setting, "its address and key come from credential_list")
     elif name == "api_version":
         report.changed(entry.line, setting, "not sent: Azure's v1 API takes no version")
-    elif name in ("max_budget", "budget_duration") and not entry.node.is_off:
-        return  # reported with the other budgets
+    elif name in _read_elsewhere(pins.provider) and not entry.node.is_off:
+        return  # reported with the place or the budgets
     elif name not in PLACE and not (name in PRICED and entry.node.value is not None):
         _left_out(entry, setting, report)
+
+
+def _read_elsewhere(provider: str) -> frozenset[str]:
+    budgets = frozenset({"max_budget", "budget_duration"})
+    return budgets | vertex.PARAMETERS if provider == vertex.PROVIDER else budgets
 
 
 def _left_out(entry: Entry, setting: str, report: Report) -> None:
@@ -238,7 +244,7 @@ class _Pins:
 
     def __init__(self, at: str, provider: str, model: str, report: Report) -> None:
         self.at = at
-        self._provider = provider
+        self.provider = provider
         self._model = model
         self._report = report
         self.set: dict[str, Any] = {}
@@ -246,7 +252,7 @@ class _Pins:
 
     def pin(self, entry: Entry) -> None:
         name = entry.name
-        if name == "max_tokens" and self._provider in ("openai", "azure") and _REASONING.match(self._model):
+        if name == "max_tokens" and self.provider in ("openai", "azure") and _REASONING.match(self._model):
             name = "max_completion_tokens"
         if entry.node.value is None or not self._fits(name, entry, f"{self.at}.{entry.name}"):
             return
@@ -255,7 +261,7 @@ class _Pins:
             f"{self.at}.{entry.name}",
             f"default.{name} of the model, for callers who do not send it",
         )
-        if self._provider in _TRANSLATING and name not in _COMMON:
+        if self.provider in _TRANSLATING and name not in _COMMON:
             self._report.changed(
                 entry.line, setting, f"{text}; sent as it is, where LiteLLM would translate it"
             )

@@ -143,6 +143,10 @@ def _place(field: str, place: VariableRef | Literal | None, places: Places) -> I
 
 def _upstream(upstream: ImportedUpstream, plan: Plan, places: Places) -> Iterator[str]:
     place, found = upstream.place, plan.found
+    if place.kind:
+        yield f"kind = {text(place.kind)}"
+    if place.speaks:
+        yield f"speaks = {value(list(place.speaks))}"
     if place.url_env:
         yield f"url_env = {text(place.url_env)}"
         if place.url_path:
@@ -150,6 +154,8 @@ def _upstream(upstream: ImportedUpstream, plan: Plan, places: Places) -> Iterato
     else:
         yield f"url = {text(place.url)}"
     yield from _place("api_key", place.key, places)
+    if place.key_command:
+        yield f"api_key_command = {value(list(place.key_command))}"
     if found.stream_timeout:
         yield f"first_token_seconds = {shown(found.stream_timeout)}"
     if found.timeout:

@@ -247,7 +247,7 @@ SECTIONS: Mapping[str, str] = {
     "agents": "agents are not offered",
     "prompts": "stored prompts are not offered",
     "sso_config": reasons.LOGIN,
-    "default_vertex_config": "Vertex AI wants a Google access token, which expires",
+    "default_vertex_config": "it is for pass-through routes; write vertex_project into each deployment",
     "tool_registry": reasons.CUSTOM,
     "skills": "agents are not offered",
     "worker_registry": reasons.ADDRESS,

@@ -11,6 +11,7 @@ import msgspec
 from ...config.errors import InvalidValue
 from ...config.upstream_url import ENDPOINTS, base_url
 from ..providers import PROVIDERS, OpenAIProvider
+from . import vertex
 from .parameters import PLACE, reason_for
 from .providers import UNREACHABLE, model_at, provider_of_bare
 from .report import Report
@@ -41,7 +42,8 @@ class ProviderAccount(msgspec.Struct, frozen=True):
     """An account at a provider, or a server: what becomes an upstream.
 
     :param url: the base; empty if ``url_env`` names the variable that has it.
-    :param hint: a name for the upstream.
+    :param hint: a name for the upstream. :param kind: empty: none is written.
+    :param speaks: its operations; empty: those of its kind. :param key_command: prints its key.
     """
 
     provider: str
@@ -50,6 +52,9 @@ class ProviderAccount(msgspec.Struct, frozen=True):
     url_path: str
     key: Credential
     hint: str
+    kind: str = ""
+    speaks: tuple[str, ...] = ()
+    key_command: tuple[str, ...] = ()
 
 
 class Unplaced(Exception):
@@ -95,13 +100,16 @@ def split_model(source: DeploymentParams, report: Report) -> tuple[str, str]:
         return "openai", "*"
     if given is not None:
         provider = given.text
+        report.mapped(given.line, f"{source.at}.custom_llm_provider", "the provider")
         rest = rest if slash and prefix == provider else name
-    elif slash and (prefix in PROVIDERS or prefix in UNREACHABLE):
+    elif slash and (prefix in PROVIDERS or prefix in UNREACHABLE or prefix in vertex.NAMES):
         provider = prefix
     elif not slash and (known := provider_of_bare(name)):
         provider, rest = known, name
     else:
         provider, rest = "", rest or name
+    if provider in vertex.NAMES:
+        return vertex.PROVIDER, _vertex_model(rest)[0]
     if provider in UNREACHABLE:
         raise Unplaced(f"{UNREACHABLE[provider]}")
     if provider not in PROVIDERS:
@@ -130,6 +138,8 @@ def place_of(
 
     :raises Unplaced: it has no address, or one that cannot be used.
     """
+    if provider == vertex.PROVIDER:
+        return _at_vertex(source, environment, report)
     known = PROVIDERS[provider]
     if known.key.startswith("AZURE") and source.get("api_key") is None and source.get(*_ENTRA) is not None:
         raise Unplaced("it logs in with Entra ID; the gateway sends a fixed key: give it an api_key")
@@ -140,6 +150,35 @@ def place_of(
     return ProviderAccount(
         provider, url, variable, path, key, _NOT_A_NAME.sub("-", hint).strip("._-")[:48] or "upstream"
     )
+
+
+def _vertex_model(name: str) -> tuple[str, bool]:
+    try:
+        return vertex.model_at_vertex(name)
+    except vertex.NotAtVertex as reason:
+        raise Unplaced(str(reason)) from None
+
+
+def _at_vertex(source: DeploymentParams, environment: Environment, report: Report) -> ProviderAccount:
+    """The place of a deployment at Vertex AI. Claude is asked by another API than all others there."""
+    if source.get("api_base", "base_url") is not None:
+        raise Unplaced("an address of one's own for Vertex AI is not taken over: write url by hand")
+    model = source.params.get("model")
+    name = (model.text if model is not None else "").rpartition("/")[2]
+    is_claude = name.startswith("claude-")
+    given = {"project": source.get(*vertex.PROJECT[0]), "location": source.get(*vertex.LOCATION[0])}
+    try:
+        address = vertex.address_of(given, source.params.line, source.at, environment, report)
+    except vertex.NotAtVertex as reason:
+        raise Unplaced(str(reason)) from None
+    vertex.report_parameters(source.params, source.at, report)
+    speaks = vertex.SPOKEN_BY_CLAUDE if is_claude else ()
+    if is_claude:
+        text = "asked at /v1/messages, as Anthropic's API; a chat call of it is translated, or refused"
+        report.changed(source.params.line, source.at, text)
+    place = ProviderAccount(vertex.PROVIDER, address.url, address.url_env, "", None, "vertex")
+    hint = source.credential_name or ("vertex-claude" if is_claude else "vertex")
+    return msgspec.structs.replace(place, hint=hint, kind="vertex", speaks=speaks, key_command=vertex.COMMAND)
 
 
 def _hint(provider: str, url: str, variable: str, known: OpenAIProvider) -> str:
@@ -169,6 +208,7 @@ def _address(
     """The URL, or the variable that has it."""
     node = source.get("api_base", "base_url")
     if node is None:
+        _report_empty(source, report)
         variable = known.base_variable
         if variable and (url := environment.literal(variable)):
             return _usable(source, provider, url, source.params.line, report), ""
@@ -189,6 +229,12 @@ def _address(
         report.mapped(node.line, setting, f"url_env = {variable}, read when the gateway starts")
         return "", variable
     return _usable(source, provider, url, node.line, report), ""
+
+
+def _report_empty(source: DeploymentParams, report: Report) -> None:
+    for entry in source.params.entries:
+        if entry.name in ("api_base", "base_url"):
+            report.mapped(entry.line, f"{source.at}.{entry.name}", "empty: the provider's own address")
 
 
 def _usable(source: DeploymentParams, provider: str, given: str, line: int, report: Report) -> str:

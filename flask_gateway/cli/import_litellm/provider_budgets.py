@@ -57,7 +57,7 @@ class BudgetPlacer:
         """Place the budgets that deployments have."""
         for pair, one in placed:
             amount, duration = one.budget
-            at = f"{one.at}.litellm_params.max_budget"
+            at, reason = f"{one.at}.litellm_params.max_budget", ""
             if amount:
                 alone = self._models[one.group] == {pair}
                 elsewhere = [
@@ -65,8 +65,11 @@ class BudgetPlacer:
                 ]
                 reason = "" if alone and not elsewhere else _SHARED
                 self._place(one.group, reason, (amount, duration), one.line_of("max_budget"), at)
-            elif duration:
-                self._report.left_out(one.line_of("budget_duration"), at, "there is no max_budget")
+            if duration:
+                text = "the window of that budget" if amount else "there is no max_budget"
+                add = self._report.mapped if amount and not reason else self._report.left_out
+                at = f"{one.at}.litellm_params.budget_duration"
+                add(one.line_of("budget_duration"), at, text)
 
     def _only(self, asked: set[str], wild: bool) -> tuple[str, str]:
         """The model that alone asks these upstreams, or ``ALL`` if there are no others; and why not.

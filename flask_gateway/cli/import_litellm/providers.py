@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_VERTEX = "Vertex AI wants a Google access token, which expires; a Gemini API key works (gemini/…)"
+_BEDROCK = (
+    "Bedrock wants requests signed with AWS keys; with a Bedrock API key write an upstream of kind bedrock "
+    "or bedrock-mantle (docs/dialects.md)"
+)
 _NO_OPENAI = "it has no OpenAI API that takes a fixed key"
 #: Providers that the gateway cannot ask, each with the reason.
 UNREACHABLE: Mapping[str, str] = {
-    "vertex_ai": _VERTEX,
-    "vertex_ai_beta": _VERTEX,
-    "bedrock": "Bedrock wants requests signed with AWS keys",
-    "bedrock_converse": "Bedrock wants requests signed with AWS keys",
+    "bedrock": _BEDROCK,
+    "bedrock_converse": _BEDROCK,
     "sagemaker": "SageMaker wants requests signed with AWS keys",
     "sagemaker_chat": "SageMaker wants requests signed with AWS keys",
     "watsonx": "watsonx wants an IBM access token, which expires",

@@ -69,7 +69,6 @@ def test_sections_without_counterpart_are_named(import_config: Import) -> None:
     found = import_config("09")
     assert found.settings["models"]["claude"]["default"] == {"max_tokens": 4096}
     for line, part in {
-        9: "Vertex AI",
         19: "guardrails",
         22: "MCP",
         37: "JWT",

@@ -162,7 +162,7 @@ def test_secrets_in_the_open_are_kept_apart(
     assert not [secret for secret in ("not-a-real-key", "sk-made-up", "made-up@") if secret in printed]
 
 
-@pytest.mark.parametrize("number", [f"{number:02}" for number in range(1, 20)])
+@pytest.mark.parametrize("number", [f"{number:02}" for number in range(1, 35) if number not in (21, 23)])
 def test_the_report_names_every_setting(number: str, import_config: Import) -> None:
     found = import_config(number)
     lists = ("mapped", "changed", "left_out")

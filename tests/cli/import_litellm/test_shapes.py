@@ -61,6 +61,10 @@ def test_a_published_shape(
 
 
 def test_nothing_to_import_says_why(import_config: Import) -> None:
+    bedrock = import_config("21")
+    assert bedrock.status == USAGE
+    assert "the list of what is left out says why" in bedrock.said["error"][-1]
+    assert any("an upstream of kind bedrock" in line for line in bedrock.said["error"])
     stored = import_config("23")
     assert stored.status == USAGE
     assert "LiteLLM has its models in the database" in stored.said["error"][-1]
@@ -102,3 +106,51 @@ def test_budgets_of_a_deployment_and_of_all(import_config: Import) -> None:
         "budgets": [{"amount": "100", "window": "month"}],
         "models": {"chat": {"budgets": [{"amount": "25", "window": "week"}]}},
     }
+
+
+def test_models_at_vertex_ai(import_config: Import) -> None:
+    found = import_config("20")
+    command = ["gcloud", "auth", "print-access-token"]
+    host = "https://europe-west{0}-aiplatform.googleapis.com/v1/projects/made-up-project/locations/europe-west{0}"
+    gemini = {"kind": "vertex", "url": host.format(4), "api_key_command": command}
+    upstreams = found.settings["upstreams"]
+    assert upstreams["vertex"] == gemini
+    messages = ["messages", "messages/count_tokens"]
+    assert upstreams["vertex-claude"] == {**gemini, "url": host.format(1), "speaks": messages}
+    variable = "VERTEX_AI_URL_GOOGLE_CLOUD_PROJECT_GOOGLE_CLOUD_LOCATION"
+    assert upstreams["vertex-2"]["url_env"] == variable
+    assert found.says(
+        "changed", 17, f"url_env = {variable}: set it to https://$GOOGLE_CLOUD_LOCATION-aiplatform"
+    )
+    assert found.says("changed", 20, "gcloud auth activate-service-account")
+    assert found.tiers("Claude Sonnet (EU)") == [["vertex-claude/claude-sonnet-4-6@20260101"]]
+    assert found.tiers("Gemini Flash") == [["vertex/google/gemini-3-flash"]]
+    assert found.tiers("GPT-5") == [["azure_openai/gpt-5"]]
+
+
+@pytest.mark.parametrize(
+    ("params", "part"),
+    [
+        ("model: vertex_ai/imagen-4.0, vertex_project: p", "chat and Messages only"),
+        ("model: vertex_ai/text-embedding-005, vertex_project: p", "chat and Messages only"),
+        ("model: vertex_ai/gemini-3, vertex_project: 'p/../q'", "cannot be used"),
+        ("model: vertex_ai/gemini-3, vertex_project: p, vertex_location: EU", "cannot be used"),
+        (
+            "model: vertex_ai/gemini-3, vertex_project: p, api_base: 'https://own.example'",
+            "write url by hand",
+        ),
+    ],
+)
+def test_deployments_that_vertex_ai_cannot_be_asked_for(params: str, part: str, import_text: Import) -> None:
+    found = import_text(f"model_list:\n- {{model_name: m, litellm_params: {{{params}}}}}\n")
+    assert found.status == USAGE
+    assert any(part in line for line in found.said["error"])
+
+
+def test_a_project_without_a_place_has_litellms_own(import_text: Import) -> None:
+    params = "{model: vertex_ai_beta/meta/llama-4-maas, vertex_ai_project: pp}"
+    found = import_text(f"model_list:\n- {{model_name: m, litellm_params: {params}}}\n")
+    assert found.settings["upstreams"]["vertex"]["url"] == (
+        "https://us-central1-aiplatform.googleapis.com/v1/projects/pp/locations/us-central1"
+    )
+    assert found.tiers("m") == [["vertex/meta/llama-4-maas"]]
