@@ -14,7 +14,6 @@ import pytest
 
 from flask_gateway.app.preflight import load_checked
 from flask_gateway.cli import serve
-from flask_gateway.cli.addresses import in_use, local_url
 from flask_gateway.cli.main import main
 from flask_gateway.config.errors import ConfigError
 
@@ -159,33 +158,6 @@ def test_a_variable_that_the_file_names_is_not_noted(
     environ = {"LITELLM_MASTER_KEY": "sk-planted-master-key-1"}
     assert main(["serve", "--bind", "127.0.0.1:0", "--config", str(file)], environ) == 0
     assert "LITELLM_MASTER_KEY is not read" not in capsys.readouterr().err
-
-
-# ---------------------------------------------------------------- addresses
-
-
-@pytest.mark.parametrize(
-    ("bind", "url"),
-    [
-        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
-        ("0.0.0.0:1", "http://127.0.0.1:1"),
-        (":2", "http://127.0.0.1:2"),
-        ("[::]:3", "http://[::1]:3"),
-        ("tcp://h:4", "http://h:4"),
-        ("unix:/run/g.sock,127.0.0.1:5", "http://127.0.0.1:5"),
-        ("unix:/run/g.sock", None),
-        ("fd://3", None),
-    ],
-)
-def test_the_url_of_an_address(bind: str, url: str | None) -> None:
-    assert local_url(bind) == url
-
-
-def test_only_an_address_with_a_listener_is_in_use() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        taken = f"127.0.0.1:{listener.getsockname()[1]}"
-        assert in_use(["unix:/nowhere/g.sock", "192.0.2.1:80", taken]) == taken
-    assert in_use([taken, "fd://3"]) is None
 
 
 def test_a_settings_file_with_a_mistake_is_not_half_read(tmp_path: Path) -> None:

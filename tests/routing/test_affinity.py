@@ -6,21 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 import responses
 from flask.testing import FlaskClient
-from hypothesis import given
-from hypothesis import strategies as st
 from kit.calls import AUTH, make_settings
 from kit.upstream_mock import UpstreamMock
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
 from flask_gateway.config.schema import CandidateSettings, ModelSettings, UpstreamSettings
-from flask_gateway.model.call import Operation
-from flask_gateway.routing.origins import BUCKETS, PAIRS, Origins
-from flask_gateway.routing.references import ids_in_events, references
+from flask_gateway.routing.origins import Origins
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.shared_memory import SharedStore
 from flask_gateway.state.store import Store
@@ -283,47 +278,9 @@ def test_null_refers_to_nothing(client: FlaskClient, upstreams: Upstreams) -> No
     assert set(upstreams.asked) == {"a", "b"}
 
 
-# ------------------------------------------------------------------ remembered ids and parsing
-
-
-def test_the_memory_is_bounded_and_forgets_the_oldest(store: MemoryStore) -> None:
-    origins = Origins(store)
-    origins.remember((f"resp_{number}" for number in range(3 * BUCKETS * PAIRS)), "a")
-    kept = list(store.scan("origins:"))
-    assert len(kept) <= BUCKETS
-    assert max(len(value) for _, value in kept) <= 2 * PAIRS
-    assert origins.upstream_of("resp_0", ["a", "b"]) is None
-    assert origins.upstream_of(f"resp_{3 * BUCKETS * PAIRS - 1}", ["b", "a"]) == "a"
-
-
 def test_a_removed_upstream_is_not_found(store: MemoryStore) -> None:
     origins = Origins(store)
     origins.remember(["resp_1"], "a")
     assert origins.upstream_of("resp_1", ["b", "c"]) is None
     origins.remember(["resp_1"], "b")
     assert origins.upstream_of("resp_1", ["a", "b"]) == "b"
-
-
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["id", "type", "file_id", "role"]), inner)
-    ),
-)
-
-
-@given(st.dictionaries(st.sampled_from(["input", "conversation", "prompt", "tools"]), _json))
-def test_odd_bodies_raise_no_exception(body: dict[str, Any]) -> None:
-    fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
-    for one in references(Operation.RESPONSE, fields):
-        assert one.param in body
-
-
-def test_a_file_is_found_at_the_end_of_a_long_input() -> None:
-    for pad in range((1 << 20) - 40, (1 << 20) + 40):
-        raw = msgspec.Raw(b'"' + b"x" * pad + b'","file_id": "f"')
-        assert [one.param for one in references(Operation.CHAT, {"messages": raw})] == ["messages"]
-
-
-def test_a_broken_event_has_no_ids() -> None:
-    assert ids_in_events(b'data: {"type":"response.created","response":{"id":\n\n') == []

@@ -165,15 +165,6 @@ def test_a_breaker_reports_each_change_of_state_once(store: MemoryStore, clock: 
     assert changes == []
 
 
-def test_unknown_names_become_other(counted: Counted) -> None:
-    counted.tell(model="made-up", upstream="made-up", code="made-up", route=None)
-    counted.tell(attempts=(Attempt("llama", "made-up", 0.1), Attempt("made-up", "made-up", 0.1)))
-    assert ("other", "other", "other", "200", "other") in counted.of("requests_total")
-    assert counted.of("attempts_total") == {("other", "llama"): 1, ("other", "other"): 1}
-    assert set(counted.of("attempt_duration_seconds_count")) == {("llama",), ("other",)}
-    assert counted.of("failovers_total") == {("llama", "other", "other"): 1}
-
-
 def test_issued_keys_have_a_series_each_up_to_a_bound_then_their_teams_then_other() -> None:
     labels = KeyLabels(["web"], most=2)
     assert [labels.of(key, "") for key in ("key_a", "key_b", "key_c", "key_a", "web")] == [

@@ -6,44 +6,16 @@ import json
 import os
 import re
 import stat
-import threading
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kit.ollama import ollama_server
 
-from flask_gateway.cli.init import model_servers
-from flask_gateway.cli.init.model_servers import ModelServer, find, read, unique
-from flask_gateway.cli.init.providers import PROVIDERS, keys_in
 from flask_gateway.cli.main import main
 from flask_gateway.config.load import load
-from flask_gateway.config.upstream_url import base_url
 
 Capture = pytest.CaptureFixture[str]
 PLANTED = "sk-planted-secret-of-a-provider"
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, and no model server of this machine."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(model_servers.find, "__defaults__", (((9, "ollama"),),))
-
-
-@pytest.fixture
-def ollama(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a server of models."""
-    server = ollama_server(0)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setattr(model_servers.find, "__defaults__", (((server.server_port, "vllm"),),))
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 # ---------------------------------------------------------------- nothing is overwritten
@@ -96,74 +68,6 @@ def test_no_at_the_terminal_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.listdir() == []
     monkeypatch.setattr("builtins.input", lambda prompt: "")
     assert main(["init"], {}) == 0
-
-
-# ---------------------------------------------------------------- answers that are none
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "note"),
-    [
-        (200, {"X-Gateway-Upstream": "a"}, b'{"data":[]}', "it is a Flask Gateway"),
-        (401, {"x-gateway-error-origin": "gateway"}, b"{}", "it is a Flask Gateway"),
-        (401, {}, b"{}", "it wants a key"),
-        (403, {}, b"no", "it wants a key"),
-    ],
-)
-def test_a_server_that_cannot_be_used_is_noted(
-    status: int, headers: dict[str, str], body: bytes, note: str
-) -> None:
-    server = read(8000, "vllm", status, headers, body)
-    assert server is not None
-    assert server.note.startswith(note)
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(404, b"{}"), (200, b"<html>"), (200, b"[]"), (200, b'{"data":1}'), (200, b""), (500, b'{"data":[]}')],
-)
-def test_anything_else_is_no_model_server(status: int, body: bytes) -> None:
-    assert read(8080, "llamacpp", status, {}, body) is None
-
-
-def test_odd_names_of_models_are_left_out() -> None:
-    rows = [{"id": name} for name in ("good", "", 7, None, "x\ny", "l" * 121)]
-    server = read(8000, "vllm", 200, {}, json.dumps({"data": [*rows, "row"]}).encode())
-    assert server == ModelServer("vllm", 8000, ("good",))
-
-
-def test_a_port_without_a_server() -> None:
-    assert find(((9, "ollama"),)) == []
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [("library", "ollama"), ("vllm", "vllm"), ("organization_owner", "lmstudio"), ("else", "usual")],
-)
-def test_the_owner_of_the_models_names_the_server(owner: str, name: str) -> None:
-    body = json.dumps({"data": [{"id": "m", "owned_by": owner}]}).encode()
-    server = read(1, "usual", 200, {}, body)
-    assert server
-    assert server.name == name
-
-
-def test_two_servers_of_a_kind_have_two_names() -> None:
-    servers = [ModelServer("vllm", 8000), ModelServer("vllm", 8001), ModelServer("ollama", 1)]
-    assert [server.name for server in unique(servers)] == ["vllm", "vllm-2", "ollama"]
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {"OPENAI_API_KEY": ""},
-        {"OPENAI_API_KEY": "two words"},
-        {"OPENAI_API_KEY": PLANTED, "OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"},  # this may be the gateway
-        {"OPENAI_API_KEY": PLANTED, "OPENAI_BASE_URL": "http://localhost:1"},
-        {"OPENAI_API_KEY": PLANTED, "OPENAI_BASE_URL": "nonsense"},
-    ],
-)
-def test_keys_that_are_not_for_a_provider(environ: dict[str, str]) -> None:
-    assert list(keys_in(environ)) == []
 
 
 # ---------------------------------------------------------------- the file
@@ -239,16 +143,6 @@ def test_the_mock_answers_when_nothing_is_found(capsys: Capture) -> None:
     assert main(["init", "--yes"], {}) == 0
     assert "Found no model server and no provider's key: a mock will answer" in capsys.readouterr().out
     assert [upstream.name for upstream in load({"GATEWAY_CONFIG": "gateway.toml"}).upstreams] == ["mock"]
-
-
-@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
-def test_each_provider_gives_valid_settings(provider: Any) -> None:
-    assert main(["init", "--yes"], {provider.variables[-1]: PLANTED}) == 0
-    (upstream,) = load({"GATEWAY_CONFIG": "gateway.toml"}).upstreams
-    assert (upstream.name, upstream.url) == (provider.name, base_url(provider.url))
-    assert upstream.api_key is not None
-    assert upstream.api_key.reveal() == PLANTED
-    assert PLANTED not in repr(list(keys_in({provider.variables[0]: PLANTED})))
 
 
 def test_another_address_is_offered_where_the_usual_one_is_taken(
