@@ -214,6 +214,22 @@ def test_a_file_that_vanishes_changes_nothing_until_it_is_back(following: Follow
     assert following.gateway.settings.max_streams == 5
 
 
+@pytest.mark.parametrize("name", ["file", "secret"])
+def test_a_fifo_instead_of_a_file_changes_nothing_and_blocks_nothing(following: Following, caplog, name: str):
+    path = getattr(following, name)
+    before, content = following.gateway, path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    following.settle()
+    following.settle()
+    assert following.gateway is before
+    assert "it is no regular file" in caplog.text
+    path.unlink()
+    path.write_text(content.replace("max_streams = 2", "max_streams = 3").replace("first-key", "other-key"))
+    following.settle()
+    assert following.gateway is not before
+
+
 def test_a_missing_secret_file_is_read_when_it_appears(following: Following):
     following.write(FILE.replace('"one.key"', '"two.key"'))
     following.settle()
