@@ -164,7 +164,9 @@ def _seconds(text: str) -> int:
 def _tags(metadata: Mapping[str, Any]) -> dict[str, str]:
     others = sorted(name for name, value in metadata.items() if name != "tags" and value not in _EMPTY)
     if others:
-        raise InvalidField(f"metadata: only tags are kept here, not {others[0][:100]}", param="metadata")
+        raise InvalidField(
+            f"metadata: only tags are kept here. Leave {others[0][:100]!r} out.", param="metadata"
+        )
     tags = metadata.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise InvalidField("metadata: expected tags as a list of text", param="metadata")

@@ -78,7 +78,7 @@ class BreakerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     cooling: bool = False
     paused_models: int = 0
     credential_refused: bool = False
-    taken_out: float = 0.0
+    taken_out: float = 0
 
 
 class Breaker:
@@ -294,7 +294,7 @@ class Breaker:
             cooling=now < cool_until,
             paused_models=paused(pauses, now, LONGEST_COOL_DOWN),
             credential_refused=is_credential_held(state, now),
-            taken_out=round(out / SECOND, 3),
+            taken_out=round(out / SECOND, 3) or 0,  # the default itself, which is left out
         )
 
     def _end(self, outcome: Outcome) -> CallResult:

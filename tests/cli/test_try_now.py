@@ -169,7 +169,7 @@ def test_changed_settings_try_the_upstream_again(
 
 def test_a_route_that_a_key_may_not_call_is_hidden(client: FlaskClient) -> None:
     hidden = {"tier": 1, "upstream": "****", "model": "****", "reason": "not allowed", "retry_after": None}
-    hidden["operations"] = []
+    hidden |= {"operations": [], "translated": []}
     for model in ("fast", "llama", "no-such-model"):
         shown = client.get(f"/v1/routes/{model}", headers=RESTRICTED)
         assert shown.status_code == 200
