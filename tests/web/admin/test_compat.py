@@ -13,11 +13,11 @@ from kit.calls import AUTH
 from kit.waiting import until
 from werkzeug.test import TestResponse
 
-from flask_gateway.config.schema import PriceSettings
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 
 #: A cent for each call.
-PRICE = PriceSettings(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
+PRICE = PriceOverride(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
 PATHS = ("/key/info?key=x", "/key/list", "/team/info", "/v1/organization/costs?start_time=1")
 
 

@@ -9,12 +9,13 @@ import pytest
 from kit.admins import AdminClient
 from kit.waiting import until
 
-from flask_gateway.config.schema import LedgerSettings, PriceSettings
+from flask_gateway.config.schema import LedgerSettings
 from flask_gateway.model.limits import Limits, OwnerLimits
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 
 #: A cent for each call.
-PRICE = PriceSettings(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
+PRICE = PriceOverride(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ from kit.calls import AUTH, chat
 from kit.pages import PageClient, words
 from kit.waiting import until
 
-from flask_gateway.config.schema import LedgerSettings, PriceSettings
+from flask_gateway.config.schema import LedgerSettings
 from flask_gateway.ledger import database
+from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.web.page.spend import BY, daily, groups_of, month_of, next_month, total
 
 
 @pytest.fixture
 def page(tmp_path: Path, store: MemoryStore) -> PageClient:
-    prices = {"mock/mock": PriceSettings(rates={"input": 10**6, "output": 2 * 10**6})}
+    prices = {"mock/mock": PriceOverride(rates={"input": 10**6, "output": 2 * 10**6})}
     data = str(tmp_path / "data")
     return PageClient(tmp_path / "data", store, prices=prices, ledger=LedgerSettings(data=data))
 
