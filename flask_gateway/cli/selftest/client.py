@@ -17,6 +17,7 @@ class Api(StrEnum):
 
     CHAT = "chat/completions"
     RESPONSES = "responses"
+    MESSAGES = "messages"
 
 
 class StreamEnd(Enum):

@@ -35,7 +35,11 @@ def _arguments(parser: ArgumentParser) -> None:
         "--whole", action="store_true", help="ask for buffered streams; then every scenario must pass"
     )
     parser.add_argument(
-        "--api", choices=[str(api) for api in Api], default=str(Api.CHAT), help="call this (default: chat)"
+        "--api",
+        "--dialect",
+        choices=[str(api) for api in Api],
+        default=str(Api.CHAT),
+        help="call this (default: chat)",
     )
     parser.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
     parser.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")

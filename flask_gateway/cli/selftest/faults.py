@@ -9,6 +9,7 @@ import json
 import math
 import time
 
+from .message_answers import STOP
 from .provider_answers import TEXT, TOKENS, answers_of
 from .scripted_answers import DONE
 from .scripted_provider import Behaviour, ProviderExchange
@@ -161,6 +162,6 @@ def babbles(at: int) -> Behaviour:
 
 
 def no_done(exchange: ProviderExchange) -> None:
-    """Send the whole answer and its finish reason, but no ``[DONE]``, which only chat has."""
+    """Send the whole answer and its finish reason, but no ``[DONE]``, or no ``message_stop``."""
     exchange.begin()
-    _play(exchange, [event for event in _events(exchange) if event != DONE])
+    _play(exchange, [event for event in _events(exchange) if event not in (DONE, STOP)])

@@ -42,6 +42,7 @@ _QUESTION = "Count to sixty."
 _QUESTIONS: Mapping[Api, Mapping[str, object]] = {
     Api.CHAT: {"messages": [{"role": "user", "content": _QUESTION}]},
     Api.RESPONSES: {"input": _QUESTION, "store": False},
+    Api.MESSAGES: {"messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 1000},
 }
 
 

@@ -1,4 +1,4 @@
-"""Writes the correct answer of a scripted provider: in chat, or as the Responses API has it."""
+"""Writes the correct answer of a scripted provider in the API of the request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .message_answers import MessageAnswers
 from .scripted_answers import ScriptedAnswer, event, wants_usage
 from .scripted_provider import ProviderExchange
 
@@ -36,7 +37,8 @@ class Answers(NamedTuple):
 
 def answers_of(exchange: ProviderExchange) -> Answers:
     """Return the words of the API that the request is in."""
-    return _RESPONSES if exchange.request.path.endswith("/responses") else _CHAT
+    path = exchange.request.path.partition("?")[0]
+    return _BY_PATH.get(path.rpartition("/")[2], _CHAT)
 
 
 # ---------------------------------------------------------------- chat
@@ -123,3 +125,8 @@ def _response_body(exchange: ProviderExchange, tokens: Tokens) -> bytes:
 
 _CHAT = Answers(_chat_beginning, _chat_ending, _chat_body)
 _RESPONSES = Answers(_response_beginning, _response_ending, _response_body)
+_MESSAGES = MessageAnswers(USAGE)
+_BY_PATH = {
+    "responses": _RESPONSES,
+    "messages": Answers(_MESSAGES.beginning, _MESSAGES.ending, _MESSAGES.body),
+}

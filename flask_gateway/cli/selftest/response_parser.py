@@ -9,6 +9,7 @@ import msgspec
 from ...dialects.sse import EventSplitter, data_of
 from .client import Api, ClientResponse, StreamEnd
 from .heard import ERROR_FIELDS, Heard
+from .message_parser import hear_message_body, hear_message_stream
 from .response_events import hear_response_body, hear_response_stream
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -24,8 +25,7 @@ def hear(answer: ClientResponse) -> Heard:
     if answer.status == 200 and answer.streamed != answer.stream:
         heard.flaws.append("a stream that was not requested" if answer.streamed else "no stream as requested")
     if answer.status == 200 and answer.streamed:
-        hear_stream = _hear_stream if answer.api is Api.CHAT else hear_response_stream
-        hear_stream(heard, answer.body)
+        _STREAMS[answer.api](heard, answer.body)
     elif answer.status:
         _hear_body(heard, answer)
     return heard
@@ -37,10 +37,7 @@ def _hear_body(heard: Heard, answer: ClientResponse) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         heard.flaws.append(f"a {answer.status} with a body that is not a JSON object")
         return
-    if answer.api is Api.CHAT:
-        _hear_chat_body(heard, fields)
-    else:
-        hear_response_body(heard, fields)
+    _BODIES[answer.api](heard, fields)
     if (heard.error is None) == (answer.status != 200):
         heard.flaws.append(f"a {answer.status} that is {'no' if heard.error is None else 'an'} error")
 
@@ -111,3 +108,15 @@ def _hear_choice(heard: Heard, choice: dict[str, Any], part: str) -> None:
 def _choices(fields: dict[str, Any]) -> list[dict[str, Any]]:
     choices = fields.get("choices")
     return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+_STREAMS = {
+    Api.CHAT: _hear_stream,
+    Api.RESPONSES: hear_response_stream,
+    Api.MESSAGES: hear_message_stream,
+}
+_BODIES = {
+    Api.CHAT: _hear_chat_body,
+    Api.RESPONSES: hear_response_body,
+    Api.MESSAGES: hear_message_body,
+}

@@ -131,8 +131,8 @@ def _is_right_error(expected: Expected, answer: ClientResponse, heard: Heard) ->
 def _lacks(answer: ClientResponse, asked: Asked) -> Iterator[str]:
     """Compare the reported attempts with the requests received. A stream reports them before its end."""
     reported, seen = named(answer.headers.get("x-gateway-attempts", "")), asked.order
-    # If a stream begins with a comment, its head was sent before the attempts were made.
-    if not reported and not answer.body.startswith(b":"):
+    # If a stream begins with a ping, its head was sent before the attempts were made.
+    if not reported and not answer.body.startswith((b":", b"event: ping")):
         yield "no list of attempts"
     elif reported != (seen[: len(reported)] if answer.streamed else seen):
         yield f"a list of attempts that differs from the requests received: {', '.join(seen)}"
