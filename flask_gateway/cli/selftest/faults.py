@@ -153,8 +153,10 @@ def babbles(at: int) -> Behaviour:
 
     def behave(exchange: ProviderExchange) -> None:
         events = _events(exchange)
-        # Half of the next event. Dropped, nothing is missing; passed on, it breaks the caller's parser.
-        events.insert(at - 1, events[at - 1].rstrip()[:-20] + b"\n\n")
+        # Half of the next event, up to the middle of its word. Dropped, nothing is missing; passed on, it
+        # breaks the caller's parser.
+        half, _, _ = events[at - 1].partition(b"ord")
+        events.insert(at - 1, half + b"\n\n")
         exchange.begin()
         _play(exchange, events)
 
