@@ -34,7 +34,8 @@ def response_body(body: bytes, shell: ResponseShell, usage: Usage | None) -> byt
     except (ValueError, RecursionError):
         raise UpstreamMalformed(f"The upstream's answer cannot be read. {SEND_AGAIN}") from None
     shell.learn(answer)
-    choices = [choice for choice in answer["choices"] if isinstance(choice, dict)]
+    choices = answer.get("choices")
+    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     choice = choices[0] if choices else {}
     message = choice.get("message")
     finish = choice.get("finish_reason")

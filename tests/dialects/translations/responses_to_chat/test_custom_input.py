@@ -6,8 +6,9 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.examples import examples
 
 from flask_gateway.dialects.translations.responses_to_chat.custom_input import CustomInput
 
@@ -27,6 +28,7 @@ def unpacked(pieces: list[str]) -> str:
     return reader.text
 
 
+@settings(max_examples=examples(30, 2000))
 @given(TEXTS, st.booleans(), st.lists(st.integers(0, 200), max_size=8))
 def test_pieces_give_the_text(text, escaped, cuts):
     arguments = json.dumps({"input": text}, ensure_ascii=escaped)
