@@ -92,7 +92,7 @@ class KeyChanges:
                 retry_after=5.0,
             ) from error
         for line in step.lines:
-            log.info("flask-gateway: admin %s", line)
+            log.warning("flask-gateway: admin %s", line)  # the lowest level that every server shows
 
     @contextmanager
     def reading(self) -> Iterator[tuple[sqlite3.Connection, int]]:

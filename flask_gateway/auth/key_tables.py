@@ -152,6 +152,21 @@ def delete_team(db: sqlite3.Connection, name: str) -> None:
     db.execute("DELETE FROM team WHERE name = ?", (name,))
 
 
+def expiring(db: sqlite3.Connection, since: int, until: int) -> list[tuple[str, int]]:
+    """Return the names, or else the ids, of active keys that expire then, and when, the first 20."""
+    return db.execute(
+        "SELECT coalesce(name, id), expires_at FROM key WHERE state = 'active' AND expires_at >= ? "
+        "AND expires_at < ? ORDER BY expires_at LIMIT 20",
+        (since, until),
+    ).fetchall()
+
+
+def teams_of_keys(db: sqlite3.Connection) -> dict[str, int]:
+    """Return the teams that keys have, each with the number of its keys that are not revoked."""
+    rows = db.execute("SELECT team, count(*) FROM key WHERE state != 'revoked' AND team != '' GROUP BY team")
+    return dict(rows.fetchall())
+
+
 def live_keys_of(db: sqlite3.Connection, team: str) -> list[str]:
     """Return the ids of the team's keys that are not revoked."""
     rows = db.execute("SELECT id FROM key WHERE team = ? AND state != 'revoked' ORDER BY number", (team,))

@@ -43,13 +43,20 @@ class NoteWriter:
 
 
 class NoteHandler(logging.Handler):
-    """Keeps the warnings that this process logs. There is one for each process; the last writer is used."""
+    """Keeps the warnings that this process logs. There is one for each process; the last writer is used.
+
+    A logger that has a handler no longer uses Python's handler of last resort, which writes warnings to
+    standard error. So this handler hands records on to it where it is the only one.
+    """
 
     writer: NoteWriter | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        writer = self.writer
+        writer, last = self.writer, logging.lastResort
         text = record.getMessage()
+        alone = record.name.startswith("flask_gateway") and not logging.getLogger().handlers
+        if alone and last is not None and record.levelno >= last.level:
+            last.handle(record)
         if writer is not None and (record.levelno >= logging.WARNING or _KEPT in text):
             writer(text.removeprefix("flask-gateway: "), record.levelname.lower())
 

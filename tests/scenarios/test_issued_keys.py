@@ -96,8 +96,9 @@ def test_a_change_is_in_force_in_every_worker_when_its_answer_comes(issuing: Gat
 
 @pytest.mark.soak
 def test_a_change_is_in_force_in_every_worker_1000_of_1000(issuing: Gateway) -> None:
-    for _ in range(5):
-        in_force_at_once(issuing, 1000)
+    """Case 47 of the design of keys: 1000 calls for each of the four workers."""
+    for _ in range(2):
+        in_force_at_once(issuing, 4000)
 
 
 def read(gateway: Gateway, secret: str, model: str, begun: threading.Semaphore) -> tuple[list[str], float]:
@@ -113,7 +114,7 @@ def read(gateway: Gateway, secret: str, model: str, begun: threading.Semaphore) 
 )
 def test_streams_of_a_revoked_key_end_or_finish(issuing: Gateway, ends: str, model: str, last: str) -> None:
     key, begun = make(issuing), threading.Semaphore(0)
-    count = 20 if ends == "end" else 2
+    count = 20 if ends == "end" else 2  # case 48 of the design of keys
     with ThreadPoolExecutor(count) as pool:
         streams = [pool.submit(read, issuing, key["secret"], model, begun) for _ in range(count)]
         for _ in streams:

@@ -16,6 +16,7 @@ from kit.admins import ADMIN_KEY
 from kit.calls import make_settings
 from kit.gateways import StartGateway
 from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import Answer, ask
 
 from flask_gateway.auth import key_tables
@@ -93,6 +94,9 @@ def test_s1_no_issued_secret_is_stored_anywhere(
     paths += ["/usage?by=key", "/usage?by=key&format=csv"]
     places += [issuing.stderr.encode(), *listed, *(admin(issuing, "GET", path).body for path in paths)]
     assert len(places) > 12
+    assert until(
+        lambda: f"admin at 127.0.0.1: rotate {key['id']}" in issuing.stderr
+    )  # a second copy of the audit
     for secret in (key["secret"], rotated["secret"], ADMIN_KEY):
         assert not [place[:100] for place in places if secret.encode() in place]
 
