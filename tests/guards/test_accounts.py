@@ -303,6 +303,33 @@ def test_laws_of_two_processes(steps: list[tuple[str, int, int]]) -> None:  # no
         assert sum(rows(store)[2::4]) == 0
 
 
+@settings(max_examples=60, deadline=None)
+@given(_steps)
+def test_no_call_of_an_open_account_reads_the_ledger(steps: list[tuple[str, int, int]]) -> None:
+    """Law 12: whatever calls do, and whatever day begins, a ledger that hangs delays openings only."""
+    clock, wall, ledger = HandClock(), Wall(), Ledger()
+    store = MemoryStore(clock)
+    accounts = accounts_of(store, ledger, wall)
+    hold(accounts, 10**9, 0)
+    reads, open_calls = ledger.reads, list[Hold]()
+    for what, number, amount in steps:
+        if what == "reserve":
+            one = reserve(accounts, 100, amount).hold
+            open_calls += [one] if one is not None else []
+        elif what in ("settle", "cancel") and open_calls:
+            accounts.settle(open_calls.pop(number % len(open_calls)), amount)
+        elif what == "keep":
+            accounts.keep()
+        elif what == "wait":
+            accounts.keep()
+            clock.advance(number)
+            wall.now += number
+        elif what == "day":
+            wall.now += 86400
+            accounts.post(KEY, 0)
+        assert ledger.reads == reads
+
+
 def test_calls_of_open_accounts_do_not_wait_for_the_ledger(store: MemoryStore) -> None:
     """Law 12: only an opening waits."""
     ledger, hangs = Ledger(), threading.Event()

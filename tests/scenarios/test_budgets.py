@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from hashlib import sha256
@@ -21,7 +22,7 @@ from kit.wire import Answer
 pytestmark = pytest.mark.live
 
 CLIENTS = 16
-KEYS = ("busy", "cent", "seven", "tokens", "killed")
+KEYS = ("busy", "cent", "seven", "spread", "tokens", "killed")
 SETTINGS = """
 [ledger]
 data = "{data}"
@@ -55,7 +56,14 @@ requests = 0
 """
 LARGE = 'budgets = [{ amount = "1000", window = "total" }]'
 BUDGET = 'budgets = [{ amount = "1", window = "total" }]'
-LIMITS = {"busy": LARGE, "cent": BUDGET, "seven": BUDGET, "tokens": "tokens = 5000", "killed": BUDGET}
+LIMITS = {
+    "busy": LARGE,
+    "cent": BUDGET,
+    "seven": BUDGET,
+    "spread": BUDGET,
+    "tokens": "tokens = 5000",
+    "killed": BUDGET,
+}
 
 
 def secret(name: str) -> str:
@@ -202,21 +210,25 @@ def test_account_and_ledger_are_equal_after_workers_ended(
     assert 1000 * 10**9 - left == known + 10_000_000
 
 
-def test_a_used_budget_stays_used_through_hup_kill_and_restart(
+def test_a_dollar_pays_a_hundred_calls_through_hup_kill_and_restart(
     budgeted: Gateway, folder: Path, start_gateway: StartGateway
 ) -> None:
-    """Case 43 of the design, and the other ends of a worker."""
-    ask_at_once(budgeted, "cent", "cent", 101)
+    """Cases 3 and 43 of the design, and the other ends of a worker: 25 calls before each, then the rest."""
 
-    def refused(gateway: Gateway) -> bool:
-        return {answer.status for answer in ask_at_once(gateway, "cent", "cent", 8)} == {429}
+    def admitted(gateway: Gateway, count: int) -> int:
+        statuses = Counter(answer.status for answer in ask_at_once(gateway, "spread", "cent", count))
+        assert statuses[200] + statuses[429] == count
+        return statuses[200]
 
+    assert admitted(budgeted, 25) == 25
     budgeted.reload()
-    assert refused(budgeted)
+    assert admitted(budgeted, 25) == 25
     before = set(budgeted.workers)
     os.kill(min(before), signal.SIGKILL)
     assert until(lambda: len(budgeted.workers) == 4 and set(budgeted.workers) != before)
-    assert refused(budgeted)
+    assert until(lambda: answers(budgeted))
+    assert admitted(budgeted, 25) == 25
     budgeted.stop()
     again = start(start_gateway, folder)  # its memory has no accounts: they are opened from the ledger
-    assert refused(again)
+    assert admitted(again, 60) == 25
+    assert until(lambda: charged(folder, "spread") == (100, 10**9)), charged(folder, "spread")
