@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 #: The variable with a caller's key. Everybody on the machine can read a command line.
@@ -33,12 +33,23 @@ class Command(NamedTuple):
 
     def epilog(self) -> str:
         """The end of ``--help``: the examples and the exit codes."""
-        lines = ["examples:"]
-        for command, meaning in self.examples:
-            lines += [f"  {command}", f"      {meaning}"]
+        return "\n".join([*_shown(self.examples), "", *self._exits()])
+
+    def epilog_of(self, action: str) -> str:
+        """The end of ``--help`` of an action: the examples that it has, and the exit codes of the command."""
+        own = [example for example in self.examples if action in example[0].split()]
+        return "\n".join([*([*_shown(own), ""] if own else ()), *self._exits()])
+
+    def _exits(self) -> list[str]:
         exits = {**self.exits, USAGE: "wrong usage"}
-        lines += ["", "exit codes:", *(f"  {code:<3} {exits[code]}" for code in sorted(exits))]
-        return "\n".join(lines)
+        return ["exit codes:", *(f"  {code:<3} {exits[code]}" for code in sorted(exits))]
+
+
+def _shown(examples: Iterable[tuple[str, str]]) -> list[str]:
+    return [
+        "examples:",
+        *(line for command, meaning in examples for line in (f"  {command}", f"      {meaning}")),
+    ]
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -56,7 +56,7 @@ def _parser(actions: Any, name: str, does: str) -> ArgumentParser:
 
 def add_connection(parser: ArgumentParser) -> None:
     """Add the options that say which keys are meant."""
-    where = "ask the gateway there, with the key in $GATEWAY_ADMIN_KEY (default: the data directory)"
+    where = "ask this gateway, by $GATEWAY_ADMIN_KEY, not the files"
     parser.add_argument("--url", metavar="URL", help=where)
     add_config(parser)
     add_json(parser)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .command import FOUND, LOOK, OK, print_json
 from .import_litellm.budgets import Unbudgeted, budget_of
 from .import_litellm.cells import UnreadableTable, is_empty, listed, rows_of
+from .terminal import ProgressLine
 
 if TYPE_CHECKING:
     from .admin_client import AdminApi
@@ -41,7 +42,8 @@ def run_import(api: AdminApi, arguments: Namespace) -> int:
         print(f"flask-gateway: {arguments.file}: {error}", file=sys.stderr)
         return FOUND
     teams = {team["name"] for team in api.ask("GET", "/teams")["data"]}
-    reports = [_report(api, row, teams) for row in rows]
+    with ProgressLine("rows", len(rows)) as progress:
+        reports = [_stepped(progress, _report(api, row, teams)) for row in rows]
     if arguments.json:
         print_json({"rows": reports})
     else:
@@ -51,6 +53,11 @@ def run_import(api: AdminApi, arguments: Namespace) -> int:
     if not all(report["id"] for report in reports):
         return FOUND
     return LOOK if any(report["notes"] for report in reports) else OK
+
+
+def _stepped(progress: ProgressLine, report: dict[str, Any]) -> dict[str, Any]:
+    progress.step()
+    return report
 
 
 def _report(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..model.calendar_windows import Calendar, zone
 from ..model.money import dollars
 from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .ledger_files import NoLedger, reading, settings_with_data
+from .terminal import ProgressLine
 
 if TYPE_CHECKING:
     from ..ledger.bookkeeper import Bookkeeper
@@ -48,7 +49,8 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
         "reprice": _reprice,
     }
     try:
-        told = actions[arguments.action](settings, data, arguments)
+        with ProgressLine():
+            told = actions[arguments.action](settings, data, arguments)
     except NoLedger as error:
         print(f"flask-gateway: {error}", file=sys.stderr)
         return FOUND

@@ -76,7 +76,18 @@ def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     command.arguments(parser)
+    _describe_actions(parser, command)
     return parser
+
+
+def _describe_actions(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Give the help of each action what that of its command has: a sentence, examples, exit codes."""
+    for below in (one for one in parser._actions if isinstance(one, argparse._SubParsersAction)):
+        meanings = {choice.dest: choice.help or "" for choice in below._choices_actions}
+        for name, action in below.choices.items():
+            action.description = f"{meanings[name][:1].upper()}{meanings[name][1:]}."
+            action.epilog = command.epilog_of(name)
+            action.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def usage() -> str:

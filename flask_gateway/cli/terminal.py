@@ -29,11 +29,11 @@ def paint(text: str, colour: str, use: bool) -> str:
 class ProgressLine:
     """Shows on standard error how far a command is, once it has taken two seconds.
 
-    :param what: the things that are done one by one, such as ``checks``.
+    :param what: the things that are done one by one, such as ``checks``; empty: there are none to count.
     :param total: how many there are; 0 if that is unknown.
     """
 
-    def __init__(self, what: str, total: int = 0, stream: TextIO | None = None) -> None:
+    def __init__(self, what: str = "", total: int = 0, stream: TextIO | None = None) -> None:
         self._what, self._total = what, total
         self._stream = sys.stderr if stream is None else stream
         self._done = 0
@@ -61,6 +61,8 @@ class ProgressLine:
         self._clear()
 
     def line(self, seconds: float) -> str:
+        if not self._what:
+            return f"… {seconds:.0f} s"
         of_all = f" of {self._total}" if self._total else ""
         return f"… {self._done}{of_all} {self._what} done, {seconds:.0f} s"
 

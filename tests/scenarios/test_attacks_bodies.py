@@ -13,12 +13,12 @@ from functools import partial
 
 import brotli
 import pytest
-from backports import zstd
 from kit.gateways import KEY
 from kit.process_memory import MIB, cost_to
 from kit.servers import Gateway, Upstream
 from kit.waiting import until
 from kit.wire import bearer, head, send_header_lines, send_raw
+from kit.zstd_module import zstd
 
 pytestmark = pytest.mark.live
 

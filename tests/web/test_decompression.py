@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import brotli
 import pytest
-from backports import zstd
+from kit.zstd_module import zstd
 
 from flask_gateway.model.errors import BodyTooLarge, InvalidCompression, UnsupportedMediaType
 from flask_gateway.web.decompression import MAX_MEMBERS, OUTPUT_STEP, decompress, read_codings

@@ -56,17 +56,11 @@ def _arguments(parser: ArgumentParser) -> None:
     source.add_argument(
         "--env-out", metavar="FILE", help="put secrets that stand in the open into this file of variables"
     )
-    source.add_argument(
-        "--keys", metavar="FILE", help="the table LiteLLM_VerificationToken, as CSV with a header or as JSON"
-    )
-    source.add_argument(
-        "--teams", metavar="FILE", help="the table LiteLLM_TeamTable, as CSV with a header or as JSON"
-    )
-    source.add_argument(
-        "--budgets", metavar="FILE", help="the table LiteLLM_BudgetTable, for rows with a budget_id"
-    )
-    source.add_argument("--users", metavar="FILE", help="the table LiteLLM_UserTable: limits of users")
-    source.add_argument("--end-users", metavar="FILE", help="the table LiteLLM_EndUserTable")
+    source.add_argument("--keys", metavar="FILE", help="the table LiteLLM_VerificationToken, CSV or JSON")
+    source.add_argument("--teams", metavar="FILE", help="the table LiteLLM_TeamTable, CSV or JSON")
+    source.add_argument("--budgets", metavar="FILE", help="the table LiteLLM_BudgetTable, CSV or JSON")
+    source.add_argument("--users", metavar="FILE", help="the table LiteLLM_UserTable, CSV or JSON")
+    source.add_argument("--end-users", metavar="FILE", help="the table LiteLLM_EndUserTable, CSV or JSON")
     source.add_argument(
         "--strict", action="store_true", help="make nothing if a setting changes its meaning or is left out"
     )
