@@ -78,12 +78,17 @@ def answer_of_claude(ran: Ran) -> str:
         pytest.fail(f"{ran.status}: {ran.output[-2000:]}\n{ran.errors[-2000:]}")
 
 
-def codex(url: str, home: Path, prompt: str, model: str) -> Ran:
+def codex(url: str, home: Path, prompt: str, model: str, *, websockets: bool = False) -> Ran:
+    """Run one turn of Codex.
+
+    :param websockets: whether it asks for a WebSocket first, as it does at OpenAI.
+    """
     folder = home / ".codex"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.toml").write_text(
         f'model = "{model}"\nmodel_provider = "gateway"\n[model_providers.gateway]\nname = "gateway"\n'
         f'base_url = "{url}/v1"\nenv_key = "GATEWAY_KEY"\nwire_api = "responses"\n'
+        f"supports_websockets = {str(websockets).lower()}\n"
     )
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
     return run(CODEX, ["exec", *options, prompt], home, {"GATEWAY_KEY": KEY})

@@ -19,12 +19,14 @@ class Part(NamedTuple):
     """A part of an answer.
 
     :param kind: ``text``, ``reasoning`` or ``call``. :param name: of the tool.
+    :param custom: its input is a text: the argument ``input``.
     """
 
     kind: str
     text: str = ""
     name: str = ""
     arguments: dict[str, Any] = {}  # noqa: RUF012 - a default of a tuple
+    custom: bool = False
 
 
 class Seen(NamedTuple):
@@ -200,6 +202,8 @@ def _items(parts: list[Part], number: int) -> list[dict[str, Any]]:
         else:
             arguments = json.dumps(part.arguments)
             item = {"type": "function_call", "name": part.name, "arguments": arguments}
+            if part.custom:
+                item = {"type": "custom_tool_call", "name": part.name, "input": part.arguments["input"]}
             item["call_id"] = f"call_{number}_{place}"
         items.append({"id": identifier, **item})
     return items

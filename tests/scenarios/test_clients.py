@@ -25,6 +25,8 @@ PICTURE = base64.b64decode(
 )
 DONE = "All is done."
 MODEL = "claude-scripted"
+#: Codex offers its tool for patches to models of this name.
+PATCHING = "gpt-5.5"
 
 
 def claude_plan(seen: Seen) -> list[Part]:
@@ -43,11 +45,18 @@ def claude_plan(seen: Seen) -> list[Part]:
     return [text(DONE)]
 
 
+PATCH = '*** Begin Patch\n*** Add File: made.txt\n+It\'s "made".\n*** End Patch'
+
+
 def codex_plan(seen: Seen) -> list[Part]:
-    """Two commands at once, and the answer."""
+    """Two commands at once, a picture, a patch where the tool is offered, and the answer."""
     if seen.results == 0:
         commands = [call("exec_command", cmd=f"echo {word}") for word in ("one", "two")]
         return [Part("reasoning", "Two commands."), *commands]
+    if seen.results == 2:
+        return [call("view_image", path="dot.png")]
+    if seen.results == 3 and "apply_patch" in seen.tools:
+        return [Part("call", "", "apply_patch", {"input": PATCH}, custom=True)]
     return [text(DONE)]
 
 
@@ -71,6 +80,7 @@ def start(start_gateway: StartGateway, tmp_path: Path) -> Iterator[Start]:
         config.write_text(
             f'[keys.team]\nsha256 = "{sha256(KEY.encode()).hexdigest()}"\n{upstreams}'
             f'[models.{MODEL}]\ntiers = [["first/m"], ["second/m"]]\n'
+            f'[models."{PATCHING}"]\ntiers = [["first/m"], ["second/m"]]\n'
         )
         return start_gateway(GATEWAY_CONFIG=str(config)), first, second
 
@@ -107,6 +117,8 @@ def test_claude_code(start: Start, tmp_path: Path, speaks, down_after):
 def test_codex(start: Start, tmp_path: Path, speaks, down_after):
     speaks = "responses" if speaks == "own" else speaks
     gateway, first, second = start(codex_plan, speaks, down_after)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/dot.png").write_bytes(PICTURE)
     ran = codex(gateway.url, tmp_path, "Do it", MODEL)
     assert ran.output.strip().endswith(DONE), ran.errors[-3000:]
     assert "reconnect" not in ran.errors.lower(), ran.errors[-3000:]
@@ -115,6 +127,19 @@ def test_codex(start: Start, tmp_path: Path, speaks, down_after):
     last = json.dumps(answered.asked[-1][1])
     assert "one" in last
     assert "two" in last
+    assert "data:image/png;base64," in last
     assert bool(second.asked) == bool(down_after)
     # It asks at once: no attempt at a WebSocket holds it up.
+    assert first.times[0] - ran.began < 2.0
+
+
+@APIS
+def test_codex_patches_a_file_and_asks_for_a_websocket_first(start: Start, tmp_path: Path, speaks):
+    speaks = "responses" if speaks == "own" else speaks
+    gateway, first, _ = start(codex_plan, speaks)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/dot.png").write_bytes(PICTURE)
+    ran = codex(gateway.url, tmp_path, "Do it", PATCHING, websockets=True)
+    assert ran.output.strip().endswith(DONE), ran.errors[-3000:]
+    assert (tmp_path / "work/made.txt").read_text() == 'It\'s "made".\n'
     assert first.times[0] - ran.began < 2.0

@@ -158,3 +158,10 @@ def test_an_upstreams_refusal_keeps_its_words(client: FlaskClient, upstream: res
     assert answer.status_code == 400
     assert answer.json["error"]["code"] == "context_length_exceeded"
     assert answer.json["error"]["message"] == "Too long."
+
+
+def test_an_outage_is_not_a_refusal(client: FlaskClient, upstream: responses.RequestsMock) -> None:
+    """The call is right. Only the upstream that can answer it is down."""
+    upstream.post(OWN, status=503)
+    answer = ask(client, {"model": "both", "input": "Hello", "store": True})
+    assert (answer.status_code, answer.json["error"]["code"]) == (502, "upstream_error")
