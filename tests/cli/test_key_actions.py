@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -47,18 +46,6 @@ def test_a_value_of_another_form_is_wrong_usage(option: str, capsys: Capture) ->
     with pytest.raises(SystemExit):
         main(["keys", "create", option], {})
     assert "expected" in capsys.readouterr().err
-
-
-def test_without_a_directory_the_setting_is_named(capsys: Capture) -> None:
-    assert main(["keys", "list", "--config="], {}) == 78
-    assert "ledger.data" in capsys.readouterr().err
-
-
-def test_a_gateway_that_does_not_answer_is_named(environ: dict[str, str], capsys: Capture) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    assert main(["keys", "list", "--url", url], {**environ, "GATEWAY_ADMIN_KEY": "x" * 30}) == 1
-    assert url in capsys.readouterr().err
 
 
 def test_a_key_lives_on_the_files(environ: dict[str, str], capsys: Capture) -> None:

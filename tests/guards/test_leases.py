@@ -6,7 +6,6 @@ import os
 import random
 import threading
 import time
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -16,7 +15,6 @@ from kit.waiting import until
 from flask_gateway.guards.leases import LEASE, ConcurrencyLeases
 from flask_gateway.state.fallback import FallbackStore
 from flask_gateway.state.memory import MemoryStore
-from flask_gateway.state.processes import Processes
 from flask_gateway.state.shared_memory import Memory, SharedStore
 
 KEY = "slots:upstream:llama"
@@ -211,51 +209,3 @@ def test_a_lost_row_is_restored_at_the_next_call() -> None:
     slots.acquire(KEY, 4)
     assert until(lambda: other.taken(KEY) == 4, 2.5)
     assert not other.acquire(KEY, 4)
-
-
-# ---------------------------------------------------------------- processes
-
-
-def proc(folder: Path, pid: int, state: str = "S", start: int = 5, name: str = "a) b") -> Processes:
-    (folder / str(pid)).mkdir(exist_ok=True)
-    fields = [state, *("0" for _ in range(18)), str(start), "0"]
-    (folder / str(pid) / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
-    return Processes(str(folder))
-
-
-def test_this_process_lives_and_has_one_number() -> None:
-    processes = Processes()
-    assert processes.possible
-    assert processes.own() == processes.own() < 1 << 53
-    assert not processes.ended(processes.own())
-
-
-@pytest.mark.parametrize(
-    ("then", "ended"),
-    [
-        pytest.param({"state": "T"}, False, id="stopped"),
-        pytest.param({"state": "D"}, False, id="waiting"),
-        pytest.param({"state": "Z"}, True, id="not waited for"),
-        pytest.param({"state": "X"}, True, id="dead"),
-        pytest.param({"start": 6}, True, id="another with its pid"),
-        pytest.param({"name": ") Z 1 2 3"}, False, id="a name that looks like a state"),
-    ],
-)
-def test_the_state_of_a_process_is_read_from_proc(tmp_path: Path, then: dict, ended: bool) -> None:
-    number = proc(tmp_path, os.getpid()).own()
-    assert proc(tmp_path, os.getpid(), **then).ended(number) is ended
-
-
-def test_a_process_of_unknown_state_counts_as_alive(tmp_path: Path) -> None:
-    """The pid exists, but /proc does not show it: mounted with hidepid, or no descriptor is left."""
-    number = proc(tmp_path, os.getpid()).own()
-    (tmp_path / str(os.getpid()) / "stat").unlink()
-    assert not Processes(str(tmp_path)).ended(number)
-    assert not Processes(str(tmp_path)).possible
-
-
-def test_no_such_pid_is_ended() -> None:
-    with Child(lambda: None) as child:
-        number = Processes().own() >> 22 << 22 | child.pid
-        child.wait()
-    assert Processes().ended(number)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from kit.metric_figures import Counted
 
 from flask_gateway.telemetry.metric_families import process_file
 from flask_gateway.telemetry.processes import WorkersCollector, workers
@@ -28,10 +27,3 @@ def test_a_worker_that_ended_or_left_a_broken_file_has_no_figures(tmp_path: Path
 @pytest.mark.parametrize("directory", [None, "/nowhere"])
 def test_a_process_on_its_own_shows_itself(directory: str | None) -> None:
     assert workers(directory) == {0: os.getpid()}
-
-
-def test_the_exposition_has_every_family_once() -> None:
-    figures = Counted().figures()
-    memory = [value for (name, _), value in figures.items() if name == "process_resident_memory_bytes"]
-    assert len(memory) == 1
-    assert memory[0] > 1e6
