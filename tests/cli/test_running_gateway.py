@@ -61,7 +61,7 @@ def test_a_url_that_is_none_of_a_gateway(url: str) -> None:
         request(url, "key", "/v1/x", "GET", "data")
 
 
-def test_nobody_listens() -> None:
+def test_no_server_listens() -> None:
     with pytest.raises(NotAnswered, match="did not answer as a gateway"):
         request("http://127.0.0.1:9", "key", "/v1/x", "GET", "data")
 

@@ -26,7 +26,7 @@ def call(**fields: Any) -> Call:
     return make_call(stream=True, **{"messages": HELLO, **fields})
 
 
-def test_what_cannot_be_continued() -> None:
+def test_some_calls_cannot_be_continued() -> None:
     assert may_continue(call())
     assert may_continue(call(n=1))
     for fields in ({"n": 2}, {"logprobs": True}, {"echo": True}, {"messages": []}, {"messages": "x"}):

@@ -1,4 +1,4 @@
-"""docs/errors.md explains every error code, and no code that does not exist."""
+"""Tests the codes of errors: docs/errors.md explains each, and no code that does not exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import flask_gateway.server.client_connection
 import flask_gateway.web.app  # noqa: F401  (its modules define codes, too)
 from flask_gateway.model.errors import StateNotHere, known_codes
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "errors.md"
 #: A code that ``StateNotHere`` takes for one field, instead of that of its class.
 OF_ONE_FIELD = StateNotHere("", "previous_response_id").code
 
