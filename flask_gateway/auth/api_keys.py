@@ -49,7 +49,8 @@ def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLim
     :param teams: the limits of teams by name.
     """
     rate_limit, concurrent = key.rate_limit_per_minute, key.max_concurrent
-    owners = Owners(key.id, key.policy, key.team, teams.get(key.team, NO_OWNER_LIMITS), settings.limits)
+    team = teams.get(key.team, NO_OWNER_LIMITS)
+    owners = Owners(key.id, key.policy, key.team, team, settings.limits)
     return Caller(
         id=key.id,
         rate_limit=settings.rate_limit_per_minute if rate_limit is None else rate_limit,
@@ -58,6 +59,7 @@ def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLim
         owners=owners if owners.key_policy or owners.team_policy or owners.general else None,
         team=key.team,
         tags=key.tags,
+        request_tags=frozenset(key.policy.request_tags + team.request_tags),
     )
 
 

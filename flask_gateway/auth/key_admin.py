@@ -14,7 +14,15 @@ from ..config.schema import Settings
 from ..model.errors import InvalidField
 from . import key_tables as tables
 from .idempotency import earlier, remember
-from .key_body import KeyFields, NewKeyFields, RotateFields, checked_digest, checked_key, checked_name
+from .key_body import (
+    KeyFields,
+    NewKeyFields,
+    RotateFields,
+    checked_digest,
+    checked_key,
+    checked_name,
+    with_team_defaults,
+)
 from .key_changes import Actor, KeyChanges, OneChange
 from .key_form import hint_of, new_id, new_key
 from .key_ring import What
@@ -141,7 +149,9 @@ class KeyAdmin:
             return apply_edit(step, existing(step.db, identity), action, edit, what)
 
     def _add(self, step: OneChange, fields: NewKeyFields, secret: _Secret) -> dict[str, Any]:
-        columns = _EMPTY | checked_key(fields, self._settings, tables.teams(step.db), step.now)
+        teams = tables.teams(step.db)
+        complete = with_team_defaults(fields, self._settings, teams)
+        columns = _EMPTY | checked_key(complete, self._settings, teams, step.now)
         _refuse_taken(step.db, columns["name"])
         identity = new_id()
         tables.add_key(step.db, {**columns, "id": identity, "created_at": step.now, "state": "active"})

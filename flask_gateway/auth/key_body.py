@@ -101,6 +101,22 @@ def checked_key(fields: KeyFields, settings: Settings, teams: Mapping[str, Any],
     return columns
 
 
+def with_team_defaults(fields: KeyFields, settings: Settings, teams: Mapping[str, Any]) -> KeyFields:
+    """Return the fields of a new key with the limits that its team gives new keys. Limits that were sent win.
+
+    :param teams: the teams in the database by name.
+    """
+    team = fields.team
+    if not isinstance(team, str) or not team:
+        return fields
+    if team in settings.teams:
+        defaults = settings.teams[team].key_defaults
+    else:
+        defaults = msgspec.json.decode(teams.get(team, {}).get("limits", "{}")).get("key_defaults", {})
+    sent = fields.limits if isinstance(fields.limits, dict) else {}
+    return msgspec.structs.replace(fields, limits={**defaults, **sent}) if defaults else fields
+
+
 def checked_team(fields: TeamFields, settings: Settings) -> dict[str, Any]:
     """Return the columns of a team.
 

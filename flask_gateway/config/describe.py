@@ -158,6 +158,9 @@ def _policy(path: str, policy: OwnerLimits) -> Iterator[tuple[str, str]]:
         named[f"{path}.users"] = policy.users
     for name, limits in named.items():
         yield from ((f"{name}.{limit}", value) for limit, value in _subject(limits))
+    for names in ("request_tags", "key_defaults"):
+        if getattr(policy, names):
+            yield f"{path}.{names}", ", ".join(getattr(policy, names))
     for flag in ("require_user", "user_from_metadata"):
         if getattr(policy, flag):
             yield f"{path}.{flag}", "true"

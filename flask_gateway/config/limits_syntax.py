@@ -127,6 +127,27 @@ class Users(LimitsTable, frozen=True):
         return Limits() if value is True else super().check(value)
 
 
+class TagNames(BaseType, frozen=True):
+    """A list of names of tags."""
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) > MOST_TAGS:
+            raise InvalidValue(self.expected)
+        if not all(isinstance(name, str) and _TAG.fullmatch(name) for name in value):
+            raise InvalidValue(self.expected)
+        return tuple(value)
+
+
+class KeyDefaults(BaseType, frozen=True):
+    """A table of limits of a key, kept as it is written: it becomes part of the limits of new keys."""
+
+    def check(self, value: object) -> dict[str, object]:
+        if not isinstance(value, dict):
+            raise InvalidValue(self.expected)
+        key_limits_of(value)
+        return dict(value)
+
+
 def _checked(table: Mapping[str, object], kinds: Mapping[str, ValueType]) -> dict[str, Any]:
     for name in table:
         if name not in kinds:
@@ -157,7 +178,10 @@ POLICY: Mapping[str, ValueType] = {
     "user_limits": LimitsTables('a table such as { "alice" = { tokens = 1000 } }'),
     "require_user": Flag("true or false"),
     "user_from_metadata": Flag("true or false"),
+    "request_tags": TagNames(f"a list of at most {MOST_TAGS} names of tags"),
 }
+#: The same of a team, and the limits that its new keys get.
+TEAM: Mapping[str, ValueType] = {**POLICY, "key_defaults": KeyDefaults(_TABLE)}
 _VARIABLE = Variable("the name of an environment variable")
 LEDGER: Mapping[str, ValueType] = {
     "data": TextLine("the path of a directory"),
@@ -187,6 +211,8 @@ def policy_of(fields: Mapping[str, Any]) -> OwnerLimits:
         named_users=fields.get("user_limits", {}),
         require_user=fields.get("require_user", False),
         user_from_metadata=fields.get("user_from_metadata", False),
+        request_tags=fields.get("request_tags", ()),
+        key_defaults=fields.get("key_defaults", {}),
     )
 
 
@@ -206,7 +232,7 @@ def team_limits_of(table: Mapping[str, object]) -> OwnerLimits:
 
     :raises InvalidValue: one of them is none.
     """
-    return policy_of(_checked(table, POLICY))
+    return policy_of(_checked(table, TEAM))
 
 
 def ledger_of(fields: Mapping[str, Any], folder: Path) -> LedgerSettings:

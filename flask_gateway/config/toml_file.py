@@ -17,7 +17,7 @@ from .file_egress import FileEgress, egress_of, only_one
 from .file_upstream import UPSTREAM, FileUpstream, upstream_of
 from .hints import for_field
 from .kinds import DEFAULT, KINDS
-from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, LimitsTables, ledger_of, limits_of, policy_of
+from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, TEAM, LimitsTables, ledger_of, limits_of, policy_of
 from .options import FILE_SCALARS, SECRET_PATH, VARIABLE
 from .price_syntax import PRICE
 from .route_syntax import BALANCE, CHAIN, TIERS, candidates_of, former_names, with_body_fields
@@ -171,7 +171,7 @@ def read_file(path: str) -> FileSettings:
         with mistakes:
             admins.append(_admin(name, table, folder, mistakes))
     teams = {
-        name: policy_of(_fields(("teams", name), table, POLICY, mistakes))
+        name: policy_of(_fields(("teams", name), table, TEAM, mistakes))
         for name, table in _entries(document, "teams", _NAME, mistakes)
     }
     limits = _fields(("limits",), document.get("limits", {}), _GENERAL, mistakes)

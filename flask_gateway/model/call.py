@@ -62,7 +62,7 @@ class Caller(msgspec.Struct, frozen=True):
     :param max_concurrent: calls in flight at once; 0 means no limit.
     :param owners: the key's and its team's further limits; ``None``: there are none.
     :param team: the name of its team, empty if it has none.
-    :param tags: for reports.
+    :param tags: for reports. :param request_tags: the names of further tags that its requests may bring.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Caller(msgspec.Struct, frozen=True):
     owners: Owners | None = None
     team: str = ""
     tags: Mapping[str, str] = {}
+    request_tags: frozenset[str] = frozenset()
 
     def may_call(self, model: str) -> bool:
         return self.models is None or model in self.models or fits_any(model, self.models)

@@ -8,7 +8,7 @@ room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -122,6 +122,8 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     :param require_user: whether a call without an end user is refused.
     :param user_from_metadata: whether Anthropic's ``metadata.user_id`` may name the end user. Coding agents
         put telemetry there.
+    :param request_tags: the names of tags that requests may bring.
+    :param key_defaults: of a team: the limits of its new keys, as ``[keys.X]`` has them.
     """
 
     own: Limits = UNLIMITED
@@ -130,6 +132,8 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     named_users: Mapping[str, Limits] = {}
     require_user: bool = False
     user_from_metadata: bool = False
+    request_tags: tuple[str, ...] = ()
+    key_defaults: Mapping[str, Any] = {}
 
     def __bool__(self) -> bool:
         return bool(self.own or self.models or self.users is not None or self.require_user)

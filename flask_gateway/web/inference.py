@@ -26,6 +26,7 @@ from .fast_flask import CallResponse
 from .litellm_compat import without_proxy_fields
 from .request_body import check, parse_fields, read_body, take_fallbacks
 from .request_state import RequestState, request_state
+from .request_tags import HEADER, tags_of
 
 blueprint = Blueprint("chat", __name__)
 
@@ -83,6 +84,7 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
     whole = wants_whole(header("x-gateway-stream"), default=default)
     named = gateway.routes.name(model) if caller.owners or gateway.accounting else model
     user, limits = limits_of(caller, named, header, fields, gateway.accounting)
+    tags = tags_of(caller, header(HEADER)) if caller.request_tags else caller.tags
     longest = gateway.longest
     if not incoming.environ.keys().isdisjoint(TIMEOUT_HEADERS):
         longest = min(longest, client_timeout(header, stream=stream))
@@ -100,7 +102,7 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         whole=stream and whole,
         user=user,
         limits=limits,
-        spend=None if gateway.accounting is None else Spend(tags=caller.tags, model=named),
+        spend=None if gateway.accounting is None else Spend(tags=tags, model=named),
         headers=anthropic_headers(incoming.environ) if anthropic else {},
         query=anthropic_query(incoming.environ) if anthropic else "",
     )

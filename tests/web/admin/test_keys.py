@@ -261,3 +261,21 @@ def test_while_another_process_holds_the_database_keys_go_on_and_blocks_hold(
 
 def test_callers_of_the_settings_stay(admins: AdminClient) -> None:
     assert admins.http.get("/v1/models", headers=AUTH).status_code == 200
+
+
+def test_a_new_key_of_a_team_has_the_limits_that_the_team_gives_new_keys(
+    data: Path, store: MemoryStore
+) -> None:
+    policy = OwnerLimits(key_defaults={"requests": 7})
+    admins = AdminClient(data, store, teams={"fixed": policy})
+    wrong = admins.ask("PUT", "/teams/search", {"limits": {"key_defaults": {"request": 5}}})
+    assert (wrong.status_code, wrong.json["error"]["param"]) == (400, "limits")
+    defaults = {"requests": 5, "budgets": [{"amount": "2", "window": "day"}]}
+    assert admins.ask("PUT", "/teams/search", {"limits": {"key_defaults": defaults}}).status_code == 200
+    assert admins.make(team="search")["limits"] == defaults
+    assert admins.make(team="search", limits={"requests": 9})["limits"] == {**defaults, "requests": 9}
+    assert admins.make(team="fixed")["limits"] == {"requests": 7}
+    assert admins.make()["limits"] == {}
+    kept = admins.make(team="search", limits={"tokens": 1})
+    assert "budgets" in admins.ask("PATCH", f"/keys/{kept['id']}", {"note": "x"}).json["limits"]
+    assert admins.ask("PATCH", f"/keys/{kept['id']}", {"limits": {}}).json["limits"] == {}
