@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ..config.schema import UpstreamSettings
-from ..dialects.translations.table import translations_to
+from ..dialects.translations.table import counts_by_estimate, translations_to
 from ..dialects.translations.translation import Translation
 from ..model.call import BodyOverrides, Operation
 from ..model.protocols import Guard, Service
 from ..model.quirks import TranslationTarget
 from ..routing.dispatcher import Guarded
+from ..upstreams.estimated_count import EstimatedCount
 from ..upstreams.translating import TranslatingUpstream
 from .candidates import Translate
 
@@ -25,10 +26,13 @@ def translated(
     """
     quirks = upstream.quirks or upstream.of_kind.quirks
     target = TranslationTarget(upstream.name, quirks, upstream.continues)
-    return {
+    found: dict[Operation, Translate] = {
         operation: partial(_guarded, service, translation, target, guards)
         for operation, translation in translations_to(upstream.operations).items()
     }
+    if counts_by_estimate(upstream.operations):
+        found[Operation.COUNT] = lambda overrides: EstimatedCount(upstream.name)
+    return found
 
 
 def _guarded(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config.kinds import KINDS, Kind
-from ..dialects.translations.table import TRANSLATIONS, translations_to
+from ..dialects.translations.table import TRANSLATIONS, counts_by_estimate, translations_to
 from ..dialects.translations.translation import Translation
 from ..model.call import Operation
 from .command import OK, Command, add_json, print_json
@@ -57,6 +57,8 @@ def dialects() -> Iterator[str]:
 def _marks(kind: Kind) -> list[str]:
     across = translations_to(kind.speaks)
     marks = dict.fromkeys(across, "translated") | dict.fromkeys(kind.speaks, "native")
+    if counts_by_estimate(kind.speaks):
+        marks[Operation.COUNT] = "estimated"
     return [marks.get(operation, "") for operation in Operation]
 
 

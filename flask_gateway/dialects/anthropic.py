@@ -21,6 +21,9 @@ STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 #: The SDKs skip it by its name. A comment would be no event, and some clients count events.
 PING_EVENT = b'event: ping\ndata: {"type":"ping"}\n\n'
 
+#: The status of an overloaded API.
+OVERLOADED = 529
+
 #: The error types by status. The API's clients know no others.
 _TYPES = {
     401: "authentication_error",
@@ -42,6 +45,14 @@ def envelope(error: GatewayError, request_id: str = "") -> dict[str, Any]:
         kind = "overloaded_error"
     fields = {**openai.envelope(error)["error"], "type": kind}
     return {"type": "error", "error": fields, **({"request_id": request_id} if request_id else {})}
+
+
+def status_of(error: GatewayError) -> int:
+    """The status of an error at the API's paths: an overloaded upstream is 529 there.
+
+    https://docs.claude.com/en/api/errors
+    """
+    return OVERLOADED if error.code == "upstream_overloaded" else error.status
 
 
 def error_event(error: GatewayError, reader: Reader | None) -> bytes:

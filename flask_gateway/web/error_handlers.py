@@ -27,10 +27,12 @@ def render(error: GatewayError) -> Response:
     request_state().code = error.code  # for the log line of this request
     path, ids, headers = _worded_for(request.path), request_state().ids, error_headers(error)
     body = msgspec.json.encode(envelope_of(path)(error, ids.request))
+    status = error.status
     if anthropic.is_path(path):
+        status = anthropic.status_of(error)
         body = (error.body if isinstance(error, errors.UpstreamRefusal) else None) or body
         headers = {"request-id": ids.request, **headers, **quota_headers(headers, time.time())}
-    response = Response(body, error.status, content_type="application/json")
+    response = Response(body, status, content_type="application/json")
     response.headers.update(headers)
     return response
 

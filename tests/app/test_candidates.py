@@ -96,7 +96,7 @@ def test_upstreams_of_the_callers_api_come_before_translations(monkeypatch: pyte
     assert [one.service.name for one in gateway.candidates(call)] == ["b", "a", "d", "c"]
     assert order(gateway, "all") == "abcd"
     statuses = gateway.candidates.explain(call.caller, "all")
-    assert [status.translated for status in statuses] == [("completions",), (), ("completions",), ()]
+    assert ["completions" in status.translated for status in statuses] == [True, False, True, False]
 
 
 # ------------------------------------------------------------------ timeouts

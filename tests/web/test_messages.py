@@ -155,7 +155,7 @@ def test_another_kind_gets_its_key_as_bearer(claude: FlaskClient, upstream: resp
 def test_the_callers_own_chain_is_in_a_header(claude: FlaskClient, upstream: responses.RequestsMock) -> None:
     upstream.post(URL, status=529, json={"type": "error", "error": {"type": "overloaded_error"}})
     answer = ask(claude, **{"x-gateway-fallbacks": ""})
-    assert_error(answer, 502, "overloaded_error")
+    assert_error(answer, 529, "overloaded_error")
     assert_error(ask(claude, **{"x-gateway-fallbacks": "a," * 9}), 400, "invalid_request_error")
 
 
@@ -181,61 +181,6 @@ def test_upstreams_of_the_callers_dialect_come_first(
     first, second = route["candidates"]
     assert "chat/completions" in first["operations"]
     assert second["operations"] == ["messages", "messages/count_tokens"]
-
-
-def test_messages_are_translated_for_a_chat_upstream(
-    claude: FlaskClient, upstream: responses.RequestsMock
-) -> None:
-    said = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
-    upstream.post("http://llama.test/v1/chat/completions", json={"choices": [said], "usage": usage})
-    answer = ask(claude, {**BODY, "model": "llama"})
-    assert answer.status_code == 200
-    assert answer.headers["x-gateway-translated"] == "messages>chat/completions"
-    assert answer.headers["request-id"]
-    assert answer.json is not None
-    assert answer.json["content"] == [{"type": "text", "text": "Hi"}]
-    assert answer.json["usage"]["input_tokens"] == 9
-    sent = upstream.calls[-1].request
-    assert "anthropic-version" not in sent.headers
-    assert json.loads(sent.body or b"")["max_tokens"] == BODY["max_tokens"]
-
-
-def test_a_field_without_a_place_in_chat_is_refused_by_name(claude: FlaskClient) -> None:
-    error = assert_error(ask(claude, {**BODY, "model": "llama", "top_k": 5}), 400, "invalid_request_error")
-    assert (error["code"], error["param"]) == ("unsupported_field", "top_k")
-    assert "[upstreams.llama]" in error["message"]
-
-
-def test_an_operation_that_no_upstream_takes_is_refused_by_name(claude: FlaskClient) -> None:
-    path = "/v1/messages/count_tokens"
-    error = assert_error(ask(claude, {**BODY, "model": "llama"}, path), 400, "invalid_request_error")
-    assert error["code"] == "unsupported_operation"
-    assert "'llama'" in error["message"]
-    assert "'speaks'" in error["message"]
-
-
-def test_a_chat_call_is_translated_for_an_anthropic_upstream(
-    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock
-) -> None:
-    only = UpstreamSettings(name="claude", url="http://claude.test/v1", kind="anthropic")
-    client = make_client(upstreams=(only,), models=(), default_upstream="claude")
-    upstream.post(URL, json=ANSWER)
-    body = {"model": "claude", "messages": BODY["messages"]}
-    answer = ask(client, body, "/v1/chat/completions")
-    assert answer.status_code == 200
-    assert answer.headers["x-gateway-translated"] == "chat/completions>messages"
-    assert answer.json is not None
-    assert answer.json["object"] == "chat.completion"
-    sent = upstream.calls[-1].request
-    assert sent.headers["anthropic-version"] == "2023-06-01"
-    assert json.loads(sent.body or b"")["max_tokens"] == 16384
-    upstream.replace("POST", URL, status=400, json={"type": "error", "error": {"message": "no thinking"}})
-    refused = ask(client, body, "/v1/chat/completions")
-    assert refused.status_code == 400
-    assert refused.json is not None
-    assert refused.json["error"]["message"] == "no thinking"
-    assert "type" not in refused.json
 
 
 # ---------------------------------------------------------------- errors

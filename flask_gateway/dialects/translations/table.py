@@ -26,3 +26,9 @@ def translations_to(
         if translation.spoken in speaks and translation.asked not in speaks:
             found.setdefault(translation.asked, translation)
     return found
+
+
+def counts_by_estimate(speaks: Collection[Operation]) -> bool:
+    """Whether the gateway estimates the tokens of Messages calls, because the upstream counts none."""
+    answers = Operation.MESSAGE in speaks or Operation.MESSAGE in translations_to(speaks)
+    return answers and Operation.COUNT not in speaks
