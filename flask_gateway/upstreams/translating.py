@@ -6,6 +6,8 @@ failover, usage and timeouts are decided as for every other call.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from ..dialects.body_transcript import BodyTranscript
@@ -21,6 +23,7 @@ from ..model.reply import Reply
 
 #: The longest value of ``x-gateway-left-out``, characters.
 MAX_LEFT_OUT = 512
+_unprintable = re.compile(r"[^\x20-\x7e]").sub
 
 
 class TranslatingUpstream:
@@ -83,7 +86,8 @@ class TranslatingUpstream:
     def _headers(self, call: Call, translated: Translated) -> dict[str, str]:
         headers = {"x-gateway-translated": f"{call.operation}>{self._translation.spoken}"}
         if translated.left_out:
-            headers["x-gateway-left-out"] = ", ".join(translated.left_out)[:MAX_LEFT_OUT]
+            # A path may have names that the caller made up.
+            headers["x-gateway-left-out"] = _unprintable("?", ", ".join(translated.left_out)[:MAX_LEFT_OUT])
         if call.operation in ANTHROPIC:
             headers["request-id"] = call.ids.request
         return headers

@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from flask_gateway.config.schema import ModelSettings, UpstreamSettings
 from flask_gateway.model.call import Operation
+from flask_gateway.model.quirks import Quirks, Unsupported
 
 CHAT = "http://chat.test/v1/chat/completions"
 OWN = "http://own.test/v1/responses"
@@ -165,3 +166,21 @@ def test_an_outage_is_not_a_refusal(client: FlaskClient, upstream: responses.Req
     upstream.post(OWN, status=503)
     answer = ask(client, {"model": "both", "input": "Hello", "store": True})
     assert (answer.status_code, answer.json["error"]["code"]) == (502, "upstream_error")
+
+
+def test_names_of_the_caller_are_no_headers(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock
+) -> None:
+    chat = UpstreamSettings(
+        name="chat",
+        url="http://chat.test/v1",
+        speaks=frozenset({Operation.CHAT}),
+        quirks=Quirks(unsupported=Unsupported.DROP),
+    )
+    models = (ModelSettings(name="llama", tiers=(single_candidate("chat", "llama-3"),)),)
+    client = make_client(models=models, upstreams=(chat,))
+    upstream.post(CHAT, body=STREAM, content_type=EVENTS)
+    answer = ask(client, {"model": "llama", "input": "Hi", "stream": True, "a\r\nset-cookie: é": 1, "b": 2})
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["x-gateway-left-out"] == "a??set-cookie: ?, b"
