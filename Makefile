@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients clean
+.PHONY: run page test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -24,6 +24,11 @@ check: $(VENV)/run
 # are not installed are left out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+# The operator's page in a real Chromium behind nginx. On Debian: apt install chromium chromium-driver nginx-light.
+# PICTURES=docs/pictures makes the pictures of the documents.
+page: $(VENV)/dev
+	$(BIN)/python -m pytest -m browser tests/scenarios/test_page.py
 
 # The package for pip, in dist/.
 wheel: $(VENV)/dev

@@ -15,7 +15,9 @@ from ...telemetry.notes import Note
 from ...telemetry.page_rings import PageRings
 from ...telemetry.pulse import COARSE, FINE, Counts, Resolution, added, percentile
 from ..request_state import gateway
+from .attempts import Tried, attempts_of, failing_since, to_do
 from .chart import Chart, lines, stacked
+from .health import findings
 from .rendering import NONE, page, render, shown_seconds
 
 #: The ranges that the page shows, by their name in the URL.
@@ -23,6 +25,8 @@ RANGES = {"30m": (FINE, "30 min"), "24h": (COARSE, "24 h")}
 #: The rows of the tables below the charts.
 _ROWS = 12
 _NOTES = 10
+#: Among how many requests the last failures of an upstream are looked for.
+_LOOK = 300
 
 
 class Card(NamedTuple):
@@ -34,13 +38,23 @@ class Card(NamedTuple):
 
 
 class UpstreamLine(NamedTuple):
-    """One upstream with the worst of its breakers. ``state``: as :func:`state_of` says it."""
+    """One upstream with the worst of its breakers. ``state``: as :func:`state_of` says it.
+
+    :param since: when the first of its failures in a row ended, seconds since the epoch.
+    :param last: the result of its last attempt, if it failed.
+    """
 
     name: str
     state: str
     words: str
     failed: int
     requests: int
+    since: float | None
+    last: str
+
+    @property
+    def to_do(self) -> str:
+        return to_do(self.last)
 
 
 def state_of(statuses: Sequence[BreakerStatus]) -> tuple[str, str]:
@@ -68,14 +82,21 @@ def _of_model(status: BreakerStatus) -> str:
     return f"model {status.model}: " if status.model else ""
 
 
-def upstream_lines(statuses: Sequence[BreakerStatus], counts: Mapping[str, Counts]) -> list[UpstreamLine]:
+def upstream_lines(
+    statuses: Sequence[BreakerStatus],
+    counts: Mapping[str, Counts],
+    attempts: Mapping[str, Sequence[Tried]],
+) -> list[UpstreamLine]:
     """One line for each upstream, the broken ones first."""
     lines = []
     for name in dict.fromkeys(status.upstream for status in statuses):
         state, words = state_of([status for status in statuses if status.upstream == name])
         count = counts.get(name, Counts(0))
-        lines.append(UpstreamLine(name, state, words, count.failed, count.requests))
-    return sorted(lines, key=lambda line: line.state == "closed")
+        tried = attempts.get(name, ())
+        _, since = failing_since(tried)
+        last = tried[-1].result if tried and not tried[-1].good else ""
+        lines.append(UpstreamLine(name, state, words, count.failed, count.requests, since, last))
+    return sorted(lines, key=lambda line: (line.state == "closed", line.since is None))
 
 
 def cards(counts: Sequence[Counts], scale: Resolution, streams: int, threads: str) -> list[Card]:
@@ -147,6 +168,7 @@ def show_overview() -> Response:
     names = dict.fromkeys(status.upstream for status in statuses)
     counts = rings.counts(scale, now) if rings else [Counts(0)]
     by_upstream = {name: added(rings.counts(FINE, now, name)) for name in names} if rings else {}
+    attempts = attempts_of(islice(rings.entries(), _LOOK)) if rings else {}
     live = live_streams()
     threads = f"{here.inflight.threads} threads of this worker are busy"
     return render(
@@ -159,7 +181,8 @@ def show_overview() -> Response:
         charts=charts(counts),
         table=table(counts),
         whole=added(counts),
-        upstreams=upstream_lines(statuses, by_upstream),
+        upstreams=upstream_lines(statuses, by_upstream, attempts),
+        broken=[one for one in findings(here, now) if not one.good and one.subject != "store"],
         notes=recent_notes(rings, _NOTES),
         is_kept=rings is not None,
         scale=scale,

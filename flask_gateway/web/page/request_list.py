@@ -31,6 +31,7 @@ class Filter(NamedTuple):
     """Which requests to show. Empty fields fit all.
 
     :param status: a kind of end (``failed``), or a status (``429``). :param before: seconds since the epoch.
+    :param failed_at: an upstream at which an attempt failed, however the request ended.
     """
 
     key: str = ""
@@ -39,6 +40,7 @@ class Filter(NamedTuple):
     status: str = ""
     code: str = ""
     id: str = ""
+    failed_at: str = ""
     before: float | None = None
 
     @property
@@ -56,10 +58,14 @@ class Filter(NamedTuple):
             and self.key in ("", entry.key)
             and self.model in ("", entry.model, entry.upstream_model)
             and (not self.upstream or self.upstream == entry.upstream or self._tried(entry))
+            and (not self.failed_at or self._failed(entry))
             and self.status in ("", entry.kind, str(entry.status))
             and self.code in ("", entry.code)
             and self.id in ("", entry.request_id, entry.trace_id)
         )
+
+    def _failed(self, entry: RequestEntry) -> bool:
+        return any(one.upstream == self.failed_at and one.result != "200" for one in entry.attempts)
 
     def _tried(self, entry: RequestEntry) -> bool:
         return any(attempt.upstream == self.upstream for attempt in entry.attempts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 from flask import Response, request
@@ -17,29 +16,15 @@ from ...telemetry.exposition import live_calls
 from ...telemetry.recent import RequestEntry
 from ..request_state import gateway
 from .access import SAFE, form, redirect, tell
+from .attempts import LOOK, Tried, attempts_of, failing_since
 from .chart import StripBar, strip
 from .overview import state_of
 from .rendering import action, page, query, render, shown_seconds
 
-#: How many calls a strip shows, and among how many requests it looks for them.
-_STRIP, _LOOK = 60, 2000
 #: The fields of an upstream that the JSON has as they are.
 _SHOWN = ("name", "url", "state", "in_flight", "failing", "since", "taken_out")
 #: For how long an upstream may be taken out, seconds, as the form offers it.
 TIMES = {"600": "10 minutes", "3600": "1 hour", "14400": "4 hours", "86400": "24 hours"}
-
-
-class Tried(NamedTuple):
-    """One attempt at an upstream. ``at``: when its request ended, seconds since the epoch."""
-
-    at: float
-    seconds: float
-    result: str
-    request_id: str
-
-    @property
-    def good(self) -> bool:
-        return self.result == "200"
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
@@ -75,30 +60,6 @@ class UpstreamView(msgspec.Struct, frozen=True):
     def why(self) -> Tried | None:
         """The last failure."""
         return next((one for one in reversed(self.last) if not one.good), None)
-
-
-def attempts_of(entries: Iterable[RequestEntry], most: int = _STRIP) -> dict[str, list[Tried]]:
-    """The last attempts at each upstream, the oldest first.
-
-    :param entries: the last requests, the newest first.
-    """
-    found: dict[str, list[Tried]] = {}
-    for entry in entries:
-        for one in reversed(entry.attempts):
-            tried = found.setdefault(one.upstream, [])
-            if len(tried) < most:
-                tried.append(Tried(entry.at, one.seconds, one.result, entry.request_id))
-    return {name: tried[::-1] for name, tried in found.items()}
-
-
-def failing_since(tried: Sequence[Tried]) -> tuple[int, float | None]:
-    """How many of the last attempts failed in a row, and when the first of them ended."""
-    row = 0
-    for one in reversed(tried):
-        if one.good:
-            break
-        row += 1
-    return row, tried[-row].at if row else None
 
 
 def views_of(here: Gateway, entries: Iterable[RequestEntry]) -> list[UpstreamView]:
@@ -139,7 +100,7 @@ def _view(
 
 def _all_views() -> list[UpstreamView]:
     here = gateway()
-    return views_of(here, islice(here.rings.entries(), _LOOK) if here.rings else ())
+    return views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
 
 
 @page("upstreams")

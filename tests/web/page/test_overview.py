@@ -77,7 +77,7 @@ def test_states_in_words(changes: dict[str, Any], state: str, said: str) -> None
 
 
 def test_the_broken_upstream_comes_first_and_says_why(page: PageClient) -> None:
-    found = upstream_lines([a_status(), a_status(upstream="b", state="OPEN", failures=3)], {})
+    found = upstream_lines([a_status(), a_status(upstream="b", state="OPEN", failures=3)], {}, {})
     assert [line.name for line in found] == ["b", "a"]
     gateway = page.app.extensions["gateway"]
     breaker = gateway.breakers[0]
@@ -85,7 +85,7 @@ def test_the_broken_upstream_comes_first_and_says_why(page: PageClient) -> None:
     for caller in "abcdefghij":
         breaker.settle(PLAIN, Outcome(Verdict.FAILURE), caller)
     html = page.get("overview")
-    assert f"Upstream {breaker.upstream}: open." in words(html)
+    assert f"Upstream {breaker.upstream}: open" in words(html)
     assert "the circuit breaker was closed and is open" in words(html)
 
 

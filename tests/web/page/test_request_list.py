@@ -56,6 +56,8 @@ def full(page: PageClient) -> PageClient:
         ("upstream=openai", 1),
         ("code=upstream_timeout", 1),
         ("id=trace-bad", 1),
+        ("failed_at=openai", 1),
+        ("failed_at=nobody", 0),
         ("key=nobody", 0),
         ("before=1", 0),
         ("before=nan", 0),

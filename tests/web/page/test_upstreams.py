@@ -14,8 +14,8 @@ from flask_gateway.model.call import Attempt, Outcome
 from flask_gateway.model.errors import Verdict
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.telemetry.recent import AttemptEntry, decode, encoded, kind_of
+from flask_gateway.web.page.attempts import attempts_of, failing_since, to_do
 from flask_gateway.web.page.chart import strip
-from flask_gateway.web.page.upstreams import attempts_of, failing_since
 
 
 @pytest.fixture
@@ -43,6 +43,12 @@ def test_the_last_attempts_are_found_and_the_failures_in_a_row_counted() -> None
     assert failing_since(tried[:1]) == (0, None)
     assert len(attempts_of([entry("200")] * 99)["llama"]) == 60  # type: ignore[list-item]
     assert isinstance(entry("200").attempts[0], AttemptEntry)  # type: ignore[attr-defined]
+
+
+def test_the_page_says_what_to_do_about_a_failure() -> None:
+    assert to_do("401") == "Check its API key."
+    assert "status page" in to_do("503")
+    assert to_do("something") == ""
 
 
 def test_a_strip_is_as_tall_as_the_calls_took() -> None:
