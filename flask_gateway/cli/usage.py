@@ -27,7 +27,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
-    from ..ledger.reports import ReportError, days, usage
+    from ..ledger.reports import ReportError, days, usage, with_unknown
 
     settings, data = settings_with_data(environ)
     timezone = zone(settings.ledger.timezone)
@@ -35,7 +35,7 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     try:
         since, until = days(arguments.since, arguments.until, timezone, time.time())
         with reading(data) as connection:
-            rows = usage(connection, by, since, until, timezone)
+            rows = with_unknown(usage(connection, by, since, until, timezone))
     except ReportError as error:
         print(f"flask-gateway: {error}", file=sys.stderr)
         return USAGE

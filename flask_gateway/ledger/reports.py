@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
@@ -109,6 +109,14 @@ def usage(
         row["day"] = datetime.fromtimestamp(hour, zone).date().isoformat() if "day" in by else ""
         _add(sums, row, [name for name in DIMENSIONS if name in by])
     return [{**row, "cost": dollars(row["cost"])} for row in list(sums.values())[:MOST_ROWS]]
+
+
+def with_unknown(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of :func:`usage` with ``None`` as the cost where no price is known: that is not 0."""
+    return [
+        {**row, "cost": None if row.get("unpriced") and not row["cost"].strip("0.") else row["cost"]}
+        for row in rows
+    ]
 
 
 def _add(sums: dict[tuple[str, ...], dict[str, Any]], row: dict[str, Any], by: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from kit.ledger_lines import NOW, settled
 
 import flask_gateway.ledger as package
 from flask_gateway.ledger import database
-from flask_gateway.ledger.reports import ReportError, charges, disagreements, unpriced, usage
+from flask_gateway.ledger.reports import ReportError, charges, disagreements, unpriced, usage, with_unknown
 
 DAY = 86400
 
@@ -45,6 +45,16 @@ def test_usage_in_all(kept: sqlite3.Connection) -> None:
     (row,) = report(kept)
     assert (row["calls"], row["unpriced"], row["input"], row["output"]) == (5, 1, 50, 10)
     assert row["cost"] == "1.000000010"
+
+
+def test_a_cost_that_is_unknown_is_not_shown_as_0() -> None:
+    rows = [
+        {"unpriced": 1, "cost": "0.000000000"},
+        {"unpriced": 1, "cost": "0.000000010"},
+        {"unpriced": 0, "cost": "0.000000000"},
+        {"cost": "0.000000000"},
+    ]
+    assert [row["cost"] for row in with_unknown(rows)] == [None, "0.000000010", "0.000000000", "0.000000000"]
 
 
 def test_usage_by_key_and_day(kept: sqlite3.Connection) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from ...config.schema import LedgerSettings
+from ...model.calendar_windows import zone
 from .finding import Diagnosis, fail, ok, warn
 
 #: File systems of other machines: their locks do not end with the process that holds them.
@@ -23,6 +25,10 @@ def check_all(ledger: LedgerSettings) -> Iterator[Diagnosis]:
         yield fail(f"ledger: {data} is no directory", "make it, for the user of the gateway, with mode 0700")
         return
     yield directory(data, os.access(data, os.W_OK), data.stat().st_mode & 0o777)
+    today = datetime.now(zone(ledger.timezone))
+    yield ok(
+        f"ledger: in {ledger.timezone} it is {today:%Y-%m-%d %H:%M}; days of budgets begin there at midnight"
+    )
     yield file_system(data, Path("/proc/mounts").read_text())
     yield from _books(data)
 

@@ -11,7 +11,7 @@ from flask import Response
 
 from ...app.prices import price_rows
 from ...ledger import books, database
-from ...ledger.reports import ReportError, as_csv, charges, days, usage
+from ...ledger.reports import ReportError, as_csv, charges, days, usage, with_unknown
 from ...model.calendar_windows import zone
 from ...model.errors import InvalidField, LedgerUnavailable
 from ..json_response import json_response
@@ -53,7 +53,7 @@ def show_usage() -> Response:
     try:
         since, until = days(wanted["since"], wanted["until"], timezone, time.time())
         with reading() as connection:
-            rows = usage(connection, by, since, until, timezone)
+            rows = with_unknown(usage(connection, by, since, until, timezone))
     except ReportError as error:
         raise InvalidField(f"{error}.", param="by") from None
     if wanted["format"] == "csv":
