@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.examples import examples
 from kit.stores import HandClock
 
 from flask_gateway.guards.account_changes import NO_LIMIT, TTL, PerWindow, ReserveResult
@@ -303,7 +304,7 @@ def test_laws_of_two_processes(steps: list[tuple[str, int, int]]) -> None:  # no
         assert sum(rows(store)[2::4]) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(20, 100), deadline=None)
 @given(_steps)
 def test_no_call_of_an_open_account_reads_the_ledger(steps: list[tuple[str, int, int]]) -> None:
     """Law 12: whatever calls do, and whatever day begins, a ledger that hangs delays openings only."""
