@@ -96,7 +96,7 @@ class Workers:
         permit.settle(Outcome(Verdict.SUCCESS))
 
     def amounts(self) -> dict[str, tuple[int, ...]]:
-        """What each account has used, and what each holder holds, without the leases' times."""
+        """The amounts used and held in each account, without the times of leases."""
         return {
             key: (*value[:13], *(value[at] for at in range(13, len(value)) if at % 4 in (1, 3) and value[at]))
             for key, value in self.store.scan("money:")
