@@ -200,7 +200,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     candidates = Candidates(routes, balancer, leases, endpoints)
     inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
     catalog.change(_model_sources(settings, http, renewed))
-    body_memory.change(settings.body_memory_bytes, settings.max_body_bytes, len(keys))
+    body_memory.change(settings.body_memory_bytes, 2 * settings.max_body_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)

@@ -39,6 +39,7 @@ def _fields(kind: Kind) -> dict[str, Any]:
         "seconds": dict(kind.clocks),
         "stream_usage": kind.stream_usage,
         "quota_without_wait": kind.quota_without_wait,
+        "checks_signatures": kind.checks_signatures,
     }
 
 

@@ -58,6 +58,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     :param model_in_path: whether Anthropic's operations are at Vertex AI's paths, with the model in them.
     :param stream_usage: whether it accepts a request for the usage of a stream.
     :param quirks: what a translated request to it depends on.
+    :param checks_signatures: whether it refuses reasoning of other providers.
     :param quota_without_wait: a 429 without ``retry-after`` says that the account may spend no more.
     """
 
@@ -70,6 +71,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     model_in_path: bool = False
     stream_usage: bool = True
     quota_without_wait: bool = False
+    checks_signatures: bool = False
     quirks: Quirks = Quirks()
 
     def url_of(self, base: str, operation: Operation) -> str:
@@ -130,6 +132,7 @@ KINDS: Mapping[str, Kind] = {
         credential=CredentialHeader.X_API_KEY,
         clocks=HOSTED_CLOCKS,
         quota_without_wait=True,
+        checks_signatures=True,
     ),
     "azure": Kind(
         speaks=(*_USUAL, Operation.RESPONSE),
@@ -142,12 +145,14 @@ KINDS: Mapping[str, Kind] = {
         credential=CredentialHeader.API_KEY,
         clocks=HOSTED_CLOCKS,
         anthropic_path="/anthropic/v1",
+        checks_signatures=True,
     ),
     "bedrock": _hosted("", _CHAT),
     "bedrock-mantle": Kind(
         speaks=(Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE),
         clocks=HOSTED_CLOCKS,
         anthropic_path="/anthropic/v1",
+        checks_signatures=True,
     ),
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai", (Operation.CHAT, Operation.EMBEDDING)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Upstreams = Callable[[Call], Sequence[Sequence[str]]]
 
 #: The operations whose requests may refer to stored state.
-_REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE})
+_REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE})
 
 
 class OriginLookup(Protocol):

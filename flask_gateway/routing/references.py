@@ -63,6 +63,16 @@ def references(operation: Operation, fields: Fields) -> Iterator[Reference]:
             yield Reference("messages", "", learned=False)
     elif operation is Operation.RESPONSE:
         yield from _in_response_request(fields)
+    elif operation is Operation.MESSAGE:
+        yield from _in_message_request(fields)
+
+
+def _in_message_request(fields: Fields) -> Iterator[Reference]:
+    for name in ("container", "thread"):
+        if identifier := _id(fields.get(name)):
+            yield Reference(name, identifier, learned=False)
+    if _has(fields.get("messages"), _IN_INPUT):
+        yield Reference("messages", "", learned=False)
 
 
 def _in_response_request(fields: Fields) -> Iterator[Reference]:

@@ -11,6 +11,7 @@ from .. import __version__
 from ..config.kinds import DEFAULT, KINDS, Kind
 from ..config.schema import Timeouts
 from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
+from ..dialects.foreign_thinking import signed_only
 from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
@@ -85,6 +86,8 @@ class HttpUpstream:
 
     def send(self, call: Call) -> Reply:
         options = self._options
+        if call.operation is Operation.MESSAGE and self._kind.checks_signatures:
+            call = signed_only(call)
         if not call.stream or options is None:
             return self._send(call, call)
         asking = asking_for_usage(call)

@@ -15,6 +15,7 @@ from ..model.large_json import taking_turns
 from ..model.reply import Reply
 from ..model.spend import Spend
 from .anthropic_requests import (
+    MESSAGES_BODY,
     anthropic_headers,
     anthropic_query,
     named_fallbacks,
@@ -66,11 +67,12 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
     connection = incoming.environ.get("flask_gateway.connection")
     if connection is not None:  # the gateway's own worker serves this request
         connection.before_wait = partial(gateway.inflight.wait_for_body, caller.id)
-    body = read_body(incoming, gateway.settings.max_body_bytes, lease.hold)
+    anthropic = operation in ANTHROPIC
+    largest = gateway.settings.max_body_bytes * (MESSAGES_BODY if anthropic else 1)
+    body = read_body(incoming, largest, lease.hold)
     with taking_turns(len(body)):
         fields = parse_fields(body)
         model, stream = check(operation, fields)
-        anthropic = operation in ANTHROPIC
         fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
     if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)

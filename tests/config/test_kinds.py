@@ -76,3 +76,33 @@ def test_check_shows_them(tmp_path: Path) -> None:
     assert "upstreams.one.speaks = chat/completions, messages" in shown
     shown = "\n".join(describe(resolve(environ(tmp_path, 'kind = "anthropic"'))))
     assert "upstreams.one = https://api.anthropic.com/v1/messages" in shown
+
+
+def test_quirks_are_those_of_the_kind_unless_they_are_set(tmp_path: Path) -> None:
+    plain = read(tmp_path, 'kind = "mistral"')
+    assert plain.quirks is None
+    assert plain.of_kind.quirks.short_tool_ids
+    table = 'kind = "mistral"\nunsupported = "drop"\nmax_output_tokens = 8192\ntop_k = true'
+    own = read(tmp_path, table).quirks
+    assert own is not None
+    assert (own.unsupported, own.max_output_tokens) == ("drop", 8192)
+    assert own.top_k
+    assert own.short_tool_ids
+    shown = "\n".join(describe(resolve(environ(tmp_path, table))))
+    assert "upstreams.one.unsupported = drop" in shown
+    assert "upstreams.one.max_output_tokens = 8192" in shown
+    assert "short_tool_ids" not in shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('unsupported = "ignore"', "refuse or drop"),
+        ("max_output_tokens = 0", "a whole number from 1"),
+        ('top_k = "yes"', "true or false"),
+    ],
+)
+def test_a_wrong_quirk_is_a_mistake(tmp_path: Path, setting: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, f'kind = "vllm"\nurl = "http://127.0.0.1:1"\n{setting}')
+    assert words in str(caught.value)

@@ -284,3 +284,31 @@ def test_a_removed_upstream_is_not_found(store: MemoryStore) -> None:
     assert origins.upstream_of("resp_1", ["b", "c"]) is None
     origins.remember(["resp_1"], "b")
     assert origins.upstream_of("resp_1", ["a", "b"]) == "b"
+
+
+UPLOAD = {"type": "container_upload", "file_id": "f"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"container": "container_1"}, "container"),
+        ({"container": {"id": "container_1"}}, "container"),
+        ({"thread": "thread_1"}, "thread"),
+        ({"messages": [{"role": "user", "content": [UPLOAD]}]}, "messages"),
+    ],
+)
+def test_state_of_messages_stays_at_one_upstream(
+    client: FlaskClient, upstreams: Upstreams, body: dict[str, Any], param: str
+) -> None:
+    message = {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}], **body}
+    refused = client.post("/v1/messages", json={**message, "model": "m"}, headers=AUTH)
+    assert refused.status_code == 400
+    assert refused.json is not None
+    assert (refused.json["error"]["code"], refused.json["error"]["param"]) == ("state_not_here", param)
+    # The only upstream of the first tier has chat alone, and no other is asked.
+    refused = client.post("/v1/messages", json={**message, "model": "tiers"}, headers=AUTH)
+    assert refused.json is not None
+    assert refused.json["error"]["code"] == "unsupported_field"
+    assert refused.json["error"]["param"].startswith(param)
+    assert upstreams.asked == []
