@@ -19,6 +19,7 @@ from kit.wire import TIMEOUT, ask, content, head, open_stream, send_raw
 
 from flask_gateway.config.load import resolve
 from flask_gateway.config.schema import Settings, Timeouts
+from flask_gateway.web.anthropic_requests import MESSAGES_BODY
 
 pytestmark = pytest.mark.live
 
@@ -67,9 +68,9 @@ def test_nginx_finds_nothing_wrong(nginx: Nginx):
 
 def test_the_site_agrees_with_the_gateways_defaults():
     settings: Settings = resolve({}).settings
-    size = re.fullmatch("([0-9]+)m", directive("client_max_body_size"))
-    assert size
-    assert int(size[1]) << 20 == settings.max_body_bytes
+    usual, messages = (int(size) << 20 for size in re.findall(r"client_max_body_size ([0-9]+)m;", SITE))
+    assert usual == settings.max_body_bytes
+    assert messages == usual * MESSAGES_BODY
     assert int(directive("proxy_read_timeout").rstrip("s")) > Timeouts.within(10).total
 
 
