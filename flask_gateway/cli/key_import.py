@@ -10,10 +10,12 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import ROUND_UP, Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.money import NANO
 from .command import FOUND, LOOK, OK, print_json
 from .import_litellm.budgets import Unbudgeted, budget_of
 from .import_litellm.cells import UnreadableTable, is_empty, listed, rows_of
@@ -27,7 +29,7 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 #: LiteLLM's columns of whole numbers, by our limits.
 _LIMITS = {"requests": "rpm_limit", "tokens": "tpm_limit", "concurrent": "max_parallel_requests"}
 #: The columns that are left out where they hold something.
-_LEFT_OUT = ("spend", "model_max_budget", "allowed_routes", "aliases", "permissions", "organization_id")
+_LEFT_OUT = ("model_max_budget", "allowed_routes", "aliases", "permissions", "organization_id")
 
 
 class Unusable(Exception):
@@ -43,7 +45,7 @@ def run_import(api: AdminApi, arguments: Namespace) -> int:
         return FOUND
     teams = {team["name"] for team in api.ask("GET", "/teams")["data"]}
     with ProgressLine("rows", len(rows)) as progress:
-        reports = [_stepped(progress, _report(api, row, teams)) for row in rows]
+        reports = [_stepped(progress, report_of(api, row, teams)) for row in rows]
     if arguments.json:
         print_json({"rows": reports})
     else:
@@ -60,8 +62,12 @@ def _stepped(progress: ProgressLine, report: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
-def _report(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[str, Any]:
-    """Issue the key of a row."""
+def report_of(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[str, Any]:
+    """Issue the key of a row.
+
+    :param teams: the names of the teams that are there.
+    :returns: ``name``, ``id`` (``None``: it became no key) and ``notes``.
+    """
     from .admin_client import Refused
 
     name = row.get("key_alias", "") or row.get("token", "")[:8]
@@ -77,9 +83,26 @@ def _report(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[str,
         if row.get("blocked", "").lower() in ("t", "true", "1", "yes"):
             api.ask("POST", f"/keys/{identity}/disable")
             notes.append("it is blocked, so it is disabled")
+        _carry_spend(api, identity, row.get("spend", "").strip(), notes)
     except (Unusable, Refused) as error:
         return {"name": name, "id": None, "notes": [str(error)]}
     return {"name": name, "id": identity, "notes": notes}
+
+
+def _carry_spend(api: AdminApi, identity: str, spend: str, notes: list[str]) -> None:
+    """Charge a key with what it has spent before, in its present windows. The files alone cannot do that."""
+    from .admin_client import Refused
+
+    if is_empty(spend):
+        return
+    try:
+        amount = Decimal(spend).quantize(Decimal(1) / NANO, ROUND_UP)
+        if amount <= 0:
+            return
+        charge = {"subject": f"key:{identity}", "amount": f"{amount:f}", "note": "spend at LiteLLM"}
+        api.ask("POST", "/adjustments", charge)
+    except (Refused, ArithmeticError):
+        notes.append(f"its spend of {spend[:40]} is left out: with --url it counts")
 
 
 def body_of_row(row: Mapping[str, str], notes: list[str]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from kit.admins import AdminClient
 
-from flask_gateway.cli.key_import import Unusable, body_of_row
+from flask_gateway.cli.admin_client import Refused
+from flask_gateway.cli.key_import import Unusable, body_of_row, report_of
 from flask_gateway.cli.main import main
 from flask_gateway.state.memory import MemoryStore
 
@@ -67,7 +68,39 @@ def test_the_columns_become_fields() -> None:
         "limits": {"requests": 60, "tokens": 1000, "budgets": [{"amount": "12.5", "window": "month"}]},
     }
     windows = "calendar windows (timezone of [ledger]), where LiteLLM counts 30d from a reset"
-    assert notes == [f"its budget of a month: {windows}", "spend is left out"]
+    assert notes == [f"its budget of a month: {windows}"]
+
+
+class Asked:
+    """An ``AdminApi`` that makes keys, and keeps what it was asked."""
+
+    def __init__(self, *, adjusts: bool) -> None:
+        self.adjusts = adjusts
+        self.bodies: list[tuple[str, Any]] = []
+
+    def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        self.bodies.append((path, body))
+        if path == "/adjustments" and not self.adjusts:
+            raise Refused("there is nothing at POST /adjustments")
+        return {"id": "key_aaaaaaaaaaaa", "data": []}
+
+
+@pytest.mark.parametrize(
+    ("spend", "amount"),
+    [("", None), ("0.0", None), ("0", None), ("3.2", "3.200000000"), ("1e-12", "0.000000001")],
+)
+def test_earlier_spend_is_an_adjustment_of_the_key(spend: str, amount: str | None) -> None:
+    api = Asked(adjusts=True)
+    assert report_of(api, {"token": TOKENS[0], "spend": spend}, set())["notes"] == []
+    charges = [body for path, body in api.bodies if path == "/adjustments"]
+    expected = {"subject": "key:key_aaaaaaaaaaaa", "amount": amount, "note": "spend at LiteLLM"}
+    assert charges == ([expected] if amount else [])
+
+
+@pytest.mark.parametrize("spend", ["3.2", "much", "NaN"])
+def test_spend_that_cannot_be_counted_is_told(spend: str) -> None:
+    report = report_of(Asked(adjusts=False), {"token": TOKENS[0], "spend": spend}, set())
+    assert report["notes"] == [f"its spend of {spend} is left out: with --url it counts"]
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,8 @@ def test_usage_and_costs_in_openais_buckets(both: AdminClient) -> None:
         return ask(both, "GET", f"/v1/organization/{path}?{text}").json
 
     days = page("usage/completions", group_by="model,api_key_id")["data"]
-    assert [(day["start_time"] % 86_400, day["end_time"] - day["start_time"]) for day in days] == [
-        (0, 86_400)
-    ] * 2
+    lengths = {(day["start_time"] % 86_400, day["end_time"] - day["start_time"]) for day in days}
+    assert lengths == {(0, 86_400)}
     (result,) = [result for day in days for result in day["results"]]
     assert (result["num_model_requests"], result["model"], result["api_key_id"]) == (3, "mock", key["id"])
     assert (result["project_id"], result["input_tokens"] > 0, result["output_tokens"] > 0) == (
