@@ -6,6 +6,7 @@ a stream, and OpenRouter puts the cost there, too (https://openrouter.ai/docs/us
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 from weakref import ref
@@ -23,6 +24,8 @@ from .costing import Costing, legs_of
 #: Longer ``stream_options``, bytes, are not decoded.
 _MAX_OPTIONS = 4096
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
+#: Finds a usage that is not null: the OpenAI API sends ``"usage":null`` in all events but the last.
+_has_usage = re.compile(rb'"usage"\s*:\s*\{').search
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -42,6 +45,7 @@ class CostInUsage:
 
     def __init__(self, reply: Reply, call: Call, costing: Costing) -> None:
         self._transcript: Any = reply.transcript
+        self._feed = reply.transcript.feed
         self._reply = ref(reply)  # a cycle would wait for the garbage collector
         self._call = call
         self._costing = costing
@@ -57,8 +61,13 @@ class CostInUsage:
     def postpones(self, postpones: bool) -> None:
         self._transcript.postpones = postpones
 
+    @property
+    def finished(self) -> bool:
+        return bool(self._transcript.finished)
+
     def feed(self, data: bytes) -> bytes:
-        return self.restate(self._transcript.feed(data))
+        told = self._feed(data)  # once per event: most have no usage
+        return self.restate(told) if b'"usage"' in told else told
 
     def catch_up(self) -> bytes:
         return self.restate(self._transcript.catch_up())
@@ -68,12 +77,12 @@ class CostInUsage:
 
     def restate(self, data: bytes) -> bytes:
         """Add the cost to complete events. Others, and those that cannot be read, stay as they are."""
-        if b'"usage"' not in data:
+        if not _has_usage(data):
             return data
         return b"\n\n".join(self._priced(event) for event in data.split(b"\n\n"))
 
     def _priced(self, event: bytes) -> bytes:
-        data = data_of(event) if b'"usage"' in event else None
+        data = data_of(event) if _has_usage(event) else None
         if not data:
             return event
         with suppress(ValueError, RecursionError):
