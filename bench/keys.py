@@ -27,8 +27,8 @@ _LEDGER = """
 data = "{data}"
 
 [prices]
-"up/bench" = { input = "0.15", output = "0.60" }
-"up/300-50" = { input = "0.15", output = "0.60" }
+"up/bench" = {{ input = "0.15", output = "0.60" }}
+"up/300-50" = {{ input = "0.15", output = "0.60" }}
 """
 _KEY = """
 [keys.bench]
