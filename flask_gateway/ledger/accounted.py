@@ -87,7 +87,7 @@ class AccountedService:
             raise
         reply.on_settled(partial(self._settled, call, reply))
         if self._tell and asks_for_usage(call):
-            reply.retell(CostInUsage(reply, call, self._costing))
+            reply.restate_with(CostInUsage(reply, call, self._costing).restate)
         return reply
 
     def _failed(self, call: Call, outcome: Outcome, status: int) -> None:

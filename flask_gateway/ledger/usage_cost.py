@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Any
 from weakref import ref
 
 import msgspec
@@ -38,46 +37,19 @@ def asks_for_usage(call: Call) -> bool:
 
 
 class CostInUsage:
-    """A transcript (``model.reply.Transcript``) that adds the cost to events with usage.
+    """Adds the cost to the events of a reply that have its usage.
 
-    :param reply: is priced when its usage passes. Its transcript is wrapped.
+    :param reply: is priced when its usage passes.
     """
 
     def __init__(self, reply: Reply, call: Call, costing: Costing) -> None:
-        self._transcript: Any = reply.transcript
-        self._feed = reply.transcript.feed
         self._reply = ref(reply)  # a cycle would wait for the garbage collector
         self._call = call
         self._costing = costing
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transcript, name)
-
-    @property
-    def postpones(self) -> bool:
-        return bool(self._transcript.postpones)
-
-    @postpones.setter
-    def postpones(self, postpones: bool) -> None:
-        self._transcript.postpones = postpones
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._transcript.finished)
-
-    def feed(self, data: bytes) -> bytes:
-        told = self._feed(data)  # once per event: most have no usage
-        return self.restate(told) if b'"usage"' in told else told
-
-    def catch_up(self) -> bytes:
-        return self.restate(self._transcript.catch_up())
-
-    def end(self) -> bytes:
-        return self.restate(self._transcript.end())
-
     def restate(self, data: bytes) -> bytes:
         """Add the cost to complete events. Others, and those that cannot be read, stay as they are."""
-        if not _has_usage(data):
+        if b'"usage"' not in data or not _has_usage(data):  # most events have none
             return data
         return b"\n\n".join(self._priced(event) for event in data.split(b"\n\n"))
 

@@ -36,7 +36,7 @@ def asking(**fields: Any) -> Call:
 
 def told(reply: Reply, call: Call) -> list[Any]:
     """The data of each event as a caller gets it."""
-    reply.retell(CostInUsage(reply, call, COSTING))
+    reply.restate_with(CostInUsage(reply, call, COSTING).restate)
     events = b"".join(reply).split(b"\n\n")
     assert events.pop() == b""
     data = [event.removeprefix(b"data: ") for event in events]
@@ -105,7 +105,7 @@ def test_large_events_are_postponed_as_before() -> None:
     call = asking()
     transcript = StreamTranscript(call, "up")
     reply = Reply(ScriptedSource(), transcript, "up", "m")
-    reply.retell(CostInUsage(reply, call, COSTING))
+    reply.restate_with(CostInUsage(reply, call, COSTING).restate)
     reply.settle_with(lambda work: work())
     assert transcript.postpones
 
