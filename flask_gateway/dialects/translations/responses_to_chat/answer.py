@@ -8,6 +8,7 @@ import msgspec
 
 from ....model.call import Usage
 from ....model.errors import SEND_AGAIN, UpstreamMalformed
+from .custom_input import unpacked
 from .deltas import calls_of, content_of, reasoning_of, refusal_of
 from .response import (
     ResponseShell,
@@ -20,7 +21,6 @@ from .response import (
     refusal_part,
     text_part,
 )
-from .tools import input_of
 
 
 def response_body(body: bytes, shell: ResponseShell, usage: Usage | None) -> bytes:
@@ -55,7 +55,7 @@ def _output(message: dict[str, Any], shell: ResponseShell, whole: bool) -> list[
     for call in calls_of(message):
         tool, number = shell.tools.tool_of(call.name), len(items)
         call_id = call.id or shell.item_id("call", number)
-        arguments = input_of(call.arguments) if tool.custom else call.arguments
+        arguments = unpacked(call.arguments) if tool.custom else call.arguments
         prefix = "ctc" if tool.custom else "fc"
         items.append(call_item(shell.item_id(prefix, number), "completed", call_id, tool, arguments))
     if items and not whole:

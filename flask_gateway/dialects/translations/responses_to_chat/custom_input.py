@@ -8,8 +8,17 @@ import re
 from .tools import INPUT, input_of
 
 _HEAD = f'{{"{INPUT}":"'
-#: Whole characters and escapes of a JSON string.
-_WHOLE = re.compile(r'(?:[^"\\]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+#: The longest beginning of the object, characters. Blanks may stand in it.
+_MAX_HEAD = 100
+#: Whole characters and escapes of a JSON string. Models also write escapes that JSON does not know, such as
+#: ``\\d``: a backslash that stands for itself.
+_WHOLE = re.compile(
+    r"""(?: [^"\\]+ | \\["\\/bfnrt] | \\u[0-9a-fA-F]{4}
+          | \\[^"\\/bfnrtu] | \\u(?=[0-9a-fA-F]{0,3}[^0-9a-fA-F]) )*""",
+    re.VERBOSE,
+)
+#: A valid escape, or a backslash that begins none.
+_ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|(\\)')
 #: The first half of a character beyond U+FFFF.
 _HALF = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}$")
 
@@ -39,7 +48,7 @@ class CustomInput:
         before, quotes, after = _behind_quotes(self._rest, 3)
         head = "".join(before.split())
         if not quotes:
-            self._odd = not _HEAD.startswith(head)
+            self._odd = not _HEAD.startswith(head) or len(before) > _MAX_HEAD
             return False
         self._odd = head != _HEAD
         self._in_text, self._rest = not self._odd, after
@@ -82,5 +91,12 @@ def _behind_quotes(text: str, count: int) -> tuple[str, bool, str]:
 
 def _decoded(piece: str) -> str:
     """Decode a part of a JSON string. A half character becomes U+FFFD, since UTF-8 cannot carry it."""
+    piece = _ESCAPE.sub(lambda match: "\\\\" if match[1] else match[0], piece)
     text: str = json.loads(f'"{piece}"', strict=False)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def unpacked(arguments: str) -> str:
+    """The text in whole arguments."""
+    reader = CustomInput()
+    return reader.feed(arguments) + reader.end()

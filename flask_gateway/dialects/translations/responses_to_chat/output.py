@@ -44,8 +44,8 @@ class TextItem:
 
     def __init__(self, numbers: EventNumbers, shell: ResponseShell, index: int, *, reasoning: bool) -> None:
         self.reasoning = reasoning
+        self.index = index
         self._numbers = numbers
-        self._index = index
         self._id = shell.item_id("rs" if reasoning else "msg", index)
         self._parts: list[dict[str, Any]] = []
         self._kind = ""
@@ -53,7 +53,7 @@ class TextItem:
 
     def begin(self) -> bytes:
         item = self.item("in_progress")
-        return self._numbers.event("response.output_item.added", output_index=self._index, item=item)
+        return self._numbers.event("response.output_item.added", output_index=self.index, item=item)
 
     def item(self, status: str) -> dict[str, Any]:
         make = reasoning_item if self.reasoning else message_item
@@ -71,7 +71,7 @@ class TextItem:
 
     @property
     def _place(self) -> dict[str, Any]:
-        return {"item_id": self._id, "output_index": self._index, "content_index": len(self._parts)}
+        return {"item_id": self._id, "output_index": self.index, "content_index": len(self._parts)}
 
     def _begin_part(self, kind: str) -> bytes:
         self._kind, self._texts = kind, []
@@ -91,7 +91,7 @@ class TextItem:
     def end(self, status: str) -> bytes:
         ending = self._end_part()
         item = self.item(status)
-        return ending + self._numbers.event("response.output_item.done", output_index=self._index, item=item)
+        return ending + self._numbers.event("response.output_item.done", output_index=self.index, item=item)
 
 
 class CallItem:

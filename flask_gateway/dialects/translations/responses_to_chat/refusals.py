@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ....model.errors import InvalidField, UnsupportedField
 
+#: The longest name of the caller's that an error repeats, characters.
+MAX_NAME = 200
+
 
 class Refusals:
     """Refuses fields of one request, or leaves them out where the upstream's settings say so.
@@ -23,6 +26,7 @@ class Refusals:
 
         :param what: the field in words, such as "a stored response".
         """
+        param, what = param[:MAX_NAME], what[:MAX_NAME]
         return UnsupportedField(
             f"Upstream '{self._upstream}' takes only chat, which has no {what}: '{param}' cannot be "
             f"translated. Leave it out, or add 'responses' to 'speaks' in [upstreams.{self._upstream}] if it "
@@ -37,6 +41,7 @@ class Refusals:
         :raises UnsupportedField: the upstream's settings say that it is refused.
         """
         if not self._drop:
+            param, what = param[:MAX_NAME], what[:MAX_NAME]
             raise UnsupportedField(
                 f"Upstream '{self._upstream}' takes only chat, which has no {what}: '{param}' cannot be "
                 f'translated. Leave it out, or set unsupported = "drop" in [upstreams.{self._upstream}].',

@@ -27,7 +27,7 @@ class ResponseStream:
         self._begun = False
         #: All items in order, those that have not ended, and the open text.
         self._items: list[TextItem | CallItem] = []
-        self._open: list[TextItem | CallItem] = []
+        self._open: dict[int, TextItem | CallItem] = {}
         self._text: TextItem | None = None
         #: Calls by their place in the chat answer, with their ids there.
         self._calls: dict[int, tuple[str, CallItem]] = {}
@@ -93,15 +93,15 @@ class ResponseStream:
         return opening + item.add(kind, text)
 
     def _open_item(self, item: TextItem | CallItem) -> bytes:
+        self._open[len(self._items)] = item
         self._items.append(item)
-        self._open.append(item)
         return item.begin()
 
     def _end_text(self) -> bytes:
         item, self._text = self._text, None
         if item is None:
             return b""
-        self._open.remove(item)
+        del self._open[item.index]
         return item.end("completed")
 
     def _add_call(self, part: CallPart) -> bytes:
@@ -130,7 +130,7 @@ class ResponseStream:
         reason = incomplete_reason(self._finish)
         whole = "completed" if reason is None else "incomplete"
         last = self._items[-1] if self._items else None
-        for item in self._open:
+        for item in self._open.values():
             events += item.end(whole if item is last else "completed")
         output = [item.item(whole if item is last else "completed") for item in self._items]
         response = self._shell.ended(self._finish, output, usage)

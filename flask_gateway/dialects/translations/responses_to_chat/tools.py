@@ -44,12 +44,16 @@ class ToolNames:
     def __init__(self) -> None:
         self.functions: dict[str, dict[str, Any]] = {}
         self._tools: dict[str, Tool] = {}
+        #: The names in chat by the tool's own name, and by its namespace.
+        self._parts: dict[str, list[str]] = {}
 
     def add(self, tool: Tool, function: Mapping[str, Any], path: str, refusals: Refusals) -> None:
         name = chat_name(tool.name, tool.namespace)
         if name in self._tools:
             raise refusals.invalid(path, f"a tool of its own name: chat has two of the name '{name}'")
         self._tools[name] = tool
+        for part in {tool.name, tool.namespace} - {name, ""}:
+            self._parts.setdefault(part, []).append(name)
         self.functions[name] = {"type": "function", "function": {"name": name, **function}}
 
     def tool_of(self, name: str) -> Tool:
@@ -60,7 +64,7 @@ class ToolNames:
         """The names in chat of the tool or the tools of this name."""
         if name in self._tools:
             return [name]
-        return [full for full, tool in self._tools.items() if name in (tool.name, tool.namespace)]
+        return self._parts.get(name, [])
 
 
 def chat_name(name: str, namespace: str = "") -> str:

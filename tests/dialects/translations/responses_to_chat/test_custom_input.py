@@ -60,6 +60,9 @@ def test_text_comes_before_the_end():
         ('{"input": "line\nline"}', "line\nline"),
         ('{"input": "half', "half"),
         (r'{"input": "\ud83d"}', "\ufffd"),
+        (r'{"input": "\d+ \\d \u12 \x"}', r"\d+ \d \u12 \x"),
+        (r'{"input": "\'"}', r"\'"),
+        ("{" + 200 * " " + '"input": "x"}', "x"),
     ],
 )
 def test_other_arguments(arguments, text):

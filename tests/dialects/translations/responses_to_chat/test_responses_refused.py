@@ -95,6 +95,20 @@ def test_a_field_without_effect_is_accepted(asked):
     assert translated.left_out == ()
 
 
+def test_an_error_repeats_no_long_name():
+    error = refused({"x" * 100_000: 1})
+    assert len(error.message) < 1000
+    assert len(refused({"tools": [{"type": "y" * 100_000}]}).message) < 1000
+
+
+def test_many_tools_are_chosen_among_in_time():
+    many = [{"type": "function", "name": f"f{number}"} for number in range(20_000)]
+    allowed = [{"type": "function", "name": f"g{number}"} for number in range(20_000)]
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [*allowed, many[0]]}
+    body = sent(call := response_call(ASKED | {"tools": many, "tool_choice": choice}), translate(call))
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["f0"]
+
+
 def test_hosted_tools_are_left_out_and_told_when_others_remain():
     translated = translate(response_call(ASKED | {"tools": [SEARCH, FUNCTION, {"type": "tool_search"}]}))
     assert translated.left_out == ("tools.0:web_search", "tools.2:tool_search")
