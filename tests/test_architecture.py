@@ -242,6 +242,83 @@ def test_each_folder_of_tests_mirrors_a_package() -> None:
         assert (ROOT / PACKAGE / folder / "__init__.py").is_file(), f"tests/{folder} has no package"
 
 
+#: Packages whose modules are the steps of one thing, and tested as that: whole documents in, whole documents
+#: out. Their tests are in the folder that mirrors them, by subject.
+TESTED_AS_ONE = {
+    "cli/import_litellm": "whole configurations of LiteLLM become whole settings",
+    "dialects/translations": "whole conversations of one API become those of another",
+    "web/page": "whole pages, as an admin's browser asks for them",
+}
+#: Modules that are tested with a neighbour, for a reason.
+TESTED_WITH = {
+    # Keys at run time are one state machine over one database.
+    "auth/idempotency": "web/admin/test_keys",
+    "auth/key_admin": "web/admin/test_keys",
+    "auth/key_body": "web/admin/test_keys",
+    "auth/key_changes": "web/admin/test_keys",
+    "auth/key_pages": "web/admin/test_keys",
+    "auth/key_rows": "auth/test_issued_keys",
+    "auth/key_store": "auth/test_issued_keys",
+    "auth/key_tables": "auth/test_issued_keys",
+    "auth/key_views": "web/admin/test_keys",
+    "auth/litellm_fields": "web/admin/test_compat",
+    "auth/live_keys": "auth/test_issued_keys",
+    "auth/team_admin": "web/admin/test_keys",
+    "auth/user_admin": "web/admin/test_users",
+    "app/key_source": "auth/test_issued_keys",
+    "app/limit_usage": "web/test_own_key",
+    "app/line_limits": "app/test_late_alerts",
+    "app/translated": "app/test_candidates",
+    # The rings of the page: four modules write what one reads.
+    "telemetry/notes": "telemetry/test_page_rings",
+    "telemetry/page_memory": "telemetry/test_page_rings",
+    "telemetry/pulse": "telemetry/test_page_rings",
+    "telemetry/recent": "telemetry/test_page_rings",
+    # The bookkeeper posts charges; each part means nothing without the others.
+    "ledger/database": "ledger/test_bookkeeper",
+    "ledger/posting": "ledger/test_bookkeeper",
+    "ledger/quotes": "guards/test_budgets",
+    "ledger/repair": "cli/test_ledger",
+    "web/admin/changes": "web/admin/test_keys",
+    "web/admin/litellm_keys": "web/admin/test_compat",
+    "web/admin/openai_usage": "web/admin/test_compat",
+    "web/admin/spend": "web/admin/test_ledger",
+}
+_DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
+
+
+def decides(tree: ast.Module) -> bool:
+    """Whether a module has a function with a decision or a loop. Others only declare or pass on."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return any(isinstance(node, _DECISIONS) for function in functions for node in ast.walk(function))
+
+
+def own_tests(module: str) -> str:
+    """The file of the tests of a module, below ``tests``, without its ending."""
+    folder, _, name = module.replace(".", "/").rpartition("/")
+    return f"{folder}/test_{name}"
+
+
+def test_each_module_has_a_file_of_tests() -> None:
+    missing = {}
+    for module, path in MODULES.items():
+        name = module.replace(".", "/")
+        if path.name in ("__init__.py", "__main__.py") or not decides(TREES[module]):
+            continue
+        tests = TESTED_WITH.get(name, own_tests(module))
+        if not (TESTS / f"{tests}.py").is_file() and not name.startswith(tuple(TESTED_AS_ONE)):
+            missing[name] = f"tests/{tests}.py"
+    assert missing == {}, "write these files of tests"
+
+
+def test_no_exception_from_own_tests_is_needless() -> None:
+    known = {module.replace(".", "/") for module in MODULES}
+    assert TESTED_WITH.keys() <= known, "these modules are gone"
+    assert [name for name in TESTED_WITH if (TESTS / f"{own_tests(name)}.py").is_file()] == []
+    for folder in TESTED_AS_ONE:
+        assert list((TESTS / folder).rglob("test_*.py")), folder
+
+
 def test_tests_share_code_in_the_kit_alone() -> None:
     tests = {path.stem for path in TEST_FILES if path.name.startswith("test_")} | {"conftest"}
     for path in TEST_FILES:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flask_gateway.guards.inflight import ThreadUsage
 from flask_gateway.server import accept_loop
 from flask_gateway.server.accept_loop import HEARTBEAT_PERIOD, AcceptLoop
 from flask_gateway.server.client_connection import ClientConnection
@@ -25,6 +28,7 @@ class Config:
     max_requests = 0
     max_requests_jitter = 0
     umask = 0
+    uid, gid = os.geteuid(), os.getegid()
 
 
 class Poller:
@@ -58,23 +62,25 @@ class Shed:
         self.records: list[Any] = []
         self.metrics = SimpleNamespace(shed=self.reasons.append)
         self.service = SimpleNamespace(tell=self.records.append)
+        free = ThreadUsage(busy=0, most=10, held=0, starting=0, pace=0.01, moved=0.0)
+        self.inflight = SimpleNamespace(thread_usage=lambda connections: free)
 
 
 @pytest.fixture
-def loop() -> AcceptLoop:
-    config = Config()
-    made = AcceptLoop.__new__(AcceptLoop)
-    # As gunicorn's own constructor does, without its heartbeat file.
-    made.__dict__.update(
-        cfg=config, nr_conns=0, worker_connections=4, alive=True, poller=Poller(), tpool=None, gateway=None
-    )
-    made._closed, made._handed_over, made._returned = (accept_loop.deque() for _ in range(3))
-    made._names, made._shut_until, made._last_heartbeat = {}, 0.0, 0.0
-    made._pending_heads = accept_loop.PendingHeads()
-    made._parked = accept_loop.ParkedHeads(8)
-    made._reserve = Reserve()  # type: ignore[assignment]
-    made._accepting = True
+def reserve(monkeypatch: pytest.MonkeyPatch) -> Reserve:
+    made = Reserve()
+    monkeypatch.setattr(AcceptLoop, "_reserve", made, raising=False)
     return made
+
+
+@pytest.fixture
+def loop(reserve: Reserve) -> Iterator[AcceptLoop]:
+    made = AcceptLoop(1, 1, [], None, 30, Config(), logging.getLogger("test"))
+    made.poller = Poller()
+    made.set_accept_enabled = lambda enabled: None  # there is no listener
+    made._accepting = True
+    yield made
+    made.tmp.close()
 
 
 @pytest.fixture
@@ -101,10 +107,9 @@ def test_counts_change_on_the_main_thread_alone(loop: AcceptLoop) -> None:
     loop._handed_over.extend([None, None, None])
     loop._returned.append(None)
     assert (loop.nr_conns, loop.worker_connections) == (3, 4)
-    loop._update_counts()
-    assert (loop.nr_conns, loop.worker_connections) == (1, 6)
-    loop._update_counts()
-    assert (loop.nr_conns, loop.worker_connections) == (1, 6)
+    for _ in range(2):
+        loop.accept(Listener(errno.EAGAIN))
+        assert (loop.nr_conns, loop.worker_connections) == (1, 6)
 
 
 def test_a_connection_that_another_worker_took_is_none(loop: AcceptLoop) -> None:
@@ -117,13 +122,12 @@ def test_a_connection_that_another_worker_took_is_none(loop: AcceptLoop) -> None
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_without_a_descriptor_the_caller_is_refused_and_that_is_recorded(
-    loop: AcceptLoop, number: int
+    loop: AcceptLoop, reserve: Reserve, number: int
 ) -> None:
-    shed, reserve = Shed(), Reserve()
-    loop._reserve = reserve  # type: ignore[assignment]
-    loop._refuse(None)
+    shed = Shed()
+    loop.accept(Listener(number))
     loop.gateway = shed  # type: ignore[assignment]
-    loop._refuse(None)
+    loop.accept(Listener(number))
     assert len(reserve.answers) == 2
     assert reserve.answers[0].startswith(b"HTTP/1.1 503 ")
     assert b"Try again in a moment" in reserve.answers[0]
@@ -166,7 +170,7 @@ def test_a_pool_that_starts_no_thread_answers_503(
     loop.tpool = SimpleNamespace(submit=refuse)
     loop.enqueue_req(ours)
     assert b"This server can start no thread" in caller.recv(9999)
-    loop._update_counts()
+    loop.accept(Listener(errno.EAGAIN))
     assert loop.nr_conns == -1, "the connection that was accepted before is closed"
 
 
