@@ -1,4 +1,4 @@
-"""Tests the estimate for ``count_tokens``: pictures, documents and tools count, and odd bodies break nothing."""
+"""Tests the estimate for ``count_tokens``: pictures, documents and tools count; odd bodies break nothing."""
 
 from __future__ import annotations
 
