@@ -20,7 +20,7 @@ from ..model.units import Units
 from .costing import Costing
 from .journal import Journal
 from .lines import Opened, Settled
-from .usage_cost import CostInUsage, asks_for_usage
+from .usage_cost import MARK, CostInUsage, asks_for_usage
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class AccountedService:
             raise
         reply.on_settled(partial(self._settled, call, reply))
         if self._tell and asks_for_usage(call):
-            reply.restate_with(CostInUsage(reply, call, self._costing).restate)
+            reply.restate_with(CostInUsage(reply, call, self._costing).restate, MARK)
         return reply
 
     def _failed(self, call: Call, outcome: Outcome, status: int) -> None:

@@ -20,6 +20,8 @@ from ..model.reply import Reply
 from ..model.spend import total
 from .costing import Costing, legs_of
 
+#: Events without it have no usage.
+MARK = b'"usage"'
 #: Longer ``stream_options``, bytes, are not decoded.
 _MAX_OPTIONS = 4096
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
@@ -49,7 +51,7 @@ class CostInUsage:
 
     def restate(self, data: bytes) -> bytes:
         """Add the cost to complete events. Others, and those that cannot be read, stay as they are."""
-        if b'"usage"' not in data or not _has_usage(data):  # most events have none
+        if not _has_usage(data):
             return data
         return b"\n\n".join(self._priced(event) for event in data.split(b"\n\n"))
 

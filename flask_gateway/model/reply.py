@@ -118,6 +118,7 @@ class Reply:
     __slots__ = (
         "__weakref__",
         "_closers",
+        "_mark",
         "_pending",
         "_restate",
         "_run_settling",
@@ -153,7 +154,8 @@ class Reply:
         self._closers: list[Closer] = []
         self._witnesses: list[Closer] = []
         self._run_settling: Run = _at_once
-        self._restate: Callable[[bytes], bytes] | None = None
+        self._mark: bytes | None = None  # in the events that are restated
+        self._restate: Callable[[bytes], bytes] = bytes
         #: Whether the source is exhausted.
         self.over = False
         #: How the reply ended; ``None`` while it has not.
@@ -195,9 +197,9 @@ class Reply:
         if self._pending:
             self._pending = transcript.restate(self._pending)
 
-    def restate_with(self, restate: Callable[[bytes], bytes]) -> None:
-        """Change the events that the caller gets: those that have arrived, and all later ones."""
-        self._restate, self._pending = restate, restate(self._pending)
+    def restate_with(self, restate: Callable[[bytes], bytes], mark: bytes) -> None:
+        """Change the events that have a mark: those that have arrived, and all later ones."""
+        self._restate, self._mark, self._pending = restate, mark, restate(self._pending)
 
     def prime(self) -> Reply:
         """Block until the answer is known to be valid: the first content of a stream, or else all of it.
@@ -226,12 +228,12 @@ class Reply:
         if data:
             out = transcript.feed(data)
             self.over = transcript.finished
-            return out if self._restate is None else self._restate(out)
+            return out if self._mark is None or self._mark not in out else self._restate(out)
         if data is None:
             return None
         out = transcript.end()
         self.over = True
-        return out if self._restate is None else self._restate(out)
+        return out if self._mark is None or self._mark not in out else self._restate(out)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -282,7 +284,7 @@ class Reply:
             else:
                 out = self.transcript.catch_up()
             self.over = self.transcript.finished
-            return out if self._restate is None else self._restate(out)
+            return out if self._mark is None or self._mark not in out else self._restate(out)
         except Exception as error:  # noqa: BLE001  # `_broken` logs it
             return self._broken(error)
 

@@ -13,7 +13,7 @@ from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.stream_transcript import StreamTranscript
 from flask_gateway.ledger.costing import Costing
-from flask_gateway.ledger.usage_cost import CostInUsage, asks_for_usage
+from flask_gateway.ledger.usage_cost import MARK, CostInUsage, asks_for_usage
 from flask_gateway.model.call import AnswerPart, Call, Usage
 from flask_gateway.model.reply import Reply
 from flask_gateway.pricing.rates import ModelPrice, Period, Rates
@@ -36,7 +36,7 @@ def asking(**fields: Any) -> Call:
 
 def told(reply: Reply, call: Call) -> list[Any]:
     """The data of each event as a caller gets it."""
-    reply.restate_with(CostInUsage(reply, call, COSTING).restate)
+    reply.restate_with(CostInUsage(reply, call, COSTING).restate, MARK)
     events = b"".join(reply).split(b"\n\n")
     assert events.pop() == b""
     data = [event.removeprefix(b"data: ") for event in events]
@@ -105,7 +105,7 @@ def test_large_events_are_postponed_as_before() -> None:
     call = asking()
     transcript = StreamTranscript(call, "up")
     reply = Reply(ScriptedSource(), transcript, "up", "m")
-    reply.restate_with(CostInUsage(reply, call, COSTING).restate)
+    reply.restate_with(CostInUsage(reply, call, COSTING).restate, MARK)
     reply.settle_with(lambda work: work())
     assert transcript.postpones
 
