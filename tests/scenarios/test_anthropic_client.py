@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from anthropic import Anthropic
 from kit.gateways import KEY, UPSTREAM_KEY, StartGateway
 from kit.servers import Gateway
+from openai import OpenAI
 
 from flask_gateway.cli.selftest.scripted_provider import Exchange, PeerLeft, Request, ScriptedServer
 
@@ -87,9 +89,42 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+#: The chunks of a chat upstream by the model: reasoning, text, a call in fragments.
+DELTAS: list[dict[str, Any]] = [
+    {"role": "assistant", "content": ""},
+    {"reasoning_content": "Two."},
+    {"content": "Hel"},
+    {"content": "lo"},
+    {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "Bash", "arguments": '{"command": '}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": '"echo one"}'}}]},
+]
+CHUNKS: list[dict[str, Any]] = [
+    *({"id": "c", "choices": [{"index": 0, "delta": delta}]} for delta in DELTAS),
+    {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+]
+CHAT_USAGE = {"id": "c", "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+CHATS = {"full": [*CHUNKS, CHAT_USAGE], "without-usage": CHUNKS, "broken": CHUNKS[:4]}
+
+
+def chat(exchange: Exchange, model: str) -> bool:
+    """Stream the chunks one by one, as a model writes them."""
+    exchange.begin()
+    for data in CHATS[model]:
+        exchange.write(f"data: {json.dumps(data)}\n\n".encode())
+        time.sleep(0.01)
+    if model == "broken":
+        exchange.hang_up()
+        return False
+    exchange.write(b"data: [DONE]\n\n")
+    exchange.end()
+    return exchange.keep_alive
+
+
 def serve(sock: socket.socket, request: Request, peer: int) -> bool:
     exchange, model = Exchange(sock, request), request.json.get("model")
     try:
+        if request.path.endswith("/chat/completions"):
+            return chat(exchange, str(model))
         if request.header("x-api-key") != UPSTREAM_KEY:
             exchange.answer(401, b"{}")
         elif "count_tokens" in request.path:
@@ -121,7 +156,12 @@ api_key_env = "PROVIDER"
 [upstreams.chat]
 url = "{url}"
 """
-ROUTES = {"over": "[['claude/overloaded'], ['claude/claude']]", "chat-only": "[['chat/x']]"}
+ROUTES = {
+    "over": "[['claude/overloaded'], ['claude/claude']]",
+    "chat-only": "[['chat/x']]",
+    "across": "[['claude/overloaded'], ['chat/full']]",
+    **{name: f"[['chat/{name}']]" for name in CHATS},
+}
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +236,8 @@ def test_errors(client: Anthropic) -> None:
 
     error = refused(anthropic.BadRequestError, "refused")
     assert (error.request_id, error.body["error"]["message"]) == ("req_up", "no thinking")  # type: ignore[index]
-    assert "'chat'" in str(refused(anthropic.BadRequestError, "chat-only", top_k=5))
+    error = refused(anthropic.BadRequestError, "chat-only", top_k=5)
+    assert "'chat'" in error.body["error"]["message"]  # type: ignore[index]
     assert refused(anthropic.NotFoundError, "nothing-of-it").request_id
 
 
@@ -213,3 +254,48 @@ def test_usage_of_the_stream_is_in_the_log(gateway: Gateway, client: Anthropic) 
     line = gateway.logged(own["x-request-id"])
     assert (line["prompt_tokens"], line["cached_tokens"], line["completion_tokens"]) == (115, 100, 7)
     assert (line["path"], line["status"]) == ("/v1/messages", 200)
+
+
+# ---------------------------------------------------------------- at an upstream of chat
+
+
+@pytest.mark.parametrize("model", ["full", "without-usage", "across"])
+def test_a_stream_of_a_chat_upstream(client: Anthropic, model: str) -> None:
+    with client.messages.stream(model=model, max_tokens=9, messages=HELLO) as events:
+        kinds = [one.type for one in events]
+        message = events.get_final_message()
+    assert kinds.count("message_start") == kinds.count("message_stop") == 1
+    thinking, text, call = message.content
+    assert (thinking.type, text.type, call.type) == ("thinking", "text", "tool_use")
+    assert thinking.type == "thinking"
+    assert text.type == "text"
+    assert call.type == "tool_use"
+    assert (thinking.thinking, thinking.signature, text.text) == ("Two.", "", "Hello")
+    assert (call.name, call.input, message.stop_reason) == ("Bash", {"command": "echo one"}, "tool_use")
+    usage = message.usage
+    assert (usage.input_tokens, usage.output_tokens) == (9, 4) or model == "without-usage"
+    assert usage.input_tokens > 0
+    assert usage.output_tokens > 0
+
+
+def test_a_cut_stream_of_a_chat_upstream_is_an_error(client: Anthropic) -> None:
+    stream = client.messages.stream(model="broken", max_tokens=9, messages=HELLO)
+    with stream as events, pytest.raises(anthropic.APIStatusError) as caught:
+        events.get_final_message()
+    assert caught.value.body["error"]["code"] == "upstream_stream_cut"  # type: ignore[index]
+
+
+def test_a_chat_client_streams_from_claude(gateway: Gateway) -> None:
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0, timeout=15) as client:
+        request: Any = {"model": "tools", "messages": HELLO}
+        with client.chat.completions.stream(**request, stream_options={"include_usage": True}) as events:
+            for _ in events:
+                pass
+            completion = events.get_final_completion()
+    calls = completion.choices[0].message.tool_calls or []
+    assert [(call.id, call.function.arguments) for call in calls] == [
+        ("toolu_1", '{"command": "echo one"}'),
+        ("toolu_2", "{}"),
+    ]
+    assert completion.usage is not None
+    assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (115, 7)

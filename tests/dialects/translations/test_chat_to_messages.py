@@ -115,3 +115,15 @@ def test_a_refusal_is_in_the_words_of_chat() -> None:
     worded = CHAT_TO_MESSAGES.refusal(error)
     assert isinstance(worded, UpstreamRefusal)
     assert (worded.body, worded.error_object) == (None, {"message": "no thinking"})
+
+
+@pytest.mark.parametrize("name", ["49-usage-asked", "49-whole"])
+def test_every_unit_of_the_answer_is_counted(name: str) -> None:
+    case = CASES[name]
+    _, reply = golden.replied(case, CHAT_TO_MESSAGES, [golden.answered(case)])
+    golden.given(reply)
+    assert reply.outcome is not None
+    usage = reply.outcome.usage
+    assert usage is not None
+    units = usage.units
+    assert (units.input, units.cached, units.write, units.output, units.reasoning) == (115, 100, 5, 7, 2)

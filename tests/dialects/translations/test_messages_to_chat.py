@@ -152,3 +152,15 @@ def test_turns_share_their_beginning_byte_for_byte() -> None:
     ]
     assert second[0] == first[0]
     assert second[2] == first[2]
+
+
+@pytest.mark.parametrize("name", ["32-cached-stream", "32-cached-whole"])
+def test_every_unit_of_the_answer_is_counted(name: str) -> None:
+    case = CASES[name]
+    _, reply = golden.replied(case, MESSAGES_TO_CHAT, [golden.answered(case)])
+    golden.given(reply)
+    assert reply.outcome is not None
+    usage = reply.outcome.usage
+    assert usage is not None
+    units = usage.units
+    assert (units.input, units.cached, units.output, units.reasoning) == (100, 80, 5, 2)
