@@ -138,6 +138,19 @@ def test_every_page_works_without_scripts(browser: Browser, site: str) -> None:
     browser.look()
 
 
+def test_live_figures_come_without_a_reload_and_survive_a_reload_of_the_gateway(
+    browser: Browser, gateway: Gateway
+) -> None:
+    assert until(lambda: browser.text("#live").startswith("Live"))
+    before = browser.text(".cards")
+    gateway.ask("POST", "/v1/chat/completions", chat("llama"))
+    assert until(lambda: browser.text(".cards") != before)
+    gateway.reload()
+    shown = browser.text("#live")
+    assert until(lambda: browser.text("#live").startswith("Live") and browser.text("#live") != shown)
+    assert (browser.violations(), browser.messages()) == ([], [])
+
+
 def test_a_filter_is_an_address_and_back_works(browser: Browser, site: str) -> None:
     browser.open(f"{site}/requests")
     browser.click("tbody tr:nth-child(2) td:nth-child(3) a")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import PAGE
-from . import health, keys, login, models, overview, request_list, settings_page, spend, upstreams
+from . import health, keys, live, login, models, overview, request_list, settings_page, spend, upstreams
 from .access import admit, blueprint
 
 #: The modules whose import adds the paths.
-_PAGES = (health, keys, login, models, overview, request_list, settings_page, spend, upstreams)
+_PAGES = (health, keys, live, login, models, overview, request_list, settings_page, spend, upstreams)
 
 
 def register(app: Flask) -> None:
     """Register the page with the application."""
     assert _PAGES
     app.extensions[PAGE] = admit
+    live.add_feeds(app)
     app.register_blueprint(blueprint)

@@ -7,18 +7,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from flask import Response, request
 
 from ...app.build import Gateway
-from ...model.errors import LedgerUnavailable
+from ...ledger import books, database
 from ...state import split_state
 from ...telemetry.exposition import live_calls, live_streams
 from ...telemetry.metric_families import directory, trouble
 from ...telemetry.processes import workers
-from ..admin.ledger import reading
-from ..request_state import gateway, is_multiprocess
+from ..request_state import gateway
 from .rendering import page, render, shown_number, shown_seconds
 
 #: The most notes on the page.
@@ -48,7 +48,7 @@ def _store(here: Gateway, now: float) -> tuple[bool, str]:
     kind, status = here.settings.state.partition(":")[0], here.store.status()
     if status.degraded:
         return False, f"{kind} is degraded, each worker answers from its own memory: {status.reason}"
-    if split := split_state(here.settings, is_multiprocess()):
+    if split := split_state(here.settings, directory() is not None):
         return False, f"limits and breakers are not shared: {split}"
     return True, f"{kind} is well"
 
@@ -81,10 +81,10 @@ def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
     if accounting.books.journal.degraded:
         return False, "the journal of this worker cannot be written: the disk may be full or read-only"
     try:
-        with reading():
-            return True, "it can be written and read"
-    except LedgerUnavailable as error:
-        return False, error.message
+        database.read(Path(here.settings.ledger.data or "") / database.NAME).close()
+    except books.TROUBLE as error:
+        return False, f"the ledger cannot be read now: {error}"
+    return True, "it can be written and read"
 
 
 def _disk(here: Gateway, now: float) -> tuple[bool, str]:

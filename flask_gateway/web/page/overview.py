@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Response, request
 
+from ...app.build import Gateway
 from ...guards.breaker import BreakerStatus
 from ...telemetry.exposition import live_streams
 from ...telemetry.notes import Note
@@ -159,11 +160,9 @@ def recent_notes(rings: PageRings | None, most: int) -> list[Note]:
     return list(islice(rings.notes(), most)) if rings else []
 
 
-@page("overview")
-def show_overview() -> Response:
-    here, now = gateway(), time.time()
-    wanted = request.args.get("range", "30m")
-    scale, spoken = RANGES.get(wanted, RANGES["30m"])
+def overview_values(here: Gateway, wanted: str = "30m") -> dict[str, Any]:
+    """The figures of the overview for a range, which is a name in :data:`RANGES`."""
+    now, (scale, spoken) = time.time(), RANGES[wanted]
     rings, statuses = here.rings, [breaker.status() for breaker in here.breakers]
     names = dict.fromkeys(status.upstream for status in statuses)
     counts = rings.counts(scale, now) if rings else [Counts(0)]
@@ -171,19 +170,23 @@ def show_overview() -> Response:
     attempts = attempts_of(islice(rings.entries(), _LOOK)) if rings else {}
     live = live_streams()
     threads = f"{here.inflight.threads} threads of this worker are busy"
-    return render(
-        "overview.html",
-        title="Overview",
-        range=wanted if wanted in RANGES else "30m",
-        ranges=RANGES,
-        spoken=spoken,
-        cards=cards(counts, scale, here.inflight.streams if live is None else live, threads),
-        charts=charts(counts),
-        table=table(counts),
-        whole=added(counts),
-        upstreams=upstream_lines(statuses, by_upstream, attempts),
-        broken=[one for one in findings(here, now) if not one.good and one.subject != "store"],
-        notes=recent_notes(rings, _NOTES),
-        is_kept=rings is not None,
-        scale=scale,
-    )
+    return {
+        "spoken": spoken,
+        "cards": cards(counts, scale, here.inflight.streams if live is None else live, threads),
+        "charts": charts(counts),
+        "table": table(counts),
+        "whole": added(counts),
+        "upstreams": upstream_lines(statuses, by_upstream, attempts),
+        "broken": [one for one in findings(here, now) if not one.good and one.subject != "store"],
+        "notes": recent_notes(rings, _NOTES),
+        "is_kept": rings is not None,
+        "scale": scale,
+    }
+
+
+@page("overview")
+def show_overview() -> Response:
+    wanted = request.args.get("range", "30m")
+    wanted = wanted if wanted in RANGES else "30m"
+    values = overview_values(gateway(), wanted)
+    return render("overview.html", title="Overview", range=wanted, ranges=RANGES, **values)

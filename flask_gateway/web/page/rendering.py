@@ -92,6 +92,11 @@ def render(template: str, *, title: str, status: int = 200, **values: Any) -> Re
     return response
 
 
+def fragment(template: str, **values: Any) -> str:
+    """A part of a page, the same for every admin."""
+    return _templates.get_template(template).render(**values)
+
+
 def set_session(response: Response, known: session.Session, key: bytes) -> None:
     """Set the cookie of a session. Without a path, the browser scopes it to the folder of the page, so it
     works behind any prefix and never travels to ``/v1``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import msgspec
 from flask import Response, request
@@ -98,9 +99,14 @@ def _view(
     )
 
 
+def upstream_values(here: Gateway) -> dict[str, Any]:
+    """The figures of the page of all upstreams."""
+    return {"views": views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())}
+
+
 def _all_views() -> list[UpstreamView]:
-    here = gateway()
-    return views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
+    views: list[UpstreamView] = upstream_values(gateway())["views"]
+    return views
 
 
 @page("upstreams")

@@ -1,0 +1,56 @@
+"""Serves ``/ui/live``: the figures of the overview and of the upstreams, each second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+
+from ...app.build import Gateway
+from ...model.errors import InvalidField
+from ..fast_flask import CallResponse
+from ..request_state import gateway
+from .access import SAFE, plain
+from .feed import Feed, FeedFull, reply_of
+from .overview import overview_values
+from .rendering import fragment, page
+from .upstreams import upstream_values
+
+#: By topic, which is the name of its page: what its fragment shows.
+_TOPICS: dict[str, Callable[[Gateway], dict[str, Any]]] = {
+    "overview": overview_values,
+    "upstreams": upstream_values,
+}
+_EXTENSION = "gateway_page.feeds"
+
+
+def add_feeds(app: Flask) -> None:
+    """Give the application a feed for each topic. It renders only while pages are open."""
+
+    def here() -> Gateway:
+        found: Gateway = app.extensions["gateway"]  # a reload replaces it
+        return found
+
+    def render(topic: str) -> str:
+        return fragment(f"{topic}-now.html", **_TOPICS[topic](here()))
+
+    app.extensions[_EXTENSION] = {
+        topic: Feed(partial(render, topic), lambda: here().draining.is_set()) for topic in _TOPICS
+    }
+
+
+@page("live")
+def live() -> Response:
+    feed: Feed | None = current_app.extensions[_EXTENSION].get(request.args.get("topic", ""))
+    if feed is None:
+        raise InvalidField(f"topic: expected {' or '.join(_TOPICS)}", param="topic")
+    if gateway().draining.is_set():
+        return plain("This process stops. Ask again: another one answers.", 503)
+    try:
+        reply = reply_of(feed.subscribe())
+    except FeedFull:
+        return plain("Too many live pages are open here. Load the page again for new figures.", 503)
+    headers = [*SAFE.items(), ("X-Accel-Buffering", "no")]
+    return CallResponse(reply, 200, "text/event-stream", headers)
