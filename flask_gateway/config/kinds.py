@@ -97,10 +97,16 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return f"{base}{_VERTEX_MODELS}/{quote(model, safe='@')}:{method}"
 
     def headers_of(self, key: str | None) -> dict[str, str]:
-        """The headers that carry the upstream's key; none without a key."""
+        """The headers that carry the upstream's key; none without a key.
+
+        Azure takes its keys in ``api-key``, and tokens of Entra ID, which are JSON Web Tokens, as Bearer.
+        """
         if not key:
             return {}
-        if self.credential is CredentialHeader.BEARER:
+        is_token = (
+            self.credential is CredentialHeader.API_KEY and key.startswith("eyJ") and key.count(".") == 2
+        )
+        if self.credential is CredentialHeader.BEARER or is_token:
             return {"Authorization": f"Bearer {key}"}
         return {str(self.credential): key}
 

@@ -97,6 +97,11 @@ class RenewedKey:
         self._failures += 1
 
 
+def _command_of(upstream: UpstreamSettings) -> KeyCommand | None:
+    """The command of an upstream. A mock needs no key."""
+    return None if upstream.url.startswith("mock:") else upstream.key_command
+
+
 class RenewedKeys:
     """The keys of all upstreams that have a command, and the thread that renews them."""
 
@@ -109,7 +114,7 @@ class RenewedKeys:
     def change(self, upstreams: Sequence[UpstreamSettings]) -> None:
         """Renew the keys of these upstreams from now on. Those of commands that stay are kept."""
         known: Mapping[KeyCommand, tuple[str, RenewedKey]] = self._keys
-        commands = {one.key_command: one.name for one in upstreams if one.key_command is not None}
+        commands = {command: one.name for one in upstreams if (command := _command_of(one)) is not None}
         self._keys = {
             command: known.get(command) or (name, RenewedKey(command, self._run))
             for command, name in commands.items()
@@ -119,7 +124,8 @@ class RenewedKeys:
 
     def of(self, upstream: UpstreamSettings) -> RenewedKey | None:
         """The key of an upstream; ``None``: it has no command."""
-        return None if upstream.key_command is None else self._keys[upstream.key_command][1]
+        command = _command_of(upstream)
+        return None if command is None else self._keys[command][1]
 
     def start(self) -> None:
         """Start the thread if there is a command. Call it after the fork."""

@@ -8,6 +8,7 @@ import pytest
 
 from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.load import load, resolve
 from flask_gateway.config.schema import UpstreamSettings
 from flask_gateway.model.call import OPENAI, Operation
@@ -106,3 +107,17 @@ def test_a_wrong_quirk_is_a_mistake(tmp_path: Path, setting: str, words: str) ->
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, f'kind = "vllm"\nurl = "http://127.0.0.1:1"\n{setting}')
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "header"),
+    [
+        ("azure", "0123456789abcdef", "api-key"),
+        ("azure", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "Authorization"),
+        ("foundry", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "Authorization"),
+        ("anthropic", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "x-api-key"),
+        ("vertex", "ya29.token", "Authorization"),
+    ],
+)
+def test_the_header_of_a_key(kind: str, key: str, header: str) -> None:
+    assert list(KINDS[kind].headers_of(key)) == [header]

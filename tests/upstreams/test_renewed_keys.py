@@ -114,8 +114,9 @@ def test_a_reload_keeps_the_keys_of_commands_that_stay() -> None:
     keys = RenewedKeys(printer)
     one = UpstreamSettings(name="one", url="http://a/v1", key_command=COMMAND)
     plain = UpstreamSettings(name="plain", url="http://b/v1")
-    keys.change((one, plain))
-    assert keys.of(plain) is None
+    mock = UpstreamSettings(name="mock", url="mock://local", key_command=KeyCommand(("never-run",), 60.0))
+    keys.change((one, plain, mock))
+    assert keys.of(plain) is keys.of(mock) is None
     keys.renew()
     keys.change((plain, one))
     held = keys.of(one)

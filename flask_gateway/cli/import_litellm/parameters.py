@@ -105,7 +105,7 @@ _RETRIES = "the gateway has rules of its own for retries (docs/failover.md)"
 _HEADERS = (
     "the gateway builds all headers itself; ask the provider for a field of the body that does the same"
 )
-_TOKENS = "the gateway sends a fixed key and fetches no token"
+_TOKENS = "a command prints tokens: api_key_command in [upstreams.NAME] (docs/configuration.md)"
 _AWS, _GOOGLE = "the gateway signs no requests for AWS", "the gateway fetches no token from Google"
 _CALLER_FIELDS = "the gateway forwards what the caller writes; a provider that refuses a field answers 400"
 _NO_TEXT = "the gateway does not change messages"

@@ -29,6 +29,15 @@ from .yaml_tree import Node
 
 #: Parameters of a login at Azure without a key.
 _ENTRA = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username")
+#: Prints a token of Entra ID for Azure's models.
+_ENTRA_COMMAND = (
+    *("az", "account", "get-access-token", "--output", "tsv", "--query", "accessToken"),
+    *("--resource", "https://cognitiveservices.azure.com"),
+)
+_ENTRA_LOGIN = (
+    "it logs in with Entra ID: api_key_command has az print the token; az must be there, and logged in "
+    "(az login --service-principal), for the user of the gateway"
+)
 _LOCAL = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "host.docker.internal", "[::1]", "::1"})  # noqa: S104
 _STEM = re.compile(r"(_API)?(_BASE_URL|_BASE|_URL|_ENDPOINT|_HOST|_URI)$")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
@@ -141,15 +150,17 @@ def place_of(
     if provider == vertex.PROVIDER:
         return _at_vertex(source, environment, report)
     known = PROVIDERS[provider]
-    if known.key.startswith("AZURE") and source.get("api_key") is None and source.get(*_ENTRA) is not None:
-        raise Unplaced("it logs in with Entra ID; the gateway sends a fixed key: give it an api_key")
     url, variable = _address(source, provider, known, environment, report)
-    key = _key(source, known, environment, report, own=bool(source.get("api_base", "base_url")))
+    key, command = None, tuple[str, ...]()
+    if known.key.startswith("AZURE") and source.get("api_key") is None and source.get(*_ENTRA) is not None:
+        command = _ENTRA_COMMAND
+        report.changed(source.params.line, source.at, _ENTRA_LOGIN)
+    else:
+        key = _key(source, known, environment, report, own=bool(source.get("api_base", "base_url")))
     path = known.path if variable else ""
     hint = source.credential_name or _hint(provider, url, variable, known)
-    return ProviderAccount(
-        provider, url, variable, path, key, _NOT_A_NAME.sub("-", hint).strip("._-")[:48] or "upstream"
-    )
+    name = _NOT_A_NAME.sub("-", hint).strip("._-")[:48] or "upstream"
+    return ProviderAccount(provider, url, variable, path, key, name, key_command=command)
 
 
 def _vertex_model(name: str) -> tuple[str, bool]:

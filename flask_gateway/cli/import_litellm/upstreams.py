@@ -18,7 +18,7 @@ _BEHIND_SLASH = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})/(?P<rest>
 #: ``claude-*``: a model's name begins with an upstream's.
 _PREFIX = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,62}?)[-:._]\*")
 
-Address = tuple[str, str, str, Credential, tuple[str, ...]]
+Address = tuple[str, str, str, Credential, tuple[str, ...], tuple[str, ...]]
 
 
 class ImportedUpstream(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ _NOWHERE = ImportedUpstream("", ProviderAccount("", "", "", "", None, ""), 0)
 
 
 def _address(place: ProviderAccount) -> Address:
-    return place.url, place.url_env, place.url_path, place.key, place.speaks
+    return place.url, place.url_env, place.url_path, place.key, place.speaks, place.key_command
 
 
 def _folded(name: str) -> str:

@@ -81,10 +81,13 @@ def test_sections_without_counterpart_are_named(import_config: Import) -> None:
 
 def test_anchors_and_mistakes(import_config: Import) -> None:
     found = import_config("10")
-    assert found.settings["models"].keys() == {"small", "large", "shell"}
+    assert found.settings["models"].keys() == {"small", "large", "shell", "entra"}
+    entra = found.settings["upstreams"]["x"]
+    assert entra["api_key_command"][:3] == ["az", "account", "get-access-token"]
+    assert found.says("changed", 21, "it logs in with Entra ID")
     assert found.settings["models"]["large"]["default"] == {"temperature": 0, "stop": ["<|end|>", "</s>"]}
     assert found.settings["upstreams"]["groq"]["api_key_env"] == "GROQ_API_KEY"
-    for line, part in {20: "Entra ID", 22: "credential nowhere", 24: "without credentials"}.items():
+    for line, part in {22: "credential nowhere", 24: "without credentials"}.items():
         assert found.says("left_out", line, part), line
     assert found.says("left_out", 26, "LiteLLM reads it in router_settings")
     assert found.says("left_out", 29, "did you mean router_settings?")
