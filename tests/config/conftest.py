@@ -1,4 +1,4 @@
-"""Provides a fixture that writes settings files."""
+"""Provides a fixture that writes settings files, and a certificate with its key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.tls import make_certificate
 
 
 @pytest.fixture
@@ -18,3 +19,11 @@ def toml(tmp_path: Path) -> Callable[[str | bytes], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="package")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with ``certificate.pem``, ``key.pem`` and ``both.pem``."""
+    folder = tmp_path_factory.mktemp("pair")
+    make_certificate(folder)
+    return folder

@@ -31,14 +31,6 @@ def toml(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ``certificate.pem``, ``key.pem`` and ``both.pem``."""
-    folder = tmp_path_factory.mktemp("pair")
-    make_certificate(folder)
-    return folder
-
-
 # ---------------------------------------------------------------- client certificates
 
 

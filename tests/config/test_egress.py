@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.tls import make_certificate
 
 from flask_gateway.app.build import _fingerprint
 from flask_gateway.config import last_good
@@ -30,14 +29,6 @@ def toml(tmp_path: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ``certificate.pem``, ``key.pem`` and ``both.pem``."""
-    folder = tmp_path_factory.mktemp("pair")
-    make_certificate(folder)
-    return folder
 
 
 def proxy_of(**environ: str) -> str:
