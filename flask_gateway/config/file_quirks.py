@@ -31,6 +31,7 @@ QUIRKS: Mapping[str, ValueType] = {
     "user_ids": _FLAG,
     "openai_fields": _FLAG,
     "sampling": _FLAG,
+    "thought_signatures": _FLAG,
 }
 
 

@@ -161,7 +161,9 @@ KINDS: Mapping[str, Kind] = {
         checks_signatures=True,
     ),
     "gemini": _hosted(
-        "https://generativelanguage.googleapis.com/v1beta/openai", (Operation.CHAT, Operation.EMBEDDING)
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        (Operation.CHAT, Operation.EMBEDDING),
+        Quirks(thought_signatures=True),
     ),
     "vertex": Kind(
         speaks=(Operation.CHAT, *ANTHROPIC),

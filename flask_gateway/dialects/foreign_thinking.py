@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..model.call import Call
+from .translations.carried_state import MARK
 
 Raw = msgspec.Raw
 
@@ -18,18 +19,19 @@ Raw = msgspec.Raw
 class _Block(msgspec.Struct):
     type: str = ""
     signature: str | None = None
+    data: str = ""
 
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_message = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
-_MARK = b'"signature"'
+_MARKS = (b'"signature"', b'"gw1.')
 
 
 def signed_only(call: Call) -> Call:
     """Return the call without thinking that has an empty signature; the very same call if there is none."""
     raw = bytes(call.fields.get("messages", b""))
-    if _MARK not in raw:
+    if not _is_marked(raw):
         return call
     try:
         messages = _decode_list(raw)
@@ -44,7 +46,7 @@ def signed_only(call: Call) -> Call:
 
 def _kept(messages: list[msgspec.Raw]) -> Iterator[msgspec.Raw]:
     for message in messages:
-        if _MARK not in bytes(message):
+        if not _is_marked(bytes(message)):
             yield message
             continue
         fields = _decode_message(message)
@@ -59,4 +61,10 @@ def _kept(messages: list[msgspec.Raw]) -> Iterator[msgspec.Raw]:
 
 def _is_foreign(raw: msgspec.Raw) -> bool:
     block = _decode_block(raw)
+    if block.type == "redacted_thinking":
+        return block.data.startswith(MARK)
     return block.type == "thinking" and not block.signature
+
+
+def _is_marked(data: bytes) -> bool:
+    return any(mark in data for mark in _MARKS)

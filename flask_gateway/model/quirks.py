@@ -58,6 +58,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     :param user_ids: whether chat gets the caller's ``metadata.user_id`` as ``user``.
     :param openai_fields: whether chat takes fields that only OpenAI's own servers are known to take:
         ``verbosity``, ``prompt_cache_key``, ``safety_identifier``.
+    :param thought_signatures: whether tool calls of chat carry Gemini's signatures and must keep them.
     :param sampling: whether Anthropic's API takes ``temperature`` and ``top_p`` for these models.
     """
 
@@ -75,6 +76,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: bool = True
     parallel_tools: bool = True
     user_ids: bool = False
+    thought_signatures: bool = False
     openai_fields: bool = False
     sampling: bool = True
 

@@ -36,3 +36,12 @@ def test_a_message_of_foreign_reasoning_alone_is_left_out() -> None:
 @pytest.mark.parametrize("odd", [b'{"signature":7}', b'[7,"signature"]', b'{"content":["signature"]}'])
 def test_odd_messages_pass(odd: bytes) -> None:
     assert messages(USER, odd) == b"[%b,%b]" % (USER, odd)
+
+
+def test_state_of_another_provider_is_left_out() -> None:
+    own, theirs = (
+        b'{"type":"redacted_thinking","data":"%b"}' % data for data in (b"gw1.gemini.e30=", b"EmwK")
+    )
+    message = b'{"role":"assistant","content":[%b,%b,%b]}'
+    kept = b'{"role":"assistant","content":[%b,%b]}' % (theirs, TEXT)
+    assert messages(USER, message % (own, theirs, TEXT)) == b"[%b,%b]" % (USER, kept)

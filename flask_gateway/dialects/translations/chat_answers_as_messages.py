@@ -31,6 +31,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: msgspec.Raw = Raw()
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -129,7 +130,8 @@ class MessageRewriter:
             out += self._blocks.add_text(_text(delta.refusal))
         for call in _calls(delta):
             function = call.function or _Function()
-            out += self._blocks.add_call(call.index, call.id, function.name, _arguments(function))
+            fragment = ToolCall(call.id, function.name, _arguments(function), _state(call))
+            out += self._blocks.add_call(call.index, fragment)
         return out
 
     def _finished(self, choice: _Choice) -> None:
@@ -167,8 +169,7 @@ class MessageRewriter:
                 content.append({"type": "text", "text": Raw(_text(raw))})
         for call in _calls(message):
             function = call.function or _Function()
-            whole = ToolCall(call.id, function.name, _arguments(function))
-            content.append(whole.block())
+            content += ToolCall(call.id, function.name, _arguments(function), _state(call)).blocks()
             self._blocks.called = True
         return content
 
@@ -257,6 +258,12 @@ def _calls(delta: _Delta) -> list[_ToolCall]:
     if delta.function_call is not None:  # the deprecated form of a single call
         calls = [*calls, _ToolCall(0, None, delta.function_call)]
     return calls
+
+
+def _state(call: _ToolCall) -> bytes:
+    """The opaque state of a call, as JSON; nothing if it has none."""
+    state = bytes(call.extra_content)
+    return b"" if state in _NOTHING else state
 
 
 def _arguments(function: _Function) -> str:

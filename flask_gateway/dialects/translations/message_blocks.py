@@ -11,6 +11,7 @@ import msgspec
 
 from ...model.errors import InvalidField
 from ...model.quirks import InlineSystem, Quirks
+from .carried_state import LOST, opened
 from .request_parts import (
     EMPTY,
     FieldRefusals,
@@ -271,12 +272,18 @@ class MessagesReader(BlockReader):
         texts: list[Part] = []
         reasoning: list[str] = []
         calls: list[dict[str, Any]] = []
+        state: msgspec.Raw | None = None
         for kind, block, path in blocks:
             if kind == "tool_use":
                 calls.append(self._call(block, path))
+                if self._quirks.thought_signatures and (state or len(calls) == 1):
+                    calls[-1]["extra_content"] = state or LOST
+                state = None
+            elif kind == "redacted_thinking":  # another provider's cannot be read
+                state = opened(text_of(block.get("data"), f"{path}.data"))
             elif kind == "thinking":
                 reasoning.append(text_of(block.get("thinking"), f"{path}.thinking"))
-            elif kind != "redacted_thinking":  # another provider cannot read it
+            else:
                 texts += self.parts(kind, block, path)
         message: Message = {
             "role": "assistant",

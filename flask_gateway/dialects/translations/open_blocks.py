@@ -48,21 +48,19 @@ class MessageBlocks:
         """:param text: a JSON string."""
         return self._add("thinking", text)
 
-    def add_call(self, index: int | None, identifier: str | None, name: str | None, arguments: str) -> bytes:
+    def add_call(self, index: int | None, fragment: ToolCall) -> bytes:
         """Add a fragment of a call.
 
-        :param index: of the call; ``None``: the server counts none. :param name: with the first fragment.
+        :param index: of the call; ``None``: the server counts none.
+        :param fragment: the name and the id come with the first one.
         """
         place = index or 0
         call = self._calls.get(place)
-        again = call is not None and not (
-            (identifier and call.id and identifier != call.id) or (call.complete and name and not identifier)
-        )
-        if again and call is not None:
-            call.id, call.name = call.id or identifier or "", call.name or name or ""
-            call.add(arguments)
+        if call is not None and not _is_new(fragment, call):
+            call.id, call.name = call.id or fragment.id, call.name or fragment.name
+            call.add(fragment.unsent())
             return self._go_on(call)
-        self._calls[place] = call = ToolCall(identifier, name, arguments)
+        self._calls[place] = call = fragment
         self.called = True
         if self._waiting or self._is_busy() or not call.name:
             self._waiting.append(call)
@@ -118,7 +116,11 @@ class MessageBlocks:
         return out + _DELTA % (self._index, delta, field, text)
 
     def _begin(self, call: ToolCall) -> bytes:
-        out = self._close() + _START % (self._index, msgspec.json.encode(call.start()))
+        out, carrier = self._close(), call.carrier()
+        if carrier is not None:
+            out += _START % (self._index, msgspec.json.encode(carrier)) + _STOP % self._index
+            self._index += 1
+        out += _START % (self._index, msgspec.json.encode(call.start()))
         self._open = call
         return out + self._fragment(call)
 
@@ -141,3 +143,10 @@ class MessageBlocks:
         self._open = ""
         self._index += 1
         return out
+
+
+def _is_new(fragment: ToolCall, call: ToolCall) -> bool:
+    """Whether a fragment at the index of a call begins another one."""
+    if fragment.id and call.id:
+        return fragment.id != call.id
+    return call.complete and bool(fragment.name) and not fragment.id

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...model.errors import UpstreamMalformed
+from .carried_state import carried
 
 _MARKS = re.compile(r'["\\{}\[\]]')
 
@@ -42,12 +43,18 @@ class ObjectScanner:
 
 
 class ToolCall:
-    """One tool call. ``name`` and ``id`` may come after its first arguments."""
+    """One tool call. ``name`` and ``id`` may come after its first arguments.
 
-    __slots__ = ("_parts", "_scanner", "_sent", "id", "name")
+    :param state: of its provider, as JSON; empty if it has none.
+    """
 
-    def __init__(self, identifier: str | None = None, name: str | None = None, arguments: str = "") -> None:
+    __slots__ = ("_parts", "_scanner", "_sent", "id", "name", "state")
+
+    def __init__(
+        self, identifier: str | None = None, name: str | None = None, arguments: str = "", state: bytes = b""
+    ) -> None:
         self.id = identifier or ""
+        self.state = state
         self.name = name or ""
         self._parts: list[str] = []
         self._scanner = ObjectScanner()
@@ -90,9 +97,15 @@ class ToolCall:
             raise UpstreamMalformed(f"The upstream broke the answer: a tool call has {what}.")
         return arguments
 
-    def block(self) -> dict[str, Any]:
-        """The whole call as a block.
+    def carrier(self) -> dict[str, Any] | None:
+        """The block before it that carries its state; ``None`` if it has none."""
+        return {"type": "redacted_thinking", "data": carried(self.state)} if self.state else None
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """The whole call as a block, behind the one that carries its state.
 
         :raises UpstreamMalformed: see :meth:`check`.
         """
-        return self.start() | {"input": msgspec.Raw(self.check())}
+        carrier = self.carrier()
+        block = self.start() | {"input": msgspec.Raw(self.check())}
+        return [block] if carrier is None else [carrier, block]
