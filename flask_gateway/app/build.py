@@ -29,7 +29,7 @@ from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
-from ..model.call import Operation
+from ..model.call import MESSAGES_BODY, Operation
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
@@ -200,7 +200,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     candidates = Candidates(routes, balancer, leases, endpoints)
     inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
     catalog.change(_model_sources(settings, http, renewed))
-    body_memory.change(settings.body_memory_bytes, 2 * settings.max_body_bytes, len(keys))
+    body_memory.change(settings.body_memory_bytes, MESSAGES_BODY * settings.max_body_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)

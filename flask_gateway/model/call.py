@@ -40,6 +40,9 @@ class Operation(StrEnum):
 #: The operations of Anthropic's API, and those of OpenAI's.
 ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)
 OPENAI: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in ANTHROPIC)
+#: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as Anthropic's
+#: own limit and as Claude Code tells its users.
+MESSAGES_BODY = 2
 
 
 class Continues(StrEnum):

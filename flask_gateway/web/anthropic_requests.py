@@ -16,9 +16,6 @@ from ..model.errors import InvalidField
 from .request_body import MAX_CHAIN, NOT_FORWARDED
 from .request_headers import Header
 
-#: How many times larger than other bodies one of this API may be: 32 MiB, as Anthropic's own limit and as
-#: Claude Code tells its users.
-MESSAGES_BODY = 2
 #: All headers of the API together, bytes. Claude Code sends some hundred.
 MAX_HEADERS = 8 * 1024
 #: The key of such a header in the WSGI environment.

@@ -9,13 +9,12 @@ from flask import Blueprint, Response
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
-from ..model.call import ANTHROPIC, Call, Operation, Outcome
+from ..model.call import ANTHROPIC, MESSAGES_BODY, Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
 from ..model.spend import Spend
 from .anthropic_requests import (
-    MESSAGES_BODY,
     anthropic_headers,
     anthropic_query,
     named_fallbacks,

@@ -15,6 +15,7 @@ from gunicorn.http.unreader import IterUnreader
 from kit.calls import AUTH, chat
 
 from flask_gateway.guards.body_memory import SMALL, BodyMemory
+from flask_gateway.model.call import MESSAGES_BODY
 from flask_gateway.model.errors import BodyNotReceived, Overloaded
 from flask_gateway.web import request_body as reading
 from flask_gateway.web.request_body import READ_STEP
@@ -180,14 +181,20 @@ def test_a_body_over_the_limit_is_refused_with_503_and_small_ones_pass(
     make_client: Callable[..., FlaskClient],
 ):
     client = make_client(body_memory_bytes=1, max_body_bytes=4 * SMALL)
-    first = client.post("/v1/chat/completions", json=chat("mock", stream=True, **LARGE), headers=AUTH)
-    next(iter(first.response))
-    second = client.post("/v1/chat/completions", json=chat("mock", **LARGE), headers=AUTH)
-    assert second.status_code == 503
-    assert second.json["error"]["code"] == "overloaded"
-    assert second.headers["Retry-After"] == "1"
+    # The memory holds the largest body of the Messages API, at least: two of these.
+    streams = [
+        client.post("/v1/chat/completions", json=chat("mock", stream=True, **LARGE), headers=AUTH)
+        for _ in range(MESSAGES_BODY)
+    ]
+    for stream in streams:
+        next(iter(stream.response))
+    refused = client.post("/v1/chat/completions", json=chat("mock", **LARGE), headers=AUTH)
+    assert refused.status_code == 503
+    assert refused.json["error"]["code"] == "overloaded"
+    assert refused.headers["Retry-After"] == "1"
     assert client.post("/v1/chat/completions", json=chat("mock"), headers=AUTH).status_code == 200
-    first.close()
+    for stream in streams:
+        stream.close()
     assert client.post("/v1/chat/completions", json=chat("mock", **LARGE), headers=AUTH).status_code == 200
     assert used(client) == 0
 

@@ -19,7 +19,7 @@ from kit.wire import TIMEOUT, ask, content, head, open_stream, send_raw
 
 from flask_gateway.config.load import resolve
 from flask_gateway.config.schema import Settings, Timeouts
-from flask_gateway.web.anthropic_requests import MESSAGES_BODY
+from flask_gateway.model.call import MESSAGES_BODY
 
 pytestmark = pytest.mark.live
 

@@ -42,7 +42,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if request.param == "redis":
         server = request.getfixturevalue("redis_server")
         server.call("FLUSHALL")
-        made = Backend(RedisStore(server.url), time.sleep)
+        made = Backend(RedisStore(f"{server.url}?socket_timeout=5"), time.sleep)
     elif request.param == "memory":
         made = Backend(MemoryStore(clock), clock.advance)
     elif request.param == "shared":
@@ -322,7 +322,7 @@ def test_redis_is_like_the_model(redis_server: RedisServer) -> None:
         @initialize()
         def make(self) -> None:
             self.clock = lambda: 0
-            self.store = RedisStore(redis_server.url)
+            self.store = RedisStore(f"{redis_server.url}?socket_timeout=5")
             redis_server.call("FLUSHALL")
 
         wait = None  # type: ignore[assignment]

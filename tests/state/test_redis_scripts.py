@@ -17,7 +17,7 @@ LIMIT = 10**9
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[RedisStore]:
     server.call("FLUSHALL")
-    store = RedisStore(server.url)
+    store = RedisStore(f"{server.url}?socket_timeout=5")
     yield store
     store.close()
 
