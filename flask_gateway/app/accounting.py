@@ -23,6 +23,7 @@ from ..ledger.balances import LedgerBalances
 from ..ledger.books import Books
 from ..ledger.costing import Costing
 from ..ledger.lines import Settled
+from ..ledger.maintenance import Maintenance
 from ..ledger.pruning import Kept
 from ..ledger.quotes import Quotes
 from ..ledger.user_digest import user_digest
@@ -32,7 +33,7 @@ from ..model.protocols import Service
 from ..state.store import Store
 from ..telemetry.metrics import Reports
 from .line_limits import LineLimits
-from .prices import TABLE, prices_of, providers_of, tables_in
+from .prices import TABLE, pricer, prices_of, providers_of, tables_in
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
@@ -122,6 +123,8 @@ def accounting_of(  # noqa: PLR0913  what a gateway is built of
     kept = (before.books, before.accounts, before.posting) if before else None
     books, accounts, posting = kept or _open(ledger, data, reports, store)
     costing = costing_of(settings, data)
+    calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
+    books.maintenance = Maintenance(calendar, Kept(ledger.keep_days), partial(pricer, settings, data))
     books.each_second = partial(_follow, costing, settings, data)
     budgets = BudgetGuard(
         accounts,

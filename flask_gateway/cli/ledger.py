@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.schema import Settings
 from ..model.calendar_windows import Calendar, zone
-from ..model.money import dollars
 from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .ledger_files import NoLedger, reading, settings_with_data
 from .terminal import ProgressLine
@@ -44,9 +43,9 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     actions: dict[str, Callable[[Settings, Path, Namespace], dict[str, Any]]] = {
         "check": _check,
         "backup": _backup,
-        "prune": _prune,
-        "rebuild": _rebuild,
-        "reprice": _reprice,
+        "prune": _work,
+        "rebuild": _work,
+        "reprice": _work,
     }
     try:
         with ProgressLine():
@@ -100,30 +99,38 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
     return {"copies": list(map(str, copies))}
 
 
-def _prune(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+def _work(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
+    """Prune, rebuild or reprice: here, or in the gateway that keeps the ledger."""
+    from ..app.prices import pricer
+    from ..ledger.maintenance import Maintenance
     from ..ledger.pruning import Kept
 
-    deleted = 0
-    with _alone(settings, data) as bookkeeper:
-        while step := bookkeeper.prune(Kept(settings.ledger.keep_days), at_once=True):
-            deleted += step
-    return {"deleted": deleted}
+    kept = Kept(settings.ledger.keep_days)
+    try:
+        with _alone(settings, data) as bookkeeper:
+            work = Maintenance(_calendar(settings), kept, lambda: pricer(settings, data))
+            return work.run(bookkeeper, arguments.action)
+    except BlockingIOError:
+        return _by_gateway(data, arguments.action)
 
 
-def _rebuild(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
-    from ..ledger.repair import rebuild
+def _by_gateway(data: Path, action: str) -> dict[str, Any]:
+    from ..ledger.maintenance import PATIENCE, ask
 
-    with _alone(settings, data) as bookkeeper:
-        return {"charges": rebuild(bookkeeper.connection, _calendar(settings))}
-
-
-def _reprice(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
-    from ..app.prices import pricer
-    from ..ledger.repair import reprice
-
-    with _alone(settings, data) as bookkeeper:
-        count, cost = reprice(bookkeeper.connection, _calendar(settings), pricer(settings, data))
-    return {"priced": count, "cost": dollars(cost)}
+    try:
+        found = ask(data, action, PATIENCE)
+    except OSError as error:
+        raise NoLedger(
+            f"{data} cannot be written: {error.strerror}. Run this as the user of the gateway"
+        ) from None
+    if found is None:
+        raise NoLedger(
+            f"the gateway that keeps the ledger in {data} has not done it within {PATIENCE:g} s. "
+            "See its log, or stop it and try again"
+        )
+    if found.fault:
+        raise NoLedger(f"the ledger in {data}: {found.fault}")
+    return found.told
 
 
 def _calendar(settings: Settings) -> Calendar:
@@ -132,9 +139,9 @@ def _calendar(settings: Settings) -> Calendar:
 
 @contextmanager
 def _alone(settings: Settings, data: Path) -> Iterator[Bookkeeper]:
-    """The bookkeeper, after it has read all journals. No gateway may serve meanwhile.
+    """The bookkeeper, after it has read all journals.
 
-    :raises NoLedger: a gateway serves, or the ledger cannot be used.
+    :raises BlockingIOError: a gateway serves, and keeps the ledger. :raises NoLedger: it cannot be used.
     """
     from ..ledger.bookkeeper import Bookkeeper
     from ..ledger.books import TROUBLE
@@ -149,7 +156,7 @@ def _alone(settings: Settings, data: Path) -> Iterator[Bookkeeper]:
         finally:
             bookkeeper.close()
     except BlockingIOError:
-        raise NoLedger(f"a running gateway keeps the ledger in {data}: stop it first") from None
+        raise
     except TROUBLE as error:
         raise NoLedger(f"the ledger in {data} cannot be used: {error}") from None
 

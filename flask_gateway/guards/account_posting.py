@@ -73,6 +73,10 @@ class AccountPosting:
         self._accounts.now_current()
         self._accounts.forget_doubted()
 
+    def changed(self) -> None:
+        """Forget all accounts, because sums of the ledger have been changed. Calls open them again."""
+        self._accounts.forget_all()
+
     def _marks(self, lines: Iterable[Settled]) -> dict[str, int]:
         groups = {subjects(line) for line in lines if line.cost}
         found = {subject for group in groups for subject in group}

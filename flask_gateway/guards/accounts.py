@@ -254,6 +254,11 @@ class Accounts:
         keys = [key for key, value in self._store.scan("money:") if value[0] & UNVERIFIED]
         return sum(self._store.update(key, _forget_doubted, TTL) for key in keys)
 
+    def forget_all(self) -> None:
+        """Forget every account. The next call opens it from the ledger; renewals bring back what is held."""
+        for key, _ in list(self._store.scan("money:")):
+            self._store.update(key, lambda old, now: (None, None), TTL)
+
     @property
     def are_current(self) -> bool:
         """Whether the ledger has everything that the journals had lately. At a start it does not yet."""

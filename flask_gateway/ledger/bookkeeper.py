@@ -57,6 +57,8 @@ class AccountPosts(Protocol):
 
     def turned(self) -> None: ...
 
+    def changed(self) -> None: ...
+
 
 class NoAccounts:
     """Stands for the accounts of a ledger without budgets."""
@@ -74,6 +76,9 @@ class NoAccounts:
         """Do nothing."""
 
     def turned(self) -> None:
+        """Do nothing."""
+
+    def changed(self) -> None:
         """Do nothing."""
 
 

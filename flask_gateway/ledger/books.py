@@ -21,6 +21,7 @@ from . import database
 from .alerts import AlertPoster
 from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
+from .maintenance import Maintenance, WorkAnswer, answer, requested
 from .pruning import Kept
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class Books:
         self.journal = Journal(data / "journal")
         #: Called once a second, such as to read prices that have changed.
         self.each_second: Callable[[], None] = _nothing
+        #: The work that the operator's commands may ask for; ``None``: none.
+        self.maintenance: Maintenance | None = None
         self._figures = figures
         self._kept = kept
         self._next_prune = 0.0
@@ -113,6 +116,7 @@ class Books:
         try:
             progress = self._bookkeeper.turn()
             self._prune(self._bookkeeper)
+            self._maintain(self._bookkeeper)
             if self._alerts is not None:
                 self._alerts.note(self._bookkeeper.connection)
         except TROUBLE as error:
@@ -159,6 +163,20 @@ class Books:
         now = time.monotonic()
         if now >= self._next_prune and not bookkeeper.prune(self._kept):
             self._next_prune = now + PRUNE
+
+    def _maintain(self, bookkeeper: Bookkeeper) -> None:
+        """Do the work that a command asks for. It may take long: journals wait meanwhile."""
+        request = requested(self.data) if self.maintenance is not None else None
+        if request is None or self.maintenance is None:
+            return
+        log.info("the ledger: %s, as a command asks", request.action)
+        try:
+            found = WorkAnswer(request.id, self.maintenance.run(bookkeeper, request.action))
+        except TROUBLE as error:
+            found = WorkAnswer(request.id, fault=str(error))
+        if self._accounts is not None and request.action != "prune":
+            self._accounts.changed()
+        answer(self.data, found)
 
     def _take_over(self) -> bool:
         now = time.monotonic()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kit.admins import AdminClient
 from kit.ledger_figures import books_in
-from kit.ledger_lines import settled
+from kit.ledger_lines import CALENDAR, settled
 
 from flask_gateway.cli.command import EX_CONFIG, FOUND, OK
 from flask_gateway.cli.main import main
-from flask_gateway.ledger import database
+from flask_gateway.ledger import database, maintenance
+from flask_gateway.ledger.pruning import Kept
+from flask_gateway.ledger.repair import Priced
 from flask_gateway.state.memory import MemoryStore
 
 Capture = pytest.CaptureFixture[str]
@@ -96,8 +99,33 @@ def test_a_backup_is_made_while_the_gateway_serves(
     assert copied.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(copied)) as connection:
         assert connection.execute("SELECT count(*) FROM charge").fetchone() == (2,)
-    for action in ("prune", "rebuild", "reprice"):
-        assert ran(config, "ledger", action) == FOUND
+    books.close()
+
+
+def test_a_running_gateway_does_the_work_of_commands(
+    config: dict[str, str], data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books, ended = books_in(data), threading.Event()
+    books.turn()
+    monkeypatch.setattr(maintenance, "PATIENCE", 0.2)
+    assert ran(config, "ledger", "reprice") == FOUND  # of a version that does not answer
+    assert "has not done it within 0.2 s" in capsys.readouterr().err
+    monkeypatch.setattr(maintenance, "PATIENCE", 20.0)
+    priced = lambda upstream, model, units, at: Priced(5, "r")  # noqa: E731
+    books.maintenance = maintenance.Maintenance(CALENDAR, Kept(), lambda: priced)
+
+    def turn() -> None:
+        while not ended.wait(0.01):
+            books.turn()
+
+    turning = threading.Thread(target=turn)
+    turning.start()
+    assert ran(config, "ledger", "reprice", "--json") == OK
+    assert json.loads(capsys.readouterr().out) == {"priced": 1, "cost": "0.000000005"}
+    assert ran(config, "ledger", "rebuild") == OK
+    assert ran(config, "ledger", "prune") == OK
+    ended.set()
+    turning.join()
     books.close()
 
 
