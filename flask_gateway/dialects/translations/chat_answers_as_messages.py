@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ...model.call import Usage
-from ...model.errors import GatewayError, UpstreamError, UpstreamTooLong
+from ...model.errors import GatewayError, UpstreamError, UpstreamMalformed, UpstreamTooLong
 from ..anthropic import STOP, error_event
 from .open_blocks import MessageBlocks
 from .tool_fragments import ToolCall
@@ -204,8 +204,14 @@ def usage_object(usage: Usage | None) -> dict[str, Any]:
     return fields
 
 
+_ODD = "The upstream broke the answer: a field of a choice has the wrong type. Send the request again."
+
+
 def _loosely(data: bytes) -> list[_Choice] | None:
-    """The choices of an event in which a field has an odd type. That field is dropped."""
+    """The choices of an event in which a field has an odd type. An odd index or finish reason is dropped.
+
+    :raises UpstreamMalformed: it is a part of the answer.
+    """
     document = _decode_any(data)
     choices = document.get("choices") if isinstance(document, dict) else None
     return [_odd_choice(choice) for choice in choices or () if isinstance(choice, dict)] or None
@@ -216,8 +222,11 @@ def _odd_choice(choice: dict[str, Any]) -> _Choice:
     for name in ("index", "finish_reason", "stop_reason", "delta", "message"):
         try:
             fields[name] = _DECODERS[name].decode(msgspec.json.encode(choice[name]))
-        except (KeyError, msgspec.ValidationError):
+        except KeyError:
             continue
+        except msgspec.ValidationError:
+            if name in ("delta", "message"):  # a part of the answer would be lost
+                raise UpstreamMalformed(_ODD) from None
     return _Choice(**fields)
 
 

@@ -164,3 +164,23 @@ def test_every_unit_of_the_answer_is_counted(name: str) -> None:
     assert usage is not None
     units = usage.units
     assert (units.input, units.cached, units.output, units.reasoning) == (100, 80, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("choice", "broken"),
+    [
+        ({"index": "0", "delta": {"content": "b"}}, False),
+        ({"index": 0, "delta": {"content": "b"}, "finish_reason": 7}, False),
+        ({"index": 0, "delta": {"tool_calls": [{"index": 0, "id": 5}]}}, True),
+        ({"index": 0, "delta": {"tool_calls": {"a": 1}}}, True),
+    ],
+)
+def test_no_part_of_an_answer_is_lost_for_an_odd_type(choice: dict[str, Any], broken: bool) -> None:
+    case = CASES["25-empty-tool-calls"]
+    events = [case["answered"][0], {"choices": [choice]}, *case["answered"][1:]]
+    _, reply = golden.replied(
+        case, MESSAGES_TO_CHAT, [golden.answered({"answered": [one]}) for one in events]
+    )
+    data = golden.given(reply)
+    assert (b"event: error" in data) == broken
+    assert (b'"text":"b"' in data) != broken
