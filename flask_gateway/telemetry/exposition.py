@@ -66,6 +66,12 @@ def live_calls() -> dict[str, int] | None:
     return None if samples is None else {one.labels["upstream"]: int(one.value) for one in samples}
 
 
+def degraded_ledgers() -> int | None:
+    """Count the workers whose ledger cannot be written; see :func:`live_streams`."""
+    samples = _live("gateway_ledger_degraded")
+    return None if samples is None else sum(int(sample.value) for sample in samples)
+
+
 def _live(name: str) -> list[Sample] | None:
     """The samples of a gauge, added up over all workers."""
     if (where := directory()) is None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from kit.needs import need
@@ -100,7 +101,10 @@ class Browser:
         self.do("POST", f"/element/{self.find(selector)}/value", {"text": text})
 
     def text(self, selector: str = "body") -> str:
-        return str(self.do("GET", f"/element/{self.find(selector)}/text"))
+        try:
+            return str(self.do("GET", f"/element/{self.find(selector)}/text"))
+        except HTTPError:  # live figures have replaced the element meanwhile
+            return str(self.do("GET", f"/element/{self.find(selector)}/text"))
 
     @property
     def url(self) -> str:

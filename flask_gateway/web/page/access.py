@@ -220,10 +220,13 @@ def is_secure() -> bool:
     return request.is_secure or request.headers.get("X-Forwarded-Proto") == "https"
 
 
-def tell(action: str, subject: str = "") -> None:
-    """Log what an admin did, and keep it as a note. It must not have a secret."""
+def tell(action: str, subject: str = "", name: str = "") -> None:
+    """Log what an admin did, and keep it as a note. It must not have a secret.
+
+    :param name: of the admin; empty: of this session, or nobody.
+    """
     known = g.visitor
-    name = known.name if known else "nobody"
+    name = name or (known.name if known else "nobody")
     place = shown_address_of(request.environ) or "an unknown address"
     what = f"{action} {subject!r}" if subject else action
     log.warning("page: %s: %s (from %s, request %s)", name, what, place, request_state().ids.request)

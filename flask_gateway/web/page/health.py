@@ -15,7 +15,7 @@ from flask import Response, request
 from ...app.build import Gateway
 from ...ledger import books, database
 from ...state import split_state
-from ...telemetry.exposition import live_calls, live_streams
+from ...telemetry.exposition import degraded_ledgers, live_calls, live_streams
 from ...telemetry.metric_families import directory, trouble
 from ...telemetry.processes import workers
 from ..request_state import gateway
@@ -78,8 +78,10 @@ def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
     accounting = here.accounting
     if accounting is None:
         return True, "no ledger is kept"
-    if accounting.books.journal.degraded:
-        return False, "the journal of this worker cannot be written: the disk may be full or read-only"
+    degraded = degraded_ledgers() or int(accounting.books.journal.degraded)
+    if degraded:
+        count = "1 worker" if degraded == 1 else f"{degraded} workers"
+        return False, f"{count} cannot write what calls cost; calls go on. Free its disk, or make it writable"
     try:
         database.read(Path(here.settings.ledger.data or "") / database.NAME).close()
     except books.TROUBLE as error:
@@ -92,7 +94,8 @@ def _disk(here: Gateway, now: float) -> tuple[bool, str]:
     if data is None:
         return True, "nothing is kept on disk"
     free = shutil.disk_usage(data).free
-    return free >= LEAST_DISK, f"{shown_number(free)}B are free where {data} is"
+    said = f"{shown_number(free)}B are free where {data} is"
+    return free >= LEAST_DISK, said if free >= LEAST_DISK else f"only {said}. Free some"
 
 
 def _descriptors(here: Gateway, now: float) -> tuple[bool, str]:

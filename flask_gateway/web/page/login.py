@@ -64,7 +64,7 @@ def log_in() -> Response:
     response = redirect(wanted)
     set_session(response, known, signing_key(admin))
     response.delete_cookie(_NONCE, path=None)
-    tell(f"{admin.name} logged in")
+    tell("logged in", name=admin.name)
     return response
 
 

@@ -244,7 +244,7 @@ def test_looking_is_not_logged_and_logging_in_is(
     assert printed.count('"path":"/ui/login"') == 2
     assert "wrong-key-of-a-stranger" not in printed
     notes = [note.text for note in page.rings.notes()]
-    assert "admin logged in" in notes[0]
+    assert "admin: logged in" in notes[0]
     assert "a wrong key at the login" in notes[1]
 
 

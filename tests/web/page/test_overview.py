@@ -19,7 +19,7 @@ from flask_gateway.web.page.overview import cards, state_of, table, upstream_lin
 def test_before_the_first_call_the_page_shows_how_to_make_one(page: PageClient) -> None:
     shown = words(page.get("overview"))
     assert "No call yet in this time. Try one:" in shown
-    assert "Nothing to report since the start" in shown or "admin logged in" in shown
+    assert "Nothing to report since the start" in shown or "admin: logged in" in shown
 
 
 def test_the_cards_and_the_table_have_exactly_the_calls(page: PageClient) -> None:
