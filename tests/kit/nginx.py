@@ -39,15 +39,22 @@ class Nginx:
     ``port`` serves it without TLS, ``tls_port`` with TLS, and ``plain_port`` stands for its port 80.
 
     :param behind: an address in nginx's syntax, ``127.0.0.1:8000`` or ``unix:/path``.
+    :param edit: changes the site. :param edit_zones: changes the file of its zones.
     """
 
-    def __init__(self, folder: Path, behind: str, edit: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        behind: str,
+        edit: Callable[[str], str] = str,
+        edit_zones: Callable[[str], str] = str,
+    ) -> None:
         need("nginx")
         self.folder = folder
         self.port, self.tls_port, self.plain_port = free_port(), free_port(), free_port()
         self.url, self.tls_url = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.tls_port}"
         self.certificate = make_certificate(folder)
-        self._write(behind, edit)
+        self._write(behind, edit, edit_zones)
         with (folder / "errors").open("wb") as errors:
             self._process = subprocess.Popen(self._command, stderr=errors)
         if not until(lambda: self._process.poll() is not None or is_open(self.port)) or not is_open(
@@ -60,9 +67,9 @@ class Nginx:
     def _command(self) -> list[str]:
         return ["nginx", "-p", str(self.folder), "-c", "nginx.conf"]
 
-    def _write(self, behind: str, edit: Callable[[str], str]) -> None:
+    def _write(self, behind: str, edit: Callable[[str], str], edit_zones: Callable[[str], str]) -> None:
         """Write the shipped files with other addresses and paths, otherwise unchanged."""
-        http = (SHIPPED / "conf.d" / "flask-gateway.conf").read_text()
+        http = edit_zones((SHIPPED / "conf.d" / "flask-gateway.conf").read_text())
         site = edit((SHIPPED / "sites-available" / "flask-gateway").read_text())
         (self.folder / "http.conf").write_text(
             replaced(http, {"unix:/run/flask-gateway.sock": behind}),
