@@ -77,11 +77,11 @@ def test_a_digest_alone_signs_no_session(tmp_path: Path, store: MemoryStore) -> 
         assert page.http.get("/ui/overview").status_code == 303
 
 
-@pytest.mark.parametrize("token", ["", "x", "é"])
-def test_every_form_is_refused_without_its_token(page: PageClient, token: str) -> None:
-    for path in paths(page, "POST"):
-        if path not in OPEN:
-            assert page.http.post(path, data={"csrf": token}).status_code == 403, path
+def test_every_form_is_refused_without_its_token(page: PageClient) -> None:
+    for token in ("", "x", "é"):
+        for path in paths(page, "POST"):
+            if path not in OPEN:
+                assert page.http.post(path, data={"csrf": token}).status_code == 403, path
 
 
 def test_every_form_is_refused_from_another_site(page: PageClient) -> None:

@@ -123,6 +123,7 @@ def test_there_is_a_bound() -> None:
 def test_live_figures_have_no_form_and_no_token(page: PageClient, topic: str) -> None:
     page.rings.observe(a_record(model="<script>\n\nalert(1)</script>"))
     page.rings.note("<script>\n\ndata: x")
+    page.app.extensions["gateway_page.feeds"][topic]._period = 0.02
     answer = page.http.get(f"/ui/live?topic={topic}", buffered=False)
     assert answer.mimetype == "text/event-stream"
     assert answer.headers["X-Accel-Buffering"] == "no"
