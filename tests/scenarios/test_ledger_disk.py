@@ -66,6 +66,9 @@ class Disk:
         command = ["mount", "-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(self.data)]
         return subprocess.run(command, capture_output=True).returncode == 0
 
+    def make_writable(self) -> None:
+        subprocess.run(["mount", "-o", "remount,rw", str(self.data)], check=True)
+
     def rows(self) -> dict[str, int]:
         try:
             with closing(sqlite3.connect(f"file:{self.data}/ledger.db?mode=ro", uri=True)) as ledger:
@@ -121,13 +124,14 @@ def test_a_read_only_disk_at_the_start_stops_no_call(gateway: Gateway, disk: Dis
     assert (refused.status, refused.headers["retry-after"]) == (503, "5")
     assert refused.error["code"] in ("budget_unknown", "ledger_unavailable")
     assert "cannot be kept now" in gateway.stderr
-    subprocess.run(["mount", "-o", "remount,rw", str(disk.data)], check=True)
+    disk.make_writable()
     assert until(disk.all_kept)
     assert until(lambda: strict(gateway, disk).status == 200)
     assert until(lambda: not is_degraded(gateway))
 
 
 def test_a_full_disk_stops_no_call(gateway: Gateway, disk: Disk) -> None:
+    disk.make_writable()
     calls(gateway, disk)
     filler = disk.data / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -144,7 +148,10 @@ def test_a_full_disk_stops_no_call(gateway: Gateway, disk: Disk) -> None:
 
 @pytest.mark.soak
 def test_a_database_that_somebody_locks_stops_no_call(gateway: Gateway, disk: Disk) -> None:
+    disk.make_writable()
     calls(gateway, disk)
+    assert until(disk.all_kept)
+    assert until(lambda: strict(gateway, disk).status == 200)
     with closing(sqlite3.connect(disk.data / "ledger.db", isolation_level=None, timeout=10)) as other:
         other.execute("BEGIN IMMEDIATE")
         calls(gateway, disk)
@@ -157,6 +164,7 @@ def test_a_database_that_somebody_locks_stops_no_call(gateway: Gateway, disk: Di
 
 def test_a_clock_a_year_ahead_and_back_stops_no_call(gateway: Gateway, disk: Disk) -> None:
     """Cases 16 and 17 of the design."""
+    disk.make_writable()
 
     def left() -> str:
         answer = gateway.chat("cent")
