@@ -1,4 +1,4 @@
-"""Answers ``messages/count_tokens`` by an estimate, for upstreams that do not count."""
+"""Answers ``messages/count_tokens`` by an estimate, for upstreams that do not count or refuse to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ import msgspec
 from ..dialects.body_transcript import BodyTranscript
 from ..dialects.count_estimate import counted_tokens
 from ..model.call import Call
+from ..model.errors import UpstreamAuthFailed, UpstreamError
 from ..model.reply import Reply
+
+#: The statuses by which servers say that they do not count tokens, or not those of this request.
+_NOT_COUNTED = (400, 404, 501)
+
+
+def counts_not(error: UpstreamError) -> bool:
+    """Whether an answer to ``messages/count_tokens`` means that the upstream does not count these tokens.
+
+    A refused key and an account without credit remain errors, so that another upstream is asked.
+    """
+    return error.answered in _NOT_COUNTED and not isinstance(error, UpstreamAuthFailed)
 
 
 class EstimatedCount:

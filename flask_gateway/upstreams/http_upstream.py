@@ -19,6 +19,7 @@ from ..model.call import ANTHROPIC, Call, Operation
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
 from .anthropic_headers import anthropic_error, passed_on, vertex_body, with_anthropic_headers
+from .estimated_count import EstimatedCount, counts_not
 from .renewed_keys import RenewedKey
 from .stream_options import StreamOptions
 from .transport.client import ResponseSource, UpstreamClient
@@ -88,6 +89,8 @@ class HttpUpstream:
         options = self._options
         if call.operation is Operation.MESSAGE and self._kind.checks_signatures:
             call = signed_only(call)
+        if call.operation is Operation.COUNT:
+            return self._count(call)
         if not call.stream or options is None:
             return self._send(call, call)
         asking = asking_for_usage(call)
@@ -107,6 +110,15 @@ class HttpUpstream:
         reply = self._send(call, call)
         options.refuse()
         return reply
+
+    def _count(self, call: Call) -> Reply:
+        """Count tokens, by an estimate if the upstream says that it does not count them."""
+        try:
+            return self._send(call, call)
+        except UpstreamError as error:
+            if not counts_not(error):
+                raise
+        return EstimatedCount(self.name).send(call)
 
     def _send(self, asking: Call, call: Call) -> Reply:
         """:param asking: the call as it is sent, perhaps with ``stream_options`` added."""

@@ -296,6 +296,38 @@ def test_counting_leaves_the_window_alone(
     assert ask(client).headers["anthropic-ratelimit-requests-remaining"] == "19"
 
 
+@pytest.mark.parametrize("status", [400, 404, 501])
+def test_tokens_that_an_upstream_does_not_count_are_estimated(
+    claude: FlaskClient, upstream: responses.RequestsMock, status: int
+) -> None:
+    said = {"type": "error", "error": {"type": "invalid_request_error", "message": "not here"}}
+    upstream.post(f"{URL}/count_tokens", status=status, json=said)
+    answer = ask(claude, path="/v1/messages/count_tokens")
+    assert (answer.status_code, answer.headers["x-gateway-estimated"]) == (200, "true")
+    assert answer.json is not None
+    assert answer.json["input_tokens"] > 0
+    assert answer.headers["x-gateway-upstream"] == "claude"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (401, "authentication_error", "invalid x-api-key"),
+        (503, "api_error", "no"),
+        (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+    ],
+)
+def test_another_upstream_counts_where_one_has_failed(
+    claude: FlaskClient, upstream: responses.RequestsMock, status: int, kind: str, words: str
+) -> None:
+    said = {"type": "error", "error": {"type": kind, "message": words}}
+    upstream.post(f"{URL}/count_tokens", status=status, json=said)
+    upstream.post(f"{SPARE}/count_tokens", json={"input_tokens": 5})
+    answer = ask(claude, path="/v1/messages/count_tokens")
+    assert answer.json == {"input_tokens": 5}
+    assert "x-gateway-estimated" not in answer.headers
+
+
 def test_models_have_the_form_of_the_client(claude: FlaskClient) -> None:
     version = {**AUTH, "anthropic-version": "2023-06-01"}
     listed = claude.get("/v1/models?limit=1000", headers=version).json
