@@ -258,31 +258,18 @@ TESTED_WITH = {
     "auth/key_changes": "web/admin/test_keys",
     "auth/key_pages": "web/admin/test_keys",
     "auth/key_rows": "auth/test_issued_keys",
-    "auth/key_store": "auth/test_issued_keys",
     "auth/key_tables": "auth/test_issued_keys",
     "auth/key_views": "web/admin/test_keys",
-    "auth/litellm_fields": "web/admin/test_compat",
-    "auth/live_keys": "auth/test_issued_keys",
     "auth/team_admin": "web/admin/test_keys",
     "auth/user_admin": "web/admin/test_users",
-    "app/key_source": "auth/test_issued_keys",
     "app/limit_usage": "web/test_own_key",
-    "app/line_limits": "app/test_late_alerts",
     "app/translated": "app/test_candidates",
-    # The rings of the page: four modules write what one reads.
-    "telemetry/notes": "telemetry/test_page_rings",
-    "telemetry/page_memory": "telemetry/test_page_rings",
-    "telemetry/pulse": "telemetry/test_page_rings",
-    "telemetry/recent": "telemetry/test_page_rings",
     # The bookkeeper posts charges; each part means nothing without the others.
     "ledger/database": "ledger/test_bookkeeper",
     "ledger/posting": "ledger/test_bookkeeper",
     "ledger/quotes": "guards/test_budgets",
     "ledger/repair": "cli/test_ledger",
     "web/admin/changes": "web/admin/test_keys",
-    "web/admin/litellm_keys": "web/admin/test_compat",
-    "web/admin/openai_usage": "web/admin/test_compat",
-    "web/admin/spend": "web/admin/test_ledger",
 }
 _DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,8 +16,6 @@ from kit.ledger_lines import opened, settled
 
 from flask_gateway import create_app
 from flask_gateway.app.accounting import Accounting
-from flask_gateway.app.line_limits import LineLimits
-from flask_gateway.auth.key_rows import Grants, KnownKey
 from flask_gateway.config.schema import KeySettings, LedgerSettings
 from flask_gateway.ledger import database
 from flask_gateway.model.calendar_windows import Window
@@ -86,22 +84,3 @@ def test_adjustments_alert(accounting: Accounting) -> None:
         accounting.adjust(subject, 85 * DOLLAR // 100, "req")
         accounting.adjust(subject, -DOLLAR, "req")
     assert alerts(accounting) == [("key:web/model:m", "total", 0.8), ("team:search", "total", 0.8)]
-
-
-class Issued:
-    """One issued key of a team of the database."""
-
-    teams: ClassVar = {"ops": '{"tokens": 5}'}
-
-    def of_id(self, id: str) -> KnownKey | None:
-        grants = Grants("ops", "{}", "null", '{"budgets": [{"amount": "2", "window": "day"}]}')
-        return KnownKey(1, id, False, 0, 0, grants) if id == "key_a" else None
-
-
-def test_the_limits_of_a_line_are_those_of_now() -> None:
-    limits = LineLimits(make_settings(keys=(KEY,), teams=TEAMS), Issued())  # type: ignore[arg-type]
-    assert limits.of(settled(1, key="key_a"), "key:key_a").budgets == (Budget(2 * DOLLAR, Window.DAY),)
-    assert limits.of(settled(1, key="key_a", team="ops"), "team:ops").tokens == 5
-    assert limits.of(settled(1, key="gone", team="ops"), "team:ops").tokens == 5
-    assert limits.of(settled(1, key="web", team="search"), "team:search") == BUDGET
-    assert not limits.of(settled(1, key="web"), "all")

@@ -1,78 +1,39 @@
-"""Issued keys in a worker: off, and 100 000 of them. Cases 22 and 50 of keys.md."""
+"""Issued keys in a worker: a database that cannot be read, and 100 000 keys. Case 50 of keys.md."""
 
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 import time
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from kit.calls import make_settings
 
 from flask_gateway.auth import key_rows, key_tables
-from flask_gateway.auth.api_keys import keys_of
 from flask_gateway.auth.issued_keys import IssuedKeys
-from flask_gateway.auth.key_admin import KeyAdmin
-from flask_gateway.auth.key_body import NewKeyFields, RotateFields
-from flask_gateway.auth.key_changes import Actor, KeyChanges
-from flask_gateway.auth.key_store import KeyStore, KeyStoreError, transaction
-from flask_gateway.auth.live_keys import LiveKeys
+from flask_gateway.auth.key_store import KeyStore, transaction
 from flask_gateway.ledger import database, reports
 from flask_gateway.model.calendar_windows import Calendar, Window
-from flask_gateway.model.errors import KeyExpired
+from flask_gateway.model.errors import KeysUnavailable
 from flask_gateway.state.memory import MemoryStore
 
-ROOT = Path(__file__).parents[2]
-ACTOR = Actor("test", "", "")
 
-
-def test_nothing_is_imported_where_no_directory_is_set() -> None:
-    code = (
-        "import sys; from flask_gateway import create_app; create_app()\n"
-        "off = ('sqlite3', 'flask_gateway.web.admin', 'flask_gateway.auth.issued_keys')\n"
-        "off += ('flask_gateway.auth.live_keys', 'flask_gateway.auth.key_store')\n"
-        "sys.exit(str([name for name in off if name in sys.modules] or ''))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={})
-    assert done.stderr.splitlines()[-1:] in ([], [""]), done.stderr
-
-
-def test_a_key_and_a_secret_end_at_their_moment(tmp_path: Path, store: MemoryStore) -> None:
-    now = [1000.0]
-    keys, settings = KeyStore(tmp_path / "data"), make_settings()
-    admin = KeyAdmin(KeyChanges(keys, store, lambda: now[0]), settings)
-    issued = IssuedKeys(keys, store, lambda ids: None, always=True)
-    live = LiveKeys(keys_of(settings), issued, settings, lambda: now[0])
-    made = admin.create(ACTOR, NewKeyFields(expires_at=2000))
-    rotated = admin.rotate(ACTOR, made.key["id"], RotateFields(overlap=500))
-    old, new = (sha256(str(one.secret).encode()).digest() for one in (made, rotated))
-    now[0] = 1499.999
-    assert live.lookup(old) is not None
-    now[0] = 1500.0
-    assert live.lookup(old) is None
-    now[0] = 1999.999
-    assert live.lookup(new) is not None
-    now[0] = 2000.0
-    with pytest.raises(KeyExpired):
-        live.lookup(new)
-
-
-def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    keys = KeyStore(tmp_path)
-    with keys.writing() as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(KeyStoreError, match="version 99"), keys.writing():
-        pass
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_key_is_not_refused_while_the_database_cannot_be_read(
+    tmp_path: Path, store: MemoryStore
+) -> None:
     (tmp_path / "keys.db").write_bytes(b"x" * 4096)
-    with pytest.raises(KeyStoreError), KeyStore(tmp_path).reading() as db:
-        key_rows.last_change(db)
+    issued = IssuedKeys(KeyStore(tmp_path), store, lambda ids: None, always=True)
+    with pytest.raises(KeysUnavailable):
+        issued.find(bytes(32))
+    assert (len(issued), issued.of_id("key_a")) == (0, None)
+
+
+def test_without_a_database_no_key_is_known_until_there_may_be_one(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    issued = IssuedKeys(KeyStore(tmp_path / "none"), store, lambda ids: None, always=False)
+    assert issued.find(bytes(32)) is None
+    assert not (tmp_path / "none").exists()
 
 
 def memory() -> float:

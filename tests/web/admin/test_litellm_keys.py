@@ -1,29 +1,17 @@
-"""The paths of LiteLLM's keys and of OpenAI's usage: off by default, for admins alone, and what maps."""
+"""The paths of LiteLLM's keys: off by default, for admins alone, and the fields that map."""
 
 from __future__ import annotations
 
 import time
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.admins import ADMIN, VIEWER, AdminClient
 from kit.calls import AUTH
-from kit.waiting import until
 from werkzeug.test import TestResponse
 
-from flask_gateway.model.price_override import PriceOverride
-from flask_gateway.state.memory import MemoryStore
-
-#: A cent for each call.
-PRICE = PriceOverride(rates={"input": 0, "output": 0, "requests": 10_000_000_000})
 PATHS = ("/key/info?key=x", "/key/list", "/team/info", "/v1/organization/costs?start_time=1")
-
-
-@pytest.fixture
-def both(data: Path, store: MemoryStore) -> AdminClient:
-    return AdminClient(data, store, compat=("litellm", "openai"), prices={"mock/mock": PRICE})
 
 
 def ask(admins: AdminClient, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
@@ -126,49 +114,3 @@ def test_a_key_of_the_senders_choice(both: AdminClient) -> None:
     assert both.status(own) == 200
     post(both, "/key/delete", key_aliases=["mine"])
     assert both.status(own) == "invalid_api_key"
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "",
-        "start_time=x",
-        "start_time=1&bucket_width=1m",
-        "start_time=1&group_by=user_id",
-        "start_time=1&limit=32",
-        "start_time=1&models=a",
-        "start_time=1&more=1",
-    ],
-)
-def test_wrong_parameters_of_usage_are_refused(both: AdminClient, query: str) -> None:
-    assert ask(both, "GET", f"/v1/organization/usage/completions?{query}").status_code == 400
-
-
-def test_usage_and_costs_in_openais_buckets(both: AdminClient) -> None:
-    key = both.make(name="web")
-    for _ in range(3):
-        assert both.chat(key["secret"]).status_code == 200
-    assert until(lambda: len(both.ask("GET", "/charges").json.get("data", ())) == 3)  # type: ignore[union-attr]
-    start = int(time.time()) - 86_400
-
-    def page(path: str, **query: Any) -> Any:
-        text = "&".join(f"{name}={value}" for name, value in {"start_time": start, **query}.items())
-        return ask(both, "GET", f"/v1/organization/{path}?{text}").json
-
-    days = page("usage/completions", group_by="model,api_key_id")["data"]
-    lengths = {(day["start_time"] % 86_400, day["end_time"] - day["start_time"]) for day in days}
-    assert lengths == {(0, 86_400)}
-    (result,) = [result for day in days for result in day["results"]]
-    assert (result["num_model_requests"], result["model"], result["api_key_id"]) == (3, "mock", key["id"])
-    assert (result["project_id"], result["input_tokens"] > 0, result["output_tokens"] > 0) == (
-        None,
-        True,
-        True,
-    )
-    (cost,) = [result for day in page("costs")["data"] for result in day["results"]]
-    assert (cost["amount"], cost["line_item"]) == ({"value": 0.03, "currency": "usd"}, None)
-    first = page("usage/completions", bucket_width="1h", limit=1)
-    assert (len(first["data"]), first["has_more"]) == (1, True)
-    rest = page("usage/completions", bucket_width="1h", page=first["next_page"], limit=168)
-    counted = sum(result["num_model_requests"] for hour in rest["data"] for result in hour["results"])
-    assert (counted, rest["has_more"], rest["next_page"]) == (3, False, None)
