@@ -22,7 +22,7 @@ QUIRKS: Mapping[str, ValueType] = {
     "system_role": OneOf("system or developer", ("system", "developer")),
     "top_k": _FLAG,
     "reasoning_field": OneOf("reasoning_content or reasoning", ("reasoning_content", "reasoning")),
-    "effort": OneOf("field, template or none", tuple(Effort)),
+    "effort": OneOf("field, template, budget or none", tuple(Effort)),
     "documents": _FLAG,
     "tool_parts": _FLAG,
     "short_tool_ids": _FLAG,

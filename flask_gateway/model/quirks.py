@@ -34,6 +34,8 @@ class Effort(StrEnum):
     FIELD = "field"
     #: ``chat_template_kwargs``: thinking on or off.
     TEMPLATE = "template"
+    #: ``thinking.budget_tokens``, for models of Anthropic that take no effort. To chat: ``reasoning_effort``.
+    BUDGET = "budget"
     #: Not at all.
     NONE = "none"
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ...model.call import Call, Operation
-from ...model.quirks import TranslationTarget
+from ...model.quirks import Effort, TranslationTarget
 from .chat_messages import ChatMessagesReader, is_name
 from .message_answers_as_chat import ChatRewriter, worded_for_chat
 from .request_parts import (
@@ -28,6 +28,7 @@ from .request_parts import (
     object_of,
     text_of,
 )
+from .thinking_budget import BUDGETS, budget_of, may_think
 from .translation import FieldTable, Translated, Translation
 
 FIELDS = FieldTable(
@@ -44,7 +45,7 @@ FIELDS = FieldTable(
         "tool_choice": "`tool_choice`; `allowed_tools` is refused",
         "parallel_tool_calls": "`tool_choice.disable_parallel_tool_use`",
         "response_format": "`output_config.format`; `json_object` is refused",
-        "reasoning_effort": "`output_config.effort`; `minimal` is `low`; `none` turns thinking off",
+        "reasoning_effort": "`output_config.effort`, `minimal` as `low`; or `thinking`; see `effort`",
         "user": "`metadata.user_id`",
         "safety_identifier": "`metadata.user_id`",
         "thinking": "`thinking`, as it is in Anthropic's API",
@@ -113,6 +114,8 @@ class _Request:
         self.quirks = target.quirks
         self.refusals = FieldRefusals(call, Operation.MESSAGE, target)
         self.out: dict[str, Any] = {}
+        #: The effort that becomes a budget of thinking; empty: none does.
+        self.budgeted = ""
 
     def done(self) -> Translated:
         reader = ChatMessagesReader(self.quirks, self.refusals)
@@ -122,6 +125,8 @@ class _Request:
             self.out["system"] = reader.system
         self.out["messages"] = reader.messages
         self._tools()
+        if self.budgeted and "thinking" not in self.out:
+            self._think()
         out = self.out.items()
         fields = {name: value if isinstance(value, Raw) else encoded(value) for name, value in out}
         fillers = (
@@ -175,8 +180,21 @@ class _Request:
         effort = text_of(raw, name)
         if effort == "none":
             self.out.setdefault("thinking", {"type": "disabled"})
+        elif self.quirks.effort is Effort.BUDGET:
+            if effort not in BUDGETS:
+                raise self.refusals.error(name, f"It is none, {', '.join(BUDGETS)}.")
+            self.budgeted = effort
         else:
             self.out.setdefault("output_config", {})["effort"] = _EFFORTS.get(effort, effort)
+
+    def _think(self) -> None:
+        """Add a budget of thinking, if the API takes one with this request."""
+        limit = number_of(self.out.get("max_tokens", encoded(self.quirks.max_output_tokens or LENGTH)))
+        budget = budget_of(self.budgeted, limit or 0)
+        if budget and may_think(self.out["messages"], self.out.get("tool_choice", {})):
+            self.out["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        else:
+            self.refusals.drop("reasoning_effort")
 
     def format(self, name: str, raw: msgspec.Raw) -> None:
         wanted = object_of(raw, name)

@@ -73,10 +73,10 @@ def _add_effort(body: dict[str, Any], reasoning: dict[str, Raw], quirks: Quirks)
     effort = reasoning.get("effort")
     if is_null(effort) or quirks.effort is Effort.NONE:
         return
-    if quirks.effort is Effort.FIELD:
-        body["reasoning_effort"] = effort
-    else:
+    if quirks.effort is Effort.TEMPLATE:
         body.setdefault("chat_template_kwargs", {"enable_thinking": text_of(effort) != "none"})
+    else:
+        body["reasoning_effort"] = effort
 
 
 def _add_tools(
