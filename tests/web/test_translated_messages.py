@@ -125,6 +125,21 @@ def test_a_chat_call_is_translated_for_an_anthropic_upstream(
     assert "type" not in refused.json
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [529, 200])
+def test_an_overloaded_anthropic_upstream_is_a_503_to_chat(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock, stream: bool, status: int
+) -> None:
+    said = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    data = f"event: error\ndata: {json.dumps(said)}\n\n" if stream and status == 200 else json.dumps(said)
+    upstream.post(URL, status=status, body=data)
+    body = {"model": "claude", "messages": BODY["messages"], "stream": stream}
+    answer = ask(only_claude(make_client), body, "/v1/chat/completions")
+    assert (answer.status_code, (answer.json or {})["error"]["code"]) == (503, "upstream_overloaded")
+    assert answer.headers["x-gateway-error-origin"] == "upstream"
+    assert answer.headers["x-gateway-attempts"].startswith("claude:529:" if status == 529 else "claude:")
+
+
 #: The answer of a chat upstream, as a stream and in one piece.
 CHUNKS = (
     b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"}}]}\n\n'

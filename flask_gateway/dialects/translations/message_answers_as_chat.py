@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 
 from ...model.call import Usage
-from ...model.errors import GatewayError, UpstreamError, UpstreamMalformed, UpstreamRefusal
+from ...model.errors import (
+    GatewayError,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamOverloaded,
+    UpstreamRefusal,
+)
 from ..openai import DONE, chat_error_event
 
 Raw = msgspec.Raw
@@ -239,7 +245,13 @@ def usage_object(usage: Usage | None) -> dict[str, Any]:
 
 
 def worded_for_chat(error: UpstreamError) -> UpstreamError:
-    """The error without the upstream's own body, which is in the words of another API."""
+    """The error without the upstream's own body, which is in the words of another API.
+
+    529 is Anthropic's own status. For chat it is 503, as OpenAI's API answers when it is overloaded:
+    https://platform.openai.com/docs/guides/error-codes.
+    """
     if isinstance(error, UpstreamRefusal):
         error.body = None
+    elif isinstance(error, UpstreamOverloaded):
+        error.status = 503
     return error

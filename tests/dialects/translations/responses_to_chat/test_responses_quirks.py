@@ -48,6 +48,7 @@ def test_the_limit_of_the_answer():
     [
         (Effort.FIELD, {"reasoning_effort": "none"}),
         (Effort.TEMPLATE, {"chat_template_kwargs": {"enable_thinking": False}}),
+        (Effort.BUDGET, {"reasoning_effort": "none"}),
         (Effort.NONE, {}),
     ],
 )
