@@ -76,8 +76,10 @@ _CHECKS = {
         "SELECT coalesce(sum(cost), 0) FROM bucket",
     ),
     "the number of charges": ("SELECT count(*) FROM charge", "SELECT coalesce(sum(legs), 0) FROM bucket"),
+    # An adjustment changes the balance of one subject alone.
     "the total of all calls": (
-        "SELECT coalesce(sum(cost), 0) FROM bucket",
+        "SELECT (SELECT coalesce(sum(cost), 0) FROM bucket WHERE source <> 'adjustment') + "
+        "(SELECT coalesce(sum(cost), 0) FROM charge WHERE source = 'adjustment' AND upstream_model = 'all')",
         "SELECT coalesce(sum(cost), 0) FROM balance WHERE subject = 'all' AND window = 'total'",
     ),
 }

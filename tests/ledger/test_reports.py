@@ -104,6 +104,16 @@ def test_sums_that_differ_are_found(data: Path, kept: sqlite3.Connection) -> Non
     ]
 
 
+@pytest.mark.parametrize("subject", ["team:t", "all"])
+def test_an_adjustment_is_no_fault(data: Path, books: sqlite3.Connection, subject: str) -> None:
+    keeping = books_in(data)
+    keeping.journal.write(settled(1, cost=9))
+    keeping.journal.write(settled(2, cost=-5, source="adjustment", upstream_model=subject, key="", model=""))
+    assert keeping.turn().lines == 2
+    keeping.close()
+    assert list(disagreements(books)) == []
+
+
 def _constant(node: ast.expr) -> bool:
     """Whether an expression is constant text, or a name in capitals or of a loop over such."""
     if isinstance(node, ast.Constant):
