@@ -262,14 +262,6 @@ TESTED_WITH = {
     "auth/key_views": "web/admin/test_keys",
     "auth/team_admin": "web/admin/test_keys",
     "auth/user_admin": "web/admin/test_users",
-    "app/limit_usage": "web/test_own_key",
-    "app/translated": "app/test_candidates",
-    # The bookkeeper posts charges; each part means nothing without the others.
-    "ledger/database": "ledger/test_bookkeeper",
-    "ledger/posting": "ledger/test_bookkeeper",
-    "ledger/quotes": "guards/test_budgets",
-    "ledger/repair": "cli/test_ledger",
-    "web/admin/changes": "web/admin/test_keys",
 }
 _DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
 

@@ -148,18 +148,6 @@ def test_a_line_that_a_full_disk_tore_and_that_came_again_is_no_loss(
     keep.close()
 
 
-def test_the_wal_leaves_room_on_a_small_disk(data: Path) -> None:
-    journal = Journal(data / "journal")
-    keep = keeper(data)
-    for n in range(10_000):
-        journal.write(settled(n, at=NOW + n * 3600))
-    keep.turn()
-    assert (data / f"{database.NAME}-wal").stat().st_size < 1_500_000
-    database.make_room(keep.connection)
-    assert (data / f"{database.NAME}-wal").stat().st_size == 0
-    keep.close()
-
-
 def test_one_process_keeps_the_books(data: Path) -> None:
     keep = keeper(data)
     with pytest.raises(BlockingIOError):
