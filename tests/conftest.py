@@ -18,6 +18,8 @@ from kit.stores import HandClock
 
 from flask_gateway import create_app
 from flask_gateway.config.schema import Settings
+from flask_gateway.ledger.books import Books
+from flask_gateway.reactor import Periodic
 from flask_gateway.state.memory import MemoryStore
 
 # No deadline, and no limit on the time that examples take to make: a busy machine must not fail a test.
@@ -50,6 +52,26 @@ def _nothing_printed_has_a_secret(tmp_path_factory: pytest.TempPathFactory) -> I
     with command_output.recording():
         yield
     assert printed_by(tmp_path_factory.getbasetemp().rglob("*")) == []
+
+
+@pytest.fixture(autouse=True)
+def _background_threads_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the threads of the gateways that a test made, and close their ledgers. They end with the process
+    otherwise: hundreds of them would go on working during later tests, and keep their files open."""
+    started: list[Periodic] = []
+    start = Periodic.start
+
+    def recorded(self: Periodic) -> None:
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(Periodic, "start", recorded)
+    yield
+    for thread in started:
+        thread.stop(0.5)
+    owners = [getattr(thread._work, "__self__", None) for thread in started]
+    for books in {owner for owner in owners if isinstance(owner, Books)}:
+        books.close()
 
 
 @pytest.fixture

@@ -152,7 +152,9 @@ class Books:
             self._alerts.work()
 
     def close(self) -> None:
-        """Release the journal and the lock, as the end of the process does. No thread may run."""
+        """End the threads, and release the journal and the lock, as the end of the process does."""
+        for thread in self._threads:
+            thread.stop()
         self.journal.close()
         if self._bookkeeper is not None:
             self._bookkeeper.close()

@@ -25,6 +25,8 @@ class Periodic:
         self._work = work
         self._starting = threading.Lock()
         self._due = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
         self.running = False
 
     def start(self) -> None:
@@ -34,16 +36,29 @@ class Periodic:
         with self._starting:
             if not self.running:
                 with suppress(RuntimeError, MemoryError):
-                    threading.Thread(target=self._run, name=self.name, daemon=True).start()
-                    self.running = True
+                    thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                    thread.start()
+                    self._thread, self.running = thread, True
 
     def call_soon(self) -> None:
         """Make the next call due at once. A call that runs already is followed by another."""
         self._due.set()
 
+    def stop(self, seconds: float = 5.0) -> None:
+        """End the thread for good, after the call that runs now.
+
+        :param seconds: how long to wait for that call.
+        """
+        self._stopped = True
+        self._due.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
     def _run(self) -> None:
         while True:
             self._due.wait(self._period)
+            if self._stopped:
+                return
             self._due.clear()
             try:
                 self._work()

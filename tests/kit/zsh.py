@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flask_gateway.reactor.socket_io import is_readable
 from kit.waiting import PATIENCE
 
 #: The keys for the beginning and the end of a line.
@@ -47,6 +47,6 @@ def _answer(terminal: int) -> str:
     said, until = b"", time.monotonic() + PATIENCE
     while not (match := re.search(rb"(?m)^(?:\x1b\S*)?LINE:(.*?)\r?\n", said)):
         assert time.monotonic() < until, said
-        if select.select([terminal], [], [], 0.1)[0]:
+        if is_readable(terminal, 0.1):
             said += os.read(terminal, 65536)
     return match[1].decode()

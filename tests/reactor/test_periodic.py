@@ -6,6 +6,7 @@ import threading
 from unittest.mock import patch
 
 import pytest
+from kit.waiting import until
 
 from flask_gateway.reactor import Periodic
 
@@ -43,6 +44,31 @@ def test_without_a_thread_the_next_start_tries_again() -> None:
     periodic.start()
     assert periodic.running
     assert called.wait(30)
+
+
+def test_it_makes_no_call_after_a_stop() -> None:
+    calls: list[int] = []
+    periodic = Periodic("stopped", 0.001, lambda: calls.append(1))
+    periodic.start()
+    assert until(lambda: calls)
+    periodic.stop()
+    made = len(calls)
+    periodic.call_soon()
+    assert "stopped" not in [thread.name for thread in threading.enumerate()]
+    assert len(calls) == made
+
+
+def test_a_stop_within_a_call_ends_the_thread_after_it() -> None:
+    called = threading.Event()
+
+    def work() -> None:
+        periodic.stop()
+        called.set()
+
+    periodic = Periodic("stops itself", 0.001, work)
+    periodic.start()
+    assert called.wait(30)
+    assert until(lambda: "stops itself" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_it_starts_one_thread_only() -> None:

@@ -7,7 +7,6 @@ library only.
 from __future__ import annotations
 
 import json
-import select
 import socket
 import socketserver
 import struct
@@ -16,6 +15,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
+
+from ...reactor.socket_io import is_readable
 
 #: The interval at which a server checks whether to stop, seconds.
 POLL = 0.02
@@ -120,8 +121,7 @@ class Exchange:
         until = time.monotonic() + seconds * self._scale
         while (left := until - time.monotonic()) > 0:
             try:
-                readable, _, _ = select.select([self._sock], [], [], left)
-                if readable and not self._sock.recv(1, socket.MSG_PEEK):
+                if is_readable(self._sock.fileno(), left) and not self._sock.recv(1, socket.MSG_PEEK):
                     raise PeerLeft
             except (OSError, ValueError):
                 raise PeerLeft from None

@@ -269,11 +269,14 @@ def carry(outer: ssl.SSLSocket, inner: socket.socket) -> None:
 
     One thread carries them: an SSL object must not be read and written at once.
     """
+    poll = select.poll()  # select() refuses descriptors from 1024 on
+    for sock in (outer, inner):
+        poll.register(sock, select.POLLIN)
     with suppress(OSError), outer, inner:
         while True:
-            ready = [outer] if outer.pending() else select.select([outer, inner], [], [])[0]
+            ready = {outer.fileno()} if outer.pending() else {fd for fd, _ in poll.poll()}
             for source, sink in ((outer, inner), (inner, outer)):
-                if source in ready:
+                if source.fileno() in ready:
                     data = source.recv(65536)
                     if not data:
                         return

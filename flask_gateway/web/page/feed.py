@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from select import select
 
 import msgspec
 
 from ...model.call import Usage
 from ...model.errors import GatewayError
 from ...model.reply import Passing, Reply
+from ...reactor.socket_io import is_readable
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class FeedLine:
     def read(self) -> bytes:
         """Wait for figures, for servers without the relay."""
         while True:
-            select([self.bell], [], [], 1.0)
+            is_readable(self.bell, 1.0)
             if (data := self.receive()) is not None:
                 return data
 
