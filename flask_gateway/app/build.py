@@ -317,7 +317,7 @@ def _endpoints(
                 continues=upstream.continues,
                 # The order of the table: the first are asked for most, and are found first.
                 speaks=tuple(operation for operation in Operation if operation in upstream.operations),
-                translated=translated(upstream, service, guards),
+                translated=translated(upstream, service, guards, override.max_output_tokens),
             )
 
 
@@ -328,11 +328,15 @@ def _clocks(upstream: UpstreamSettings, settings: Settings) -> Timeouts:
 
 
 def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:
-    """Candidates with their own timeouts or limit, by upstream and model. If two routes differ, the first
+    """Candidates with their own timeouts or limits, by upstream and model. If two routes differ, the first
     counts."""
     tiers = [tier for model in settings.models for tier in model.tiers]
-    own = [candidate for tier in tiers for candidate in tier if candidate.clocks or candidate.max_in_flight]
+    own = [candidate for tier in tiers for candidate in tier if _has_own(candidate)]
     return {(candidate.upstream, candidate.model): candidate for candidate in reversed(own)}
+
+
+def _has_own(candidate: CandidateSettings) -> bool:
+    return bool(candidate.clocks or candidate.max_in_flight or candidate.max_output_tokens)
 
 
 def _balanced(settings: Settings) -> frozenset[str]:

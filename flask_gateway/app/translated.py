@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import msgspec
+
 from ..config.schema import UpstreamSettings
 from ..dialects.translations.table import counts_by_estimate, translations_to
 from ..dialects.translations.translation import Translation
@@ -18,13 +20,16 @@ from .candidates import Translate
 
 
 def translated(
-    upstream: UpstreamSettings, service: Service, guards: Sequence[Guard]
+    upstream: UpstreamSettings, service: Service, guards: Sequence[Guard], max_output_tokens: int = 0
 ) -> Mapping[Operation, Translate]:
     """By operation that the upstream does not take: what makes the service that translates it.
 
     :param guards: of the upstream. Translated calls pass the same ones.
+    :param max_output_tokens: of the model; 0: those of the upstream.
     """
     quirks = upstream.quirks or upstream.of_kind.quirks
+    if max_output_tokens:
+        quirks = msgspec.structs.replace(quirks, max_output_tokens=max_output_tokens)
     target = TranslationTarget(upstream.name, quirks, upstream.continues)
     found: dict[Operation, Translate] = {
         operation: partial(_guarded, service, translation, target, guards)

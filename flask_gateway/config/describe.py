@@ -108,6 +108,8 @@ def _tier(tier: tuple[CandidateSettings, ...]) -> str:
 def _more(candidate: CandidateSettings) -> str:
     """The candidate's weight and the names of the body fields that it sets, in brackets."""
     more = [f"weight {candidate.weight}"] if candidate.weight != 1 else []
+    if candidate.max_output_tokens:
+        more.append(f"at most {candidate.max_output_tokens} tokens")
     more += [f"sets {', '.join(candidate.set)}"] if candidate.set else []
     more += [f"defaults for {', '.join(candidate.default)}"] if candidate.default else []
     more += [f"price {shown(candidate.price)}"] if candidate.price else []

@@ -9,6 +9,7 @@ import msgspec
 
 from .body_fields import BODY_FIELDS
 from .errors import InvalidValue, dotted, nearest
+from .file_quirks import QUIRKS
 from .price_syntax import PRICE
 from .schema import FORMER_BALANCE, Balance, CandidateSettings, Timeouts
 from .value_types import UPSTREAM_NAME, BaseType, Name, OneOf, Seconds, TextLine, ValueType, WholeNumber
@@ -34,6 +35,7 @@ _FIELDS: Mapping[str, ValueType] = {
     "model": _MODEL,
     "weight": WholeNumber("a whole number, at least 1", 1, 1000),
     "max_in_flight": WholeNumber("a whole number of calls at once, 0 for unlimited"),
+    "max_output_tokens": QUIRKS["max_output_tokens"],
     "set": BODY_FIELDS,
     "default": BODY_FIELDS,
     "price": PRICE,
@@ -42,7 +44,7 @@ _FIELDS: Mapping[str, ValueType] = {
 
 
 #: Those that a candidate keeps under their own names.
-_PLAIN = ("weight", "max_in_flight", "set", "default", "price")
+_PLAIN = ("weight", "max_in_flight", "max_output_tokens", "set", "default", "price")
 
 
 def read_candidate(text: str, asked: str) -> CandidateSettings:
@@ -122,11 +124,7 @@ def _from_table(fields: Mapping[str, Any], asked: str) -> CandidateSettings:
         upstream=fields["upstream"],
         model=fields.get("model", asked),
         clocks=clocks_of(fields),
-        **{
-            name: fields[name]
-            for name in ("weight", "max_in_flight", "set", "default", "price")
-            if name in fields
-        },
+        **{name: fields[name] for name in _PLAIN if name in fields},
     )
 
 

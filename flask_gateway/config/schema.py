@@ -213,6 +213,7 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param model: the upstream's name of the model.
     :param weight: the candidate's share of its tier, relative to the other weights.
     :param max_in_flight: the limit of calls of this model in flight at the upstream; 0 means no limit.
+    :param max_output_tokens: the longest answer of the model, tokens (``model.quirks``); 0: the upstream's.
     :param clocks: seconds by their names in :class:`Timeouts`, where they differ from the upstream's.
     :param set: fields of the body as JSON, by name. They replace the caller's.
     :param default: fields of the body as JSON, for callers who do not send them.
@@ -223,6 +224,7 @@ class CandidateSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     weight: int = 1
     max_in_flight: int = 0
+    max_output_tokens: int = 0
     clocks: Mapping[str, float] = {}
     set: Mapping[str, bytes] = {}
     default: Mapping[str, bytes] = {}

@@ -47,10 +47,12 @@ def test_a_model_is_described_on_one_line(toml: Toml) -> None:
     path = toml(
         "[upstreams]\na.url = 'http://127.0.0.1:1'\nb.url = 'http://127.0.0.1:2'\n"
         "[models.m]\naliases = ['n']\nstream = 'whole'\n"
-        "tiers = [[{ upstream = 'a', weight = 2 }, { upstream = 'b' }], [{ upstream = 'b', model = 'x' }]]\n"
+        "tiers = [[{ upstream = 'a', weight = 2, max_output_tokens = 9 }, { upstream = 'b' }], "
+        "[{ upstream = 'b', model = 'x' }]]\n"
     )
     (line,) = [line for line in shown({"GATEWAY_CONFIG": path}) if line.startswith("models.m ")]
-    assert "m at a (weight 2) or m at b, then x at b, round_robin, streams whole, also called n" in line
+    assert "m at a (weight 2; at most 9 tokens) or m at b, then x at b, round_robin" in line
+    assert "streams whole, also called n" in line
 
 
 def test_a_reload_names_what_it_changed() -> None:

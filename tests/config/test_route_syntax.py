@@ -57,6 +57,7 @@ def test_invalid_fallbacks_are_refused(refusal: Callable[..., str], text: str, s
         ("[models.m]\ntiers = [['a/']]", "models.m.tiers='a list': expected upstream or upstream/model"),
         ("[models.m]\ntiers = [[{upstream = 'a', wait = 1}]]", "expected fields of a candidate"),
         ("[models.m]\ntiers = [[{upstream = 'a', weight = 0}]]", "expected a whole number, at least 1"),
+        ("[models.m]\ntiers = [[{upstream = 'a', max_output_tokens = 0}]]", "a whole number from 1 to"),
         (
             "[models.m]\ntiers = [['a']]\nupstream = 'a'",
             "models.m.upstream: expected only one of tiers and upstream",

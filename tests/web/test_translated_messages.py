@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import responses
 from flask.testing import FlaskClient
-from kit.calls import AUTH
+from kit.calls import AUTH, single_candidate
 from werkzeug.test import TestResponse
 
 from flask_gateway.cli.selftest.client import Api, ClientResponse, StreamEnd
 from flask_gateway.cli.selftest.response_parser import hear
-from flask_gateway.config.schema import UpstreamSettings
+from flask_gateway.config.schema import CandidateSettings, ModelSettings, UpstreamSettings
 
 RECORDED = sorted((Path(__file__).parents[1] / "golden/claude-code").glob("*.json"))
 CHAT = "http://llama.test/v1/chat/completions"
@@ -123,6 +123,24 @@ def test_a_chat_call_is_translated_for_an_anthropic_upstream(
     assert refused.json is not None
     assert refused.json["error"]["message"] == "no thinking"
     assert "type" not in refused.json
+
+
+def test_a_model_may_have_its_own_longest_answer(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock
+) -> None:
+    short = CandidateSettings(upstream="claude", model="haiku", max_output_tokens=4096)
+    models = (
+        ModelSettings(name="short", tiers=((short,),)),
+        ModelSettings(name="long", tiers=(single_candidate("claude", "opus"),)),
+    )
+    only = UpstreamSettings(name="claude", url="http://claude.test/v1", kind="anthropic")
+    client = make_client(upstreams=(only,), models=models)
+    upstream.post(URL, json=ANSWER)
+    for name in ("short", "long"):
+        body = {"model": name, "messages": BODY["messages"]}
+        assert ask(client, body, "/v1/chat/completions").status_code == 200
+    sent = [json.loads(call.request.body or b"")["max_tokens"] for call in upstream.calls]
+    assert sent == [4096, 16384]
 
 
 @pytest.mark.parametrize("stream", [False, True])
