@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..model.quirks import Effort, InlineSystem, Quirks, Unsupported
+from ..model.quirks import Effort, InlineSystem, Quirks, Unsupported, UserIds
 from .value_types import Flag, OneOf, ValueType, WholeNumber
 
 _FLAG = Flag("true or false")
@@ -28,7 +28,7 @@ QUIRKS: Mapping[str, ValueType] = {
     "short_tool_ids": _FLAG,
     "json_schema": _FLAG,
     "parallel_tools": _FLAG,
-    "user_ids": _FLAG,
+    "user_ids": OneOf("native, pass or replace", tuple(UserIds)),
     "openai_fields": _FLAG,
     "sampling": _FLAG,
     "thought_signatures": _FLAG,

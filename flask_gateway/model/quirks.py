@@ -40,6 +40,17 @@ class Effort(StrEnum):
     NONE = "none"
 
 
+class UserIds(StrEnum):
+    """Says what becomes of the ``metadata.user_id`` of callers of Anthropic's API."""
+
+    #: It passes to upstreams of that API alone.
+    NATIVE = "native"
+    #: Chat gets it too, as ``user``.
+    PASSED = "pass"
+    #: Both get the id of the caller's key in its place.
+    REPLACE = "replace"
+
+
 class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about an upstream that a translated request depends on. ``docs/dialects.md`` explains each.
 
@@ -57,7 +68,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     :param short_tool_ids: ids of tool calls must be 9 letters and digits.
     :param json_schema: whether chat takes a JSON schema as ``response_format``.
     :param parallel_tools: whether chat takes ``parallel_tool_calls``.
-    :param user_ids: whether chat gets the caller's ``metadata.user_id`` as ``user``.
+    :param user_ids: what becomes of the caller's ``metadata.user_id``.
     :param openai_fields: whether chat takes fields that only OpenAI's own servers are known to take:
         ``verbosity``, ``prompt_cache_key``, ``safety_identifier``.
     :param thought_signatures: whether tool calls of chat carry Gemini's signatures and must keep them.
@@ -77,7 +88,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     short_tool_ids: bool = False
     json_schema: bool = True
     parallel_tools: bool = True
-    user_ids: bool = False
+    user_ids: UserIds = UserIds.NATIVE
     thought_signatures: bool = False
     openai_fields: bool = False
     sampling: bool = True

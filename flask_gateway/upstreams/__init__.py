@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.protocols import Service
+from ..model.quirks import UserIds
 
 if TYPE_CHECKING:
     from ..config.schema import Timeouts, UpstreamSettings
@@ -36,4 +37,6 @@ def open_upstream(
     key = settings.api_key.reveal() if settings.api_key else None
     upstream = HttpUpstream(settings.name, settings.url, key, http, clocks, options, settings.of_kind)
     upstream.egress, upstream.renewed_key = egress_of(settings), renewed_key
+    quirks = settings.quirks or settings.of_kind.quirks
+    upstream.replaces_user_ids = quirks.user_ids is UserIds.REPLACE
     return upstream

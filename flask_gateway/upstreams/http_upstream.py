@@ -18,7 +18,13 @@ from ..dialects.usage import asking_for_usage
 from ..model.call import ANTHROPIC, Call, Operation
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
-from .anthropic_headers import anthropic_error, passed_on, vertex_body, with_anthropic_headers
+from .anthropic_headers import (
+    anthropic_error,
+    passed_on,
+    vertex_body,
+    with_anthropic_headers,
+    with_key_as_user,
+)
 from .estimated_count import EstimatedCount, counts_not
 from .renewed_keys import RenewedKey
 from .stream_options import StreamOptions
@@ -51,6 +57,8 @@ class HttpUpstream:
     egress: SSLContext | Egress | None = None
     #: The key that a command prints, in place of ``api_key``; ``None``: there is no command.
     renewed_key: RenewedKey | None = None
+    #: Whether calls of Anthropic's API bear the id of the caller's key in place of the caller's own user id.
+    replaces_user_ids = False
 
     def __init__(  # noqa: PLR0913 - the parts of an upstream; each has another source
         self,
@@ -87,8 +95,9 @@ class HttpUpstream:
 
     def send(self, call: Call) -> Reply:
         options = self._options
-        if call.operation is Operation.MESSAGE and self._kind.checks_signatures:
-            call = signed_only(call)
+        if call.operation is Operation.MESSAGE:
+            call = with_key_as_user(call) if self.replaces_user_ids else call
+            call = signed_only(call) if self._kind.checks_signatures else call
         if call.operation is Operation.COUNT:
             return self._count(call)
         if not call.stream or options is None:

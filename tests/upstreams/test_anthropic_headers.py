@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from kit.calls import make_call
 
 from flask_gateway.config.kinds import KINDS
@@ -17,6 +18,7 @@ from flask_gateway.upstreams.anthropic_headers import (
     anthropic_error,
     passed_on,
     with_anthropic_headers,
+    with_key_as_user,
 )
 
 CLAUDE = KINDS["anthropic"]
@@ -60,3 +62,19 @@ def test_a_refusal_keeps_its_body_and_other_errors_do_not() -> None:
     assert isinstance(other, UpstreamRefusal)
     assert other.body is None
     assert anthropic_error(UpstreamError("x"), {"request-id": "r1"}, BODY, CLAUDE).headers == {}
+
+
+@pytest.mark.parametrize("metadata", [None, b"null", b"[]", b"{}", b'{"other":1}', b"[" * 9999])
+def test_a_call_without_a_user_id_is_not_touched(metadata: bytes | None) -> None:
+    call = make_call()
+    if metadata is not None:
+        call = msgspec.structs.replace(call, fields={**call.fields, "metadata": msgspec.Raw(metadata)})
+    assert with_key_as_user(call) is call
+
+
+def test_a_user_id_is_replaced_and_the_rest_keeps_its_bytes() -> None:
+    raw = msgspec.Raw(b'{"a":[ 1.0 ],"user_id":"device"}')
+    call = make_call()
+    call = msgspec.structs.replace(call, fields={**call.fields, "metadata": raw})
+    replaced = bytes(with_key_as_user(call).fields["metadata"])
+    assert replaced == b'{"a":[ 1.0 ],"user_id":"%s"}' % call.caller.id.encode()

@@ -15,6 +15,7 @@ from kit.planted import KEY, UPSTREAM_KEY
 from werkzeug.test import TestResponse
 
 from flask_gateway.config.schema import ModelSettings, Secret, UpstreamSettings
+from flask_gateway.model.quirks import Quirks, UserIds
 
 URL = "http://claude.test/v1/messages"
 SPARE = "http://spare.test/v1/messages"
@@ -167,6 +168,27 @@ def test_the_callers_own_chain_is_in_a_header(claude: FlaskClient, upstream: res
 def test_headers_are_bounded(claude: FlaskClient, value: str) -> None:
     error = assert_error(ask(claude, **{"anthropic-beta": value}), 400, "invalid_request_error")
     assert error["param"] == "anthropic-beta"
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "openai"])
+@pytest.mark.parametrize("user_ids", list(UserIds))
+def test_the_callers_user_id(
+    make_client: Callable[..., FlaskClient], upstream: responses.RequestsMock, kind: str, user_ids: UserIds
+) -> None:
+    only = UpstreamSettings(
+        name="claude", url="http://claude.test/v1", kind=kind, quirks=Quirks(user_ids=user_ids)
+    )
+    client = make_client(upstreams=(only,), models=(), default_upstream="claude")
+    said = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    if kind == "anthropic":
+        upstream.post(URL, json=ANSWER)
+    else:
+        upstream.post("http://claude.test/v1/chat/completions", json={"choices": [said]})
+    assert ask(client, {**BODY, "metadata": {"user_id": "device"}}).status_code == 200
+    sent = json.loads(upstream.calls[0].request.body or b"")
+    found = sent["metadata"]["user_id"] if kind == "anthropic" else sent.get("user")
+    own = "device" if kind == "anthropic" or user_ids is UserIds.PASSED else None
+    assert found == ("team-a" if user_ids is UserIds.REPLACE else own)
 
 
 # ---------------------------------------------------------------- which upstream

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ...model.call import Call, Continues, Operation
-from ...model.quirks import Effort, TranslationTarget
+from ...model.quirks import Effort, TranslationTarget, UserIds
 from .chat_answers_as_messages import MessageRewriter, worded_for_messages
 from .message_blocks import Message, MessagesReader, raw_messages
 from .request_parts import (
@@ -45,7 +45,7 @@ FIELDS = FieldTable(
         "tool_choice": "`tool_choice`, `parallel_tool_calls`",
         "thinking": "`reasoning_effort`; see `effort`",
         "output_config": "`effort`: `reasoning_effort`; `format`: `response_format`",
-        "metadata": "`user_id`: `user` if `user_ids`, else without effect",
+        "metadata": "`user_id`: `user` by `user_ids`, else without effect",
     },
     without_effect=(
         "betas",
@@ -136,8 +136,10 @@ class _Request:
 
     def metadata(self, name: str, raw: msgspec.Raw) -> None:
         user = object_of(raw, name).get("user_id")
-        if user is not None and self.quirks.user_ids:
-            self.out["user"] = user
+        if user is None or self.quirks.user_ids is UserIds.NATIVE:
+            return
+        replaced = self.quirks.user_ids is UserIds.REPLACE
+        self.out["user"] = encoded(self.call.caller.id) if replaced else user
 
     # ------------------------------------------------------------------ messages
 
