@@ -249,20 +249,6 @@ TESTED_AS_ONE = {
     "dialects/translations": "whole conversations of one API become those of another",
     "web/page": "whole pages, as an admin's browser asks for them",
 }
-#: Modules that are tested with a neighbour, for a reason.
-TESTED_WITH = {
-    # Keys at run time are one state machine over one database.
-    "auth/idempotency": "web/admin/test_keys",
-    "auth/key_admin": "web/admin/test_keys",
-    "auth/key_body": "web/admin/test_keys",
-    "auth/key_changes": "web/admin/test_keys",
-    "auth/key_pages": "web/admin/test_keys",
-    "auth/key_rows": "auth/test_issued_keys",
-    "auth/key_tables": "auth/test_issued_keys",
-    "auth/key_views": "web/admin/test_keys",
-    "auth/team_admin": "web/admin/test_keys",
-    "auth/user_admin": "web/admin/test_users",
-}
 _DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)
 
 
@@ -284,16 +270,13 @@ def test_each_module_has_a_file_of_tests() -> None:
         name = module.replace(".", "/")
         if path.name in ("__init__.py", "__main__.py") or not decides(TREES[module]):
             continue
-        tests = TESTED_WITH.get(name, own_tests(module))
+        tests = own_tests(module)
         if not (TESTS / f"{tests}.py").is_file() and not name.startswith(tuple(TESTED_AS_ONE)):
             missing[name] = f"tests/{tests}.py"
     assert missing == {}, "write these files of tests"
 
 
-def test_no_exception_from_own_tests_is_needless() -> None:
-    known = {module.replace(".", "/") for module in MODULES}
-    assert TESTED_WITH.keys() <= known, "these modules are gone"
-    assert [name for name in TESTED_WITH if (TESTS / f"{own_tests(name)}.py").is_file()] == []
+def test_packages_that_are_tested_as_one_have_tests() -> None:
     for folder in TESTED_AS_ONE:
         assert list((TESTS / folder).rglob("test_*.py")), folder
 

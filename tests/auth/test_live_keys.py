@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from kit.admins import AdminClient
 from kit.calls import make_settings
 
 from flask_gateway.auth.api_keys import keys_of
@@ -16,6 +17,7 @@ from flask_gateway.auth.key_changes import Actor, KeyChanges
 from flask_gateway.auth.key_store import KeyStore, transaction
 from flask_gateway.auth.live_keys import LiveKeys
 from flask_gateway.model.errors import KeyExpired, KeysUnavailable
+from flask_gateway.model.limits import Limits, OwnerLimits
 from flask_gateway.state.memory import MemoryStore
 
 ACTOR = Actor("test", "", "")
@@ -62,3 +64,18 @@ def test_there_may_always_be_more_than_one_caller(tmp_path: Path, store: MemoryS
     live = LiveKeys(keys_of(settings), issued, settings)
     assert len(live) == len(settings.keys) + 1
     assert live.lookup(settings.keys[0].digest) == keys_of(settings).lookup(settings.keys[0].digest)
+
+
+def test_keys_of_a_team_that_left_the_settings_are_refused_and_never_unlimited(
+    data: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = OwnerLimits(own=Limits(requests=1))
+    before = AdminClient(data, store, teams={"search": limits})
+    key, other = before.make(team="search"), before.make()
+    assert before.status(key["secret"]) == 200
+    after = AdminClient(data, store)
+    assert [after.status(key["secret"]) for _ in range(3)] == ["keys_unavailable"] * 3
+    assert after.status(other["secret"]) == 200
+    assert caplog.text.count("the team 'search' is set nowhere") == 1
+    assert after.ask("PATCH", f"/keys/{key['id']}", {"team": None}).status_code == 200
+    assert after.status(key["secret"]) == 200
