@@ -6,8 +6,10 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
 from kit.admins import ADMIN, AdminClient
 
+from flask_gateway.auth.issued_keys import IssuedKeys
 from flask_gateway.state.memory import MemoryStore
 
 
@@ -33,8 +35,10 @@ def test_the_audit_has_each_change_and_no_secret(admins: AdminClient, data: Path
 
 
 def test_while_another_process_holds_the_database_keys_go_on_and_blocks_hold(
-    admins: AdminClient, data: Path, store: MemoryStore
+    admins: AdminClient, data: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The other worker must not look by itself between the change and the lock.
+    monkeypatch.setattr(IssuedKeys, "look", lambda self: None)
     other = AdminClient(data, store)
     key, second = admins.make(), admins.make()
     assert other.status(key["secret"]) == other.status(second["secret"]) == 200
