@@ -194,9 +194,14 @@ def route_of(settings: Settings, model: str) -> tuple[str, ...]:
 
 
 def _clocks(upstream: UpstreamSettings, play: RunOptions) -> Timeouts:
-    """All timeouts of the upstream, derived ones included, scaled to the run."""
-    settings = play.settings
-    clocks = upstream.clocks or Timeouts.within(
-        settings.request_timeout_seconds, settings.answer_timeout_seconds
-    )
-    return Timeouts(**{name: getattr(clocks, name) * play.scale for name in clocks.__struct_fields__})
+    """All timeouts of the upstream, derived ones included, scaled to the run.
+
+    Those that its kind brings are the general ones here: hosted models may think for minutes before the first
+    word, and no scenario takes so long.
+    """
+    settings, brought = play.settings, upstream.of_kind.clocks
+    general = Timeouts.within(settings.request_timeout_seconds, settings.answer_timeout_seconds)
+    clocks = upstream.clocks or general
+    seconds = {name: getattr(clocks, name) for name in clocks.__struct_fields__}
+    own = {name: value for name, value in seconds.items() if brought.get(name) != value}
+    return Timeouts(**{name: own.get(name, getattr(general, name)) * play.scale for name in seconds})

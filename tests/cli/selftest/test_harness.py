@@ -6,12 +6,14 @@ import json
 import threading
 from typing import Any
 
+import msgspec
 from kit.calls import make_settings
 
 from flask_gateway.cli.selftest.client import ClientResponse, StreamEnd
 from flask_gateway.cli.selftest.harness import RunOptions, rehearsed, route_of
 from flask_gateway.cli.selftest.provider_answers import TOKENS, USAGE
 from flask_gateway.cli.selftest.scenarios import SCENARIOS, Result
+from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.schema import (
     CandidateSettings,
     ModelSettings,
@@ -65,6 +67,18 @@ def test_it_uses_the_operators_settings() -> None:
     assert (played.rate_limit_per_minute, played.state) == (0, "memory://")
     assert [key.id for key in played.keys] == ["selftest"]
     assert all(upstream.api_key is None for upstream in played.upstreams)
+
+
+def test_timeouts_that_the_kind_brings_are_the_general_ones() -> None:
+    brought = KINDS["anthropic"].clocks
+    clocks = msgspec.structs.replace(Timeouts(), **{**brought, "idle": 33.0})
+    upstream = UpstreamSettings(name="a", url="http://a.test/v1", kind="anthropic", clocks=clocks)
+    settings = make_settings(upstreams=(upstream,), request_timeout_seconds=8.0)
+    played = rehearsed(RunOptions(settings, "a", ("a",)), ("http://x.test/v1", "http://y.test/v1"), b"d")
+    assert brought["first_byte"] > 30
+    assert played.upstreams[0].clocks == msgspec.structs.replace(
+        Timeouts.within(8.0, settings.answer_timeout_seconds), idle=33.0
+    )
 
 
 def whole(status: int = 200, seconds: float = 1.0, ledger: str = LEDGER, **fields: Any) -> ClientResponse:
