@@ -1,7 +1,8 @@
 """Calls an upstream that fails at random (``llmock``), with a healthy fallback behind it.
 
-Of 300 calls of the official client at least 297 must return a complete answer. No partial answer may look
-complete, and every failure must be one of the client's own errors.
+Of 100 calls of the official client at least 99 must return a complete answer: over 900 calls, for which the
+luck of the faults matters less. No partial answer may look complete, and every failure must be one of the
+client's own errors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from openai import OpenAI
 
 pytestmark = [pytest.mark.live, pytest.mark.attack]
 
-CALLS, AT_ONCE = 300, 8
+CALLS, AT_ONCE = 900, 8
 #: 10 % each of 500, 503, cut, truncated and malformed streams, 15 % 429, 5 % stalls.
 FAULTS = (
     *("--error-rate", "500=0.1", "--error-rate", "503=0.1", "--error-rate", "429=0.15"),
@@ -56,7 +57,7 @@ def _answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("patient", [False, True], ids=["breaker", "no breaker"])
-def test_300_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos: str, patient: bool):
+def test_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos: str, patient: bool):
     """With the default breaker, and with one that never opens."""
     gateway = start_gateway(
         GATEWAY_UPSTREAMS=f"chaos={chaos};mock=mock://local",
@@ -70,7 +71,7 @@ def test_300_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos:
     whole = said[CHAOS_SAYS] + said[MOCK_SAYS]
     errors = sum(count for text, count in said.items() if text.startswith("error: "))
     assert whole + errors == CALLS, f"a part of an answer looked whole: {said}"
-    assert whole >= 297, said
+    assert whole >= 0.99 * CALLS, said
 
 
 def _answer(client: OpenAI, stream: bool) -> str:
