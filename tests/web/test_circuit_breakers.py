@@ -64,10 +64,11 @@ def test_without_a_metrics_key_this_machine_may(client: FlaskClient, monkeypatch
     monkeypatch.setattr(Breaker, "try_now", lambda breaker: tried.append(breaker.upstream))
     (name, *_) = upstreams(client, AUTH)
     answer = client.post(f"{LIST}/{name}/try", headers=AUTH)
-    assert (answer.status_code, tried) == (200, [name])
+    assert (answer.status_code, set(tried)) == (200, {name})  # an upstream may have breakers of its models
+    before = len(tried)
     elsewhere = client.post(f"{LIST}/{name}/try", headers=AUTH, environ_base={"REMOTE_ADDR": "10.0.0.9"})
     assert_refused(elsewhere, 403, "operator_only")
-    assert tried == [name]
+    assert len(tried) == before
 
 
 def test_an_upstream_that_does_not_exist_is_named_with_the_list_of_those_that_do(client: FlaskClient) -> None:
