@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,7 @@ def test_no_death_of_the_bookkeeper_loses_or_doubles_a_line(
     expected = sum(
         (cost + 1) * (legs if ends else legs - 1) + (0 if ends else 7) for legs, cost, ends in calls
     )
-    with sqlite3.connect(data / database.NAME) as connection:
+    with closing(sqlite3.connect(data / database.NAME)) as connection, connection:
         assert total(connection, "SELECT sum(cost) FROM charge") == expected
         agree(connection)
     connection.close()

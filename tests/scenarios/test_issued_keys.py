@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def statuses_if_up(gateway: Gateway, secret: str) -> Counter[int]:
 def test_a_database_that_somebody_holds_refuses_changes_and_no_caller(issuing: Gateway, data: Path) -> None:
     key = make(issuing)
     assert statuses(issuing, key["secret"], 40) == {200: 40}
-    with sqlite3.connect(data / "keys.db", isolation_level=None) as holder:
+    with closing(sqlite3.connect(data / "keys.db", isolation_level=None)) as holder, holder:
         holder.execute("BEGIN EXCLUSIVE")
         refused = ask(issuing.port, "POST", "/admin/v1/keys", {}, {"authorization": f"Bearer {ADMIN_KEY}"})
         assert (refused.status, refused.json["error"]["code"]) == (503, "keys_unavailable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_while_another_process_holds_the_database_keys_go_on_and_blocks_hold(
     key, second = admins.make(), admins.make()
     assert other.status(key["secret"]) == other.status(second["secret"]) == 200
     admins.ask("POST", f"/keys/{second['id']}/disable")
-    with sqlite3.connect(data / "keys.db", isolation_level=None) as holder:
+    with closing(sqlite3.connect(data / "keys.db", isolation_level=None)) as holder, holder:
         holder.execute("BEGIN EXCLUSIVE")
         assert other.status(key["secret"]) == 200
         assert other.status(second["secret"]) == "invalid_api_key"
