@@ -24,26 +24,6 @@ Capture = pytest.CaptureFixture[str]
 NOVEMBER = ["--since", "2026-11-01", "--until", "2026-12-01"]
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> dict[str, str]:
-    file = tmp_path / "gateway.toml"
-    file.write_text(
-        '[ledger]\ndata = "data"\n[upstreams.up]\nurl = "https://up.test"\n'
-        '[models.m]\nupstream = "up"\n[models.dear]\nupstream = "up"\nprice = { input = "1", output = "2" }\n'
-    )
-    return {"GATEWAY_CONFIG": str(file)}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    books = books_in(tmp_path / "data")
-    books.journal.write(settled(1, key="=evil()", cost=1_500_000_000))
-    books.journal.write(settled(2, key="b", cost=None, upstream_model="dear"))
-    books.turn()
-    books.close()
-    return tmp_path / "data"
-
-
 def ran(config: dict[str, str], *argv: str) -> int:
     return main(argv, config)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from kit.ledger_figures import books_in
-from kit.ledger_lines import settled
 
 from flask_gateway.app.prices import TABLE
 from flask_gateway.cli.command import FOUND, OK
@@ -16,26 +14,6 @@ from flask_gateway.cli.main import main
 from flask_gateway.pricing.table import decode, shipped
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> dict[str, str]:
-    file = tmp_path / "gateway.toml"
-    file.write_text(
-        '[ledger]\ndata = "data"\n[upstreams.up]\nurl = "https://up.test"\n'
-        '[models.m]\nupstream = "up"\n[models.dear]\nupstream = "up"\nprice = { input = "1", output = "2" }\n'
-    )
-    return {"GATEWAY_CONFIG": str(file)}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    books = books_in(tmp_path / "data")
-    books.journal.write(settled(1, key="=evil()", cost=1_500_000_000))
-    books.journal.write(settled(2, key="b", cost=None, upstream_model="dear"))
-    books.turn()
-    books.close()
-    return tmp_path / "data"
 
 
 def ran(config: dict[str, str], *argv: str) -> int:

@@ -109,7 +109,7 @@ def test_a_clock_that_is_a_year_ahead_deletes_no_year(writing: sqlite3.Connectio
     assert prune_step(writing, Kept(), year, CALENDAR) == 0
     assert prune_step(writing, Kept(), year, CALENDAR) > 0  # three days are as if three hours had passed
     assert count(writing, "charge") == 2
-    while prune_step(writing, Kept(), year, CALENDAR, at_once=True):  # what `ledger prune` does
+    while prune_step(writing, Kept(), year, CALENDAR, at_once=True):  # `ledger prune` does this
         pass
     assert count(writing, "charge") == 0
 

@@ -72,7 +72,7 @@ def status(gateway: Gateway, secret: str) -> int:
 def test_s1_no_issued_secret_is_stored_anywhere(
     issuing: Gateway, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First of this file: the disks of later tests take the ledger away."""
+    """This test comes first in the file: later tests take the ledger's disk away."""
     key = make(issuing)
     rotated = admin(issuing, "POST", f"/keys/{key['id']}/rotate").json
     issuing.secrets.add(rotated["secret"])
