@@ -6,12 +6,9 @@ Both ways take the same requests and give the same answers.
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -35,7 +32,8 @@ from ..ledger.books import TROUBLE
 from ..model.calendar_windows import Calendar, zone
 from ..model.errors import GatewayError
 from ..state.memory import MemoryStore
-from .running_gateway import PATIENCE
+from .running_gateway import NotAnswered
+from .running_gateway import ask as answer_of
 
 #: The variable with an admin's key. Everybody on the machine can read a command line.
 ADMIN_KEY = "GATEWAY_ADMIN_KEY"
@@ -75,26 +73,10 @@ class OverHttp:
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send the request, and return the JSON of its answer."""
-        data = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(f"{self._url}/admin/v1{path}", data, method=method)  # noqa: S310 - above
-        asked.add_header("Authorization", f"Bearer {self._key}")
-        asked.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310 - see above
-                shown: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise Refused(f"{self._url} answered {error.code}: {_message(error.read())}") from None
-        except (OSError, ValueError) as error:
-            raise Refused(f"{self._url} did not answer as a gateway: {error}") from None
-        return shown
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return "no reason was given"
+            return answer_of(self._url, self._key, f"/admin/v1{path}", method, body)
+        except NotAnswered as error:
+            raise Refused(str(error)) from None
 
 
 class OnFiles:

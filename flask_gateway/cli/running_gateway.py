@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 #: The timeout of a request to the gateway, seconds.
@@ -20,19 +21,33 @@ def request(url: str, key: str, path: str, method: str, field: str) -> list[dict
 
     :raises NotAnswered: the gateway does not answer, or refuses.
     """
+    try:
+        rows: list[dict[str, Any]] = ask(url, key, path, method)[field]
+    except KeyError as error:
+        raise NotAnswered(f"{url} did not answer as a gateway: {error}") from None
+    return rows
+
+
+def ask(url: str, key: str, path: str, method: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Send a request, and return the JSON of its answer.
+
+    :raises NotAnswered: the gateway does not answer, or refuses.
+    """
     if not url.startswith(("http://", "https://")):
         raise NotAnswered(f"--url: expected a URL that begins with http:// or https://, not {url!r}")
-    asked = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)  # noqa: S310 - see above
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(f"{url.rstrip('/')}{path}", data, method=method)  # noqa: S310 - see above
     asked.add_header("Authorization", f"Bearer {key}")
+    asked.add_header("Content-Type", "application/json")
     try:
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310 - see above
-            rows: list[dict[str, Any]] = json.load(answer)[field]
+            shown: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             raise NotAnswered(f"{url} answered {error.code}: {_message(error.read())}") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise NotAnswered(f"{url} did not answer as a gateway: {error}") from None
-    return rows
+    return shown
 
 
 def _message(body: bytes) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from .rings import decoded
+
 #: The longest text, characters.
 LONGEST = 220
 #: A line of this kind is kept although it is no warning.
@@ -75,12 +77,4 @@ def keep_warnings(writer: NoteWriter) -> None:
 
 def merged(rings: Iterable[Iterator[bytes]]) -> Iterator[Note]:
     """Yield the notes of several rings, the newest first."""
-    return heapq.merge(*map(_decoded, rings), key=lambda note: -note.at)
-
-
-def _decoded(bodies: Iterator[bytes]) -> Iterator[Note]:
-    for body in bodies:
-        try:
-            yield _decode(body)
-        except msgspec.MsgspecError:
-            continue  # written by other code
+    return heapq.merge(*(decoded(ring, _decode) for ring in rings), key=lambda note: -note.at)

@@ -13,6 +13,7 @@ import msgspec
 from ..model.errors import CallerLeft, Verdict
 from ..model.spend import total
 from .request_record import RequestRecord
+from .rings import decoded
 
 #: The most characters of a text, and the most attempts, of an entry that is too long. The first that fits.
 _SHORTER = ((60, 6), (24, 4), (10, 2))
@@ -150,17 +151,11 @@ def merged(rings: Iterable[Iterator[bytes]]) -> Iterator[RequestEntry]:
     """Yield the entries of several rings, the newest first, each once. Other threads get their turn
     meanwhile."""
     seen: set[tuple[str, float]] = set()
-    for number, entry in enumerate(heapq.merge(*map(_decoded, rings), key=lambda one: -one.at), 1):
+    for number, entry in enumerate(
+        heapq.merge(*(decoded(ring, decode) for ring in rings), key=lambda one: -one.at), 1
+    ):
         if number % 256 == 0:
             time.sleep(0)
         if (entry.request_id, entry.at) not in seen:
             seen.add((entry.request_id, entry.at))
             yield entry
-
-
-def _decoded(bodies: Iterator[bytes]) -> Iterator[RequestEntry]:
-    for body in bodies:
-        try:
-            yield decode(body)
-        except msgspec.MsgspecError:
-            continue  # written by other code

@@ -17,10 +17,14 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from mmap import mmap
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zlib import crc32
+
+import msgspec
+
+Entry = TypeVar("Entry")
 
 #: The version of the layout. Raise it when the shape of a region or of an entry changes.
 LAYOUT = 1
@@ -134,3 +138,12 @@ def _body(data: bytes, place: int, shape: Shape, number: int) -> bytes | None:
     body = data[place + _ENTRY.size : place + _ENTRY.size + length]
     fits = found == number and length <= shape.longest
     return body if fits and _checksum(number, body) == checksum else None
+
+
+def decoded(bodies: Iterator[bytes], decode: Callable[[bytes], Entry]) -> Iterator[Entry]:
+    """Decode the bodies, and leave out those that other code wrote."""
+    for body in bodies:
+        try:
+            yield decode(body)
+        except msgspec.MsgspecError:
+            continue

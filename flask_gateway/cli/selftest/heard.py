@@ -6,6 +6,10 @@ from typing import Any
 
 import msgspec
 
+from ...dialects.sse import named
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
 #: The fields of an error object of the OpenAI API. Its SDKs read all of them.
 ERROR_FIELDS = frozenset({"message", "type", "param", "code"})
 
@@ -23,3 +27,16 @@ class Heard(msgspec.Struct):
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     flaws: list[str] = msgspec.field(default_factory=list)
+
+
+def named_event(heard: Heard, event: bytes) -> dict[str, Any] | None:
+    """The fields of an event that has a name and that name as its type; otherwise note the flaw."""
+    pair = named(event)
+    try:
+        fields = _decode(pair[1]) if pair else {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = {}
+    if pair is None or fields.get("type") != pair[0].decode():
+        heard.flaws.append("an event that is not a JSON object with its name")
+        return None
+    return fields

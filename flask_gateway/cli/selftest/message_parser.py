@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
-from ...dialects.sse import EventSplitter, named
-from .heard import Heard
+from ...dialects.sse import EventSplitter
+from .heard import Heard, named_event
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 #: The fields of an error object that Anthropic's SDKs read.
 _ERROR_FIELDS = frozenset({"type", "message"})
 
@@ -20,7 +19,7 @@ def hear_message_stream(heard: Heard, body: bytes) -> None:
     if splitter.rest().strip():
         heard.flaws.append("an unfinished event")
     for event in events:
-        fields = _event(heard, event)
+        fields = named_event(heard, event)
         if fields is not None and fields["type"] != "ping":
             _hear_event(heard, fields, state)
     if heard.error is None and not heard.done:
@@ -34,18 +33,6 @@ class _Blocks(msgspec.Struct):
 
     open: int | None = None
     begun: int = 0
-
-
-def _event(heard: Heard, event: bytes) -> dict[str, Any] | None:
-    pair = named(event)
-    try:
-        fields = _decode(pair[1]) if pair else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        fields = {}
-    if pair is None or fields.get("type") != pair[0].decode():
-        heard.flaws.append("an event that is not a JSON object with its name")
-        return None
-    return fields
 
 
 def _hear_event(heard: Heard, fields: dict[str, Any], blocks: _Blocks) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from ...dialects.sse import EventSplitter
+from .heard import ERROR_FIELDS, Heard, named_event
 
-from ...dialects.sse import EventSplitter, named
-from .heard import ERROR_FIELDS, Heard
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 #: The last event of an answer.
 _LAST = ("response.completed", "response.incomplete")
 
@@ -23,7 +20,7 @@ def hear_response_stream(heard: Heard, body: bytes) -> None:
     for event in events:
         if event.startswith(b":"):
             continue  # a keep-alive comment
-        fields = _event(heard, event)
+        fields = named_event(heard, event)
         if fields is not None:
             numbers.append(fields.get("sequence_number"))
             _hear_event(heard, fields, identities)
@@ -33,18 +30,6 @@ def hear_response_stream(heard: Heard, body: bytes) -> None:
         heard.flaws.append(f"one stream with {len(identities)} ids")
     if heard.error is None and not heard.done:
         heard.flaws.append("a stream that ends without response.completed and without an error")
-
-
-def _event(heard: Heard, event: bytes) -> dict[str, Any] | None:
-    pair = named(event)
-    try:
-        fields = _decode(pair[1]) if pair else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        fields = {}
-    if pair is None or fields.get("type") != pair[0].decode():
-        heard.flaws.append("an event that is not a JSON object with its name")
-        return None
-    return fields
 
 
 def _hear_event(heard: Heard, fields: dict[str, Any], identities: set[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from flask import Response
 
 from ...app.prices import price_rows
+from ...auth.key_pages import whole
 from ...ledger import books, database
 from ...ledger.reports import ReportError, as_csv, charges, days, usage, with_unknown
 from ...model.calendar_windows import zone
@@ -17,7 +18,7 @@ from ...model.errors import InvalidField, LedgerUnavailable
 from ..json_response import json_response
 from ..request_state import gateway
 from .access import blueprint
-from .parameters import arguments_of, whole_number
+from .parameters import arguments_of
 
 #: The most charges of a page.
 MOST_PAGE, USUAL_PAGE = 500, 50
@@ -65,7 +66,7 @@ def show_usage() -> Response:
 def list_charges() -> Response:
     """``GET /admin/v1/charges?request_id&key&limit&after``: single charges, oldest first."""
     wanted = arguments_of("request_id", "key", "limit", "after")
-    limit, after = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE), _place(wanted["after"])
+    limit, after = whole("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE), _place(wanted["after"])
     named = {"request_id": wanted["request_id"] or "", "key": wanted["key"] or ""}
     with reading() as connection:
         rows = charges(connection, **named, after=after, limit=limit + 1)

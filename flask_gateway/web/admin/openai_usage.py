@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from flask import Flask, Response, request
 
+from ...auth.key_pages import whole
 from ...ledger import reports
 from ...model.errors import InvalidField
 from ...model.money import NANO
 from ..json_response import json_response
 from .ledger import reading
-from .parameters import arguments_of, whole_number
+from .parameters import arguments_of
 
 #: The seconds of a bucket, the usual number of buckets of a page, and the most.
 _WIDTHS = {"1d": (86_400, 7, 31), "1h": (3600, 24, 168)}
@@ -103,11 +104,11 @@ def _asked(
     seconds, usual, most = widths[width]
     if wanted["start_time"] is None:
         raise InvalidField("start_time: expected epoch seconds", param="start_time")
-    start = whole_number("start_time", wanted["page"] or wanted["start_time"], 0, _MOST_TIME)
+    start = whole("start_time", wanted["page"] or wanted["start_time"], 0, _MOST_TIME)
     since = start - start % seconds
-    end = whole_number("end_time", wanted["end_time"], int(time.time()) + 1, _MOST_TIME)
+    end = whole("end_time", wanted["end_time"], int(time.time()) + 1, _MOST_TIME)
     last = -(-end // seconds) * seconds
-    until = min(last, since + seconds * whole_number("limit", wanted["limit"], usual, most))
+    until = min(last, since + seconds * whole("limit", wanted["limit"], usual, most))
     asked = [*request.args.getlist("group_by"), *request.args.getlist("group_by[]")]
     given = [name for text in asked for name in text.split(",") if name]
     for name in given:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from flask import request
 
 from ...model.errors import InvalidField
-
-_WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 def arguments_of(*names: str) -> dict[str, str | None]:
@@ -20,12 +16,3 @@ def arguments_of(*names: str) -> dict[str, str | None]:
                 param=name[:200],
             )
     return {name: request.args.get(name) or None for name in names}
-
-
-def whole_number(name: str, text: str | None, usual: int, most: int) -> int:
-    """Read a number from 1 to ``most``; ``usual`` if it is not given."""
-    if text is None:
-        return usual
-    if not _WHOLE.fullmatch(text) or not 0 < int(text) <= most:
-        raise InvalidField(f"{name}: expected a whole number from 1 to {most}", param=name)
-    return int(text)

@@ -9,6 +9,7 @@ from flask import Response
 
 from ...app.limit_usage import spend_of, usage_of_subject
 from ...auth.key_body import UserFields, parsed
+from ...auth.key_pages import whole
 from ...auth.user_admin import UserAdmin, policy_of_owner
 from ...ledger import reports
 from ...model.limits import user_subject
@@ -17,7 +18,7 @@ from ..request_state import gateway
 from .access import blueprint
 from .changes import actor, body, changes
 from .ledger import reading
-from .parameters import arguments_of, whole_number
+from .parameters import arguments_of
 from .spend import add_spend
 
 #: The most end users of a page, and of one that does not say.
@@ -30,7 +31,7 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 def list_users() -> Response:
     """``GET /admin/v1/users?owner&limit&after``: the end users that have called, with their spend."""
     wanted = arguments_of("owner", "limit", "after")
-    limit = whole_number("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
+    limit = whole("limit", wanted["limit"], USUAL_PAGE, MOST_PAGE)
     with reading() as connection:
         found = reports.end_users(connection, wanted["owner"] or "", wanted["after"] or "", limit + 1)
     data = [{"object": "user", "owner": owner, "name": name} for owner, name in found[:limit]]
