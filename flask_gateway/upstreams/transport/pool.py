@@ -7,6 +7,7 @@ thread that finds none opens one. Redirects, proxies, retries and cookies do not
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -46,7 +47,9 @@ class Pool:
         self._timekeeper = timekeeper
         #: The connection that has been idle for longest is first.
         self._idle: deque[Connection] = deque()
+        #: The timer that closes idle connections. Guarded by the lock.
         self._aging: Handle | None = None
+        self._timing = threading.Lock()
         self._retired = False
 
     def __len__(self) -> int:
@@ -97,9 +100,7 @@ class Pool:
     def retire(self) -> None:
         """Close idle connections now, and those in use when their call is over."""
         self._retired = True
-        handle, self._aging = self._aging, None
-        if handle is not None:
-            handle.cancel()
+        self._set_timer(None)
         while self._idle:
             try:
                 self._idle.pop().close()
@@ -107,11 +108,19 @@ class Pool:
                 return
 
     def _age(self, when: float) -> None:
-        # Two threads at once may set two timers: one of them finds nothing to close.
-        self._aging = self._timekeeper.at(when, self._close_aged)
+        # Two threads at once may each make a timer. The later one replaces the earlier one.
+        self._set_timer(self._timekeeper.at(when, self._close_aged))
+        if self._retired:  # meanwhile
+            self._set_timer(None)
+
+    def _set_timer(self, handle: Handle | None) -> None:
+        with self._timing:
+            old, self._aging = self._aging, handle
+        if old is not None:
+            old.cancel()
 
     def _close_aged(self) -> None:
-        self._aging = None  # first: a connection that is put back from now on sets a new timer
+        self._set_timer(None)  # first: a connection that is put back from now on sets a new timer
         when = self._close_batch(time.monotonic())
         if when is not None and not self._retired:
             self._age(when)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,3 +105,48 @@ def test_how_many_are_kept_can_change(server: Server, first: int, then: int, kep
     (pool,) = client.http._adapter._pools.values()
     assert len(pool) == kept
     client.close()
+
+
+class Timers:
+    """Collects timers. Calls ``meanwhile`` once while it makes the first one."""
+
+    def __init__(self) -> None:
+        self.live: set[object] = set()
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def at(self, when: float, ring: Callable[[], None]) -> Any:
+        made = SimpleNamespace()
+        made.cancel = lambda: self.live.discard(id(made))
+        self.live.add(id(made))
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return made
+
+
+class Idle:
+    """A connection that is put back."""
+
+    sock = object()
+    idle_since = 0.0
+
+    def let_go(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_two_threads_that_put_back_at_once_leave_one_timer() -> None:
+    timers = Timers()
+    made: Any = pool.Pool(Idle, 8, timers)  # type: ignore[arg-type]
+    timers.meanwhile = lambda: made.put_back(Idle())
+    made.put_back(Idle())
+    assert len(timers.live) == 1
+    made.retire()
+    assert not timers.live
+
+
+def test_a_pool_retired_while_a_timer_is_made_leaves_none() -> None:
+    timers = Timers()
+    made: Any = pool.Pool(Idle, 8, timers)  # type: ignore[arg-type]
+    timers.meanwhile = made.retire
+    made.put_back(Idle())
+    assert not timers.live
