@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from ..auth.lockout import KeyGuessLimiter
 from ..config.schema import (
-    Balance,
-    CandidateSettings,
-    ClientCertificate,
-    Proxy,
     Settings,
-    Timeouts,
-    UpstreamSettings,
 )
 from ..guards.body_memory import BodyMemory
 from ..guards.breaker import Breaker
-from ..guards.breaker_state import Phase, Policy
-from ..guards.bulkhead import UNLIMITED, CallerBulkhead, UpstreamBulkhead, upstream_key
-from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
+from ..guards.bulkhead import CallerBulkhead, upstream_key
+from ..guards.inflight import InFlightCalls
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
-from ..model.call import MESSAGES_BODY, Operation
+from ..model.call import MESSAGES_BODY
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
@@ -38,33 +29,28 @@ from ..routing.load_balancing import Balancer
 from ..routing.origins import Origins
 from ..routing.routes import Routes
 from ..state import open_store
-from ..state.store import SECOND, Store
+from ..state.store import Store
 from ..streaming.buffered import BufferedStreams
 from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
 from ..telemetry.metric_families import families
 from ..telemetry.metrics import KeyLabels, Metrics, Reports
 from ..telemetry.request_record import Observer, RecordingService
-from ..upstreams import open_upstream
 from ..upstreams.model_list import models_of
 from ..upstreams.renewed_keys import RenewedKeys
 from ..upstreams.stream_options import StreamOptions
 from ..upstreams.transport.client import UpstreamClient
-from .candidates import Candidates, Endpoint
+from .candidates import Candidates
 from .catalog import Ask, Catalog
 from .configured_routes import configured_routes
+from .endpoints import endpoints_of
 from .extensions import Extend, nothing
 from .key_source import issued_keys, key_guess_limiter, key_labels, key_source
-from .translated import translated
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
     from ..telemetry.page_rings import PageRings
     from .accounting import Accounting
-
-#: A breaker allows the next probe this long after the timeouts of the first have passed, seconds. A probe
-#: that is a long stream continues meanwhile, and its end still counts.
-PROBE_GRACE = 2.0
 
 #: The background thread of this process. It starts at its first use, so not before the fork.
 REACTOR = Reactor()
@@ -194,7 +180,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     }
     endpoints = {
         (endpoint.upstream, endpoint.model): endpoint
-        for endpoint in _endpoints(settings, routes, carried, metrics, options)
+        for endpoint in endpoints_of(settings, routes, carried, metrics, options)
     }
     balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, leases, endpoints)
@@ -281,104 +267,3 @@ def _model_sources(settings: Settings, http: UpstreamClient, renewed: RenewedKey
     """For each upstream with ``list_models``: the function that asks it for its models."""
     listing = {upstream.name: upstream for upstream in settings.upstreams if upstream.list_models}
     return {name: lambda name: models_of(listing[name], http, renewed.of(listing[name])) for name in listing}
-
-
-def _endpoints(
-    settings: Settings,
-    routes: Routes,
-    carried: _CarriedOver,
-    metrics: Metrics,
-    options: Mapping[str, StreamOptions],
-) -> Iterator[Endpoint]:
-    """One endpoint per upstream for any model, and one for each configured model, with its own breaker."""
-    store, leases, inflight, http = carried.store, carried.leases, carried.inflight, carried.http
-    balanced, own = _balanced(settings), _own_settings(settings)
-    configured = list(routes.configured())
-    for upstream in settings.upstreams:
-        clocks = _clocks(upstream, settings)
-        slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, leases)
-        for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
-            override = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
-            own_clocks = clocks.with_own(override.clocks)
-            key = carried.renewed_keys.of(upstream)
-            service = open_upstream(upstream, http, own_clocks, options.get(upstream.name), key)
-            breaker = _breaker(upstream, model, store, _policy(own_clocks, settings), metrics)
-            pair = f"{upstream.name}/{model}"
-            # The breaker comes first: while it is open, a call costs only a read.
-            quota = UpstreamThreadQuota(upstream.name, inflight)
-            guards: list[Guard] = [breaker, quota, *slot, *_slot(pair, override.max_in_flight, False, leases)]
-            yield Endpoint(
-                upstream=upstream.name,
-                model=model,
-                service=Guarded(service, guards),
-                breaker=breaker,
-                clocks=own_clocks,
-                limits={upstream.name: upstream.max_in_flight, pair: override.max_in_flight},
-                continues=upstream.continues,
-                # The order of the table: the first are asked for most, and are found first.
-                speaks=tuple(operation for operation in Operation if operation in upstream.operations),
-                translated=translated(upstream, service, guards, override.max_output_tokens),
-            )
-
-
-def _clocks(upstream: UpstreamSettings, settings: Settings) -> Timeouts:
-    return upstream.clocks or Timeouts.within(
-        settings.request_timeout_seconds, settings.answer_timeout_seconds
-    )
-
-
-def _own_settings(settings: Settings) -> dict[tuple[str, str | None], CandidateSettings]:
-    """Candidates with their own timeouts or limits, by upstream and model. If two routes differ, the first
-    counts."""
-    tiers = [tier for model in settings.models for tier in model.tiers]
-    own = [candidate for tier in tiers for candidate in tier if _has_own(candidate)]
-    return {(candidate.upstream, candidate.model): candidate for candidate in reversed(own)}
-
-
-def _has_own(candidate: CandidateSettings) -> bool:
-    return bool(candidate.clocks or candidate.max_in_flight or candidate.max_output_tokens)
-
-
-def _balanced(settings: Settings) -> frozenset[str]:
-    """The upstreams whose calls in flight are counted even without a limit, for ``least_requests``."""
-    routes = [model for model in settings.models if model.balance is Balance.LEAST_REQUESTS]
-    return frozenset(candidate.upstream for model in routes for tier in model.tiers for candidate in tier)
-
-
-def _slot(name: str, limit: int, counted: bool, leases: ConcurrencyLeases) -> list[Guard]:
-    limit = limit or (UNLIMITED if counted else 0)
-    return [UpstreamBulkhead(name, limit, leases)] if limit else []
-
-
-def _breaker(
-    upstream: UpstreamSettings, model: str | None, store: Store, policy: Policy, metrics: Metrics
-) -> Breaker:
-    def count(before: Phase, after: Phase) -> None:
-        metrics.breaker_changed(upstream.name, model, before.name.lower(), after.name.lower())
-
-    return Breaker(upstream.name, store, policy, model, count, _fingerprint(upstream, policy))
-
-
-def _fingerprint(upstream: UpstreamSettings, policy: Policy) -> str:
-    """A digest of the settings that a breaker's state belongs to: URL, key, policy, and how it is reached."""
-    key: object = upstream.api_key.reveal() if upstream.api_key else upstream.key_command or ""
-    way = tuple(part for part in (upstream.client_cert, upstream.proxy) if part is not None)
-    text = repr((upstream.url, key, policy)) + "".join(_content(part) for part in way)
-    return blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-def _content(part: ClientCertificate | Proxy) -> str:
-    """All of a certificate or a proxy, its secret too."""
-    secret = part.pem if isinstance(part, ClientCertificate) else part.credentials
-    return f"{part}{secret.reveal() if secret else ''}"
-
-
-def _policy(clocks: Timeouts, settings: Settings) -> Policy:
-    return Policy(
-        max_failures=settings.circuit_breaker_max_failures,
-        reset=int(settings.circuit_breaker_reset_seconds * SECOND),
-        lease=int((max(clocks.first_byte, clocks.first_token) + PROBE_GRACE) * SECOND),
-        answer_lease=int((clocks.answer + PROBE_GRACE) * SECOND),
-        successes=settings.circuit_breaker_successes,
-        slow=int(settings.circuit_breaker_slow_seconds * SECOND),
-    )

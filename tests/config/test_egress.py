@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_gateway.app.build import _fingerprint
+from flask_gateway.app.endpoints import _fingerprint
 from flask_gateway.config import last_good
 from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
