@@ -9,7 +9,7 @@ RUN python -m venv /opt/flask-gateway \
     && sed -n '/^redis==/,/^$/{/^    # /q;p}' requirements-dev.txt > requirements-redis.txt \
     && /opt/flask-gateway/bin/pip install --require-hashes -r requirements.txt \
     && /opt/flask-gateway/bin/pip install --require-hashes --no-deps -r requirements-redis.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md ./
 COPY flask_gateway flask_gateway
 RUN pip wheel --no-deps --wheel-dir /wheels . \
     && /opt/flask-gateway/bin/pip install --no-deps /wheels/*.whl

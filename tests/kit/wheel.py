@@ -14,7 +14,7 @@ from pathlib import Path
 from kit.servers import ROOT
 
 #: The files that a wheel is built from.
-SOURCES = ("pyproject.toml", "README.md", "flask_gateway")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "flask_gateway")
 
 
 def build(folder: Path) -> Path:
