@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 from itertools import chain
-from typing import NamedTuple, TypeGuard
+from typing import ClassVar, NamedTuple, TypeGuard
 
 from ..state.store import SECOND, Value
+from . import account_scripts
 from .leases import LEASE
 
 #: Seconds that an account outlives its last change.
@@ -136,11 +137,24 @@ class Open:
     :param wall: epoch seconds.
     """
 
+    script: ClassVar[str] = account_scripts.OPEN
+    #: In a store that stands in for another, the account knows nothing of later costs (``state.fallback``).
+    stale: ClassVar[bool] = True
+
     def __init__(self, mark: int, starts: PerWindow, bases: PerWindow, wall: float) -> None:
         self.mark = mark
         self.starts = starts
         self.bases = bases
         self.wall = wall
+
+    @property
+    def arguments(self) -> tuple[float, ...]:
+        """The arguments of the Lua script."""
+        return (self.wall, *self.starts, _LEASE, self.mark, *self.bases)
+
+    def answer(self, ints: tuple[int, ...]) -> bool:
+        """Convert the Lua script's result."""
+        return bool(ints[0])
 
     def __call__(self, value: Value | None, now: int) -> tuple[Value | None, bool]:
         if _is_there(value, self.wall):
@@ -180,6 +194,8 @@ class Reserve:
     :param among: the workers that share the room, where each enforces its share alone.
     """
 
+    script: ClassVar[str] = account_scripts.RESERVE
+
     def __init__(  # noqa: PLR0913  the parts of a reservation; each has another source
         self,
         holder: int,
@@ -217,6 +233,16 @@ class Reserve:
         left = room - self.amount if room > self.amount else 0
         return tuple(numbers), Reservation(_RESERVED, epoch, window, left, numbers[0])
 
+    @property
+    def arguments(self) -> tuple[float, ...]:
+        """The arguments of the Lua script. Redis sees no processes and no shares."""
+        return (self.wall, *self.starts, _LEASE, self.holder, self.amount, _MOST, *self.limits)
+
+    def answer(self, ints: tuple[int, ...]) -> Reservation:
+        """Convert the Lua script's result, whose first number says whether the amount is held."""
+        _, result, epoch, window, left, mark = ints
+        return Reservation(ReserveResult(result), epoch, window, left, mark)
+
     def divided(self, among: int) -> Reserve:
         """Return the change for one of so many workers, when each enforces its share of the room alone."""
         return Reserve(self.holder, self.starts, self.limits, self.amount, self.wall, among=among)
@@ -238,6 +264,8 @@ class Settle:
 
     Without a hold (``epoch`` of 0) it adds the cost alone: a cost that did not reach the account before.
     """
+
+    script: ClassVar[str] = account_scripts.SETTLE
 
     def __init__(self, holder: int, epoch: int, held: int, cost: int, starts: PerWindow, wall: float) -> None:
         self.holder = holder
@@ -265,6 +293,16 @@ class Settle:
         )
         return tuple(numbers), Settlement(numbers[0], windows)
 
+    @property
+    def arguments(self) -> tuple[float, ...]:
+        """The arguments of the Lua script."""
+        return (self.wall, *self.starts, _LEASE, self.holder, self.epoch, self.held, self.cost)
+
+    def answer(self, ints: tuple[int, ...]) -> Settlement:
+        """Convert the Lua script's result."""
+        mark, *numbers = ints
+        return Settlement(mark, tuple(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)))
+
     def _release(self, numbers: list[int]) -> None:
         mine = _row(numbers, self.holder, self.epoch)
         if mine < 0:
@@ -280,6 +318,8 @@ class Renew:
 
     :param starts: an account that is renewed has the windows of now, however long its calls take.
     """
+
+    script: ClassVar[str] = account_scripts.RENEW
 
     def __init__(
         self, holder: int, epoch: int, held: int, wall: float, starts: PerWindow = (0, 0, 0, 0)
@@ -302,3 +342,12 @@ class Renew:
             return tuple(numbers), RenewResult.RENEWED
         numbers += (self.holder, self.epoch, self.held, now + _LEASE)
         return tuple(numbers), RenewResult.RESTORED
+
+    @property
+    def arguments(self) -> tuple[float, ...]:
+        """The arguments of the Lua script."""
+        return (self.wall, *self.starts, _LEASE, self.holder, self.epoch, self.held, _MOST)
+
+    def answer(self, ints: tuple[int, ...]) -> RenewResult:
+        """Convert the Lua script's result."""
+        return RenewResult(ints[0])

@@ -89,6 +89,23 @@ return {1}
 """
 )
 
+_RENEW = (
+    _ROWS
+    + """
+mine = nil
+for _, row in ipairs(rows) do
+  if not mine and row[1] == holder and row[2] == arguments[3] then mine = row end
+end
+if mine then
+  mine[4] = now + lease
+elseif #rows < arguments[5] then
+  rows[#rows + 1] = {holder, arguments[3], arguments[4], now + lease}
+end
+keep()
+return {0}
+"""
+)
+
 
 class Lease(NamedTuple):
     """The slots of one process. ``epoch`` distinguishes its row from an earlier one that had expired."""
@@ -191,6 +208,8 @@ class ReleaseLease:
 class RenewLease:
     """Renews a row (``state.store.Change``). A row that the store has lost is restored."""
 
+    script: ClassVar[str] = _RENEW
+
     def __init__(self, holder: int, epoch: int, count: int, lease: int | None = None) -> None:
         self.row = Lease(holder, epoch, count, 0)
         self.lease = lease or _LEASE
@@ -204,6 +223,14 @@ class RenewLease:
         if len(rows) < MAX_ROWS:
             rows.append(self.row._replace(expires=now + self.lease))
         return _value(rows), None
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """The arguments of the Lua script."""
+        return self.row.holder, self.lease, self.row.epoch, self.row.taken, MAX_ROWS
+
+    def answer(self, ints: tuple[int, ...]) -> None:
+        """Answer nothing, as the Python does."""
 
     def divided(self, among: int) -> RenewLease:
         """Return the change for a fallback store, where the row expires."""

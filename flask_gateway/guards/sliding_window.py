@@ -87,6 +87,42 @@ end
 return {admitted and 1 or 0, math.max(0, limit - used), reset, wait, admitted and live[#live - 1] or 0}
 """
 
+#: ``GiveBack.__call__``. The further arguments are the request's stamps.
+_GIVE_BACK = """
+local limit, window, grain = arguments[1], arguments[2], arguments[3]
+local log = load() or {}
+local function entry()
+  for i = 4, #arguments do
+    local stamp = arguments[i]
+    for _, own in ipairs({stamp, stamp + math.fmod(grain - math.fmod(stamp, grain), grain)}) do
+      for at = 1, #log, 2 do
+        if log[at] == own then return at end
+      end
+    end
+  end
+end
+local at = entry()
+if at then
+  log[at + 1] = log[at + 1] - 1
+  if log[at + 1] == 0 then
+    table.remove(log, at)
+    table.remove(log, at)
+  end
+  if #log > 0 then save(log) else forget() end
+end
+local set_back = #log > 0 and log[#log - 1] > now + grain + 1000000
+local used, oldest, newest = 0, nil, nil
+for i = 1, #log, 2 do
+  local stamp = set_back and math.min(log[i], now) or log[i]
+  if oldest or stamp + window > now then
+    oldest, newest, used = oldest or stamp, stamp, used + log[i + 1]
+  end
+end
+local reset = newest and newest + window - now or 0
+local wait = used >= limit and oldest and math.max(1, oldest + window - now) or 0
+return {math.max(0, limit - used), reset, wait}
+"""
+
 
 class Acquire:
     """Counts one request against a limit: a change for a store (``state.store.Change``).
@@ -203,6 +239,8 @@ class GiveBack:
 
     __slots__ = ("acquire", "stamps")
 
+    script: ClassVar[str] = _GIVE_BACK
+
     def __init__(self, acquire: Acquire, stamps: tuple[int, ...]) -> None:
         self.acquire = acquire
         self.stamps = stamps
@@ -213,6 +251,16 @@ class GiveBack:
             left = log[at + 1] - 1
             log = (*log[:at], log[at], left, *log[at + 2 :]) if left else (*log[:at], *log[at + 2 :])
         return self.acquire.peek(log or None, now)
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """The arguments of the Lua script."""
+        return (self.acquire.limit, self.acquire.window, self.acquire.grain, *self.stamps)
+
+    def answer(self, ints: tuple[int, ...]) -> Quota:
+        """Convert the Lua script's result."""
+        remaining, reset, wait = ints
+        return Quota(self.acquire.limit, remaining, reset, wait)
 
     def _entry(self, log: Value) -> int | None:
         """Where the log has the request: in a log that was converted to buckets, at the end of a bucket."""

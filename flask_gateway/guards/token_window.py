@@ -10,9 +10,11 @@ before it, newest first. A log of any limit has the same small size.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import chain
+from typing import ClassVar, NamedTuple
 
 from ..state.store import SECOND, Value
+from . import token_scripts
 from .token_returns import Returns
 
 GRAINS = 128
@@ -98,6 +100,8 @@ class ReserveTokens(_Window):
 
     __slots__ = ("amount", "limit", "returns")
 
+    script: ClassVar[str] = token_scripts.RESERVE_TOKENS
+
     def __init__(self, limit: int, window: int, amount: int, returns: Returns = ()) -> None:
         self.window = window
         self.grain = -(-window // GRAINS)
@@ -118,6 +122,15 @@ class ReserveTokens(_Window):
         live = self.added(live, now, self.amount)
         stamp = live[0]
         return live, TokenQuota(stamp, left - self.amount, stamp + self.window - now, 0)
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """The arguments of the Lua script."""
+        return (self.window, self.grain, self.limit, self.amount, *chain.from_iterable(self.returns))
+
+    def answer(self, ints: tuple[int, ...]) -> TokenQuota:
+        """Convert the Lua script's result."""
+        return TokenQuota(*ints)
 
     def peek(self, log: Value | None, now: int) -> tuple[Value | None, TokenQuota]:
         """Return what is left, and reserve nothing (``state.store.Change``)."""
@@ -148,6 +161,8 @@ class CorrectTokens(_Window):
 
     __slots__ = ("actual", "reserved", "stamp_of")
 
+    script: ClassVar[str] = token_scripts.CORRECT_TOKENS
+
     def __init__(self, window: int, stamp: int, reserved: int, actual: int) -> None:
         self.window = window
         self.grain = -(-window // GRAINS)
@@ -164,11 +179,23 @@ class CorrectTokens(_Window):
             return self.added(live, now, more), None
         return (self.given_back(live, ((self.stamp_of, -more),)) or None if live else None), None
 
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """The arguments of the Lua script."""
+        more = self.actual - self.reserved
+        returned = (self.stamp_of, -more) if more < 0 else ()
+        return (self.window, self.grain, more, *returned)
+
+    def answer(self, ints: tuple[int, ...]) -> None:
+        """Answer nothing, as the Python does."""
+
 
 class GiveBackTokens(_Window):
     """Gives back what calls reserved and did not use (``state.store.Change``)."""
 
     __slots__ = ("returns",)
+
+    script: ClassVar[str] = token_scripts.CORRECT_TOKENS
 
     def __init__(self, window: int, returns: Returns) -> None:
         super().__init__(window)
@@ -177,3 +204,11 @@ class GiveBackTokens(_Window):
     def __call__(self, log: Value | None, now: int) -> tuple[Value | None, None]:
         live = self.live(self.clamped(log, now), now)
         return (self.given_back(live, self.returns) or None if live else None), None
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """The arguments of the Lua script: it corrects by nothing, and gives back."""
+        return (self.window, self.grain, 0, *chain.from_iterable(self.returns))
+
+    def answer(self, ints: tuple[int, ...]) -> None:
+        """Answer nothing, as the Python does."""

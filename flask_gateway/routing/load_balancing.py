@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from ..config.schema import Balance
 from ..state.store import Store, Value, state_key
@@ -13,9 +14,27 @@ from .routes import Route, Tier
 FORGET_AFTER = 3600.0
 
 
-def _next(value: Value | None, now: int) -> tuple[Value, int]:
-    turn = value[0] if value else 0
-    return ((turn + 1) % (1 << 53),), turn
+class NextTurn:
+    """Takes the next turn of a tier: a change for a store (``state.store.Change``)."""
+
+    script: ClassVar[str] = """
+        local value = load()
+        local turn = value and value[1] or 0
+        save({math.fmod(turn + 1, 9007199254740992)})
+        return {turn}
+    """
+    arguments: tuple[int, ...] = ()
+
+    def __call__(self, value: Value | None, now: int) -> tuple[Value, int]:
+        turn = value[0] if value else 0
+        return ((turn + 1) % (1 << 53),), turn
+
+    def answer(self, ints: tuple[int, ...]) -> int:
+        """Convert the Lua script's result."""
+        return ints[0]
+
+
+_NEXT = NextTurn()
 
 
 def round_robin(tier: Tier, turn: int) -> Tier:
@@ -61,5 +80,5 @@ class Balancer:
             elif route.balance is Balance.LEAST_REQUESTS:
                 yield least_requests(tier, self._in_flight)
             else:
-                turn = self._store.update(state_key(f"turn:{number}", route.name), _next, FORGET_AFTER)
+                turn = self._store.update(state_key(f"turn:{number}", route.name), _NEXT, FORGET_AFTER)
                 yield round_robin(tier, turn)

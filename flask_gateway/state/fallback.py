@@ -37,6 +37,9 @@ QUIET = 60.0
 
 _PROBE = "fallback:probe"
 
+#: The most keys of local values that are dropped one by one when the primary is back.
+_MOST_STALE = 10_000
+
 
 class Divisible(Protocol[Answer_co]):
     """A change that can be limited to a share."""
@@ -60,6 +63,15 @@ class Confirmed(Protocol[Answer]):
     def confirmed(self, answer: Answer, write: Callable[[], Answer]) -> Answer:
         """The answer of both states. ``write`` makes the local change. It is not called for a refusal."""
         ...
+
+
+class Stale(Protocol):
+    """A change whose local value is false as soon as the primary is used again.
+
+    :param stale: always true. The local value is dropped when the primary is back.
+    """
+
+    stale: bool
 
 
 class FallbackStore:
@@ -105,6 +117,8 @@ class FallbackStore:
         self._reason = ""
         self._trouble = "busy"
         self._local_calls = 0
+        #: Keys with local values that are false once the primary has answered again (:class:`Stale`).
+        self._stale: set[str] = set()
         #: The primary's holders of leases (``guards.leases.Holders``), if it has any.
         self.holders: Any = getattr(primary, "holders", None)
 
@@ -128,7 +142,7 @@ class FallbackStore:
         return self._local.read(key)
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        if not (self._away or self._warned) or not self._skip():
+        if not (self._away or self._warned or self._stale) or not self._skip():
             try:
                 if self._confirms:
                     return self._confirm(key, change, ttl)
@@ -136,6 +150,8 @@ class FallbackStore:
             except StoreError as error:
                 self._note(error)
         self._count()
+        if getattr(change, "stale", False) and len(self._stale) < _MOST_STALE:
+            self._stale.add(key)
         return self._local.update(key, self._share_of(change), ttl)
 
     def _confirm(self, key: str, change: Change[Answer], ttl: float) -> Answer:
@@ -190,7 +206,7 @@ class FallbackStore:
             if self._clock() >= self._probe_due:
                 self._start_probe()
             return self._away
-        if self._warned and self._clock() - self._last_trouble >= CALM:
+        if (self._warned or self._stale) and self._clock() - self._last_trouble >= CALM:
             self._tell_return()
         return False
 
@@ -212,6 +228,9 @@ class FallbackStore:
     def _tell_return(self) -> None:
         with self._lock:
             warned, self._warned = self._warned, False
+            stale, self._stale = self._stale, set()
+        for key in stale:
+            self._local.update(key, _forget, 1.0)
         if warned:
             log.warning("state is whole again: the primary store answers")
 
@@ -240,6 +259,10 @@ class FallbackStore:
             self._tell_return()
         finally:
             self._probing = False
+
+
+def _forget(old: Value | None, now: int) -> tuple[Value | None, None]:
+    return None, None
 
 
 class UnavailableStore:

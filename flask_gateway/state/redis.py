@@ -108,7 +108,7 @@ class Scripted(Protocol[Answer_co]):
     script: str
 
     @property
-    def arguments(self) -> tuple[int, ...]: ...
+    def arguments(self) -> tuple[float, ...]: ...
 
     def __call__(self, old: Value | None, now: int) -> tuple[Value | None, Answer_co]: ...
 
@@ -244,13 +244,13 @@ class RedisStore:
 
     # ------------------------------------------------------------ talking to Redis
 
-    def _run(self, script: str, name: bytes, *arguments: int | str | bytes) -> Any:
+    def _run(self, script: str, name: bytes, *arguments: float | str | bytes) -> Any:
         try:
             return self._call("EVALSHA", _digest(script), 1, name, *arguments)
         except _Unknown:  # Redis was restarted and has lost the script; it ran nothing
             return self._call("EVAL", script, 1, name, *arguments)
 
-    def _call(self, *command: int | str | bytes) -> Any:
+    def _call(self, *command: float | str | bytes) -> Any:
         try:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except NoScriptError as error:
