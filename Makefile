@@ -28,7 +28,7 @@ test: $(VENV)/dev
 # The operator's page in a real Chromium behind nginx. On Debian: apt install chromium chromium-driver nginx-light.
 # PICTURES=docs/pictures makes the pictures of the documents.
 page: $(VENV)/dev
-	$(BIN)/python -m pytest -m browser tests/scenarios/test_page.py
+	$(BIN)/python -m pytest -m browser tests/scenarios/page
 
 # The package for pip, in dist/.
 wheel: $(VENV)/dev

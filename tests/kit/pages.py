@@ -60,6 +60,11 @@ def a_record(number: object = 1, **changes: Any) -> RequestRecord:
     return RequestRecord(**{**fields, **changes})
 
 
+def chat_body(model: str, **fields: Any) -> dict[str, Any]:
+    """The body of a short call."""
+    return {"model": model, "messages": [{"role": "user", "content": "hello"}], **fields}
+
+
 class PageClient(AdminClient):
     """A gateway with the page, and a browser that has logged in to it."""
 

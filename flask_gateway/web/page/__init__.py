@@ -5,11 +5,26 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import PAGE
-from . import health, keys, live, login, models, overview, request_list, settings_page, spend, upstreams
+from . import (
+    health,
+    keys,
+    live,
+    login,
+    models,
+    overview,
+    request_list,
+    settings_page,
+    spend,
+    try_page,
+    upstreams,
+)
 from .access import admit, blueprint
 
 #: The modules whose import adds the paths.
-_PAGES = (health, keys, live, login, models, overview, request_list, settings_page, spend, upstreams)
+_PAGES = (
+    *(health, keys, live, login, models, overview, request_list),
+    *(settings_page, spend, try_page, upstreams),
+)
 
 
 def register(app: Flask) -> None:

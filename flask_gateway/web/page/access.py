@@ -123,10 +123,9 @@ def _login_first() -> Response:
 
 
 def _check_form(visitor: Visitor) -> None:
-    """Refuse a form of another site, and one that a viewer may not send."""
-    if not _same_site() or not session.is_form_token(
-        form().get("csrf", ""), visitor.session, signing_key(visitor.admin)
-    ):
+    """Refuse a form of another site, and one that a viewer may not send. Scripts send a header."""
+    token = form().get("csrf") or request.headers.get("X-CSRF-Token", "")
+    if not _same_site() or not session.is_form_token(token, visitor.session, signing_key(visitor.admin)):
         abort(plain("This form is not of your session. Load the page again and repeat it.", 403))
     if not visitor.may_change and request.endpoint not in _HARMLESS:
         abort(plain("You may look at the page and not change anything: your role is viewer.", 403))

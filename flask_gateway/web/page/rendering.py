@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from functools import wraps
-from hashlib import sha256
+from hashlib import sha256, sha384
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +31,7 @@ MENU = (
     ("keys", "Keys"),
     ("requests", "Requests"),
     ("spend", "Spend"),
+    ("try", "Try"),
     ("settings", "Settings"),
     ("health", "Health"),
 )
@@ -188,6 +190,11 @@ def asset_url(name: str) -> str:
     return f"static/{name}?v={_HASHES[name]}"
 
 
+def asset_integrity(name: str) -> str:
+    """The digest that a script must have, or the browser does not run it (W3C Subresource Integrity)."""
+    return "sha384-" + base64.b64encode(sha384(_ASSETS[name]).digest()).decode()
+
+
 def query(**values: Any) -> str:
     """A query string of those values that are set."""
     return urlencode({name: value for name, value in values.items() if value not in (None, "")})
@@ -211,4 +218,4 @@ _templates.filters |= {
     "day": shown_day,
     "json": shown_json,
 }
-_templates.globals |= {"asset_url": asset_url, "query": query}
+_templates.globals |= {"asset_url": asset_url, "asset_integrity": asset_integrity, "query": query}
