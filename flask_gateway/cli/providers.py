@@ -1,4 +1,4 @@
-"""Lists the providers that have an OpenAI API: their bases, and the variables of their keys.
+"""Lists the providers with an API that the gateway speaks: their bases, and the variables of their keys.
 
 Where a provider is a kind of upstream (``config/kinds.py``), the base is that of the kind. The others are
 those of LiteLLM 1.88 (``litellm/litellm_core_utils/get_llm_provider_logic.py``) where it uses a provider's
@@ -23,6 +23,7 @@ class OpenAIProvider(msgspec.Struct, frozen=True):
     :param further_keys: other variables in which a key of it is looked for.
     :param example: a small model of it, for a first call.
     :param path: appended to a base that the user gives without a path.
+    :param kind: of the upstream (``config/kinds.py``); empty: any server with an OpenAI API.
     :param note: how calls differ from those that LiteLLM makes; empty if they do not.
     """
 
@@ -33,6 +34,7 @@ class OpenAIProvider(msgspec.Struct, frozen=True):
     note: str = ""
     further_keys: tuple[str, ...] = ()
     example: str = ""
+    kind: str = ""
 
 
 _TRANSLATED = "LiteLLM translates to this provider's own API; the gateway calls its OpenAI-compatible one"
@@ -42,11 +44,12 @@ _AZURE = OpenAIProvider(
     base_variable="AZURE_API_BASE",
     path="/openai/v1",
     note="the gateway calls Azure's v1 API, which takes no api_version, with the deployment's name as model",
+    kind="azure",
 )
 _OPENAI = OpenAIProvider("https://api.openai.com/v1", "OPENAI_API_KEY", example="gpt-4o-mini")
 
 _COHERE = OpenAIProvider(
-    KINDS["cohere"].url, "COHERE_API_KEY", note=_TRANSLATED, further_keys=("CO_API_KEY",)
+    KINDS["cohere"].url, "COHERE_API_KEY", note=_TRANSLATED, further_keys=("CO_API_KEY",), kind="cohere"
 )
 
 #: By LiteLLM's names.
@@ -71,14 +74,19 @@ PROVIDERS: Mapping[str, OpenAIProvider] = {
     "azure": _AZURE,
     "azure_text": _AZURE,
     "azure_ai": OpenAIProvider(
-        key="AZURE_AI_API_KEY", base_variable="AZURE_AI_API_BASE", path="/openai/v1", note=_AZURE.note
+        key="AZURE_AI_API_KEY",
+        base_variable="AZURE_AI_API_BASE",
+        path="/openai/v1",
+        note=_AZURE.note,
+        kind="azure",
     ),
     "anthropic": OpenAIProvider(
-        KINDS["anthropic"].url, "ANTHROPIC_API_KEY", note=_TRANSLATED, example="claude-haiku-4-5"
+        KINDS["anthropic"].url, "ANTHROPIC_API_KEY", example="claude-haiku-4-5", kind="anthropic"
     ),
     "vertex_ai": OpenAIProvider(
         note="the gateway calls Vertex AI's OpenAI API, and its Messages API for Claude; "
-        "gcloud must be there, and logged in, for the user of the gateway"
+        "gcloud must be there, and logged in, for the user of the gateway",
+        kind="vertex",
     ),
     "gemini": OpenAIProvider(
         KINDS["gemini"].url,
@@ -86,21 +94,26 @@ PROVIDERS: Mapping[str, OpenAIProvider] = {
         note=_TRANSLATED,
         further_keys=("GOOGLE_API_KEY",),
         example="gemini-2.5-flash",
+        kind="gemini",
     ),
     "cohere": _COHERE,
     "cohere_chat": _COHERE,
-    "groq": OpenAIProvider(KINDS["groq"].url, "GROQ_API_KEY", example="llama-3.1-8b-instant"),
-    "mistral": OpenAIProvider(KINDS["mistral"].url, "MISTRAL_API_KEY", example="mistral-small-latest"),
+    "groq": OpenAIProvider(KINDS["groq"].url, "GROQ_API_KEY", example="llama-3.1-8b-instant", kind="groq"),
+    "mistral": OpenAIProvider(
+        KINDS["mistral"].url, "MISTRAL_API_KEY", example="mistral-small-latest", kind="mistral"
+    ),
     "codestral": OpenAIProvider("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY"),
-    "deepseek": OpenAIProvider(KINDS["deepseek"].url, "DEEPSEEK_API_KEY", example="deepseek-chat"),
+    "deepseek": OpenAIProvider(
+        KINDS["deepseek"].url, "DEEPSEEK_API_KEY", example="deepseek-chat", kind="deepseek"
+    ),
     "together_ai": OpenAIProvider(
-        KINDS["together"].url, "TOGETHERAI_API_KEY", further_keys=("TOGETHER_API_KEY",)
+        KINDS["together"].url, "TOGETHERAI_API_KEY", further_keys=("TOGETHER_API_KEY",), kind="together"
     ),
-    "openrouter": OpenAIProvider(KINDS["openrouter"].url, "OPENROUTER_API_KEY"),
+    "openrouter": OpenAIProvider(KINDS["openrouter"].url, "OPENROUTER_API_KEY", kind="openrouter"),
     "fireworks_ai": OpenAIProvider(
-        KINDS["fireworks"].url, "FIREWORKS_AI_API_KEY", further_keys=("FIREWORKS_API_KEY",)
+        KINDS["fireworks"].url, "FIREWORKS_AI_API_KEY", further_keys=("FIREWORKS_API_KEY",), kind="fireworks"
     ),
-    "xai": OpenAIProvider(KINDS["xai"].url, "XAI_API_KEY"),
+    "xai": OpenAIProvider(KINDS["xai"].url, "XAI_API_KEY", kind="xai"),
     "cerebras": OpenAIProvider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     "nvidia_nim": OpenAIProvider(
         "https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY", further_keys=("NVIDIA_API_KEY",)

@@ -11,6 +11,7 @@ import msgspec
 from ...config.body_fields import BODY_FIELDS
 from ...config.errors import InvalidValue, nearest
 from . import vertex
+from .anthropic_fields import message_field
 from .parameters import (
     NUMBERS,
     OFF_COUNTS,
@@ -30,7 +31,7 @@ from .values import Environment, number, seconds, shown, whole
 from .yaml_tree import Entry, Node
 
 #: Providers whose own parameters LiteLLM translates. Their OpenAI APIs take only part of them.
-_TRANSLATING = frozenset({"anthropic", "gemini", "cohere", "cohere_chat", "ollama", "ollama_chat"})
+_TRANSLATING = frozenset({"gemini", "cohere", "cohere_chat", "ollama", "ollama_chat"})
 _COMMON = frozenset(
     {
         "temperature",
@@ -127,7 +128,7 @@ def _deployment(
     if "*" in model and "*" not in group:
         raise Unplaced("its model is a wildcard, and its model_name is none")
     place = place_of(source, provider, environment, report)
-    pins = _Pins(source.at, provider, model, report)
+    pins = _Pins(source.at, provider, model, place.is_anthropic, report)
     for entry in params.entries:
         _parameter(entry, pins, report)
     info = item.get("model_info")
@@ -240,12 +241,15 @@ class _Pins:
 
     LiteLLM's own fields give way to the caller's (``Router._acompletion``), so they are defaults. Those in
     ``extra_body`` are not.
+
+    :param to_messages: whether the deployment is asked by Anthropic's API.
     """
 
-    def __init__(self, at: str, provider: str, model: str, report: Report) -> None:
+    def __init__(self, at: str, provider: str, model: str, to_messages: bool, report: Report) -> None:
         self.at = at
         self.provider = provider
         self._model = model
+        self._to_messages = to_messages
         self._report = report
         self.set: dict[str, Any] = {}
         self.default: dict[str, Any] = {}
@@ -256,11 +260,15 @@ class _Pins:
             name = "max_completion_tokens"
         if entry.node.value is None or not self._fits(name, entry, f"{self.at}.{entry.name}"):
             return
-        self.default[name] = _value_of(name, entry.node)
-        setting, text = (
-            f"{self.at}.{entry.name}",
-            f"default.{name} of the model, for callers who do not send it",
-        )
+        setting, field = f"{self.at}.{entry.name}", (name, _value_of(name, entry.node))
+        if self._to_messages:
+            translated = message_field(*field)
+            if translated is None:
+                self._report.left_out(entry.line, setting, "Anthropic's API has no such field")
+                return
+            field = translated
+        self.default[field[0]] = field[1]
+        text = f"default.{field[0]} of the model, for callers who do not send it"
         if self.provider in _TRANSLATING and name not in _COMMON:
             self._report.changed(
                 entry.line, setting, f"{text}; sent as it is, where LiteLLM would translate it"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...config.errors import one_line
+from ...config.kinds import KINDS
 from .budgets import ImportedBudget
 from .key_table import ImportedKey
 from .plan import Plan
@@ -156,10 +157,23 @@ def _upstream(upstream: ImportedUpstream, plan: Plan, places: Places) -> Iterato
     yield from _place("api_key", place.key, places)
     if place.key_command:
         yield f"api_key_command = {value(list(place.key_command))}"
-    if found.stream_timeout:
-        yield f"first_token_seconds = {shown(found.stream_timeout)}"
-    if found.timeout:
-        yield f"total_seconds = {shown(found.timeout)}"
+    if place.is_anthropic and found.drops_fields:
+        yield 'unsupported = "drop"'
+    yield from (f"{clock}_seconds = {shown(seconds)}" for clock, seconds in _clocks(place.kind, plan).items())
+
+
+def _clocks(kind: str, plan: Plan) -> dict[str, float]:
+    """The timeouts of an upstream: none is shorter than the general ones, as a kind's could be."""
+    usual = KINDS[kind].clocks if kind else {}
+    general = {"first_byte": plan.silence, "first_token": plan.silence, "idle": plan.silence}
+    clocks = {name: value for name, value in general.items() if usual.get(name, value) < value}
+    if usual:
+        clocks["answer"] = plan.total
+    if plan.found.stream_timeout:
+        clocks["first_token"] = plan.found.stream_timeout
+    if plan.found.timeout:
+        clocks["total"] = plan.found.timeout
+    return clocks
 
 
 def _model(model: Model, balance: str) -> Iterator[str]:

@@ -11,10 +11,6 @@ from . import reasons
 
 LITELLM_SETTINGS: Mapping[str, str] = {
     **reasons.each(
-        "the gateway forwards what the caller writes; a provider that refuses a field answers 400",
-        "drop_params",
-    ),
-    **reasons.each(
         reasons.RETRIES,
         "num_retries num_retries_per_request max_retries retry_after",
     ),

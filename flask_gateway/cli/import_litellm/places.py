@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ...config.errors import InvalidValue
+from ...config.kinds import KINDS
 from ...config.upstream_url import ENDPOINTS, base_url
+from ...model.call import ANTHROPIC
 from ..providers import PROVIDERS, OpenAIProvider
 from . import vertex
 from .parameters import PLACE, reason_for
@@ -43,6 +45,8 @@ _STEM = re.compile(r"(_API)?(_BASE_URL|_BASE|_URL|_ENDPOINT|_HOST|_URI)$")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
 #: Providers that stand for any server with an OpenAI API.
 _NAMELESS = frozenset({"openai", "custom_openai", "openai_like", "text-completion-openai"})
+#: Providers whose own API LiteLLM calls at any address.
+_OWN_API = frozenset({"anthropic", "gemini"})
 #: First labels of host names that say nothing.
 _COMMON = frozenset({"api", "www", "llm", "ai", "inference", "gateway", "models"})
 
@@ -64,6 +68,11 @@ class ProviderAccount(msgspec.Struct, frozen=True):
     kind: str = ""
     speaks: tuple[str, ...] = ()
     key_command: tuple[str, ...] = ()
+
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether it is asked by Anthropic's API alone."""
+        return bool(self.kind) and set(self.speaks or KINDS[self.kind].speaks) <= {*ANTHROPIC}
 
 
 class Unplaced(Exception):
@@ -160,7 +169,19 @@ def place_of(
     path = known.path if variable else ""
     hint = source.credential_name or _hint(provider, url, variable, known)
     name = _NOT_A_NAME.sub("-", hint).strip("._-")[:48] or "upstream"
-    return ProviderAccount(provider, url, variable, path, key, name, key_command=command)
+    kind = _kind(provider, url, known)
+    return ProviderAccount(provider, url, variable, path, key, name, kind, key_command=command)
+
+
+def _kind(provider: str, url: str, known: OpenAIProvider) -> str:
+    """The kind of the upstream. A server at an address of one's own may be another program."""
+    if provider.startswith("azure"):
+        return "" if _is_serverless(url) else known.kind
+    return known.kind if provider in _OWN_API or url == _checked(known.base) else ""
+
+
+def _is_serverless(url: str) -> bool:
+    return (urlsplit(url).hostname or "").endswith(".models.ai.azure.com")
 
 
 def _vertex_model(name: str) -> tuple[str, bool]:
@@ -268,7 +289,7 @@ def _usable(source: DeploymentParams, provider: str, given: str, line: int, repo
         raise Unplaced(f"its api_base cannot be used: expected {expected}") from None
     if given.strip().endswith("/"):
         report.changed(line, setting, "the slash at its end is left off")
-    if checked != url and provider not in ("ollama", "ollama_chat"):
+    if checked != url and provider not in ("ollama", "ollama_chat", "anthropic"):
         report.changed(
             line, setting, "its path has no version, so the gateway adds /v1; LiteLLM does not: check it"
         )
@@ -280,11 +301,9 @@ def _usable(source: DeploymentParams, provider: str, given: str, line: int, repo
 def _shaped(url: str, provider: str) -> str:
     """The address of the OpenAI API of a server whose own API has another path."""
     parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
     if provider in ("ollama", "ollama_chat"):
         return re.sub(r"/api(/\w+)*$", "", url)
-    serverless = host.endswith(".models.ai.azure.com")
-    if provider in ("azure", "azure_text", "azure_ai") and not serverless and "/v1" not in parts.path:
+    if provider.startswith("azure") and not _is_serverless(url) and "/v1" not in parts.path:
         return re.sub(r"/(openai|models)(/.*)?$", "", url).rstrip("/") + "/openai/v1"
     return url
 

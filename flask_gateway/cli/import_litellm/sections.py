@@ -42,6 +42,7 @@ class Found:
         self.reset_seconds: float | None = None
         self.max_in_flight: int | None = None
         self.max_body_bytes: int | None = None
+        self.drops_fields = False
         self.balance = "round_robin"
         #: Whether calls are spread by ``rpm`` and ``tpm``, as ``simple-shuffle`` does.
         self.is_shuffled = True
@@ -331,6 +332,12 @@ def _max_parallel(reader: _Reader, entry: Entry, setting: str) -> None:
         reader.report.mapped(entry.line, setting, "max_in_flight of each candidate without its own")
 
 
+def _drop_params(reader: _Reader, entry: Entry, setting: str) -> None:
+    reader.found.drops_fields = True
+    text = "unsupported = drop at upstreams of Anthropic's API; others get what the caller writes"
+    reader.report.changed(entry.line, setting, text)
+
+
 def _redis(reader: _Reader, entry: Entry, setting: str) -> None:
     reader.found.redis[entry.name] = entry
 
@@ -376,6 +383,7 @@ _SHARED: Mapping[str, _Take] = {
     "model_alias_map": _aliases,
     "default_litellm_params": _default_params,
     "default_max_parallel_requests": _max_parallel,
+    "drop_params": _drop_params,
     **dict.fromkeys(("redis_url", "redis_host", "redis_port", "redis_password", "redis_db"), _redis),
     **dict.fromkeys(BUDGET_SETTINGS, _budget),
     "provider_budget_config": _provider_budgets,

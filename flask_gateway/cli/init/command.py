@@ -90,6 +90,7 @@ def plan(
             f"the key was in ${one.variable}",
             secret=f"{SECRETS}/{one.provider}.key",
             example=one.example,
+            kind=one.kind,
         )
         for one in provider_keys
     ]

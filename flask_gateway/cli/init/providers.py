@@ -18,12 +18,14 @@ class KnownProvider(NamedTuple):
 
     :param variables: the variables in which a key is looked for.
     :param example: a small model of it, for a first call.
+    :param kind: of the upstream; empty: none is written.
     """
 
     name: str
     url: str
     variables: tuple[str, ...]
     example: str
+    kind: str
 
 
 #: The providers that are looked for: the upstream's name, and the name in the table of providers.
@@ -41,7 +43,8 @@ _LOOKED_FOR = {
 
 
 def _known(name: str, listed: OpenAIProvider) -> KnownProvider:
-    return KnownProvider(name, listed.base, (listed.key, *listed.further_keys), listed.example or "MODEL")
+    variables = (listed.key, *listed.further_keys)
+    return KnownProvider(name, listed.base, variables, listed.example or "MODEL", listed.kind)
 
 
 PROVIDERS = tuple(_known(name, LISTED[listed]) for name, listed in _LOOKED_FOR.items())
@@ -58,6 +61,7 @@ class ProviderKey(NamedTuple):
     variable: str
     key: str
     example: str = "MODEL"
+    kind: str = ""
 
     def __repr__(self) -> str:
         return f"ProviderKey({self.provider!r}, {self.url!r}, {self.variable!r}, '****')"
@@ -70,7 +74,7 @@ def keys_in(environ: Mapping[str, str]) -> Iterator[ProviderKey]:
             key = environ.get(variable, "").strip()
             url = _base(provider, environ)
             if url and _usable(key):
-                yield ProviderKey(provider.name, url, variable, key, provider.example)
+                yield ProviderKey(provider.name, url, variable, key, provider.example, provider.kind)
                 break
 
 

@@ -19,7 +19,7 @@ class Upstream(NamedTuple):
     :param source: where it comes from, for a comment.
     :param models: names of its models. :param example: a model for a first call, if they are unknown.
     :param secret: the path of the file with its key, relative to the settings.
-    :param lists: whether the gateway asks it for its models.
+    :param lists: whether the gateway asks it for its models. :param kind: empty: none is written.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Upstream(NamedTuple):
     secret: str | None = None
     example: str = "MODEL"
     lists: bool = False
+    kind: str = ""
 
 
 def first_model(upstreams: Sequence[Upstream]) -> str:
@@ -85,6 +86,8 @@ _NOTHING_FOUND = (
 
 def _upstream(upstream: Upstream) -> Iterator[str]:
     yield _padded(f"[{dotted('upstreams', upstream.name)}]") + f"# {upstream.source}"
+    if upstream.kind:
+        yield f"kind = {_quoted(upstream.kind)}"
     yield f"url = {_quoted(upstream.url)}"
     if upstream.secret:
         yield _padded(f"api_key_file = {_quoted(upstream.secret)}") + "# mode 0600; relative to this file"

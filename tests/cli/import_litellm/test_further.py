@@ -76,7 +76,7 @@ def test_sections_without_counterpart_are_named(import_config: Import) -> None:
         44: "JWT",
     }.items():
         assert found.says("left_out", line, part), line
-    assert found.says("changed", 3, "OpenAI-compatible")
+    assert found.settings["upstreams"]["anthropic"]["kind"] == "anthropic"
 
 
 def test_anchors_and_mistakes(import_config: Import) -> None:

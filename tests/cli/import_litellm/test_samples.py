@@ -27,7 +27,9 @@ def test_a_small_team(import_config: Import) -> None:
     assert found.settings["answer_timeout_seconds"] == 300
     assert found.settings["rate_limit_per_minute"] == 0
     assert found.settings["keys"] == {"master": {"key_env": "LITELLM_MASTER_KEY"}}
-    assert found.says("left_out", 20, "drop_params")
+    assert found.settings["upstreams"]["anthropic"]["kind"] == "anthropic"
+    assert found.settings["upstreams"]["anthropic"]["unsupported"] == "drop"
+    assert found.says("changed", 20, "drop_params")
     assert found.says("left_out", 22, "rules of its own for retries")
 
 

@@ -112,7 +112,9 @@ def test_models_at_vertex_ai(import_config: Import) -> None:
     found = import_config("20")
     command = ["gcloud", "auth", "print-access-token"]
     host = "https://europe-west{0}-aiplatform.googleapis.com/v1/projects/made-up-project/locations/europe-west{0}"
-    gemini = {"kind": "vertex", "url": host.format(4), "api_key_command": command}
+    # No timeout is set: LiteLLM would wait for 6000 s.
+    clocks = {"first_byte_seconds": 120, "idle_seconds": 120, "answer_seconds": 600}
+    gemini = {"kind": "vertex", "url": host.format(4), "api_key_command": command, **clocks}
     upstreams = found.settings["upstreams"]
     assert upstreams["vertex"] == gemini
     messages = ["messages", "messages/count_tokens"]

@@ -33,6 +33,7 @@ def test_each_provider_gives_valid_settings(provider: Any) -> None:
     assert main(["init", "--yes"], {provider.variables[-1]: PLANTED}) == 0
     (upstream,) = load({"GATEWAY_CONFIG": "gateway.toml"}).upstreams
     assert (upstream.name, upstream.url) == (provider.name, base_url(provider.url))
+    assert upstream.kind == (provider.kind or "openai")
     assert upstream.api_key is not None
     assert upstream.api_key.reveal() == PLANTED
     assert PLANTED not in repr(list(keys_in({provider.variables[0]: PLANTED})))
