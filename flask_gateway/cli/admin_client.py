@@ -34,6 +34,7 @@ from ..model.errors import GatewayError
 from ..state.memory import MemoryStore
 from .running_gateway import NotAnswered
 from .running_gateway import ask as answer_of
+from .terminal import ProgressLine
 
 #: The variable with an admin's key. Everybody on the machine can read a command line.
 ADMIN_KEY = "GATEWAY_ADMIN_KEY"
@@ -106,7 +107,8 @@ class OnFiles:
             match = re.fullmatch(pattern, place)
             if asked == method and match:
                 try:
-                    return answer(self, data, wanted, *match.groups())
+                    with ProgressLine():
+                        return answer(self, data, wanted, *match.groups())
                 except GatewayError as error:
                     raise Refused(error.message) from None
         raise Refused(f"there is nothing at {method} {place}")

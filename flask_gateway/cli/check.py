@@ -11,6 +11,7 @@ from ..config.describe import describe, rows
 from ..config.errors import one_line
 from ..config.load import Resolved
 from .command import EX_CONFIG, OK, Command, add_config, add_json, print_json
+from .terminal import ProgressLine
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     """Raises :class:`ConfigError`."""
-    resolved = load_checked(environ, arguments.bind, arguments.workers)
+    with ProgressLine():
+        resolved = load_checked(environ, arguments.bind, arguments.workers)
     warnings = [*resolved.settings.warnings, *_machine_warnings(resolved)]
     if arguments.json:
         settings = [

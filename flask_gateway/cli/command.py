@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 #: The variable with a caller's key. Everybody on the machine can read a command line.
@@ -17,35 +17,40 @@ OK, FOUND, USAGE, LOOK, EX_CONFIG = 0, 1, 2, 3, 78
 SETTINGS_FILE = "gateway.toml"
 
 
+#: Two command lines, each with what it does.
+Examples = tuple[tuple[str, str], tuple[str, str]]
+
+
 class Command(NamedTuple):
     """One command of the command line.
 
     :param arguments: adds the arguments to the command's parser.
     :param run: runs it with the parsed arguments and the environment, and returns the exit code.
-    :param examples: two command lines, each with what it does.
+    :param examples: of the command.
     :param exits: the meaning of each exit code. Every command also has 2, for wrong usage.
+    :param action_examples: of each action, by its name.
     """
 
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Mapping[str, str]], int]
-    examples: tuple[tuple[str, str], tuple[str, str]]
+    examples: Examples
     exits: Mapping[int, str]
+    action_examples: Mapping[str, Examples] = {}
 
     def epilog(self) -> str:
         """The end of ``--help``: the examples and the exit codes."""
         return "\n".join([*_shown(self.examples), "", *self._exits()])
 
     def epilog_of(self, action: str) -> str:
-        """The end of ``--help`` of an action: the examples that it has, and the exit codes of the command."""
-        own = [example for example in self.examples if action in example[0].split()]
-        return "\n".join([*([*_shown(own), ""] if own else ()), *self._exits()])
+        """The end of ``--help`` of an action: its examples, and the exit codes of the command."""
+        return "\n".join([*_shown(self.action_examples[action]), "", *self._exits()])
 
     def _exits(self) -> list[str]:
-        exits = {**self.exits, USAGE: "wrong usage"}
+        exits = {USAGE: "wrong usage", **self.exits}
         return ["exit codes:", *(f"  {code:<3} {exits[code]}" for code in sorted(exits))]
 
 
-def _shown(examples: Iterable[tuple[str, str]]) -> list[str]:
+def _shown(examples: Examples) -> list[str]:
     return [
         "examples:",
         *(line for command, meaning in examples for line in (f"  {command}", f"      {meaning}")),

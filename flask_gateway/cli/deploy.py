@@ -80,4 +80,14 @@ COMMAND = Command(
         ("flask-gateway deploy print alerts >alerts.yml", "the alerts for Prometheus"),
     ),
     {OK: "printed"},
+    {
+        "list": (
+            ("flask-gateway deploy list", "a line for each file, with its place on Debian"),
+            ("flask-gateway deploy list --json", "the same for programs"),
+        ),
+        "print": (
+            ("flask-gateway deploy print nginx", "both files of nginx, with where each goes"),
+            ("flask-gateway deploy print alerts >alerts.yml", "the alerts for Prometheus"),
+        ),
+    },
 )

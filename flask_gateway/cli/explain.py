@@ -19,6 +19,7 @@ from ..model.errors import UnknownModel
 from ..state.memory import MemoryStore
 from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .running_gateway import NotAnswered, request
+from .terminal import ProgressLine
 
 #: The end of an answer that knows the settings alone.
 _BY_SETTINGS = "By the settings alone. A running gateway knows which upstreams are open or full: add --url."
@@ -34,9 +35,10 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
-    settings = None if arguments.url else resolve(environ).settings
     try:
-        candidates = explained_here(settings, arguments.model) if settings else _there(arguments, environ)
+        with ProgressLine():
+            settings = None if arguments.url else resolve(environ).settings
+            candidates = explained_here(settings, arguments.model) if settings else _there(arguments, environ)
     except NotAnswered as error:
         print(one_line(f"flask-gateway: {error}"), file=sys.stderr)
         return FOUND

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from .command import FOUND, OK, add_config, add_json, print_json
+from .command import FOUND, OK, Examples, add_config, add_json, print_json
 
 if TYPE_CHECKING:
     from .admin_client import AdminApi
@@ -24,11 +24,51 @@ _PLAIN = {
     "enable": "let a disabled key call again",
     "revoke": "refuse it for ever, and end its calls in flight",
 }
+#: Two examples of each action.
+EXAMPLES: Mapping[str, Examples] = {
+    "create": (
+        ("flask-gateway keys create --name web --models 'gpt-4o*' --expires 90d", "issue a key for 90 days"),
+        ("flask-gateway keys create --name ci --tokens 100k --budget 50/month", "issue one with limits"),
+    ),
+    "list": (
+        ("flask-gateway keys list --team search --spend", "the keys of a team, and what each has spent"),
+        ("flask-gateway keys list --state active --csv", "all that are valid, for a spreadsheet"),
+    ),
+    "show": (
+        ("flask-gateway keys show web", "the key with this name: its limits, and what it has spent"),
+        ("flask-gateway keys show web --url https://gateway.example.org", "the same at a running gateway"),
+    ),
+    "disable": (
+        ("flask-gateway keys disable web", "refuse its calls from now on"),
+        ("flask-gateway keys disable web --url https://gateway.example.org", "at a running gateway"),
+    ),
+    "enable": (
+        ("flask-gateway keys enable web", "take its calls again"),
+        ("flask-gateway keys enable web --url https://gateway.example.org", "at a running gateway"),
+    ),
+    "revoke": (
+        ("flask-gateway keys revoke web", "end it for ever, and its streams"),
+        ("flask-gateway keys revoke web --url https://gateway.example.org", "at a running gateway"),
+    ),
+    "edit": (
+        ("flask-gateway keys edit web --tokens 200k --expires never", "change two things, keep the others"),
+        ("flask-gateway keys edit web --models '*'", "let it call every model"),
+    ),
+    "rotate": (
+        ("flask-gateway keys rotate web", "make a new secret; the old one is valid for 24 hours more"),
+        ("flask-gateway keys rotate web --overlap 0", "end the old one now"),
+    ),
+    "import": (
+        ("flask-gateway keys import keys.csv", "issue the keys of LiteLLM's table; holders keep theirs"),
+        ("flask-gateway keys import keys.csv --json", "the same, with a report for programs"),
+    ),
+}
 
 
 def add_actions(actions: Any) -> None:
     """Add the parsers of the actions."""
     create = _parser(actions, "create", "issue a key; it is shown once")
+    create.usage = "%(prog)s [options]"
     _fields(create)
     create.add_argument("--sha256", metavar="HEX", help="the digest of a key that you keep to yourself")
     listing = _parser(actions, "list", "list issued keys")
@@ -39,6 +79,7 @@ def add_actions(actions: Any) -> None:
     for name, does in {"show": "show an issued key", **_PLAIN}.items():
         _parser(actions, name, does).add_argument("key", metavar="KEY", help="its id or its name")
     edit = _parser(actions, "edit", "change an issued key; what is not given stays")
+    edit.usage = "%(prog)s KEY [options]"
     edit.add_argument("key", metavar="KEY", help="its id or its name")
     _fields(edit)
     importing = _parser(actions, "import", "issue a key for each row of LiteLLM's table of keys")

@@ -11,7 +11,7 @@ from ..config.errors import InvalidValue, dotted, one_line
 from ..config.secrets import USABLE_KEY, Key, digest
 from ..config.value_types import UPSTREAM_NAME, Name
 from .command import CALLER_KEY, EX_CONFIG, FOUND, LOOK, OK, USAGE, Command, add_json, print_json
-from .key_actions import add_actions, run
+from .key_actions import EXAMPLES, add_actions, run
 
 #: The random bytes of a key: more than anybody can guess.
 RANDOM_BYTES = 24
@@ -94,5 +94,16 @@ COMMAND = Command(
         FOUND: "the key cannot be used, or the request was refused",
         LOOK: "imported, with differences to look at",
         EX_CONFIG: "a setting is invalid",
+    },
+    {
+        "new": (
+            ("flask-gateway keys new alice >>gateway.toml", "give alice a key; it is shown on the terminal"),
+            ("flask-gateway keys new alice --json", "print the key and its digest, for programs"),
+        ),
+        "hash": (
+            ("flask-gateway keys hash <key.txt", "print the digest of the key in a file"),
+            (f"{CALLER_KEY}=… flask-gateway keys hash --json", "that of a key in the environment"),
+        ),
+        **EXAMPLES,
     },
 )

@@ -173,4 +173,26 @@ COMMAND = Command(
         FOUND: "a fault was found, or the ledger cannot be used",
         EX_CONFIG: "a setting is invalid",
     },
+    {
+        "check": (
+            ("flask-gateway ledger check", "find damage, and sums that differ"),
+            ("flask-gateway ledger check --json", "for programs: the exit code is 1 at a fault"),
+        ),
+        "backup": (
+            ("flask-gateway ledger backup /var/backups/gateway", "copy ledger and keys while it serves"),
+            ("flask-gateway ledger backup copy --json", "list the copies, for programs"),
+        ),
+        "prune": (
+            ("flask-gateway ledger prune", "delete what is older than keep_days"),
+            ("flask-gateway ledger prune --json", "the same, with the number for programs"),
+        ),
+        "rebuild": (
+            ("flask-gateway ledger rebuild", "after a change of timezone or week_starts"),
+            ("flask-gateway ledger rebuild --config gateway.toml", "the ledger that this file names"),
+        ),
+        "reprice": (
+            ("flask-gateway ledger reprice", "after `flask-gateway prices update`"),
+            ("flask-gateway ledger reprice --config gateway.toml", "the ledger that this file names"),
+        ),
+    },
 )

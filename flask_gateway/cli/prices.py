@@ -14,6 +14,7 @@ from typing import Any
 from ..config.schema import Settings
 from .command import EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
 from .ledger_files import print_table, settings_with_data
+from .terminal import ProgressLine
 
 #: A table that is older, days, is worth an update.
 OLD = 60
@@ -52,7 +53,8 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
 def _show(settings: Settings, data: Path, arguments: Namespace) -> int:
     from ..app.prices import price_rows
 
-    rows = list(price_rows(settings, data, arguments.model))
+    with ProgressLine():
+        rows = list(price_rows(settings, data, arguments.model))
     print_json({"prices": rows}) if arguments.json else print_table(rows)
     return OK if all(row["source"] for row in rows) else FOUND
 
@@ -62,8 +64,9 @@ def _update(data: Path, arguments: Namespace) -> int:
     from ..pricing.table import decode
 
     try:
-        text, left_out = _table_in(Path(arguments.file))
-        new = decode(text)
+        with ProgressLine():
+            text, left_out = _table_in(Path(arguments.file))
+            new = decode(text)
     except (OSError, ValueError, RecursionError) as error:
         print(f"flask-gateway: {arguments.file} is no table of prices: {error}", file=sys.stderr)
         return FOUND
@@ -120,9 +123,9 @@ def _check(settings: Settings, data: Path, arguments: Namespace) -> int:
 
     _, table = tables_in(data)[0]
     age = (datetime.now(UTC).date() - date.fromisoformat(table.made)).days
-    missing = [
-        f"{row['upstream']}/{row['model']}" for row in price_rows(settings, data, None) if not row["source"]
-    ]
+    with ProgressLine():
+        rows = price_rows(settings, data, None)
+        missing = [f"{row['upstream']}/{row['model']}" for row in rows if not row["source"]]
     if arguments.json:
         print_json({"made": table.made, "age_days": age, "old": age > OLD, "without_price": missing})
     else:
@@ -147,5 +150,19 @@ COMMAND = Command(
         OK: "done",
         FOUND: "a price is unknown, the table is old, or the file is no table",
         EX_CONFIG: "a setting is invalid",
+    },
+    {
+        "show": (
+            ("flask-gateway prices show", "a line for each model of the settings, and which source says so"),
+            ("flask-gateway prices show openai/gpt-4o --json", "one model, for programs"),
+        ),
+        "update": (
+            ("flask-gateway prices update data.json", "show what would change"),
+            ("flask-gateway prices update data.json --yes", "take the table over"),
+        ),
+        "check": (
+            ("flask-gateway prices check", "find models without a price, and an old table"),
+            ("flask-gateway prices check --config new.toml", "with the models of a file"),
+        ),
     },
 )

@@ -8,6 +8,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from .terminal import ProgressLine
+
 #: The timeout of a request to the gateway, seconds.
 PATIENCE = 10.0
 
@@ -40,7 +42,7 @@ def ask(url: str, key: str, path: str, method: str, body: Mapping[str, Any] | No
     asked.add_header("Authorization", f"Bearer {key}")
     asked.add_header("Content-Type", "application/json")
     try:
-        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310 - see above
+        with ProgressLine(), urllib.request.urlopen(asked, timeout=PATIENCE) as answer:  # noqa: S310 - see above
             shown: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

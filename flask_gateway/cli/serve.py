@@ -20,7 +20,7 @@ from ..config.secrets import DEV_KEY, DEV_KEY_DIGEST
 from ..config.toml_file import read_file
 from .addresses import in_use, local_url
 from .command import CALLER_KEY, EX_CONFIG, FOUND, OK, Command, add_config, add_json, print_json
-from .terminal import coloured, paint
+from .terminal import ProgressLine, coloured, paint
 
 #: The application, for gunicorn.
 APPLICATION = "flask_gateway:create_app()"
@@ -47,7 +47,8 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     """Replaces this process by gunicorn, so it does not return when it succeeds."""
     environ = with_options(arguments, environ)
-    resolved = load_checked(environ, [], None)
+    with ProgressLine():
+        resolved = load_checked(environ, [], None)
     if (taken := _taken(resolved, environ)) is not None:
         print(one_line(f"flask-gateway: {taken} is in use by another process; {_REMEDY}"), file=sys.stderr)
         return FOUND

@@ -80,4 +80,21 @@ COMMAND = Command(
         ("flask-gateway teams delete search --revoke-keys", "delete it, and revoke its keys"),
     ),
     {OK: "done", FOUND: "the request was refused", EX_CONFIG: "a setting is invalid"},
+    {
+        "list": (
+            ("flask-gateway teams list", "a line for each team, with its limits"),
+            ("flask-gateway teams list --json", "the same for programs"),
+        ),
+        "put": (
+            (
+                "flask-gateway teams put search --limits '{\"tokens\": 400000}'",
+                "400 000 tokens a minute in all",
+            ),
+            ("flask-gateway teams put search --note 'Anna, room 4'", "no limits, and a note"),
+        ),
+        "delete": (
+            ("flask-gateway teams delete search", "delete a team that has no keys"),
+            ("flask-gateway teams delete search --revoke-keys", "delete it, and revoke its keys"),
+        ),
+    },
 )

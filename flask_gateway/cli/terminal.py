@@ -13,6 +13,7 @@ from typing import TextIO
 SILENCE = 2.0
 INTERVAL = 1.0
 
+_THREAD = "progress"
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
 
 
@@ -29,6 +30,8 @@ def paint(text: str, colour: str, use: bool) -> str:
 class ProgressLine:
     """Shows on standard error how far a command is, once it has taken two seconds.
 
+    One within another is silent.
+
     :param what: the things that are done one by one, such as ``checks``; empty: there are none to count.
     :param total: how many there are; 0 if that is unknown.
     """
@@ -40,10 +43,10 @@ class ProgressLine:
         self._shown = False
         self._began = time.monotonic()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
+        self._thread = threading.Thread(target=self._show, name=_THREAD, daemon=True)
 
     def __enter__(self) -> ProgressLine:
-        if self._stream.isatty():
+        if self._stream.isatty() and not any(one.name == _THREAD for one in threading.enumerate()):
             self._thread.start()
         return self
 

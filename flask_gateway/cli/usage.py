@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ..model.calendar_windows import zone
 from .command import EX_CONFIG, FOUND, OK, USAGE, Command, add_config, add_json, print_json
 from .ledger_files import NoLedger, print_csv, print_table, reading, settings_with_data
+from .terminal import ProgressLine
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     by = [] if arguments.by == "all" else arguments.by.split(",")
     try:
         since, until = days(arguments.since, arguments.until, timezone, time.time())
-        with reading(data) as connection:
+        with ProgressLine(), reading(data) as connection:
             rows = with_unknown(usage(connection, by, since, until, timezone))
     except ReportError as error:
         print(f"flask-gateway: {error}", file=sys.stderr)

@@ -27,6 +27,14 @@ def test_the_help_ends_with_the_examples_and_all_exit_codes() -> None:
     ]
 
 
+def test_the_help_of_an_action_ends_with_examples_of_its_own() -> None:
+    examples = (("flask-gateway a x", "do x"), ("flask-gateway a x --json", "do x for programs"))
+    command = Command(add_json, lambda arguments, environ: OK, (("", ""), ("", "")), {}, {"x": examples})
+    lines = command.epilog_of("x").splitlines()
+    assert [line for line in lines if "flask-gateway" in line] == [f"  {line}" for line, _ in examples]
+    assert lines[-1] == "  2   wrong usage"
+
+
 def test_shared_options() -> None:
     parser = argparse.ArgumentParser()
     add_json(parser)

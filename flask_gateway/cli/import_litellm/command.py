@@ -21,6 +21,7 @@ from ...config.secrets import digest
 from ...model.call import Caller
 from ...state.memory import MemoryStore
 from ..command import LOOK, OK, USAGE, Command, add_json, print_json
+from ..terminal import ProgressLine
 from .budget_table import BudgetRows
 from .cells import UnreadableTable
 from .end_users import limits_of_each, read_end_users
@@ -85,13 +86,14 @@ def _import(arguments: Namespace, environ: Mapping[str, str]) -> int:
     if output is not None:
         _refuse_existing([output.parent / where for suffix, where in places.values() if suffix == "file"])
     text = gateway_toml(plan, places, report, Path(arguments.file).name)
-    checked = _check(text, plan, places, environ)
+    with ProgressLine():
+        checked = _check(text, plan, places, environ)
+        routes = list(_routes(checked, plan))
     if arguments.strict and not report.is_complete:
         notes = ["--strict: nothing was made"]
     else:
         _write(output, env_out, text, places)
         notes = list(_notes(checked, plan, places, arguments, environ))
-    routes = list(_routes(checked, plan))
     if arguments.json:
         toml = None if output or arguments.strict else text
         print_json(_document(report, notes, routes, toml))
@@ -112,10 +114,11 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
 
 def _plan(arguments: Namespace, report: Report) -> Plan:
     try:
-        plan = plan_of(_read(Path(arguments.file), report), report)
-        now = datetime.now(UTC)
-        plan = _with_tables(plan, arguments, now, report)
-        set_prices(plan, now.timestamp(), report)
+        with ProgressLine():
+            plan = plan_of(_read(Path(arguments.file), report), report)
+            now = datetime.now(UTC)
+            plan = _with_tables(plan, arguments, now, report)
+            set_prices(plan, now.timestamp(), report)
     except NothingToImport as error:
         for line in lines_of(report, Path(arguments.file).name, ()):
             print(one_line(line), file=sys.stderr)
@@ -321,22 +324,25 @@ def _file(line: int) -> dict[str, str]:
     return {"file": line.file} if isinstance(line, Line) else {}
 
 
+_EXAMPLES = (
+    (
+        "flask-gateway import litellm config.yaml -o gateway.toml",
+        "make gateway.toml, and say what became of each line",
+    ),
+    (
+        "flask-gateway import litellm config.yaml -o gateway.toml --keys keys.csv",
+        "bring the callers' keys, too: they stay as they are",
+    ),
+)
+
 COMMAND = Command(
     _arguments,
     _run,
-    (
-        (
-            "flask-gateway import litellm config.yaml -o gateway.toml",
-            "make gateway.toml, and say what became of each line",
-        ),
-        (
-            "flask-gateway import litellm config.yaml -o gateway.toml --keys keys.csv",
-            "bring the callers' keys, too: they stay as they are",
-        ),
-    ),
+    _EXAMPLES,
     {
         OK: "everything was mapped",
         LOOK: "done, with something to look at",
-        USAGE: "the input cannot be imported",
+        USAGE: "wrong usage, or an input that cannot be imported",
     },
+    {"litellm": _EXAMPLES},
 )

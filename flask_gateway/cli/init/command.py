@@ -18,6 +18,7 @@ from ..addresses import in_use
 from ..command import EX_CONFIG, FOUND, OK, SETTINGS_FILE, Command, add_json, print_json
 from ..keys import new_key
 from ..serve import curl
+from ..terminal import ProgressLine
 from . import model_servers
 from .model_servers import ModelServer
 from .providers import ProviderKey, keys_in
@@ -56,7 +57,8 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     path = Path(arguments.output)
     if os.path.lexists(path):
         return _failed(f"{path} exists and is left as it is; --output names another file")
-    servers = [] if arguments.no_scan else model_servers.find()
+    with ProgressLine():
+        servers = [] if arguments.no_scan else model_servers.find()
     provider_keys = [] if arguments.no_env else list(keys_in(environ))
     upstreams = plan(arguments.upstream, servers, provider_keys)
     notes = [f"{server.url} is left out: {server.note}" for server in servers if server.note]
