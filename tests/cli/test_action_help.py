@@ -12,7 +12,7 @@ import pytest
 from flask_gateway.cli.command import USAGE
 from flask_gateway.cli.main import COMMANDS, command_of, parser_of
 
-#: What prints a file or a script for other programs, and so has no ``--json``.
+#: They print a file or a script for other programs, and so have no ``--json``.
 FILES = {("deploy", "print"), ("completion",)}
 
 
