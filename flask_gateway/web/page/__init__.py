@@ -6,6 +6,7 @@ from flask import Flask
 
 from ..hooks import PAGE
 from . import (
+    doctor,
     health,
     keys,
     live,
@@ -22,7 +23,7 @@ from .access import admit, blueprint
 
 #: The modules whose import adds the paths.
 _PAGES = (
-    *(health, keys, live, login, models, overview, request_list),
+    *(doctor, health, keys, live, login, models, overview, request_list),
     *(settings_page, spend, try_page, upstreams),
 )
 
