@@ -27,7 +27,7 @@ from .anthropic_headers import (
 )
 from .estimated_count import EstimatedCount, counts_not
 from .renewed_keys import RenewedKey
-from .stream_options import StreamOptions
+from .stream_options import StreamOptions, names_stream_options
 from .transport.client import ResponseSource, UpstreamClient
 from .transport.deadlines import UpstreamAttempt
 from .transport.proxies import Egress
@@ -114,9 +114,8 @@ class HttpUpstream:
         except UpstreamError as error:
             if not options.may_be_meant(error):
                 raise
-            if options.are_named(error):
-                options.refuse()
         reply = self._send(call, call)
+        reply.prime()  # remember only what the repeated call proves: an error may quote the caller's text
         options.refuse()
         return reply
 
@@ -200,6 +199,7 @@ class HttpUpstream:
             if credential.redaction is not None:
                 body = credential.redaction.redact(body)
             error = error_for(status, response.headers, body, self.name, url=url)
+            error.names_stream_options = names_stream_options(body)
             if self.renewed_key is not None and credential.key and isinstance(error, UpstreamAuthFailed):
                 self.renewed_key.refused(credential.key)
             if call.operation in ANTHROPIC:

@@ -14,7 +14,7 @@ from zlib import crc32
 import msgspec
 
 from ..dialects.openai import envelope
-from ..model.errors import GatewayError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
+from ..model.errors import GatewayError, UpstreamError, UpstreamRefusal, UpstreamThrottled, UpstreamTooLong
 from ..state.store import Store, Value, state_key
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ class _Known(Enum):
     NOTHING = "nothing"
     TAKES = "takes"
     REFUSES = "refuses"
+
+
+def names_stream_options(text: bytes) -> bool:
+    return any(name in text for name in _NAMES)
 
 
 class StreamOptions:
@@ -61,8 +65,10 @@ class StreamOptions:
         self._known = _Known.TAKES
 
     def are_named(self, error: GatewayError) -> bool:
-        """Whether the error names them."""
-        return any(name in msgspec.json.encode(envelope(error)) for name in _NAMES)
+        """Whether the upstream's words name them. Those of a 5xx are not in the error's message."""
+        if isinstance(error, UpstreamError) and error.names_stream_options:
+            return True
+        return names_stream_options(msgspec.json.encode(envelope(error)))
 
     def may_be_meant(self, error: GatewayError) -> bool:
         """Whether the error may be about them: it names them, or refuses a field while nothing is known."""

@@ -224,7 +224,7 @@ def parse_fields(body: bytes) -> Fields:
     except msgspec.ValidationError:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
-        raise _byte_order_mark(body) or InvalidJson(f"The body is not valid JSON: {error}.") from None
+        raise _byte_order_mark(body) or _invalid_json(str(error)) from None
     if names_model_twice(body):
         raise InvalidField("The body has the field 'model' more than once. Send it once.", param="model")
     return fields
@@ -238,6 +238,16 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+
+def _invalid_json(reason: str) -> InvalidJson:
+    """:param reason: the decoder's message, which names the place where there is one."""
+    if reason == "Input data was truncated":
+        return InvalidJson(
+            "The body is not valid JSON: it ends in the middle of a value. Close every brace, bracket and "
+            "quote, let Content-Length be the length of the whole body, and send the request again."
+        )
+    return InvalidJson(f"The body is not valid JSON: {reason}. Correct it there, and send the request again.")
 
 
 def _byte_order_mark(body: bytes) -> InvalidJson | None:

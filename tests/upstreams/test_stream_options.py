@@ -38,6 +38,11 @@ BY_EVENT: Answer = (
     EVENTS,
     b'data: {"error":{"message":"stream_options is not supported","code":400}}\n\n',
 )
+UNEXPECTED: Answer = (
+    500,
+    {"Content-Type": "text/plain"},
+    b"TypeError: create() got an unexpected keyword argument 'stream_options'",
+)
 UNNAMED = refusal(error={"message": "Extra inputs are not permitted"})
 
 
@@ -89,6 +94,7 @@ def ask(upstream: HttpUpstream, call: Call | None = None) -> bytes:
         refusal(422, error={"message": "Unknown field: include_usage"}),
         refusal(422, error={"message": "Validation failed"}),
         BY_EVENT,
+        UNEXPECTED,
     ],
 )
 def test_refused_stream_options_are_dropped_and_never_sent_again(
@@ -161,3 +167,17 @@ def test_learning_counts_no_attempt_and_no_failure(
     assert page is not None
     assert page["stream_options_refused"] == ["llama"]
     assert page["data"][0]["failures"] == 0
+
+
+@pytest.mark.parametrize("then", [NAMED, BY_EVENT, UNEXPECTED])
+def test_an_error_that_quotes_the_callers_text_teaches_nothing(
+    server: Server, make: Callable[[], HttpUpstream], then: Answer
+) -> None:
+    """It comes without the field, too."""
+    server.refuses = None
+    upstream, server.then = make(), then
+    with pytest.raises(UpstreamError):
+        ask(upstream)
+    server.then = 200, EVENTS, SAID
+    assert ask(upstream) == SAID
+    assert server.asked == [True, False, True]

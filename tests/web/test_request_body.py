@@ -61,6 +61,19 @@ def test_a_bad_body_is_a_400_that_says_what_is_wrong(
 
 
 @pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"model": "llama", "messages": [', "it ends in the middle of a value. Close every brace"),
+        (b'{"model": "llama", "messages": "cut', "it ends in the middle of a value. Close every brace"),
+        (b'{"model": "llama",}', "trailing comma in object (byte 18). Correct it there"),
+        (b'{"model": llama}', "invalid character (byte 10). Correct it there"),
+    ],
+)
+def test_invalid_json_says_what_to_correct(client: FlaskClient, body: bytes, words: str) -> None:
+    assert words in assert_refused(post(client, body), 400, "invalid_json")["message"]
+
+
+@pytest.mark.parametrize(
     ("path", "missing"),
     [("completions", "prompt"), ("embeddings", "input"), ("moderations", "input"), ("rerank", "query")],
 )

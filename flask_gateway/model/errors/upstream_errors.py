@@ -61,6 +61,8 @@ class UpstreamError(GatewayError):
     verdict = Verdict.FAILURE
     #: The upstream's status, if it was not 200.
     answered: int | None = None
+    #: Whether the upstream's body named ``stream_options``, which the gateway may have added to the request.
+    names_stream_options = False
 
 
 class UpstreamUnreachable(UpstreamError):
