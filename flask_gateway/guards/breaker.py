@@ -13,7 +13,14 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from ..model.call import Call, Outcome
-from ..model.errors import CircuitOpen, UpstreamBackingOff, UpstreamTakenOut, Verdict
+from ..model.errors import (
+    CircuitOpen,
+    UpstreamBackingOff,
+    UpstreamOutOfCredit,
+    UpstreamQuotaExhausted,
+    UpstreamTakenOut,
+    Verdict,
+)
 from ..state.store import SECOND, Answer, Change, Store, Value, state_key
 from .breaker_state import (
     CREDENTIAL_HOLD,
@@ -311,9 +318,12 @@ class Breaker:
         return CallResult(outcome.verdict, wanted, slow, jitter)
 
     def _warn(self, outcome: Outcome) -> None:
+        is_spent = isinstance(outcome.error, UpstreamOutOfCredit | UpstreamQuotaExhausted)
+        what = "says that its quota or credit is used up" if is_spent else "refused the gateway's credential"
         log.warning(
-            "upstream '%s' refused the gateway's credential (status %s): for %.0f s it is tried last",
+            "upstream '%s' %s (status %s): for %.0f s it is tried last",
             self.upstream,
+            what,
             getattr(outcome.error, "answered", None),
             CREDENTIAL_HOLD,
         )

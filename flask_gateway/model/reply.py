@@ -124,6 +124,7 @@ class Reply:
         "_run_settling",
         "_source",
         "_witnesses",
+        "answered",
         "first_token_seconds",
         "headers",
         "model",
@@ -145,6 +146,7 @@ class Reply:
         self.upstream = upstream
         self.model = model
         self.started_ns = started_ns
+        self.answered: int | None = 200  # by which status; ``None``: the upstream was not asked
         self.headers: dict[str, str] = {}
         self.transcript = transcript
         #: Seconds until the first token, set by the service that sent the call.
@@ -156,10 +158,8 @@ class Reply:
         self._run_settling: Run = _at_once
         self._mark: bytes | None = None  # in the events that are restated
         self._restate: Callable[[bytes], bytes] = bytes
-        #: Whether the source is exhausted.
-        self.over = False
-        #: How the reply ended; ``None`` while it has not.
-        self.outcome: Outcome | None = None
+        self.over = False  # whether the source is exhausted
+        self.outcome: Outcome | None = None  # how it ended; ``None`` while it has not
 
     @property
     def usage(self) -> Usage | None:

@@ -164,6 +164,6 @@ class Dispatcher:
                 if call.cancellation.error is not None:
                     raise attempts.closed(call.cancellation.error) from None
             else:
-                reply.first_token_seconds = self._clock() - began
-                attempts.succeeded(candidate.service.name, reply.first_token_seconds, candidate.model, began)
+                reply.first_token_seconds = seconds = self._clock() - began
+                attempts.succeeded(candidate.service.name, seconds, candidate.model, began, reply.answered)
                 return reply

@@ -128,12 +128,21 @@ class AttemptLog:
             self._paid = False
             self._budget.refund()
 
-    def succeeded(self, upstream: str, seconds: float, model: str | None = None, began: float = 0.0) -> None:
+    def succeeded(
+        self,
+        upstream: str,
+        seconds: float,
+        model: str | None = None,
+        began: float = 0.0,
+        status: int | None = 200,
+    ) -> None:
         """Note the attempt that answered.
 
         :param began: ``time.monotonic()`` at its start, seconds.
+        :param status: of the upstream; ``None``: it was not asked, so there was no attempt.
         """
-        self._note(Attempt(upstream, "200", seconds, model, self._call.epoch_ns(began)))
+        if status is not None:
+            self._note(Attempt(upstream, str(status), seconds, model, self._call.epoch_ns(began)))
 
     def _note(self, attempt: Attempt) -> None:
         self._paid = False

@@ -23,17 +23,20 @@ def counts_not(error: UpstreamError) -> bool:
 
 
 class EstimatedCount:
-    """A service that asks nobody (``model.protocols.Service``).
+    """A service that asks no upstream (``model.protocols.Service``).
 
     :param name: of the upstream whose calls are counted.
+    :param answered: the status by which it refused to count; ``None``: it was not asked.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, answered: int | None = None) -> None:
         self.name = name
+        self._answered = answered
 
     def send(self, call: Call) -> Reply:
         body = msgspec.json.encode({"input_tokens": counted_tokens(call.fields)})
         reply = Reply(_Body(body), BodyTranscript(call, self.name), self.name, call.model)
+        reply.answered = self._answered
         reply.headers |= {"x-gateway-estimated": "true", "request-id": call.ids.request}
         return reply
 

@@ -126,7 +126,8 @@ class HttpUpstream:
         except UpstreamError as error:
             if not counts_not(error):
                 raise
-        return EstimatedCount(self.name).send(call)
+            answered = error.answered
+        return EstimatedCount(self.name, answered).send(call)
 
     def _send(self, asking: Call, call: Call) -> Reply:
         """:param asking: the call as it is sent, perhaps with ``stream_options`` added."""

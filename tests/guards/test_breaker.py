@@ -17,6 +17,7 @@ from flask_gateway.model.errors import (
     GatewayError,
     UpstreamBackingOff,
     UpstreamError,
+    UpstreamQuotaExhausted,
 )
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.store import SECOND
@@ -280,6 +281,16 @@ def test_it_is_logged_once_in_that_minute(
             "upstream 'llama' refused the gateway's credential (status 401): for 60 s it is tried last",
         )
     ] * 2
+
+
+def test_the_log_tells_an_empty_account_from_a_refused_credential(
+    breaker: Breaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    spent = UpstreamQuotaExhausted("x", status=429, error_object={})
+    go(breaker).settle(Outcome(spent.verdict, error=spent))
+    assert [record.getMessage() for record in caplog.records] == [
+        "upstream 'llama' says that its quota or credit is used up (status 429): for 60 s it is tried last"
+    ]
 
 
 def test_a_clock_set_back_forgets_it(breaker: Breaker, clock: HandClock) -> None:

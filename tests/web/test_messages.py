@@ -329,6 +329,7 @@ def test_tokens_that_an_upstream_does_not_count_are_estimated(
     assert answer.json is not None
     assert answer.json["input_tokens"] > 0
     assert answer.headers["x-gateway-upstream"] == "claude"
+    assert answer.headers["x-gateway-attempts"].startswith(f"claude:{status}:")
 
 
 @pytest.mark.parametrize(

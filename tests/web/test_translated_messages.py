@@ -87,6 +87,7 @@ def test_tokens_are_estimated_where_no_upstream_counts_them(client: FlaskClient)
     )
     assert answer.status_code == 200
     assert answer.headers["x-gateway-estimated"] == "true"
+    assert "x-gateway-attempts" not in answer.headers  # none was asked
     assert answer.json is not None
     assert 1.15 * 1800 < answer.json["input_tokens"] < 1.15 * 1850
 

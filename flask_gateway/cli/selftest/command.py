@@ -39,7 +39,7 @@ def _arguments(parser: ArgumentParser) -> None:
         "--dialect",
         choices=[str(api) for api in Api],
         default=str(Api.CHAT),
-        help="call this (default: chat)",
+        help="call this (default: chat/completions)",
     )
     parser.add_argument("--only", metavar="S08,S13", default="", help="run only these scenarios")
     parser.add_argument("--model", metavar="NAME", help="test the route of this model (default: the first)")
