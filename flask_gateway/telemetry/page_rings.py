@@ -84,6 +84,10 @@ class PageRings:
         """How many requests are kept, of those that are not only kept as failed ones."""
         return sum(min(newest(self._file, base, RECENT), RECENT.entries) for base in self._bases())
 
+    def arrived(self) -> int:
+        """How many requests have been kept since the start, also those that others have replaced since."""
+        return sum(newest(self._file, base, RECENT) for base in self._bases())
+
     def notes(self) -> Iterator[notes.Note]:
         """Yield the notes of all workers, the newest first."""
         return notes.merged(newest_first(self._file, base, NOTES) for base in self._bases())

@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flask import Response, request
+from msgspec.structs import asdict
 
 from ...app.build import Gateway
 from ...ledger import books, database
 from ...state import split_state
 from ...telemetry.exposition import degraded_ledgers, live_calls, live_streams
 from ...telemetry.metric_families import directory, trouble
+from ...telemetry.notes import Note
 from ...telemetry.processes import workers
 from ..request_state import gateway
-from .rendering import page, render, shown_number, shown_seconds
+from .rendering import as_json, page, query, render, shown_number, shown_seconds
 
 #: The most notes on the page.
 _NOTES = 200
 #: Less free space than this on the ledger's disk is a warning, bytes.
 LEAST_DISK = 500_000_000
+#: How long after the start the bookkeeper may take to make the ledger, seconds.
+_OPENS = 10.0
 
 
 class PartHealth(NamedTuple):
@@ -82,8 +86,11 @@ def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
     if degraded:
         count = "1 worker" if degraded == 1 else f"{degraded} workers"
         return False, f"{count} cannot write what calls cost; calls go on. Free its disk, or make it writable"
+    file = Path(here.settings.ledger.data or "") / database.NAME
+    if now - here.built < _OPENS and not file.exists():
+        return True, "it is being made"
     try:
-        database.read(Path(here.settings.ledger.data or "") / database.NAME).close()
+        database.read(file).close()
     except books.TROUBLE as error:
         return False, f"the ledger cannot be read now: {error}"
     return True, "it can be written and read"
@@ -130,13 +137,30 @@ CHECKS: dict[str, Callable[[Gateway, float], tuple[bool, str]]] = {
 
 @page("health")
 def show_health() -> Response:
-    here, wanted = gateway(), request.args.get("q", "").strip()[:200]
-    notes = here.rings.notes() if here.rings else iter(())
-    fitting = (note for note in notes if wanted.lower() in f"{note.level} {note.text}".lower())
+    wanted, here = _wanted(), gateway()
     return render(
         "health.html",
         title="Health",
+        formats={"JSON": f"health.json?{query(q=wanted)}"},
         findings=list(findings(here, time.time())),
-        notes=list(islice(fitting, _NOTES)),
+        notes=_fitting(here, wanted),
         wanted=wanted,
     )
+
+
+@page("health.json")
+def health_json() -> Response:
+    here = gateway()
+    parts = [one._asdict() for one in findings(here, time.time())]
+    return as_json(parts, notes=[asdict(note) for note in _fitting(here, _wanted())])
+
+
+def _wanted() -> str:
+    return request.args.get("q", "").strip()[:200]
+
+
+def _fitting(here: Gateway, wanted: str) -> list[Note]:
+    """The notes with this text, the newest first."""
+    notes = here.rings.notes() if here.rings else iter(())
+    fitting = (note for note in notes if wanted.lower() in f"{note.level} {note.text}".lower())
+    return list(islice(fitting, _NOTES))

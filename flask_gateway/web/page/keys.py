@@ -20,7 +20,7 @@ from ..admin.spend import add_spend
 from ..client_address import shown_address_of
 from ..request_state import gateway, request_state
 from .access import form, redirect, tell, visitor
-from .rendering import action, page, query, render
+from .rendering import action, as_json, page, query, render
 
 #: The filters of the list that the page passes on.
 _FILTERS = ("team", "state", "q", "after")
@@ -36,19 +36,13 @@ def _actor() -> Actor:
 
 @page("keys")
 def list_keys() -> Response:
-    wanted = {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
-    with changes().reading() as (db, now):
-        found = key_page(db, {name: text or None for name, text in wanted.items()}, now)
-        teams = [team_object(team) for team in key_tables.teams(db).values()]
-    trouble = ""
-    try:
-        found = add_spend(found)
-    except LedgerUnavailable as error:
-        trouble = error.message
+    wanted = _wanted()
+    found, teams, trouble = _found(wanted)
     settings = gateway().settings
     return render(
         "keys.html",
         title="Keys and teams",
+        formats={"JSON": f"keys.json?{query(**wanted)}"},
         wanted=wanted,
         keys=found["data"],
         more=found["last_id"] if found["has_more"] else None,
@@ -60,13 +54,45 @@ def list_keys() -> Response:
     )
 
 
+@page("keys.json")
+def keys_json() -> Response:
+    found, teams, trouble = _found(_wanted())
+    more = {"has_more": found["has_more"], "last_id": found["last_id"]}
+    return as_json(found["data"], teams=teams, trouble=trouble or None, **more)
+
+
+def _wanted() -> dict[str, str]:
+    return {name: request.args.get(name, "").strip()[:200] for name in _FILTERS}
+
+
+def _found(wanted: dict[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """A page of the keys with what they spent, all teams, and why the spending is not known."""
+    with changes().reading() as (db, now):
+        found = key_page(db, {name: text or None for name, text in wanted.items()}, now)
+        teams = [team_object(team) for team in key_tables.teams(db).values()]
+    try:
+        return add_spend(found), teams, ""
+    except LedgerUnavailable as error:
+        return found, teams, error.message
+
+
+def _key() -> dict[str, Any]:
+    """The key that the URL names."""
+    with changes().reading() as (db, now):
+        row = existing(db, request.args.get("id", ""))
+        return key_object(row, key_tables.secrets_of(db, row.number), now)
+
+
 @page("key")
 def show_key() -> Response:
-    identity = request.args.get("id", "")
-    with changes().reading() as (db, now):
-        row = existing(db, identity)
-        key = key_object(row, key_tables.secrets_of(db, row.number), now)
-    return render("key.html", title=f"Key {key['name'] or key['id']}", key=key)
+    key = _key()
+    formats = {"JSON": f"key.json?{query(id=key['id'])}"}
+    return render("key.html", title=f"Key {key['name'] or key['id']}", key=key, formats=formats)
+
+
+@page("key.json")
+def key_json() -> Response:
+    return as_json(_key())
 
 
 @action("create-key")

@@ -1,4 +1,4 @@
-"""Serves ``/ui/live``: the figures of the overview and of the upstreams, each second."""
+"""Serves ``/ui/live``: the figures of the overview, the upstreams and the requests, each second."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from .access import SAFE, plain
 from .feed import Feed, FeedFull, reply_of
 from .overview import overview_values
 from .rendering import fragment, page
+from .request_list import request_values
 from .upstreams import upstream_values
 
 #: By topic, which is the name of its page: what its fragment shows.
 _TOPICS: dict[str, Callable[[Gateway], dict[str, Any]]] = {
     "overview": overview_values,
     "upstreams": upstream_values,
+    "requests": request_values,
 }
 _EXTENSION = "gateway_page.feeds"
 

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from functools import partial
+from typing import Any
 
 from flask import Response, g, request
 
@@ -97,7 +98,7 @@ def log_out() -> Response:
 def _form(wanted: str, problem: str = "", status: int = 200) -> Response:
     nonce = secrets.token_urlsafe(18)
     token = session.login_token(nonce, login_key(), time.time())
-    shown = {"wanted": wanted, "token": token, "problem": problem}
+    shown: dict[str, Any] = {"wanted": wanted, "token": token, "problem": problem}
     response = render("login.html", title="Log in", status=status, **shown)
     response.set_cookie(_NONCE, nonce, path=None, httponly=True, samesite="Strict", secure=is_secure())
     return response

@@ -11,11 +11,11 @@ from flask import Response, request
 from ...app.candidates import CandidateStatus
 from ...auth import key_tables
 from ...model.call import Caller
-from ...model.errors import UnknownModel
+from ...model.errors import InvalidField, UnknownModel
 from ..admin.changes import changes
 from ..request_state import gateway
-from .access import SAFE, visitor
-from .rendering import page, render
+from .access import visitor
+from .rendering import as_json, page, query, render
 
 #: The most models on the page.
 MOST = 150
@@ -62,6 +62,7 @@ def list_models() -> Response:
     return render(
         "models.html",
         title="Models",
+        formats={"JSON": f"models.json?{query(model=wanted, key=key)}"},
         wanted=wanted,
         key=key,
         unknown_key=caller is None,
@@ -73,6 +74,9 @@ def list_models() -> Response:
 
 @page("models.json")
 def models_json() -> Response:
-    views = [ModelView(name, explained(anybody(), name)) for name in gateway().listed()]
-    body = msgspec.json.encode({"object": "list", "data": [view._asdict() for view in views]})
-    return Response(body, content_type="application/json", headers=SAFE)
+    wanted, key = (request.args.get(name, "").strip()[:300] for name in ("model", "key"))
+    caller = caller_named(key) if key else anybody()
+    if caller is None:
+        raise InvalidField(f"There is no key '{key}'. The page Keys lists them all.", param="key")
+    names = [wanted] if wanted else list(gateway().listed())
+    return as_json([ModelView(name, explained(caller, name))._asdict() for name in names])

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from flask import Response, request
+from msgspec.structs import asdict
 
 from ...app.build import Gateway
 from ...guards.breaker import BreakerStatus
@@ -19,7 +20,7 @@ from ..request_state import gateway
 from .attempts import Tried, attempts_of, failing_since, to_do
 from .chart import Chart, lines, stacked
 from .health import findings
-from .rendering import NONE, page, render, shown_seconds
+from .rendering import NONE, as_json, page, query, render, shown_seconds
 
 #: The ranges that the page shows, by their name in the URL.
 RANGES = {"30m": (FINE, "30 min"), "24h": (COARSE, "24 h")}
@@ -184,9 +185,26 @@ def overview_values(here: Gateway, wanted: str = "30m") -> dict[str, Any]:
     }
 
 
+def _wanted() -> str:
+    wanted = request.args.get("range", "30m")
+    return wanted if wanted in RANGES else "30m"
+
+
 @page("overview")
 def show_overview() -> Response:
-    wanted = request.args.get("range", "30m")
-    wanted = wanted if wanted in RANGES else "30m"
+    wanted = _wanted()
     values = overview_values(gateway(), wanted)
-    return render("overview.html", title="Overview", range=wanted, ranges=RANGES, **values)
+    formats = {"JSON": f"overview.json?{query(range=wanted)}"}
+    return render("overview.html", title="Overview", formats=formats, range=wanted, ranges=RANGES, **values)
+
+
+@page("overview.json")
+def overview_json() -> Response:
+    """The figures of the page, and the counts of each period without the classes of time."""
+    here, wanted = gateway(), _wanted()
+    values, rings, scale = overview_values(here, wanted), here.rings, RANGES[wanted][0]
+    periods = rings.counts(scale, time.time()) if rings else []
+    shown = {name: [one._asdict() for one in values[name]] for name in ("cards", "upstreams", "broken")}
+    shown["notes"] = [asdict(note) for note in values["notes"]]
+    counts = [{name: getattr(one, name) for name in one._fields if name != "classes"} for one in periods]
+    return as_json(shown, seconds=scale.seconds, periods=counts)

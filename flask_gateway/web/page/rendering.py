@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from hashlib import sha256, sha384
 from pathlib import Path
@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ... import __version__
 from ...model.errors import GatewayError
 from ...model.money import dollars
+from .. import error_handlers
 from ..request_state import gateway, request_state
 from . import session
 from .access import COOKIE, SAFE, Visitor, blueprint, is_secure, redirect, signing_key
@@ -71,16 +72,26 @@ def action(path: str) -> Callable[[View], View]:
 
 
 def failed(error: GatewayError) -> Response:
+    if request.path.endswith((".json", ".csv")):
+        response = error_handlers.render(error)
+        response.headers.extend(SAFE)
+        return response
     return render("error.html", title="That did not work", status=error.status, message=error.message)
 
 
-def render(template: str, *, title: str, status: int = 200, **values: Any) -> Response:
-    """An HTML page. Every text in it is escaped."""
+def render(
+    template: str, *, title: str, status: int = 200, formats: Mapping[str, str] = {}, **values: Any
+) -> Response:
+    """An HTML page. Every text in it is escaped.
+
+    :param formats: the addresses of the same for programs, by their format.
+    """
     visitor: Visitor | None = g.get("visitor")
     html = _templates.get_template(template).render(
         title=title,
         here=request.path.rpartition("/")[2],
         menu=MENU if visitor else (),
+        formats=formats,
         visitor=visitor,
         store=gateway().store.status(),
         now=time.time(),
@@ -92,6 +103,13 @@ def render(template: str, *, title: str, status: int = 200, **values: Any) -> Re
     if visitor and (known := session.renewed(visitor.session, time.time())):
         set_session(response, known, signing_key(visitor.admin))
     return response
+
+
+def as_json(data: Any, **more: Any) -> Response:
+    """The same as a page for programs: ``data``, with ``more`` fields."""
+    kind = "list" if isinstance(data, list) else "page"
+    body = msgspec.json.encode({"object": kind, "data": data, **more})
+    return Response(body, content_type="application/json", headers=SAFE)
 
 
 def fragment(template: str, **values: Any) -> str:

@@ -6,18 +6,18 @@ import csv
 import io
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 from flask import Response, request
 
+from ...app.build import Gateway
 from ...model.money import dollars
 from ...telemetry.page_rings import PageRings
 from ...telemetry.recent import EndKind, RequestEntry
 from ..request_state import gateway
 from .access import SAFE
 from .chart import waterfall
-from .rendering import page, render
+from .rendering import as_json, page, query, render
 
 #: Requests on a page, and in a file.
 PAGE, MOST = 50, 10_000
@@ -94,15 +94,25 @@ def found(wanted: Filter) -> Iterator[RequestEntry]:
 def list_requests() -> Response:
     wanted, rings = filter_of(request.args.to_dict()), _rings()
     entries = list(islice(found(wanted), PAGE + 1))
+    formats = {kind.upper(): f"requests.{kind}?{query(**wanted.named)}" for kind in ("json", "csv")}
     return render(
         "requests.html",
         title="Requests",
+        formats=formats,
         wanted=wanted,
         kinds=list(EndKind),
         entries=entries[:PAGE],
         older=entries[PAGE - 1].at if len(entries) > PAGE else None,
         kept=rings.kept() if rings else None,
+        arrived=rings.arrived() if rings else 0,
     )
+
+
+def request_values(here: Gateway) -> dict[str, Any]:
+    """The last requests, for all who look at them without a filter."""
+    rings = here.rings
+    entries = list(islice(rings.entries(), PAGE)) if rings else []
+    return {"entries": entries, "arrived": rings.arrived() if rings else 0}
 
 
 @page("request")
@@ -112,6 +122,7 @@ def show_request() -> Response:
     return render(
         "request.html",
         title="Request",
+        formats={"JSON": f"request.json?{query(id=wanted.id)}"},
         status=200 if entries else 404,
         wanted=wanted,
         entry=entries[0] if entries else None,
@@ -124,9 +135,14 @@ def show_request() -> Response:
 @page("requests.json")
 def requests_json() -> Response:
     entries = islice(found(filter_of(request.args.to_dict())), MOST)
-    rows = [_plain(entry) for entry in entries]
-    body = msgspec.json.encode({"object": "list", "data": rows})
-    return Response(body, content_type="application/json", headers=SAFE)
+    return as_json([_plain(entry) for entry in entries])
+
+
+@page("request.json")
+def request_json() -> Response:
+    """All requests with the id of the URL: a caller may send one id several times."""
+    wanted = Filter(id=(request.args.get("id") or "-").strip()[:300])
+    return as_json([_plain(entry) for entry in islice(found(wanted), PAGE)])
 
 
 def _plain(entry: RequestEntry) -> dict[str, object]:

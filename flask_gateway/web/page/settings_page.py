@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 
-import msgspec
 from flask import Response
 
 from ...config.describe import changed, rows
@@ -16,8 +15,7 @@ from ...config.load import Resolved, resolve
 from ...config.schema import Settings
 from ...config.warnings import Origin
 from ..request_state import gateway
-from .access import SAFE
-from .rendering import page, render
+from .rendering import as_json, page, render
 
 #: The packages that the gateway runs on.
 _PACKAGES = (
@@ -79,6 +77,7 @@ def show_settings() -> Response:
     return render(
         "settings.html",
         title="Settings in force",
+        formats={"JSON": "settings.json"},
         rows=list(islice(found, _MOST)),
         count=len(found),
         refusal=refusal,
@@ -95,5 +94,4 @@ def show_settings() -> Response:
 def settings_json() -> Response:
     found, refusal, _ = in_force(gateway().settings, os.environ)
     data = [{"name": name, "value": value, "origin": origin} for name, value, origin in found]
-    body = msgspec.json.encode({"object": "list", "data": data, "refused": refusal or None})
-    return Response(body, content_type="application/json", headers=SAFE)
+    return as_json(data, refused=refusal or None)

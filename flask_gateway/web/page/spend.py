@@ -17,7 +17,7 @@ from ..admin.ledger import reading
 from ..request_state import gateway
 from .access import SAFE
 from .chart import Chart, stacked
-from .rendering import page, render
+from .rendering import page, query, render
 
 #: The dimensions that the page groups by.
 BY = ("model", "key", "team", "upstream", "day")
@@ -133,6 +133,7 @@ def show_spend() -> Response:
     return render(
         "spend.html",
         title="Spend",
+        formats={"CSV by day": f"spend.csv?{query(month=wanted.text, by=wanted.by)}"},
         wanted=wanted,
         dimensions=BY,
         groups=groups[:_ROWS],

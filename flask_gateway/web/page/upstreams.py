@@ -16,11 +16,11 @@ from ...model.errors import InvalidField, UnknownUpstream
 from ...telemetry.exposition import live_calls
 from ...telemetry.recent import RequestEntry
 from ..request_state import gateway
-from .access import SAFE, form, redirect, tell
+from .access import form, redirect, tell
 from .attempts import LOOK, Tried, attempts_of, failing_since
 from .chart import StripBar, strip
 from .overview import state_of
-from .rendering import action, page, query, render, shown_seconds
+from .rendering import action, as_json, page, query, render, shown_seconds
 
 #: The fields of an upstream that the JSON has as they are.
 _SHOWN = ("name", "url", "state", "in_flight", "failing", "since", "taken_out")
@@ -111,36 +111,46 @@ def _all_views() -> list[UpstreamView]:
 
 @page("upstreams")
 def list_upstreams() -> Response:
-    return render("upstreams.html", title="Upstreams", views=_all_views())
+    formats = {"JSON": "upstreams.json"}
+    return render("upstreams.html", title="Upstreams", views=_all_views(), formats=formats)
 
 
 @page("upstreams.json")
 def upstreams_json() -> Response:
-    rows = [
-        {
-            **{
-                name: getattr(view, name)
-                for name in ("name", "url", "state", "in_flight", "failing", "since")
-            },
-            "why": view.words,
-            "breakers": view.breakers,
-            "last": [one._asdict() for one in view.last],
-        }
-        for view in _all_views()
-    ]
-    body = msgspec.json.encode({"object": "list", "data": rows})
-    return Response(body, content_type="application/json", headers=SAFE)
+    return as_json([_plain(view) for view in _all_views()])
 
 
-@page("upstream")
-def show_upstream() -> Response:
+def _plain(view: UpstreamView) -> dict[str, Any]:
+    shown = {name: getattr(view, name) for name in _SHOWN}
+    last = [one._asdict() for one in view.last]
+    return {**shown, "why": view.words, "breakers": view.breakers, "last": last}
+
+
+def _named() -> UpstreamView:
+    """The upstream that the URL names.
+
+    :raises UnknownUpstream: there is none.
+    """
     name = request.args.get("name", "")
     view = next((one for one in _all_views() if one.name == name), None)
     if view is None:
         raise UnknownUpstream(f"There is no upstream '{name[:200]}' here. The page Upstreams lists them all.")
+    return view
+
+
+@page("upstream.json")
+def upstream_json() -> Response:
+    return as_json(_plain(_named()))
+
+
+@page("upstream")
+def show_upstream() -> Response:
+    view = _named()
+    name = view.name
     return render(
         "upstream.html",
         title=f"Upstream {name}",
+        formats={"JSON": f"upstream.json?{query(name=name)}"},
         view=view,
         alone=models_alone_at(name),
         times=TIMES,

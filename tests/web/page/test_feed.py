@@ -119,7 +119,7 @@ def test_there_is_a_bound() -> None:
     feed.subscribe().close()
 
 
-@pytest.mark.parametrize("topic", ["overview", "upstreams"])
+@pytest.mark.parametrize("topic", ["overview", "upstreams", "requests"])
 def test_live_figures_have_no_form_and_no_token(page: PageClient, topic: str) -> None:
     page.rings.observe(a_record(model="<script>\n\nalert(1)</script>"))
     page.rings.note("<script>\n\ndata: x")
@@ -155,5 +155,6 @@ def test_the_feed_is_for_admins_and_known_topics(page: PageClient) -> None:
 def test_scripts_are_small_and_only_on_live_pages(page: PageClient) -> None:
     assert len(page.get("static/page.js")) < 10_000
     assert "data-live=overview" in page.get("overview")
-    for path in ("overview?range=24h", "requests", "keys"):
+    assert "data-since" not in page.get("requests")
+    for path in ("overview?range=24h", "keys", "settings"):
         assert "page.js" not in page.get(path)

@@ -4,13 +4,28 @@
 const target = document.querySelector("[data-live]");
 const state = document.querySelector("#live");
 let last = "";
+let shown = "";
+
+// With a filter the list stays as it is, and only says that newer requests have come.
+function tellNewer(html) {
+  const arrived = /data-arrived="([0-9]+)"/.exec(html);
+  const newer = arrived ? arrived[1] - target.dataset.since : 0;
+  state.textContent = newer ? newer + " more requests have come since. " : "No request has come since.";
+  if (!newer) return;
+  const link = document.createElement("a");
+  link.href = location.search.replace(/([?&])before=[^&]*/, "$1") || "?";
+  link.textContent = "Show";
+  state.append(link);
+}
 
 function show(html) {
   last = new Date().toISOString().slice(11, 19);
-  state.textContent = "Live · figures of " + last + " UTC";
+  if (target.dataset.since !== undefined) return tellNewer(html);
   // What has the focus or is being selected stays as it is until that is over.
   const selected = getSelection();
   const used = target.contains(document.activeElement) || (!selected.isCollapsed && target.contains(selected.anchorNode));
+  if (!used) shown = last;
+  state.textContent = used && shown ? "Figures of " + shown + " UTC: they wait while you read" : "Live · figures of " + last + " UTC";
   if (!used) target.innerHTML = html;
 }
 
