@@ -26,7 +26,7 @@ BY_FLOOR = (
     ("model", "reactor"),
     ("config", "dialects", "pricing"),
     ("state", "telemetry", "streaming", "ledger"),
-    ("guards",),
+    ("guards", "tracing"),
     ("routing", "auth", "upstreams"),
     ("app",),
     ("web", "cli", "server"),
@@ -51,6 +51,7 @@ OUTSIDE = {
     "brotli": {"web"},
     "backports": {"web"},
     "yaml": {"cli"},
+    "opentelemetry": {"tracing"},
 }
 
 

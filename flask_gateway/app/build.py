@@ -35,7 +35,7 @@ from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
 from ..telemetry.metric_families import families
 from ..telemetry.metrics import KeyLabels, Metrics, Reports
-from ..telemetry.request_record import Observer, RecordingService
+from ..telemetry.request_record import Facts, Observer, RecordingService
 from ..upstreams.model_list import models_of
 from ..upstreams.renewed_keys import RenewedKeys
 from ..upstreams.stream_options import StreamOptions
@@ -50,6 +50,7 @@ from .key_source import issued_keys, key_guess_limiter, key_labels, key_source
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
     from ..telemetry.page_rings import PageRings
+    from ..tracing.exporting import Traces
     from .accounting import Accounting
 
 #: The background thread of this process. It starts at its first use, so not before the fork.
@@ -97,6 +98,8 @@ class Gateway(msgspec.Struct, frozen=True):
     issued: IssuedKeys | None = None
     #: The past that the operator's page shows; ``None`` where no admin's key is set.
     rings: PageRings | None = None
+    #: Sends traces; ``None`` where no receiver is set.
+    traces: Traces | None = None
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -121,8 +124,8 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, body_memory, catalog, RenewedKeys())
-    issued = issued_keys(settings, store, inflight)
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, issued, _rings(settings)))
+    own = (issued_keys(settings, store, inflight), _rings(settings), _traces(settings, reports))
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -137,8 +140,9 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
     kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
-    further = (before.extend, before.estimates, before.accounting, before.issued, before.rings)
-    return _build(settings, _CarriedOver(*kept, before.renewed_keys, http, *further))
+    further = (before.extend, before.estimates, before.accounting)
+    own = (before.issued, before.rings, before.traces)
+    return _build(settings, _CarriedOver(*kept, before.renewed_keys, http, *further, *own))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -161,6 +165,7 @@ class _CarriedOver(NamedTuple):
     accounting: Accounting | None
     issued: IssuedKeys | None
     rings: PageRings | None
+    traces: Traces | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -169,7 +174,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     store, leases, inflight, body_memory, catalog, renewed = carried[:6]
-    http, extend, estimates, _, issued, rings = carried[6:]
+    http, extend, estimates, _, issued, rings, traces = carried[6:]
     renewed.change(settings.upstreams)
     limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
@@ -206,6 +211,8 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     if rings is not None:
         metrics.note = rings.note
         observers.append(rings.observe)
+    if traces is not None:
+        observers.append(traces)
     return Gateway(
         settings=settings,
         keys=keys,
@@ -218,7 +225,9 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         leases=leases,
         store=store,
         http=http,
-        service=RecordingService(guarded, observers, prompts=settings.log_prompts),
+        service=RecordingService(
+            guarded, observers, prompts=settings.log_prompts, facts=_facts(settings, traces)
+        ),
         metrics=metrics,
         reactor=REACTOR,
         inflight=inflight,
@@ -233,6 +242,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         accounting=accounting,
         issued=issued,
         rings=rings,
+        traces=traces,
     )
 
 
@@ -243,6 +253,25 @@ def _rings(settings: Settings) -> PageRings | None:
     from ..telemetry.page_rings import open_rings
 
     return open_rings()
+
+
+def _traces(settings: Settings, reports: Reports) -> Traces | None:
+    """Open the traces, if the environment names a receiver. Otherwise nothing is imported."""
+    if settings.traces is None:
+        return None
+    from .traces import open_traces
+
+    return open_traces(settings, settings.traces, reports)
+
+
+def _facts(settings: Settings, traces: Traces | None) -> Facts | None:
+    """Bring the traces up to date with the settings. Return what reads their facts."""
+    if traces is None:
+        return None
+    from .traces import facts_of, places_of
+
+    traces.change(places_of(settings), settings.trace_slow_seconds)
+    return facts_of(settings)
 
 
 def _accounting(

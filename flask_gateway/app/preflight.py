@@ -17,6 +17,7 @@ from ..config.server_checks import (
     refuse_split_state,
     workers_of,
 )
+from ..config.traces import ENDPOINT
 from ..config.warnings import Origin
 from ..upstreams.mock.upstream import read_options
 
@@ -37,6 +38,8 @@ def load_checked(environ: Mapping[str, str], binds: Sequence[str], workers: int 
         _check_providers(settings, mistakes)
     with mistakes:
         _check_redis(settings)
+    with mistakes:
+        _check_traces(settings)
     with mistakes:
         refuse_exposed_dev_key(settings, addresses)
     with mistakes:
@@ -116,3 +119,9 @@ def _check_redis(settings: Settings) -> None:
     if settings.state.startswith("redis") and find_spec("redis") is None:
         hint = "in a clone: .venv/bin/pip install '.[redis]'"
         raise ConfigError("GATEWAY_STATE", MASK, "the redis package, which is not installed", hint)
+
+
+def _check_traces(settings: Settings) -> None:
+    if settings.traces is not None and find_spec("opentelemetry") is None:
+        hint = "in a clone: .venv/bin/pip install '.[otel]'; or set OTEL_SDK_DISABLED=true"
+        raise ConfigError(ENDPOINT, None, "the opentelemetry packages, which are not installed", hint)

@@ -60,6 +60,7 @@ def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLim
         team=key.team,
         tags=key.tags,
         request_tags=frozenset(key.policy.request_tags + team.request_tags),
+        content=key.policy.content and team.content,
     )
 
 

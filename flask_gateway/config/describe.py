@@ -23,6 +23,7 @@ from .schema import (
     UpstreamSettings,
     mask_url,
 )
+from .traces import host_of
 from .warnings import Origin
 
 #: The settings that are tables in the file, and the field that names each table.
@@ -61,7 +62,7 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
         value = getattr(settings, option.name)
         shown = mask_url(value) if option.name == "state" else _plain(value)
         yield option.name, shown, origins[option.name]
-    yield from ((name, value, origins[name]) for name, value in _operators(settings))
+    yield from ((name, value, origins.get(name, Origin.ENVIRONMENT)) for name, value in _operators(settings))
     for upstream in settings.upstreams:
         path = dotted("upstreams", upstream.name)
         yield path, _effective_url(upstream), origins[path]
@@ -86,7 +87,11 @@ def rows(resolved: Resolved) -> Iterator[tuple[str, str, Origin]]:
 
 
 def _operators(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The keys that are no callers'."""
+    """Where traces go, and the keys that are no callers'."""
+    if settings.traces is not None:
+        traces = settings.traces
+        share = f", ratio {traces.ratio:g}" if traces.sampler.endswith("ratio") else ""
+        yield "traces", f"{host_of(traces)}, {traces.sampler}{share}"
     if settings.metrics_digest is not None:
         yield "metrics_key", MASK
     for admin in settings.admins:
@@ -166,6 +171,8 @@ def _policy(path: str, policy: OwnerLimits) -> Iterator[tuple[str, str]]:
     for flag in ("require_user", "user_from_metadata"):
         if getattr(policy, flag):
             yield f"{path}.{flag}", "true"
+    if not policy.content:
+        yield f"{path}.content", "false"
 
 
 def _subject(limits: Limits) -> Iterator[tuple[str, str]]:
@@ -183,10 +190,8 @@ def _file_only(upstream: UpstreamSettings, general: Settings) -> Iterator[tuple[
         yield "stream_usage", "false"
     if upstream.list_models:
         yield "list_models", "true"
-    if upstream.prices is not None:
-        yield "prices", upstream.prices
-    if upstream.continues is not None:
-        yield "continues", str(upstream.continues)
+    named = {"prices": upstream.prices, "provider": upstream.provider, "continues": upstream.continues}
+    yield from ((name, str(value)) for name, value in named.items() if value is not None)
     for name in ("ca_file", "client_cert", "proxy"):
         value = getattr(upstream, name)
         if value not in (None, getattr(general, name)):

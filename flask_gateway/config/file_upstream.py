@@ -35,6 +35,7 @@ UPSTREAM: Mapping[str, ValueType] = {
     "speaks": Names(f"a list of operations: {', '.join(Operation)}", tuple(Operation)),
     "stream_usage": Flag("true or false"),
     "list_models": Flag("true or false"),
+    "provider": TextLine("the name of a provider, as traces show it"),
     "prices": TextLine("the name of a provider whose prices apply, or free"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
     **QUIRKS,
@@ -65,6 +66,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool | None = None
     list_models: bool = False
     prices: str | None = None
+    provider: str | None = None
     continues: Continues | None = None
     egress: FileEgress = FileEgress()
     clocks: Mapping[str, float] = {}
@@ -99,6 +101,7 @@ def upstream_of(
         stream_usage=fields.get("stream_usage"),
         list_models=fields.get("list_models", False),
         prices=fields.get("prices"),
+        provider=fields.get("provider"),
         continues=Continues(fields["continues"]) if fields.get("continues") else None,
         egress=egress_of(path, fields, folder),
         clocks=clocks_of(fields),

@@ -177,6 +177,7 @@ POLICY: Mapping[str, ValueType] = {
     "users": Users(f"true, or {_TABLE}"),
     "user_limits": LimitsTables('a table such as { "alice" = { tokens = 1000 } }'),
     "require_user": Flag("true or false"),
+    "content": Flag("true or false"),
     "user_from_metadata": Flag("true or false"),
     "request_tags": TagNames(f"a list of at most {MOST_TAGS} names of tags"),
 }
@@ -210,6 +211,7 @@ def policy_of(fields: Mapping[str, Any]) -> OwnerLimits:
         users=fields.get("users"),
         named_users=fields.get("user_limits", {}),
         require_user=fields.get("require_user", False),
+        content=fields.get("content", True),
         user_from_metadata=fields.get("user_from_metadata", False),
         request_tags=fields.get("request_tags", ()),
         key_defaults=fields.get("key_defaults", {}),

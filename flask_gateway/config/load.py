@@ -37,6 +37,7 @@ from .options import (
 from .schema import MASK, KeySettings, LedgerSettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
 from .toml_file import FileAdmin, FileKey, FileSettings, read_file
+from .traces import traces_of
 from .upstream_url import base_url
 from .value_types import UpstreamUrl, refuse_wrapped
 from .warnings import Origin, warnings
@@ -91,6 +92,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     keys = tuple(layers.keys())
     metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
     admins = tuple(layers.admins())
+    traces = traces_of(environ, mistakes)
     server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
     mistakes.raise_found()
     settings = Settings(
@@ -105,6 +107,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         metrics_digest=None if metrics_key is None else digest(metrics_key),
         admins=admins,
         config=layers.scalar(CONFIG),
+        traces=traces,
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)
@@ -188,6 +191,7 @@ class _Layers:
                 stream_usage=kind.stream_usage if upstream.stream_usage is None else upstream.stream_usage,
                 list_models=upstream.list_models,
                 prices=upstream.prices,
+                provider=upstream.provider,
                 continues=upstream.continues,
                 ca_file=egress.ca_file,
                 client_cert=egress.client_cert,

@@ -192,6 +192,11 @@ SCALARS = (
     _setting("log", OneOf("json or text", ("json", "text")), "the format of log lines"),
     _setting("log_prompts", Switch("on or off"), "whether log lines show the first 4 KiB of prompts"),
     _setting(
+        "trace_slow_seconds",
+        Seconds("a number of seconds, 0 for never", 0.0),
+        "seconds from which on a request always becomes a trace",
+    ),
+    _setting(
         "cors_origins",
         CorsOrigins("origins such as https://app.example.org, or * for all"),
         "origins whose pages may call from a browser",

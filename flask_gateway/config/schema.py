@@ -17,6 +17,7 @@ from ..model.price_override import PriceOverride
 from ..model.quirks import Quirks
 from .admins import AdminSettings
 from .kinds import DEFAULT, KINDS, KeyCommand, Kind
+from .traces import TraceSettings
 
 #: Replaces a secret in every output.
 MASK = "****"
@@ -174,6 +175,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param clocks: ``None`` derives them from ``request_timeout_seconds`` and ``answer_timeout_seconds``.
     :param list_models: whether the gateway lists the upstream's models in the background.
     :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
+    :param provider: its name in traces; ``None``: its URL says.
     :param kind: a name in ``kinds.KINDS``. :param quirks: ``None``: those of its kind.
     :param speaks: the operations that it takes; ``None``: those of its kind.
     """
@@ -191,6 +193,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     clocks: Timeouts | None = None
     list_models: bool = False
     prices: str | None = None
+    provider: str | None = None
     kind: str = DEFAULT
     speaks: frozenset[Operation] | None = None
     quirks: Quirks | None = None
@@ -371,6 +374,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: str = "json"
     #: Whether log lines show the beginning of prompts.
     log_prompts: bool = False
+    #: Seconds from which on a request always becomes a trace; 0: never for that reason.
+    trace_slow_seconds: float = 30.0
+    #: Where traces go; ``None``: there are none.
+    traces: TraceSettings | None = None
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
     #: Other gateways whose response headers and request fields are understood: ``litellm``.

@@ -12,6 +12,7 @@ from .key_command_syntax import is_missing
 from .options import API_KEYS, PREFIX, UPSTREAM_API_KEY, UPSTREAMS, upstream_variable
 from .schema import Settings, UpstreamSettings
 from .secrets import DEV_KEY, DEV_KEY_DIGEST, SHORT_KEY
+from .traces import CONTENT
 
 
 class Origin(StrEnum):
@@ -32,6 +33,11 @@ def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]
     yield from _of_unlisted(settings, origins)
     if settings.log_prompts:
         yield "prompts are written to the log, their first 4 KiB: unset GATEWAY_LOG_PROMPTS to keep them out"
+    if settings.traces is not None and settings.traces.content:
+        if settings.log_prompts:
+            yield f"traces carry what callers and models say: unset {CONTENT} to keep it out of them"
+        else:
+            yield f"{CONTENT} has no effect: traces carry texts only with GATEWAY_LOG_PROMPTS=on, too"
     if settings.machines > 1 and not settings.state.startswith("redis"):
         yield "machines is above 1 but the state is not in Redis, so each machine keeps its own counts"
     if settings.state_namespace and not settings.state.startswith("redis"):

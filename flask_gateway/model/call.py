@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
@@ -66,6 +66,7 @@ class Caller(msgspec.Struct, frozen=True):
     :param owners: the key's and its team's further limits; ``None``: there are none.
     :param team: the name of its team, empty if it has none.
     :param tags: for reports. :param request_tags: the names of further tags that its requests may bring.
+    :param content: whether logs, traces and caches may keep what its calls and answers say.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Caller(msgspec.Struct, frozen=True):
     team: str = ""
     tags: Mapping[str, str] = {}
     request_tags: frozenset[str] = frozenset()
+    content: bool = True
 
     def may_call(self, model: str) -> bool:
         return self.models is None or model in self.models or fits_any(model, self.models)
@@ -133,6 +135,14 @@ class Ids(msgspec.Struct, frozen=True):
         :param number: its place in the list of attempts, from 0.
         """
         return _span_at(self.traceparent[36:52], number)
+
+    def begun_with(self, flags: Callable[[str], str]) -> Ids:
+        """These ids with the flags that a trace begins with.
+
+        :param flags: returns the two hexadecimal digits for the id of a trace.
+        """
+        parent = self.traceparent
+        return msgspec.structs.replace(self, traceparent=f"{parent[:53]}{flags(parent[3:35])}")
 
     def traceparent_of(self, number: int) -> str:
         """The ``traceparent`` to send with the attempt of that number, from 0."""

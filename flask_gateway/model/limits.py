@@ -120,6 +120,7 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     :param users: of each end user of the owner; ``None``: end users have no limits and are not told apart.
     :param named_users: of end users by name, instead of ``users``.
     :param require_user: whether a call without an end user is refused.
+    :param content: whether logs, traces and caches may keep what its calls and answers say.
     :param user_from_metadata: whether Anthropic's ``metadata.user_id`` may name the end user. Coding agents
         put telemetry there.
     :param request_tags: the names of tags that requests may bring.
@@ -131,6 +132,7 @@ class OwnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     users: Limits | None = None
     named_users: Mapping[str, Limits] = {}
     require_user: bool = False
+    content: bool = True
     user_from_metadata: bool = False
     request_tags: tuple[str, ...] = ()
     key_defaults: Mapping[str, Any] = {}

@@ -178,6 +178,7 @@ class Families:
         )
         for reason in ("away", "busy", "full"):
             self.fallbacks(reason)
+        self.traces = self._counter("traces", "Finished requests, by what became of their traces.", "result")
         self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self.log_dropped()
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request.")

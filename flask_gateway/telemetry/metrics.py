@@ -43,6 +43,10 @@ class Reports:
         """Log lines were dropped, because nothing read them or the disk was full."""
         self.families.log_dropped().inc(lines)
 
+    def traced(self, result: str, requests: int) -> None:
+        """Requests became traces: ``exported``, ``failed``, ``dropped`` or ``not_sampled``."""
+        self.families.traces(result).inc(requests)
+
     def ledger_lost(self, lines: int) -> None:
         """Lines of the ledger could not be kept: the disk refused for too long, or a line was damaged."""
         self.families.ledger_lost().inc(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param legs: the parts of the answer with their cost; empty where no ledger is kept.
     :param team: of the key; empty if it has none.
     :param prompt: the beginning of the prompt, if prompts are logged.
+    :param traced: what only traces show; empty where there are none.
     """
 
     ids: Ids
@@ -77,8 +78,11 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int = 0
     legs: tuple[Leg, ...] = ()
     team: str = ""
+    traced: Mapping[str, Any] = {}
 
 
+#: Reads of a call what only traces show, when it has been answered or refused.
+Facts = Callable[[Call, Reply | None], Mapping[str, Any]]
 #: Reads a record and changes nothing.
 Observer = Callable[[RequestRecord], None]
 
@@ -88,13 +92,22 @@ class RecordingService:
 
     :param observers: called once for each call; an exception of theirs is logged and suppressed.
     :param prompts: whether records keep the beginning of the prompt.
+    :param facts: reads what only traces show; ``None``: there are none.
     """
 
-    def __init__(self, service: Service, observers: Sequence[Observer], *, prompts: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service,
+        observers: Sequence[Observer],
+        *,
+        prompts: bool = False,
+        facts: Facts | None = None,
+    ) -> None:
         self.name = service.name
         self._service = service
         self._observers = tuple(observers)
         self._prompts = prompts
+        self._facts = facts
 
     def send(self, call: Call) -> Reply:
         try:
@@ -104,13 +117,14 @@ class RecordingService:
             raise
         first_byte = time.monotonic() - call.started
         overhead = first_byte - _waited(call) if call.attempts else None
+        traced = self._traced(call, reply) if self._facts is not None else {}
 
         def closed(outcome: Outcome) -> None:
             # The reactor noticed a hang-up, or the server could not write to the caller.
             unheard = outcome.verdict is Verdict.IGNORED and outcome.error is None
             left = unheard or isinstance(outcome.error, CallerLeft)
             status, more = (CallerLeft.status, _LEFT) if left else (reply.status, {})
-            begun = {"first_byte": first_byte, "overhead": overhead}
+            begun = {"first_byte": first_byte, "overhead": overhead, "traced": traced}
             seconds = time.monotonic() - call.started
             self.tell(self._record(call, seconds, status, reply.upstream, outcome, **begun, **more))
 
@@ -122,9 +136,19 @@ class RecordingService:
         if isinstance(error, BudgetUsedUp):
             limited = "budget"
         seconds = time.monotonic() - call.started
-        more = {"limited": limited, "overhead": seconds - _waited(call)}
+        more: dict[str, Any] = {"limited": limited, "overhead": seconds - _waited(call)}
+        if self._facts is not None:
+            more["traced"] = self._traced(call, None)
         outcome = Outcome.of_error(error)
         self.tell(self._record(call, seconds, error.status, error.upstream, outcome, **more))
+
+    def _traced(self, call: Call, reply: Reply | None) -> Mapping[str, Any]:
+        assert self._facts is not None
+        try:
+            return self._facts(call, reply)
+        except Exception:  # a trace must not change an answer
+            log.exception("the facts of a trace could not be read")
+            return {}
 
     def _record(
         self, call: Call, seconds: float, status: int, upstream: str | None, outcome: Outcome, **more: Any
@@ -151,7 +175,7 @@ class RecordingService:
             dropped=outcome.dropped,
             attempts=tuple(call.attempts),
             started_ns=call.started_ns,
-            prompt=_prompt(call) if self._prompts else None,
+            prompt=_prompt(call) if self._prompts and call.caller.content else None,
             team=call.caller.team,
             legs=(call.spend.legs or ()) if call.spend is not None else (),
             **more,

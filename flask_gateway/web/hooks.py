@@ -79,6 +79,8 @@ def _before_request() -> Response | None:
     state.gateway = gateway = context.app.extensions["gateway"]
     state.header = header = header_of(environ)
     state.ids = new_ids() if environ.keys().isdisjoint(ID_HEADERS) else read_ids(header)
+    if gateway.traces is not None and not state.ids.parent:
+        state.ids = state.ids.begun_with(gateway.traces.flags)
     method, origins = environ["REQUEST_METHOD"], gateway.settings.cors_origins
     if method == "POST":
         if "HTTP_X_REQUEST_START" in environ:

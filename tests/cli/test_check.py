@@ -171,6 +171,7 @@ def test_the_effective_settings_are_shown_with_their_origins(
         "machines = 2  (from file)",
         "log = json  (from default)",
         "log_prompts = off  (from default)",
+        "trace_slow_seconds = 30  (from default)",
         "cors_origins = none  (from default)",
         "compat = none  (from default)",
         "metrics_key = ****  (from environment)",

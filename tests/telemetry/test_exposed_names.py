@@ -37,6 +37,7 @@ def touched() -> Figures:
     counted.metrics.budget_overshoot(1)
     counted.metrics.alert_posted(True)
     counted.metrics.budget_unverified()
+    counted.metrics.traced("exported", 1)
     counted.metrics.breaker_changed("llama", None, "closed", "open")
     counted.metrics.in_flight([("llama", 1.0)])
     return counted.figures()
