@@ -81,6 +81,8 @@ class Gateway(msgspec.Struct, frozen=True):
     reactor: Reactor
     inflight: InFlightCalls
     body_memory: BodyMemory
+    #: The space on disk for forms with files.
+    upload_space: BodyMemory
     catalog: Catalog
     #: The keys that commands print, for upstreams that have one.
     renewed_keys: RenewedKeys
@@ -121,9 +123,10 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     store = store or open_store(
         settings.state, settings.machines, settings.state_namespace or "", reports.fell_back
     )
-    inflight, body_memory = InFlightCalls(settings.max_streams, shed=shed), BodyMemory(shed)
+    inflight = InFlightCalls(settings.max_streams, shed=shed)
+    bodies = BodyMemory(shed), BodyMemory(shed, of="uploads")
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
-    kept = (store, leases, inflight, body_memory, catalog, RenewedKeys())
+    kept = (store, leases, inflight, *bodies, catalog, RenewedKeys())
     own = (issued_keys(settings, store, inflight), _rings(settings), _traces(settings, reports))
     return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own))
 
@@ -139,10 +142,11 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     same = _addresses(settings) == _addresses(before.settings)
     http = before.http if same else _http(settings)
     http.resize(settings.max_streams)
-    kept = (before.store, before.leases, before.inflight, before.body_memory, before.catalog)
+    kept = (before.store, before.leases, before.inflight, before.body_memory, before.upload_space)
     further = (before.extend, before.estimates, before.accounting)
     own = (before.issued, before.rings, before.traces)
-    return _build(settings, _CarriedOver(*kept, before.renewed_keys, http, *further, *own))
+    more = (before.catalog, before.renewed_keys, http)
+    return _build(settings, _CarriedOver(*kept, *more, *further, *own))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -157,6 +161,7 @@ class _CarriedOver(NamedTuple):
     leases: ConcurrencyLeases
     inflight: InFlightCalls
     body_memory: BodyMemory
+    upload_space: BodyMemory
     catalog: Catalog
     renewed_keys: RenewedKeys
     http: UpstreamClient
@@ -173,8 +178,8 @@ def _http(settings: Settings) -> UpstreamClient:
 
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
-    store, leases, inflight, body_memory, catalog, renewed = carried[:6]
-    http, extend, estimates, _, issued, rings, traces = carried[6:]
+    store, leases, inflight, body_memory, upload_space, catalog, renewed = carried[:7]
+    http, extend, estimates, _, issued, rings, traces = carried[7:]
     renewed.change(settings.upstreams)
     limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
@@ -192,6 +197,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
     catalog.change(_model_sources(settings, http, renewed))
     body_memory.change(settings.body_memory_bytes, MESSAGES_BODY * settings.max_body_bytes, len(keys))
+    upload_space.change(settings.upload_space_bytes, settings.max_upload_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
@@ -232,6 +238,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         reactor=REACTOR,
         inflight=inflight,
         body_memory=body_memory,
+        upload_space=upload_space,
         catalog=catalog,
         renewed_keys=renewed,
         estimates=estimates,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ..model.call import ANTHROPIC, OPENAI, Operation
+from ..model.call import ANTHROPIC, HEARING, MEDIA, OPENAI, Operation
 from ..model.quirks import Effort, InlineSystem, Quirks
 
 
@@ -131,7 +131,7 @@ DEFAULT = "openai"
 
 #: By the name that the settings use. ``openai`` is any server with that API, and has no clocks of its own.
 KINDS: Mapping[str, Kind] = {
-    DEFAULT: Kind(speaks=OPENAI),
+    DEFAULT: Kind(speaks=(*OPENAI, *MEDIA)),
     "anthropic": Kind(
         url="https://api.anthropic.com/v1",
         speaks=ANTHROPIC,
@@ -141,7 +141,7 @@ KINDS: Mapping[str, Kind] = {
         checks_signatures=True,
     ),
     "azure": Kind(
-        speaks=(*_USUAL, Operation.RESPONSE),
+        speaks=(*_USUAL, Operation.RESPONSE, *MEDIA),
         credential=CredentialHeader.API_KEY,
         clocks=HOSTED_CLOCKS,
         quirks=Quirks(max_tokens_field="max_completion_tokens", openai_fields=True),
@@ -162,7 +162,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai",
-        (Operation.CHAT, Operation.EMBEDDING),
+        (Operation.CHAT, Operation.EMBEDDING, Operation.IMAGE),
         Quirks(thought_signatures=True),
     ),
     "vertex": Kind(
@@ -171,14 +171,14 @@ KINDS: Mapping[str, Kind] = {
         openai_path="/endpoints/openapi",
         model_in_path=True,
     ),
-    "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC), quirks=_OPEN),
+    "vllm": Kind(speaks=(*OPENAI, *ANTHROPIC, *HEARING), quirks=_OPEN),
     "sglang": Kind(speaks=(*_LOCAL, Operation.RERANK), quirks=_OPEN),
     "llamacpp": Kind(speaks=(*_LOCAL, Operation.RERANK), quirks=_OPEN),
     "ollama": Kind(url="http://127.0.0.1:11434/v1", speaks=_LOCAL, quirks=Quirks(documents=False)),
     "lmstudio": Kind(url="http://127.0.0.1:1234/v1", speaks=_LOCAL, quirks=Quirks(documents=False)),
     "mistral": _hosted(
         "https://api.mistral.ai/v1",
-        (*_USUAL, Operation.MODERATION),
+        (*_USUAL, Operation.MODERATION, Operation.TRANSCRIPTION),
         Quirks(inline_system=InlineSystem.FOLD, short_tool_ids=True, documents=False, effort=Effort.NONE),
     ),
     "deepseek": Kind(
@@ -188,10 +188,15 @@ KINDS: Mapping[str, Kind] = {
         anthropic_path="/anthropic/v1",
         quirks=Quirks(documents=False, reasoning_field="reasoning_content"),
     ),
-    "groq": _hosted("https://api.groq.com/openai/v1", (Operation.CHAT, Operation.RESPONSE)),
-    "xai": _hosted("https://api.x.ai/v1", (Operation.CHAT, Operation.RESPONSE)),
+    "groq": _hosted(
+        "https://api.groq.com/openai/v1", (Operation.CHAT, Operation.RESPONSE, *HEARING, Operation.SPEECH)
+    ),
+    "xai": _hosted("https://api.x.ai/v1", (Operation.CHAT, Operation.RESPONSE, Operation.IMAGE)),
     "openrouter": _hosted("https://openrouter.ai/api/v1", (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)),
-    "together": _hosted("https://api.together.ai/v1", (*_USUAL, Operation.RERANK)),
+    "together": _hosted(
+        "https://api.together.ai/v1",
+        (*_USUAL, Operation.RERANK, *HEARING, Operation.SPEECH, Operation.IMAGE),
+    ),
     "fireworks": _hosted(
         "https://api.fireworks.ai/inference/v1", (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)
     ),

@@ -33,6 +33,7 @@ from .value_types import (
     UPSTREAM_NAME,
     Addresses,
     CorsOrigins,
+    Folder,
     Name,
     NamePatterns,
     Names,
@@ -176,6 +177,13 @@ SCALARS = (
     _setting("max_body_bytes", _count("bytes", 1, 1 << 40), "the largest request body, bytes"),
     _setting(
         "body_memory_bytes", _count("bytes", 1, 1 << 40), "memory for request bodies in one worker, bytes"
+    ),
+    _setting("max_upload_bytes", _count("bytes", 1, 1 << 40), "the largest form with files, bytes"),
+    _setting("upload_space_bytes", _count("bytes", 1, 1 << 50), "disk space for forms in one worker, bytes"),
+    _setting(
+        "upload_dir",
+        Folder("an existing folder, by its full path"),
+        "where forms are stored while they are sent",
     ),
     _setting("max_streams", _count("streams", 1, 1_000_000), "streams in flight in one worker"),
     _setting(

@@ -365,6 +365,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     no_proxy: tuple[str, ...] = ()
     max_body_bytes: int = 16 * 1024 * 1024
     body_memory_bytes: int = 256 * 1024 * 1024
+    max_upload_bytes: int = 32 * 1024 * 1024
+    upload_space_bytes: int = 2 * 1024 * 1024 * 1024
+    upload_dir: str | None = None
     max_streams: int = 2000
     stream_buffer_bytes: int = 256 * 1024
     send_timeout_seconds: float = 30.0

@@ -6,6 +6,7 @@ A type does not know the setting's name. It raises :class:`InvalidValue`, and th
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -248,6 +249,15 @@ class Addresses(BaseType, frozen=True):
             port = given.rpartition(":")[2]
             if port.isdecimal() and not given.startswith("unix:") and int(port) > 65535:
                 raise InvalidValue(f"{self.expected}, with a port from 0 to 65535")
+        return text
+
+
+class Folder(BaseType, frozen=True):
+    """The full path of a folder that exists."""
+
+    def parse(self, text: str) -> str:
+        if not Path(text).is_absolute() or not Path(text).is_dir():
+            raise InvalidValue(self.expected)
         return text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import Operation
+from ..model.call import HEARING, PICTURES, Operation
 from .values import Ending, ending
 
 #: Fields of a response that its first event repeats.
@@ -30,7 +30,30 @@ def as_events(document: Any, operation: Operation, *, with_usage: bool) -> list[
     if operation in (Operation.CHAT, Operation.COMPLETION) and isinstance(choices, list) and choices:
         chunks = _of_choices(document, choices, with_usage)
         return [b"data: " + msgspec.json.encode(chunk) for chunk in chunks]
+    if operation in HEARING and isinstance(document.get("text"), str):
+        return [_named(event) for event in _of_transcript(document)]
+    if operation in PICTURES and isinstance(document.get("data"), list):
+        return [_named(event) for event in _of_pictures(document, document["data"], operation)]
     return []
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: ".encode() + msgspec.json.encode(event)
+
+
+def _of_transcript(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"type": "transcript.text.delta", "delta": document["text"]}
+    yield {**document, "type": "transcript.text.done"}
+
+
+def _of_pictures(
+    document: dict[str, Any], pictures: list[Any], operation: Operation
+) -> Iterator[dict[str, Any]]:
+    kind = "image_generation.completed" if operation is Operation.IMAGE else "image_edit.completed"
+    shared = {name: value for name, value in document.items() if name not in ("data", "created")}
+    for picture in pictures:
+        if isinstance(picture, dict):
+            yield {"type": kind, "created_at": document.get("created"), **shared, **picture}
 
 
 def _of_choices(document: dict[str, Any], choices: list[Any], with_usage: bool) -> Iterator[dict[str, Any]]:

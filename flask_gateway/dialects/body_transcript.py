@@ -29,7 +29,7 @@ class _Choice(msgspec.Struct, gc=False):
     usage: Any = None
 
 
-class _Body(msgspec.Struct, gc=False):
+class AnswerFields(msgspec.Struct, gc=False):
     """The fields of an answer that are decoded. The decoder skips the rest, which is most of it."""
 
     choices: list[_Choice] | None = None
@@ -53,7 +53,7 @@ class _Body(msgspec.Struct, gc=False):
 
 #: The fields of which only their presence counts.
 _VALUES = ("data", "output", "results", "content", "input_tokens")
-_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_body = msgspec.json.Decoder(AnswerFields).decode
 
 #: The field that an answer to this operation must have.
 _REQUIRED = {
@@ -95,14 +95,14 @@ class BodyTranscript:
         self._upstream = upstream
         self._call = call
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size, self._largest = 0, MAX_BODY
 
     def feed(self, data: bytes) -> bytes:
         if not self._parts and data[:1] != b"{":
             self._check_beginning(data)
         self._size += len(data)
-        if self._size > MAX_BODY:
-            raise self._malformed(f"more than {MAX_BODY} bytes")
+        if self._size > self._largest:
+            raise self._malformed(f"more than {self._largest} bytes")
         self._parts.append(data)
         return b""
 
@@ -126,7 +126,7 @@ class BodyTranscript:
         self.ready = True
         return body
 
-    def _usual(self, body: bytes) -> tuple[bytes, bytes, _Body]:
+    def _usual(self, body: bytes) -> tuple[bytes, bytes, AnswerFields]:
         """Return the body, the JSON that is read of it, and its fields."""
         try:
             body.decode()  # the JSON decoder does not check UTF-8 in the fields that it skips
@@ -135,7 +135,7 @@ class BodyTranscript:
             body, seen = self._odd(body)
             return body, body, seen
 
-    def _bulky(self, body: bytes) -> tuple[bytes, bytes, _Body]:
+    def _bulky(self, body: bytes) -> tuple[bytes, bytes, AnswerFields]:
         try:
             body.decode()
             read, _ = shortened(body, choices_of(self._call))
@@ -143,7 +143,7 @@ class BodyTranscript:
         except (ValueError, RecursionError):
             raise self._malformed("a body that is not a JSON object in UTF-8") from None
 
-    def _odd(self, body: bytes) -> tuple[bytes, _Body]:
+    def _odd(self, body: bytes) -> tuple[bytes, AnswerFields]:
         """Decode a body of an unusual shape, or repair it. Return its bytes and its fields."""
         body = body.removeprefix(_BOM)
         document: Any
@@ -161,16 +161,16 @@ class BodyTranscript:
         if not isinstance(document, dict) and error_in(document) is None:
             raise self._malformed("a body that is not a JSON object")
         if not isinstance(document, dict):
-            return body, _Body(error=error_in(document))
+            return body, AnswerFields(error=error_in(document))
         choices = document.get("choices")
         if choices is not None:
             items = choices if isinstance(choices, list) else []
             choices = [msgspec.convert(choice, _Choice) for choice in items if isinstance(choice, dict)]
         more: dict[str, Any] = {name: document.get(name) for name in ("status", "error", "usage")}
         more |= {name: _raw(document.get(name)) for name in _VALUES}
-        return body, _Body(choices, **more)
+        return body, AnswerFields(choices, **more)
 
-    def _error(self, seen: _Body, body: bytes) -> object | None:
+    def _error(self, seen: AnswerFields, body: bytes) -> object | None:
         """Return the error that the document reports; ``None`` when it is an answer."""
         error: object | None
         if self._operation is Operation.RESPONSE and seen.status in ("failed", "cancelled"):
@@ -186,7 +186,7 @@ class BodyTranscript:
             return error
         return None if seen.answers else error_in(_decoded(body))
 
-    def _usage(self, seen: _Body, body: bytes, read: bytes) -> Usage | None:
+    def _usage(self, seen: AnswerFields, body: bytes, read: bytes) -> Usage | None:
         if seen.service_tier is None and (usage := plain_usage(seen.usage)) is not None:
             return usage
         reported, fields = ReportedUsage(), self._fields

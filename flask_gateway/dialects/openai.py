@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import OPENAI, Operation
+from ..model.call import MEDIA, OPENAI, PICTURES, Operation
 from ..model.errors import GatewayError, UpstreamRefusal
 from .chunks import ChoiceReader
 from .dialect import Dialect, Reader
+from .media_events import MediaReader
 from .response_events import ResponseReader
 from .sse import MAX_EVENT
 
@@ -79,6 +80,12 @@ def _choices(operation: Operation) -> Dialect:
     return Dialect(str(operation), ChoiceReader, envelope, chat_error_event, DONE, PING_EVENT)
 
 
+def _media(operation: Operation) -> Dialect:
+    """An operation on sound or pictures. Its streams end with an event of their own kind."""
+    largest = MAX_RESPONSE_EVENT if operation in PICTURES else MAX_EVENT
+    return Dialect(str(operation), MediaReader, envelope, chat_error_event, b"", PING_EVENT, largest)
+
+
 #: Every operation of the API.
 DIALECTS = {operation: _choices(operation) for operation in OPENAI} | {
     Operation.RESPONSE: Dialect(
@@ -89,5 +96,6 @@ DIALECTS = {operation: _choices(operation) for operation in OPENAI} | {
         ending=b"",
         ping=PING_EVENT,
         max_event=MAX_RESPONSE_EVENT,
-    )
+    ),
+    **{operation: _media(operation) for operation in MEDIA},
 }

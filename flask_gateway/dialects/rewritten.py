@@ -1,7 +1,7 @@
 """Passes an answer in one API on in another: a transcript around the transcript of the upstream's API.
 
 The inner transcript decides whether the answer is good, complete, and what it cost. The rewriter only says
-the same in the caller's API. Sans-IO (``model.reply.Transcript``).
+the same in the caller's API. Sans-IO (``model.transcript.Transcript``).
 """
 
 from __future__ import annotations

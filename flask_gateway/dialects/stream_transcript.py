@@ -1,6 +1,6 @@
 """Reads an answer that is a stream of events: is it good, is it complete, how many tokens did it cost.
 
-Sans-IO (``model.reply.Transcript``): a thread, a test or a selector loop may feed it.
+Sans-IO (``model.transcript.Transcript``): a thread, a test or a selector loop may feed it.
 """
 
 from __future__ import annotations

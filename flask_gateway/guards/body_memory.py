@@ -22,11 +22,13 @@ SHARE = 0.75
 class BodyMemory:
     """The bytes of all bodies of a process. Shared by its threads, guarded by its lock.
 
-    :param shed: called with the reason of each refusal.
+    :param shed: called with the reason of each refusal, which is ``of``.
+    :param of: ``bodies`` in memory, or ``uploads`` on disk.
     """
 
-    def __init__(self, shed: Callable[[str], None] = lambda reason: None) -> None:
+    def __init__(self, shed: Callable[[str], None] = lambda reason: None, *, of: str = "bodies") -> None:
         self._shed = shed
+        self._of = of
         self._lock = threading.Lock()
         self._used = 0
         self._by_caller: dict[str, int] = {}
@@ -55,15 +57,13 @@ class BodyMemory:
         """:raises Overloaded: so many more bytes exceed the limit, or the caller's share of it."""
         with self._lock:
             of_caller = self._by_caller.get(caller, 0) + by
-            refused = (
-                "bodies" if self._used + by > self._limit else "share" if of_caller > self._share else ""
-            )
+            refused = "all" if self._used + by > self._limit else "share" if of_caller > self._share else ""
             if not refused:
                 self._used += by
                 self._by_caller[caller] = of_caller
         if refused:
-            self._shed("bodies")
-            raise Overloaded(_MESSAGES[refused], retry_after=RETRY_SOON)
+            self._shed(self._of)
+            raise Overloaded(_MESSAGES[self._of, refused], retry_after=RETRY_SOON)
 
     def shrink(self, caller: str, by: int) -> None:
         with self._lock:
@@ -76,8 +76,11 @@ class BodyMemory:
 
 
 _MESSAGES = {
-    "bodies": "This server's memory for request bodies is full. Try again in a moment.",
-    "share": "The requests of this key use all the memory that one key may use here. "
+    ("bodies", "all"): "This server's memory for request bodies is full. Try again in a moment.",
+    ("bodies", "share"): "The requests of this key use all the memory that one key may use here. "
+    "Wait until one of them is answered, and send this one again.",
+    ("uploads", "all"): "This server's disk space for uploads is full. Try again in a moment.",
+    ("uploads", "share"): "The uploads of this key use all the disk space that one key may use here. "
     "Wait until one of them is answered, and send this one again.",
 }
 

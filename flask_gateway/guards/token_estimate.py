@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import threading
 
+from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally
-from ..model.call import Call, Operation, Usage
+from ..model.call import MEDIA, Call, Operation, Usage
 from ..model.limits import CallLimits, Estimate
 
 #: The bytes of a prompt that make one token: as expected, and as few as they may be.
@@ -32,7 +33,10 @@ _PROMPTS = frozenset(("messages", "prompt", "input", "instructions", "system", "
 _ALLOWED = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 _ANSWERS = frozenset(("n", "best_of"))
 #: The operations whose answers are no text.
-_WITHOUT_OUTPUT = frozenset({Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT})
+_WITHOUT_OUTPUT = frozenset(
+    {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT, *MEDIA}
+)
+_MEDIA = frozenset(MEDIA)
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.
 _parts = re.compile(rb';base64,|"input_audio"|"file_data"').findall
 
@@ -52,6 +56,10 @@ class Estimates:
         return limits.estimate
 
     def _estimate(self, call: Call) -> Estimate:
+        if call.operation in _MEDIA:
+            usage = expected_usage(call)
+            tokens = usage.prompt_tokens, usage.completion_tokens
+            return Estimate(*tokens, *tokens, usage.units)
         size = other = 0
         for name, raw in call.fields.items():
             if name in _PROMPTS:

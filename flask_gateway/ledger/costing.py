@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import msgspec
 
+from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally, estimate
-from ..model.call import AnswerPart, Call, Operation, Outcome, Usage
+from ..model.call import MEDIA, AnswerPart, Call, Operation, Outcome, Usage
 from ..model.errors import CallerLeft
 from ..model.spend import Leg
 from ..pricing.rates import ModelPrice, Rates, amount, plain_amount
@@ -60,7 +61,8 @@ def legs_of(call: Call, outcome: Outcome, costing: Costing) -> tuple[Leg, ...]:
     if call.operation is not Operation.COUNT and call.attempts:  # counting is free
         last = call.attempts[-1]
         if last.result == CallerLeft.code:
-            usage = estimate(call.fields, Tally())
+            media = call.operation in MEDIA
+            usage = expected_usage(call) if media else estimate(call.fields, Tally())
             return (_leg(AnswerPart(last.upstream, last.model, usage, last.started_ns), costing),)
     return ()
 

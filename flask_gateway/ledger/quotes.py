@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from ..model.call import Call
 from ..model.errors import ModelNotPriced
 from ..model.limits import Estimate
-from ..pricing.rates import ModelPrice, Rates
+from ..pricing.rates import ModelPrice, Rates, amount
 from ..pricing.table import Prices
 from .costing import Costing
 
@@ -84,8 +84,10 @@ class Quotes:
 
 
 def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
-    read, written, _, _ = estimate
+    read, written = estimate.input, estimate.output
     rates = price.rates(read, now)
+    if rates is not None and estimate.units is not None:
+        return amount(estimate.units.consistent(), rates)
     if rates is None or (read and rates.input is None) or (written and rates.output is None):
         return None
     pico = read * (rates.input or 0) + written * (rates.output or 0) + (rates.requests or 0)
@@ -94,6 +96,8 @@ def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
 
 def _most(price: ModelPrice, estimate: Estimate, now: float) -> int | None:
     rates = price.rates(estimate.most_input, now)
+    if rates is not None and estimate.units is not None:
+        return amount(estimate.units.consistent(), rates)
     if rates is None or _lacks(rates, estimate):
         return None
     read = (rates.input, rates.write_5m, rates.write_1h, rates.input_audio, rates.input_image)

@@ -19,6 +19,7 @@ from .errors import GatewayError, Verdict
 from .limits import CallLimits, Owners
 from .spend import Spend
 from .units import Units
+from .upload import Upload
 
 
 class Operation(StrEnum):
@@ -32,14 +33,25 @@ class Operation(StrEnum):
     RERANK = "rerank"
     MESSAGE = "messages"
     COUNT = "messages/count_tokens"
+    TRANSCRIPTION = "audio/transcriptions"
+    AUDIO_TRANSLATION = "audio/translations"
+    SPEECH = "audio/speech"
+    IMAGE = "images/generations"
+    IMAGE_EDIT = "images/edits"
+    IMAGE_VARIATION = "images/variations"
 
     #: Calls look up tables by their operation, and the hash of an enumeration is a function in Python.
     __hash__ = str.__hash__
 
 
-#: The operations of Anthropic's API, and those of OpenAI's.
+#: The operations of Anthropic's API, those of OpenAI's on sound and pictures, and the others of OpenAI's.
 ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)
-OPENAI: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in ANTHROPIC)
+HEARING: tuple[Operation, ...] = (Operation.TRANSCRIPTION, Operation.AUDIO_TRANSLATION)
+PICTURES: tuple[Operation, ...] = (Operation.IMAGE, Operation.IMAGE_EDIT, Operation.IMAGE_VARIATION)
+MEDIA: tuple[Operation, ...] = (*HEARING, Operation.SPEECH, *PICTURES)
+OPENAI: tuple[Operation, ...] = tuple(
+    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA)
+)
 #: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as Anthropic's
 #: own limit and as Claude Code tells its users.
 MESSAGES_BODY = 2
@@ -233,6 +245,7 @@ class Call(msgspec.Struct, frozen=True):
     :param limits: of the subjects of the call; ``None``: it has no limits but those in ``caller``.
     :param headers: of the caller, to be sent to the upstream. Their names are in lower case.
     :param query: of the URL, to be sent to the upstream; empty if there is none.
+    :param upload: the form that the caller sent in place of JSON; ``None``: it sent JSON.
     """
 
     ids: Ids
@@ -254,6 +267,7 @@ class Call(msgspec.Struct, frozen=True):
     limits: CallLimits | None = None
     headers: Mapping[str, str] = {}
     query: str = ""
+    upload: Upload | None = None
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.

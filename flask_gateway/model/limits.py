@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .calendar_windows import Window
+from .units import Units
 
 #: The most budgets of one subject: one for each window.
 MOST_BUDGETS = len(Window)
@@ -69,12 +70,14 @@ class Estimate(NamedTuple):
 
     :param input: of the prompt. :param output: of the answer.
     :param most_input: the ceiling of the prompt's. :param most_output: the ceiling of the answer's.
+    :param units: of a call on sound or pictures, which may be billed by others than tokens.
     """
 
     input: int
     output: int
     most_input: int
     most_output: int
+    units: Units | None = None
 
 
 class SubjectsByKind(NamedTuple):

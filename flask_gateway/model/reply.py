@@ -14,96 +14,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
 
 from .call import AnswerPart, Outcome, Usage
 from .errors import GatewayError, InternalError, UpstreamError, Verdict
 from .source import Abandonable, Channel, Postponed, Run, Settling, Source
+from .transcript import Retelling, Transcript
 
 log = logging.getLogger(__name__)
 
 Closer = Callable[[Outcome], None]
-
-
-class Transcript(Protocol):
-    """Parses an answer while its bytes pass. It uses no socket and no clock: bytes in, bytes out.
-
-    :ivar postpones: ``feed`` and ``end`` raise :class:`Postponed` instead of parsing a large event.
-    """
-
-    postpones: bool
-
-    @property
-    def ready(self) -> bool:
-        """Whether the answer has begun well enough that the gateway may commit to a status."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer has reached its own end: later bytes do not belong to it."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """Whether all required parts of the answer have arrived, although more bytes may follow."""
-        ...
-
-    @property
-    def usage(self) -> Usage | None: ...
-
-    @property
-    def dropped(self) -> int:
-        """How many events could not be parsed and were left out."""
-        ...
-
-    @property
-    def content_type(self) -> str: ...
-
-    @property
-    def ping(self) -> bytes:
-        """The bytes that keep a silent answer open and say nothing; empty for a document."""
-        ...
-
-    def feed(self, data: bytes) -> bytes:
-        """Parse the upstream's bytes and return the bytes to send. Raises ``GatewayError`` if invalid."""
-        ...
-
-    def end(self) -> bytes:
-        """Handle the upstream's end: return the last bytes, or raise ``GatewayError`` if it is too early."""
-        ...
-
-    def catch_up(self) -> bytes:
-        """Parse what was postponed. Like ``feed``, or ``end`` if the bytes are over."""
-        ...
-
-    def cut(self, error: GatewayError) -> bytes:
-        """Return the error event for a caller that has received only a part of the answer."""
-        ...
-
-
-class Retelling(Transcript, Protocol):
-    """A transcript around another one (``dialects/rewritten.py``)."""
-
-    def restate(self, data: bytes) -> bytes:
-        """Return what to send instead of these bytes, which the inner transcript has passed."""
-        ...
-
-
-class Passing:
-    """A base :class:`Transcript` for a source that consists of committed replies: it passes all bytes."""
-
-    ready = True
-    finished = complete = postpones = False
-    dropped = 0
-
-    def catch_up(self) -> bytes:
-        return b""
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def end(self) -> bytes:
-        return b""
 
 
 class Reply:
@@ -132,6 +51,7 @@ class Reply:
         "over",
         "started_ns",
         "transcript",
+        "truncated",
         "upstream",
     )
 
@@ -160,6 +80,8 @@ class Reply:
         self._restate: Callable[[bytes], bytes] = bytes
         self.over = False  # whether the source is exhausted
         self.outcome: Outcome | None = None  # how it ended; ``None`` while it has not
+        #: Whether the answer broke off and could not say so: the caller's connection must be closed.
+        self.truncated = False
 
     @property
     def usage(self) -> Usage | None:
@@ -244,6 +166,8 @@ class Reply:
         while self.outcome is None or self._pending:
             if out := self._advance(self._source.read):
                 return out
+        if self.truncated:
+            raise ConnectionAbortedError("the answer broke off, and its format has no word for that")
         raise StopIteration
 
     def receive(self) -> bytes | None:
@@ -306,7 +230,9 @@ class Reply:
         # The traceback refers to our frames, and these refer to the error: avoid that cycle.
         error.__traceback__ = error.__context__ = None
         self.fail(error)
-        return self.transcript.cut(error)
+        said = self.transcript.cut(error)
+        self.truncated = not said
+        return said
 
     def fail(self, error: BaseException) -> None:
         """Settle with the error's verdict. Any other exception says nothing about the upstream."""

@@ -163,8 +163,9 @@ def plain_amount(read: int, cached: int, written: int, rates: Rates) -> int | No
 
 
 def _parts(units: Units, rates: Rates) -> Iterator[tuple[int, int | None]]:
-    yield from _input(units, rates)
-    yield from _output(units, rates)
+    if not _is_billed_by_unit(units, rates):
+        yield from _input(units, rates)
+        yield from _output(units, rates)
     yield units.requests, rates.requests or 0
     yield units.searches, rates.searches or 0
     for count, rate in (
@@ -174,6 +175,19 @@ def _parts(units: Units, rates: Rates) -> Iterator[tuple[int, int | None]]:
     ):
         # Where a model is billed by tokens, its images and seconds are told for information.
         yield (count, rate) if rate is not None or rates.input is None else (0, None)
+
+
+def _is_billed_by_unit(units: Units, rates: Rates) -> bool:
+    """Whether the model is billed by its images, seconds or characters. Its tokens are then told for
+    information."""
+    if rates.input is not None or rates.output is not None:
+        return False
+    natural = (
+        (units.images, rates.images),
+        (units.seconds, rates.seconds),
+        (units.characters, rates.characters),
+    )
+    return any(count and rate is not None for count, rate in natural)
 
 
 def _input(units: Units, rates: Rates) -> Iterator[tuple[int, int | None]]:

@@ -143,7 +143,7 @@ _ADVICE = "Send the whole input instead, or name a model that only one upstream 
 
 
 class _Tap:
-    """A transcript (``reply.Transcript``) that collects the ids in the passing stream."""
+    """A transcript (``model.transcript.Transcript``) that collects the ids in the passing stream."""
 
     def __init__(self, transcript: Any) -> None:
         self._transcript = transcript

@@ -14,7 +14,8 @@ from ..dialects.table import dialect_of
 from ..model.call import Call, Usage
 from ..model.errors import CallerLeft, GatewayError
 from ..model.protocols import Service
-from ..model.reply import Passing, Reply
+from ..model.reply import Reply
+from ..model.transcript import Passing
 from . import PING
 
 #: The threads that wait for buffered streams. Further calls queue for a thread and get pings as well.
@@ -110,7 +111,7 @@ def _close(answer: Future[Reply]) -> None:
 
 
 class _Awaited(Passing):
-    """The transcript of a pending reply (``model.reply.Transcript``)."""
+    """The transcript of a pending reply (``model.transcript.Transcript``)."""
 
     content_type = "text/event-stream; charset=utf-8"
 

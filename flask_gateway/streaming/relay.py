@@ -310,7 +310,7 @@ class _Stream:
         if not self._unsent:
             self._poller.forget(self._fd)
             if self._ending:
-                self._end(clean=True)
+                self._end(clean=not self._reply.truncated)
                 return
             self._start_timer()
         if len(self._unsent) <= self._relay.buffer // 2:
@@ -342,9 +342,16 @@ class _Stream:
         if self._channel and not self._paused and now >= self._last_received + self._channel.patience:
             self._check_silence(self._channel, now)
         if now >= self._last_sent + PING and not self._unsent and not self._ending:
-            self._send(self._reply.transcript.ping)
+            self._ping()
         if not self._ended:
             self._start_timer()
+
+    def _ping(self) -> None:
+        """Keep the answer open, if its format has a word that says nothing."""
+        if ping := self._reply.transcript.ping:
+            self._send(ping)
+        else:
+            self._last_sent = self._poller.now
 
     def _check_silence(self, channel: Channel, now: float) -> None:
         """Treat the upstream as timed out, unless unread bytes show that our loop was late."""
@@ -360,10 +367,10 @@ class _Stream:
         """Finish the body after the reply has ended, with success or with an error event."""
         self._unpoll_channel()
         self._ending = True
-        if self._chunked or self._head:
+        if (self._chunked or self._head) and not self._reply.truncated:
             self._send(b"")
         if not self._unsent and not self._ended:
-            self._end(clean=True)
+            self._end(clean=not self._reply.truncated)
 
     def _drop(self) -> None:
         """Drop the stream, because its caller has left or reads nothing."""

@@ -22,8 +22,9 @@ from ..model.errors import (
     UpstreamUnavailable,
 )
 from ..model.protocols import Service
-from ..model.reply import Passing, Reply
+from ..model.reply import Reply
 from ..model.source import Channel, Run
+from ..model.transcript import Passing
 from .splice import ChunkRewriter, PartialAnswer, PartialAnswerReader, may_continue, resumed
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ def _without_last_event(data: bytes) -> bytes:
 
 
 class _Seamless(Passing):
-    """Presents several parts as one answer (``model.reply.Transcript``)."""
+    """Presents several parts as one answer (``model.transcript.Transcript``)."""
 
     def __init__(self, parts: _Parts, first: Reply) -> None:
         self._parts = parts

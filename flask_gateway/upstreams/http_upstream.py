@@ -12,12 +12,14 @@ from ..config.kinds import DEFAULT, KINDS, Kind
 from ..config.schema import Timeouts
 from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
 from ..dialects.foreign_thinking import signed_only
+from ..dialects.media_transcripts import BytesTranscript, is_plain_text, is_sound
 from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
-from ..model.call import ANTHROPIC, Call, Operation
+from ..model.call import ANTHROPIC, MEDIA, Call, Operation
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
+from ..model.upload import LongBody
 from .anthropic_headers import (
     anthropic_error,
     passed_on,
@@ -35,6 +37,14 @@ from .transport.unpacking import unpacked
 
 #: Good statuses without a body.
 _NO_BODY = (204, 205)
+_MEDIA = frozenset(MEDIA)
+
+
+def _accepted(call: Call) -> str:
+    """The content types that the answer may have (RFC 9110, section 12.5.1)."""
+    if call.operation in _MEDIA and (is_sound(call) or is_plain_text(call)):
+        return "*/*"
+    return "text/event-stream" if call.stream else "application/json"
 
 
 class Credential(NamedTuple):
@@ -140,17 +150,23 @@ class HttpUpstream:
             redaction=credential.redaction,
         )
         url, head = self._urls[call.operation], self._head(call, credential)
+        body: bytes | LongBody
         if call.operation in ANTHROPIC:
             url, body = self._anthropic_request(url, asking)
             head = with_anthropic_headers(head, call)
-        else:
+        elif call.upload is None:
             body = asking.payload()
+        else:
+            body = call.upload.body(call.model, call.fields)
+            head["Content-Type"] = call.upload.content_type
         exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: transcript.begun)
         source = self._http.post(url, body, head, exchange, egress=self.egress)
         try:
             if "content-encoding" in source.response.headers:
                 source = self._unpacked(source)
             self._check(source, call, url, credential)
+            if isinstance(transcript, BytesTranscript):
+                transcript.typed(source.response.headers.get("content-type"))
         except BaseException:
             source.close()
             raise
@@ -171,7 +187,7 @@ class HttpUpstream:
         ids = call.ids
         head = {
             **credential.headers,
-            "Accept": "text/event-stream" if call.stream else "application/json",
+            "Accept": _accepted(call),
             "x-request-id": ids.request,
             "x-trace-id": ids.trace,
             "traceparent": ids.traceparent_of(len(call.attempts)),

@@ -20,6 +20,7 @@ from . import (
     health,
     hooks,
     inference,
+    media,
     metrics,
     models,
     openapi,
@@ -41,7 +42,17 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    for module in (health, inference, models, circuit_breakers, route_status, openapi, own_key, metrics):
+    for module in (
+        health,
+        inference,
+        media,
+        models,
+        circuit_breakers,
+        route_status,
+        openapi,
+        own_key,
+        metrics,
+    ):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admins:
         from . import admin, page  # an extra that is off is not imported

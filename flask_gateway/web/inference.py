@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
-from ..model.call import ANTHROPIC, MESSAGES_BODY, Call, Operation, Outcome
+from ..model.call import ANTHROPIC, MEDIA, MESSAGES_BODY, Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
@@ -24,7 +26,7 @@ from .call_limits import limits_of
 from .client_timeouts import TIMEOUT_HEADERS, client_timeout, watch_caller
 from .fast_flask import CallResponse
 from .litellm_compat import without_proxy_fields
-from .request_body import check, parse_fields, read_body, take_fallbacks
+from .request_body import Fields, check, parse_fields, read_body, take_fallbacks
 from .request_state import RequestState, request_state
 from .request_tags import HEADER, tags_of
 
@@ -33,26 +35,41 @@ blueprint = Blueprint("chat", __name__)
 
 def answer(operation: Operation) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
+    return serve(partial(_read_call, operation))
+
+
+def serve(
+    read_call: Callable[[RequestState, BodyLease], Call], also_release: Callable[[], None] | None = None
+) -> Response:
+    """Send the call that is read from the request to the gateway's service, and return its reply.
+
+    :param read_call: gets the lease of the body, which is released when the call ends.
+    :param also_release: called then, too.
+    """
     state = request_state()
     gateway = state.gateway
     lease = BodyLease(gateway.body_memory, state.known.id)
     unwatch = _not_watching
     try:
-        call = _read_call(operation, state, lease)
+        call = read_call(state, lease)
         state.recorded = True
         unwatch = watch_caller(call, state.request.environ.get("gunicorn.socket"), gateway.reactor)
         reply = gateway.service.send(call)
     except BaseException:
         unwatch()
         lease.release()
+        if also_release is not None:
+            also_release()
         raise
 
     def release(outcome: Outcome) -> None:
         unwatch()
         lease.release()
+        if also_release is not None:
+            also_release()
 
     reply.on_close(release)
-    if operation in ANTHROPIC:
+    if call.operation in ANTHROPIC:
         reply.headers.update(quota_headers(reply.headers, time.time()))
     return _streamed(reply) if call.stream else _buffered(reply)
 
@@ -61,11 +78,16 @@ def _not_watching() -> None:
     """Stands for ``unwatch`` until the caller is watched."""
 
 
+def count_waiting(state: RequestState) -> None:
+    """Let the gateway's own worker count this thread while it waits for the body."""
+    connection = state.request.environ.get("flask_gateway.connection")
+    if connection is not None:
+        connection.before_wait = partial(state.gateway.inflight.wait_for_body, state.known.id)
+
+
 def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> Call:
-    gateway, caller, header, incoming = state.gateway, state.known, state.header, state.request
-    connection = incoming.environ.get("flask_gateway.connection")
-    if connection is not None:  # the gateway's own worker serves this request
-        connection.before_wait = partial(gateway.inflight.wait_for_body, caller.id)
+    gateway, incoming = state.gateway, state.request
+    count_waiting(state)
     anthropic = operation in ANTHROPIC
     largest = gateway.settings.max_body_bytes * (MESSAGES_BODY if anthropic else 1)
     body = read_body(incoming, largest, lease.hold)
@@ -75,6 +97,28 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
     if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
+    if not anthropic:
+        return make_call(state, operation, model, fields, fallbacks, stream=stream)
+    more = {"headers": anthropic_headers(incoming.environ), "query": anthropic_query(incoming.environ)}
+    return make_call(state, operation, model, fields, fallbacks, stream=stream, **more)
+
+
+def make_call(
+    state: RequestState,
+    operation: Operation,
+    model: str,
+    fields: Fields,
+    fallbacks: tuple[str, ...] | None,
+    *,
+    stream: bool,
+    **more: Any,
+) -> Call:
+    """The call of a request whose body has been read.
+
+    :param more: further parts of the call that only some have.
+    :raises ModelNotAllowed: the caller may not call the model, or a fallback.
+    """
+    gateway, caller, header, incoming = state.gateway, state.known, state.header, state.request
     for name in (model, *fallbacks) if fallbacks else (model,):
         if not caller.may_call(name):
             raise ModelNotAllowed(
@@ -100,12 +144,11 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         started_ns=state.started_ns,
         deadline=state.started + longest,
         fallbacks=fallbacks,
-        whole=stream and whole,
+        whole=stream and whole and operation not in MEDIA,
         user=user,
         limits=limits,
         spend=None if gateway.accounting is None else Spend(tags=tags, model=named),
-        headers=anthropic_headers(incoming.environ) if anthropic else {},
-        query=anthropic_query(incoming.environ) if anthropic else "",
+        **more,
     )
 
 
@@ -147,10 +190,11 @@ def _headers(reply: Reply, *extra: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 for _operation, _dialect in DIALECTS.items():
-    blueprint.add_url_rule(
-        f"/v1/{_dialect.path}",
-        endpoint=_operation.name.lower(),
-        view_func=partial(answer, _operation),
-        methods=["POST"],
-        provide_automatic_options=False,
-    )
+    if _operation not in MEDIA:  # ``media.py`` has these
+        blueprint.add_url_rule(
+            f"/v1/{_dialect.path}",
+            endpoint=_operation.name.lower(),
+            view_func=partial(answer, _operation),
+            methods=["POST"],
+            provide_automatic_options=False,
+        )

@@ -16,6 +16,7 @@ from ..dialects.table import DIALECTS
 #: Usual mistakes in a base URL: ``/v1`` missing or doubled, or a slash too many.
 _SPELLED = re.compile(
     r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*(?:(?P<chat>chat/+completions)|(?P<count>messages/+count_tokens)|"
+    r"(?P<kind>audio|images)/+(?P<work>transcriptions|translations|speech|generations|edits|variations)|"
     r"(?P<other>completions|responses|embeddings|moderations|rerank|models|messages))/*|"
     r"/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
 ).fullmatch
@@ -29,6 +30,8 @@ def canonical(path: str) -> str:
     if match := _SPELLED(path):
         if match["chat"] or match["count"]:
             return "/v1/chat/completions" if match["chat"] else "/v1/messages/count_tokens"
+        if match["kind"]:
+            return f"/v1/{match['kind']}/{match['work']}"
         return f"/v1/{match['other'] or match['rerank']}"
     # A model's name may contain slashes.
     match = _MODEL(path)
@@ -114,7 +117,7 @@ _FOREIGN = tuple(
             r"(audio|images|videos|files|uploads|batches|vector_stores|containers|fine_tuning|fine-tunes|evals"
             r"|edits|engines|skills|organization|dashboard|usage|webhooks)(/|$)",
             "This part of the OpenAI API is not offered here. The gateway offers chat/completions, "
-            "completions, responses, embeddings, moderations, rerank and models, all below /v1.",
+            "completions, responses, embeddings, moderations, rerank, audio, images and models, below /v1.",
         ),
     )
 )

@@ -15,7 +15,7 @@ from flask import Request
 from gunicorn.http.errors import ParseException
 
 from ..guards.inflight import NoThreadToWait
-from ..model.call import Operation
+from ..model.call import HEARING, PICTURES, Operation
 from ..model.errors import (
     BodyNotReceived,
     BodyTooLarge,
@@ -69,7 +69,9 @@ NOT_FORWARDED = frozenset({"fallbacks", "api_base", "api_key", "api_url", "base_
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII).fullmatch
 
 #: The operations that can be streamed; for the others ``stream`` is a field like any other.
-_STREAMED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE, Operation.MESSAGE})
+_STREAMED = frozenset(
+    {Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE, Operation.MESSAGE, *HEARING, *PICTURES}
+)
 
 #: Fields that each operation requires, besides the model.
 _REQUIRED = {
@@ -81,6 +83,8 @@ _REQUIRED = {
     Operation.RERANK: ("query", "documents"),
     Operation.MESSAGE: ("messages", "max_tokens"),
     Operation.COUNT: ("messages",),
+    Operation.SPEECH: ("input",),
+    Operation.IMAGE: ("prompt",),
 }
 
 
@@ -98,19 +102,19 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
     codings = read_codings(environ.get("HTTP_CONTENT_ENCODING"))
-    announced = _announced(request)
+    announced = announced_length(request)
     try:
         if (announced or 0) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         body = _read(environ["wsgi.input"], announced or limit + 1, hold)
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     except NoThreadToWait:
         raise
     except (BodyTooLarge, Overloaded) as error:
         error.__traceback__, body = None, b""  # free the bytes read so far
         hold(0)
-        _discard(request)
+        discard(request)
         raise
     except TimeoutError:
         raise BodyTooSlow(
@@ -128,11 +132,12 @@ def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> byte
     return decompress(body, codings, limit, hold) if codings else body
 
 
-def _too_large(limit: int) -> BodyTooLarge:
+def too_large(limit: int) -> BodyTooLarge:
+    """The error for a body beyond this limit, bytes."""
     return BodyTooLarge(f"The body is larger than the {limit} bytes accepted here. Send less at once.")
 
 
-def _announced(request: Request) -> int | None:
+def announced_length(request: Request) -> int | None:
     """The announced length of the body; ``None`` if it is chunked."""
     length = request.environ.get("CONTENT_LENGTH", "")
     # gunicorn has checked that this is a single number. For any other value we ask werkzeug.
@@ -182,7 +187,7 @@ def _read_into(read_into: Callable[[memoryview], int], size: int, hold: Callable
     return buffer.getvalue()
 
 
-def _discard(request: Request) -> None:
+def discard(request: Request) -> None:
     """Read and drop the rest of a rejected body, within limits.
 
     Many clients read the response only after they have sent everything. They would see a broken connection
@@ -287,7 +292,7 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
         model = _field(fields, "model")
     if not model or len(model) > 256 or not model.isprintable():
         raise InvalidField("'model' must be a name of 1 to 256 printable characters.", param="model")
-    for name in _REQUIRED[operation]:
+    for name in _REQUIRED.get(operation, ()):
         if fields.get(name, _NULL) == _NULL:
             raise InvalidField(f"The field '{name}' is missing. Add it.", param=name)
     most = MAX_MESSAGES if operation is Operation.CHAT else _MOST_MESSAGES.get(operation)
@@ -297,7 +302,8 @@ def check(operation: Operation, fields: Fields) -> tuple[str, bool]:
         if not _COUNT(bytes(fields[name])):
             raise InvalidField(f"'{name}' must be a whole number.", param=name)
     stream = operation in _STREAMED and "stream" in fields and bool(_field(fields, "stream"))
-    return model, stream
+    # Sound is passed on while it comes, whether in events or not.
+    return model, stream or operation is Operation.SPEECH
 
 
 def take_fallbacks(fields: Fields) -> tuple[Fields, tuple[str, ...] | None]:

@@ -11,7 +11,7 @@ from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.load import load, resolve
 from flask_gateway.config.schema import UpstreamSettings
-from flask_gateway.model.call import OPENAI, Operation
+from flask_gateway.model.call import MEDIA, OPENAI, Operation
 
 KEY = {"UPSTREAM_KEY": "upstream-key-of-a-test"}
 
@@ -36,7 +36,7 @@ def test_a_kind_has_its_url_operations_and_timeouts(tmp_path: Path) -> None:
 
 def test_an_upstream_without_a_kind_is_as_before(tmp_path: Path) -> None:
     plain = read(tmp_path, 'url = "http://127.0.0.1:1"')
-    assert (plain.kind, plain.operations, plain.clocks) == ("openai", frozenset(OPENAI), None)
+    assert (plain.kind, plain.operations, plain.clocks) == ("openai", frozenset((*OPENAI, *MEDIA)), None)
     assert plain.stream_usage
 
 

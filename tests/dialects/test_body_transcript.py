@@ -19,7 +19,7 @@ from flask_gateway.model.errors import (
     UpstreamOutOfCredit,
     UpstreamThrottled,
 )
-from flask_gateway.model.reply import Transcript
+from flask_gateway.model.transcript import Transcript
 
 
 def body(operation: Operation = Operation.CHAT) -> Transcript:

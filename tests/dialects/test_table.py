@@ -17,7 +17,7 @@ from flask_gateway.dialects import anthropic, openai
 from flask_gateway.dialects.dialect import Dialect, Envelope
 from flask_gateway.dialects.sse import EventSplitter, data_of
 from flask_gateway.dialects.table import DIALECTS, dialect_of, envelope_of
-from flask_gateway.model.call import Operation
+from flask_gateway.model.call import HEARING, Operation
 from flask_gateway.model.errors import (
     CallerLeft,
     GatewayError,
@@ -112,7 +112,7 @@ def test_envelopes_are_found_by_path() -> None:
 @pytest.mark.parametrize("operation", Operation)
 def test_the_web_layer_serves_the_path_of_every_dialect(client: FlaskClient, operation: Operation) -> None:
     answer = client.post(f"/v1/{dialect_of(operation).path}", headers=AUTH, json={})
-    assert answer.status_code == 400
+    assert answer.status_code == (415 if operation in HEARING else 400)
     assert answer.json is not None
     assert answer.json["error"]["type"] == "invalid_request_error"
 

@@ -17,7 +17,8 @@ from flask_gateway.model.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from flask_gateway.model.reply import Reply, Transcript
+from flask_gateway.model.reply import Reply
+from flask_gateway.model.transcript import Transcript
 
 
 def reply_to(transcript: Transcript, *script: bytes | Exception) -> bytes | GatewayError:

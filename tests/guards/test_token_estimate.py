@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import make_call
+from kit.media_calls import media_call
 
 from flask_gateway.guards.token_estimate import MOST_OUTPUT, PART_TOKENS, REMEMBERED, Estimates
 from flask_gateway.model.call import Call, Caller, Operation, Usage
@@ -96,3 +97,10 @@ def test_it_is_worked_out_once_a_call() -> None:
     first = estimates.of(call, limits)
     learn(estimates, call, Usage(1, 9000))
     assert estimates.of(call, limits) is first
+
+
+def test_calls_on_sound_and_pictures_have_units_of_their_own() -> None:
+    found = estimate(Estimates(), media_call(Operation.IMAGE, prompt="A fox", n=2))
+    assert found.units is not None
+    assert (found.units.images, found.output) == (2, found.most_output)
+    assert estimate(Estimates(), prompt(4000)).units is None

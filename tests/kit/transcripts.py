@@ -8,7 +8,7 @@ import msgspec
 
 from flask_gateway.dialects.transcripts import transcript_for
 from flask_gateway.model.call import Operation
-from flask_gateway.model.reply import Transcript
+from flask_gateway.model.transcript import Transcript
 from kit.calls import make_call
 
 

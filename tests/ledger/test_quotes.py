@@ -11,6 +11,7 @@ from flask_gateway.ledger.quotes import Quotes
 from flask_gateway.model.call import Call
 from flask_gateway.model.errors import ModelNotPriced
 from flask_gateway.model.limits import Estimate
+from flask_gateway.model.units import Units
 from flask_gateway.pricing.rates import FREE, ModelPrice, Period, Rates
 from flask_gateway.pricing.table import Prices
 
@@ -96,3 +97,13 @@ def test_strange_names_of_models_do_not_fill_the_memory() -> None:
     for n in range(2000):
         one.expected(make_call(f"m{n}"), ESTIMATE)
     assert len(one._known[1]) <= 1024
+
+
+def test_a_call_that_is_billed_by_its_unit() -> None:
+    prices = Prices(
+        {("up", "m"): priced(seconds=100_000_000), ("text", "m"): priced(input=1000, output=0)}, []
+    )
+    estimate = Estimate(600, 300, 600, 300, Units(input=600, output=300, seconds=60))
+    for name, nano in (("up", 6_000_000), ("text", 600)):
+        one = Quotes(Costing(prices, {}), Candidates(name), lambda: NOW)
+        assert (one.expected(make_call(), estimate), one.most(make_call(), estimate)) == (nano, nano)

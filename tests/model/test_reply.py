@@ -8,7 +8,7 @@ import pytest
 from kit.replies import PlainTranscript, ScriptedSource
 
 from flask_gateway.model.call import Outcome, Usage
-from flask_gateway.model.errors import UpstreamCut, UpstreamTimeout, Verdict
+from flask_gateway.model.errors import GatewayError, UpstreamCut, UpstreamTimeout, Verdict
 from flask_gateway.model.reply import Reply
 
 
@@ -173,3 +173,22 @@ def test_an_outcome_says_which_upstream_and_model_answered_and_when(end: str) ->
     ended(end, reply)
     (outcome,) = seen
     assert (outcome.upstream, outcome.model, outcome.started_ns) == ("llama", "llama-3", 17 * 10**17)
+
+
+class Wordless(PlainTranscript):
+    """A transcript that has no word for an error, as sound has none."""
+
+    ping = b""
+
+    def cut(self, error: GatewayError) -> bytes:
+        return b""
+
+
+def test_an_answer_without_a_word_for_errors_is_truncated() -> None:
+    reply = Reply(ScriptedSource(b"a", UpstreamCut("gone")), Wordless(), "up")
+    with pytest.raises(ConnectionAbortedError):
+        list(reply)
+    assert reply.truncated
+    whole = Reply(ScriptedSource(b"a"), Wordless(), "up")
+    assert list(whole) == [b"a", b"."]
+    assert not whole.truncated

@@ -76,6 +76,14 @@ def test_a_used_unit_without_a_rate_has_no_known_cost() -> None:
     assert amount(Units(seconds=9).consistent(), Rates(characters=1)) is None
 
 
+def test_a_model_that_is_billed_by_its_unit_is_not_billed_by_its_tokens() -> None:
+    spoken = Units(input=5, output=8, output_audio=8, characters=5)
+    assert cost("openai/tts-1", input=5, output=8, output_audio=8, characters=5) == 75_000
+    assert cost("openai/whisper-1", input=90, output=45, seconds=9) == 900_000
+    assert amount(Units(input=90, output=45), Rates(seconds=1000)) is None
+    assert amount(spoken, Rates(input=1000, output=1000)) == 13
+
+
 def test_a_token_that_is_cached_and_audio_counts_once() -> None:
     units = Units(input=100, cached=40, input_audio=50, cached_audio=30)
     text, cached, audio = 100 - 40 - 50 + 30, 40 - 30, 50 - 30

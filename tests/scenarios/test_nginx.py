@@ -68,8 +68,10 @@ def test_nginx_finds_nothing_wrong(nginx: Nginx):
 
 def test_the_site_agrees_with_the_gateways_defaults():
     settings: Settings = resolve({}).settings
-    usual, messages = (int(size) << 20 for size in re.findall(r"client_max_body_size ([0-9]+)m;", SITE))
+    sizes = (int(size) << 20 for size in re.findall(r"client_max_body_size ([0-9]+)m;", SITE))
+    usual, messages, forms, chunked_forms = sizes
     assert usual == settings.max_body_bytes
+    assert forms == chunked_forms == settings.max_upload_bytes
     assert messages == usual * MESSAGES_BODY
     assert int(directive("proxy_read_timeout").rstrip("s")) > Timeouts.within(10).total
 

@@ -15,7 +15,7 @@ from kit.replies import PlainTranscript
 from kit.waiting import until
 
 from flask_gateway.dialects.openai import PING_EVENT
-from flask_gateway.model.errors import Verdict
+from flask_gateway.model.errors import GatewayError, Verdict
 from flask_gateway.model.reply import Reply
 from flask_gateway.streaming import relay as relay_module
 
@@ -213,3 +213,34 @@ def test_many_streams_at_once_leave_nothing_behind() -> None:
     stage.close()
     assert len(os.listdir("/proc/self/fd")) <= before  # others may have been closed meanwhile
     assert len(stage.relay.poller) == 1  # the reactor's own: of those who may hang up
+
+
+class Wordless(PlainTranscript):
+    """A transcript that has neither a ping nor a word for an error, as sound has none."""
+
+    ping = b""
+
+    def cut(self, error: GatewayError) -> bytes:
+        return b""
+
+
+def test_a_cut_of_sound_ends_the_connection_without_the_last_chunk(stage: Stage) -> None:
+    source = Piped()
+    one = stage.carry(source, transcript=Wordless(), chunked=True)
+    source.upstream.sendall(b"a")
+    assert one.read(6) == b"1\r\na\r\n"
+    source.upstream.sendall(b"X")
+    assert not one.over()
+    assert one.rest() == b""
+
+
+def test_silent_sound_gets_no_pings_and_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "PING", 0.05)
+    source = Piped()
+    one = stage.carry(source, transcript=Wordless(), chunked=True)
+    source.upstream.sendall(b"a")
+    assert one.read(6) == b"1\r\na\r\n"
+    time.sleep(0.3)
+    source.upstream.sendall(b"b!")
+    assert one.over()
+    assert one.rest() == b"2\r\nb!\r\n0\r\n\r\n"

@@ -27,6 +27,8 @@ def test_other_spellings(operation: str, spelled: str):
     ("path", "meant"),
     [
         ("/v2/rerank", "/v1/rerank"),
+        ("/audio/speech", "/v1/audio/speech"),
+        ("/v1/v1/images//edits/", "/v1/images/edits"),
         ("/messages", "/v1/messages"),
         ("/anthropic/v1/messages", "/v1/messages"),
         ("/v1/v1/messages/count_tokens/", "/v1/messages/count_tokens"),
@@ -125,13 +127,13 @@ FOREIGN = """
     /v1beta/models/e:batchEmbedContents /api/chat /api/generate /api/tags /api/show /api/embed
     /api/version /openai/deployments/gpt-4o/chat/completions /openai/deployments/e/embeddings
     /key/generate /model/info /v1/model/info /v2/model/info /user/new /team/new /spend/logs
-    /global/spend/report /v1/audio/speech /v1/audio/transcriptions /v1/images/generations
-    /v1/images/edits /v1/files /v1/files/f/content /v1/uploads /v1/batches /v1/vector_stores
+    /global/spend/report /v1/audio/voices /v1/images /v1/files
+    /v1/files/f/content /v1/uploads /v1/batches /v1/vector_stores
     /v1/vector_stores/v/search /v1/assistants /v1/threads /v1/threads/t/runs /v1/conversations
     /v1/realtime /v1/realtime/sessions /v1/realtime/client_secrets /v1/responses/resp_1
     /v1/responses/resp_1/cancel /v1/responses/resp_1/input_items /v1/responses/input_tokens
     /v1/responses/compact /v1/chat/completions/c1 /v1/fine_tuning/jobs /v1/videos /v1/containers
-    /v1/evals /v1/edits /v1/engines /audio/speech /images/generations /v2/chat /v1/chat /v2/embed
+    /v1/evals /v1/edits /v1/engines /audio /v2/chat /v1/chat /v2/embed
     /v1/embed /tokenize /generate_stream /model/x/converse /v1/organization/usage/completions
 """
 

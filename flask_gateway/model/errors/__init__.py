@@ -26,6 +26,7 @@ from .caller_errors import (
     CallerLeft,
     InvalidCompression,
     InvalidField,
+    InvalidForm,
     InvalidJson,
     KeyDisabled,
     KeyExpired,

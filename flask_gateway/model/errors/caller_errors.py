@@ -155,6 +155,15 @@ class InvalidJson(CallerError):
     code = "invalid_json"
 
 
+class InvalidForm(CallerError):
+    """The body is no form that can be read."""
+
+    code = "invalid_form"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+
+
 class InvalidField(CallerError):
     """A field is missing, of the wrong type, or ambiguous; ``param`` names it."""
 

@@ -36,6 +36,7 @@ from ...model.errors import (
     UpstreamUnreachable,
 )
 from ...model.protocols import Timekeeper
+from ...model.upload import LongBody
 from .connection import current_send
 from .deadlines import UpstreamAttempt
 from .http1 import CutShort, TlsRecord
@@ -74,7 +75,7 @@ class UpstreamClient:
     def post(
         self,
         url: str,
-        body: bytes,
+        body: bytes | LongBody,
         headers: Mapping[str, str],
         exchange: UpstreamAttempt,
         method: str = "POST",
@@ -145,12 +146,14 @@ class UpstreamClient:
         self.session.close()
 
 
-def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+def _request(
+    method: str, url: str, body: bytes | LongBody, headers: Mapping[str, str]
+) -> requests.PreparedRequest:
     request = requests.PreparedRequest()
     request.method = method
     request.url = url
     request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
-    request.body = body
+    request.body = body  # type: ignore[assignment]  # the adapter is ours (``pool.py``)
     return request
 
 

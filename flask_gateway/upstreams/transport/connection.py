@@ -14,15 +14,17 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ...model.errors import NO_DESCRIPTOR
+from ...model.upload import LongBody
 from ...reactor.socket_io import is_quiet, send_all, wait_at_most
 from .deadlines import UpstreamAttempt
 from .egress_filter import allowed
@@ -208,7 +210,9 @@ class _Interruptible:
         exchange.hold(line.lend())
         exchange.check()
 
-    def request(self, method: str, url: str, body: bytes = b"", headers: Any = None, **_: Any) -> None:
+    def request(
+        self, method: str, url: str, body: bytes | LongBody = b"", headers: Any = None, **_: Any
+    ) -> None:
         """Send head and body in one system call. http.client uses two and builds the head line by line."""
         exchange = current_send.exchange
         if current_send.fresh and self._used:
@@ -227,7 +231,7 @@ class _Interruptible:
         head = self._head(method, url, headers)
         self._used = True
         try:
-            for part in (head + body,) if len(body) <= ONE_SEND else (head, body):
+            for part in _parts(head, body):
                 send_all(sock, part, sock.gettimeout())
         except (BrokenPipeError, ConnectionResetError):
             return  # the upstream may have answered before it closed
@@ -272,6 +276,13 @@ class _Interruptible:
         line, self._line = self._line, None
         if line is not None:
             line.close()
+
+
+def _parts(head: bytes, body: bytes | LongBody) -> Iterable[bytes]:
+    """The pieces of the request, each sent at once, in order."""
+    if isinstance(body, bytes):
+        return (head + body,) if len(body) <= ONE_SEND else (head, body)
+    return chain((head,), body.pieces())
 
 
 class UpstreamConnection(_Interruptible, HTTPConnection):  # type: ignore[misc]  # request and getresponse are narrower

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from ...config.schema import Timeouts
-from ...model.call import Call
+from ...model.call import PICTURES, Call
 from ...model.errors import DeadlineExceeded, GatewayError, UpstreamTimeout
 from ...model.protocols import Handle, Timekeeper
 
@@ -126,7 +126,9 @@ class UpstreamAttempt:
         #: The longest silence before the head and within the body, seconds.
         self.silence_before, self.silence_within = clocks.first_byte, clocks.idle
         self._head_clock = Clock.FIRST_BYTE
-        if not call.stream:  # the head of a document comes after the generation
+        # The head of a document comes after the generation. So does the first event of a picture.
+        if not call.stream or call.operation in PICTURES:
+            self._ready = _is_ready
             self.silence_before = self.silence_within = clocks.answer
             self._head_clock = Clock.ANSWER
         self._head_by = self.started + self.silence_before

@@ -139,6 +139,10 @@ class Pool:
         return now
 
 
+#: The most URLs whose pools are remembered. Some have an id of the caller's in them.
+MOST_KNOWN = 4096
+
+
 class LeanResponse(requests.Response):
     """A ``requests.Response`` that builds no cookie jar and copies nothing."""
 
@@ -194,6 +198,8 @@ class Adapter(HTTPAdapter):
         pool = self._pools.setdefault(
             (url.scheme, host, port, way), Pool(connect, self.most, self._timekeeper)
         )
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
         known = self._known[str(request.url), verify] = pool, request.path_url
         return known
 

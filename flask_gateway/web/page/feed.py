@@ -18,7 +18,8 @@ import msgspec
 
 from ...model.call import Usage
 from ...model.errors import GatewayError
-from ...model.reply import Passing, Reply
+from ...model.reply import Reply
+from ...model.transcript import Passing
 from ...reactor.socket_io import is_readable
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class FeedLine:
 
 
 class FiguresTranscript(Passing):
-    """Passes all bytes of a feed (a ``model.reply.Transcript``)."""
+    """Passes all bytes of a feed (a ``model.transcript.Transcript``)."""
 
     usage: Usage | None = None
     content_type = "text/event-stream"
