@@ -19,7 +19,8 @@ from flask import Response
 from ...app.build import Gateway
 from ...model.call import Usage
 from ...model.errors import GatewayError
-from ...model.reply import Passing, Reply
+from ...model.reply import Reply
+from ...model.transcript import Passing
 from ...state.contract import StoreError
 from ...state.store import state_key
 from ..fast_flask import CallResponse
