@@ -80,6 +80,9 @@ PROVIDERS: Mapping[str, OpenAIProvider] = {
         note=_AZURE.note,
         kind="azure",
     ),
+    "azure_ai/claude": OpenAIProvider(
+        key="AZURE_AI_API_KEY", base_variable="AZURE_AI_API_BASE", path="/anthropic/v1", kind="foundry"
+    ),
     "anthropic": OpenAIProvider(
         KINDS["anthropic"].url, "ANTHROPIC_API_KEY", example="claude-haiku-4-5", kind="anthropic"
     ),
@@ -157,4 +160,21 @@ PROVIDERS: Mapping[str, OpenAIProvider] = {
     "gradient_ai": OpenAIProvider("https://inference.do-ai.run/v1", "GRADIENT_AI_API_KEY"),
     "anyscale": OpenAIProvider("https://api.endpoints.anyscale.com/v1", "ANYSCALE_API_KEY"),
     "clarifai": OpenAIProvider("https://api.clarifai.com/v2/ext/openai/v1", "CLARIFAI_API_KEY"),
+    # Those of ``litellm/llms/openai_like/providers.json``.
+    "publicai": OpenAIProvider("https://api.publicai.co/v1", "PUBLICAI_API_KEY", "PUBLICAI_API_BASE"),
+    "veniceai": OpenAIProvider("https://api.venice.ai/api/v1", "VENICE_AI_API_KEY"),
+    "xiaomi_mimo": OpenAIProvider("https://api.xiaomimimo.com/v1", "XIAOMI_MIMO_API_KEY"),
+    "scaleway": OpenAIProvider("https://api.scaleway.ai/v1", "SCW_SECRET_KEY"),
+    "synthetic": OpenAIProvider("https://api.synthetic.new/openai/v1", "SYNTHETIC_API_KEY"),
+    "apertis": OpenAIProvider("https://api.stima.tech/v1", "STIMA_API_KEY"),
+    "nano-gpt": OpenAIProvider("https://nano-gpt.com/api/v1", "NANOGPT_API_KEY"),
+    "poe": OpenAIProvider("https://api.poe.com/v1", "POE_API_KEY"),
+    "chutes": OpenAIProvider("https://llm.chutes.ai/v1", "CHUTES_API_KEY"),
+    "abliteration": OpenAIProvider("https://api.abliteration.ai/v1", "ABLITERATION_API_KEY"),
+    "llamagate": OpenAIProvider("https://api.llamagate.dev/v1", "LLAMAGATE_API_KEY"),
+    "gmi": OpenAIProvider("https://api.gmi-serving.com/v1", "GMI_API_KEY"),
+    "aihubmix": OpenAIProvider("https://aihubmix.com/v1", "AIHUBMIX_API_KEY", "AIHUBMIX_API_BASE"),
+    "crusoe": OpenAIProvider(
+        "https://managed-inference-api-proxy.crusoecloud.com/v1", "CRUSOE_API_KEY", "CRUSOE_API_BASE"
+    ),
 }

@@ -16,7 +16,7 @@ GENERAL_SETTINGS: Mapping[str, str] = {
         proxy_batch_polling_interval proxy_budget_rescheduler_min_time proxy_budget_rescheduler_max_time
         disable_reset_budget disable_adding_master_key_hash_to_db use_redis_transaction_buffer
         database_extra_connection_params database_host database_name database_username database_password
-        database_region read_database_url
+        database_region read_database_url salt_key
         """,
     ),
     **reasons.each(

@@ -13,7 +13,7 @@ from ...config.kinds import KINDS
 from ...config.upstream_url import ENDPOINTS, base_url
 from ...model.call import ANTHROPIC
 from ..providers import PROVIDERS, OpenAIProvider
-from . import vertex
+from . import azure, vertex
 from .parameters import PLACE, reason_for
 from .providers import UNREACHABLE, model_at, provider_of_bare
 from .report import Report
@@ -29,17 +29,6 @@ from .values import (
 )
 from .yaml_tree import Node
 
-#: Parameters of a login at Azure without a key.
-_ENTRA = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username")
-#: Prints a token of Entra ID for Azure's models.
-_ENTRA_COMMAND = (
-    *("az", "account", "get-access-token", "--output", "tsv", "--query", "accessToken"),
-    *("--resource", "https://cognitiveservices.azure.com"),
-)
-_ENTRA_LOGIN = (
-    "it logs in with Entra ID: api_key_command has az print the token; az must be there, and logged in "
-    "(az login --service-principal), for the user of the gateway"
-)
 _LOCAL = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "host.docker.internal", "[::1]", "::1"})  # noqa: S104
 _STEM = re.compile(r"(_API)?(_BASE_URL|_BASE|_URL|_ENDPOINT|_HOST|_URI)$")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
@@ -135,7 +124,19 @@ def split_model(source: DeploymentParams, report: Report) -> tuple[str, str]:
     model = model_at(provider, rest)
     if not model.strip():
         raise Unplaced("its model has no name behind the provider")
-    return provider, model
+    model = _deployment(source, provider, model, report)
+    return azure.provider_of(provider, model), model
+
+
+def _deployment(source: DeploymentParams, provider: str, model: str, report: Report) -> str:
+    """The model, or the deployment that is asked at Azure: the one in the address, if there is one."""
+    node = source.get("api_base", "base_url")
+    named = azure.deployment_in(node.text) if node is not None else None
+    if node is None or named is None or named == model or not provider.startswith("azure"):
+        return model
+    text = f"it names the deployment {named}, which LiteLLM asks: that is the model"
+    report.changed(node.line, f"{source.at}.api_base", text)
+    return named
 
 
 def _of_unknown(source: DeploymentParams, line: int, model: str, report: Report) -> str:
@@ -161,9 +162,13 @@ def place_of(
     known = PROVIDERS[provider]
     url, variable = _address(source, provider, known, environment, report)
     key, command = None, tuple[str, ...]()
-    if known.key.startswith("AZURE") and source.get("api_key") is None and source.get(*_ENTRA) is not None:
-        command = _ENTRA_COMMAND
-        report.changed(source.params.line, source.at, _ENTRA_LOGIN)
+    if (
+        known.key.startswith("AZURE")
+        and source.get("api_key") is None
+        and source.get(*azure.ENTRA) is not None
+    ):
+        command = azure.ENTRA_COMMAND
+        report.changed(source.params.line, source.at, azure.ENTRA_LOGIN)
     else:
         key = _key(source, known, environment, report, own=bool(source.get("api_base", "base_url")))
     path = known.path if variable else ""
@@ -176,12 +181,8 @@ def place_of(
 def _kind(provider: str, url: str, known: OpenAIProvider) -> str:
     """The kind of the upstream. A server at an address of one's own may be another program."""
     if provider.startswith("azure"):
-        return "" if _is_serverless(url) else known.kind
+        return "" if azure.is_serverless(url) else known.kind
     return known.kind if provider in _OWN_API or url == _checked(known.base) else ""
-
-
-def _is_serverless(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith(".models.ai.azure.com")
 
 
 def _vertex_model(name: str) -> tuple[str, bool]:
@@ -300,12 +301,9 @@ def _usable(source: DeploymentParams, provider: str, given: str, line: int, repo
 
 def _shaped(url: str, provider: str) -> str:
     """The address of the OpenAI API of a server whose own API has another path."""
-    parts = urlsplit(url)
     if provider in ("ollama", "ollama_chat"):
         return re.sub(r"/api(/\w+)*$", "", url)
-    if provider.startswith("azure") and not _is_serverless(url) and "/v1" not in parts.path:
-        return re.sub(r"/(openai|models)(/.*)?$", "", url).rstrip("/") + "/openai/v1"
-    return url
+    return azure.shaped(url, provider) if provider.startswith("azure") else url
 
 
 def _key(

@@ -256,3 +256,15 @@ def test_further_shapes_become_models(number: str, tiers: dict[str, int], import
     assert found.status == LOOK
     assert {name: len(found.tiers(name)[0]) for name in found.settings["models"]} == tiers
     assert "sk-1234" not in found.text + repr(found.said)
+
+
+def test_a_salt_key_is_of_the_database(import_text: Import) -> None:
+    found = import_text(one(general_settings="{master_key: os.environ/M, salt_key: sk-planted-salt}"))
+    assert found.says("left_out", 4, "there is no database")
+    assert "sk-planted-salt" not in str(found)
+
+
+@pytest.mark.parametrize("provider", ["chutes", "scaleway", "poe", "nano-gpt", "veniceai"])
+def test_providers_that_litellm_lists_in_json(provider: str, import_text: Import) -> None:
+    found = import_text(f"model_list: [{{model_name: m, litellm_params: {{model: {provider}/a/b}}}}]\n")
+    assert found.tiers("m") == [[f"{provider}/a/b"]]
