@@ -8,7 +8,8 @@ from typing import Any
 from kit.calls import chunk, make_call, sse
 
 from flask_gateway.model.call import Call, Caller
-from flask_gateway.model.reply import Passing, Reply
+from flask_gateway.model.reply import Reply
+from flask_gateway.model.transcript import Passing
 from flask_gateway.tracing import genai
 from flask_gateway.tracing.answer_facts import AnswerFacts
 
