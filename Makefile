@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run page test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients clean
+.PHONY: run page test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients tracing clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -100,6 +100,16 @@ clients: .clients/made $(VENV)/dev
 	cd .clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# A stream that failed over, as a real Phoenix shows it. It is 850 MB, so PyPI is asked for it for this alone.
+PHOENIX := .venv-phoenix
+tracing: $(PHOENIX)/made $(VENV)/dev
+	$(BIN)/python -m pytest -m phoenix -v -s tests/scenarios/test_phoenix.py
+
+$(PHOENIX)/made: tests/clients/requirements-phoenix.txt | python
+	$(PYTHON) -m venv $(PHOENIX)
+	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -160,4 +170,4 @@ openapi: $(VENV)/dev
 		> flask_gateway/web/admin/openapi.json
 
 clean:
-	rm -rf $(VENV) $(ATTACK) $(LINT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ATTACK) $(LINT) $(PHOENIX) .pytest_cache .mypy_cache .ruff_cache .hypothesis
