@@ -142,6 +142,7 @@ def accounting_of(  # noqa: PLR0913  what a gateway is built of
         budgets.watch(subject, limits.of(line, subject), settlement)
 
     posting.watch = watch
+    books.journal.dropped = posting.dropped
     return Accounting(books, accounts, posting, budgets, costing, ledger.tell_cost, digest)
 
 

@@ -20,7 +20,7 @@ from weakref import WeakSet
 from ..model.calendar_windows import Calendar
 from ..model.spend import BooksUnknown, Hold
 from ..reactor import Periodic
-from ..state.store import Store, state_key
+from ..state.store import SECOND, Store, state_key
 from .account_changes import (
     TTL,
     AccountView,
@@ -35,6 +35,7 @@ from .account_changes import (
     Settlement,
     View,
 )
+from .allotments import LASTS, Allotments
 from .leases import RENEWAL
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,15 @@ _TRIES = 3
 #: Bits of an account's mark. The lowest is set where the ledger could not be read.
 _MARK_BITS = 52
 UNVERIFIED = 1
-_CLOSED, _REFUSED = ReserveResult.CLOSED, ReserveResult.REFUSED
+_CLOSED, _RESERVED, _REFUSED = ReserveResult.CLOSED, ReserveResult.RESERVED, ReserveResult.REFUSED
 #: The store's keys: the ledger is up to date; some account was opened without it.
 CURRENT, DOUBTED = "books:current", "books:doubted"
 #: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
 MOST_LAG = 1800.0
+#: Holds are left to a bookkeeper whose last turn ended at most so long ago, microseconds.
+_LIVE = 2 * SECOND
+#: And only where no window ends within so many seconds.
+_NEXT_WINDOW = 5.0
 
 
 class Balances(Protocol):
@@ -63,6 +68,16 @@ class Balances(Protocol):
         :raises BooksUnknown: the ledger cannot be read.
         """
         ...
+
+
+class _Allotted(NamedTuple):
+    """The reservation of an allotment, for the calls that draw on it.
+
+    :param reservation: the one that took it. :param defers: whether the ledger may settle their holds.
+    """
+
+    reservation: Reservation
+    defers: bool
 
 
 class Held(NamedTuple):
@@ -105,10 +120,14 @@ class Accounts:
 
     def _begin(self) -> None:
         holders = getattr(self._store, "holders", None)
+        #: Whether the processes of this machine, so the bookkeeper too, share the accounts.
+        self._shared = holders is not None
         self._holder = holders.own() if holders is not None else secrets.randbits(_MARK_BITS) + 1
         self._lock = threading.Lock()
         #: By key and epoch.
         self._held: dict[tuple[str, int], int] = {}
+        #: The amounts that this process holds for later calls. They are in ``_held``, too.
+        self.allotments: Allotments[_Allotted] = Allotments("allotments", self._release)
         self._keeper = Periodic("accounts", RENEWAL, self.keep)
 
     def reserve(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
@@ -118,30 +137,90 @@ class Accounts:
         :param strict: refuse where the ledger is not known.
         :raises BooksUnknown: it is strict, and what was used is not known.
         """
-        reservation = self._reserve(subject, limits, amount)
+        key = account_key(subject)
+        if not strict and (drawn := self.allotments.draw(key, limits, amount)):
+            (result, epoch, window, left, mark), _ = drawn.grant
+            reservation = Reservation(result, epoch, window, left + drawn.free, mark)
+            return Held(reservation, Hold(subject, self._holder, epoch, amount))
+        more = 0 if strict else self.allotments.wanted(key, amount)
+        if more and (allotted := self._allot(key, limits, amount, more)):
+            return Held(allotted, Hold(subject, self._holder, allotted.epoch, amount))
+        return self._reserve_one(subject, key, limits, amount, strict=strict)
+
+    def _reserve_one(self, subject: str, key: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
+        """Hold the amount of one call. :raises BooksUnknown: as :meth:`reserve`."""
+        reservation = self._reserve(key, limits, amount)
         tries = 1
         while reservation.result is _CLOSED:
             if tries == _TRIES:
                 raise BooksUnknown(f"the account of {subject} does not stay open")
             self._open(subject, strict=strict)
-            reservation, tries = self._reserve(subject, limits, amount), tries + 1
+            reservation, tries = self._reserve(key, limits, amount), tries + 1
+        self.allotments.reserved(key, reservation.left)
         if reservation.result is _REFUSED:
             return Held(reservation, None)
         hold = Hold(subject, self._holder, reservation.epoch, amount)
         if strict and reservation.mark & UNVERIFIED:
             self.settle_of(hold, 0)
             raise BooksUnknown(f"the account of {subject} was opened without the ledger")
-        place, held = (account_key(subject), hold.epoch), self._held
+        self._keep(key, hold.epoch, amount)
+        return Held(reservation, hold)
+
+    def _allot(self, key: str, limits: PerWindow, amount: int, more: int) -> Reservation | None:
+        """Hold the amount of a call together with those of later ones; ``None``: there is no room."""
+        until = self.allotments.clock() + LASTS
+        reservation = self._reserve(key, limits, amount + more)
+        if reservation.result is not _RESERVED:
+            return None
+        self._keep(key, reservation.epoch, amount + more)
+        granted = _Allotted(reservation, self._may_defer(key, reservation.mark))
+        self.allotments.take(key, limits, granted, reservation.epoch, more, reservation.left, until)
+        return reservation._replace(left=reservation.left + more)
+
+    def _keep(self, key: str, epoch: int, amount: int) -> None:
+        """Note an amount that this process holds now, to be renewed."""
+        place, held = (key, epoch), self._held
         with self._lock:
             held[place] = held.get(place, 0) + amount
         if not self._keeper.running:
             self._keeper.start()
-        return Held(reservation, hold)
 
-    def _reserve(self, subject: str, limits: PerWindow, amount: int) -> Reservation:
+    def _drop(self, key: str, epoch: int, amount: int) -> None:
+        place, held = (key, epoch), self._held
+        with self._lock:
+            left = held.get(place, 0) - amount
+            if left > 0:
+                held[place] = left
+            else:
+                held.pop(place, None)
+
+    def _release(self, key: str, epoch: int, amount: int) -> None:
+        """Give back the rest of an allotment."""
+        wall = self.clock()
+        change = Settle(self._holder, epoch, amount, 0, self.calendar.starts(wall), wall)
+        self._store.update(key, change, TTL)
+        self._drop(key, epoch, amount)
+
+    def _may_defer(self, key: str, mark: int) -> bool:
+        """Whether the bookkeeper may settle holds in this account for this process, as it does for dead ones.
+
+        It must share the store, run now, and count in the windows in which the costs are written down.
+        """
+        turned = self._store.read(CURRENT) if self._shared and not mark & UNVERIFIED else None
+        if turned is None or self._store.now() - turned[0] > _LIVE or self._store.status().degraded:
+            return False
+        wall = self.clock()
+        starts, value = self.calendar.starts(wall), self._store.read(key)
+        return (
+            value is not None
+            and (value[1], value[4], value[7], value[10]) == starts
+            and self.calendar.starts(wall + _NEXT_WINDOW) == starts
+        )
+
+    def _reserve(self, key: str, limits: PerWindow, amount: int) -> Reservation:
         wall = self.clock()
         change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
-        return self._store.update(account_key(subject), change, TTL)
+        return self._store.update(key, change, TTL)
 
     def _open(self, subject: str, *, strict: bool) -> None:
         """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
@@ -195,13 +274,19 @@ class Accounts:
         finally:
             # After the store's update: a row that is being restored meanwhile has too much for a moment,
             # never too little.
-            place, held = (key, epoch), self._held
-            with self._lock:
-                left = held.get(place, 0) - amount
-                if left > 0:
-                    held[place] = left
-                else:
-                    held.pop(place, None)
+            self._drop(key, epoch, amount)
+
+    def defer(self, hold: Hold) -> bool:
+        """Leave the settlement of a hold to the bookkeeper, which finds it in the journal (``Settled.held``).
+
+        It takes less than half a second. ``False``: settle it now.
+        """
+        key = account_key(hold.subject)
+        allotted = self.allotments.current(key)
+        if allotted is None or not allotted.defers:
+            return False
+        self._drop(key, hold.epoch, hold.amount)
+        return True
 
     def settle_of(self, hold: Hold, cost: int) -> Settlement:
         """The same for a hold of a process that has ended."""
@@ -253,6 +338,15 @@ class Accounts:
         self._store.update(DOUBTED, lambda old, now: (None, None), TTL)
         keys = [key for key, value in self._store.scan("money:") if value[0] & UNVERIFIED]
         return sum(self._store.update(key, _forget_doubted, TTL) for key in keys)
+
+    def posted(self, journal: str) -> int:
+        """The offset up to which a bookkeeper has posted the lines of a journal."""
+        value = self._store.read(state_key("posted", journal))
+        return value[0] if value else 0
+
+    def note_posted(self, journal: str, offset: int) -> None:
+        """Note how far the lines of a journal have been posted, for a bookkeeper that takes over."""
+        self._store.update(state_key("posted", journal), lambda old, now: ((offset,), None), TTL)
 
     def forget_all(self) -> None:
         """Forget every account. The next call opens it from the ledger; renewals bring back what is held."""

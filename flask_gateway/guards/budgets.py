@@ -277,17 +277,25 @@ class BudgetGuard:
         for leg in self._costs.legs(call, outcome):
             # A part whose price turned out to be unknown counts as in the ledger: with no amount.
             cost += leg.cost or 0
-        applied, latest = [], 0
+        applied: list[Applied] = []
+        deferred: list[Hold] = []
+        latest, spend = 0, call.spend
+        defers = spend is not None and self._costs.keeps
         for hold, plan in holds:
+            if defers and self.accounts.defer(hold):
+                deferred.append(hold)
+                continue
             mark, windows = self.accounts.settle(hold, cost)
             applied.append(Applied(hold.subject, mark))
             if windows:
                 latest = max(latest, windows[0][0])
                 self._watch(hold.subject, plan, windows)
-        if call.spend is not None:
-            call.spend.applied = tuple(applied)
-            # In the same window as in the accounts, also when the clock was set back meanwhile.
-            call.spend.at = max(self.accounts.clock(), latest)
+        if spend is not None:
+            spend.applied = tuple(applied)
+            spend.deferred = tuple(deferred)
+            if applied:
+                # In the same window as in the accounts, also when the clock was set back meanwhile.
+                spend.at = max(self.accounts.clock(), latest)
 
     def watch(self, subject: str, limits: Limits, settlement: Settlement) -> None:
         """Watch a settlement that the bookkeeper made for a call whose cost came late."""

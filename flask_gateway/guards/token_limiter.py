@@ -14,6 +14,7 @@ from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import SECOND, Store, state_key
+from .allotments import LASTS, Allotments
 from .rate_limiter import duration
 from .sliding_window import MINUTE
 from .token_estimate import Estimates
@@ -63,6 +64,7 @@ class TokenLimiter:
         self._window = int(window * SECOND)
         self._ttl = window * 2
         self._returns = TokenReturns(self._give_back)
+        self._allotments: Allotments[TokenQuota] = Allotments("tokens of busy keys", self._returns.keep)
 
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
@@ -81,13 +83,34 @@ class TokenLimiter:
 
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
-        change = ReserveTokens(limit, self._window, amount, self._returns.take(key))
-        quota = self._store.update(key, change, self._ttl)
+        if drawn := self._allotments.draw(key, limit, amount):
+            stamp, remaining, reset, _ = drawn.grant
+            quota = TokenQuota(stamp, remaining + drawn.free, reset, 0)
+        else:
+            quota = self._ask(key, limit, amount)
         if quota.stamp:
             permit.reserved.append(_Reserved(key, limit, amount, quota))
             return
         permit.cancel()
         raise self._refusal(subject, amount, quota)
+
+    def _ask(self, key: str, limit: int, amount: int) -> TokenQuota:
+        """Reserve in the store: for one call, or for later ones, too."""
+        allotments, returns = self._allotments, self._returns.take(key)
+        if more := allotments.wanted(key, amount):
+            now = allotments.clock()
+            quota = self._store.update(
+                key, ReserveTokens(limit, self._window, amount + more, returns), self._ttl
+            )
+            if quota.stamp:
+                # Tokens count from the end of their grain, so no later call may have them.
+                until = now + min(LASTS, (quota.reset - self._window) / SECOND)
+                allotments.take(key, limit, quota, quota.stamp, more, quota.remaining, until)
+                return quota._replace(remaining=quota.remaining + more)
+            returns = ()
+        quota = self._store.update(key, ReserveTokens(limit, self._window, amount, returns), self._ttl)
+        allotments.reserved(key, quota.remaining)
+        return quota
 
     def _refusal(self, subject: SubjectLimits, amount: int, quota: TokenQuota) -> TokensUsedUp:
         limit = subject.limits.tokens
@@ -114,10 +137,13 @@ class TokenLimiter:
 
     def settle(self, reserved: _Reserved, actual: int) -> None:
         """Correct the reservation of a call that has ended. Tokens that it did not use go back later."""
-        if actual >= reserved.amount:
+        unused, stamp = reserved.amount - actual, reserved.quota.stamp
+        if self._allotments.put_back(reserved.key, stamp, unused):
+            return
+        if unused <= 0:
             self.correct(reserved, actual)
         else:
-            self._returns.keep(reserved.key, reserved.quota.stamp, reserved.amount - actual)
+            self._returns.keep(reserved.key, stamp, unused)
 
     def _give_back(self, key: str, returns: Returns) -> None:
         self._store.update(key, GiveBackTokens(self._window, returns), self._ttl)

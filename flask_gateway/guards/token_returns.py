@@ -7,13 +7,12 @@ thread gives back the others within a grain of the limit's window, by which it m
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+
+from .while_any import WhileAny
 
 #: For how long tokens may be kept, seconds: half a grain of a minute.
 KEPT = 0.23
-#: Without tokens to give back for so many rounds, the thread ends.
-_IDLE_ROUNDS = 8
 
 #: The grains of reservations, each with the tokens that go back to it.
 Returns = tuple[tuple[int, int], ...]
@@ -29,14 +28,13 @@ class TokenReturns:
         self._give_back = give_back
         self._lock = threading.Lock()
         self._kept: dict[str, Returns] = {}
-        self._running = False
+        self._thread = WhileAny("tokens", KEPT, self.flush)
 
     def keep(self, key: str, stamp: int, tokens: int) -> None:
         """Note tokens to be given back to the grain from which they were taken."""
         with self._lock:
             self._kept[key] = (*self._kept.get(key, ()), (stamp, tokens))
-        if not self._running:
-            self._start()
+        self._thread.start()
 
     def take(self, key: str) -> Returns:
         """Return what is to be given back of a key. The caller does it."""
@@ -52,26 +50,3 @@ class TokenReturns:
         for key, returns in kept.items():
             self._give_back(key, returns)
         return bool(kept)
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._running:
-                return
-            self._running = True
-        try:
-            threading.Thread(target=self._run, name="tokens", daemon=True).start()
-        except (RuntimeError, MemoryError):  # the system has no thread left
-            self._running = False
-            self.flush()
-
-    def _run(self) -> None:
-        idle = 0
-        while idle < _IDLE_ROUNDS or not self._ended():
-            time.sleep(KEPT)
-            idle = 0 if self.flush() else idle + 1
-
-    def _ended(self) -> bool:
-        """Whether the thread may end. Tokens that are kept later start another one."""
-        with self._lock:
-            self._running = bool(self._kept)
-        return not self._running

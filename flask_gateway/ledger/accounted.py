@@ -152,6 +152,7 @@ def _settled_line(  # noqa: PLR0913  the parts of a line
         status=status,
         applied=spend.applied,
         end=number == last,
+        held=spend.deferred if number == last else (),
     )
 
 

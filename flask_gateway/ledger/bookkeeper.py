@@ -47,13 +47,13 @@ class Progress(NamedTuple):
 class AccountPosts(Protocol):
     """Brings costs to the accounts that did not get them (``guards/account_posting.py``)."""
 
-    def before(self, journal: int, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]: ...
+    def before(self, journal: str, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]: ...
 
     def after(self, lines: Sequence[tuple[Settled, int]], marks: Mapping[str, int]) -> None: ...
 
     def lost(self, worker: str, opened: Opened, line: Settled) -> None: ...
 
-    def forget(self, journal: int, worker: str) -> None: ...
+    def forget(self, journal: str) -> None: ...
 
     def turned(self) -> None: ...
 
@@ -63,7 +63,7 @@ class AccountPosts(Protocol):
 class NoAccounts:
     """Stands for the accounts of a ledger without budgets."""
 
-    def before(self, journal: int, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]:
+    def before(self, journal: str, lines: Sequence[tuple[Settled, int]]) -> Mapping[str, int]:
         return {}
 
     def after(self, lines: Sequence[tuple[Settled, int]], marks: Mapping[str, int]) -> None:
@@ -72,7 +72,7 @@ class NoAccounts:
     def lost(self, worker: str, opened: Opened, line: Settled) -> None:
         """Do nothing."""
 
-    def forget(self, journal: int, worker: str) -> None:
+    def forget(self, journal: str) -> None:
         """Do nothing."""
 
     def turned(self) -> None:
@@ -150,7 +150,7 @@ class Bookkeeper:
         ended = names[-1] in free and self._newest(worker) == names[-1]
         progress = Progress()
         for name in names:
-            progress = progress.plus(self._read_file(worker, name, whole=name in free))
+            progress = progress.plus(self._read_file(name, whole=name in free))
         if ended:
             progress = progress.plus(Progress(lost=self._lose(worker, names[-1])))
         for name in (name for name in free if ended or name != names[-1]):
@@ -162,11 +162,10 @@ class Bookkeeper:
 
     def _delete(self, name: str) -> None:
         (self._journals / name).unlink()
-        number, _ = database.place(self._database, name)
         database.forget(self._database, name)
-        self._accounts.forget(number, _worker(name))
+        self._accounts.forget(name)
 
-    def _read_file(self, worker: str, name: str, *, whole: bool) -> Progress:
+    def _read_file(self, name: str, *, whole: bool) -> Progress:
         """Read a file to its end.
 
         :param whole: nothing is written to it any more, so a last line without its newline is complete or
@@ -182,11 +181,12 @@ class Bookkeeper:
                 if not lines:
                     return progress
                 damaged = _damaged(file, lines)
-                self._post(worker, number, lines, damaged)
+                self._post(name, number, lines, damaged)
                 offset = lines[-1].end
                 progress = progress.plus(Progress(len(lines), damaged))
 
-    def _post(self, worker: str, number: int, lines: list[Read], damaged: int) -> None:
+    def _post(self, name: str, number: int, lines: list[Read], damaged: int) -> None:
+        worker = _worker(name)
         batch = Batch(self._calendar, self._tags)
         # A call that is opened and ended by these lines needs no row among the calls in flight.
         opened: dict[int, Opened] = {}
@@ -203,7 +203,7 @@ class Bookkeeper:
         alerts = [line for line, *_ in lines if isinstance(line, Alerted)]
         if damaged:
             log.error("%d damaged lines in a journal of worker %s were skipped", damaged, worker)
-        marks = self._accounts.before(number, settled)
+        marks = self._accounts.before(name, settled)
         with database.transaction(self._database):
             database.open_calls(self._database, worker, opened.values())
             database.end_calls(self._database, worker, ended)

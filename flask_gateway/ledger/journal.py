@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from .lines import Line, encode
@@ -52,6 +53,8 @@ class Journal:
         self._counting = threading.Lock()
         self._next_log = 0.0
         self._calls = itertools.count(1)
+        #: Called with each line that is dropped.
+        self.dropped: Callable[[bytes], None] = _nothing
         #: Lines that were dropped because the disk refused for too long.
         self.lost = 0
 
@@ -122,11 +125,14 @@ class Journal:
             return file
 
     def _keep(self, text: bytes) -> None:
+        dropped = b""
         with self._counting:
             if len(self._waiting) >= self._most_waiting:
-                self._waiting.popleft()
+                dropped = self._waiting.popleft()
                 self.lost += 1
             self._waiting.append(text)
+        if dropped:
+            self.dropped(dropped)
 
     def _drain(self) -> None:
         while self._waiting:
@@ -148,6 +154,10 @@ class Journal:
                 len(self._waiting),
                 self.lost,
             )
+
+
+def _nothing(text: bytes) -> None:
+    """Do nothing for a line that is dropped."""
 
 
 class _File:

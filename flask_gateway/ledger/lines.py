@@ -49,6 +49,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     :param rates: the digest of the rates in force.
     :param applied: the accounts that have the cost already.
     :param end: whether this line ends the call.
+    :param held: the amounts that the accounts still hold for the call. The bookkeeper releases them.
     """
 
     n: int
@@ -69,6 +70,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     status: int = 200
     applied: tuple[Applied, ...] = ()
     end: bool = True
+    held: tuple[Hold, ...] = ()
 
     @property
     def charged(self) -> bool:

@@ -76,6 +76,7 @@ class Spend(msgspec.Struct):
     :param model: the configured name of the model, where the caller used an alias; empty: the caller's name.
     :param holds: set by the guard that reserves.
     :param applied: set by the guard that settles: the accounts that have the cost.
+    :param deferred: those of the holds that the bookkeeper settles, with the call's line.
     :param at: epoch seconds at which the cost counts; ``None``: when the call's line is written. A guard that
         settles an account sets it, so that account and ledger count in the same window.
     :param legs: set once, when the call has ended (``ledger/costing.py``).
@@ -86,6 +87,7 @@ class Spend(msgspec.Struct):
     model: str = ""
     holds: tuple[Hold, ...] = ()
     applied: tuple[Applied, ...] = ()
+    deferred: tuple[Hold, ...] = ()
     at: float | None = None
     legs: tuple[Leg, ...] | None = None
 

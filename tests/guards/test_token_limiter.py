@@ -13,10 +13,12 @@ from kit.calls import make_call
 from kit.stores import HandClock
 from kit.waiting import until
 
+from flask_gateway.guards.allotments import BUSY, LASTS
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.guards.token_limiter import TokenLimiter, tokens_left
-from flask_gateway.guards.token_returns import KEPT, TokenReturns
+from flask_gateway.guards.token_returns import KEPT
 from flask_gateway.guards.token_window import GRAINS
+from flask_gateway.guards.while_any import WhileAny
 from flask_gateway.model.call import Call, Outcome, Usage
 from flask_gateway.model.errors import CallerLeft, TokensUsedUp, UpstreamTimeout, Verdict
 from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
@@ -189,7 +191,7 @@ def remaining(store: MemoryStore, limit: int = 1000) -> int:
 def test_tokens_that_were_not_used_go_back_with_the_next_reservation(
     limiter: TokenLimiter, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TokenReturns, "_start", lambda self: None)
+    monkeypatch.setattr(WhileAny, "start", lambda self: None)
     for _ in range(3):
         limiter.admit(call(("key:web", 1000), max_tokens=100)).settle(used(90, 60))
     assert remaining(store) == 1000 - 2 * 150 - 200  # the last call's 50 are still to come
@@ -201,7 +203,7 @@ def test_tokens_that_were_not_used_go_back_with_the_next_reservation(
 def test_a_refused_call_gives_them_back_too(
     limiter: TokenLimiter, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TokenReturns, "_start", lambda self: None)
+    monkeypatch.setattr(WhileAny, "start", lambda self: None)
     limiter.admit(call(("key:web", 1000), max_tokens=300)).settle(used(90, 60))
     with pytest.raises(TokensUsedUp) as caught:
         limiter.admit(call(("key:web", 1000), max_tokens=800))
@@ -239,3 +241,51 @@ def test_no_tokens_are_lost_between_threads(limiter: TokenLimiter, store: Memory
     for thread in threads:
         thread.join()
     assert until(lambda: remaining(store, 10**6) == 10**6 - 400)
+
+
+def test_a_busy_process_draws_on_tokens_of_one_grain(
+    limiter: TokenLimiter, store: MemoryStore, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WhileAny, "start", lambda self: None)
+    now, limit = [1000.0], 10**9
+    limiter._allotments.clock = lambda: now[0]
+    clock.micros = 10 * limiter._window  # a grain begins
+
+    def admit() -> Permit:
+        return limiter.admit(call(("key:web", limit), max_tokens=100))
+
+    permits = [admit() for _ in range(BUSY)]
+    value = store.read("tokens:key:web")
+    permits += [admit() for _ in range(20)]
+    assert store.read("tokens:key:web") == value
+    shown = [int(permit.headers["x-ratelimit-remaining-tokens"]) for permit in permits]
+    assert shown == [limit - 200 * number for number in range(1, len(permits) + 1)]
+    for permit in permits[BUSY:]:
+        permit.settle(used(100, 50))  # 50 less than it reserved
+    assert store.read("tokens:key:web") == value
+    now[0] += LASTS
+    clock.advance(LASTS)
+    limiter._allotments.end_old()
+    limiter._returns.flush()
+    left = tokens_left(store, "key:web", limit).remaining
+    assert left == limit - BUSY * 200 - 20 * 150
+    clock.advance(60.5)
+    assert tokens_left(store, "key:web", limit).remaining == limit
+
+
+def test_an_allotment_of_tokens_ends_with_its_grain(
+    limiter: TokenLimiter, store: MemoryStore, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens count from the end of their grain. One that was drawn later would count for too short."""
+    monkeypatch.setattr(WhileAny, "start", lambda self: None)
+    now, limit = [1000.0], 10**9
+    limiter._allotments.clock = lambda: now[0]
+    clock.micros = 10 * limiter._window - 50_000  # a grain ends in 50 ms
+    for _ in range(BUSY + 1):
+        limiter.admit(call(("key:web", limit), max_tokens=100))
+    assert limiter._allotments.current("tokens:key:web") is not None
+    now[0] += 0.051
+    clock.advance(0.051)
+    assert limiter._allotments.current("tokens:key:web") is None
+    (reserved,) = limiter.admit(call(("key:web", limit), max_tokens=100)).reserved  # type: ignore[attr-defined]
+    assert reserved.quota.stamp > 10 * limiter._window

@@ -9,6 +9,7 @@ from kit.waiting import until
 
 from flask_gateway.guards import token_returns
 from flask_gateway.guards.token_returns import Returns, TokenReturns
+from flask_gateway.guards.while_any import WhileAny
 
 
 class Given:
@@ -24,7 +25,7 @@ class Given:
 
 
 def test_the_next_call_takes_them_and_nobody_else_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TokenReturns, "_start", lambda self: None)
+    monkeypatch.setattr(WhileAny, "start", lambda self: None)
     given = Given()
     returns = TokenReturns(given)
     returns.keep("a", 1, 5)

@@ -80,6 +80,7 @@ class Settles:
         return self
 
     def settle(self, outcome: Outcome) -> None:
+        self.spend.deferred = (Hold("team:a", 1, 3, 9),)
         self.spend.applied, self.spend.at = (Applied("key:web", 77),), NOW + 5
 
     def cancel(self) -> None:
@@ -114,6 +115,7 @@ def test_the_line_has_what_the_guards_held_and_settled(journal: Journal, tmp_pat
     assert isinstance(ended, Settled)
     assert begun.holds == (Hold("key:web", 1, 2, 3_000_000),)
     assert (ended.applied, ended.at) == ((Applied("key:web", 77),), NOW + 5)
+    assert ended.held == (Hold("team:a", 1, 3, 9),)
 
 
 def test_a_call_that_fails_is_ended_after_its_permits(journal: Journal, tmp_path: Path) -> None:

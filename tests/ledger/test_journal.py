@@ -10,7 +10,7 @@ import pytest
 from kit.ledger_lines import opened, settled
 
 from flask_gateway.ledger.journal import Journal
-from flask_gateway.ledger.lines import Line, decode
+from flask_gateway.ledger.lines import Line, decode, encode
 
 
 def lines(data: Path) -> list[Line | None]:
@@ -42,7 +42,9 @@ def test_lines_of_all_threads_are_whole_and_in_several_files(data: Path) -> None
 def test_lines_wait_in_their_order_while_the_disk_refuses(
     data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    dropped: list[bytes] = []
     journal = Journal(data / "journal", waiting=3)
+    journal.dropped = dropped.append
     assert journal.write(opened(1))
     with monkeypatch.context() as patch:
         patch.setattr(journal, "_append", lambda text: False)
@@ -51,6 +53,7 @@ def test_lines_wait_in_their_order_while_the_disk_refuses(
     assert journal.lost == 2
     assert not journal.write(settled(6))  # behind the waiting ones, though the disk takes it again
     assert journal.lost == 3
+    assert dropped == [encode(settled(n)) for n in (1, 2, 3)]
     journal.sync()
     assert not journal.degraded
     assert journal.write(settled(7))
