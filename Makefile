@@ -39,6 +39,7 @@ wheel: $(VENV)/dev
 test-deps:
 	missing=; have() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	have redis-server redis-server; have nginx nginx-light; have curl curl; have openssl openssl; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	have systemd-analyze systemd; have ip iproute2; have zsh zsh; have fish fish; \
 	if [ -n "$$missing" ]; then \
 		apt() { $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq "$$@"; }; \

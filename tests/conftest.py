@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from kit.calls import make_settings
 from kit.needs import left_out
 from kit.planted import command_output, printed_by
 from kit.planted import pytest_runtest_makereport as pytest_runtest_makereport  # registers the hook
+from kit.postgres import PostgresServer
 from kit.stores import HandClock
 
 from flask_gateway import create_app
@@ -52,6 +54,19 @@ def _nothing_printed_has_a_secret(tmp_path_factory: pytest.TempPathFactory) -> I
     with command_output.recording():
         yield
     assert printed_by(tmp_path_factory.getbasetemp().rglob("*")) == []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests that need one. Each makes a database of its own."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty database."""
+    return postgres_server.database(f"d{time.monotonic_ns()}")
 
 
 @pytest.fixture(autouse=True)

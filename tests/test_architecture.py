@@ -46,6 +46,7 @@ OUTSIDE = {
     "urllib3": {"upstreams"},
     "cachetools": {"state"},
     "redis": {"state"},
+    "psycopg": {"ledger"},
     "sqlite3": {"auth", "ledger"},
     "prometheus_client": {"telemetry"},
     "brotli": {"web"},

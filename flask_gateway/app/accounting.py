@@ -14,7 +14,7 @@ import msgspec
 from ..config.schema import LedgerSettings, Settings
 from ..guards.account_changes import Settlement
 from ..guards.account_posting import AccountPosting
-from ..guards.accounts import Accounts
+from ..guards.accounts import Accounts, Balances
 from ..guards.budgets import BudgetGuard
 from ..guards.token_estimate import Estimates
 from ..ledger.accounted import AccountedService, JournalGuard, adjustment
@@ -24,6 +24,7 @@ from ..ledger.books import Books
 from ..ledger.costing import Costing
 from ..ledger.lines import Settled
 from ..ledger.maintenance import Maintenance
+from ..ledger.places import ledger_of
 from ..ledger.pruning import Kept
 from ..ledger.quotes import Quotes
 from ..ledger.user_digest import user_digest
@@ -150,15 +151,26 @@ def _open(
     ledger: LedgerSettings, data: Path, reports: Reports, store: Store
 ) -> tuple[Books, Accounts, AccountPosting]:
     calendar = Calendar(zone(ledger.timezone), ledger.week_starts)
-    accounts = Accounts(store, LedgerBalances(data), calendar, unverified=reports.budget_unverified)
+    place, balances = ledger_of(ledger), balances_of(ledger)
+    accounts = Accounts(store, balances, calendar, unverified=reports.budget_unverified)
     posting, kept = AccountPosting(accounts), Kept(ledger.keep_days)
     alerts = None
     if ledger.webhook is not None:
         webhook = Webhook(
             ledger.webhook.reveal(), ledger.webhook_secret.reveal() if ledger.webhook_secret else ""
         )
-        alerts = AlertPoster(data, webhook, reports, time.time)
-    return Books(data, calendar, reports, accounts=posting, kept=kept, alerts=alerts), accounts, posting
+        alerts = AlertPoster(place, webhook, reports, time.time)
+    books = Books(data, calendar, reports, accounts=posting, kept=kept, alerts=alerts, place=place)
+    return books, accounts, posting
+
+
+def balances_of(ledger: LedgerSettings) -> Balances:
+    """Return the balances with which accounts open."""
+    if ledger.database is None:
+        return LedgerBalances(Path(ledger.data or ""))
+    from ..ledger.postgres_balances import PostgresBalances
+
+    return PostgresBalances(ledger.database.reveal())
 
 
 def costing_of(settings: Settings, data: Path) -> Costing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..auth.api_keys import identify, keys_of
@@ -28,12 +27,12 @@ def issued_keys(settings: Settings, store: Store, inflight: InFlightCalls) -> Is
     if settings.ledger.data is None:
         return None
     from ..auth.issued_keys import IssuedKeys
-    from ..auth.key_store import KeyStore
+    from ..auth.key_places import key_store_of
 
     def end(callers: Collection[str]) -> None:
         inflight.end(lambda: KeyRevoked("The operator has revoked the API key of this call."), callers)
 
-    keys = KeyStore(Path(settings.ledger.data))
+    keys = key_store_of(settings.ledger, store)
     return IssuedKeys(keys, store, end, always=bool(settings.admins))
 
 

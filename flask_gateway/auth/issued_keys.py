@@ -28,6 +28,8 @@ PERIOD, LOOK_EVERY = 0.25, 4
 KNOWN_WAITS, UNKNOWN_WAITS = 0.05, 2.0
 #: More changes than this are not read one by one.
 _MOST_CHANGES = 1000
+#: How often a call with an unknown key looks whether the copy of the keys has it now, seconds.
+_COPY_PAUSE = 0.02
 #: For how long calls do not try again to read a database that could not be read, seconds.
 _PAUSE = 1.0
 
@@ -90,8 +92,7 @@ class IssuedKeys:
         generation = self._store.read(GENERATION)
         behind = generation is not None and generation[0] != self._checked
         if behind or self._seq < 0:
-            waits = KNOWN_WAITS if digest in self._table else UNKNOWN_WAITS
-            behind = not self._follow(generation[0] if generation else None, waits)
+            behind = not self._catch_up(generation[0] if generation else None, known=digest in self._table)
         known = self._table.get(digest)
         if known is None and behind:
             raise KeysUnavailable(
@@ -110,7 +111,9 @@ class IssuedKeys:
             number = generation[0] if generation else None
             if number is not None and number != self._checked:
                 self._block(number)
-            if self._ticks % LOOK_EVERY == 0 or self._seq < 0 or number not in (None, self._checked):
+            self._keys.refresh()
+            often = self._keys.copies or self._ticks % LOOK_EVERY == 0
+            if often or self._seq < 0 or number not in (None, self._checked):
                 with self._reading:
                     self._read(number)
         while self._ending:
@@ -130,6 +133,28 @@ class IssuedKeys:
         finally:
             self._reading.release()
 
+    def _catch_up(self, generation: int | None, *, known: bool) -> bool:
+        """Take over the changes up to a generation, before a call goes on. Return whether the table has them.
+
+        A call with a key that is known does not wait for a copy: blocked keys are blocked without it.
+        """
+        if not self._keys.copies:
+            return self._follow(generation, KNOWN_WAITS if known else UNKNOWN_WAITS)
+        if known and generation is not None:
+            self._block(generation)
+            return False
+        return self._follow(generation, UNKNOWN_WAITS) or self._wait_for_copy(generation)
+
+    def _wait_for_copy(self, generation: int | None) -> bool:
+        """Wait until the copy of the keys has a generation. Return whether the table has it."""
+        deadline = time.monotonic() + UNKNOWN_WAITS
+        while time.monotonic() < deadline:
+            self._periodic.call_soon()
+            time.sleep(_COPY_PAUSE)
+            if self._follow(generation, UNKNOWN_WAITS):
+                return True
+        return False
+
     def _block(self, generation: int) -> None:
         """Block the keys that the ring names, without the database."""
         last = dict(news_since(self._store.read(RING), self._checked).changes)
@@ -148,10 +173,10 @@ class IssuedKeys:
 
     def _read(self, generation: int | None) -> bool:
         """Read what has changed. The caller holds the lock. Return whether that succeeded."""
-        blocked = self._blocked
+        blocked, reached = self._blocked, generation
         try:
             if self._keys.exists():
-                self._read_changes()
+                reached = self._read_changes(generation)
             else:
                 self._seq = max(self._seq, 0)
         except KeyStoreError as error:
@@ -159,17 +184,21 @@ class IssuedKeys:
                 log.warning("flask-gateway: the issued keys cannot be read; those known stay: %s", error)
             self._retry_at = time.monotonic() + _PAUSE
             return False
-        with self._blocking:
-            self._blocked -= blocked
-            self._checked = generation
         self._retry_at = 0.0
+        with self._blocking:
+            self._checked = reached
+            if generation not in (None, reached):
+                return False  # the copy is behind: blocked keys stay so
+            self._blocked -= blocked
         return True
 
-    def _read_changes(self) -> None:
+    def _read_changes(self, generation: int | None) -> int | None:
+        """Return the generation whose changes the table has now."""
         with self._keys.reading() as connection:
+            reached = self._keys.copied(connection) if self._keys.copies else generation
             last = key_rows.last_change(connection)
             if last == self._seq:
-                return
+                return reached
             changed = key_rows.changes_between(connection, self._seq, last) if last > self._seq >= 0 else {}
             before = self._table
             if not changed or len(changed) > _MOST_CHANGES:
@@ -183,6 +212,7 @@ class IssuedKeys:
             self.teams = key_rows.team_limits(connection)
             self._seq = last
         self._end(ended)
+        return reached
 
 
 def _ids(table: Table) -> set[str]:

@@ -80,4 +80,5 @@ def announce(store: Store, seq: int, changes: list[Change]) -> None:
         return new, new[0]
 
     generation = store.update(RING, extend, _KEPT)
-    store.update(GENERATION, lambda old, now: ((generation,), None), _KEPT)
+    # Of two machines that announce at the same time, the later generation stays.
+    store.update(GENERATION, lambda old, now: ((max(generation, old[0] if old else 0),), None), _KEPT)

@@ -35,9 +35,19 @@ class KeyStore:
     :param data: the directory. A writer makes it where it is missing, for its own user alone.
     """
 
+    #: Whether the database is a copy of another one, so that it may be behind the announced changes.
+    copies = False
+
     def __init__(self, data: Path) -> None:
         self._data = data
         self.path = data / NAME
+
+    def refresh(self) -> None:
+        """Bring a copy up to date. This database is none."""
+
+    def copied(self, connection: sqlite3.Connection) -> int | None:
+        """Return the generation of changes that a copy has. This database is none."""
+        return None
 
     def exists(self) -> bool:
         return self.path.exists()

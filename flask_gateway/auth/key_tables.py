@@ -44,7 +44,9 @@ WHERE number = :number
 """
 _SECRETS = "SELECT digest, hint, created_at, ends_at FROM secret WHERE key = ? ORDER BY created_at, digest"
 _NEW_SECRET = "INSERT INTO secret (digest, key, hint, created_at) VALUES (?, ?, ?, ?)"  # noqa: S105
-_END_SECRETS = "UPDATE secret SET ends_at = min(coalesce(ends_at, ?1), ?1) WHERE key = ?2"
+_END_SECRETS = """
+UPDATE secret SET ends_at = CASE WHEN ends_at < :end THEN ends_at ELSE :end END WHERE key = :key
+"""
 _DROP_SECRETS = "DELETE FROM secret WHERE key = ? AND ends_at <= ?"
 _AUDIT = """
 INSERT INTO audit (at, admin, action, subject, before, after, request, address)
@@ -130,7 +132,7 @@ def add_secret(db: sqlite3.Connection, number: int, digest: bytes, hint: str, no
 def end_secrets(db: sqlite3.Connection, number: int, ends_at: int, now: int) -> None:
     """Let the present secrets of a key end, and forget those that have ended."""
     db.execute(_DROP_SECRETS, (number, now))
-    db.execute(_END_SECRETS, (ends_at, number))
+    db.execute(_END_SECRETS, {"end": ends_at, "key": number})
 
 
 def teams(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
@@ -143,7 +145,8 @@ def teams(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
 def put_team(db: sqlite3.Connection, columns: Mapping[str, Any]) -> None:
     db.execute(
         "INSERT INTO team (name, note, limits, created_at, version) VALUES (:name, :note, :limits, :now, 1) "
-        "ON CONFLICT DO UPDATE SET note = excluded.note, limits = excluded.limits, version = version + 1",
+        "ON CONFLICT (name) DO UPDATE SET note = excluded.note, limits = excluded.limits, "
+        "version = team.version + 1",
         columns,
     )
 
@@ -175,9 +178,8 @@ def live_keys_of(db: sqlite3.Connection, team: str) -> list[str]:
 
 def add_change(db: sqlite3.Connection, number: int, ends_streams: bool) -> int:
     """Note a change for the workers, and return its number."""
-    seq = db.execute("INSERT INTO change (key, ends_streams) VALUES (?, ?)", (number, ends_streams)).lastrowid
-    assert seq is not None
-    return seq
+    insert = "INSERT INTO change (key, ends_streams) VALUES (?, ?) RETURNING seq"
+    return int(db.execute(insert, (number, ends_streams)).fetchone()[0])
 
 
 def add_audit(db: sqlite3.Connection, entry: Mapping[str, Any]) -> None:

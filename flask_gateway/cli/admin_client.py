@@ -22,13 +22,14 @@ from ..auth.key_admin import STATES, KeyAdmin, Made, existing
 from ..auth.key_body import KeyFields, NewKeyFields, RotateFields, TeamFields, parsed
 from ..auth.key_changes import Actor, KeyChanges
 from ..auth.key_pages import audit_page, key_page, page
-from ..auth.key_store import KeyStore
+from ..auth.key_places import key_store_of
 from ..auth.key_views import key_object, missing, team_object
 from ..auth.team_admin import TeamAdmin
 from ..config.errors import ConfigError
 from ..config.load import resolve
-from ..ledger import database, reports
+from ..ledger import reports
 from ..ledger.books import TROUBLE
+from ..ledger.places import ledger_of
 from ..model.calendar_windows import Calendar, zone
 from ..model.errors import GatewayError
 from ..state.memory import MemoryStore
@@ -90,11 +91,8 @@ class OnFiles:
         data = Path(settings.ledger.data)
         if data.exists() and data.stat().st_uid != os.geteuid():
             raise Refused(f"{data} belongs to another user: run this as that user, or ask with --url")
-        self._changes, self._data, self._ledger = (
-            KeyChanges(KeyStore(data), MemoryStore()),
-            data,
-            settings.ledger,
-        )
+        store = MemoryStore()
+        self._changes, self._ledger = KeyChanges(key_store_of(settings.ledger, store), store), settings.ledger
         self._keys, self._teams = KeyAdmin(self._changes, settings), TeamAdmin(self._changes, settings)
         self._actor = Actor(f"cli:{_user()}", "", "")
 
@@ -134,7 +132,7 @@ class OnFiles:
         calendar = Calendar(zone(self._ledger.timezone), self._ledger.week_starts)
         names = [f"key:{key['id']}" for key in keys]
         try:
-            with closing(database.read(self._data / database.NAME)) as connection:
+            with closing(ledger_of(self._ledger).read()) as connection:
                 spent = reports.spend(connection, names, calendar.starts(time.time()))
         except TROUBLE:
             spent = {}  # no call has come yet

@@ -64,7 +64,7 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
 def _check(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
     from ..ledger.reports import disagreements, unpriced
 
-    with reading(data) as connection:
+    with reading(settings) as connection:
         faults = list(disagreements(connection))
         missing = [f"{upstream}/{model} ({count})" for upstream, model, count in unpriced(connection)]
     return {"faults": faults, "charges without a price": missing}
@@ -81,11 +81,14 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise NoLedger(f"{directory} cannot be made: {error.strerror}") from None
-    copies = [directory / database.NAME]
-    with reading(data) as connection:
-        copy(connection, copies[0])
+    copies: list[Path] = []
+    local = settings.ledger.database is None
+    if local:
+        copies.append(directory / database.NAME)
+        with reading(settings) as connection:
+            copy(connection, copies[0])
     keys = KeyStore(data)
-    if keys.exists():
+    if local and keys.exists():
         copies.append(directory / keys.path.name)
         try:
             with keys.reading() as connection:
@@ -96,7 +99,10 @@ def _backup(settings: Settings, data: Path, arguments: Namespace) -> dict[str, A
         if plain.exists():
             copies.append(directory / plain.name)
             shutil.copy(plain, copies[-1])
-    return {"copies": list(map(str, copies))}
+    made: dict[str, Any] = {"copies": list(map(str, copies))}
+    if not local:
+        made["the ledger and the keys"] = "are in PostgreSQL: pg_dump copies them (docs/fleet.md)"
+    return made
 
 
 def _work(settings: Settings, data: Path, arguments: Namespace) -> dict[str, Any]:
@@ -145,11 +151,12 @@ def _alone(settings: Settings, data: Path) -> Iterator[Bookkeeper]:
     """
     from ..ledger.bookkeeper import Bookkeeper
     from ..ledger.books import TROUBLE
+    from ..ledger.places import ledger_of
 
     if not (data / "journal").is_dir():
         raise NoLedger(f"there is no ledger in {data}: no gateway has served with it yet")
     try:
-        bookkeeper = Bookkeeper(data, _calendar(settings))
+        bookkeeper = Bookkeeper(data, _calendar(settings), place=ledger_of(settings.ledger))
         try:
             bookkeeper.turn()
             yield bookkeeper

@@ -28,21 +28,23 @@ def settings_with_data(environ: Mapping[str, str]) -> tuple[Settings, Path]:
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[Any]:
+def reading(settings: Settings) -> Iterator[Any]:
     """A connection that reads the ledger. The gateway may serve meanwhile.
 
     :raises NoLedger: there is none, or it cannot be read.
     """
     from ..ledger import books, database
+    from ..ledger.places import ledger_of
 
-    path = data / database.NAME
-    if not path.exists():
+    data, remote = Path(settings.ledger.data or ""), settings.ledger.database is not None
+    if not remote and not (data / database.NAME).exists():
         raise NoLedger(f"there is no ledger in {data}: no gateway has served with it yet")
     try:
-        with closing(database.read(path)) as connection:
+        with closing(ledger_of(settings.ledger).read()) as connection:
             yield connection
     except books.TROUBLE as error:
-        raise NoLedger(f"the ledger in {data} cannot be read: {error}") from None
+        where = "PostgreSQL" if remote else str(data)
+        raise NoLedger(f"the ledger in {where} cannot be read: {error}") from None
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -30,12 +30,12 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     from ..ledger.reports import ReportError, days, usage, with_unknown
 
-    settings, data = settings_with_data(environ)
+    settings, _ = settings_with_data(environ)
     timezone = zone(settings.ledger.timezone)
     by = [] if arguments.by == "all" else arguments.by.split(",")
     try:
         since, until = days(arguments.since, arguments.until, timezone, time.time())
-        with ProgressLine(), reading(data) as connection:
+        with ProgressLine(), reading(settings) as connection:
             rows = with_unknown(usage(connection, by, since, until, timezone))
     except ReportError as error:
         print(f"flask-gateway: {error}", file=sys.stderr)

@@ -193,6 +193,7 @@ LEDGER: Mapping[str, ValueType] = {
     "keep_days": WholeNumber("a whole number of days, at least 1", 1, 3650),
     "users": OneOf("names or digest", ("names", "digest")),
     "webhook_env": _VARIABLE,
+    "database_env": _VARIABLE,
     "webhook_secret_env": _VARIABLE,
 }
 TAGS = Tags(f'a table of at most {MOST_TAGS} tags, such as {{ env = "prod" }}')

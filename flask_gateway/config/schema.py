@@ -304,7 +304,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger, and the windows of budgets.
 
-    :param data: the directory of keys and ledger; ``None``: there are neither.
+    :param data: the directory of keys and ledger; ``None``: neither. :param database: of several machines.
     :param timezone: of windows and reports. :param week_starts: 0 for Monday to 6 for Sunday.
     :param webhook: the URL to which alerts are posted. :param webhook_secret: signs them.
     :param alerts: shares of a budget. :param tell_cost: whether answers carry what they cost.
@@ -320,6 +320,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     users: str = "names"
     webhook: Secret | None = None
     webhook_secret: Secret | None = None
+    database: Secret | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,8 @@ from .value_types import (
 )
 from .webhook import FileWebhook
 
+#: The variables of secrets that [ledger] may name.
+_LEDGER_VARIABLES = ("webhook_env", "webhook_secret_env", "database_env")
 _TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
@@ -193,7 +195,7 @@ def read_file(path: str) -> FileSettings:
         teams=teams,
         limits=OwnerLimits(own=limits_of(limits), models=limits.get("models", {})),
         ledger=ledger_of(ledger, folder),
-        webhook=FileWebhook(*(_variable_of(ledger, name) for name in ("webhook_env", "webhook_secret_env"))),
+        webhook=FileWebhook(*(_variable_of(ledger, name) for name in _LEDGER_VARIABLES)),
         prices=prices,
     )
 

@@ -1,4 +1,4 @@
-"""Reads where alerts of budgets are posted: a URL and a signing secret, both from the environment."""
+"""Reads the URLs of the ledger that may have secrets: of the webhook for alerts, and of the database."""
 
 from __future__ import annotations
 
@@ -25,8 +25,21 @@ class WebhookUrl(Masked, frozen=True):
         return text
 
 
+class DatabaseUrl(Masked, frozen=True):
+    """The URL of a database, which may have a password."""
+
+    def parse(self, text: str) -> str:
+        scheme, separator, rest = text.partition("://")
+        if not text.isprintable() or " " in text or not (separator and rest):
+            raise InvalidValue(self.expected)
+        if scheme not in ("postgresql", "postgres"):
+            raise InvalidValue(self.expected)
+        return text
+
+
 _URL = WebhookUrl("a URL such as https://hooks.example/budgets")
 _SECRET = Key(USABLE_KEY)
+_DATABASE = DatabaseUrl("a URL such as postgresql://gateway@db.example/gateway?sslmode=verify-full")
 
 
 class FileWebhook(NamedTuple):
@@ -34,6 +47,7 @@ class FileWebhook(NamedTuple):
 
     url: SecretRef | None = None
     secret: SecretRef | None = None
+    database: SecretRef | None = None
 
     def in_force(self, ledger: LedgerSettings, environ: Mapping[str, str]) -> LedgerSettings:
         """Return the ledger's settings with the values of the variables.
@@ -42,4 +56,5 @@ class FileWebhook(NamedTuple):
         """
         url = Secret(self.url.follow(environ, _URL)) if self.url else None
         secret = Secret(self.secret.follow(environ, _SECRET)) if self.secret else None
-        return msgspec.structs.replace(ledger, webhook=url, webhook_secret=secret)
+        database = Secret(self.database.follow(environ, _DATABASE)) if self.database else None
+        return msgspec.structs.replace(ledger, webhook=url, webhook_secret=secret, database=database)

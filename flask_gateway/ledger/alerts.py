@@ -18,7 +18,6 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,6 +26,7 @@ import msgspec
 from ..model.money import dollars
 from . import database
 from .lines import Alerted
+from .places import LedgerPlace
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ class AlertPoster:
     """Posts the alerts that the ledger has. One thread calls :meth:`work`, the bookkeeper's :meth:`note`."""
 
     def __init__(
-        self, data: Path, webhook: Webhook, figures: AlertFigures, clock: Callable[[], float]
+        self, place: LedgerPlace, webhook: Webhook, figures: AlertFigures, clock: Callable[[], float]
     ) -> None:
-        self._path = data / database.NAME
+        self._place = place
         self._webhook = webhook
         self._figures = figures
         self._clock = clock
@@ -124,7 +124,7 @@ class AlertPoster:
 
     def _due(self) -> list[Alerted]:
         try:
-            with closing(database.read(self._path)) as connection:
+            with closing(self._place.read()) as connection:
                 return database.alerts_to_post(connection, int(self._clock() - _LATEST), _ROUND)
         except sqlite3.Error:  # the bookkeeper complains
             return []

@@ -22,6 +22,7 @@ from ..model.calendar_windows import Calendar
 from . import database
 from .journal import UNFINISHED
 from .lines import MOST, Alerted, Opened, Read, Settled, decode
+from .places import LedgerPlace, LocalLedger
 from .posting import Batch, Place
 from .pruning import Kept, prune_step
 
@@ -89,6 +90,7 @@ class Bookkeeper:
     :param calendar: the time zone of reports and windows.
     :param clock: epoch seconds.
     :param accounts: get the costs of lines that they do not have.
+    :param place: the ledger; ``None``: the file in the data directory.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Bookkeeper:
         calendar: Calendar,
         clock: Callable[[], float] = time.time,
         accounts: AccountPosts | None = None,
+        place: LedgerPlace | None = None,
     ) -> None:
         self._accounts: AccountPosts = accounts or NoAccounts()
         self._journals = data / "journal"
@@ -105,7 +108,7 @@ class Bookkeeper:
         self._tags: dict[int, set[tuple[str, str]]] = {}
         self._lock = _locked(data / "bookkeeper.lock")
         try:
-            self._database = database.write(data / database.NAME)
+            self._database = (place or LocalLedger(data)).write()
         except BaseException:
             os.close(self._lock)
             raise

@@ -22,6 +22,7 @@ from .alerts import AlertPoster
 from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
 from .maintenance import Maintenance, WorkAnswer, answer, requested
+from .places import LedgerPlace
 from .pruning import Kept
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Books:
     :param accounts: get the costs of lines that they do not have.
     :param kept: how many charges are kept.
     :param alerts: posts alerts of budgets from the process that keeps the books.
+    :param place: the ledger; ``None``: the file in the data directory.
     """
 
     def __init__(  # noqa: PLR0913  each has another source
@@ -70,10 +72,12 @@ class Books:
         accounts: AccountPosts | None = None,
         kept: Kept = Kept(),  # noqa: B008  # immutable
         alerts: AlertPoster | None = None,
+        place: LedgerPlace | None = None,
     ) -> None:
         #: ``time.monotonic()`` of the start.
         self.began = time.monotonic()
         self._accounts = accounts
+        self._place = place
         self.data = data
         self.calendar = calendar
         self.clock = clock
@@ -186,7 +190,7 @@ class Books:
             return False
         self._next_try = now + TRY
         try:
-            self._bookkeeper = Bookkeeper(self.data, self.calendar, self.clock, self._accounts)
+            self._bookkeeper = Bookkeeper(self.data, self.calendar, self.clock, self._accounts, self._place)
         except BlockingIOError:  # another process keeps the books
             self._troubled = False
             return False

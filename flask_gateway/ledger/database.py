@@ -36,24 +36,38 @@ _BUCKET = """
 INSERT INTO bucket
     (hour, key, team, model, upstream, source, calls, legs, unpriced, input, cached, output, cost)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, legs = legs + excluded.legs,
-    unpriced = unpriced + excluded.unpriced, input = input + excluded.input,
-    cached = cached + excluded.cached,
-    output = output + excluded.output, cost = cost + excluded.cost
+ON CONFLICT (hour, key, team, model, upstream, source) DO UPDATE SET
+    calls = bucket.calls + excluded.calls, legs = bucket.legs + excluded.legs,
+    unpriced = bucket.unpriced + excluded.unpriced, input = bucket.input + excluded.input,
+    cached = bucket.cached + excluded.cached,
+    output = bucket.output + excluded.output, cost = bucket.cost + excluded.cost
 """
 _TAG_DAY = """
 INSERT INTO tag_day (day, tag, value, calls, input, output, cost) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input = input + excluded.input,
-    output = output + excluded.output, cost = cost + excluded.cost
+ON CONFLICT (day, tag, value) DO UPDATE SET calls = tag_day.calls + excluded.calls,
+    input = tag_day.input + excluded.input, output = tag_day.output + excluded.output,
+    cost = tag_day.cost + excluded.cost
 """
 _USER_DAY = """
 INSERT INTO user_day (day, owner, user, calls, input, output, cost) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input = input + excluded.input,
-    output = output + excluded.output, cost = cost + excluded.cost
+ON CONFLICT (day, owner, user) DO UPDATE SET calls = user_day.calls + excluded.calls,
+    input = user_day.input + excluded.input, output = user_day.output + excluded.output,
+    cost = user_day.cost + excluded.cost
 """
 _BALANCE = """
 INSERT INTO balance (subject, window, start, cost, calls) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET cost = cost + excluded.cost, calls = calls + excluded.calls
+ON CONFLICT (subject, window, start) DO UPDATE SET
+    cost = balance.cost + excluded.cost, calls = balance.calls + excluded.calls
+"""
+_DUE = """
+SELECT at, subject, window, start, share, used, amount FROM alert WHERE posted = 0 AND at >= :since
+ORDER BY at LIMIT :limit
+"""
+_TAKE_DUE = """
+UPDATE alert SET posted = 2 WHERE (subject, window, start, share) IN (
+    SELECT subject, window, start, share FROM alert WHERE posted = 0 AND at >= :since
+    ORDER BY at LIMIT :limit FOR UPDATE SKIP LOCKED
+) RETURNING at, subject, window, start, share, used, amount
 """
 
 
@@ -117,6 +131,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+@contextmanager
+def alone(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction during which no other machine writes charges."""
+    with transaction(connection):
+        if not is_local(connection):
+            connection.keep_others_out()  # type: ignore[attr-defined]
+        yield
+
+
+def is_local(connection: sqlite3.Connection) -> bool:
+    """Whether the connection is one to SQLite, so that no other machine writes there."""
+    return not hasattr(connection, "keep_others_out")
+
+
 def make_room(connection: sqlite3.Connection) -> None:
     """Move the WAL into the database and cut it to nothing. On a full disk this may free enough to go on.
 
@@ -153,17 +181,17 @@ def place(connection: sqlite3.Connection, name: str) -> tuple[int, int]:
     """Return the number of a journal and the offset up to which it has been read."""
     known = connection.execute("SELECT number, place FROM journal WHERE name = ?", (name,)).fetchone()
     if known is None:
-        added = connection.execute("INSERT INTO journal (name, place, damaged) VALUES (?, 0, 0)", (name,))
-        assert added.lastrowid is not None
-        return added.lastrowid, 0
+        added = connection.execute(
+            "INSERT INTO journal (name, place, damaged) VALUES (?, 0, 0) RETURNING number", (name,)
+        )
+        return int(added.fetchone()[0]), 0
     number, offset = known
     return number, offset
 
 
-def read_bytes(connection: sqlite3.Connection) -> int:
-    """Return how many bytes of the present journals have been read."""
-    (read,) = connection.execute("SELECT coalesce(sum(place), 0) FROM journal").fetchone()
-    return int(read)
+def places(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the journals by name, each with how many bytes of it have been read."""
+    return dict(connection.execute("SELECT name, place FROM journal").fetchall())
 
 
 def move(connection: sqlite3.Connection, number: int, offset: int, damaged: int) -> None:
@@ -212,12 +240,12 @@ def note_alerts(connection: sqlite3.Connection, alerts: Iterable[Alerted]) -> No
 
 
 def alerts_to_post(connection: sqlite3.Connection, since: int, limit: int) -> list[Alerted]:
-    """Return alerts that have not been posted, oldest first. :param since: epoch seconds."""
-    rows = connection.execute(
-        "SELECT at, subject, window, start, share, used, amount FROM alert WHERE posted = 0 AND at >= ? "
-        "ORDER BY at LIMIT ?",
-        (since, limit),
-    )
+    """Return alerts that have not been posted, oldest first. :param since: epoch seconds.
+
+    Of several machines the first that asks gets them. If it dies while it posts them, they are lost.
+    """
+    statement = _DUE if is_local(connection) else _TAKE_DUE
+    rows = connection.execute(statement, {"since": since, "limit": limit})
     names = ("at", "subject", "window", "start", "share", "used", "amount")
     return [Alerted(**dict(zip(names, row, strict=True))) for row in rows.fetchall()]
 

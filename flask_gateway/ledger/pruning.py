@@ -39,10 +39,11 @@ DELETE FROM bucket WHERE hour = ? AND key = ? AND team = ? AND model = ? AND ups
 _ADD_DAY = """
 INSERT INTO day (day, key, team, model, upstream, source, calls, legs, unpriced, input, cached, output, cost)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, legs = legs + excluded.legs,
-    unpriced = unpriced + excluded.unpriced, input = input + excluded.input,
-    cached = cached + excluded.cached,
-    output = output + excluded.output, cost = cost + excluded.cost
+ON CONFLICT (day, key, team, model, upstream, source) DO UPDATE SET
+    calls = day.calls + excluded.calls, legs = day.legs + excluded.legs,
+    unpriced = day.unpriced + excluded.unpriced, input = day.input + excluded.input,
+    cached = day.cached + excluded.cached,
+    output = day.output + excluded.output, cost = day.cost + excluded.cost
 """
 _ALERTS = "DELETE FROM alert WHERE at < ?"
 _DAYS = """
@@ -83,7 +84,7 @@ def prune_step(
     """
     (reached,) = connection.execute("SELECT reached FROM pruned").fetchone()
     moment = int(now) if at_once or not reached else min(int(now), reached + _DAY)
-    with database.transaction(connection):
+    with database.alone(connection):
         deleted = _delete(connection, kept, moment, calendar)
         if not deleted and _bytes(connection) > kept.bytes:
             deleted = connection.execute(_OLDEST, (_ROWS,)).rowcount
@@ -117,6 +118,8 @@ def _roll_up(connection: sqlite3.Connection, before: int, calendar: Calendar) ->
 
 def _bytes(connection: sqlite3.Connection) -> int:
     """The size of the database without its free pages."""
+    if not database.is_local(connection):
+        return int(connection.size())  # type: ignore[attr-defined]
     size = connection.execute("PRAGMA page_size").fetchone()[0]
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]

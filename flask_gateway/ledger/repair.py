@@ -48,7 +48,7 @@ def rebuild(connection: sqlite3.Connection, calendar: Calendar) -> int:
         text = "old charges have been deleted, so their sums cannot be computed again. Nothing was changed."
         raise database.LedgerError(text)
     count = 0
-    with database.transaction(connection):
+    with database.alone(connection):
         connection.execute("DELETE FROM bucket")
         connection.execute("DELETE FROM user_day")
         connection.execute("DELETE FROM balance")
@@ -64,7 +64,7 @@ def reprice(connection: sqlite3.Connection, calendar: Calendar, price: Price) ->
     Sums by tag stay as they are: charges do not keep their tags.
     """
     count = total = 0
-    with database.transaction(connection):
+    with database.alone(connection):
         for row in connection.execute(_UNPRICED).fetchall():
             line = _line(row)
             priced = price(line.upstream, line.upstream_model, line.units, line.at)

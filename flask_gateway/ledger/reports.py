@@ -27,26 +27,26 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_ROWS = 10_000
 
 _BUCKETS = """
-SELECT CASE WHEN :day THEN hour ELSE 0 END AS hour, CASE WHEN :key THEN key ELSE '' END AS key,
-    CASE WHEN :team THEN team ELSE '' END AS team, CASE WHEN :model THEN model ELSE '' END AS model,
-    CASE WHEN :upstream THEN upstream ELSE '' END AS upstream,
-    CASE WHEN :source THEN source ELSE '' END AS source,
+SELECT CASE WHEN :day = 1 THEN hour ELSE 0 END AS hour, CASE WHEN :key = 1 THEN key ELSE '' END AS key,
+    CASE WHEN :team = 1 THEN team ELSE '' END AS team, CASE WHEN :model = 1 THEN model ELSE '' END AS model,
+    CASE WHEN :upstream = 1 THEN upstream ELSE '' END AS upstream,
+    CASE WHEN :source = 1 THEN source ELSE '' END AS source,
     sum(calls) AS calls, sum(unpriced) AS unpriced, sum(input) AS input, sum(cached) AS cached,
     sum(output) AS output, sum(cost) AS cost
 FROM (
     SELECT hour, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM bucket
     UNION ALL
     SELECT day, key, team, model, upstream, source, calls, unpriced, input, cached, output, cost FROM day
-)
+) AS sums
 WHERE hour >= :since AND hour < :until GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, sum(cost) DESC
 """
 _USERS = """
-SELECT CASE WHEN :day THEN day ELSE 0 END AS hour, owner || '/' || user AS user, sum(calls) AS calls,
+SELECT CASE WHEN :day = 1 THEN day ELSE 0 END AS hour, owner || '/' || user AS user, sum(calls) AS calls,
     sum(input) AS input, sum(output) AS output, sum(cost) AS cost
 FROM user_day WHERE day >= :since AND day < :until GROUP BY 1, 2 ORDER BY 1, cost DESC
 """
 _TAGS = """
-SELECT CASE WHEN :day THEN day ELSE 0 END AS hour, tag || '=' || value AS tag, sum(calls) AS calls,
+SELECT CASE WHEN :day = 1 THEN day ELSE 0 END AS hour, tag || '=' || value AS tag, sum(calls) AS calls,
     sum(input) AS input, sum(output) AS output, sum(cost) AS cost
 FROM tag_day WHERE day >= :since AND day < :until GROUP BY 1, 2 ORDER BY 1, cost DESC
 """

@@ -39,3 +39,18 @@ def test_both_values_are_kept_as_secrets() -> None:
     ledger = both.in_force(LedgerSettings(), {"HOOK": "https://a.test/x?y", "SIGN": "signing-key"})
     assert (ledger.webhook, ledger.webhook_secret) == (Secret("https://a.test/x?y"), Secret("signing-key"))
     assert FileWebhook().in_force(LedgerSettings(), {}) == LedgerSettings()
+
+
+@pytest.mark.parametrize("text", ["", "mysql://db.test/x", "db.test", "postgresql://", "postgresql://a b/x"])
+def test_a_url_that_is_no_postgresql_is_refused_without_showing_it(text: str) -> None:
+    named = FileWebhook(database=SecretRef("ledger.database_env", "BOOKS"))
+    with pytest.raises(ConfigError) as caught:
+        named.in_force(LedgerSettings(), {"BOOKS": text})
+    assert str(caught.value).startswith("ledger.database_env='BOOKS': expected")
+    assert "db.test" not in str(caught.value)
+
+
+def test_the_database_is_in_the_environment() -> None:
+    url = "postgresql://gateway:secret@db1,db2/gateway?sslmode=verify-full&target_session_attrs=read-write"
+    named = FileWebhook(database=SecretRef("ledger.database_env", "BOOKS"))
+    assert named.in_force(LedgerSettings(), {"BOOKS": url}).database == Secret(url)

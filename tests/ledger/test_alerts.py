@@ -19,6 +19,7 @@ from kit.ledger_lines import CALENDAR, NOW
 from flask_gateway.ledger.alerts import AlertPoster, Webhook
 from flask_gateway.ledger.books import Books
 from flask_gateway.ledger.lines import Alerted
+from flask_gateway.ledger.places import LocalLedger
 
 ALERT = Alerted(at=NOW, subject="key:web", window="day", start=NOW, share=0.8, used=8 * 10**8, amount=10**9)
 
@@ -73,7 +74,7 @@ def webhook(receiver: Receiver, secret: str = "") -> Webhook:
 
 
 def books(data: Path, receiver: Receiver, figures: Figures, now: float = NOW) -> Books:
-    poster = AlertPoster(data, webhook(receiver), figures, lambda: now)
+    poster = AlertPoster(LocalLedger(data), webhook(receiver), figures, lambda: now)
     return Books(data, CALENDAR, figures, lambda: NOW, alerts=poster)
 
 

@@ -30,7 +30,7 @@ def check_all(ledger: LedgerSettings) -> Iterator[Diagnosis]:
         f"ledger: in {ledger.timezone} it is {today:%Y-%m-%d %H:%M}; days of budgets begin there at midnight"
     )
     yield file_system(data, Path("/proc/mounts").read_text())
-    yield from _books(data)
+    yield from _books(ledger, data)
 
 
 def directory(data: Path, writable: bool, mode: int) -> Diagnosis:
@@ -53,24 +53,28 @@ def file_system(data: Path, mounts: str) -> Diagnosis:
     return ok(f"ledger: {data} is on a local file system ({kind or 'unknown'})")
 
 
-def _books(data: Path) -> Iterator[Diagnosis]:
+def _books(ledger: LedgerSettings, data: Path) -> Iterator[Diagnosis]:
     from ...ledger import books, database
+    from ...ledger.places import ledger_of
     from ...ledger.reports import unpriced
 
-    yield ok(f"ledger: SQLite {database.VERSION}, with one writer")
-    waiting = sum(path.stat().st_size for path in data.glob("journal/*"))
+    if ledger.database is None:
+        yield ok(f"ledger: SQLite {database.VERSION}, with one writer")
+    where = data / database.NAME if ledger.database is None else "PostgreSQL"
+    sizes = {path.name: path.stat().st_size for path in data.glob("journal/*")}
     try:
-        connection = database.read(data / database.NAME)
+        connection = ledger_of(ledger).read()
         try:
             missing = [f"{upstream}/{model}" for upstream, model, _ in unpriced(connection)]
-            read = database.read_bytes(connection)
+            read = database.places(connection)
         finally:
             connection.close()
     except books.TROUBLE as error:
-        yield warn(f"ledger: {data / database.NAME} cannot be read: {error}", "start the gateway")
+        yield warn(f"ledger: {where} cannot be read: {error}", "start the gateway, or its database")
         return
-    if waiting - read > BEHIND:
-        yield fail(f"ledger: {waiting - read} bytes of the journals wait", "see the log of the gateway")
+    waiting = sum(size - read.get(name, 0) for name, size in sizes.items())
+    if waiting > BEHIND:
+        yield fail(f"ledger: {waiting} bytes of the journals wait", "see the log of the gateway")
     if missing:
         remedy = "set prices (docs/money.md), then flask-gateway ledger reprice"
         yield warn(f"ledger: models without a price: {', '.join(missing[:5])}", remedy)

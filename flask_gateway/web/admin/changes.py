@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flask import request
 
 from ...auth.key_body import MOST_BODY
 from ...auth.key_changes import Actor, KeyChanges
-from ...auth.key_store import KeyStore
+from ...auth.key_places import key_store_of
 from ...model.errors import BodyTooLarge
 from ..request_body import read_body
 from ..request_state import gateway
@@ -17,9 +15,7 @@ from .access import admin
 
 def changes() -> KeyChanges:
     """The changes of the issued keys of this gateway."""
-    data = gateway().settings.ledger.data
-    assert data is not None  # checked at the start, with the admins
-    return KeyChanges(KeyStore(Path(data)), gateway().store)
+    return KeyChanges(key_store_of(gateway().settings.ledger, gateway().store), gateway().store)
 
 
 def actor() -> Actor:

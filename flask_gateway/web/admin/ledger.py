@@ -12,6 +12,7 @@ from flask import Response
 from ...app.prices import price_rows
 from ...auth.key_pages import whole
 from ...ledger import books, database
+from ...ledger.places import ledger_of
 from ...ledger.reports import ReportError, as_csv, charges, days, usage, with_unknown
 from ...model.calendar_windows import zone
 from ...model.errors import InvalidField, LedgerUnavailable
@@ -37,7 +38,7 @@ def reading() -> Iterator[database.Connection]:
     :raises LedgerUnavailable: it cannot be read now.
     """
     try:
-        with closing(database.read(_data() / database.NAME)) as connection:
+        with closing(ledger_of(gateway().settings.ledger).read()) as connection:
             yield connection
     except books.TROUBLE as error:
         raise LedgerUnavailable(f"The ledger cannot be read now: {error}. Try again.") from None

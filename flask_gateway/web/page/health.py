@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from msgspec.structs import asdict
 
 from ...app.build import Gateway
 from ...ledger import books, database
+from ...ledger.places import ledger_of
 from ...state import split_state
 from ...telemetry.exposition import degraded_ledgers, live_calls, live_streams
 from ...telemetry.metric_families import directory, trouble
@@ -87,10 +89,11 @@ def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
         count = "1 worker" if degraded == 1 else f"{degraded} workers"
         return False, f"{count} cannot write what calls cost; calls go on. Free its disk, or make it writable"
     file = Path(here.settings.ledger.data or "") / database.NAME
-    if now - here.built < _OPENS and not file.exists():
+    if here.settings.ledger.database is None and now - here.built < _OPENS and not file.exists():
         return True, "it is being made"
     try:
-        database.read(file).close()
+        with closing(ledger_of(here.settings.ledger).read()) as connection:
+            connection.execute("SELECT 1")
     except books.TROUBLE as error:
         return False, f"the ledger cannot be read now: {error}"
     return True, "it can be written and read"

@@ -1,0 +1,134 @@
+"""Reads rows of issued keys from PostgreSQL, and writes them into the copy. All SQL is constant text."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+#: More changes than this are copied as a whole.
+_MOST_CHANGES = 1000
+_LAST = "SELECT coalesce(max(seq), 0) FROM change"
+_CHANGES = "SELECT seq, key, ends_streams FROM change WHERE seq > ? AND seq <= ? ORDER BY seq"
+_KEYS = """
+SELECT number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at, version
+FROM key
+"""
+_KEY = """
+SELECT number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at, version
+FROM key WHERE number = ?
+"""
+_SECRETS = "SELECT digest, key, hint, created_at, ends_at FROM secret"
+_SECRETS_OF = "SELECT digest, key, hint, created_at, ends_at FROM secret WHERE key = ?"
+_TEAMS = "SELECT name, note, limits, created_at, version FROM team"
+_AUDIT = """
+SELECT number, at, admin, action, subject, before, after, request, address FROM audit
+WHERE number > ? ORDER BY number
+"""
+_PUT_KEY = """
+INSERT INTO key (number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at,
+    version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_AUDIT = """
+INSERT INTO audit (number, at, admin, action, subject, before, after, request, address)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_Rows = list[tuple[Any, ...]]
+
+
+class Changed(NamedTuple):
+    """The rows that a copy lacks.
+
+    :param numbers: of the keys that have changed; ``None``: all rows are here, and replace those there.
+    """
+
+    numbers: frozenset[int] | None
+    keys: _Rows
+    secrets: _Rows
+    teams: _Rows
+    changes: _Rows
+    audit: _Rows
+
+
+def generation(copy: sqlite3.Connection) -> int | None:
+    """Return the generation of changes that the copy has; ``None`` before the first."""
+    row = copy.execute("SELECT generation FROM copied").fetchone()
+    return row[0] if row else None
+
+
+class CopiedUpTo(NamedTuple):
+    """The last rows that a copy has: the numbers of a change and of an entry of the audit."""
+
+    change: int
+    audit: int
+
+
+def last_change(copy: sqlite3.Connection) -> CopiedUpTo:
+    (audit,) = copy.execute("SELECT coalesce(max(number), 0) FROM audit").fetchone()
+    return CopiedUpTo(copy.execute(_LAST).fetchone()[0], audit)
+
+
+def changed(remote: sqlite3.Connection, known: CopiedUpTo) -> Changed | None:
+    """Read the rows that have changed, at one moment; ``None`` if none have.
+
+    :raises sqlite3.Error: PostgreSQL does not answer.
+    """
+    if remote.execute(_LAST).fetchone()[0] == known.change:
+        return None
+    remote.execute("BEGIN")
+    try:
+        remote.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        found = _read(remote, known)
+    finally:
+        remote.execute("ROLLBACK")
+    return found
+
+
+def _read(remote: sqlite3.Connection, known: CopiedUpTo) -> Changed:
+    last = remote.execute(_LAST).fetchone()[0]
+    teams = remote.execute(_TEAMS).fetchall()
+    if known.change == 0 or not 0 <= last - known.change <= _MOST_CHANGES:
+        changes = remote.execute(_CHANGES, (max(0, last - _MOST_CHANGES), last)).fetchall()
+        keys, secrets = remote.execute(_KEYS).fetchall(), remote.execute(_SECRETS).fetchall()
+        return Changed(None, keys, secrets, teams, changes, remote.execute(_AUDIT, (0,)).fetchall())
+    changes = remote.execute(_CHANGES, (known.change, last)).fetchall()
+    numbers = frozenset(key for _, key, _ in changes if key)
+    audit = remote.execute(_AUDIT, (known.audit,)).fetchall()
+    keys, secrets = _of(remote, _KEY, numbers), _of(remote, _SECRETS_OF, numbers)
+    return Changed(numbers, keys, secrets, teams, changes, audit)
+
+
+def _of(remote: sqlite3.Connection, statement: str, numbers: Iterable[int]) -> _Rows:
+    return [row for number in numbers for row in remote.execute(statement, (number,)).fetchall()]
+
+
+def take(copy: sqlite3.Connection, found: Changed | None, generation: int | None) -> None:
+    """Write the rows into the copy. The caller has begun the transaction.
+
+    :param generation: of the changes that the copy has then; ``None``: it is not known.
+    """
+    if found is not None:
+        if found.numbers is None:
+            copy.execute("DELETE FROM secret")
+            copy.execute("DELETE FROM key")
+            copy.execute("DELETE FROM change")
+            copy.execute("DELETE FROM audit")
+        else:
+            gone = [(number,) for number in found.numbers]
+            copy.executemany("DELETE FROM secret WHERE key = ?", gone)
+            copy.executemany("DELETE FROM key WHERE number = ?", gone)
+        copy.execute("DELETE FROM team")
+        copy.executemany(_PUT_KEY, found.keys)
+        copy.executemany(
+            "INSERT INTO secret (digest, key, hint, created_at, ends_at) VALUES (?, ?, ?, ?, ?)",
+            found.secrets,
+        )
+        copy.executemany(
+            "INSERT INTO team (name, note, limits, created_at, version) VALUES (?, ?, ?, ?, ?)", found.teams
+        )
+        copy.executemany("INSERT INTO change (seq, key, ends_streams) VALUES (?, ?, ?)", found.changes)
+        copy.executemany(_PUT_AUDIT, found.audit)
+    if generation is not None:
+        copy.execute("UPDATE copied SET generation = ?", (generation,))
