@@ -10,7 +10,8 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from mmap import mmap
 
 from . import notes, page_memory, pulse, recent
@@ -75,10 +76,15 @@ class PageRings:
     def _bases(self) -> range:
         return range(0, os.fstat(self._file).st_size, REGION)
 
-    def entries(self) -> Iterator[RequestEntry]:
-        """Yield the last requests of all workers, the newest first; failed ones reach back further."""
+    def entries(self, needles: Sequence[bytes] = (), before: float | None = None) -> Iterator[RequestEntry]:
+        """Yield the last requests of all workers, the newest first; failed ones reach back further.
+
+        :param needles: texts that an entry must contain (``recent.needle``). Others are not decoded.
+        :param before: most that ended later are left out, seconds since the epoch.
+        """
         shapes = [(base, shape) for base in self._bases() for shape in (RECENT, FAILURES)]
-        return recent.merged(newest_first(self._file, base, shape) for base, shape in shapes)
+        older = None if before is None else partial(recent.ended_before, before)
+        return recent.merged(newest_first(self._file, base, shape, needles, older) for base, shape in shapes)
 
     def kept(self) -> int:
         """How many requests are kept, of those that are not only kept as failed ones."""
@@ -98,6 +104,10 @@ class PageRings:
         :param now: seconds since the epoch. :param upstream: its name; empty for all requests.
         """
         return pulse.read(self._file, (base + _PULSE for base in self._bases()), upstream, scale, now)
+
+    def counts_of_upstreams(self, now: float) -> dict[str, Counts]:
+        """Add up the counts of each upstream in the last 30 min, in steps of 5 min."""
+        return pulse.read_upstreams(self._file, (base + _PULSE for base in self._bases()), now)
 
 
 def _shared_secret(file: int) -> bytes:

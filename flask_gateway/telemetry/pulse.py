@@ -156,6 +156,7 @@ class PulseWriter:
 
 _PLACES = {kind: 1 + place for place, kind in enumerate(KINDS)}
 _FAILED = _PLACES[EndKind.FAILED]
+_BUCKET = struct.Struct(f"<{WORDS}Q")
 _EMPTY = memoryview(bytes(8 * WORDS)).cast("Q")
 
 
@@ -184,6 +185,32 @@ def read(file: int, places: Iterable[int], upstream: str, scale: Resolution, now
             if name == upstream and (row == 0) == (not upstream):
                 _add_row(sums, file, place + _NAME * ROWS + row * _ROW, scale)
     return [_counts(period * scale.seconds, words) for period, words in sums.items()]
+
+
+def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 6) -> dict[str, Counts]:
+    """Add up what all workers have counted for each upstream in the last periods of 5 min.
+
+    It reads these buckets alone, because a page asks for all upstreams at once.
+    """
+    last = int(now) // COARSE.seconds
+    sums: dict[str, list[int]] = {}
+    for place in places:
+        for row, name in enumerate(_names(file, place)):
+            if row and name:
+                total = sums.setdefault(name, [0] * WORDS)
+                start = place + _NAME * ROWS + row * _ROW
+                for period in range(last - periods + 1, last + 1):
+                    _add_bucket(total, file, start, period)
+    return {name: _counts((last - periods + 1) * COARSE.seconds, words) for name, words in sums.items()}
+
+
+def _add_bucket(total: list[int], file: int, place: int, period: int) -> None:
+    bucket = COARSE.first + period % COARSE.buckets
+    data = os.pread(file, 8 * WORDS, place + 8 * WORDS * bucket)
+    if len(data) == 8 * WORDS:
+        words = _BUCKET.unpack(data)
+        if words[0] == LAYOUT << 56 | period:
+            total[:] = map(int.__add__, total, words)
 
 
 def _add_row(sums: dict[int, list[int]], file: int, place: int, scale: Resolution) -> None:

@@ -137,6 +137,19 @@ def encoded(record: RequestRecord, kind: EndKind, now: float, most: int) -> byte
 _NO_TOKENS = (None, None, None)
 
 
+def needle(value: str | int) -> bytes:
+    """The bytes that an entry contains which has this value in a field."""
+    return value.encode("utf-8", "replace") if isinstance(value, str) else _encode(value)
+
+
+def ended_before(moment: float, body: bytes) -> bool:
+    """Whether the entry with this body ended before that moment, seconds since the epoch."""
+    try:
+        return decode(body).at < moment
+    except msgspec.MsgspecError:
+        return True
+
+
 def _shortened(value: Any, longest: int, attempts: int) -> Any:
     """The same with short texts, and with the first attempts."""
     if isinstance(value, str):

@@ -17,7 +17,8 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -37,7 +38,9 @@ _NUMBER = (1 << 56) - 1
 #: How much a writer allocates at a time, bytes.
 CHUNK = 1 << 18
 #: How many bytes a reader reads at a time.
-_READ = 1 << 15
+_READ = 1 << 16
+#: By how many entries their order may differ from that of their times: threads write them.
+_DISORDER = 64
 
 
 class Shape(NamedTuple):
@@ -112,22 +115,51 @@ def newest(file: int, base: int, shape: Shape) -> int:
     return head & _NUMBER if head >> 56 == LAYOUT else 0
 
 
-def newest_first(file: int, base: int, shape: Shape) -> Iterator[bytes]:
+def newest_first(
+    file: int,
+    base: int,
+    shape: Shape,
+    needles: Sequence[bytes] = (),
+    is_older: Callable[[bytes], bool] | None = None,
+) -> Iterator[bytes]:
     """Yield the bodies of a ring's entries, the newest first. It reads a part at a time, as they are asked
     for.
 
     An entry that is overwritten meanwhile is left out.
+
+    :param needles: texts that a body must contain. Parts of the ring without them cost next to nothing.
+    :param is_older: whether a body is old enough. Newer ones are left out, except for a few.
     """
     number = newest(file, base, shape)
     oldest = max(1, number - shape.entries + 1)
+    if is_older is not None:
+        number = min(number, _newest_older(file, base, shape, range(oldest, number + 1), is_older))
     while number >= oldest:
         index = number % shape.entries
         count = min(max(1, _READ // shape.size), index + 1, number - oldest + 1)
         data = os.pread(file, count * shape.size, base + shape.start + (index - count + 1) * shape.size)
+        if not all(needle in data for needle in needles):
+            number -= count
+            continue
         for offset in range(count - 1, -1, -1):
-            if (body := _body(data, offset * shape.size, shape, number)) is not None:
+            place = offset * shape.size
+            found = all(data.find(needle, place, place + shape.size) >= 0 for needle in needles)
+            if found and (body := _body(data, place, shape, number)) is not None:
                 yield body
             number -= 1
+
+
+def _newest_older(
+    file: int, base: int, shape: Shape, numbers: range, is_older: Callable[[bytes], bool]
+) -> int:
+    """The number of an entry a little newer than the newest one that is old enough."""
+
+    def is_newer(number: int) -> bool:
+        place = base + shape.start + number % shape.entries * shape.size
+        body = _body(os.pread(file, shape.size, place), 0, shape, number)
+        return body is not None and not is_older(body)
+
+    return numbers.start + bisect_left(numbers, True, key=is_newer) - 1 + _DISORDER
 
 
 def _body(data: bytes, place: int, shape: Shape, number: int) -> bytes | None:

@@ -11,6 +11,7 @@ from kit.pages import a_record
 from flask_gateway.telemetry import page_rings, pulse
 from flask_gateway.telemetry.page_rings import REGION, PageRings
 from flask_gateway.telemetry.pulse import FINE, added
+from flask_gateway.telemetry.recent import needle
 
 
 def test_requests_of_the_page_itself_are_not_kept() -> None:
@@ -48,3 +49,28 @@ def test_the_counts_begin_at_a_whole_word() -> None:
     assert page_rings._PULSE % 8 == 0
     assert page_rings.REGION % 65536 == 0
     assert page_rings._PULSE + pulse.LENGTH <= page_rings.REGION
+
+
+def test_a_search_finds_by_every_field_and_by_time() -> None:
+    rings = PageRings()
+    for number in range(300):
+        rings.observe(a_record(number, status=200 + number % 2, model=f"model-{number % 3}"))
+    whole = list(rings.entries())
+    assert len(whole) == 300
+    assert list(rings.entries([needle("model-1")])) == [one for one in whole if one.model == "model-1"]
+    odd = [one for one in rings.entries([needle(201)]) if one.status == 201]
+    assert odd == [one for one in whole if one.status == 201]
+    middle = whole[150].at
+    older = [one for one in rings.entries((), middle) if one.at < middle]
+    assert older == [one for one in whole if one.at < middle]
+
+
+def test_upstreams_are_counted_for_the_last_half_hour() -> None:
+    file, now = os.memfd_create("test"), time.time()
+    first, second = PageRings((file, 0)), PageRings((file, 1))
+    for rings in (first, second, second):
+        rings.observe(a_record())
+    assert first.counts_of_upstreams(now)["llama"].requests == 3
+    assert first.counts_of_upstreams(now + 3600)["llama"].requests == 0
+    assert PageRings().counts_of_upstreams(now) == {}
+    os.close(file)

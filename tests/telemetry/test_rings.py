@@ -115,3 +115,32 @@ def test_threads_lose_no_entry_and_a_reader_sees_whole_ones(file: int) -> None:
     for thread in running:
         thread.join()
     assert newest(file, 0, SHAPE) == 500 * threads
+
+
+def test_entries_without_a_text_are_passed_over(file: int) -> None:
+    ring = writer(file)
+    for number in range(6):
+        ring.append(b"odd" if number % 2 else b"even")
+    assert list(newest_first(file, 0, SHAPE, [b"odd"])) == [b"odd"] * 3
+    assert list(newest_first(file, 0, SHAPE, [b"o", b"even"])) == []
+
+
+def test_older_entries_are_found_without_reading_the_newer_ones(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rings, "_DISORDER", 1)
+    ring = writer(file)
+    for number in range(20):
+        ring.append(b"%02d" % number)
+    for oldest in range(8, 24):
+        asked: list[bytes] = []
+
+        def is_older(body: bytes, wanted: int = oldest, seen: list[bytes] = asked) -> bool:
+            seen.append(body)
+            return int(body) < wanted
+
+        found = [int(body) for body in newest_first(file, 0, SHAPE, (), is_older)]
+        newer = [number for number in found if number >= oldest]
+        assert found == [*newer, *range(min(oldest, 20) - 1, 11, -1)], oldest
+        assert len(newer) <= 1
+        assert len(asked) <= 4

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...telemetry.recent import RequestEntry
 
 #: How many attempts of an upstream are shown, and among how many requests they are looked for.
-_SHOWN, LOOK = 60, 2000
+_SHOWN, LOOK = 60, 1000
 #: By the result of a failed attempt: what an operator does about it.
 _TO_DO = {
     "401": "Check its API key.",

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +24,12 @@ from ...telemetry.metric_families import directory, trouble
 from ...telemetry.notes import Note
 from ...telemetry.processes import workers
 from ..request_state import gateway
-from .rendering import as_json, page, query, render, shown_number, shown_seconds
+from .rendering import as_json, page, query, render, shown_number, shown_seconds, within
 
 #: The most notes on the page.
 _NOTES = 200
+#: The most bytes of all notes there.
+_MOST_HTML = 50_000
 #: Less free space than this on the ledger's disk is a warning, bytes.
 LEAST_DISK = 500_000_000
 #: How long after the start the bookkeeper may take to make the ledger, seconds.
@@ -146,7 +149,7 @@ def show_health() -> Response:
         title="Health",
         formats={"JSON": f"health.json?{query(q=wanted)}"},
         findings=list(findings(here, time.time())),
-        notes=_fitting(here, wanted),
+        notes=list(within(_fitting(here, wanted), _weight, _MOST_HTML)),
         wanted=wanted,
     )
 
@@ -156,6 +159,11 @@ def health_json() -> Response:
     here = gateway()
     parts = [one._asdict() for one in findings(here, time.time())]
     return as_json(parts, notes=[asdict(note) for note in _fitting(here, _wanted())])
+
+
+def _weight(note: Note) -> int:
+    """About how many bytes of HTML a note takes."""
+    return 160 + len(escape(note.text).encode())
 
 
 def _wanted() -> str:

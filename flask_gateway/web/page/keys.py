@@ -50,7 +50,7 @@ def list_keys() -> Response:
         trouble=trouble,
         of_file=settings.keys,
         teams_of_file=sorted(settings.teams),
-        token=secrets.token_urlsafe(12),
+        token=f"{time.time():.0f}.{secrets.token_urlsafe(12)}",
     )
 
 
@@ -98,10 +98,17 @@ def key_json() -> Response:
 @action("create-key")
 def create_key() -> Response:
     sent = form()
-    made = _admin().create(_actor(), fields_of(sent, time.time()), sent.get("token") or None)
+    token = sent.get("token", "")
+    made = _admin().create(_actor(), fields_of(sent, _shown_at(token)), token or None)
     if made.created:
         tell("made the key", made.key["name"] or made.key["id"])
     return render("new-key.html", title="The new key", key=made.key, secret=made.secret)
+
+
+def _shown_at(token: str) -> float:
+    """When the form was shown, seconds since the epoch: sent again, it must ask for the same key."""
+    at, now = token.partition(".")[0], time.time()
+    return float(at) if at.isascii() and at.isdigit() and 0 <= now - int(at) < 86400 else now
 
 
 def fields_of(sent: dict[str, str], now: float) -> NewKeyFields:

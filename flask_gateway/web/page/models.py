@@ -15,10 +15,12 @@ from ...model.errors import InvalidField, UnknownModel
 from ..admin.changes import changes
 from ..request_state import gateway
 from .access import visitor
-from .rendering import as_json, page, query, render
+from .rendering import as_json, page, query, render, weight, within
 
 #: The most models on the page.
 MOST = 150
+#: The most candidates of a model there, and the most bytes of all rows.
+SHOWN, _MOST_HTML = 8, 48_000
 
 
 class ModelView(NamedTuple):
@@ -54,11 +56,18 @@ def caller_named(name: str) -> Caller | None:
     return Caller(id=row.id, rate_limit=0, models=None if models is None else frozenset(models))
 
 
+def _weight(view: ModelView) -> int:
+    """About how many bytes of HTML a row takes."""
+    shown = view.candidates[:SHOWN]
+    return 150 + weight(view.name) + sum(180 + weight(one.upstream, one.model) for one in shown)
+
+
 @page("models")
 def list_models() -> Response:
     wanted, key = (request.args.get(name, "").strip()[:300] for name in ("model", "key"))
     caller = caller_named(key) if key else anybody()
-    listed = gateway().listed()
+    listed, everybody = gateway().listed(), anybody()
+    views = (ModelView(name, explained(everybody, name)) for name in islice(listed, MOST))
     return render(
         "models.html",
         title="Models",
@@ -67,7 +76,7 @@ def list_models() -> Response:
         key=key,
         unknown_key=caller is None,
         answer=explained(caller, wanted) if wanted and caller else [],
-        models=[ModelView(name, explained(anybody(), name)) for name in islice(listed, MOST)],
+        models=list(within(views, _weight, _MOST_HTML)),
         count=len(listed),
     )
 

@@ -165,19 +165,20 @@ def overview_values(here: Gateway, wanted: str = "30m") -> dict[str, Any]:
     """The figures of the overview for a range, which is a name in :data:`RANGES`."""
     now, (scale, spoken) = time.time(), RANGES[wanted]
     rings, statuses = here.rings, [breaker.status() for breaker in here.breakers]
-    names = dict.fromkeys(status.upstream for status in statuses)
     counts = rings.counts(scale, now) if rings else [Counts(0)]
-    by_upstream = {name: added(rings.counts(FINE, now, name)) for name in names} if rings else {}
+    by_upstream = rings.counts_of_upstreams(now) if rings else {}
     attempts = attempts_of(islice(rings.entries(), _LOOK)) if rings else {}
     live = live_streams()
     threads = f"{here.inflight.threads} threads of this worker are busy"
+    all_lines = upstream_lines(statuses, by_upstream, attempts)
     return {
         "spoken": spoken,
+        "troubled": [line for line in all_lines if line.state != "closed" or line.since],
         "cards": cards(counts, scale, here.inflight.streams if live is None else live, threads),
         "charts": charts(counts),
         "table": table(counts),
         "whole": added(counts),
-        "upstreams": upstream_lines(statuses, by_upstream, attempts),
+        "upstreams": all_lines,
         "broken": [one for one in findings(here, now) if not one.good and one.subject != "store"],
         "notes": recent_notes(rings, _NOTES),
         "is_kept": rings is not None,

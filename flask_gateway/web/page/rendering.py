@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, wraps
 from hashlib import sha256, sha384
+from html import escape
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 from flask import Response, g, request
@@ -42,6 +43,7 @@ _FILES = sorted(path for path in (_HERE / "static").iterdir() if path.suffix in 
 _ASSETS = {path.name: path.read_bytes() for path in _FILES}
 _HASHES = {name: sha256(data).hexdigest()[:12] for name, data in _ASSETS.items()}
 
+Thing = TypeVar("Thing")
 View = Callable[[], Response]
 #: Stands for a value that is not known.
 NONE = "\u2013"
@@ -204,6 +206,24 @@ def shown_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def weight(*texts: str | None) -> int:
+    """About how many bytes of HTML texts take that are a link, its title and its words."""
+    return sum(len(quote(text)) + 2 * len(escape(text).encode()) for text in texts if text)
+
+
+def within(things: Iterable[Thing], cost: Callable[[Thing], int], most: int) -> Iterator[Thing]:
+    """Yield things from the first on, while they cost no more than ``most`` together; the first in any case.
+
+    So a page stays short, however long the texts of strangers are.
+    """
+    spent = 0
+    for number, thing in enumerate(things):
+        spent += cost(thing)
+        if number and spent > most:
+            return
+        yield thing
+
+
 def asset_url(name: str) -> str:
     return f"static/{name}?v={_HASHES[name]}"
 
@@ -213,6 +233,7 @@ def asset_integrity(name: str) -> str:
     return "sha384-" + base64.b64encode(sha384(_ASSETS[name]).digest()).decode()
 
 
+@lru_cache(maxsize=512)
 def query(**values: Any) -> str:
     """A query string of those values that are set."""
     return urlencode({name: value for name, value in values.items() if value not in (None, "")})

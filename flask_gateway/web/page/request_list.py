@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,14 +13,16 @@ from flask import Response, request
 from ...app.build import Gateway
 from ...model.money import dollars
 from ...telemetry.page_rings import PageRings
-from ...telemetry.recent import EndKind, RequestEntry
+from ...telemetry.recent import EndKind, RequestEntry, needle
 from ..request_state import gateway
 from .access import SAFE
 from .chart import waterfall
-from .rendering import as_json, page, query, render
+from .rendering import as_json, page, query, render, weight, within
 
 #: Requests on a page, and in a file.
 PAGE, MOST = 50, 10_000
+#: The most bytes that the texts of strangers take on a page.
+_MOST_HTML = 27_000
 #: The columns of the CSV.
 COLUMNS = tuple(name for name in RequestEntry.__struct_fields__ if name not in ("attempts", "cost"))
 #: A spreadsheet would take a cell that begins so for a formula.
@@ -52,6 +54,13 @@ class Filter(NamedTuple):
     def is_set(self) -> bool:
         return any(self.named.values())
 
+    @property
+    def needles(self) -> list[bytes]:
+        """The bytes that every entry has which fits."""
+        texts = [text for name, text in self.named.items() if text and name != "status"]
+        status = [int(self.status) if is_status(self.status) else self.status] if self.status else []
+        return [needle(value) for value in (*texts, *status)]
+
     def fits(self, entry: RequestEntry) -> bool:
         return (
             (self.before is None or entry.at < self.before)
@@ -71,6 +80,11 @@ class Filter(NamedTuple):
         return any(attempt.upstream == self.upstream for attempt in entry.attempts)
 
 
+def is_status(text: str) -> bool:
+    """Whether a text is a status of HTTP."""
+    return len(text) == 3 and text.isascii() and text.isdigit()
+
+
 def filter_of(arguments: dict[str, str]) -> Filter:
     """Read a filter from the parameters of the URL. Parameters that it does not know are left out."""
     known = {name: arguments[name].strip()[:300] for name in Filter._fields[:-1] if name in arguments}
@@ -87,13 +101,14 @@ def _rings() -> PageRings | None:
 
 def found(wanted: Filter) -> Iterator[RequestEntry]:
     rings = _rings()
-    return filter(wanted.fits, rings.entries()) if rings else iter(())
+    return filter(wanted.fits, rings.entries(wanted.needles, wanted.before)) if rings else iter(())
 
 
 @page("requests")
 def list_requests() -> Response:
     wanted, rings = filter_of(request.args.to_dict()), _rings()
-    entries = list(islice(found(wanted), PAGE + 1))
+    read = list(islice(found(wanted), PAGE + 1))
+    entries = _short(read[:PAGE])
     formats = {kind.upper(): f"requests.{kind}?{query(**wanted.named)}" for kind in ("json", "csv")}
     return render(
         "requests.html",
@@ -101,17 +116,26 @@ def list_requests() -> Response:
         formats=formats,
         wanted=wanted,
         kinds=list(EndKind),
-        entries=entries[:PAGE],
-        older=entries[PAGE - 1].at if len(entries) > PAGE else None,
+        entries=entries,
+        older=entries[-1].at if len(read) > len(entries) else None,
         kept=rings.kept() if rings else None,
         arrived=rings.arrived() if rings else 0,
     )
 
 
+def _short(entries: Iterable[RequestEntry]) -> list[RequestEntry]:
+    """The first entries, as many as fit on a page."""
+    return list(within(entries, _weight, _MOST_HTML))
+
+
+def _weight(entry: RequestEntry) -> int:
+    return weight(entry.key, entry.model, entry.upstream, entry.code, entry.request_id)
+
+
 def request_values(here: Gateway) -> dict[str, Any]:
     """The last requests, for all who look at them without a filter."""
     rings = here.rings
-    entries = list(islice(rings.entries(), PAGE)) if rings else []
+    entries = _short(islice(rings.entries(), PAGE)) if rings else []
     return {"entries": entries, "arrived": rings.arrived() if rings else 0}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 
@@ -15,7 +16,7 @@ from ...config.load import Resolved, resolve
 from ...config.schema import Settings
 from ...config.warnings import Origin
 from ..request_state import gateway
-from .rendering import as_json, page, render
+from .rendering import as_json, page, render, within
 
 #: The packages that the gateway runs on.
 _PACKAGES = (
@@ -33,6 +34,8 @@ _PACKAGES = (
 Row = tuple[str, str, str]
 #: The most rows of the page.
 _MOST = 400
+#: The most bytes of all rows.
+_MOST_HTML = 48_000
 
 
 class _Origins(dict[str, Origin]):
@@ -70,6 +73,11 @@ def packages() -> dict[str, str]:
     return found
 
 
+def _weight(row: Row) -> int:
+    """About how many bytes of HTML a row takes."""
+    return 70 + sum(len(escape(text).encode()) for text in row)
+
+
 @page("settings")
 def show_settings() -> Response:
     here = gateway()
@@ -78,7 +86,7 @@ def show_settings() -> Response:
         "settings.html",
         title="Settings in force",
         formats={"JSON": "settings.json"},
-        rows=list(islice(found, _MOST)),
+        rows=list(within(islice(found, _MOST), _weight, _MOST_HTML)),
         count=len(found),
         refusal=refusal,
         differing=differing if here.settings.config else [],

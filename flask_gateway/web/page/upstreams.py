@@ -18,12 +18,14 @@ from ...telemetry.recent import RequestEntry
 from ..request_state import gateway
 from .access import form, redirect, tell
 from .attempts import LOOK, Tried, attempts_of, failing_since
-from .chart import StripBar, strip
+from .chart import Strip, strip
 from .overview import state_of
 from .rendering import action, as_json, page, query, render, shown_seconds
 
 #: The fields of an upstream that the JSON has as they are.
 _SHOWN = ("name", "url", "state", "in_flight", "failing", "since", "taken_out")
+#: The most upstreams on the page. The broken ones come first.
+MOST = 25
 #: For how long an upstream may be taken out, seconds, as the form offers it.
 TIMES = {"600": "10 minutes", "3600": "1 hour", "14400": "4 hours", "86400": "24 hours"}
 
@@ -50,7 +52,7 @@ class UpstreamView(msgspec.Struct, frozen=True):
     taken_out: float
 
     @property
-    def bars(self) -> list[StripBar]:
+    def bars(self) -> Strip:
         return strip([(one.seconds, one.good) for one in self.last])
 
     @property
@@ -101,18 +103,19 @@ def _view(
 
 def upstream_values(here: Gateway) -> dict[str, Any]:
     """The figures of the page of all upstreams."""
-    return {"views": views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())}
+    views = views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
+    return {"views": views[:MOST], "more": len(views) - MOST}
 
 
 def _all_views() -> list[UpstreamView]:
-    views: list[UpstreamView] = upstream_values(gateway())["views"]
-    return views
+    here = gateway()
+    return views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
 
 
 @page("upstreams")
 def list_upstreams() -> Response:
     formats = {"JSON": "upstreams.json"}
-    return render("upstreams.html", title="Upstreams", views=_all_views(), formats=formats)
+    return render("upstreams.html", title="Upstreams", formats=formats, **upstream_values(gateway()))
 
 
 @page("upstreams.json")

@@ -53,8 +53,9 @@ def test_the_page_says_what_to_do_about_a_failure() -> None:
 
 def test_a_strip_is_as_tall_as_the_calls_took() -> None:
     bars = strip([(1.0, True), (2.0, False), (0.0, True)])
-    assert [(bar.x, bar.height, bar.good) for bar in bars] == [(0, 14, True), (5, 24, False), (10, 4, True)]
-    assert strip([]) == []
+    assert bars.good == "M0 24v-14h4V24zM10 24v-4h4V24z"
+    assert bars.bad == "M5 24v-24h4V24z"
+    assert strip([]) == ("", "")
 
 
 def test_the_page_says_what_is_broken_since_when_and_why(page: PageClient) -> None:
@@ -73,7 +74,8 @@ def test_the_page_says_what_is_broken_since_when_and_why(page: PageClient) -> No
     assert "4 failed in a row since" in shown
     assert "Last failure: upstream_timeout at" in shown
     assert "Not asked lately." in shown
-    assert html.count('class="bad"') == 4
+    (bad,) = [a["d"] or "" for tag, a in elements(html) if a.get("class") == "bad" and a["d"]]
+    assert bad.count("M") == 4
     (first, _) = page.http.get("/ui/upstreams.json").json["data"]
     assert (first["name"], first["state"], first["failing"], len(first["last"])) == ("spare", "open", 4, 4)
     detail = words(page.get("upstream?name=spare"))

@@ -1,0 +1,112 @@
+"""The bytes and the CPU of each page with full rings of two workers, and the bytes of all scripts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.pages import HOSTILE, PageClient, a_record
+from kit.waiting import until
+
+from flask_gateway.config.schema import CandidateSettings, KeySettings, ModelSettings, UpstreamSettings
+from flask_gateway.model.call import Attempt
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.telemetry.page_rings import FAILURES, NOTES, RECENT, PageRings
+from flask_gateway.web.page import rendering
+
+#: The most bytes of the HTML of a page, and of all scripts.
+MOST_HTML, MOST_SCRIPTS = 60_000, 60_000
+#: The most CPU of a page, seconds. On an idle machine it is 0.01 (docs/page.md): neighbours cost time, too.
+MOST_CPU = 0.04
+PAGES = (
+    *(
+        "overview",
+        "overview?range=24h",
+        "upstreams",
+        "upstream?name=up-9",
+        "models",
+        "models?model=m-9",
+        "keys",
+    ),
+    *(
+        "requests",
+        "requests?status=failed",
+        "requests?model=none",
+        "requests?status=418",
+        "requests?failed_at=up-9",
+    ),
+    *("request?id=request-9", "spend", "try", "settings", "health", "health?q=none"),
+)
+UPSTREAMS = [f"up-{number}" for number in range(50)]
+
+
+def crowd() -> dict[str, Any]:
+    """Settings with many upstreams, models and keys."""
+    tiers = tuple(
+        tuple(CandidateSettings(upstream=name, model="m") for name in UPSTREAMS[:3]) for _ in range(4)
+    )
+    return {
+        "upstreams": tuple(UpstreamSettings(name=name, url="mock://x") for name in UPSTREAMS),
+        "models": tuple(ModelSettings(name=f"m-{number}", tiers=tiers) for number in range(200)),
+        "keys": tuple(KeySettings(id=f"key-{n}", digest=n.to_bytes(32)) for n in range(200)),
+    }
+
+
+def answered(number: int, **changes: Any) -> Any:
+    """A record of a call that an upstream refused and another one answered."""
+    names, now = [UPSTREAMS[(number + step) % 50] for step in range(2)], time.time_ns()
+    results = zip(names, ("503", "200"), strict=True)
+    tried = tuple(Attempt(name, result, 0.2, "m", now) for name, result in results)
+    return a_record(number, **{"attempts": tried, "upstream": names[1], **changes})
+
+
+def fill(rings: PageRings) -> None:
+    """Write every entry of the rings, and into the buckets of this moment."""
+    for number in range(FAILURES.entries):
+        rings.observe(answered(number, status=502, outcome="failure", code="upstream_error"))
+    for number in range(RECENT.entries):
+        rings.observe(answered(number))
+    for number in range(NOTES.entries):
+        rings.note(f"note {number}: the circuit of an upstream has opened after five failures")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> PageClient:
+    page = PageClient(tmp_path_factory.mktemp("full"), MemoryStore(), **crowd())
+    fill(page.rings)
+    fill(PageRings((page.rings._file, 1)))
+    for number in range(60):
+        page.make(name=f"key-{number}")
+    assert until(lambda: page.http.get("/ui/spend").status_code == 200)
+    return page
+
+
+def test_no_page_is_large_or_dear(full: PageClient) -> None:
+    for path in PAGES:
+        times = []
+        for _ in range(3):
+            began = time.thread_time()
+            html = full.get(path)
+            times.append(time.thread_time() - began)
+        print(f"{path}: {len(html.encode())} bytes, {min(times) * 1000:.1f} ms")
+        assert len(html.encode()) <= MOST_HTML, path
+        assert min(times) <= MOST_CPU, (path, times)
+
+
+def test_texts_of_strangers_make_no_page_large(full: PageClient) -> None:
+    for text in ('"' * 300, "\u202e" * 300, *HOSTILE):
+        texts = dict.fromkeys(("model", "key", "upstream", "code"), text)
+        for number in range(60):
+            full.rings.observe(answered(number, **texts))
+        for _ in range(NOTES.entries):
+            full.rings.note(text * 3)
+        for path in ("overview", "upstreams", "requests", "request?id=request-9", "health"):
+            assert len(full.get(path).encode()) <= MOST_HTML, (path, text)
+
+
+def test_all_scripts_together_are_small() -> None:
+    scripts = list((Path(rendering.__file__).parent / "static").glob("*.js"))
+    assert len(scripts) == 2
+    assert sum(path.stat().st_size for path in scripts) <= MOST_SCRIPTS
