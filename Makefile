@@ -23,7 +23,7 @@ check: $(VENV)/run
 # Three at a time, a file at a time: most tests wait for something, so two cores carry three. Tests of programs that
 # are not installed are left out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The operator's page in a real Chromium behind nginx. On Debian: apt install chromium chromium-driver nginx-light.
 # PICTURES=docs/pictures makes the pictures of the documents.
