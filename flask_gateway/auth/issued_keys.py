@@ -94,6 +94,9 @@ class IssuedKeys:
         if behind or self._seq < 0:
             behind = not self._catch_up(generation[0] if generation else None, known=digest in self._table)
         known = self._table.get(digest)
+        if known is None and self._keys.copies and not behind:
+            behind = not self._newest()
+            known = self._table.get(digest)
         if known is None and behind:
             raise KeysUnavailable(
                 "The gateway cannot read its newest keys at the moment, and this key is not among those it "
@@ -132,6 +135,13 @@ class IssuedKeys:
             return time.monotonic() >= self._retry_at and self._read(generation)
         finally:
             self._reading.release()
+
+    def _newest(self) -> bool:
+        """Take over what other machines have announced just now, which a remembered read does not show."""
+        generation = self._store.update(GENERATION, lambda old, now: (old, old), 1.0)
+        if generation is None or generation[0] == self._checked:
+            return True
+        return self._catch_up(generation[0], known=False)
 
     def _catch_up(self, generation: int | None, *, known: bool) -> bool:
         """Take over the changes up to a generation, before a call goes on. Return whether the table has them.

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def _programs() -> Path | None:
     """The directory with the programs of the newest version."""
     found = [*glob.glob("/usr/lib/postgresql/*/bin/initdb"), shutil.which("initdb") or ""]
     return max((Path(path).parent for path in found if path), default=None)
+
+
+def _signal(processes: list[int], number: int) -> None:
+    for pid in processes:
+        with suppress(ProcessLookupError):  # one that served a connection has ended meanwhile
+            os.kill(pid, number)
 
 
 class PostgresServer:
@@ -98,19 +105,15 @@ class PostgresServer:
         return [self._process.pid, *map(int, Path(path).read_text().split())]
 
     def freeze(self) -> None:
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        _signal(self._family(), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in reversed(self._family()):
-            os.kill(pid, signal.SIGCONT)
+        _signal(self._family()[::-1], signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as a power failure does. The data stay."""
         if self._process.poll() is None:
-            family = self._family()
-            for pid in family:
-                os.kill(pid, signal.SIGKILL)
+            _signal(self._family(), signal.SIGKILL)
             self._process.wait()
         Path(self._folder, "postmaster.pid").unlink(missing_ok=True)
 
