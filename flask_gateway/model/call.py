@@ -283,6 +283,12 @@ class Call(msgspec.Struct, frozen=True):
             return msgspec.structs.replace(self, model=model, fields=overrides.applied_to(self.fields))
         return self if model == self.model else msgspec.structs.replace(self, model=model)
 
+    @property
+    def asked_model(self) -> str:
+        """The caller's own name for the model; the upstream's if the body has none."""
+        raw = self.fields.get("model")
+        return self.model if raw is None else msgspec.json.decode(raw, type=str)
+
     def decoded(self, name: str, longest: int) -> Any:
         """Decode a field of the body; ``None`` if it is missing or no JSON.
 

@@ -51,7 +51,7 @@ def _case(folder: Path) -> ResponseCase:
 def response_call(asked: dict[str, Any], **more: Any) -> Call:
     """A Responses call, as the gateway sends it to an upstream."""
     fields = asked | more
-    raw = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items() if name != "model"}
+    raw = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in fields.items()}
     call = make_call("llama-3", stream=bool(fields.get("stream")))
     return msgspec.structs.replace(
         call, operation=Operation.RESPONSE, fields=raw, ids=IDS, started_ns=1_000_000_000

@@ -113,7 +113,7 @@ class Harness:
         body = {"model": self.play.model, "stream": self._stream, **asked}
         answer = ask(self._port, body, headers, PATIENCE * scale + GRACE, self.play.api)
         primary, fallback = tuple(self.primary.asked[before[0] :]), tuple(self.fallback.asked[before[1] :])
-        return answer, Asked(primary, fallback)
+        return answer, Asked(primary, fallback, self.play.model)
 
     def primary_retry_after(self) -> float:
         """How much longer the gateway will skip the primary, seconds."""

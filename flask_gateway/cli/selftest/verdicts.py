@@ -68,10 +68,14 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The times of the requests that the providers received, seconds of one clock."""
+    """The times of the requests that the providers received, seconds of one clock.
+
+    :param model: the caller's name for the model, which a translated answer repeats.
+    """
 
     primary: tuple[float, ...] = ()
     fallback: tuple[float, ...] = ()
+    model: str = ""
 
     @property
     def order(self) -> list[str]:
@@ -83,6 +87,8 @@ class Asked(msgspec.Struct, frozen=True):
 def judge(expected: Expected, answer: ClientResponse, asked: Asked, scale: float = 1.0) -> Finding:
     """:param scale: the length of a second of the run, seconds."""
     heard = hear(answer)
+    if heard.model == asked.model and asked.order:
+        heard.model = f"{asked.order[-1]}-model"
     faults = [*heard.flaws, *_false_content(expected, answer, heard)]
     faults += _wrong_attempts(expected, asked, scale)
     if faults:

@@ -133,7 +133,7 @@ class _Request:
             {} if "max_tokens" in fields else {"max_tokens": encoded(self.quirks.max_output_tokens or LENGTH)}
         )
         created = self.call.started_ns // 1_000_000_000
-        rewriter = ChatRewriter(self.call.model, created, with_usage=self._wants_usage())
+        rewriter = ChatRewriter(self.call.asked_model, created, with_usage=self._wants_usage())
         return Translated(fields, rewriter, fillers, tuple(self.refusals.left_out))
 
     def _wants_usage(self) -> bool:

@@ -105,7 +105,7 @@ class _Request:
         fields = {
             name: value if isinstance(value, Raw) else encoded(value) for name, value in self.out.items()
         }
-        rewriter = MessageRewriter(self.call.model, hides_thinking=display == "omitted")
+        rewriter = MessageRewriter(self.call.asked_model, hides_thinking=display == "omitted")
         return Translated(fields, rewriter, {}, tuple(self.refusals.left_out))
 
     # ------------------------------------------------------------------ fields of one value

@@ -33,7 +33,6 @@ def response_body(body: bytes, shell: ResponseShell, usage: Usage | None) -> byt
         answer: Any = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         raise UpstreamMalformed(f"The upstream's answer cannot be read. {SEND_AGAIN}") from None
-    shell.learn(answer)
     choices = answer.get("choices")
     choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     choice = choices[0] if choices else {}

@@ -39,6 +39,7 @@ class ResponseShell:
     All ids follow from one, so an answer can be found in the log by its own id.
 
     :param identifier: for the ids. :param created: seconds since the epoch.
+    :param model: by the caller's name.
     :param fields: the Responses request. :param tools: its tools.
     """
 
@@ -53,11 +54,6 @@ class ResponseShell:
             name: missing if is_null(fields.get(name)) else on_one_line(fields[name])
             for name, missing in _REPEATED.items()
         }
-
-    def learn(self, chunk: Mapping[str, Any]) -> None:
-        """Take the model that the upstream names."""
-        if isinstance(chunk.get("model"), str) and chunk["model"]:
-            self._model = chunk["model"]
 
     def item_id(self, prefix: str, number: int) -> str:
         return f"{prefix}_{self._identifier}_{number}"

@@ -51,16 +51,15 @@ class ResponseStream:
             raise UpstreamMalformed(f"A part of the upstream's answer cannot be read. {SEND_AGAIN}") from None
         if not isinstance(chunk, dict):
             return b""
-        begun = b"" if self._begun else self._begin(chunk)
+        begun = b"" if self._begun else self._begin()
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and choice.get("index") in (0, None):
                 begun += self._choice(choice)
         return begun
 
-    def _begin(self, chunk: dict[str, Any]) -> bytes:
+    def _begin(self) -> bytes:
         self._begun = True
-        self._shell.learn(chunk)
         response = self._shell.response("in_progress", [])
         event = self.numbers.event
         return event("response.created", response=response) + event("response.in_progress", response=response)
@@ -126,7 +125,7 @@ class ResponseStream:
         """
         if self._nameless:
             raise UpstreamMalformed("The upstream's answer has a tool call without a name.")
-        events = b"" if self._begun else self._begin({})
+        events = b"" if self._begun else self._begin()
         reason = incomplete_reason(self._finish)
         whole = "completed" if reason is None else "incomplete"
         last = self._items[-1] if self._items else None

@@ -40,7 +40,7 @@ def _request(call: Call, target: TranslationTarget) -> Translated:
     asked = chat_request(call.fields, target.quirks, refusals)
     ids = call.ids
     created = call.started_ns // 1_000_000_000
-    shell = ResponseShell(f"{ids.trace}{ids.span}", created, call.model, call.fields, asked.tools)
+    shell = ResponseShell(f"{ids.trace}{ids.span}", created, call.asked_model, call.fields, asked.tools)
     return Translated(_written(asked.fields), ResponseRewriter(shell), left_out=tuple(asked.left_out))
 
 
