@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ from msgspec.structs import asdict
 from ...app.build import Gateway
 from ...ledger import books, database
 from ...ledger.places import ledger_of
+from ...model.errors import Overloaded
 from ...state import split_state
 from ...telemetry.exposition import degraded_ledgers, live_calls, live_streams
 from ...telemetry.metric_families import directory, trouble
@@ -28,6 +30,8 @@ from .rendering import as_json, page, query, render, shown_number, shown_seconds
 
 #: The most notes on the page.
 _NOTES = 200
+#: Among how many requests those are counted that found the gateway full, and for how long, seconds.
+_LOOK, _LATELY = 300, 60.0
 #: The most bytes of all notes there.
 _MOST_HTML = 50_000
 #: Less free space than this on the ledger's disk is a warning, bytes.
@@ -77,10 +81,26 @@ def _threads(here: Gateway, now: float) -> tuple[bool, str]:
     streams, calls = live_streams(), live_calls()
     flying = "" if calls is None else f", {sum(calls.values())} calls in flight at upstreams"
     live = here.inflight.streams if streams is None else streams
-    return (
-        True,
-        f"{here.inflight.threads} threads of this worker serve calls, {live} streams are live{flying}",
+    usage = here.inflight.thread_usage()
+    said = (
+        f"calls hold {usage.held} of the {_shown_most(usage.most)} threads that they may hold in this worker"
     )
+    said += f", {live} streams are live{flying}"
+    if refused := _refused_for_want_of_room(here, now):
+        full = f"the gateway is full: in the last minute {refused} of {_LOOK} requests got 503 overloaded"
+        remedy = "See which upstream is slow; GATEWAY_THREADS and GATEWAY_MAX_STREAMS allow more"
+        return False, f"{full}; {said}. {remedy}"
+    return True, said
+
+
+def _shown_most(most: float) -> str:
+    return "many" if math.isinf(most) else f"{most:.0f}"
+
+
+def _refused_for_want_of_room(here: Gateway, now: float) -> int:
+    """How many of the last requests of all workers were refused because the gateway was full."""
+    last = islice(here.rings.entries(), _LOOK) if here.rings else ()
+    return sum(one.code == Overloaded.code and one.at > now - _LATELY for one in last)
 
 
 def _ledger(here: Gateway, now: float) -> tuple[bool, str]:
