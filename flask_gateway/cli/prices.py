@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
+import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -29,10 +31,10 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     showing.add_argument("model", metavar="UPSTREAM/MODEL", nargs="?", help="only this model")
     updating = actions.add_parser(
-        "update", help="take a newer table.json into the data directory", allow_abbrev=False
+        "update", help="take a newer table into the data directory", allow_abbrev=False
     )
     updating.add_argument(
-        "file", metavar="FILE", help="a table.json as the package ships it, or data.json of genai-prices"
+        "file", metavar="FILE", help="a table.json.gz as the package ships it, or data.json of genai-prices"
     )
     updating.add_argument("--yes", action="store_true", help="write it; without this, only show what changes")
     checking = actions.add_parser(
@@ -100,16 +102,26 @@ def _update(data: Path, arguments: Namespace) -> int:
 def _table_in(file: Path) -> tuple[bytes, list[str]]:
     """The table in a file, and the models that it does not take from there.
 
-    :raises ValueError: the file is no table. :raises OSError: it cannot be read.
+    :raises ValueError: the file is no table. :raises OSError: it cannot be read, or is damaged.
     """
     from ..pricing.genai_prices import compile_json
 
-    text = file.read_bytes()
+    text = _unpacked(file.read_bytes())
     if not text.lstrip().startswith(b"["):
         return text, []
     made = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
     table, left_out = compile_json(text, "genai-prices data.json", made)
     return json.dumps(table).encode(), left_out
+
+
+def _unpacked(content: bytes) -> bytes:
+    """:raises ValueError: it begins as a file of gzip, and is none."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
 
 
 def _all(table: Any) -> Iterator[tuple[str, Any]]:

@@ -61,7 +61,7 @@ class UnknownUnit(ValueError):
 
 
 class Compiled(NamedTuple):
-    """A table as ``table.json`` has it, and the models that were left out, each with its reason."""
+    """A table as ``table.json.gz`` has it, and the models that were left out, each with its reason."""
 
     table: dict[str, Any]
     left_out: list[str]

@@ -6,6 +6,7 @@ date at the end may be left out: providers publish a model under its name, and u
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -37,7 +38,7 @@ class Provider(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PriceTable(msgspec.Struct, frozen=True):
-    """A table of prices, as ``table.json`` holds it.
+    """A table of prices, as ``table.json.gz`` holds it.
 
     :param version: the data's own version, and where it is from.
     :param made: the date at which it was compiled, ``YYYY-MM-DD``.
@@ -88,7 +89,7 @@ def decode(text: bytes) -> PriceTable:
 @lru_cache(maxsize=1)
 def shipped() -> PriceTable:
     """Return the table that the package ships."""
-    return decode(files(__package__).joinpath("table.json").read_bytes())
+    return decode(gzip.decompress(files(__package__).joinpath("table.json.gz").read_bytes()))
 
 
 class Prices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def test_a_newer_table_is_taken_over(
     assert (data / TABLE).read_bytes() == file.read_bytes()
     file.write_text("{}")
     assert ran(config, "prices", "update", str(file), "--yes") == FOUND
+
+
+def test_a_table_as_the_package_ships_it_is_taken_over(
+    config: dict[str, str], data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    packed = gzip.compress(msgspec.json.encode(shipped()))
+    file = tmp_path / "table.json.gz"
+    file.write_bytes(packed)
+    assert ran(config, "prices", "update", str(file), "--yes") == OK
+    assert decode((data / TABLE).read_bytes()) == shipped()
+    for damaged in (packed[:-20], packed[:50] + b"\0" * 50 + packed[100:]):
+        file.write_bytes(damaged)
+        assert ran(config, "prices", "update", str(file), "--yes") == FOUND
+        assert "is no table of prices" in capsys.readouterr().err
 
 
 def test_the_data_of_genai_prices_is_taken_over(
