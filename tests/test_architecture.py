@@ -26,7 +26,7 @@ BY_FLOOR = (
     ("model", "reactor"),
     ("config", "dialects", "pricing"),
     ("state", "telemetry", "streaming", "ledger"),
-    ("guards", "tracing"),
+    ("guards", "realtime", "tracing"),
     ("routing", "auth", "upstreams"),
     ("app",),
     ("web", "cli", "server"),
@@ -53,6 +53,7 @@ OUTSIDE = {
     "backports": {"web"},
     "yaml": {"cli"},
     "opentelemetry": {"tracing"},
+    "wsproto": {"realtime"},
 }
 
 
@@ -249,6 +250,7 @@ def test_each_folder_of_tests_mirrors_a_package() -> None:
 TESTED_AS_ONE = {
     "cli/import_litellm": "whole configurations of LiteLLM become whole settings",
     "dialects/translations": "whole conversations of one API become those of another",
+    "realtime": "whole sessions, frame by frame",
     "web/page": "whole pages, as an admin's browser asks for them",
 }
 _DECISIONS = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.Match, ast.BoolOp, ast.comprehension)

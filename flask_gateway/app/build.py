@@ -46,6 +46,7 @@ from .configured_routes import configured_routes
 from .endpoints import endpoints_of
 from .extensions import Extend, nothing
 from .key_source import issued_keys, key_guess_limiter, key_labels, key_source
+from .sessions import Sessions, sessions_of
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
@@ -98,6 +99,8 @@ class Gateway(msgspec.Struct, frozen=True):
     accounting: Accounting | None = None
     #: The keys that admins issue; ``None`` where no data directory is set.
     issued: IssuedKeys | None = None
+    #: The services of WebSocket sessions; ``None`` where no upstream speaks such an operation.
+    sessions: Sessions | None = None
     #: The past that the operator's page shows; ``None`` where no admin's key is set.
     rings: PageRings | None = None
     #: Sends traces; ``None`` where no receiver is set.
@@ -219,8 +222,11 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         observers.append(rings.observe)
     if traces is not None:
         observers.append(traces)
+    each = [guard for guard in limits if guard is not inflight and not isinstance(guard, CallerBulkhead)]
+    further = (limits[:3], each, observers, accounting, inflight)
     return Gateway(
         settings=settings,
+        sessions=sessions_of(settings, dispatcher, candidates, *further),
         keys=keys,
         key_guesses=key_guess_limiter(settings, keys, store),
         routes=routes,

@@ -169,6 +169,17 @@ class Candidates:
         """
         return [(target.upstream, target.model) for tier in self._route(call).tiers for target in tier]
 
+    def asked_at(self, call: Call, upstream: str) -> Call | None:
+        """The call as one upstream is asked; ``None`` if that does not serve the model.
+
+        :raises UnknownModel: the model has no route.
+        """
+        for tier in self._route(call).tiers:
+            for target in tier:
+                if target.upstream == upstream:
+                    return call.asking(target.model, target.overrides)
+        return None
+
     def continuers(self, call: Call, broken: str) -> list[Continuer]:
         """The services that can resume an answer.
 

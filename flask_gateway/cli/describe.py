@@ -9,8 +9,11 @@ from typing import Any
 from ..config.kinds import KINDS, Kind
 from ..dialects.translations.table import TRANSLATIONS, counts_by_estimate, translations_to
 from ..dialects.translations.translation import Translation
-from ..model.call import Operation
+from ..model.call import SESSIONS, Operation
 from .command import OK, Command, add_json, print_json
+
+#: The operations of the table. Sessions over WebSocket are set by `speaks` alone.
+_LISTED = tuple(operation for operation in Operation if operation not in SESSIONS)
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -45,7 +48,7 @@ def _fields(kind: Kind) -> dict[str, Any]:
 
 def dialects() -> Iterator[str]:
     """Yield the lines of the tables in ``docs/dialects.md``."""
-    yield from _table(["kind", *Operation], ([name, *_marks(kind)] for name, kind in KINDS.items()))
+    yield from _table(["kind", *_LISTED], ([name, *_marks(kind)] for name, kind in KINDS.items()))
     yield ""
     head = ["kind", "URL without `url`", "key", "Anthropic's paths", "seconds", "quirks"]
     yield from _table(head, (_row(name, kind) for name, kind in KINDS.items()))
@@ -60,7 +63,7 @@ def _marks(kind: Kind) -> list[str]:
     marks = dict.fromkeys(across, "translated") | dict.fromkeys(kind.speaks, "native")
     if counts_by_estimate(kind.speaks):
         marks[Operation.COUNT] = "estimated"
-    return [marks.get(operation, "") for operation in Operation]
+    return [marks.get(operation, "") for operation in _LISTED]
 
 
 def _fields_of(translation: Translation) -> Iterator[list[str]]:

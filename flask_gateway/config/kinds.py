@@ -82,7 +82,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         if operation in ANTHROPIC and self.anthropic_path:
             scheme, _, rest = base.partition("://")
             base = f"{scheme}://{rest.partition('/')[0]}{self.anthropic_path}"
-        return f"{base}/{operation}" if operation in ANTHROPIC else f"{base}{self.openai_path}/{operation}"
+        if operation in ANTHROPIC:
+            return f"{base}/{operation}"
+        path = Operation.RESPONSE if operation is Operation.RESPONSE_SESSION else operation
+        return f"{base}{self.openai_path}/{path}"
 
     def anthropic_url_of(self, base: str, operation: Operation, model: str, *, stream: bool) -> str:
         """The URL of an operation of Anthropic's API for one model.

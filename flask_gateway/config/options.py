@@ -189,6 +189,8 @@ SCALARS = (
     _setting(
         "stream_buffer_bytes", _count("bytes", 1, 1 << 30), "bytes of a stream that wait for a slow caller"
     ),
+    _setting("session_idle_seconds", _SECONDS, "seconds without a byte that end a WebSocket session"),
+    _setting("session_seconds", _SECONDS, "seconds that a WebSocket session may last"),
     _setting("send_timeout_seconds", _SECONDS, "seconds that a caller may take nothing of its stream"),
     _setting(
         "state",

@@ -372,16 +372,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int = 2000
     stream_buffer_bytes: int = 256 * 1024
     send_timeout_seconds: float = 30.0
+    session_idle_seconds: float = 900.0
+    session_seconds: float = 3600.0
     state: str = "shared://"
     state_namespace: str | None = None
     machines: int = 1
     log: str = "json"
-    #: Whether log lines show the beginning of prompts.
-    log_prompts: bool = False
+    log_prompts: bool = False  # whether log lines show the beginning of prompts
     #: Seconds from which on a request always becomes a trace; 0: never for that reason.
     trace_slow_seconds: float = 30.0
-    #: Where traces go; ``None``: there are none.
-    traces: TraceSettings | None = None
+    traces: TraceSettings | None = None  # where they go; ``None``: there are none
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
     #: Other gateways whose response headers and request fields are understood: ``litellm``.

@@ -86,7 +86,14 @@ def _media(operation: Operation) -> Dialect:
     return Dialect(str(operation), MediaReader, envelope, chat_error_event, b"", PING_EVENT, largest)
 
 
-#: Every operation of the API.
+#: The operations that are sessions over WebSocket. Each response of one is recorded at its path.
+SESSION_DIALECTS = {
+    Operation.REALTIME: Dialect("realtime", ResponseReader, envelope, response_error_event, b"", PING_EVENT),
+    Operation.RESPONSE_SESSION: Dialect(
+        "responses", ResponseReader, envelope, response_error_event, b"", PING_EVENT
+    ),
+}
+#: Every other operation of the API.
 DIALECTS = {operation: _choices(operation) for operation in OPENAI} | {
     Operation.RESPONSE: Dialect(
         "responses",

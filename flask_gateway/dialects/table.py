@@ -9,14 +9,16 @@ from ..model.call import Operation
 from . import anthropic, openai
 from .dialect import Dialect, Envelope
 
+#: The operations that are called by POST.
 DIALECTS: dict[Operation, Dialect] = openai.DIALECTS | anthropic.DIALECTS
+_ALL = DIALECTS | openai.SESSION_DIALECTS
 
 #: APIs that word errors in their own way, by their paths. All other paths are OpenAI's.
 _ENVELOPES = ((anthropic.is_path, anthropic.envelope),)
 
 
 def dialect_of(operation: Operation) -> Dialect:
-    return DIALECTS[operation]
+    return _ALL[operation]
 
 
 def envelope_of(path: str) -> Envelope:

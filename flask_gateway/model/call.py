@@ -39,18 +39,23 @@ class Operation(StrEnum):
     IMAGE = "images/generations"
     IMAGE_EDIT = "images/edits"
     IMAGE_VARIATION = "images/variations"
+    #: Sessions over WebSocket: of the Realtime API, and of the Responses API.
+    REALTIME = "realtime"
+    RESPONSE_SESSION = "responses/websocket"
 
     #: Calls look up tables by their operation, and the hash of an enumeration is a function in Python.
     __hash__ = str.__hash__
 
 
-#: The operations of Anthropic's API, those of OpenAI's on sound and pictures, and the others of OpenAI's.
+#: The operations of Anthropic's API, those of OpenAI's on sound and pictures, its sessions over
+#: WebSocket, and the others of OpenAI's.
 ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)
 HEARING: tuple[Operation, ...] = (Operation.TRANSCRIPTION, Operation.AUDIO_TRANSLATION)
 PICTURES: tuple[Operation, ...] = (Operation.IMAGE, Operation.IMAGE_EDIT, Operation.IMAGE_VARIATION)
 MEDIA: tuple[Operation, ...] = (*HEARING, Operation.SPEECH, *PICTURES)
+SESSIONS: tuple[Operation, ...] = (Operation.REALTIME, Operation.RESPONSE_SESSION)
 OPENAI: tuple[Operation, ...] = tuple(
-    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA)
+    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA, *SESSIONS)
 )
 #: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as Anthropic's
 #: own limit and as Claude Code tells its users.

@@ -64,6 +64,9 @@ class HeadIncomplete(Exception):
 class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships no types
     """One connection and its requests."""
 
+    #: Whether the worker relays WebSocket sessions.
+    carries_sessions = False
+
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
         self.cfg = cfg
         self.sock: socket.socket = sock
@@ -201,6 +204,12 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
 
     # ------------------------------------------------------------
 
+    def take_ahead(self) -> bytes:
+        """Return what the caller has sent behind the head of its last request."""
+        ahead: bytes = self.parser.unreader.take_buffered() + (self._first or b"")
+        self._first = None
+        return ahead
+
     def close(self, graceful: bool = False) -> None:
         """Close without blocking."""
         sock: socket.socket = self.sock
@@ -241,7 +250,7 @@ def _date(second: int) -> str:
     return str(util.http_date(second))
 
 
-UPGRADE_REQUIRED = 426
+SWITCHING, UPGRADE_REQUIRED = 101, 426
 
 
 class ResponseWriter(wsgi.Response):  # type: ignore[misc]
@@ -275,6 +284,9 @@ class ResponseWriter(wsgi.Response):  # type: ignore[misc]
             f"Date: {_date(int(time.time()))}\r\n"
             f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n"
         ]
+        if self.status_code == SWITCHING:  # the application names the protocol
+            self.chunked = False
+            return [f"{headers[0].rpartition('Connection:')[0]}Connection: Upgrade\r\n"]
         if self.chunked:
             headers.append("Transfer-Encoding: chunked\r\n")
         if self.status_code == UPGRADE_REQUIRED:

@@ -33,6 +33,8 @@ from .accept_loop import AcceptLoop
 from .body_input import input_of
 from .client_connection import (
     FIRST_WAIT,
+    SWITCHING,
+    ClientConnection,
     HeadIncomplete,
     ResponseWriter,
     UnparsableRequest,
@@ -47,6 +49,7 @@ from .thread_pool import LifoThreadPool
 
 if TYPE_CHECKING:
     from ..app.build import Gateway
+    from ..realtime.tunnels import Tunnels
 
 #: How long before the graceful timeout ends the calls still in flight are cancelled, seconds.
 CANCEL_MARGIN = 5.0
@@ -88,6 +91,7 @@ class GatewayWorker(AcceptLoop):
     """gunicorn's ``worker_class``."""
 
     relay: Relay | None = None
+    _sessions: Tunnels | None = None
 
     def init_process(self) -> None:
         give_back_large_blocks()
@@ -126,6 +130,7 @@ class GatewayWorker(AcceptLoop):
         gateway.reactor.every(REPORT_PERIOD, self._report)
         if Relay.is_possible():
             settings = gateway.settings
+            ClientConnection.carries_sessions = not is_tls(self.cfg)
             self.relay = Relay(gateway.reactor, settings.stream_buffer_bytes, settings.send_timeout_seconds)
         if gateway.settings.config is not None:
             self._follow_file(gateway)
@@ -249,7 +254,7 @@ class GatewayWorker(AcceptLoop):
     def _carry(self, answer: Any, resp: Any, conn: Any) -> bool:
         """Hand the answer to the relay, if it is a stream on a plain socket."""
         if self.relay is None or not isinstance(answer, Reply) or answer.channel is None:
-            return False
+            return resp.status_code == SWITCHING and self._carry_session(answer, resp, conn)
         if isinstance(conn.sock, ssl.SSLSocket):
             return False
 
@@ -261,6 +266,21 @@ class GatewayWorker(AcceptLoop):
                 self._close(conn)
 
         self.relay.start(answer, conn.sock, resp.take_head(), chunked=resp.chunked, done=done)
+        return True
+
+    def _carry_session(self, tunnel: Any, resp: Any, conn: Any) -> bool:
+        """Relay a WebSocket session."""
+        assert self.relay is not None
+        if self._sessions is None:
+            from ..realtime.tunnels import Tunnels  # an extra that is off is not imported
+
+            self._sessions = Tunnels(self.relay)
+
+        def done(clean: bool) -> None:
+            self._returned.append(None)
+            self._close(conn)
+
+        self._sessions.start(tunnel, conn.sock, resp.take_head(), conn.take_ahead(), done)
         return True
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
@@ -293,6 +313,8 @@ class GatewayWorker(AcceptLoop):
         if self.gateway is None:
             return
         self.gateway.draining.set()
+        if self._sessions is not None:
+            self._sessions.drain()
         grace = self.cfg.graceful_timeout
         cancel_at = time.monotonic() + grace - min(CANCEL_MARGIN, grace / 2)
         self.gateway.reactor.at(cancel_at, self._start_cancelling)

@@ -92,6 +92,7 @@ class RecordingService:
 
     :param observers: called once for each call; an exception of theirs is logged and suppressed.
     :param prompts: whether records keep the beginning of the prompt.
+    :param method: of the requests.
     :param facts: reads what only traces show; ``None``: there are none.
     """
 
@@ -101,9 +102,11 @@ class RecordingService:
         observers: Sequence[Observer],
         *,
         prompts: bool = False,
+        method: str = "POST",
         facts: Facts | None = None,
     ) -> None:
         self.name = service.name
+        self._method = method
         self._service = service
         self._observers = tuple(observers)
         self._prompts = prompts
@@ -160,7 +163,7 @@ class RecordingService:
         return RequestRecord(
             ids=call.ids,
             key=call.caller.id,
-            method="POST",
+            method=self._method,
             path=path,
             route=path,
             status=status,

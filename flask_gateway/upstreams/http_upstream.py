@@ -16,7 +16,7 @@ from ..dialects.media_transcripts import BytesTranscript, is_plain_text, is_soun
 from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
-from ..model.call import ANTHROPIC, MEDIA, Call, Operation
+from ..model.call import ANTHROPIC, MEDIA, SESSIONS, Call, Operation
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
 from ..model.upload import LongBody
@@ -35,6 +35,8 @@ from .transport.deadlines import UpstreamAttempt
 from .transport.proxies import Egress
 from .transport.unpacking import unpacked
 
+#: The status of a connection that is a WebSocket from now on.
+SWITCHED = 101
 #: Good statuses without a body.
 _NO_BODY = (204, 205)
 _MEDIA = frozenset(MEDIA)
@@ -110,6 +112,8 @@ class HttpUpstream:
             call = signed_only(call) if self._kind.checks_signatures else call
         if call.operation is Operation.COUNT:
             return self._count(call)
+        if call.operation in SESSIONS:
+            return self._open_session(call)
         if not call.stream or options is None:
             return self._send(call, call)
         asking = asking_for_usage(call)
@@ -128,6 +132,21 @@ class HttpUpstream:
         reply.prime()  # remember only what the repeated call proves: an error may quote the caller's text
         options.refuse()
         return reply
+
+    def _open_session(self, call: Call) -> Reply:
+        from .websocket import open_session  # an extra that is off is not imported
+
+        credential = self._credential if self.renewed_key is None else self._current()
+        head = self._head(call, credential)
+        asking = open_session(call, self.name, self._urls[call.operation], head, self._clocks)
+        source = self._http.post(asking.url, b"", asking.head, asking.exchange, "GET", self.egress)
+        try:
+            if source.response.status_code != SWITCHED:
+                self._check(source, call, asking.url, credential)
+            return asking.opened(source)
+        except BaseException:
+            source.close()
+            raise
 
     def _count(self, call: Call) -> Reply:
         """Count tokens, by an estimate if the upstream says that it does not count them."""
@@ -212,7 +231,7 @@ class HttpUpstream:
         response = source.response
         status = response.status_code
         if not 200 <= status < 300 or status in _NO_BODY:
-            body = self._error_body(source)
+            body = b"" if status == SWITCHED else self._error_body(source)
             if credential.redaction is not None:
                 body = credential.redaction.redact(body)
             error = error_for(status, response.headers, body, self.name, url=url)

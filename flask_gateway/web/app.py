@@ -26,6 +26,7 @@ from . import (
     openapi,
     own_key,
     route_status,
+    websocket,
 )
 from .fast_flask import FastFlask
 from .paths import canonical
@@ -42,17 +43,8 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    for module in (
-        health,
-        inference,
-        media,
-        models,
-        circuit_breakers,
-        route_status,
-        openapi,
-        own_key,
-        metrics,
-    ):
+    of_calls = (inference, media, models, circuit_breakers, route_status, websocket)
+    for module in (health, *of_calls, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admins:
         from . import admin, page  # an extra that is off is not imported

@@ -25,13 +25,24 @@ def authenticate(header: Header, identify: Callable[[str], Caller], query: str =
     :raises Unauthorized: there is no key, or it is unknown.
     :raises AmbiguousCredentials: the headers carry different keys.
     """
-    key = key_of(header)
+    key = key_of(header) or _key_in_protocol(header("Sec-WebSocket-Protocol"))
     if key is None:
         raise Unauthorized(
             f"No API key was given. {_misplaced_key(header, query)}"
             "Send it as 'Authorization: Bearer KEY', as 'X-API-Key: KEY' or as 'api-key: KEY'."
         )
     return identify(key)
+
+
+#: How browsers send a key when they open a WebSocket: they can set no other header.
+#: https://platform.openai.com/docs/guides/realtime-websocket
+_KEY_PROTOCOL = "openai-insecure-api-key."
+
+
+def _key_in_protocol(protocols: str | None) -> str | None:
+    """The key among the subprotocols that a WebSocket asks for; ``None`` if there is none."""
+    words = (word.strip() for word in (protocols or "").split(","))
+    return next((w.removeprefix(_KEY_PROTOCOL) for w in words if w.startswith(_KEY_PROTOCOL)), None) or None
 
 
 def _misplaced_key(header: Header, query: str) -> str:

@@ -17,7 +17,7 @@ from ..dialects.table import DIALECTS
 _SPELLED = re.compile(
     r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*(?:(?P<chat>chat/+completions)|(?P<count>messages/+count_tokens)|"
     r"(?P<kind>audio|images)/+(?P<work>transcriptions|translations|speech|generations|edits|variations)|"
-    r"(?P<other>completions|responses|embeddings|moderations|rerank|models|messages))/*|"
+    r"(?P<other>completions|responses|embeddings|moderations|rerank|models|messages|realtime))/*|"
     r"/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
 ).fullmatch
 _MODEL = re.compile(r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*models/+(?P<name>[^/].*?)/*", re.DOTALL).fullmatch

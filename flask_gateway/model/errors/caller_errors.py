@@ -99,6 +99,26 @@ class WebSocketNotOffered(CallerError):
     code = "websocket_not_offered"
 
 
+class InvalidFrames(CallerError):
+    """A caller has sent bytes that are no WebSocket frames, or a message that is too long.
+
+    :param close: the code of the close frame that says so (RFC 6455, 7.4.1).
+    """
+
+    code = "invalid_frames"
+
+    def __init__(self, message: str, close: int) -> None:
+        super().__init__(message)
+        self.close = close
+
+
+class SessionIdle(CallerError):
+    """Nothing was sent in a WebSocket session for too long."""
+
+    status = 408
+    code = "session_idle"
+
+
 class UnsupportedOperation(CallerError):
     """No upstream of the model takes this operation."""
 

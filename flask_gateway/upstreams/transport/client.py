@@ -152,7 +152,8 @@ def _request(
     request = requests.PreparedRequest()
     request.method = method
     request.url = url
-    request.headers = {**headers, "Content-Length": str(len(body))}  # type: ignore[assignment]
+    length = {"Content-Length": str(len(body))} if body or method == "POST" else {}
+    request.headers = {**headers, **length}  # type: ignore[assignment]
     request.body = body  # type: ignore[assignment]  # the adapter is ours (``pool.py``)
     return request
 
@@ -206,6 +207,10 @@ class ResponseSource:
         if self._exchange.error is not None:
             raise self._exchange.error
         return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        """See :meth:`UpstreamResponse.send`."""
+        return self._raw.send(data)
 
     def expire(self) -> None:
         self._exchange.timed_out()

@@ -149,6 +149,8 @@ def framing_of(head: Head) -> Framing:
     :raises MalformedResponse: the lengths differ, or a length or coding is not understood.
     """
     headers, stays = head.headers, _stays_open(head)
+    if head.status == 101 and headers.get("upgrade", "").lower() == "websocket":
+        return UntilClosed()  # from here on the connection is the WebSocket's
     if head.status < 200 or head.status in (204, 304):
         return Sized(0, stays and head.status != 101)
     encoding = headers.get("transfer-encoding")

@@ -126,6 +126,16 @@ class UpstreamResponse:
         self._finish()
         return b""
 
+    def send(self, data: bytes | bytearray) -> int:
+        """Send bytes behind a switch of protocols (status 101), as many as fit. Needs a timeout of 0.
+
+        :raises OSError: the connection is lost.
+        """
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
+            return 0
+
     def _receive(self, size: int) -> bytes:
         return receive(self._sock, size)
 
