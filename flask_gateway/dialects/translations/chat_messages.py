@@ -76,8 +76,7 @@ class ChatMessagesReader:
             raise self._refusals.error(
                 f"{path}.role", f"Messages of the role '{role[:40]}' are not translated."
             )
-        for name in message.keys() - known - _IDLE:
-            self._refusals.refuse(f"{path}.{name}")
+        self._refusals.beyond(message, known | _IDLE, path)
         blocks = self._blocks(message.get("content"), f"{path}.content")
         if role in ("system", "developer"):
             self._marked(blocks, message)
@@ -182,21 +181,27 @@ class ChatMessagesReader:
         if field is None:
             self._refusals.refuse(path)
             return None
-        for name in part.keys() - {field} - _IDLE_IN_PARTS:
-            self._refusals.refuse(f"{path}.{name}")
+        self._refusals.beyond(part, {field} | _IDLE_IN_PARTS, path)
         value = part.get(field, EMPTY)
         if kind == "image_url":
-            url = value if is_text(value) else object_of(value, f"{path}.image_url").get("url", EMPTY)
-            return self._media(url, f"{path}.image_url")
+            return self._image(value, f"{path}.image_url")
         if kind == "file":
             return self._file(object_of(value, f"{path}.file"), f"{path}.file")
         if not is_text(value):
             raise InvalidField(f"'{path}.{field}' must be a text.", param=f"{path}.{field}")
         return None if value == EMPTY else {"type": "text", "text": value}
 
+    def _image(self, value: msgspec.Raw, path: str) -> Block | None:
+        if is_text(value):
+            return self._media(value, path)
+        image = object_of(value, path)
+        self._refusals.beyond(image, {"url", "detail"}, path)
+        return self._media(image.get("url", EMPTY), path)
+
     def _file(self, file: dict[str, msgspec.Raw], path: str) -> Block | None:
-        for name in file.keys() - {"file_data", "filename"}:
-            self._refusals.refuse(f"{path}.{name}")
+        if not file:
+            self._refusals.refuse(path)
+        self._refusals.beyond(file, {"file_data", "filename"}, path)
         block = self._media(file["file_data"], f"{path}.file_data") if "file_data" in file else None
         if block is not None and block["type"] == "document" and "filename" in file:
             block["title"] = file["filename"]

@@ -46,6 +46,7 @@ FIELDS = FieldTable(
         "parallel_tool_calls": "`tool_choice.disable_parallel_tool_use`",
         "response_format": "`output_config.format`; `json_object` is refused",
         "reasoning_effort": "`output_config.effort`, `minimal` as `low`; or `thinking`; see `effort`",
+        "modalities": "nothing: it is text; others are refused",
         "user": "`metadata.user_id`",
         "safety_identifier": "`metadata.user_id`",
         "thinking": "`thinking`, as it is in Anthropic's API",
@@ -53,7 +54,6 @@ FIELDS = FieldTable(
     },
     without_effect=(
         "metadata",
-        "modalities",
         "prediction",
         "prompt_cache_key",
         "prompt_cache_options",
@@ -139,6 +139,7 @@ class _Request:
     def _wants_usage(self) -> bool:
         raw = self.call.fields.get("stream_options", NULL)
         options = {} if first(raw) == b"n" else object_of(raw, "stream_options")
+        self.refusals.beyond(options, {"include_usage", "include_obfuscation"}, "stream_options")
         return options.get("include_usage") == Raw(b"true")
 
     # ------------------------------------------------------------------ fields of one value
@@ -173,6 +174,10 @@ class _Request:
         if stops:
             self.out["stop_sequences"] = stops
 
+    def modalities(self, name: str, raw: msgspec.Raw) -> None:
+        if any(text_of(item, name) != "text" for item in list_of(raw, name)):
+            self.refusals.refuse(name, "Answers are text.")
+
     def user(self, name: str, raw: msgspec.Raw) -> None:
         self.out["metadata"] = {"user_id": raw}
 
@@ -198,10 +203,12 @@ class _Request:
 
     def format(self, name: str, raw: msgspec.Raw) -> None:
         wanted = object_of(raw, name)
+        self.refusals.beyond(wanted, {"type", "json_schema"}, name)
         kind = text_of(wanted.get("type"), f"{name}.type")
         if kind == "json_schema":
-            schema = object_of(wanted.get("json_schema", Raw(b"{}")), f"{name}.json_schema").get("schema")
-            form = {"type": "json_schema", "schema": schema or _NO_PARAMETERS}
+            form = object_of(wanted.get("json_schema", Raw(b"{}")), f"{name}.json_schema")
+            self.refusals.beyond(form, {"name", "description", "schema", "strict"}, f"{name}.json_schema")
+            form = {"type": encoded("json_schema"), "schema": form.get("schema", _NO_PARAMETERS)}
             self.out.setdefault("output_config", {})["format"] = form
         elif kind != "text":
             self.refusals.refuse(name, "Use the type json_schema.")
@@ -227,10 +234,8 @@ class _Request:
             self.refusals.refuse(path, "Only functions are translated.")
             return None
         function = object_of(tool.get("function", NULL), f"{path}.function")
-        for name in tool.keys() - {"type", "function", "cache_control"}:
-            self.refusals.refuse(f"{path}.{name}")
-        for name in function.keys() - _FUNCTION:
-            self.refusals.refuse(f"{path}.function.{name}")
+        self.refusals.beyond(tool, {"type", "function", "cache_control"}, path)
+        self.refusals.beyond(function, _FUNCTION, f"{path}.function")
         if not is_name(text_of(function.get("name"), f"{path}.function.name")):
             raise self.refusals.error(f"{path}.function.name", "Names have letters, digits, _ and -.")
         schema = function.get("parameters", _NO_PARAMETERS)
@@ -252,6 +257,7 @@ class _Request:
         if "function" not in choice:
             self.refusals.refuse("tool_choice")
             return None
+        self.refusals.beyond(choice, {"type", "function"}, "tool_choice")
         name = object_of(choice["function"], "tool_choice.function").get("name", EMPTY)
         return {"type": "tool", "name": name}
 
@@ -265,6 +271,7 @@ _HANDLERS: dict[str, Callable[[_Request, str, msgspec.Raw], None]] = {
     "temperature": _Request.sampling,
     "top_p": _Request.sampling,
     "stop": _Request.stop,
+    "modalities": _Request.modalities,
     "user": _Request.user,
     "safety_identifier": _Request.user,
     "reasoning_effort": _Request.effort,

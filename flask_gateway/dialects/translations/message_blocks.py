@@ -29,6 +29,7 @@ from .request_parts import (
 ATTRIBUTION = "x-anthropic-billing-header:"
 #: Fields of a block or message that say nothing to another provider.
 _IDLE = frozenset({"type", "cache_control", "citations", "caller"})
+_SOURCE = frozenset({"type", "media_type", "data", "url", "content", "file_id"})
 _FIELDS_OF = {
     "text": {"text"},
     "image": {"source", "transformations"},
@@ -83,8 +84,8 @@ class BlockReader:
         """The type of a block. Refuses its unknown fields."""
         kind = text_of(block.get("type"), f"{path}.type")
         known = _FIELDS_OF.get(kind)
-        for name in () if known is None else block.keys() - known - _IDLE:
-            self._refusals.refuse(f"{path}.{name}")
+        if known is not None:
+            self._refusals.beyond(block, known | _IDLE, path)
         return kind
 
     def parts(self, kind: str, block: Block, path: str) -> list[Part]:
@@ -106,8 +107,7 @@ class BlockReader:
         return []
 
     def _image(self, block: Block, path: str) -> list[Part]:
-        source = object_of(block.get("source", Raw()), f"{path}.source")
-        kind = text_of(source.get("type"), f"{path}.source.type")
+        kind, source = self._source(block, path)
         if kind == "base64":
             return [{"type": "image_url", "image_url": {"url": data_url(source, path)}}]
         if kind == "url":
@@ -116,8 +116,7 @@ class BlockReader:
         return []
 
     def _document(self, block: Block, path: str) -> list[Part]:
-        source = object_of(block.get("source", Raw()), f"{path}.source")
-        kind = text_of(source.get("type"), f"{path}.source.type")
+        kind, source = self._source(block, path)
         if kind == "text":
             titles = [block[name] for name in ("title", "context") if name in block]
             return [text_part(text) for text in (*titles, source.get("data", EMPTY))]
@@ -126,23 +125,38 @@ class BlockReader:
             return [part for each in inner for part in self.parts(*each)]
         if kind == "base64" and self._quirks.documents:
             name = block.get("title", Raw(b'"document.pdf"'))
-            return [{"type": "file", "file": {"filename": name, "file_data": data_url(source, path)}}]
+            context = [text_part(block["context"])] if "context" in block else []
+            return [
+                *context,
+                {"type": "file", "file": {"filename": name, "file_data": data_url(source, path)}},
+            ]
         self._refusals.refuse(path, "" if self._quirks.documents else "'documents = true' sends PDF files.")
         return []
+
+    def _source(self, block: Block, path: str) -> tuple[str, Block]:
+        """The type and the fields of the source of an image or document."""
+        source = object_of(block.get("source", Raw()), f"{path}.source")
+        self._refusals.beyond(source, _SOURCE, f"{path}.source")
+        return text_of(source.get("type"), f"{path}.source.type"), source
 
     def _search_result(self, block: Block, path: str) -> str:
         head = [text_of(block.get(name), f"{path}.{name}") for name in ("title", "source")]
         return "\n".join([*head, self.text(block.get("content"), f"{path}.content")])
 
     def text(self, raw: msgspec.Raw | None, path: str, joint: str = "\n") -> str:
-        """The texts of a content as one."""
-        texts = [
-            text_of(part["text"], where) if isinstance(part["text"], Raw) else str(part["text"])
-            for kind, block, where in self.blocks(raw, path)
-            for part in self.parts(kind, block, where)
-            if part["type"] == "text"
-        ]
+        """The texts of a content as one. Refuses all else."""
+        texts = []
+        for kind, block, where in self.blocks(raw, path):
+            for text in self.texts(kind, block, where):
+                texts.append(text_of(text["text"], where) if isinstance(text["text"], Raw) else text["text"])
         return joint.join(texts)
+
+    def texts(self, kind: str, block: Block, path: str) -> list[Part]:
+        """The parts of a block where chat takes texts alone. Refuses all else."""
+        parts = self.parts(kind, block, path)
+        if any(part["type"] != "text" for part in parts):
+            self._refusals.refuse(path)
+        return [part for part in parts if part["type"] == "text"]
 
 
 def data_url(source: Block, path: str) -> msgspec.Raw:
@@ -170,13 +184,11 @@ class MessagesReader(BlockReader):
 
     def add_system(self, raw: msgspec.Raw) -> None:
         """Add the system prompt of the request, without Claude Code's attribution."""
-        texts = [
-            text
-            for kind, block, path in self.blocks(raw, "system")
-            if kind == "text"
-            and not (text := text_of(block.get("text"), path)).startswith(ATTRIBUTION)
-            and text
-        ]
+        texts = []
+        for kind, block, path in self.blocks(raw, "system"):
+            parts = self.texts(kind, block, path)
+            if parts and not (text := text_of(parts[0]["text"], path)).startswith(ATTRIBUTION):
+                texts.append(text)
         if texts:
             self.messages.append({"role": self._quirks.system_role, "content": "\n\n".join(texts)})
 
@@ -186,8 +198,7 @@ class MessagesReader(BlockReader):
         :raises InvalidField: it is no message. :raises UnsupportedField: chat has no place for a part of it.
         """
         message = object_of(raw, path)
-        for name in message.keys() - {"role", "content", "output_config"} - _IDLE:
-            self._refusals.refuse(f"{path}.{name}")
+        self._refusals.beyond(message, {"role", "content", "output_config"} | _IDLE, path)
         role, content = text_of(message.get("role"), f"{path}.role"), message.get("content")
         place = f"{path}.content"
         if role == "system":
@@ -284,7 +295,7 @@ class MessagesReader(BlockReader):
             elif kind == "thinking":
                 reasoning.append(text_of(block.get("thinking"), f"{path}.thinking"))
             else:
-                texts += self.parts(kind, block, path)
+                texts += self.texts(kind, block, path)
         message: Message = {
             "role": "assistant",
             "content": _joined(texts) if texts else None if calls else "",

@@ -67,6 +67,8 @@ FIELDS = FieldTable(
 #: The fields of a tool of the caller, and those of them that change nothing at another provider.
 _TOOL = frozenset({"name", "description", "input_schema", "strict", "type", "defer_loading"})
 _TOOL_IDLE = frozenset({"cache_control", "eager_input_streaming", "input_examples", "allowed_callers"})
+_THINKING = frozenset({"", "disabled", "enabled", "adaptive", "between_tools"})
+_THINKING_FIELDS = frozenset({"type", "budget_tokens", "display", "block_binding"})
 #: Tokens of thinking below which the effort is low, or medium.
 _LOW, _MEDIUM = 4_000, 16_000
 
@@ -135,7 +137,9 @@ class _Request:
             self.out["stop"] = raw
 
     def metadata(self, name: str, raw: msgspec.Raw) -> None:
-        user = object_of(raw, name).get("user_id")
+        fields = object_of(raw, name)
+        self.refusals.beyond(fields, {"user_id"}, name)
+        user = fields.get("user_id")
         if user is None or self.quirks.user_ids is UserIds.NATIVE:
             return
         replaced = self.quirks.user_ids is UserIds.REPLACE
@@ -177,7 +181,7 @@ class _Request:
             tool = object_of(item, path)
             if "input_schema" not in tool and text_of(tool.get("type", EMPTY), path) not in ("", "custom"):
                 hosted.append((path, text_of(tool.get("name", EMPTY), path)))
-            elif first(tool.get("defer_loading", EMPTY)) != b"t" or text_of(tool["name"], path) in referenced:
+            elif first(tool.get("defer_loading", EMPTY)) != b"t" or tool_name(tool, path) in referenced:
                 tools.append(self._tool(tool, path))
         wanted = {} if choice is None or first(choice) == b"n" else object_of(choice, "tool_choice")
         named = text_of(wanted.get("name", EMPTY), "tool_choice.name")
@@ -191,8 +195,7 @@ class _Request:
             self._choice(wanted, named)
 
     def _tool(self, tool: dict[str, msgspec.Raw], path: str) -> dict[str, Any]:
-        for name in tool.keys() - _TOOL - _TOOL_IDLE:
-            self.refusals.refuse(f"{path}.{name}")
+        self.refusals.beyond(tool, _TOOL | _TOOL_IDLE, path)
         function: dict[str, Any] = {"name": tool.get("name", EMPTY)}
         if "description" in tool:
             function["description"] = tool["description"]
@@ -202,6 +205,7 @@ class _Request:
         return {"type": "function", "function": function}
 
     def _choice(self, choice: dict[str, msgspec.Raw], named: str) -> None:
+        self.refusals.beyond(choice, {"type", "name", "disable_parallel_tool_use"}, "tool_choice")
         kind = text_of(choice.get("type", EMPTY), "tool_choice.type")
         if kind == "tool":
             self.out["tool_choice"] = {"type": "function", "function": {"name": named}}
@@ -222,14 +226,16 @@ class _Request:
         thinking = {} if raw is None or first(raw) == b"n" else object_of(raw, "thinking")
         output = {} if config is None or first(config) == b"n" else object_of(config, "output_config")
         kind = text_of(thinking.get("type", EMPTY), "thinking.type")
+        if kind not in _THINKING:
+            self.refusals.refuse("thinking")
+        self.refusals.beyond(thinking, _THINKING_FIELDS, "thinking")
         effort = output.get("effort")
         if kind == "disabled":
             effort = Raw(b'"none"')
         elif effort is None and kind == "enabled":
             effort = encoded(_effort_of(number_of(thinking.get("budget_tokens")) or 0))
         self._effort(effort, off=kind == "disabled")
-        for name in output.keys() - {"effort", "format", "task_budget"}:
-            self.refusals.refuse(f"output_config.{name}")
+        self.refusals.beyond(output, {"effort", "format", "task_budget"}, "output_config")
         if "format" in output:
             self._format(object_of(output["format"], "output_config.format"))
         return text_of(thinking.get("display", EMPTY), "thinking.display")
@@ -247,8 +253,14 @@ class _Request:
         if kind != "json_schema" or not self.quirks.json_schema:
             self.refusals.refuse("output_config.format")
             return
+        self.refusals.beyond(wanted, {"type", "schema"}, "output_config.format")
         schema = {"name": "answer", "schema": wanted.get("schema", Raw(b"{}")), "strict": True}
         self.out["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+
+def tool_name(tool: dict[str, msgspec.Raw], path: str) -> str:
+    """:raises InvalidField: the tool has no name."""
+    return text_of(tool.get("name"), f"{path}.name")
 
 
 def _effort_of(budget: int) -> str:

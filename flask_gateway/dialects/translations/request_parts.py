@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from typing import Any
 
@@ -98,6 +98,11 @@ class FieldRefusals:
             setting = f'unsupported = "drop" in [upstreams.{self._target.upstream}] leaves it out.'
             raise self.error(path, f"{hint} {setting}".strip())
         self.drop(path)
+
+    def beyond(self, fields: Fields, known: Set[str], path: str) -> None:
+        """Refuse the fields of an object that are not known. :raises UnsupportedField: there is one."""
+        for name in fields.keys() - known:
+            self.refuse(f"{path}.{name}")
 
     def drop(self, path: str) -> None:
         """Leave the field out, whatever the settings say."""
