@@ -24,6 +24,8 @@ SHIPPED = {
     "nginx-site": Shipped("nginx/sites-available/flask-gateway", "/etc/nginx/sites-available/flask-gateway"),
     "systemd-service": Shipped("systemd/flask-gateway.service", "/etc/systemd/system/flask-gateway.service"),
     "systemd-socket": Shipped("systemd/flask-gateway.socket", "/etc/systemd/system/flask-gateway.socket"),
+    "fleet-script": Shipped("fleet/nginx-gateways.sh", "/usr/local/sbin/nginx-gateways.sh, mode 755"),
+    "fleet-service": Shipped("fleet/nginx-gateways.service", "/etc/systemd/system/nginx-gateways.service"),
     "grafana": Shipped("grafana.json", "a dashboard to import into Grafana"),
     "alerts": Shipped("alerts.yml", "rule_files of Prometheus"),
     "compose": Shipped("compose.yaml", "an empty folder, or the root of a clone"),
@@ -38,6 +40,7 @@ SHIPPED = {
 GROUPS = {
     "nginx": ("nginx-http", "nginx-site"),
     "systemd": ("systemd-service", "systemd-socket"),
+    "fleet": ("fleet-script", "fleet-service"),
 }
 
 

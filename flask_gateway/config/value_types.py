@@ -331,7 +331,7 @@ class StateUrl(BaseType, frozen=True):
         if text in {"memory://", "shared://"}:
             return text
         scheme, separator, _ = text.partition("://")
-        if scheme not in {"redis", "rediss"} or not separator:
+        if scheme.removesuffix("+sentinel") not in {"redis", "rediss"} or not separator:
             schemes = ("memory://", "shared://", "redis://", "rediss://")
             raise InvalidValue(self.expected, nearest(f"{scheme}://", schemes) if separator else None)
         if not text.isprintable() or " " in text or text.count("@") > 1:
@@ -340,7 +340,17 @@ class StateUrl(BaseType, frozen=True):
         authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
         if "@" in text and "@" not in authority:
             raise InvalidValue(self.expected, "percent-encode special characters in the password")
+        if scheme.endswith("+sentinel"):
+            return self._sentinels(text, authority.rpartition("@")[2])
         split_url(text, ("redis", "rediss"))
+        return text
+
+    def _sentinels(self, text: str, hosts: str) -> str:
+        name = text.partition("://")[2].partition("/")[2].partition("?")[0].partition("/")[0]
+        if not name:
+            raise InvalidValue(self.expected, "name the primary: redis+sentinel://a:26379,b:26379/NAME/0")
+        for host in hosts.split(","):
+            split_url(f"redis://{host}/0", ("redis",))
         return text
 
     def show(self, value: object) -> object:

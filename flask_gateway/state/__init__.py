@@ -6,7 +6,7 @@ URL                 shared by (while the store fails)               modules
 ``memory://``       one process                                     memory.py
 ``shared://``       all workers of one machine (one process)        shared_memory.py, robust_mutex.py,
                                                                     shm_table.py
-``redis://host/0``  all machines (one machine, with its share)      redis.py
+``redis://host/0``  all machines (one machine, with its share)      redis.py, redis_addresses.py
 ==================  ==============================================  ==================================
 
 ``fallback.py`` answers from local state while the store fails.
@@ -42,7 +42,7 @@ def open_store(
     :raises ValueError: the URL is invalid, or needs a package that is not installed.
     """
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in ("redis", "rediss"):
+    if separator and scheme.removesuffix("+sentinel") in ("redis", "rediss"):
         return _redis(url, machines, namespace, counted)
     if separator and scheme in ("memory", "shared") and not rest:
         return _shared(counted) if scheme == "shared" else _memory()

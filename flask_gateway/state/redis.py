@@ -26,6 +26,7 @@ from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.retry import Retry
 
 from .contract import MAX_INTS, StoreBusy, StoreError, decode, encode, lifetime, monotonic, name_of
+from .redis_addresses import pool_of
 from .store import Change, StoreStatus, Value
 
 Answer = TypeVar("Answer")
@@ -135,7 +136,7 @@ class RedisStore:
 
     :param remember: for how long a read may return this process's last read, seconds. Writes of others are
         hidden for that time. Its own updates are visible at once.
-    :param url: ``redis://…`` or ``rediss://…``. Each new connection resolves a name in it without timeout, so
+    :param url: of ``redis_addresses.py``. Each new connection resolves a name in it without timeout, so
         an IP address is better.
     :param namespace: part of every key. Gateways with different namespaces share nothing.
     :raises ValueError: the URL cannot be parsed.
@@ -147,7 +148,7 @@ class RedisStore:
         #: The keys that are being read, each with a mark that an update of the key removes.
         self._reading: dict[bytes, object] = {}
         self._lock = threading.Lock()  # guards the two above
-        self._client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(url, **_OPTIONS))
+        self._client = redis.Redis(connection_pool=pool_of(url, _OPTIONS))
         self._sync: _Sync | None = None
 
     def now(self) -> int:

@@ -129,3 +129,23 @@ def test_a_refusal_shows_no_secret() -> None:
     with pytest.raises(InvalidValue) as caught:
         UpstreamList("upstreams").parse("a=http://u:sec=ret;x@host")
     assert caught.value.shown == MASK
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://a:26379,b/main/0",
+        "rediss+sentinel://user:p%40ss@10.0.0.1:1,[::1]:2/main?ssl_ca_certs=/ca.pem",
+    ],
+)
+def test_sentinels_are_named_by_a_url(url: str) -> None:
+    assert StateUrl("x").parse(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://a:1", "redis+sentinel://a:x/main", "redis+sentinel://a,,b/main", "x+sentinel://a/m"],
+)
+def test_sentinels_that_are_named_wrongly_are_refused(url: str) -> None:
+    with pytest.raises(InvalidValue):
+        StateUrl("x").parse(url)

@@ -99,6 +99,20 @@ class PostgresServer:
         self.rows(f"CREATE DATABASE {name}")
         return self.url_of(name)
 
+    def with_tls(self, certificate: Path) -> Path:
+        """Serve TLS, too, with this file of a key and a certificate. Return the copy to be trusted."""
+        copy = Path(self._folder, "server.pem")
+        copy.write_bytes(certificate.read_bytes())
+        copy.chmod(0o600)
+        if self._user:
+            os.chown(copy, self._user["user"], self._user["group"])
+        for name in ("ssl_cert_file", "ssl_key_file"):
+            self.rows(f"ALTER SYSTEM SET {name} = '{copy}'")
+        self.rows("ALTER SYSTEM SET ssl = on")
+        self.rows("SELECT pg_reload_conf()")
+        time.sleep(0.3)
+        return certificate
+
     def _family(self) -> list[int]:
         """The server and the processes that it has started."""
         path = f"/proc/{self._process.pid}/task/{self._process.pid}/children"

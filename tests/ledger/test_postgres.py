@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kit.ledger_lines import CALENDAR, NOW, opened, settled
 from kit.postgres import PostgresServer
+from kit.tls import make_certificate
 
 from flask_gateway.ledger import database, reports
 from flask_gateway.ledger.bookkeeper import Bookkeeper, Progress
@@ -122,6 +123,21 @@ def test_a_bookkeeper_whose_commit_was_lost_posts_once(
     assert database.balances(connection, "all", [("total", 0)]) == [3]
     keeper.close()
     journal.close()
+
+
+def test_tls_is_checked_and_the_next_host_is_asked(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """By libpq's own parameters: ``sslmode``, ``sslrootcert``, a list of hosts, ``target_session_attrs``."""
+    certificate = postgres_server.with_tls(make_certificate(tmp_path))
+    hosts = f"127.0.0.1:1,127.0.0.1:{postgres_server.port}"
+    listed = postgres_url.replace(f"127.0.0.1:{postgres_server.port}", hosts)
+    trusted = f"{listed}?sslmode=verify-full&target_session_attrs=read-write&sslrootcert={certificate}"
+    with closing(PostgresConnection(trusted)) as connection:
+        statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        assert connection.execute(statement).fetchall() == [(True,)]
+    strange = trusted.replace(str(certificate), str(tmp_path / "none.pem"))
+    assert "PostgreSQL" in is_away(strange)
 
 
 # ---------------------------------------------------------------- the same in both
