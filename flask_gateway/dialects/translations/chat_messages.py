@@ -131,9 +131,10 @@ class ChatMessagesReader:
         return result
 
     def _assistant(self, message: dict[str, msgspec.Raw], blocks: list[Block], path: str) -> list[Block]:
-        thought = list_of(message["thinking_blocks"], path) if "thinking_blocks" in message else []
-        out: list[Any] = [msgspec.json.decode(block, type=dict[str, Raw]) for block in thought]
-        out = [{**block, "type": text_of(block.get("type"), path)} for block in out] + blocks
+        place = f"{path}.thinking_blocks"
+        thought = list_of(message["thinking_blocks"], place) if "thinking_blocks" in message else []
+        out: list[Any] = [object_of(block, f"{place}.{number}") for number, block in enumerate(thought)]
+        out = [{**block, "type": text_of(block.get("type"), f"{place}.type")} for block in out] + blocks
         refusal = message.get("refusal", EMPTY)
         if is_text(refusal) and refusal != EMPTY:
             out.append({"type": "text", "text": refusal})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ....model.quirks import InlineSystem, Quirks
 from ..request_parts import tool_id
 from .fields import MAPPED_ITEMS, STORED_ITEMS
-from .raw import Fields, Raw, is_null, is_text, joined, list_of, object_of, text_of, value_of, written
+from .raw import Fields, Raw, is_null, is_text, joined, list_of, object_of, text_of, written
 from .refusals import Refusals
 from .tools import arguments_of, chat_name
 
@@ -231,7 +231,7 @@ def _id(item: Fields) -> bytes:
 
 def _image(part: Fields) -> dict[str, Any]:
     image: dict[str, Any] = {"url": part["image_url"]}
-    if value_of(part.get("detail")) in _DETAILS:
+    if text_of(part.get("detail")) in _DETAILS:
         image["detail"] = part["detail"]
     return {"type": "image_url", "image_url": image}
 
