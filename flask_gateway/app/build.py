@@ -20,7 +20,7 @@ from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
-from ..model.call import MESSAGES_BODY
+from ..model.call import MESSAGES_BODY, Operation
 from ..model.protocols import Guard, KeySource, Service
 from ..reactor import Reactor
 from ..routing.affinity import Affinity
@@ -203,7 +203,8 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     upload_space.change(settings.upload_space_bytes, settings.max_upload_bytes, len(keys))
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
-    affinity = Affinity(dispatcher, candidates.upstreams, Origins(store), several=several)
+    origins, storing = Origins(store), _storing(settings)
+    affinity = Affinity(dispatcher, candidates.upstreams, origins, several=several, storing=storing)
     more = extend(settings, store)
     tokens = TokenLimiter(store, estimates)
     limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens]
@@ -257,6 +258,15 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         rings=rings,
         traces=traces,
     )
+
+
+def _storing(settings: Settings) -> list[str]:
+    """The upstreams whose stored responses can be fetched. The mock stores none."""
+    return [
+        upstream.name
+        for upstream in settings.upstreams
+        if Operation.RESPONSE in upstream.operations and not upstream.url.startswith("mock:")
+    ]
 
 
 def _rings(settings: Settings) -> PageRings | None:

@@ -92,6 +92,9 @@ class Candidates:
         """:raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
         :raises UnsupportedOperation: no target takes the operation.
         """
+        if call.direct is not None:
+            yield Candidate(self._endpoints[call.pinned or "", None].service, call.model)
+            return
         route = self._route(call)
         # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
@@ -167,6 +170,8 @@ class Candidates:
 
         :raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
         """
+        if call.direct is not None:
+            return [(call.pinned or "", call.model)]
         return [(target.upstream, target.model) for tier in self._route(call).tiers for target in tier]
 
     def asked_at(self, call: Call, upstream: str) -> Call | None:
@@ -185,7 +190,9 @@ class Candidates:
 
         :param broken: the upstream that began the answer; it comes last.
         """
-        continuers = []
+        continuers: list[Continuer] = []
+        if call.direct is not None:
+            return continuers
         for tier in self._route(call).tiers:
             for target in tier:
                 endpoint = self._endpoint(target)

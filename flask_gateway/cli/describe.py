@@ -9,11 +9,11 @@ from typing import Any
 from ..config.kinds import KINDS, Kind
 from ..dialects.translations.table import TRANSLATIONS, counts_by_estimate, translations_to
 from ..dialects.translations.translation import Translation
-from ..model.call import SESSIONS, Operation
+from ..model.call import DIRECT, SESSIONS, Operation
 from .command import OK, Command, add_json, print_json
 
 #: The operations of the table. Sessions over WebSocket are set by `speaks` alone.
-_LISTED = tuple(operation for operation in Operation if operation not in SESSIONS)
+_LISTED = tuple(operation for operation in Operation if operation not in (*SESSIONS, *DIRECT))
 
 
 def _arguments(parser: ArgumentParser) -> None:

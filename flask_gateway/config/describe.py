@@ -209,6 +209,8 @@ def _kind(upstream: UpstreamSettings) -> Iterator[tuple[str, str]]:
         yield "kind", upstream.kind
     if upstream.speaks is not None:
         yield "speaks", ", ".join(sorted(upstream.speaks))
+    if upstream.raw:
+        yield "raw", ", ".join(map(str, upstream.raw))
     for name in upstream.quirks.__struct_fields__ if upstream.quirks is not None else ():
         value = getattr(upstream.quirks, name)
         if value != getattr(upstream.of_kind.quirks, name):

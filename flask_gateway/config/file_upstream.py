@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import Continues, Operation
+from ..model.call import WITH_MODEL, Continues, Operation
 from ..model.quirks import Quirks
+from ..model.raw_path import RawPath
 from .errors import ConfigError, dotted
 from .file_egress import EGRESS_FIELDS, FileEgress, egress_of
 from .file_quirks import QUIRKS, quirks_of
 from .key_command_syntax import CommandWords
 from .kinds import DEFAULT, KINDS, KeyCommand
 from .options import SECRET_PATH, UPSTREAM_MAX_IN_FLIGHT, VARIABLE
+from .raw_syntax import RawPaths
 from .route_syntax import CLOCKS, clocks_of
 from .secrets import Forbidden, SecretRef
 from .value_types import Continuing, Flag, Names, OneOf, Seconds, TextLine, UpstreamUrl, UrlPath, ValueType
@@ -32,9 +34,10 @@ UPSTREAM: Mapping[str, ValueType] = {
     "max_in_flight": UPSTREAM_MAX_IN_FLIGHT.kind,
     **EGRESS_FIELDS,
     "kind": OneOf(f"one of {', '.join(KINDS)}", tuple(KINDS)),
-    "speaks": Names(f"a list of operations: {', '.join(Operation)}", tuple(Operation)),
+    "speaks": Names(f"a list of operations: {', '.join(WITH_MODEL)}", tuple(WITH_MODEL)),
     "stream_usage": Flag("true or false"),
     "list_models": Flag("true or false"),
+    "raw": RawPaths('a list of methods and paths such as ["GET files/*", "POST batches"]'),
     "provider": TextLine("the name of a provider, as traces show it"),
     "prices": TextLine("the name of a provider whose prices apply, or free"),
     "continues": Continuing("true, false, vllm, prefix or plain", tuple(Continues)),
@@ -73,6 +76,7 @@ class FileUpstream(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = DEFAULT
     speaks: frozenset[Operation] | None = None
     quirks: Quirks | None = None
+    raw: tuple[RawPath, ...] = ()
 
 
 def upstream_of(
@@ -84,7 +88,7 @@ def upstream_of(
     :raises ConfigError: two fields contradict each other.
     """
     path, kind = ("upstreams", name), fields.get("kind", DEFAULT)
-    for field in {"kind", "speaks"} & fields.keys():
+    for field in {"kind", "speaks", "raw"} & fields.keys():
         if str(fields.get("url")).startswith("mock:"):
             raise ConfigError(dotted(*path, field), None, "an upstream that is no mock", "leave it out")
     if "speaks" in fields and not fields["speaks"]:
@@ -108,6 +112,7 @@ def upstream_of(
         kind=kind,
         speaks=frozenset(map(Operation, fields["speaks"])) if "speaks" in fields else None,
         quirks=quirks_of(fields, KINDS[kind].quirks),
+        raw=fields.get("raw", ()),
     )
 
 

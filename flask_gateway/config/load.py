@@ -199,6 +199,7 @@ class _Layers:
                 clocks=self._clocks(upstream),
                 kind=upstream.kind,
                 speaks=upstream.speaks,
+                raw=upstream.raw,
                 quirks=upstream.quirks,
             )
 

@@ -15,6 +15,7 @@ from ..model.call import OPENAI, Continues, Operation
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from ..model.price_override import PriceOverride
 from ..model.quirks import Quirks
+from ..model.raw_path import RawPath
 from .admins import AdminSettings
 from .kinds import DEFAULT, KINDS, KeyCommand, Kind
 from .traces import TraceSettings
@@ -177,7 +178,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     :param prices: the provider whose prices it has, or ``free``; ``None``: its URL says.
     :param provider: its name in traces; ``None``: its URL says.
     :param kind: a name in ``kinds.KINDS``. :param quirks: ``None``: those of its kind.
-    :param speaks: the operations that it takes; ``None``: those of its kind.
+    :param speaks: its operations; ``None``: those of its kind. :param raw: paths that callers may ask for.
     """
 
     name: str
@@ -197,6 +198,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = DEFAULT
     speaks: frozenset[Operation] | None = None
     quirks: Quirks | None = None
+    raw: tuple[RawPath, ...] = ()
 
     @property
     def of_kind(self) -> Kind:
@@ -337,8 +339,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelSettings, ...] = ()
     #: By the name that callers use: further candidates, for when the model's own route cannot answer.
     fallbacks: Mapping[str, tuple[CandidateSettings, ...]] = {}
-    #: The limits of teams, by name.
-    teams: Mapping[str, OwnerLimits] = {}
+    teams: Mapping[str, OwnerLimits] = {}  # their limits, by name
     #: The limits of all calls together, and of all calls of a model.
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()

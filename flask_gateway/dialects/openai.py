@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..model.call import MEDIA, OPENAI, PICTURES, Operation
+from ..model.call import DIRECT, MEDIA, OPENAI, PICTURES, Operation
 from ..model.errors import GatewayError, UpstreamRefusal
 from .chunks import ChoiceReader
 from .dialect import Dialect, Reader
@@ -105,4 +105,5 @@ DIALECTS = {operation: _choices(operation) for operation in OPENAI} | {
         max_event=MAX_RESPONSE_EVENT,
     ),
     **{operation: _media(operation) for operation in MEDIA},
+    **{operation: _choices(operation) for operation in DIRECT},
 }

@@ -12,7 +12,7 @@ import threading
 
 from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally
-from ..model.call import MEDIA, Call, Operation, Usage
+from ..model.call import DIRECT, MEDIA, Call, Operation, Usage
 from ..model.limits import CallLimits, Estimate
 
 #: The bytes of a prompt that make one token: as expected, and as few as they may be.
@@ -34,7 +34,7 @@ _ALLOWED = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"
 _ANSWERS = frozenset(("n", "best_of"))
 #: The operations whose answers are no text.
 _WITHOUT_OUTPUT = frozenset(
-    {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT, *MEDIA}
+    {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT, *MEDIA, *DIRECT}
 )
 _MEDIA = frozenset(MEDIA)
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.
@@ -56,6 +56,8 @@ class Estimates:
         return limits.estimate
 
     def _estimate(self, call: Call) -> Estimate:
+        if call.direct is not None:
+            return Estimate(0, 0, 0, 0)
         if call.operation in _MEDIA:
             usage = expected_usage(call)
             tokens = usage.prompt_tokens, usage.completion_tokens

@@ -20,6 +20,8 @@ from ..model.spend import Leg
 from ..pricing.rates import ModelPrice, Rates, amount, plain_amount
 from ..pricing.table import Prices
 
+#: The answer of a response in the background that sets no limit, tokens.
+MOST_OUTPUT = 16_384
 #: The usage of an answer that has none, such as a moderation.
 _NO_USAGE = Usage()
 
@@ -54,17 +56,36 @@ class Costing(msgspec.Struct):
 
 def legs_of(call: Call, outcome: Outcome, costing: Costing) -> tuple[Leg, ...]:
     """Return what each upstream's part of an answer cost, in their order; empty if no upstream answered."""
+    if call.operation is Operation.STORED:  # it was paid for when it was made
+        return ()
     if outcome.parts:
         return tuple(_leg(part, costing) for part in outcome.parts)
     if outcome.upstream and outcome.model and (outcome.usage is not None or outcome.error is None):
+        if "background" in call.fields and outcome.usage is not None:
+            outcome = msgspec.structs.replace(outcome, usage=_in_background(outcome.usage, call))
         return (_leg(outcome, costing),)
     if call.operation is not Operation.COUNT and call.attempts:  # counting is free
         last = call.attempts[-1]
         if last.result == CallerLeft.code:
-            media = call.operation in MEDIA
-            usage = expected_usage(call) if media else estimate(call.fields, Tally())
-            return (_leg(AnswerPart(last.upstream, last.model, usage, last.started_ns), costing),)
+            part = AnswerPart(last.upstream, last.model, _unseen(call), last.started_ns)
+            return (_leg(part, costing),)
     return ()
+
+
+def _unseen(call: Call) -> Usage:
+    """The usage of a call whose caller left before its answer."""
+    if call.operation in MEDIA:
+        return expected_usage(call)
+    return _in_background(estimate(call.fields, Tally()), call)
+
+
+def _in_background(usage: Usage, call: Call) -> Usage:
+    """The usage, or the most that a response may use which goes on after its call."""
+    if usage.source != "estimated" or call.operation is not Operation.RESPONSE or not call.in_background:
+        return usage
+    allowed = call.decoded("max_output_tokens", 20)
+    most = allowed if type(allowed) is int and allowed > 0 else MOST_OUTPUT
+    return msgspec.structs.replace(usage, completion_tokens=max(usage.completion_tokens, most))
 
 
 def _leg(part: AnswerPart | Outcome, costing: Costing) -> Leg:

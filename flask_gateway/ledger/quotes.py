@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from ..model.call import Call
 from ..model.errors import ModelNotPriced
 from ..model.limits import Estimate
-from ..pricing.rates import ModelPrice, Rates, amount
+from ..pricing.rates import FREE, ModelPrice, Rates, amount
 from ..pricing.table import Prices
 from .costing import Costing
 
@@ -76,11 +76,18 @@ class Quotes:
         usual = call.fallbacks is None and call.pinned is None
         if usual and (found := known.get(call.model)) is not None:
             return found
-        price = self._costing.price
+        price = self._costing.price if call.direct is None else self._flat_price
         found = tuple((upstream, model, price(upstream, model)) for upstream, model in self._candidates(call))
         if usual:
             known[call.model] = found
         return found
+
+    def _flat_price(self, upstream: str, model: str) -> ModelPrice | None:
+        """The price of raw requests, if it has one for each request, or is free. Their usage is not read."""
+        price = self._costing.price(upstream, model)
+        if price is None or price.source == FREE.source:
+            return price
+        return price if all(period.rates.requests for period in price.periods) else None
 
 
 def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:

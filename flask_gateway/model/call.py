@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from .cancellation import Cancellation
+from .direct import Direct
 from .errors import GatewayError, Verdict
 from .limits import CallLimits, Owners
 from .spend import Spend
@@ -42,6 +43,9 @@ class Operation(StrEnum):
     #: Sessions over WebSocket: of the Realtime API, and of the Responses API.
     REALTIME = "realtime"
     RESPONSE_SESSION = "responses/websocket"
+    #: A request about a stored response, and one of a path that the operator opens: they have no model.
+    STORED = "responses/{id}"
+    RAW = "raw"
 
     #: Calls look up tables by their operation, and the hash of an enumeration is a function in Python.
     __hash__ = str.__hash__
@@ -54,9 +58,13 @@ HEARING: tuple[Operation, ...] = (Operation.TRANSCRIPTION, Operation.AUDIO_TRANS
 PICTURES: tuple[Operation, ...] = (Operation.IMAGE, Operation.IMAGE_EDIT, Operation.IMAGE_VARIATION)
 MEDIA: tuple[Operation, ...] = (*HEARING, Operation.SPEECH, *PICTURES)
 SESSIONS: tuple[Operation, ...] = (Operation.REALTIME, Operation.RESPONSE_SESSION)
+#: Those that go to one upstream as they are (:class:`~.direct.Direct`).
+DIRECT: tuple[Operation, ...] = (Operation.STORED, Operation.RAW)
 OPENAI: tuple[Operation, ...] = tuple(
-    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA, *SESSIONS)
+    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA, *SESSIONS, *DIRECT)
 )
+#: The operations that name a model.
+WITH_MODEL: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in DIRECT)
 #: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as Anthropic's
 #: own limit and as Claude Code tells its users.
 MESSAGES_BODY = 2
@@ -250,6 +258,7 @@ class Call(msgspec.Struct, frozen=True):
     :param limits: of the subjects of the call; ``None``: it has no limits but those in ``caller``.
     :param headers: of the caller, to be sent to the upstream. Their names are in lower case.
     :param query: of the URL, to be sent to the upstream; empty if there is none.
+    :param direct: a request that goes to one upstream as it is; ``None``: the call names a model.
     :param upload: the form that the caller sent in place of JSON; ``None``: it sent JSON.
     """
 
@@ -273,6 +282,7 @@ class Call(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
     query: str = ""
     upload: Upload | None = None
+    direct: Direct | None = None
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.
@@ -308,6 +318,11 @@ class Call(msgspec.Struct, frozen=True):
             return msgspec.json.decode(raw)
         except (ValueError, RecursionError):
             return None
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the caller wants to fetch the response later instead of waiting for it."""
+        return bytes(self.fields.get("background", b"")).strip() not in (b"", b"false", b"null")
 
     def payload(self) -> bytes:
         """Encode the body for the upstream. It contains only the one ``model`` that the gateway checked."""

@@ -8,16 +8,16 @@ and the right one is unknown, the call is refused, and the error names the field
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from ..model.call import Call, Operation, Outcome
-from ..model.errors import InvalidField, StateNotHere
+from ..model.errors import InvalidField, ResponseNotHere, StateNotHere
 from ..model.protocols import Service
 from ..model.reply import Reply
-from .references import MAX_IDS, Reference, asks_background, ids_in_body, ids_in_events, is_kept, references
+from .references import MAX_IDS, Reference, ids_in_body, ids_in_events, is_kept, references
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Upstreams = Callable[[Call], Sequence[Sequence[str]]]
 
 #: The operations whose requests may refer to stored state.
-_REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE})
+_REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE, Operation.IMAGE_EDIT})
 
 
 class OriginLookup(Protocol):
@@ -41,31 +41,63 @@ class Affinity:
 
     :param upstreams: returns the upstreams that may serve a call. :param origins: remembers who made what.
     :param several: whether there is more than one upstream; with a single one there is nothing to decide.
+    :param storing: the upstreams whose stored responses can be fetched.
     """
 
     def __init__(
-        self, service: Service, upstreams: Upstreams, origins: OriginLookup, *, several: bool
+        self,
+        service: Service,
+        upstreams: Upstreams,
+        origins: OriginLookup,
+        *,
+        several: bool,
+        storing: Collection[str] = (),
     ) -> None:
         self.name = service.name
         self._service = service
         self._upstreams = upstreams
         self._origins = origins
         self._several = several
+        self._storing = tuple(storing)
 
     def send(self, call: Call) -> Reply:
-        response = call.operation is Operation.RESPONSE
-        if response and asks_background(call.fields):
-            raise InvalidField(
-                "'background' is not offered here: the response could not be fetched. Leave it out, and "
-                "stream the answer if it takes long.",
-                param="background",
-            )
-        if not (self._several and call.operation in _REFERRING):
+        if call.operation is Operation.STORED:
+            return self._service.send(self._at_holder(call))
+        if call.operation not in _REFERRING or call.direct is not None:
             return self._service.send(call)
-        reply = self._service.send(self._pinned(call))
+        response = call.operation is Operation.RESPONSE
+        if response and call.in_background:
+            self._check_background(call)
+        reply = self._service.send(self._pinned(call) if self._several else call)
         if response and is_kept(call.fields):
             self._remember_reply(reply, call)
         return reply
+
+    def _at_holder(self, call: Call) -> Call:
+        """A call about a stored response, pinned to the upstream that holds it.
+
+        :raises ResponseNotHere: the gateway does not know that this key made it.
+        """
+        assert call.direct is not None
+        holder = self._origins.upstream_of(_owned(call, call.direct.state), self._storing)
+        if holder is None:
+            raise ResponseNotHere(
+                f"The response '{call.direct.state[:100]}' is not known here: this key has not made it "
+                "through this gateway, or too long ago. Send the conversation again with a new call.",
+                param="response_id",
+            )
+        return msgspec.structs.replace(call, pinned=holder)
+
+    def _check_background(self, call: Call) -> None:
+        """:raises InvalidField: the response could not be fetched."""
+        possible = {name for tier in self._upstreams(call) for name in tier}
+        if is_kept(call.fields) and not possible.isdisjoint(self._storing):
+            return
+        raise InvalidField(
+            "'background' is offered only where the response can be fetched: from an upstream of the "
+            "Responses API, and not with 'store': false. Leave it out, and stream a long answer.",
+            param="background",
+        )
 
     def _pinned(self, call: Call) -> Call:
         """The call, pinned to the upstream that holds what it refers to.
@@ -114,11 +146,15 @@ class Affinity:
         """Remember the ids by which later requests may refer to this reply."""
         if not reply.upstream:
             return  # a buffered stream, whose upstream is not known yet
-        if not call.stream:
-            self._remember(ids_in_body(reply.begun), reply.upstream)
-            return
         # The first event has the response's id. The caller may refer to it as soon as it has seen that.
-        self._remember(ids_in_events(reply.begun), reply.upstream)
+        ids = ids_in_events(reply.begun) if call.stream else ids_in_body(reply.begun)
+        if reply.upstream in self._storing:
+            self._remember([_owned(call, ids[0])] if ids else [], reply.upstream)
+        if not self._several:  # there is no other upstream to tell it from
+            return
+        self._remember(ids, reply.upstream)
+        if not call.stream:
+            return
         tap = _Tap(reply.transcript)
         reply.transcript = tap
 
@@ -132,6 +168,11 @@ class Affinity:
             self._origins.remember(dict.fromkeys(ids), upstream)
         except Exception:  # the caller has its answer; only a later call suffers
             log.exception("could not remember which ids upstream '%s' has made", upstream)
+
+
+def _owned(call: Call, response: str) -> str:
+    """The name under which the key that made a response is remembered. Keys see their own responses only."""
+    return f"{call.caller.id}/{response}"
 
 
 def _what(reference: Reference) -> str:
@@ -152,11 +193,24 @@ class _Tap:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transcript, name)
 
+    @property
+    def postpones(self) -> bool:
+        postpones: bool = self._transcript.postpones
+        return postpones
+
+    @postpones.setter
+    def postpones(self, value: bool) -> None:
+        """Pass it on: otherwise large events would be read on the relay's thread."""
+        self._transcript.postpones = value
+
     def feed(self, data: bytes) -> bytes:
         return self._noted(self._transcript.feed(data))
 
     def end(self) -> bytes:
         return self._noted(self._transcript.end())
+
+    def catch_up(self) -> bytes:
+        return self._noted(self._transcript.catch_up())
 
     def _noted(self, out: bytes) -> bytes:
         if len(self.ids) < MAX_IDS:

@@ -61,6 +61,10 @@ def references(operation: Operation, fields: Fields) -> Iterator[Reference]:
     if operation is Operation.CHAT:
         if _has(fields.get("messages"), _IN_INPUT):
             yield Reference("messages", "", learned=False)
+    elif operation is Operation.IMAGE_EDIT:
+        for name in ("images", "mask"):
+            if _has(fields.get(name), _IN_INPUT):
+                yield Reference(name, "", learned=False)
     elif operation is Operation.RESPONSE:
         yield from _in_response_request(fields)
     elif operation is Operation.MESSAGE:
@@ -142,11 +146,6 @@ def _has(raw: msgspec.Raw | None, words: tuple[bytes, ...]) -> bool:
     step = _PIECE - 64  # pieces overlap by more than the longest word
     pieces = (bytes(view[at : at + _PIECE]) for at in range(0, len(view), step))
     return any(word in piece for piece in pieces for word in words)
-
-
-def asks_background(fields: Fields) -> bool:
-    """Whether the caller wants to fetch the response later instead of waiting for it."""
-    return bytes(fields.get("background", b"")).strip() not in (b"", b"false", b"null")
 
 
 def is_kept(fields: Fields) -> bool:

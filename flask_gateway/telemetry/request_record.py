@@ -159,13 +159,15 @@ class RecordingService:
         """:param more: fields that only some records have."""
         if outcome.error is not None:
             more.setdefault("code", outcome.error.code)
-        path = f"/v1/{dialect_of(call.operation).path}"
+        path = route = f"/v1/{dialect_of(call.operation).path}"
+        if (direct := call.direct) is not None:
+            path, route = direct.asked, direct.route
         return RequestRecord(
             ids=call.ids,
             key=call.caller.id,
-            method=self._method,
+            method=self._method if direct is None else direct.method,
             path=path,
-            route=path,
+            route=route,
             status=status,
             seconds=seconds,
             stream=call.stream,

@@ -13,10 +13,12 @@ from ..config.schema import Timeouts
 from ..dialects.error_mapping import MAX_ERROR_BODY, error_for
 from ..dialects.foreign_thinking import signed_only
 from ..dialects.media_transcripts import BytesTranscript, is_plain_text, is_sound
+from ..dialects.passed_transcript import PassedTranscript
 from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
-from ..model.call import ANTHROPIC, MEDIA, SESSIONS, Call, Operation
+from ..model.call import ANTHROPIC, MEDIA, SESSIONS, WITH_MODEL, Call, Operation
+from ..model.direct import Direct
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
 from ..model.upload import LongBody
@@ -57,6 +59,14 @@ class Credential(NamedTuple):
     redaction: Redaction | None
 
 
+class DirectReply(Reply):
+    """A reply under the upstream's own good status."""
+
+    __slots__ = ("status",)
+
+    status: int
+
+
 class HttpUpstream:
     """One upstream (``model.protocols.Service``).
 
@@ -83,7 +93,7 @@ class HttpUpstream:
         kind: Kind = KINDS[DEFAULT],
     ) -> None:
         self.name = name
-        self._urls = {operation: kind.url_of(url, operation) for operation in Operation}
+        self._urls = {operation: kind.url_of(url, operation) for operation in WITH_MODEL}
         self._base, self._kind = url, kind
         self._http = http
         self._clocks = clocks
@@ -114,6 +124,8 @@ class HttpUpstream:
             return self._count(call)
         if call.operation in SESSIONS:
             return self._open_session(call)
+        if call.direct is not None:
+            return self._send_direct(call, call.direct)
         if not call.stream or options is None:
             return self._send(call, call)
         asking = asking_for_usage(call)
@@ -157,6 +169,29 @@ class HttpUpstream:
                 raise
             answered = error.answered
         return EstimatedCount(self.name, answered).send(call)
+
+    def _send_direct(self, call: Call, direct: Direct) -> Reply:
+        """Send a request as it is. Its answer passes as it is, under its own status."""
+        credential = self._credential if self.renewed_key is None else self._current()
+        head = {**self._head(call, credential), "Accept": "*/*", **direct.headers}
+        if "content-type" in direct.headers or not len(direct.body):
+            del head["Content-Type"]
+        exchange = UpstreamAttempt(call, self.name, self._clocks, lambda: True)
+        url = f"{self._base}/{direct.path}"
+        source = self._http.post(url, direct.body, head, exchange, direct.method, self.egress)
+        try:
+            if "content-encoding" in source.response.headers:
+                source = self._unpacked(source)
+            status, headers = source.response.status_code, source.response.headers
+            if not 200 <= status < 300:
+                self._check(source, call, url, credential)
+        except BaseException:
+            source.close()
+            raise
+        transcript = PassedTranscript(self.name, headers.get("content-type"), credential.redaction)
+        reply = DirectReply(source, transcript, self.name, call.model, call.epoch_ns(exchange.started))
+        reply.status = reply.answered = status
+        return reply
 
     def _send(self, asking: Call, call: Call) -> Reply:
         """:param asking: the call as it is sent, perhaps with ``stream_options`` added."""

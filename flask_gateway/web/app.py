@@ -25,7 +25,9 @@ from . import (
     models,
     openapi,
     own_key,
+    raw,
     route_status,
+    stored,
     websocket,
 )
 from .fast_flask import FastFlask
@@ -43,7 +45,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    of_calls = (inference, media, models, circuit_breakers, route_status, websocket)
+    of_calls = (inference, media, stored, raw, models, circuit_breakers, route_status, websocket)
     for module in (health, *of_calls, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admins:

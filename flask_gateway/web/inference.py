@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
-from ..model.call import ANTHROPIC, MEDIA, MESSAGES_BODY, Call, Operation, Outcome
+from ..model.call import ANTHROPIC, DIRECT, MEDIA, MESSAGES_BODY, Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
 from ..model.reply import Reply
@@ -190,7 +190,7 @@ def _headers(reply: Reply, *extra: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 for _operation, _dialect in DIALECTS.items():
-    if _operation not in MEDIA:  # ``media.py`` has these
+    if _operation not in (*MEDIA, *DIRECT):  # ``media.py``, ``stored.py`` and ``raw.py`` have these
         blueprint.add_url_rule(
             f"/v1/{_dialect.path}",
             endpoint=_operation.name.lower(),

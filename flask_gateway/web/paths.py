@@ -20,6 +20,9 @@ _SPELLED = re.compile(
     r"(?P<other>completions|responses|embeddings|moderations|rerank|models|messages|realtime))/*|"
     r"/+(?:v1/+)*v2/+(?P<rerank>rerank)/*"
 ).fullmatch
+_STORED = re.compile(
+    r"/+(?:openai/+)?(?:v1/+)*responses/+(?P<id>[^/]+)(?:/+(?P<action>cancel|input_items))?/*"
+).fullmatch
 _MODEL = re.compile(r"/+(?:(?:openai|anthropic)/+)?(?:v1/+)*models/+(?P<name>[^/].*?)/*", re.DOTALL).fullmatch
 #: How many characters of a path we compare and quote.
 _LONGEST = 200
@@ -33,6 +36,9 @@ def canonical(path: str) -> str:
         if match["kind"]:
             return f"/v1/{match['kind']}/{match['work']}"
         return f"/v1/{match['other'] or match['rerank']}"
+    if match := _STORED(path):
+        action = f"/{match['action']}" if match["action"] else ""
+        return f"/v1/responses/{match['id']}{action}"
     # A model's name may contain slashes.
     match = _MODEL(path)
     return f"/v1/models/{match['name']}" if match else path
@@ -98,9 +104,9 @@ _FOREIGN = tuple(
             "Each answer reports its tokens as usage.",
         ),
         _Foreign(
-            r"responses/.",
-            "Responses are not stored here, so none can be fetched, cancelled or deleted. "
-            "Send 'store': false and the whole conversation with each call.",
+            r"responses/[^/]+/.",
+            "Of a stored response the gateway offers GET, DELETE, cancel and input_items. "
+            "Send the whole conversation with each call.",
         ),
         _Foreign(
             r"conversations(/|$)|chat/completions/.",

@@ -124,6 +124,59 @@ class FormBody:
         yield self._end
 
 
+class StoredBody:
+    """A body on disk, sent as it came (``model.upload.LongBody``)."""
+
+    def __init__(self, file: IO[bytes] | None) -> None:
+        self._file = file
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self.size += len(data)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def pieces(self) -> Iterator[bytes]:
+        if self._file is not None:
+            self._file.flush()
+            yield from FormBody(b"", self._file.fileno(), self.size, b"").pieces()
+
+    def close(self) -> None:
+        """Delete it. May be called again."""
+        if self._file is not None:
+            self._file.close()
+
+
+def store_body(request: Request, limit: int, hold: Callable[[int], None], folder: str | None) -> StoredBody:
+    """The body of a request, unread, on disk. Its reader closes it. Parameters are those of
+    :func:`read_upload`.
+
+    :raises CallerError: the body is too large, or does not arrive. :raises Overloaded: there is no space.
+    """
+    announced = announced_length(request)
+    chunked = "HTTP_TRANSFER_ENCODING" in request.environ
+    body = StoredBody(_temporary(folder) if announced or chunked else None)
+
+    def spool(stream: Any) -> None:
+        while (announced or chunked) and (data := stream.read(STEP)):
+            body.add(data)
+            if body.size > limit:
+                raise too_large(limit)
+            hold(body.size)
+        if announced is not None and body.size < announced:
+            raise BodyNotReceived("The body ended before its announced length. Send it again.")
+
+    try:
+        _receive(request, limit, spool)
+    except BaseException:
+        body.close()
+        raise
+    return body
+
+
 def _head_of(boundary: str, name: str, filename: str | None = None) -> str:
     """The first lines of a part. Names are escaped as HTML says: WHATWG, 4.10.21.8."""
     file = "" if filename is None else f'; filename="{_escaped(filename)}"'
@@ -156,8 +209,12 @@ def read_upload(request: Request, limit: int, hold: Callable[[int], None], folde
     if not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii():
         raise InvalidForm("The header Content-Type names no boundary of the form: let the client set it.")
     upload = FormUpload(_temporary(folder))
+
+    def spool(stream: Any) -> None:
+        _spool(stream, upload, boundary.encode(), limit, hold)
+
     try:
-        _receive(request, upload, boundary.encode(), limit, hold)
+        _receive(request, limit, spool)
     except BaseException:
         upload.close()
         raise
@@ -173,14 +230,13 @@ def _temporary(folder: str | None) -> IO[bytes]:
         raise Overloaded(f"This server cannot store an upload now: {error.strerror}.") from None
 
 
-def _receive(
-    request: Request, upload: FormUpload, boundary: bytes, limit: int, hold: Callable[[int], None]
-) -> None:
+def _receive(request: Request, limit: int, spool: Callable[[Any], None]) -> None:
+    """Let ``spool`` read the body. Convert its exceptions."""
     announced = announced_length(request)
     try:
         if (announced or 0) > limit:
             raise too_large(limit)
-        _spool(request.environ["wsgi.input"], upload, boundary, limit, hold)
+        spool(request.environ["wsgi.input"])
     except NoThreadToWait:
         raise
     except (BodyTooLarge, Overloaded, InvalidForm, InvalidField):

@@ -9,7 +9,7 @@ from kit.calls import make_call
 
 from flask_gateway.dialects.openai import DIALECTS, chat_error_event, envelope, response_error_event
 from flask_gateway.dialects.response_events import ResponseReader
-from flask_gateway.model.call import MEDIA, OPENAI, Operation
+from flask_gateway.model.call import DIRECT, MEDIA, OPENAI, Operation
 from flask_gateway.model.errors import InvalidField, UpstreamCut, UpstreamRefusal
 
 CUT = UpstreamCut("It broke.", upstream="up")
@@ -52,5 +52,5 @@ def test_a_response_that_breaks_fails_with_what_is_known_of_it() -> None:
 
 
 def test_each_operation_of_the_api_has_its_dialect() -> None:
-    assert DIALECTS.keys() == set(OPENAI) | set(MEDIA)
+    assert DIALECTS.keys() == set(OPENAI) | set(MEDIA) | set(DIRECT)
     assert DIALECTS[Operation.RESPONSE].ending == b""

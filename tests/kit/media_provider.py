@@ -9,6 +9,7 @@ import hashlib
 import json
 import socket
 import threading
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -85,10 +86,14 @@ def events(*documents: dict[str, Any]) -> list[bytes]:
 
 
 class MediaProvider:
-    """The provider, on a port of its own."""
+    """A provider on a port of its own.
 
-    def __init__(self) -> None:
+    :param answer: answers a request; by default with sound and pictures.
+    """
+
+    def __init__(self, answer: Callable[[Exchange, Received], None] | None = None) -> None:
         self.requests: list[Received] = []
+        self._answer = answer or answer_media
         self._server = ScriptedServer(self._serve)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL,))
         self._thread.start()
@@ -114,17 +119,18 @@ class MediaProvider:
             return False
         return exchange.keep_alive
 
-    def _answer(self, exchange: Exchange, got: Received) -> None:
-        model = got.model
-        if model.startswith("status-"):
-            error = {"message": "Scripted.", "type": "server_error", "param": None, "code": None}
-            exchange.answer(int(model[7:]), json.dumps({"error": error}).encode())
-        elif got.path.endswith("/audio/speech"):
-            speech(exchange, got, model)
-        elif "/audio/" in got.path:
-            transcript(exchange, got, model)
-        else:
-            pictures(exchange, got)
+
+def answer_media(exchange: Exchange, got: Received) -> None:
+    model = got.model
+    if model.startswith("status-"):
+        error = {"message": "Scripted.", "type": "server_error", "param": None, "code": None}
+        exchange.answer(int(model[7:]), json.dumps({"error": error}).encode())
+    elif got.path.endswith("/audio/speech"):
+        speech(exchange, got, model)
+    elif "/audio/" in got.path:
+        transcript(exchange, got, model)
+    else:
+        pictures(exchange, got)
 
 
 def speech(exchange: Exchange, got: Received, model: str) -> None:

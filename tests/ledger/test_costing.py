@@ -11,7 +11,7 @@ from kit.ledger_lines import NOW
 from kit.replies import ScriptedSource
 
 from flask_gateway.dialects.transcripts import transcript_for
-from flask_gateway.ledger.costing import Costing, legs_of
+from flask_gateway.ledger.costing import MOST_OUTPUT, Costing, legs_of
 from flask_gateway.model.call import AnswerPart, Attempt, Call, Operation, Outcome, Usage
 from flask_gateway.model.errors import CallerLeft, UpstreamCut, UpstreamError, Verdict
 from flask_gateway.model.reply import Reply
@@ -188,3 +188,18 @@ def test_the_legs_are_computed_once() -> None:
     assert COSTING.legs(call, outcome) is COSTING.legs(call, outcome)
     assert call.spend is not None
     assert call.spend.cost == 3000
+
+
+@pytest.mark.parametrize(("limit", "tokens"), [(None, MOST_OUTPUT), (500, 500), (0, MOST_OUTPUT), (1, 1)])
+def test_a_response_in_the_background_costs_its_limit(limit: int | None, tokens: int) -> None:
+    fields = {"background": True, **({"max_output_tokens": limit} if limit is not None else {})}
+    call = msgspec.structs.replace(make_call(**fields), operation=Operation.RESPONSE)
+    begun = Outcome(Verdict.SUCCESS, Usage(10, 1, source="estimated"), upstream="llama", model="m")
+    assert [leg.units.output for leg in legs_of(call, begun, COSTING)] == [tokens]
+    reported = msgspec.structs.replace(begun, usage=Usage(10, 7))
+    assert [leg.units.output for leg in legs_of(call, reported, COSTING)] == [7]
+
+
+def test_a_fetched_response_has_no_leg() -> None:
+    call = msgspec.structs.replace(make_call(), operation=Operation.STORED)
+    assert legs_of(call, Outcome(Verdict.SUCCESS, upstream="llama", model="responses"), COSTING) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from kit.calls import make_call
 from kit.ledger_lines import NOW
@@ -9,6 +10,7 @@ from kit.ledger_lines import NOW
 from flask_gateway.ledger.costing import Costing
 from flask_gateway.ledger.quotes import Quotes
 from flask_gateway.model.call import Call
+from flask_gateway.model.direct import Direct
 from flask_gateway.model.errors import ModelNotPriced
 from flask_gateway.model.limits import Estimate
 from flask_gateway.model.units import Units
@@ -107,3 +109,21 @@ def test_a_call_that_is_billed_by_its_unit() -> None:
     for name, nano in (("up", 6_000_000), ("text", 600)):
         one = Quotes(Costing(prices, {}), Candidates(name), lambda: NOW)
         assert (one.expected(make_call(), estimate), one.most(make_call(), estimate)) == (nano, nano)
+
+
+def test_a_raw_request_needs_a_price_of_each_request() -> None:
+    table = {
+        ("up", "raw"): priced(requests=1_000_000),
+        ("tokens", "raw"): priced(input=1000),
+        ("own", "raw"): FREE,
+    }
+    direct = Direct(method="GET", path="files/x", asked="/v1/raw/up/files/x", route="/v1/raw/up/files/*")
+    call = msgspec.structs.replace(make_call("raw"), direct=direct, pinned="up")
+    nothing = Estimate(0, 0, 0, 0)
+    found = {
+        name: Quotes(Costing(Prices(table, []), {}), Candidates(name)) for name in ("up", "own", "tokens")
+    }
+    assert (found["up"].expected(call, nothing), found["up"].most(call, nothing)) == (1000, 1000)
+    assert found["own"].expected(call, nothing) == 0
+    with pytest.raises(ModelNotPriced):
+        found["tokens"].expected(call, nothing)

@@ -10,11 +10,14 @@ import pytest
 import responses
 from flask.testing import FlaskClient
 from kit.calls import AUTH, make_settings
+from kit.replies import PlainTranscript, ScriptedSource
 from kit.upstream_mock import UpstreamMock
 from werkzeug.test import TestResponse
 
 from flask_gateway import create_app
 from flask_gateway.config.schema import CandidateSettings, ModelSettings, UpstreamSettings
+from flask_gateway.model.reply import Reply
+from flask_gateway.routing.affinity import _Tap
 from flask_gateway.routing.origins import Origins
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.shared_memory import SharedStore
@@ -261,15 +264,46 @@ def test_a_response_that_is_not_stored_is_not_remembered(
 
 @pytest.mark.parametrize("names", ["ab", "a"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_background_responses_are_refused(
+def test_background_responses_that_are_not_stored_are_refused(
     store: MemoryStore, upstreams: Upstreams, names: str, stream: bool
 ) -> None:
     client = client_of(store, *names)
-    answer = respond(client, model="alone", background=True, stream=stream)
-    assert "could not be fetched" in refused(answer, "background", None)  # type: ignore[arg-type]
+    answer = respond(client, model="alone", background=True, store=False, stream=stream)
+    assert "can be fetched" in refused(answer, "background", None)  # type: ignore[arg-type]
     assert upstreams.asked == []
-    for harmless in (False, None):
+    for harmless in (False, None, True):
         assert respond(client, model="alone", background=harmless).status_code == 200
+
+
+@pytest.mark.parametrize("names", ["ab", "a"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stored_response_is_known_to_its_key_alone(
+    store: MemoryStore, upstreams: Upstreams, names: str, stream: bool
+) -> None:
+    client = client_of(store, *names)
+    respond(client, model="alone", stream=stream).get_data()
+    origins = Origins(store)
+    assert origins.upstream_of("team-a/resp_a1", "ab") == "a"
+    assert origins.upstream_of("team-b/resp_a1", "ab") is None
+
+
+class Postponing(PlainTranscript):
+    """A transcript that postpones a large event."""
+
+    def catch_up(self) -> bytes:
+        return b'data: {"type":"response.completed","response":{"id":"resp_late"}}\n\n'
+
+
+def test_the_collector_of_ids_postpones_large_events_and_reads_them() -> None:
+    inner = Postponing()
+    tap = _Tap(inner)
+    reply = Reply(ScriptedSource(b""), tap, "up")
+    assert not tap.postpones
+    reply.settle_with(lambda work: work())
+    assert inner.postpones
+    assert tap.postpones
+    tap.catch_up()
+    assert tap.ids == ["resp_late"]
 
 
 def test_null_refers_to_nothing(client: FlaskClient, upstreams: Upstreams) -> None:

@@ -8,13 +8,21 @@ import pytest
 from flask.testing import FlaskClient
 from kit.calls import AUTH, chat
 
-from flask_gateway.model.call import Operation
+from flask_gateway.model.call import WITH_MODEL, Operation
 from flask_gateway.web.paths import canonical, not_offered, unknown
 
 CHAT = "/v1/chat/completions"
 
 
-@pytest.mark.parametrize("operation", [*sorted({*Operation} - {Operation.RESPONSE_SESSION}), "models"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *sorted({*WITH_MODEL} - {Operation.RESPONSE_SESSION}),
+        "models",
+        "responses/resp_1",
+        "responses/resp_1/cancel",
+    ],
+)
 @pytest.mark.parametrize(
     "spelled",
     ["/v1/{}", "/{}", "//v1/{}", "///{}", "/v1/v1/{}", "/v1/{}/", "/v1//{}", "/openai/v1/{}", "/{}//"],
@@ -130,9 +138,9 @@ FOREIGN = """
     /global/spend/report /v1/audio/voices /v1/images /v1/files
     /v1/files/f/content /v1/uploads /v1/batches /v1/vector_stores
     /v1/vector_stores/v/search /v1/assistants /v1/threads /v1/threads/t/runs /v1/conversations
-    /v1/realtime /v1/realtime/sessions /v1/realtime/client_secrets /v1/responses/resp_1
-    /v1/responses/resp_1/cancel /v1/responses/resp_1/input_items /v1/responses/input_tokens
-    /v1/responses/compact /v1/chat/completions/c1 /v1/fine_tuning/jobs /v1/videos /v1/containers
+    /v1/realtime /v1/realtime/sessions /v1/realtime/client_secrets
+    /v1/responses/resp_1/items /v1/responses/resp_1/cancel/x
+    /v1/chat/completions/c1 /v1/fine_tuning/jobs /v1/videos /v1/containers
     /v1/evals /v1/edits /v1/engines /audio /v2/chat /v1/chat /v2/embed
     /v1/embed /tokenize /generate_stream /model/x/converse /v1/organization/usage/completions
 """

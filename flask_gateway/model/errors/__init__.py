@@ -39,6 +39,7 @@ from .caller_errors import (
     OperatorOnly,
     OriginNotAllowed,
     RateLimited,
+    ResponseNotHere,
     SessionIdle,
     StateNotHere,
     TokensUsedUp,

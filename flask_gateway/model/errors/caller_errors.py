@@ -199,6 +199,13 @@ class StateNotHere(InvalidField):
             self.code = "previous_response_not_found"  # OpenAI's code, which clients know how to handle
 
 
+class ResponseNotHere(InvalidField):
+    """The gateway does not know where a stored response is, or another key has made it."""
+
+    status = 404
+    code = "response_not_found"
+
+
 class CallerLeft(GatewayError):
     """The caller hung up before the end of its answer. Only the log shows this error."""
 

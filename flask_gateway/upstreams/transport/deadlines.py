@@ -17,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from ...config.schema import Timeouts
-from ...model.call import PICTURES, Call
+from ...model.call import DIRECT, PICTURES, Call
 from ...model.errors import DeadlineExceeded, GatewayError, UpstreamTimeout
 from ...model.protocols import Handle, Timekeeper
 
@@ -57,6 +57,10 @@ _SETTINGS = {
     Clock.ANSWER: "GATEWAY_ANSWER_TIMEOUT_SECONDS, or answer_seconds of the upstream",
     Clock.TOTAL: "total_seconds of the upstream",
 }
+
+
+#: The operations whose answers may take long to begin.
+_SLOW = frozenset((*PICTURES, *DIRECT))
 
 
 def _is_ready() -> bool:
@@ -127,7 +131,7 @@ class UpstreamAttempt:
         self.silence_before, self.silence_within = clocks.first_byte, clocks.idle
         self._head_clock = Clock.FIRST_BYTE
         # The head of a document comes after the generation. So does the first event of a picture.
-        if not call.stream or call.operation in PICTURES:
+        if not call.stream or call.operation in _SLOW:
             self._ready = _is_ready
             self.silence_before = self.silence_within = clocks.answer
             self._head_clock = Clock.ANSWER
