@@ -343,8 +343,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: The limits of all calls together, and of all calls of a model.
     limits: OwnerLimits = NO_OWNER_LIMITS
     ledger: LedgerSettings = LedgerSettings()
-    #: By ``upstream/model``.
-    prices: Mapping[str, PriceOverride] = {}
+    prices: Mapping[str, PriceOverride] = {}  # by ``upstream/model``
     default_upstream: str | None = None
     #: The names without a model of their own that reach an upstream, ``*`` matching any text.
     unlisted_models: tuple[str, ...] = ("*",)
