@@ -19,6 +19,7 @@ from ...config.schema import ClientCertificate, Proxy, Timeouts, UpstreamSetting
 from ...config.upstream_url import socket_path
 from ...upstreams.key_command import KeyCommandFailed, run_key_command
 from ...upstreams.transport.egress import pumped
+from ...upstreams.transport.happy_eyeballs import Interrupt, Race, interleaved
 from ...upstreams.transport.proxies import ProxyFailed, authorization, refusal, tunnel
 from ...upstreams.transport.tls_trust import context_for
 from .finding import Diagnosis, fail, ok, warn
@@ -87,13 +88,17 @@ def reach(upstream: UpstreamSettings, patience: float) -> Diagnosis:
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     try:
-        with closing(_connected(upstream, host, port, patience)) as sock:
+        sock, silent = _connected(upstream, host, port, patience)
+        with closing(sock):
             if secure:
                 context = context_for(upstream.ca_file, upstream.client_cert)
                 with context.wrap_socket(sock, server_hostname=host) as tls:
                     _provoke(tls, host)
     except OSError as error:
         return unreachable(name, f"{host}:{port}", patience, error)
+    if silent:
+        what = f"{name}: reachable, but {', '.join(silent)} did not answer before another address did"
+        return warn(what, "the network to it, or its name in DNS: new connections may wait 250 ms for it")
     through = f" through {upstream.proxy}" if upstream.proxy else ""
     return ok(f"{name}: reachable{through}{', and its certificate is valid' if secure else ''}")
 
@@ -115,14 +120,18 @@ def at_socket(name: str, path: str, patience: float) -> Diagnosis:
     return ok(f"{name}: reachable at {path}")
 
 
-def _connected(upstream: UpstreamSettings, host: str, port: int, patience: float) -> socket.socket:
+def _connected(
+    upstream: UpstreamSettings, host: str, port: int, patience: float
+) -> tuple[socket.socket, list[str]]:
     """Return a connection to the upstream, or to the proxy that forwards plain HTTP to it.
+
+    And the addresses of the upstream that another one has left behind, as the gateway tries them.
 
     :raises ProxyFailed: the proxy is at fault. :raises OSError: there is no connection.
     """
     proxy, until = upstream.proxy, time.monotonic() + patience
     if proxy is None:
-        return socket.create_connection((host, port), patience)
+        return _first_to_answer(host, port, until)
     sock = _at_proxy(proxy, upstream, patience)
     try:
         if upstream.url.startswith("https:") or proxy.scheme.startswith("socks"):
@@ -135,7 +144,18 @@ def _connected(upstream: UpstreamSettings, host: str, port: int, patience: float
     if isinstance(sock, ssl.SSLSocket) and upstream.url.startswith("https:"):
         sock = pumped(sock)
     sock.settimeout(patience)
-    return sock
+    return sock, []
+
+
+def _first_to_answer(host: str, port: int, until: float) -> tuple[socket.socket, list[str]]:
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    race, interrupt = Race(interleaved(addresses), (), until), Interrupt()
+    try:
+        sock = race.run(interrupt)
+    finally:
+        interrupt.close()
+    sock.settimeout(max(until - time.monotonic(), 0.1))
+    return sock, [str(address[0]) for address in race.vain]
 
 
 def _at_proxy(proxy: Proxy, upstream: UpstreamSettings, patience: float) -> socket.socket:

@@ -298,6 +298,19 @@ def test_doctor_at_a_unix_socket(tmp_path: Path) -> None:
         assert reach(upstream(url), 5.0).level is Level.OK
 
 
+def test_doctor_names_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway connects to the other one (RFC 8305), so it is no failure."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as closed:
+        closed.bind(("127.0.0.2", 0))  # refuses, for nobody listens
+        places = [closed.getsockname(), listener.getsockname()]
+        infos = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: infos)
+        found = reach(upstream("http://two.addresses.test"), 5.0)
+        assert (found.level, "127.0.0.2 did not answer" in found.what) == (Level.WARN, True)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: infos[:1])
+        assert reach(upstream("http://two.addresses.test"), 5.0).level is Level.FAIL
+
+
 def test_doctor_says_when_a_client_certificate_expires(pair: Path) -> None:
     certificate = upstream("https://m.example", GATEWAY_CLIENT_CERT=str(pair / "both.pem")).client_cert
     assert isinstance(certificate, ClientCertificate)
