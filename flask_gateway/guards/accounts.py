@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakSet
@@ -70,21 +70,30 @@ class Balances(Protocol):
         ...
 
 
-class _Allotted(NamedTuple):
-    """The reservation of an allotment, for the calls that draw on it.
+class Allotted:
+    """An allotment as the calls see it that draw on it.
 
     :param reservation: the one that took it. :param defers: whether the ledger may settle their holds.
+    :ivar headers: that show what is left behind it; empty until the first of them has made them.
     """
 
-    reservation: Reservation
-    defers: bool
+    __slots__ = ("defers", "headers", "reservation")
+
+    def __init__(self, reservation: Reservation, defers: bool) -> None:
+        self.reservation = reservation
+        self.defers = defers
+        self.headers: Mapping[str, str] = {}
 
 
 class Held(NamedTuple):
-    """An amount that is held, or a refusal: then ``hold`` is ``None``."""
+    """An amount that is held, or a refusal: then ``hold`` is ``None``.
+
+    :param allotted: where it was drawn on an allotment.
+    """
 
     reservation: Reservation
     hold: Hold | None
+    allotted: Allotted | None = None
 
 
 #: Returns the store's key of a subject's account.
@@ -127,7 +136,7 @@ class Accounts:
         #: By key and epoch.
         self._held: dict[tuple[str, int], int] = {}
         #: The amounts that this process holds for later calls. They are in ``_held``, too.
-        self.allotments: Allotments[_Allotted] = Allotments("allotments", self._release)
+        self.allotments: Allotments[Allotted] = Allotments("allotments", self._release)
         self._keeper = Periodic("accounts", RENEWAL, self.keep)
 
     def reserve(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
@@ -139,12 +148,13 @@ class Accounts:
         """
         key = account_key(subject)
         if not strict and (drawn := self.allotments.draw(key, limits, amount)):
-            (result, epoch, window, left, mark), _ = drawn.grant
-            reservation = Reservation(result, epoch, window, left + drawn.free, mark)
-            return Held(reservation, Hold(subject, self._holder, epoch, amount))
+            allotted = drawn.grant
+            reservation = allotted.reservation
+            hold = Hold(subject, self._holder, reservation.epoch, amount)
+            return Held(reservation, hold, allotted)
         more = 0 if strict else self.allotments.wanted(key, amount)
-        if more and (allotted := self._allot(key, limits, amount, more)):
-            return Held(allotted, Hold(subject, self._holder, allotted.epoch, amount))
+        if more and (taken := self._allot(key, limits, amount, more)):
+            return Held(taken, Hold(subject, self._holder, taken.epoch, amount))
         return self._reserve_one(subject, key, limits, amount, strict=strict)
 
     def _reserve_one(self, subject: str, key: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
@@ -173,9 +183,9 @@ class Accounts:
         if reservation.result is not _RESERVED:
             return None
         self._keep(key, reservation.epoch, amount + more)
-        granted = _Allotted(reservation, self._may_defer(key, reservation.mark))
+        granted = Allotted(reservation, self._may_defer(key, reservation.mark))
         self.allotments.take(key, limits, granted, reservation.epoch, more, reservation.left, until)
-        return reservation._replace(left=reservation.left + more)
+        return reservation
 
     def _keep(self, key: str, epoch: int, amount: int) -> None:
         """Note an amount that this process holds now, to be renewed."""

@@ -21,7 +21,7 @@ from ..model.money import dollars
 from ..model.protocols import NO_PERMIT, Permit
 from ..model.spend import Applied, BooksUnknown, Hold, Leg
 from .account_changes import NO_LIMIT, PerWindow, Settlement
-from .accounts import Accounts
+from .accounts import Accounts, Allotted
 from .token_estimate import Estimates
 
 log = logging.getLogger(__name__)
@@ -149,6 +149,7 @@ class _Tightest(NamedTuple):
     limit: int
     window: int
     left: int
+    allotted: Allotted | None
 
 
 def _left(tightest: _Tightest) -> int:
@@ -195,12 +196,10 @@ class BudgetGuard:
         budgeted = (limits.sorted or limits.by_kind()).budgets
         if not budgeted:
             return NO_PERMIT
-        planned = [(name, self._plan(own)) for name, own in budgeted]
         estimate = limits.estimate or self._estimates.of(call, limits)
-        expected = most = self._costs.expected(call, estimate)
-        for _, plan in planned:
-            if plan.strict:
-                most = max(expected, self._costs.most(call, estimate))
+        expected = self._costs.expected(call, estimate)
+        planned = [(name, self._plan(own)) for name, own in budgeted]
+        most = self._most(call, estimate, expected, planned)
         if not most:  # a call that costs nothing asks no account
             return NO_PERMIT
         permit = BudgetPermit(self, call)
@@ -214,9 +213,27 @@ class BudgetGuard:
         if call.spend is not None:
             call.spend.holds = tuple([hold for hold, _ in permit.holds])
         if self._headers.tell:
-            tightest = held[0] if len(held) == 1 else min(held, key=_left)
-            permit.headers = self._headers.of(*tightest, self._start(tightest.window))
+            permit.headers = self._told(held[0] if len(held) == 1 else min(held, key=_left))
         return permit
+
+    def _most(
+        self, call: Call, estimate: Estimate, expected: int, planned: Sequence[tuple[str, _Plan]]
+    ) -> int:
+        """The amount that a strict budget holds, or what any other does where none is strict."""
+        for _, plan in planned:
+            if plan.strict:
+                return max(expected, self._costs.most(call, estimate))
+        return expected
+
+    def _told(self, tightest: _Tightest) -> Mapping[str, str]:
+        """The headers of a budget. The calls of an allotment share theirs."""
+        subject, limit, window, left, allotted = tightest
+        if allotted is not None and allotted.headers:
+            return allotted.headers
+        headers = self._headers.of(subject, limit, window, left, self._start(window))
+        if allotted is not None:
+            allotted.headers = headers
+        return headers
 
     def _plan(self, limits: Limits) -> _Plan:
         plan = self._plans.get(id(limits))
@@ -234,16 +251,17 @@ class BudgetGuard:
                 retry_after=RETRY_UNKNOWN,
             )
         try:
-            (_, _, window, left, _), hold = self.accounts.reserve(name, amounts, amount, strict=strict)
+            reservation, hold, allotted = self.accounts.reserve(name, amounts, amount, strict=strict)
         except BooksUnknown:
             raise BudgetUnknown(
                 f"The budget is strict, and what was used of it cannot be known now. {_LATER}",
                 retry_after=RETRY_UNKNOWN,
             ) from None
+        window, left = reservation.window, reservation.left
         if hold is None:
             raise self._refusal(name, amounts, window, left, amount)
         permit.holds.append((hold, plan))
-        return _Tightest(name, amounts[window], window, left)
+        return _Tightest(name, amounts[window], window, left, allotted)
 
     def _refusal(
         self, subject: str, amounts: PerWindow, window: int, left: int, amount: int

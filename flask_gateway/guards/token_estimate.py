@@ -62,8 +62,8 @@ class Estimates:
             usage = expected_usage(call)
             tokens = usage.prompt_tokens, usage.completion_tokens
             return Estimate(*tokens, *tokens, usage.units)
-        size = other = 0
-        for name, raw in call.fields.items():
+        size, other, fields = 0, 0, call.fields
+        for name, raw in fields.items():
             if name in _PROMPTS:
                 text = bytes(raw)
                 if b";base64," in text or b'"input_audio"' in text or b'"file_data"' in text:
@@ -73,7 +73,8 @@ class Estimates:
         prompt, most_prompt = -(-size // BYTES_PER_TOKEN) + other, -(-size // FEWEST_BYTES) + other
         if call.operation in _WITHOUT_OUTPUT:
             return Estimate(prompt, 0, most_prompt, 0)
-        allowed, answers = _largest(call, _ALLOWED), _answers(call)
+        allowed = 0 if _ALLOWED.isdisjoint(fields) else _largest(call, _ALLOWED)
+        answers = 1 if _ANSWERS.isdisjoint(fields) else _answers(call)
         guess = self._guesses.get((call.caller.id, call.model), FIRST_GUESS)
         most = (allowed or max(guess, MOST_OUTPUT)) * answers
         return Estimate(prompt, min(allowed or guess, guess) * answers, most_prompt, most)
@@ -83,7 +84,8 @@ class Estimates:
         if limits.learned or call.operation in _WITHOUT_OUTPUT:
             return
         limits.learned = True
-        place, actual = (call.caller.id, call.model), -(-usage.completion_tokens // _answers(call))
+        answers = 1 if _ANSWERS.isdisjoint(call.fields) else _answers(call)
+        place, actual = (call.caller.id, call.model), -(-usage.completion_tokens // answers)
         guesses = self._guesses
         with self._lock:
             guess = guesses.pop(place, FIRST_GUESS)
@@ -101,14 +103,10 @@ def _with_parts(prompt: bytes) -> int:
 
 
 def _answers(call: Call) -> int:
-    if _ANSWERS.isdisjoint(call.fields):
-        return 1
     return min(_largest(call, _ANSWERS) or 1, _MOST_ANSWERS)
 
 
 def _largest(call: Call, names: frozenset[str]) -> int:
     """The largest of those fields that are whole numbers above 0; 0 if none is."""
-    if names.isdisjoint(call.fields):
-        return 0
     values = [call.decoded(name, 20) for name in names if name in call.fields]
     return max((value for value in values if type(value) is int and value > 0), default=0)

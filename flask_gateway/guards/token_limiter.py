@@ -31,6 +31,13 @@ class _Reserved(NamedTuple):
     quota: TokenQuota
 
 
+class _Allotted(NamedTuple):
+    """An allotment as the calls see it that draw on it: their headers show what is left behind it."""
+
+    quota: TokenQuota
+    headers: Mapping[str, str]
+
+
 #: Returns the store's key of a subject's tokens.
 tokens_key = partial(state_key, "tokens")
 
@@ -64,7 +71,7 @@ class TokenLimiter:
         self._window = int(window * SECOND)
         self._ttl = window * 2
         self._returns = TokenReturns(self._give_back)
-        self._allotments: Allotments[TokenQuota] = Allotments("tokens of busy keys", self._returns.keep)
+        self._allotments: Allotments[_Allotted] = Allotments("tokens of busy keys", self._returns.keep)
 
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
@@ -75,19 +82,23 @@ class TokenLimiter:
         if not limited:
             return NO_PERMIT
         estimate = limits.estimate or self._estimates.of(call, limits)
-        permit = TokenPermit(self, call, estimate)
-        for subject in limited:
-            self._reserve(permit, subject, estimate.input + estimate.output)
+        permit, amount = TokenPermit(self, call, estimate), estimate.input + estimate.output
+        if len(limited) == 1:
+            subject, own = limited[0]
+            key, limit = tokens_key(subject), own.tokens
+            if drawn := self._allotments.draw(key, limit, amount):
+                quota, permit.headers = drawn.grant
+                permit.reserved.append(_Reserved(key, limit, amount, quota))
+                return permit
+        for one in limited:
+            self._reserve(permit, one, amount)
         permit.tell()
         return permit
 
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
-        if drawn := self._allotments.draw(key, limit, amount):
-            stamp, remaining, reset, _ = drawn.grant
-            quota = TokenQuota(stamp, remaining + drawn.free, reset, 0)
-        else:
-            quota = self._ask(key, limit, amount)
+        drawn = self._allotments.draw(key, limit, amount)
+        quota = drawn.grant.quota if drawn else self._ask(key, limit, amount)
         if quota.stamp:
             permit.reserved.append(_Reserved(key, limit, amount, quota))
             return
@@ -105,8 +116,9 @@ class TokenLimiter:
             if quota.stamp:
                 # Tokens count from the end of their grain, so no later call may have them.
                 until = now + min(LASTS, (quota.reset - self._window) / SECOND)
-                allotments.take(key, limit, quota, quota.stamp, more, quota.remaining, until)
-                return quota._replace(remaining=quota.remaining + more)
+                allotted = _Allotted(quota, token_headers(limit, quota))
+                allotments.take(key, limit, allotted, quota.stamp, more, quota.remaining, until)
+                return quota
             returns = ()
         quota = self._store.update(key, ReserveTokens(limit, self._window, amount, returns), self._ttl)
         allotments.reserved(key, quota.remaining)
@@ -185,9 +197,10 @@ class TokenPermit:
     def settle(self, outcome: Outcome) -> None:
         reserved, self.reserved = self.reserved, []
         if reserved:
-            actual = self._limiter.used(self._call, outcome, self._estimate)
+            limiter = self._limiter
+            actual = limiter.used(self._call, outcome, self._estimate)
             for one in reserved:
-                self._limiter.settle(one, actual)
+                limiter.settle(one, actual)
 
     def cancel(self) -> None:
         reserved, self.reserved = self.reserved, []

@@ -86,7 +86,7 @@ class AccountedService:
             self._failed(call, outcome, status)
             raise
         reply.on_settled(partial(self._settled, call, reply))
-        if self._tell and asks_for_usage(call):
+        if self._tell and call.stream and asks_for_usage(call):
             reply.restate_with(CostInUsage(reply, call, self._costing).restate, MARK)
         return reply
 

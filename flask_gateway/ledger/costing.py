@@ -22,6 +22,10 @@ from ..pricing.table import Prices
 
 #: The answer of a response in the background that sets no limit, tokens.
 MOST_OUTPUT = 16_384
+#: Rates and their digest.
+_PlainRates = tuple[Rates | None, str]
+#: Models whose rates are remembered.
+_REMEMBERED = 1024
 #: The usage of an answer that has none, such as a moderation.
 _NO_USAGE = Usage()
 
@@ -36,6 +40,21 @@ class Costing(msgspec.Struct):
     prices: Prices
     providers: Mapping[str, str | None]
     mark: tuple[int, ...] | None = None
+    #: The prices that these are from; by upstream and model, the rates that are the same for every call.
+    plain_rates: tuple[Prices | None, dict[tuple[str, str], _PlainRates]] = (None, {})
+
+    def plain(self, upstream: str, model: str) -> _PlainRates:
+        """Return the rates of a model that are the same for every call, with their digest; ``None`` and an
+        empty one if they depend on the call, or are unknown."""
+        prices, known = self.plain_rates
+        if prices is not self.prices or len(known) >= _REMEMBERED:
+            self.plain_rates = _, known = self.prices, {}
+        found = known.get((upstream, model))
+        if found is None:
+            price = self.price(upstream, model)
+            rates = None if price is None else price.plain
+            found = known[upstream, model] = (rates, "" if rates is None else rates.digest)
+        return found
 
     def price(self, upstream: str, model: str) -> ModelPrice | None:
         """Return the price of a model at an upstream, ``None`` if it is unknown."""
@@ -94,20 +113,15 @@ def _leg(part: AnswerPart | Outcome, costing: Costing) -> Leg:
     plain = not usage.parts and 0 <= units.cached <= units.input and units.output >= 0
     if not plain:
         units = units.consistent()
-    price = costing.price(upstream, model)
-    rates = price.rates(units.input, part.started_ns / 1e9, usage.service) if price is not None else None
+    rates, digest = costing.plain(upstream, model)
+    if rates is None and (price := costing.price(upstream, model)) is not None:
+        rates = price.rates(units.input, part.started_ns / 1e9, usage.service)
+        digest = "" if rates is None else _digest(rates)
     cost = None
     if rates is not None:
         amounts = (units.input, units.cached, units.output)
         cost = plain_amount(*amounts, rates) if plain else amount(units, rates)
-    return Leg(
-        upstream=upstream,
-        model=model,
-        units=units,
-        cost=cost,
-        source=usage.source,
-        rates="" if rates is None else _digest(rates),
-    )
+    return Leg(upstream=upstream, model=model, units=units, cost=cost, source=usage.source, rates=digest)
 
 
 @lru_cache(1024)

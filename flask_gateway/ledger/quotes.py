@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from ..model.call import Call
 from ..model.errors import ModelNotPriced
@@ -14,8 +15,27 @@ from .costing import Costing
 
 #: Models whose prices are remembered.
 _REMEMBERED = 1024
-#: Upstreams, each with its name for a model and the price of that.
-_Priced = tuple[tuple[str, str, ModelPrice | None], ...]
+
+
+class _Plain(NamedTuple):
+    """Rates that apply to every call of a model at every time, pico-dollars a token and a call."""
+
+    input: int
+    output: int
+    call: int
+
+
+class _Priced(NamedTuple):
+    """The candidates of a model: upstreams, each with its name for the model and the price of that.
+
+    :param plain: of the only candidate; ``None`` where there are several, or the rates depend on the call.
+    """
+
+    candidates: tuple[tuple[str, str, ModelPrice | None], ...]
+    plain: _Plain | None
+
+
+_UNKNOWN = _Priced((), None)
 #: Computes the cost of a call at a price, nano-dollars; ``None`` if a part of it has no rate.
 _Cost = Callable[[ModelPrice, Estimate, float], int | None]
 
@@ -44,6 +64,12 @@ class Quotes:
 
         :raises ModelNotPriced: the price of a candidate is unknown, so the cost of the call may be, too.
         """
+        prices, known = self._known
+        if prices is self._costing.prices and estimate.units is None and _is_usual(call):
+            plain = known.get(call.model, _UNKNOWN).plain
+            if plain is not None:
+                pico = estimate.input * plain.input + estimate.output * plain.output + plain.call
+                return -(-pico // 1000)
         return self._dearest(call, estimate, _expected)
 
     def most(self, call: Call, estimate: Estimate) -> int:
@@ -55,7 +81,7 @@ class Quotes:
 
     def _dearest(self, call: Call, estimate: Estimate, compute: _Cost) -> int:
         now, dearest = self._clock(), 0
-        for upstream, model, price in self._priced(call):
+        for upstream, model, price in self._priced(call).candidates:
             cost = None if price is None else compute(price, estimate, now)
             if cost is None:
                 raise ModelNotPriced(
@@ -73,11 +99,14 @@ class Quotes:
         prices, known = self._known
         if prices is not self._costing.prices or len(known) >= _REMEMBERED:
             self._known = _, known = self._costing.prices, {}
-        usual = call.fallbacks is None and call.pinned is None
+        usual = _is_usual(call)
         if usual and (found := known.get(call.model)) is not None:
             return found
         price = self._costing.price if call.direct is None else self._flat_price
-        found = tuple((upstream, model, price(upstream, model)) for upstream, model in self._candidates(call))
+        priced = tuple(
+            (upstream, model, price(upstream, model)) for upstream, model in self._candidates(call)
+        )
+        found = _Priced(priced, _plain(priced[0][2]) if len(priced) == 1 else None)
         if usual:
             known[call.model] = found
         return found
@@ -88,6 +117,18 @@ class Quotes:
         if price is None or price.source == FREE.source:
             return price
         return price if all(period.rates.requests for period in price.periods) else None
+
+
+def _is_usual(call: Call) -> bool:
+    """Whether the candidates of a call are those of its model."""
+    return call.fallbacks is None and call.pinned is None and call.direct is None
+
+
+def _plain(price: ModelPrice | None) -> _Plain | None:
+    rates = price.plain if price is not None else None
+    if rates is None or rates.input is None or rates.output is None:
+        return None
+    return _Plain(rates.input, rates.output, rates.requests or 0)
 
 
 def _expected(price: ModelPrice, estimate: Estimate, now: float) -> int | None:

@@ -117,13 +117,18 @@ class ModelPrice(msgspec.Struct, frozen=True):
         :param moment: when the upstream was asked, epoch seconds.
         :param service: the service tier that the answer reports, or ``batch``.
         """
-        if len(self.periods) == 1 and self.periods[0].is_plain:
-            return self.periods[0].rates
+        if (plain := self.plain) is not None:
+            return plain
         base = self._last(moment, "")
         special = self._last(moment, service) if service else None
         if base is None or special is None:
             return None if base is None else base.at(tokens)
         return special.at(tokens).over(base.at(tokens))
+
+    @property
+    def plain(self) -> Rates | None:
+        """The rates of a price that has the same ones for every call at every time."""
+        return self.periods[0].rates if len(self.periods) == 1 and self.periods[0].is_plain else None
 
     def cost(self, units: Units, moment: float, service: str = "") -> int | None:
         """Return what the units cost, nano-dollars, rounded up; ``None`` if a used unit has no rate."""

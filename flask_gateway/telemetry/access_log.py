@@ -115,11 +115,13 @@ _NO_COST: dict[str, str] = {}
 
 def _cost(legs: tuple[Leg, ...]) -> dict[str, str]:
     """The fields of the cost. One part of an answer without a price makes the cost unknown."""
-    cost = total(legs)
+    cost = legs[0].cost if len(legs) == 1 else total(legs)
     if cost is None:
         return {"cost_source": "unpriced"}
-    estimated = any(leg.source != "reported" for leg in legs)
-    return {"cost_usd": dollars(cost), "cost_source": "estimated" if estimated else "reported"}
+    for leg in legs:
+        if leg.source != "reported":
+            return {"cost_usd": dollars(cost), "cost_source": "estimated"}
+    return {"cost_usd": dollars(cost), "cost_source": "reported"}
 
 
 def _rounded(seconds: float | None) -> float | None:
