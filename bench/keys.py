@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 from . import servers
 
-_UPSTREAM = """
+UPSTREAM = """
 [upstreams.up]
 url = "{upstream}"
 """
-_LEDGER = """
+LEDGER = """
 [ledger]
 data = "{data}"
 
@@ -65,8 +65,8 @@ def gateway(kind: Kind, upstream: str, port: int, workers: int = 2) -> Iterator[
     digest = sha256(servers.KEY.encode()).hexdigest()
     with TemporaryDirectory(prefix="bench-keys-") as folder:
         config = Path(folder) / "gateway.toml"
-        text = _UPSTREAM.format(upstream=upstream)
-        text += _LEDGER.format(data=f"{folder}/data") if kind.ledger else ""
+        text = UPSTREAM.format(upstream=upstream)
+        text += LEDGER.format(data=f"{folder}/data") if kind.ledger else ""
         # An issued key is in the database. The settings need some key of their own.
         text += _KEY.format(digest="0" * 64 if kind.issued else digest) + kind.key
         config.write_text(text)

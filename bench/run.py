@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import keys, peers, servers
+from . import keys, page, peers, servers
 from .load import cost
 from .load.callers import percentile
 from .table import plot, show
@@ -310,6 +310,21 @@ def run_keys(bench: Bench) -> None:
             bench.measure(f"kinds of keys: {label}", ways)
 
 
+def run_page(bench: Bench) -> None:
+    """Measures calls with the page and without it, each page with full rings, and open live pages."""
+    with servers.json_upstream() as upstream, ExitStack() as stack:
+        ways, port = {}, 0
+        for name, on in (("without the page", False), ("with the page", True)):
+            port = servers.free_port()
+            process = stack.enter_context(page.gateway(upstream, port, page=on))
+            ways[name] = partial(chat, process, f"http://127.0.0.1:{port}", 8, bench.seconds, chat_body(200))
+        bench.measure("the page: chat, 8 connections", ways)
+        each = {path: partial(page.page_cost, process, port, path) for path in page.PAGES}
+        bench.measure("the page: one page, full rings", each)
+        live = {f"{pages} live pages": partial(page.live_cost, process, port, pages) for pages in (0, 100)}
+        bench.measure("the page: live pages, nothing else", live)
+
+
 RUNS: dict[str, Callable[[Bench], None]] = {
     "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
     # Not nginx, which answers before it has read a long body, and closes.
@@ -328,6 +343,7 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "flat": lambda bench: run_flat(bench, 200_000),
     "curves": run_curves,
     "pinned": run_pinned,
+    "page": run_page,
     "keys": run_keys,
 }
 ALL = ("chat", "prompts", "streams", "alone", "memory")

@@ -11,7 +11,7 @@ from ...telemetry.recent import RequestEntry
 _SHOWN, LOOK = 60, 1000
 #: By the result of a failed attempt: what an operator does about it.
 _TO_DO = {
-    "401": "Check its API key.",
+    "401": "Its key is wrong or has expired: set a valid one.",
     "402": "Its account has no credit: pay, or take it out.",
     "403": "Check the rights of its API key.",
     "404": "It does not know the model or the path: check its URL and the names of its models.",

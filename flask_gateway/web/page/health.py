@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from html import escape
 from itertools import islice
@@ -26,10 +26,17 @@ from ...telemetry.metric_families import directory, trouble
 from ...telemetry.notes import Note
 from ...telemetry.processes import workers
 from ..request_state import gateway
-from .rendering import as_json, page, query, render, shown_number, shown_seconds, within
+from .rendering import as_json, page, query, render, shown_bytes, shown_seconds, within
 
 #: The most notes on the page.
 _NOTES = 200
+#: Words of the notes about trouble of a part, and how far apart they are while it lasts, seconds.
+_PHRASES = {
+    "ledger": (" cannot be written (", " cannot be kept now ("),
+    "store": ("state is degraded",),
+    "settings": ("the change is refused",),
+}
+_APART = 200.0
 #: Among how many requests those are counted that found the gateway full, and for how long, seconds.
 _LOOK, _LATELY = 300, 60.0
 #: The most bytes of all notes there.
@@ -41,20 +48,44 @@ _OPENS = 10.0
 
 
 class PartHealth(NamedTuple):
-    """One thing that was looked at. ``good``: whether nothing needs to be done."""
+    """One thing that was looked at. ``good``: whether nothing needs to be done.
+
+    :param since: when the trouble began by the notes, seconds since the epoch; ``None``: that is not known.
+    """
 
     subject: str
     good: bool
     said: str
+    since: float | None = None
 
 
 def findings(here: Gateway, now: float) -> Iterator[PartHealth]:
     """Look at each part of the gateway. :param now: seconds since the epoch."""
     for subject, look in CHECKS.items():
         try:
-            yield PartHealth(subject, *look(here, now))
+            good, said = look(here, now)
+            yield PartHealth(subject, good, said, None if good else _since(here, subject, now))
         except Exception as error:  # noqa: BLE001  # one part that cannot be looked at must not hide the others
             yield PartHealth(subject, False, f"cannot be looked at: {type(error).__name__}")
+
+
+def _since(here: Gateway, subject: str, now: float) -> float | None:
+    phrases = _PHRASES.get(subject)
+    return began(here.rings.notes(), phrases, now) if here.rings and phrases else None
+
+
+def began(notes: Iterable[Note], phrases: tuple[str, ...], now: float) -> float | None:
+    """When a trouble began that is logged again and again while it lasts, seconds since the epoch.
+
+    :param notes: the newest first. :param phrases: each of its notes has one of them.
+    """
+    since, latest = None, now
+    for note in notes:
+        if latest - note.at > _APART:
+            break
+        if any(phrase in note.text for phrase in phrases):
+            since = latest = note.at
+    return since
 
 
 def _store(here: Gateway, now: float) -> tuple[bool, str]:
@@ -127,7 +158,7 @@ def _disk(here: Gateway, now: float) -> tuple[bool, str]:
     if data is None:
         return True, "nothing is kept on disk"
     free = shutil.disk_usage(data).free
-    said = f"{shown_number(free)}B are free where {data} is"
+    said = f"{shown_bytes(free)} are free where {data} is"
     return free >= LEAST_DISK, said if free >= LEAST_DISK else f"only {said}. Free some"
 
 

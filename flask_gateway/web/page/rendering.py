@@ -176,6 +176,12 @@ def shown_number(value: float | None) -> str:
     return f"{value:.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
 
 
+def shown_bytes(value: float) -> str:
+    """An amount of memory or disk: ``0 B``, ``1.2 MB``."""
+    number, _, unit = shown_number(value).partition(" ")
+    return f"{number} {unit}B"
+
+
 def shown_money(nano: int | None) -> str:
     """US dollars of nano-dollars."""
     return NONE if nano is None else f"$ {dollars(nano)}"

@@ -22,7 +22,7 @@ from .rendering import as_json, page, query, render, weight, within
 #: Requests on a page, and in a file.
 PAGE, MOST = 50, 10_000
 #: The most bytes that the texts of strangers take on a page.
-_MOST_HTML = 27_000
+_MOST_HTML = 24_000
 #: The columns of the CSV.
 COLUMNS = tuple(name for name in RequestEntry.__struct_fields__ if name not in ("attempts", "cost"))
 #: A spreadsheet would take a cell that begins so for a formula.

@@ -45,7 +45,7 @@ def test_the_cards_and_the_table_have_exactly_the_calls(page: PageClient) -> Non
 
 
 def test_an_unknown_range_is_the_usual_one(page: PageClient) -> None:
-    assert "shown: 30 min" in page.get("overview?range=%3Cb%3E")
+    assert 'href="overview?range=30m" aria-current="true"' in page.get("overview?range=%3Cb%3E")
 
 
 def test_without_memory_the_page_shows_the_present(page: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,110 @@
+"""Measures the cost of the operator's page: ``python -m bench.run page``.
+
+The rings are full of the calls of the benchmark itself. Both gateways have a ledger; one has the page.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flask_gateway.config.admins import session_secret
+from flask_gateway.web.page import session
+
+from . import servers
+from .keys import LEDGER, UPSTREAM
+from .load import cost
+from .wrk import Numbers
+
+ADMIN_KEY = "bench-admin-key-of-32-characters"
+PAGES = (
+    *("overview", "overview?range=24h", "upstreams", "upstream?name=up", "models", "keys", "requests"),
+    *(
+        "requests?status=failed",
+        "requests?model=none",
+        "request?id=none",
+        "spend",
+        "try",
+        "settings",
+        "health",
+    ),
+)
+#: How often each page is asked for, and how long open pages are watched, seconds.
+TIMES, WATCHED = 40, 20.0
+
+
+@contextmanager
+def gateway(upstream: str, port: int, *, page: bool) -> Iterator[subprocess.Popen]:
+    """A gateway with a ledger, with the page or without it."""
+    with TemporaryDirectory(prefix="bench-page-") as folder:
+        config = Path(folder) / "gateway.toml"
+        digest = sha256(servers.KEY.encode()).hexdigest()
+        key = f'\n[keys.bench]\nsha256 = "{digest}"\nrequests = 10_000_000\n'
+        config.write_text(UPSTREAM.format(upstream=upstream) + LEDGER.format(data=f"{folder}/data") + key)
+        named = {"GATEWAY_ADMIN_KEY": ADMIN_KEY} if page else {}
+        with servers.gateway(upstream, port, 2, config, **named) as process:
+            yield process
+
+
+def _cookie() -> str:
+    key = session.signing_key(session_secret(ADMIN_KEY) + sha256(ADMIN_KEY.encode()).digest())
+    return session.written(session.begin("admin", time.time()), key)
+
+
+def _opened(port: int, path: str) -> socket.socket:
+    """A connection on which the page has been asked for."""
+    sock = socket.create_connection(("127.0.0.1", port), 30)
+    head = (
+        f"GET /ui/{path} HTTP/1.1\r\nHost: x\r\nCookie: gateway_page={_cookie()}\r\nConnection: close\r\n\r\n"
+    )
+    sock.sendall(head.encode())
+    return sock
+
+
+def page_cost(process: subprocess.Popen, port: int, path: str) -> Numbers:
+    """The CPU of one page, all processes of the gateway together, and its bytes."""
+    before, length = cost.cpu(process.pid), 0
+    for _ in range(TIMES):
+        with _opened(port, path) as sock:
+            answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
+        length = len(answer)
+        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 404")):
+            raise RuntimeError(f"not a page: {answer[:300]!r}")
+    return {"cpu_ms": (cost.cpu(process.pid) - before) / TIMES * 1000, "bytes": length}
+
+
+def live_cost(process: subprocess.Popen, port: int, pages: int) -> Numbers:
+    """The CPU of open live pages of all three kinds, per cent of a core, and the threads that they add."""
+    topics = ("overview", "upstreams", "requests")
+    threads = _threads(process)
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for number in range(pages):
+            sock = stack.enter_context(_opened(port, f"live?topic={topics[number % 3]}"))
+            selector.register(sock, selectors.EVENT_READ)
+        _read(selector, 3.0)  # all of them have begun
+        before, received = cost.cpu(process.pid), _read(selector, WATCHED)
+        used = cost.cpu(process.pid) - before
+        more = _threads(process) - threads
+    share, each = 100 * used / WATCHED, received / max(1, pages) / WATCHED / 1e3
+    return {"core_percent": share, "threads_more": more, "kb_a_page": each}
+
+
+def _read(selector: selectors.BaseSelector, seconds: float) -> int:
+    """Read what comes for so long. Returns the bytes."""
+    received, until = 0, time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        for key, _ in selector.select(left):
+            assert isinstance(key.fileobj, socket.socket)
+            received += len(key.fileobj.recv(65536))
+    return received
+
+
+def _threads(process: subprocess.Popen) -> int:
+    return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in cost.tree(process.pid))
