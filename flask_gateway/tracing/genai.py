@@ -42,7 +42,7 @@ STATUS: Final = "http.response.status_code"
 #: Langfuse shows it as the user.
 USER: Final = "user.id"
 
-#: The operations by the convention's names. It has none for the last three.
+#: The operations by the convention's names. It has names for the first five alone.
 OPERATIONS: Mapping[str, str] = {
     Operation.CHAT: "chat",
     Operation.RESPONSE: "chat",
@@ -52,6 +52,16 @@ OPERATIONS: Mapping[str, str] = {
     Operation.MODERATION: "moderations",
     Operation.RERANK: "rerank",
     Operation.COUNT: "count_tokens",
+    Operation.TRANSCRIPTION: "transcription",
+    Operation.AUDIO_TRANSLATION: "audio_translation",
+    Operation.SPEECH: "speech",
+    Operation.IMAGE: "image_generation",
+    Operation.IMAGE_EDIT: "image_edit",
+    Operation.IMAGE_VARIATION: "image_variation",
+    Operation.REALTIME: "realtime",
+    Operation.RESPONSE_SESSION: "responses_session",
+    Operation.STORED: "stored_response",
+    Operation.RAW: "raw",
 }
 
 #: The ends of host names, and the providers behind them.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -55,7 +57,12 @@ def test_a_store_that_is_away_delays_a_change_until_workers_have_looked(
         raise StoreError("away")
 
     monkeypatch.setattr(key_changes, "announce", announce)
-    monkeypatch.setattr(key_changes.time, "sleep", slept.append)
+    real, here = time.sleep, threading.get_ident()
+
+    def asleep(seconds: float) -> None:
+        slept.append(seconds) if threading.get_ident() == here else real(seconds)
+
+    monkeypatch.setattr(key_changes.time, "sleep", asleep)
     made = issuing.make()
     assert slept == [key_changes._LOOKED]
     assert issuing.actions() == [f"create {made.key['id']}"]

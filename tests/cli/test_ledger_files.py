@@ -8,6 +8,7 @@ import pytest
 
 from flask_gateway.cli.ledger_files import NoLedger, print_csv, print_table, reading, settings_with_data
 from flask_gateway.config.errors import ConfigError
+from flask_gateway.config.schema import LedgerSettings, Settings
 from flask_gateway.ledger import database
 
 Capture = pytest.CaptureFixture[str]
@@ -19,10 +20,11 @@ def test_settings_without_a_directory_are_refused_with_the_setting() -> None:
 
 
 def test_a_ledger_that_is_missing_or_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NoLedger, match="no gateway has served with it yet"), reading(tmp_path):
+    settings = Settings(keys=(), upstreams=(), ledger=LedgerSettings(data=str(tmp_path)))
+    with pytest.raises(NoLedger, match="no gateway has served with it yet"), reading(settings):
         pass
     (tmp_path / database.NAME).write_bytes(b"no database" * 1000)
-    with pytest.raises(NoLedger, match="cannot be read"), reading(tmp_path) as connection:
+    with pytest.raises(NoLedger, match="cannot be read"), reading(settings) as connection:
         connection.execute("SELECT * FROM charge")
 
 

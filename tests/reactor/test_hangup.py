@@ -110,14 +110,16 @@ def test_a_cancelled_registration_is_not_called(
 ) -> None:
     ours, peer = pair
     called: list[str] = []
-    ring = reactor.at(time.monotonic() + 0.05, lambda: called.append("ring"))
+    due = time.monotonic() + 0.1
+    ring = reactor.at(due, lambda: called.append("ring"))
     peer_left = reactor.watch(ours, lambda: called.append("left"))
     for handle in (ring, peer_left, ring, peer_left):
         handle.cancel()
+    in_time = time.monotonic() < due
     assert len(reactor) == 0
     peer.close()
-    time.sleep(0.1)
-    assert called == []
+    time.sleep(0.2)
+    assert called == [] if in_time else called in ([], ["ring"])
 
 
 def test_cancel_waits_for_a_running_callback(reactor: Reactor) -> None:
