@@ -123,7 +123,16 @@ class OnFiles:
         with self._changes.reading() as (db, now):
             row = existing(db, identity)
             shown = key_object(row, tables.secrets_of(db, row.number), now)
-        return self._with_spend(wanted, shown)[0]
+        (shown,) = self._with_spend(wanted, shown)
+        return {**shown, "held": self._held(f"key:{row.id}")} if "spend" in shown else shown
+
+    def _held(self, subject: str) -> str | None:
+        """The money that the calls in flight of a subject hold; ``None`` where there is no ledger yet."""
+        try:
+            with closing(ledger_of(self._ledger).read()) as connection:
+                return reports.held(connection, subject)
+        except TROUBLE:
+            return None
 
     def _with_spend(self, wanted: Mapping[str, str], *keys: dict[str, Any]) -> list[dict[str, Any]]:
         """The keys with what the ledger says of them, where that is asked for."""

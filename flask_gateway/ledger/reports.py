@@ -14,8 +14,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
+import msgspec
+
 from ..model.calendar_windows import Window
 from ..model.money import dollars
+from .lines import Opened
 
 #: The dimensions of usage. ``user`` and ``tag`` go with ``day`` alone.
 DIMENSIONS = ("day", "key", "team", "model", "upstream", "source", "user", "tag")
@@ -180,6 +183,16 @@ def spend(
     return {
         subject: {window: dollars(cost) for window, cost in costs.items()} for subject, costs in found.items()
     }
+
+
+def held(connection: sqlite3.Connection, subject: str) -> str:
+    """Return the US dollars that calls in flight hold in the account of a subject, as the ledger knows them.
+
+    It knows a call within a second of its beginning.
+    """
+    lines = connection.execute("SELECT line FROM in_flight").fetchall()
+    opened = (msgspec.json.decode(line, type=Opened) for (line,) in lines)
+    return dollars(sum(hold.amount for one in opened for hold in one.holds if hold.subject == subject))
 
 
 def by_hour(

@@ -59,6 +59,8 @@ def test_a_key_lives_on_the_files(environ: dict[str, str], capsys: Capture) -> N
     assert main(["keys", "edit", "web", "--requests", "5", "--expires", "never", "--json"], environ) == 0
     edited = shown(capsys)
     assert (edited["limits"], edited["expires_at"]) == ({"tokens": 100_000, "requests": 5}, None)
+    assert main(["keys", "show", "web"], environ) == 0
+    assert shown(capsys)["held"] is None  # there is no ledger yet
     for action, state in (("disable", "disabled"), ("enable", "active"), ("revoke", "revoked")):
         assert main(["keys", action, str(made["id"]), "--json"], environ) == 0
         assert shown(capsys)["state"] == state

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 from kit.ledger_figures import books_in
-from kit.ledger_lines import NOW, settled
+from kit.ledger_lines import NOW, opened, settled
 
 import flask_gateway.ledger as package
 from flask_gateway.ledger import database
-from flask_gateway.ledger.reports import ReportError, charges, disagreements, unpriced, usage, with_unknown
+from flask_gateway.ledger.reports import (
+    ReportError,
+    charges,
+    disagreements,
+    held,
+    unpriced,
+    usage,
+    with_unknown,
+)
+from flask_gateway.model.spend import Hold
 
 DAY = 86400
 
@@ -112,6 +121,21 @@ def test_an_adjustment_is_no_fault(data: Path, books: sqlite3.Connection, subjec
     assert keeping.turn().lines == 2
     keeping.close()
     assert list(disagreements(books)) == []
+
+
+def test_the_amount_that_calls_in_flight_hold(data: Path, books: sqlite3.Connection) -> None:
+    kept = books_in(data)
+    for number in (1, 2, 3):
+        holds = (Hold("key:a", 7, 8, 10), Hold("team:b", 7, 8, 5))
+        kept.journal.write(opened(number, holds=holds))
+    kept.journal.write(settled(2))
+    kept.turn()
+    assert [held(books, subject) for subject in ("key:a", "team:b", "key:c")] == [
+        "0.000000020",
+        "0.000000010",
+        "0.000000000",
+    ]
+    kept.close()
 
 
 def _constant(node: ast.expr) -> bool:
