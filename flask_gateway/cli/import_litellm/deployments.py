@@ -12,12 +12,12 @@ from ...config.body_fields import BODY_FIELDS
 from ...config.errors import InvalidValue, nearest
 from . import vertex
 from .anthropic_fields import message_field
+from .modes import lacking
 from .parameters import (
     NUMBERS,
     OFF_COUNTS,
     PINS,
     PLACE,
-    SERVED_MODES,
     WITHOUT_COUNTERPART,
     is_secret,
     may_be_secret,
@@ -46,7 +46,6 @@ _COMMON = frozenset(
     }
     | {"response_format", "presence_penalty", "frequency_penalty", "user"}
 )
-_WORD = re.compile(r"[a-z_]{1,40}")
 #: Models that refuse ``max_tokens``. LiteLLM renames the field for them.
 _REASONING = re.compile(r"(openai/)?(gpt-5|o[134])(\W|$)")
 
@@ -132,7 +131,7 @@ def _deployment(
     for entry in params.entries:
         _parameter(entry, pins, report)
     info = item.get("model_info")
-    groups = tuple(_model_info(info, group, at, report)) if info is not None else ()
+    groups = tuple(_model_info(info, group, place.kind, at, report)) if info is not None else ()
     base = _base_model(info)
     return Deployment(
         line=item.line,
@@ -350,16 +349,15 @@ def _clocks(params: Node, at: str, environment: Environment, report: Report) -> 
         yield from ((clock, value) for clock in clocks)
 
 
-def _model_info(info: Node, group: str, at: str, report: Report) -> Iterator[str]:
-    """Report what is known of a model, and yield its access groups."""
+def _model_info(info: Node, group: str, kind: str, at: str, report: Report) -> Iterator[str]:
+    """Report what is known of a model, and yield its access groups. :param kind: of its upstream."""
     for entry in info.entries:
         setting = f"{at}.model_info.{entry.name}"
         if entry.name == "mode":
-            if entry.node.text in SERVED_MODES:
+            if (reason := lacking(entry.node.text, kind)) is None:
                 report.mapped(entry.line, setting, "the caller's path chooses the operation")
             else:
-                mode = f"{entry.node.text}: " if _WORD.fullmatch(entry.node.text) else ""
-                report.left_out(entry.line, setting, f"{mode}this operation is not offered")
+                report.left_out(entry.line, setting, reason)
         elif _is_price(entry, info, group):
             continue
         elif entry.node.is_off:

@@ -275,7 +275,3 @@ def is_secret(name: str) -> bool:
 def may_be_secret(text: str) -> bool:
     """Whether a text looks like a key, an address with a password, or a reference to one."""
     return _SECRET_TEXT.match(text) is not None
-
-
-#: The modes of models whose operations the gateway offers.
-SERVED_MODES = frozenset({"chat", "completion", "embedding", "responses", "moderation", "rerank"})

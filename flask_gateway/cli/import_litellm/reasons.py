@@ -23,8 +23,10 @@ CACHE = "a cache of answers is not offered"
 TAGS = "routing by tags is not offered: give each tag's deployments a name of their own"
 TOKENS = "the gateway does not change messages or fields"
 CONTEXT = "the context window is not checked before a call; a refusal of length goes to the next model"
-FILES = "files, batches, assistants and vector stores are not offered"
-RAW = "raw pass-through routes are not offered"
+FILES = (
+    "assistants and vector stores are not offered; raw in [upstreams.NAME] opens paths of files and batches"
+)
+RAW = "for pass-through, raw in [upstreams.NAME] opens paths of an upstream, at /v1/raw/NAME (docs/media.md)"
 HEADERS = "headers of callers are not forwarded"
 ADDRESS = "GATEWAY_BIND sets the address, and the proxy in front has the rest (docs/deploy.md)"
 PROMPTS = "the log has prompts only with GATEWAY_LOG_PROMPTS=on"

@@ -45,7 +45,7 @@ def test_own_servers(import_config: Import) -> None:
     assert (candidate["total_seconds"], candidate["first_token_seconds"]) == (120, 45)
     assert found.says("left_out", 11, "supports_function_calling")
     assert found.says("left_out", 24, "supports_vision")
-    assert found.says("left_out", 40, "audio_transcription: this operation is not offered")
+    assert found.says("mapped", 40, "the caller's path chooses the operation")
     assert found.says("changed", 30, "the slash at its end is left off")
     # No timeout is set: LiteLLM would wait for 6000 s.
     assert (found.settings["request_timeout_seconds"], found.settings["answer_timeout_seconds"]) == (120, 600)
