@@ -81,9 +81,8 @@ def page_cost(process: subprocess.Popen, port: int, path: str) -> Numbers:
 
 
 def live_cost(process: subprocess.Popen, port: int, pages: int) -> Numbers:
-    """The CPU of open live pages of all three kinds, per cent of a core, and the threads that they add."""
+    """The CPU of open live pages of all three kinds, per cent of a core."""
     topics = ("overview", "upstreams", "requests")
-    threads = _threads(process)
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for number in range(pages):
             sock = stack.enter_context(_opened(port, f"live?topic={topics[number % 3]}"))
@@ -91,9 +90,8 @@ def live_cost(process: subprocess.Popen, port: int, pages: int) -> Numbers:
         _read(selector, 3.0)  # all of them have begun
         before, received = cost.cpu(process.pid), _read(selector, WATCHED)
         used = cost.cpu(process.pid) - before
-        more = _threads(process) - threads
     share, each = 100 * used / WATCHED, received / max(1, pages) / WATCHED / 1e3
-    return {"core_percent": share, "threads_more": more, "kb_a_page": each}
+    return {"core_percent": share, "kb_a_page": each}
 
 
 def _read(selector: selectors.BaseSelector, seconds: float) -> int:
@@ -104,7 +102,3 @@ def _read(selector: selectors.BaseSelector, seconds: float) -> int:
             assert isinstance(key.fileobj, socket.socket)
             received += len(key.fileobj.recv(65536))
     return received
-
-
-def _threads(process: subprocess.Popen) -> int:
-    return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in cost.tree(process.pid))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -52,7 +54,7 @@ def exposition(families: Families, snapshot: Snapshot) -> bytes:
 
 
 def live_streams() -> int | None:
-    """Count the active streams of all workers; each worker's figure is at most a second old.
+    """Count the active streams of all workers; each worker's figure is little more than a second old.
 
     :return: ``None`` when the workers do not share their figures.
     """
@@ -74,11 +76,28 @@ def degraded_ledgers() -> int | None:
 
 def _live(name: str) -> list[Sample] | None:
     """The samples of a gauge, added up over all workers."""
+    global _last  # a page asks for several gauges at once, and reading them takes a millisecond
     if (where := directory()) is None:
         return None
-    files = [str(file) for file in Path(where).glob("gauge_livesum_*.db")]
-    families = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-    return [sample for family in families if family.name == name for sample in family.samples]
+    now = time.monotonic()
+    if where != _last.where or now - _last.at > _REUSED:
+        files = [str(file) for file in Path(where).glob("gauge_livesum_*.db")]
+        families = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        _last = _Gauges(where, now, {family.name: family.samples for family in families})
+    return _last.samples.get(name, [])
+
+
+class _Gauges(NamedTuple):
+    """The gauges of all workers at one moment, seconds of ``time.monotonic()``."""
+
+    where: str
+    at: float
+    samples: Mapping[str, list[Sample]]
+
+
+#: How long they are used again, seconds.
+_REUSED = 0.2
+_last = _Gauges("", 0.0, {})
 
 
 class _SnapshotCollector(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterable
 from http.cookiejar import CookieJar
@@ -34,7 +35,8 @@ class PageSession:
 
     def __init__(self, url: str, key: str = ADMIN_KEY) -> None:
         self._url = url
-        self._opener = build_opener(HTTPCookieProcessor(CookieJar()), _NoRedirects())
+        self._jar = CookieJar()
+        self._opener = build_opener(HTTPCookieProcessor(self._jar), _NoRedirects())
         token = re.search(r'name="token" value="([^"]+)"', self.get("login").body.decode())
         assert token
         answer = self.ask("login", {"key": key, "token": token[1], "next": "overview"})
@@ -59,6 +61,19 @@ class PageSession:
         token = re.search(r'name="csrf" value="([^"]+)"', self.get("overview").body.decode())
         assert token
         return self.ask(path, {"csrf": token[1], **fields})
+
+    @property
+    def cookies(self) -> str:
+        """The value of the header ``Cookie``."""
+        return "; ".join(f"{one.name}={one.value}" for one in self._jar)
+
+    def opened(self, path: str) -> socket.socket:
+        """A connection on which a page has been asked for, such as a live one."""
+        port = int(self._url.rpartition(":")[2])
+        sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        head = f"Host: x\r\nCookie: {self.cookies}\r\nSec-Fetch-Mode: cors\r\n\r\n"
+        sock.sendall(f"GET /ui/{path} HTTP/1.1\r\n{head}".encode())
+        return sock
 
     def timed(self, path: str) -> tuple[Answer, float]:
         """The page, and the seconds that it took."""

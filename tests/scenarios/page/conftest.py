@@ -17,6 +17,7 @@ from kit.waiting import PATIENCE, until
 
 KEY = "a-key-of-the-page-that-is-long-enough"
 SETTINGS = """
+failed_keys_per_minute = 10
 [ledger]
 data = "{data}"
 [keys.web]
@@ -38,7 +39,9 @@ tiers = [["claude/big"], ["llama/llama-3.1-8b"]]
 """
 SITE = """access_log off; server {{ listen 127.0.0.1:{port}; location /team/llm/ {{
 proxy_pass {url}/; proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 1h;
-proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; }} }}"""
+proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; }}
+location /other/llm/ {{ proxy_pass {url}/; proxy_http_version 1.1; proxy_set_header Host $http_host;
+proxy_set_header X-Forwarded-For 203.0.113.7; }} }}"""
 
 
 @pytest.fixture(scope="session")

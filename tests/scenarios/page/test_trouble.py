@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,32 @@ def test_a_full_gateway_says_so_at_once(small: Gateway, scripted: Upstream) -> N
         assert "the gateway is full" in said
         assert "503 overloaded" in said
     assert sum(call.result().status == 503 for call in calls) >= 20
+
+
+def first_of(line: socket.socket) -> bytes:
+    """The beginning of an answer, up to the first event of a feed or the end of a refusal."""
+    received = b""
+    while b"data: " not in received and not received.startswith(b"HTTP/1.1 503"):
+        data = line.recv(65536)
+        assert data, received
+        received += data
+    return received
+
+
+def test_a_hundred_live_pages_hold_no_thread_and_there_is_a_bound(small: Gateway) -> None:
+    session = PageSession(small.url)
+    with ExitStack() as stack:
+        topics = ("overview", "upstreams", "requests")
+        lines = [stack.enter_context(session.opened(f"live?topic={topics[n % 3]}")) for n in range(100)]
+        assert all(b" 200 OK" in first_of(line) for line in lines)
+        # 100 pages are live on 16 threads, and calls and pages are answered beyond them.
+        assert [small.chat("one/ok").status for _ in range(12)] == [200] * 12
+        assert statistics.median(times(session)) < MOST
+        more = [stack.enter_context(session.opened("live?topic=overview")) for _ in range(180)]
+        answers = [first_of(line) for line in more]
+        refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
+        assert 0 < len(refused) < 180
+        assert session.get("overview").status == 200
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
