@@ -48,7 +48,13 @@ def site(tmp_path: Path) -> Path:
 
 
 def answers(gateway: Gateway) -> bool:
-    return gateway.ask("GET", "/health").status == 200
+    def answered() -> bool:
+        try:
+            return gateway.ask("GET", "/health").status == 200
+        except OSError:  # a worker that has just begun, on a busy machine
+            return False
+
+    return bool(until(answered))
 
 
 def told(gateway: Gateway, words: str, times: int = 1) -> bool:
