@@ -174,6 +174,14 @@ class Candidates:
             return [(call.pinned or "", call.model)]
         return [(target.upstream, target.model) for tier in self._route(call).tiers for target in tier]
 
+    def takes(self, model: str, operation: Operation) -> bool:
+        """Whether an upstream of the model takes the operation as it is."""
+        try:
+            tiers = self._routes.route(model).tiers
+        except UnknownModel:
+            return False
+        return any(operation in self._endpoint(target).speaks for tier in tiers for target in tier)
+
     def asked_at(self, call: Call, upstream: str) -> Call | None:
         """The call as one upstream is asked; ``None`` if that does not serve the model.
 

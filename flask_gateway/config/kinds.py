@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ..model.call import ANTHROPIC, HEARING, MEDIA, OPENAI, Operation
+from ..model.call import ANTHROPIC, GEMINI, HEARING, MEDIA, OPENAI, Operation
 from ..model.quirks import Effort, InlineSystem, Quirks
 
 
@@ -99,6 +99,20 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         method = "streamRawPredict" if stream else "rawPredict"
         return f"{base}{_VERTEX_MODELS}/{quote(model, safe='@')}:{method}"
 
+    def gemini_url_of(self, base: str, operation: Operation, model: str, query: str) -> str:
+        """The URL of an operation of Google's API. :param query: of a stream; empty: an answer in one piece.
+
+        https://ai.google.dev/api, and for Vertex AI
+        https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
+        """
+        method = "streamGenerateContent" if query else operation
+        root = f"{base}{_VERTEX_GOOGLE}" if self.model_in_path else f"{base.removesuffix('/openai')}/models"
+        return f"{root}/{quote(model, safe='@')}:{method}{f'?{query}' if query else ''}"
+
+    def gemini_headers_of(self, key: str | None) -> dict[str, str]:
+        """The headers that carry the key to Google's API. Vertex AI takes tokens as Bearer."""
+        return self.headers_of(key) if self.model_in_path or not key else {"x-goog-api-key": key}
+
     def headers_of(self, key: str | None) -> dict[str, str]:
         """The headers that carry the upstream's key; none without a key.
 
@@ -128,6 +142,7 @@ _OPEN = Quirks(top_k=True, documents=False, reasoning_field="reasoning_content")
 #: The models of Anthropic at Vertex AI, below the base URL of a project's location.
 #: https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai
 _VERTEX_MODELS = "/publishers/anthropic/models"
+_VERTEX_GOOGLE = "/publishers/google/models"
 
 #: The kind of upstreams that name none.
 DEFAULT = "openai"
@@ -165,11 +180,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "gemini": _hosted(
         "https://generativelanguage.googleapis.com/v1beta/openai",
-        (Operation.CHAT, Operation.EMBEDDING, Operation.IMAGE),
+        (Operation.CHAT, Operation.EMBEDDING, Operation.IMAGE, *GEMINI),
         Quirks(thought_signatures=True),
     ),
     "vertex": Kind(
-        speaks=(Operation.CHAT, *ANTHROPIC),
+        speaks=(Operation.CHAT, *ANTHROPIC, *GEMINI),
         clocks=HOSTED_CLOCKS,
         openai_path="/endpoints/openapi",
         model_in_path=True,

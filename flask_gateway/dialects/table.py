@@ -6,15 +6,15 @@ A further API is one more module with entries here. Errors, streaming and the we
 from __future__ import annotations
 
 from ..model.call import Operation
-from . import anthropic, openai
+from . import anthropic, gemini, openai
 from .dialect import Dialect, Envelope
 
 #: The operations that are called by POST.
 DIALECTS: dict[Operation, Dialect] = openai.DIALECTS | anthropic.DIALECTS
-_ALL = DIALECTS | openai.SESSION_DIALECTS
+_ALL = DIALECTS | openai.SESSION_DIALECTS | gemini.DIALECTS
 
 #: APIs that word errors in their own way, by their paths. All other paths are OpenAI's.
-_ENVELOPES = ((anthropic.is_path, anthropic.envelope),)
+_ENVELOPES = ((anthropic.is_path, anthropic.envelope), (gemini.is_path, gemini.envelope))
 
 
 def dialect_of(operation: Operation) -> Dialect:

@@ -7,9 +7,10 @@ All transcripts are sans-IO (``model.transcript.Transcript``): threads, tests or
 
 from __future__ import annotations
 
-from ..model.call import MEDIA, Call, Operation
+from ..model.call import GEMINI, MEDIA, Call, Operation
 from .body_transcript import BodyTranscript
 from .buffered_transcript import BufferedTranscript
+from .gemini_body import GeminiBody
 from .media_transcripts import BytesTranscript, MediaBody, MediaStream, is_plain_text, is_sound
 from .message_transcript import MessageTranscript
 from .redaction import Redaction
@@ -35,6 +36,8 @@ def transcript_for(
     if call.operation in _MEDIA:
         return _media_transcript(call, upstream, completed, redaction)
     if not call.stream:
+        if call.operation in GEMINI:
+            return GeminiBody(call, upstream, redaction)
         return BodyTranscript(call, upstream, redaction)
     kind = MessageTranscript if call.operation is Operation.MESSAGE else StreamTranscript
     events = kind(call, upstream, hides_usage=hides_usage, completed=completed, redaction=redaction)

@@ -33,7 +33,7 @@ _WIDE = re.compile(
 #: The operations whose streams report usage when ``stream_options`` asks for it.
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
 #: Fields of a request that the model reads.
-_PROMPTS = ("messages", "prompt", "input", "instructions", "system")
+_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "contents", "systemInstruction")
 #: Fields of a message, a part or an answer that hold text.
 _TEXTS = (
     "content",
@@ -49,6 +49,7 @@ _TEXTS = (
     "arguments",
     "output",
     "choices",
+    "parts",
 )
 #: Text that is nested deeper is not counted.
 _DEPTH = 10

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..model.call import Call, Caller, Operation, Outcome
+from ..model.call import COUNTING, Call, Caller, Outcome
 from ..model.errors import RateLimited
 from ..model.limits import words_of
 from ..model.protocols import Permit
@@ -64,7 +64,7 @@ class RateLimiter:
     def admit(self, call: Call) -> Permit:
         """:raises RateLimited: a subject has used up its requests. The refused call is not counted."""
         caller, limits = call.caller, call.limits
-        counts = call.operation is Operation.COUNT
+        counts = call.operation in COUNTING
         of_caller = _of_counts(caller) if counts else _own(caller)
         own = self._take(of_caller) if caller.rate_limit else LimitPermit({})
         if limits is None or counts:

@@ -12,7 +12,7 @@ import threading
 
 from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally
-from ..model.call import DIRECT, MEDIA, Call, Operation, Usage
+from ..model.call import COUNTING, DIRECT, MEDIA, Call, Operation, Usage
 from ..model.limits import CallLimits, Estimate
 
 #: The bytes of a prompt that make one token: as expected, and as few as they may be.
@@ -29,12 +29,14 @@ REMEMBERED = 4096
 #: The most answers that a call is taken to ask for.
 _MOST_ANSWERS = 128
 
-_PROMPTS = frozenset(("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents"))
+_PROMPTS = frozenset(
+    ("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents", "contents")
+)
 _ALLOWED = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 _ANSWERS = frozenset(("n", "best_of"))
 #: The operations whose answers are no text.
 _WITHOUT_OUTPUT = frozenset(
-    {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, Operation.COUNT, *MEDIA, *DIRECT}
+    {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, *COUNTING, *MEDIA, *DIRECT}
 )
 _MEDIA = frozenset(MEDIA)
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from ..model.call import Call, Operation, Outcome
+from ..model.call import COUNTING, Call, Outcome
 from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
@@ -76,7 +76,7 @@ class TokenLimiter:
     def admit(self, call: Call) -> Permit:
         """:raises TokensUsedUp: a subject has too few tokens left. The refused call is not counted."""
         limits = call.limits
-        if limits is None or call.operation is Operation.COUNT:
+        if limits is None or call.operation in COUNTING:
             return NO_PERMIT
         limited = (limits.sorted or limits.by_kind()).tokens
         if not limited:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally, estimate
-from ..model.call import MEDIA, AnswerPart, Call, Operation, Outcome, Usage
+from ..model.call import COUNTING, MEDIA, AnswerPart, Call, Outcome, Usage
 from ..model.errors import CallerLeft
 from ..model.spend import Leg
 from ..pricing.rates import ModelPrice, Rates, amount, plain_amount
@@ -83,7 +83,7 @@ def legs_of(call: Call, outcome: Outcome, costing: Costing) -> tuple[Leg, ...]:
         if "background" in call.fields and outcome.usage is not None:
             outcome = msgspec.structs.replace(outcome, usage=_in_background(outcome.usage, call))
         return (_leg(outcome, costing),)
-    if call.operation is not Operation.COUNT and call.attempts:  # counting is free
+    if call.operation not in COUNTING and call.attempts:  # counting is free
         last = call.attempts[-1]
         if last.result == CallerLeft.code:
             part = AnswerPart(last.upstream, last.model, _unseen(call), last.started_ns)

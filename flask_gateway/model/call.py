@@ -40,6 +40,9 @@ class Operation(StrEnum):
     IMAGE = "images/generations"
     IMAGE_EDIT = "images/edits"
     IMAGE_VARIATION = "images/variations"
+    #: Google's own, with the model in the path.
+    GENERATE = "generateContent"
+    GENERATE_COUNT = "countTokens"
     #: Sessions over WebSocket: of the Realtime API, and of the Responses API.
     REALTIME = "realtime"
     RESPONSE_SESSION = "responses/websocket"
@@ -60,8 +63,11 @@ MEDIA: tuple[Operation, ...] = (*HEARING, Operation.SPEECH, *PICTURES)
 SESSIONS: tuple[Operation, ...] = (Operation.REALTIME, Operation.RESPONSE_SESSION)
 #: Those that go to one upstream as they are (:class:`~.direct.Direct`).
 DIRECT: tuple[Operation, ...] = (Operation.STORED, Operation.RAW)
+GEMINI: tuple[Operation, ...] = (Operation.GENERATE, Operation.GENERATE_COUNT)
+#: Operations that only count tokens, which costs nothing.
+COUNTING: tuple[Operation, ...] = (Operation.COUNT, Operation.GENERATE_COUNT)
 OPENAI: tuple[Operation, ...] = tuple(
-    operation for operation in Operation if operation not in (*ANTHROPIC, *MEDIA, *SESSIONS, *DIRECT)
+    operation for operation in Operation if operation not in (*ANTHROPIC, *GEMINI, *MEDIA, *SESSIONS, *DIRECT)
 )
 #: The operations that name a model.
 WITH_MODEL: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in DIRECT)

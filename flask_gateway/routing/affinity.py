@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 Upstreams = Callable[[Call], Sequence[Sequence[str]]]
 
 #: The operations whose requests may refer to stored state.
-_REFERRING = frozenset({Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE, Operation.IMAGE_EDIT})
+_REFERRING = frozenset(
+    {Operation.CHAT, Operation.RESPONSE, Operation.MESSAGE, Operation.IMAGE_EDIT, Operation.GENERATE}
+)
 
 
 class OriginLookup(Protocol):

@@ -69,6 +69,8 @@ def references(operation: Operation, fields: Fields) -> Iterator[Reference]:
         yield from _in_response_request(fields)
     elif operation is Operation.MESSAGE:
         yield from _in_message_request(fields)
+    elif operation is Operation.GENERATE and (identifier := _id(fields.get("cachedContent"))):
+        yield Reference("cachedContent", identifier, learned=False)
 
 
 def _in_message_request(fields: Fields) -> Iterator[Reference]:

@@ -58,6 +58,8 @@ OPERATIONS: Mapping[str, str] = {
     Operation.IMAGE: "image_generation",
     Operation.IMAGE_EDIT: "image_edit",
     Operation.IMAGE_VARIATION: "image_variation",
+    Operation.GENERATE: "generate_content",
+    Operation.GENERATE_COUNT: "count_tokens",
     Operation.REALTIME: "realtime",
     Operation.RESPONSE_SESSION: "responses_session",
     Operation.STORED: "stored_response",

@@ -17,7 +17,7 @@ from ..dialects.passed_transcript import PassedTranscript
 from ..dialects.redaction import Redaction
 from ..dialects.transcripts import transcript_for
 from ..dialects.usage import asking_for_usage
-from ..model.call import ANTHROPIC, MEDIA, SESSIONS, WITH_MODEL, Call, Operation
+from ..model.call import ANTHROPIC, GEMINI, MEDIA, SESSIONS, WITH_MODEL, Call, Operation
 from ..model.direct import Direct
 from ..model.errors import UpstreamAuthFailed, UpstreamError, UpstreamMalformed
 from ..model.reply import Reply
@@ -30,6 +30,7 @@ from .anthropic_headers import (
     with_key_as_user,
 )
 from .estimated_count import EstimatedCount, counts_not
+from .gemini_requests import gemini_error, gemini_head, gemini_request
 from .renewed_keys import RenewedKey
 from .stream_options import StreamOptions, names_stream_options
 from .transport.client import ResponseSource, UpstreamClient
@@ -208,6 +209,9 @@ class HttpUpstream:
         if call.operation in ANTHROPIC:
             url, body = self._anthropic_request(url, asking)
             head = with_anthropic_headers(head, call)
+        elif call.operation in GEMINI:
+            url, body = gemini_request(self._kind, self._base, call)
+            head = gemini_head(self._kind, head, credential.key)
         elif call.upload is None:
             body = asking.payload()
         else:
@@ -275,6 +279,8 @@ class HttpUpstream:
                 self.renewed_key.refused(credential.key)
             if call.operation in ANTHROPIC:
                 error = anthropic_error(error, response.headers, body, self._kind)
+            elif call.operation in GEMINI:
+                error = gemini_error(error, body)
             raise error
 
     @staticmethod

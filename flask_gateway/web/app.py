@@ -17,6 +17,7 @@ from ..state.store import Store
 from . import (
     circuit_breakers,
     error_handlers,
+    gemini,
     health,
     hooks,
     inference,
@@ -45,7 +46,7 @@ def make_app(settings: Settings | None = None, store: Store | None = None, exten
     app.begin = partial(_begin, app, store, os.getpid())
     error_handlers.register(app)
     hooks.register(app)
-    of_calls = (inference, media, stored, raw, models, circuit_breakers, route_status, websocket)
+    of_calls = (inference, media, stored, raw, gemini, models, circuit_breakers, route_status, websocket)
     for module in (health, *of_calls, openapi, own_key, metrics):
         app.register_blueprint(module.blueprint)
     if gateway.settings.admins:

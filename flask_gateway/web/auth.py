@@ -6,7 +6,9 @@ import hmac
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from urllib.parse import parse_qs
 
+from ..dialects import gemini
 from ..model.call import Caller
 from ..model.errors import AmbiguousCredentials, GatewayError, Unauthorized
 from .client_address import FORWARDED, is_loopback
@@ -16,22 +18,34 @@ from .request_headers import Header
 _KEY_IN_URL = re.compile(r"(?:^|&)(?:key|api[-_]?key|access_token)=.", re.IGNORECASE).search
 
 
-def authenticate(header: Header, identify: Callable[[str], Caller], query: str = "") -> Caller:
+def authenticate(
+    header: Header, identify: Callable[[str], Caller], query: str = "", path: str = ""
+) -> Caller:
     """The caller, by ``Authorization: Bearer``, ``X-API-Key`` or ``api-key`` (which Azure's clients send).
 
     :param header: returns a header of the request by its name.
     :param identify: returns the caller of a key.
-    :param query: of the request's URL. The gateway does not read a key in it; the error says so.
+    :param query: of the request's URL. A key in it is read at the paths of Google's
+        API alone; elsewhere the error says so. :param path: of the request.
     :raises Unauthorized: there is no key, or it is unknown.
     :raises AmbiguousCredentials: the headers carry different keys.
     """
-    key = key_of(header) or _key_in_protocol(header("Sec-WebSocket-Protocol"))
+    key = key_of(header) or _key_elsewhere(header, query, path)
     if key is None:
         raise Unauthorized(
             f"No API key was given. {_misplaced_key(header, query)}"
             "Send it as 'Authorization: Bearer KEY', as 'X-API-Key: KEY' or as 'api-key: KEY'."
         )
     return identify(key)
+
+
+def _key_elsewhere(header: Header, query: str, path: str) -> str | None:
+    """The key in the places that single APIs have for it; ``None`` if there is none."""
+    if key := header("x-goog-api-key"):
+        return key
+    if gemini.is_path(path):
+        return next(iter(parse_qs(query).get("key", ())), None)
+    return _key_in_protocol(header("Sec-WebSocket-Protocol"))
 
 
 #: How browsers send a key when they open a WebSocket: they can set no other header.
@@ -47,8 +61,6 @@ def _key_in_protocol(protocols: str | None) -> str | None:
 
 def _misplaced_key(header: Header, query: str) -> str:
     """A sentence about a key in a place that the gateway does not read; empty if there is none."""
-    if header("x-goog-api-key"):
-        return "The gateway does not read the header x-goog-api-key. "
     if _KEY_IN_URL(query):
         return "The gateway does not read a key in the URL, because URLs are kept in logs. "
     return ""

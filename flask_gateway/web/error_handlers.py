@@ -9,13 +9,14 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from ..dialects import anthropic
+from ..dialects import anthropic, gemini
 from ..dialects.table import envelope_of
 from ..model import errors
 from ..model.error_headers import error_headers
 from ..model.errors import GatewayError
 from . import paths
 from .anthropic_requests import quota_headers
+from .models import wants_google
 from .request_headers import header_of
 from .request_state import request_state
 
@@ -32,6 +33,8 @@ def render(error: GatewayError) -> Response:
         status = anthropic.status_of(error)
         body = (error.body if isinstance(error, errors.UpstreamRefusal) else None) or body
         headers = {"request-id": ids.request, **headers, **quota_headers(headers, time.time())}
+    elif gemini.is_path(path):
+        body = (error.body if isinstance(error, errors.UpstreamRefusal) else None) or body
     response = Response(body, status, content_type="application/json")
     response.headers.update(headers)
     return response
@@ -40,6 +43,8 @@ def render(error: GatewayError) -> Response:
 def _worded_for(path: str) -> str:
     """The path by which the error is worded. Clients of both APIs ask for models at the same one."""
     asks_models = path.startswith("/v1/models") and header_of(request.environ)("anthropic-version")
+    if path.startswith("/v1/models") and wants_google(header_of(request.environ)):
+        return "/v1beta/models"
     return "/v1/messages" if asks_models else path
 
 

@@ -90,7 +90,9 @@ def _before_request() -> Response | None:
     if endpoint not in PUBLIC and not _needs_no_key(endpoint):
         identify = partial(_identify, gateway.key_guesses, environ, started)
         try:
-            state.caller = authenticate(header, identify, environ.get("QUERY_STRING", ""))
+            state.caller = authenticate(
+                header, identify, environ.get("QUERY_STRING", ""), environ["PATH_INFO"]
+            )
         except (Unauthorized, TooManyFailedKeys) as error:
             error.headers["x-gateway-address"] = sharing_of(environ)  # for `doctor`
             raise

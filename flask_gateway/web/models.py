@@ -6,8 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from ..model.call import Operation
 from ..model.errors import UnknownModel
 from .json_response import json_response
+from .request_headers import Header
 from .request_state import gateway, request_state
 
 blueprint = Blueprint("models", __name__)
@@ -19,6 +21,8 @@ CREATED, CREATED_AT = 1767225600, "2026-01-01T00:00:00Z"
 
 @blueprint.get("/v1/models", provide_automatic_options=False)
 def list_models() -> Response:
+    if wants_google(request_state().header):
+        return google_list()
     if _wants_anthropic():
         return json_response(_anthropic_list([_anthropic_model(name) for name in _callable()]))
     data = [_model(name, upstream) for name, upstream in _callable().items()]
@@ -29,6 +33,8 @@ def list_models() -> Response:
 
 @blueprint.get("/v1/models/<path:name>", provide_automatic_options=False)
 def show_model(name: str) -> Response:
+    if wants_google(request_state().header):
+        return google_model(name)
     upstream = _callable().get(name) or _unlisted(name)
     if upstream is None:
         raise UnknownModel(
@@ -36,6 +42,40 @@ def show_model(name: str) -> Response:
             param="model",
         )
     return json_response(_anthropic_model(name) if _wants_anthropic() else _model(name, upstream))
+
+
+def wants_google(header: Header) -> bool:
+    """Whether the request comes from a client of Google's API, which names its key and itself so."""
+    return header("x-goog-api-key") is not None or header("x-goog-api-client") is not None
+
+
+@blueprint.get("/v1beta/models", provide_automatic_options=False)
+def google_list() -> Response:
+    """The models that Google's API can call: https://ai.google.dev/api/models"""
+    return json_response({"models": [_google_model(name) for name in _callable() if _speaks_google(name)]})
+
+
+@blueprint.get("/v1beta/models/<path:name>", provide_automatic_options=False)
+def google_model(name: str) -> Response:
+    if name not in _callable() or not _speaks_google(name):
+        raise UnknownModel(
+            f"The model '{name[:200]}' is not listed here. GET /v1beta/models lists the models you may call.",
+            param="model",
+        )
+    return json_response(_google_model(name))
+
+
+def _speaks_google(name: str) -> bool:
+    return gateway().candidates.takes(name, Operation.GENERATE)
+
+
+def _google_model(name: str) -> dict[str, Any]:
+    return {
+        "name": f"models/{name}",
+        "version": "",
+        "displayName": name,
+        "supportedGenerationMethods": ["generateContent", "countTokens"],
+    }
 
 
 def _wants_anthropic() -> bool:

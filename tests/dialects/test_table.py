@@ -17,7 +17,7 @@ from flask_gateway.dialects import anthropic, openai
 from flask_gateway.dialects.dialect import Dialect, Envelope
 from flask_gateway.dialects.sse import EventSplitter, data_of
 from flask_gateway.dialects.table import DIALECTS, dialect_of, envelope_of
-from flask_gateway.model.call import DIRECT, HEARING, SESSIONS, WITH_MODEL, Operation
+from flask_gateway.model.call import DIRECT, GEMINI, HEARING, SESSIONS, WITH_MODEL, Operation
 from flask_gateway.model.errors import (
     CallerLeft,
     GatewayError,
@@ -56,7 +56,7 @@ def events(data: bytes) -> list[bytes]:
 
 
 def test_every_operation_has_a_dialect() -> None:
-    assert set(DIALECTS) == set(Operation) - set(SESSIONS)
+    assert set(DIALECTS) == set(Operation) - {*GEMINI, *SESSIONS}
     assert dialect_of(Operation.RESPONSE) is DIALECTS[Operation.RESPONSE]
 
 
@@ -109,7 +109,7 @@ def test_envelopes_are_found_by_path() -> None:
         assert envelope_of(path) is openai.envelope
 
 
-@pytest.mark.parametrize("operation", [one for one in WITH_MODEL if one not in SESSIONS])
+@pytest.mark.parametrize("operation", [one for one in WITH_MODEL if one not in (*GEMINI, *SESSIONS)])
 def test_the_web_layer_serves_the_path_of_every_dialect(client: FlaskClient, operation: Operation) -> None:
     answer = client.post(f"/v1/{dialect_of(operation).path}", headers=AUTH, json={})
     assert answer.status_code == (415 if operation in HEARING else 400)

@@ -17,7 +17,7 @@ from kit.waiting import until
 from flask_gateway import create_app
 from flask_gateway.config.schema import KeySettings, LedgerSettings, ModelSettings
 from flask_gateway.ledger import database
-from flask_gateway.model.call import HEARING, SESSIONS, WITH_MODEL, Operation
+from flask_gateway.model.call import GEMINI, HEARING, SESSIONS, WITH_MODEL, Operation
 from flask_gateway.model.limits import Limits, OwnerLimits
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.web.call_limits import end_user
@@ -48,7 +48,7 @@ def post(client: Any, path: str = "chat/completions", **more: Any) -> Any:
     return client.post(f"/v1/{path}", headers=headers, json={"model": "mock", **BODIES[path], **more})
 
 
-@pytest.mark.parametrize("path", sorted(set(WITH_MODEL) - {Operation.COUNT, *HEARING, *SESSIONS}))
+@pytest.mark.parametrize("path", sorted(set(WITH_MODEL) - {Operation.COUNT, *GEMINI, *HEARING, *SESSIONS}))
 def test_every_route_is_limited(path: str) -> None:
     answer = post(client(OwnerLimits(own=Limits(tokens=1))), path)
     assert answer.status_code == 429

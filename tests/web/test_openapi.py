@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flask_gateway.model import errors
-from flask_gateway.model.call import WITH_MODEL, Operation
+from flask_gateway.model.call import GEMINI, WITH_MODEL, Operation
 from flask_gateway.web import json_limits, request_body
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def test_the_document_has_every_route_and_no_other(app: Flask):
         for method in (rule.methods or set()) - {"HEAD"}
     }
     assert there == {(path, method) for path, item in DOCUMENT["paths"].items() for method in item}
-    assert {f"/v1/{operation}" for operation in {*WITH_MODEL} - {Operation.RESPONSE_SESSION}} <= set(
+    assert {f"/v1/{operation}" for operation in {*WITH_MODEL} - {Operation.RESPONSE_SESSION, *GEMINI}} <= set(
         DOCUMENT["paths"]
     )
 
