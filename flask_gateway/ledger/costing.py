@@ -14,7 +14,7 @@ import msgspec
 
 from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally, estimate
-from ..model.call import COUNTING, MEDIA, AnswerPart, Call, Outcome, Usage
+from ..model.call import COUNTING, MEDIA, AnswerPart, Call, Operation, Outcome, Usage
 from ..model.errors import CallerLeft
 from ..model.spend import Leg
 from ..pricing.rates import ModelPrice, Rates, amount, plain_amount

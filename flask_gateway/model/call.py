@@ -40,8 +40,7 @@ class Operation(StrEnum):
     IMAGE = "images/generations"
     IMAGE_EDIT = "images/edits"
     IMAGE_VARIATION = "images/variations"
-    #: Google's own, with the model in the path.
-    GENERATE = "generateContent"
+    GENERATE = "generateContent"  # Google's own
     GENERATE_COUNT = "countTokens"
     #: Sessions over WebSocket: of the Realtime API, and of the Responses API.
     REALTIME = "realtime"
