@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kit.calls import make_call, make_settings, single_candidate
+from kit.examples import examples
 from kit.translating import LOUD
 
 from flask_gateway.app import build, translated
 from flask_gateway.app.build import Gateway
+from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.schema import (
     Balance,
     CandidateSettings,
@@ -17,7 +21,7 @@ from flask_gateway.config.schema import (
     UpstreamSettings,
 )
 from flask_gateway.model.call import Operation, Outcome
-from flask_gateway.model.errors import Verdict
+from flask_gateway.model.errors import UnsupportedOperation, Verdict
 from flask_gateway.state.memory import MemoryStore
 
 NAMES = ("a", "b", "c")
@@ -118,3 +122,41 @@ def test_a_probes_lease_covers_the_upstreams_timeouts() -> None:
     breakers = build.build(settings, MemoryStore()).breakers
     assert {one.model: one._policy.lease for one in breakers} == {None: 92_000_000, "m": 202_000_000}
     assert {one._policy.answer_lease for one in breakers} == {302_000_000}
+
+
+#: Kinds that take chat, Anthropic's API, all three, or none of the three.
+_KINDS = ("mistral", "anthropic", "vllm", "bedrock-mantle", "openai")
+
+
+@pytest.mark.parametrize("operation", [Operation.CHAT, Operation.MESSAGE, Operation.RESPONSE])
+@settings(max_examples=examples(15, 400), deadline=None)
+@given(
+    kinds=st.lists(
+        st.lists(st.sampled_from(_KINDS), min_size=1, max_size=4, unique=True), min_size=1, max_size=3
+    )
+)
+def test_failover_goes_inside_an_api_first_and_then_across(
+    operation: Operation, kinds: list[list[str]]
+) -> None:
+    names = [[f"{tier}-{kind}" for kind in row] for tier, row in enumerate(kinds)]
+    upstreams = tuple(
+        UpstreamSettings(name=name, url="http://127.0.0.1:9/v1", kind=name.partition("-")[2])
+        for row in names
+        for name in row
+    )
+    tiers = tuple(tuple(CandidateSettings(upstream=name, model="m") for name in row) for row in names)
+    model = ModelSettings(name="all", tiers=tiers, balance=Balance.IN_ORDER)
+    made = make_settings(upstreams=upstreams, models=(model,))
+    gateway = build.build(made, MemoryStore())
+    call = msgspec.structs.replace(make_call("all"), operation=operation)
+    expected = []
+    for row in names:
+        speaks = {name: set(KINDS[name.partition("-")[2]].speaks) for name in row}
+        native = [name for name in row if operation in speaks[name]]
+        across = {Operation.CHAT: Operation.MESSAGE}.get(operation, Operation.CHAT)
+        expected += native + [name for name in row if name not in native and across in speaks[name]]
+    if expected:
+        assert [candidate.service.name for candidate in gateway.candidates(call)] == expected
+    else:
+        with pytest.raises(UnsupportedOperation):
+            list(gateway.candidates(call))
