@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.media_provider import SOUND, MediaProvider
 from kit.servers import Gateway
+from kit.waiting import until
 from kit.wire import Answer, send_raw
 
 SPEECH = b"RIFF" + bytes(200_000)
@@ -22,6 +25,18 @@ SETTINGS = """
 url = "{url}"
 [upstreams.other]
 url = "{url}"
+
+[ledger]
+data = "{data}"
+[prices."media/whisper-1"]
+per_second = "0.001"
+[prices."media/tts-1"]
+characters = "15"
+[prices."media/gpt-image-1"]
+per_image = "0.02"
+[prices."media/silent"]
+input = "1"
+output = "1"
 
 [models.either]
 tiers = [["media/status-503"], ["other/whisper-1"]]
@@ -41,9 +56,17 @@ def provider() -> Iterator[MediaProvider]:
 
 
 @pytest.fixture(scope="module")
-def media(provider: MediaProvider, start_gateway: StartGateway, tmp_path_factory: Any) -> Gateway:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the ledger."""
+    folder: Path = tmp_path_factory.mktemp("ledger")
+    folder.chmod(0o700)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def media(provider: MediaProvider, start_gateway: StartGateway, data: Path, tmp_path_factory: Any) -> Gateway:
     settings: Path = tmp_path_factory.mktemp("media") / "gateway.toml"
-    settings.write_text(SETTINGS.format(url=provider.url))
+    settings.write_text(SETTINGS.format(url=provider.url, data=data))
     return start_gateway(
         GATEWAY_CONFIG=str(settings),
         GATEWAY_API_KEYS=KEY,
@@ -112,6 +135,26 @@ def test_pictures_made_and_changed(client: openai.OpenAI, provider: MediaProvide
     assert [part.value for part in provider.last.parts][-2:] == ["one.png", "two.png"]
     assert client.images.create_variation(image=("one.png", b"1")).data
     assert provider.last.model == "dall-e-2"
+
+
+def test_the_ledger_has_each_unit_and_never_nothing(client: openai.OpenAI, data: Path) -> None:
+    client.audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x"))
+    client.audio.transcriptions.create(model="silent", file=("a.mp3", bytes(8000)))
+    client.audio.speech.create(model="tts-1", input="Hello", voice="alloy").read()
+    client.images.generate(model="gpt-image-1", prompt="A fox", n=2)
+
+    def charged() -> dict[str, tuple[int, str]]:
+        with closing(sqlite3.connect(data / "ledger.db")) as ledger:
+            query = "SELECT upstream_model, cost, source FROM charge ORDER BY at DESC LIMIT 4"
+            return {model: (cost, source) for model, cost, source in ledger.execute(query)}
+
+    expected = {
+        "whisper-1": (9_000_000, "reported"),
+        "silent": (23_000, "estimated"),
+        "tts-1": (75_000, "estimated"),
+        "gpt-image-1": (40_000_000, "reported"),
+    }
+    assert until(lambda: charged() == expected), charged()
 
 
 def form(*parts: bytes, boundary: bytes = b"B") -> bytes:
