@@ -60,8 +60,13 @@ KINDS = {
 
 
 @contextmanager
-def gateway(kind: Kind, upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.Popen]:
-    """A gateway that knows :data:`servers.KEY` as a key of that kind."""
+def gateway(
+    kind: Kind, upstream: str, port: int, workers: int = 2, before: Path | None = None
+) -> Iterator[subprocess.Popen]:
+    """A gateway that knows :data:`servers.KEY` as a key of that kind.
+
+    :param before: a checkout of a commit before there were ledgers, whose code serves.
+    """
     digest = sha256(servers.KEY.encode()).hexdigest()
     with TemporaryDirectory(prefix="bench-keys-") as folder:
         config = Path(folder) / "gateway.toml"
@@ -69,10 +74,12 @@ def gateway(kind: Kind, upstream: str, port: int, workers: int = 2) -> Iterator[
         text += LEDGER.format(data=f"{folder}/data") if kind.ledger else ""
         # An issued key is in the database. The settings need some key of their own.
         text += _KEY.format(digest="0" * 64 if kind.issued else digest) + kind.key
+        if before is not None:  # the name that the setting had
+            text = text.replace("requests =", "rate_limit_per_minute =")
         config.write_text(text)
         if kind.issued:
             _issue(config, digest)
-        with servers.gateway(upstream, port, workers, config) as process:
+        with servers.gateway(upstream, port, workers, config, before or servers.ROOT) as process:
             yield process
 
 

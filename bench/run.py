@@ -37,7 +37,8 @@ def say(text: str) -> None:
 class Bench:
     """The servers under test, by name, and the results."""
 
-    def __init__(self, rounds: int, seconds: int, servers: list[str]) -> None:
+    def __init__(self, rounds: int, seconds: int, servers: list[str], before: Path | None = None) -> None:
+        self.before = before
         self.servers = servers
         self.rounds = rounds
         self.seconds = seconds
@@ -307,6 +308,12 @@ def run_keys(bench: Bench) -> None:
                 port = servers.free_port()
                 process = stack.enter_context(keys.gateway(kind, upstream, port))
                 ways[name] = partial(measure, process, f"http://127.0.0.1:{port}")
+            if bench.before is not None:
+                port = servers.free_port()
+                old = keys.gateway(keys.Kind(), upstream, port, before=bench.before)
+                ways["a key of the settings, before"] = partial(
+                    measure, stack.enter_context(old), f"http://127.0.0.1:{port}"
+                )
             bench.measure(f"kinds of keys: {label}", ways)
 
 
@@ -357,6 +364,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
     known = ("nginx", "passthrough", "gateway", *peers.wanted())
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="for `keys`: a checkout of acc6239, to compare with"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - RUNS.keys():
@@ -365,7 +375,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard), hard))
-    bench = Bench(arguments.rounds, arguments.seconds, arguments.servers)
+    bench = Bench(arguments.rounds, arguments.seconds, arguments.servers, arguments.before)
     for name in arguments.names:
         RUNS[name](bench)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -36,11 +36,13 @@ def tool(name: str) -> str:
 
 
 @contextmanager
-def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
+def running(
+    command: list[str], port: int, env: dict[str, str] | None = None, folder: Path = ROOT
+) -> Iterator[subprocess.Popen]:
     """A server, as soon as it answers on the port."""
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **(env or {})}, stdout=log, stderr=subprocess.STDOUT
+            command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=subprocess.STDOUT
         )
         try:
             _wait_for(process, port, log.name)
@@ -137,11 +139,12 @@ def passthrough(upstream: str, port: int, workers: int = 2) -> Iterator[subproce
 
 @contextmanager
 def gateway(
-    upstream: str, port: int, workers: int = 2, config: Path | None = None, **env: str
+    upstream: str, port: int, workers: int = 2, config: Path | None = None, root: Path = ROOT, **env: str
 ) -> Iterator[subprocess.Popen]:
     """The gateway with limits that no call reaches and its log in a file.
 
     :param config: a settings file with the key and the upstream. Without one both are environment variables.
+    :param root: the checkout whose code serves.
     """
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
     ours = {"GATEWAY_API_KEYS": KEY, "GATEWAY_UPSTREAMS": f"up={upstream}"}
@@ -155,5 +158,5 @@ def gateway(
         "GATEWAY_WORKERS": str(workers),
         **env,
     }
-    with running(command, port, settings) as process:
+    with running(command, port, settings, root) as process:
         yield process

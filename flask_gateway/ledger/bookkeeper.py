@@ -29,8 +29,8 @@ from .pruning import Kept, prune_step
 log = logging.getLogger(__name__)
 
 #: Lines of one transaction, and bytes read for it.
-LINES = 200
-_BYTES = 64 * 1024
+LINES = 800
+_BYTES = 256 * 1024
 assert _BYTES > 2 * MOST
 
 

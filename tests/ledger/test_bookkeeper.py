@@ -127,7 +127,7 @@ def test_torn_and_damaged_lines_are_skipped_and_counted(data: Path, books: sqlit
     bad[20] ^= 1
     torn = encode(settled(3))[:-20]
     data.joinpath("journal", "00-1-a.000001").write_bytes(good + bytes(bad) + encode(settled(4)) + torn)
-    data.joinpath("journal", "01-2-b.000001").write_bytes(b"x" * 200_000 + encode(settled(5)))
+    data.joinpath("journal", "01-2-b.000001").write_bytes(b"x" * 600_000 + encode(settled(5)))
     keep = keeper(data)
     progress = keep.turn()
     assert progress.damaged >= 3
