@@ -117,7 +117,7 @@ def test_the_first_look_says_what_is_wrong_since_when_and_what_to_do(
     assert until(lambda: "Upstream stalls" in chromium.text("main"))
     outage.ask("POST", "/v1/chat/completions", chat_body("smart"))  # its pauses are short
     if folder := os.environ.get("PICTURES"):
-        for name in ("overview", "upstreams", "health", "upstream?name=stalls", "requests?failed_at=stalls"):
+        for name in ("overview", "upstream?name=stalls"):
             chromium.open(f"{place}/{name}")
             sleep(1.5)  # live figures come each second
             chromium.picture(Path(folder) / f"page-outage-{name.partition('?')[0]}.png")

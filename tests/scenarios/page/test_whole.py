@@ -98,8 +98,15 @@ def test_the_pictures_of_the_documents(browser: Browser, site: str) -> None:
     folder = os.environ.get("PICTURES")
     if folder is None:
         pytest.skip("PICTURES is not set")
+    browser.look(1100, 760)
     pages = {"overview": "overview", "upstreams": "upstreams", "request": "request?id=the-first"}
     for name, page in pages.items():
-        browser.look(1100, 760)
         browser.open(f"{site}/{page}")
+        if name != "request":
+            assert until(lambda: "Live" in browser.text("#live"))
         browser.picture(Path(folder) / f"page-{name}.png")
+    browser.open(f"{site}/try?model=fast")
+    browser.type("#t-prompt", "Say hello to the operators.")
+    browser.click("#t-send")
+    assert until(lambda: "Done" in browser.text("#t-state"))
+    browser.picture(Path(folder) / "page-try.png")
