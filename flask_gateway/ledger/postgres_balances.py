@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from typing import cast
 
 from ..model.calendar_windows import Window
@@ -25,17 +24,19 @@ _PAUSE = 1.0
 class PostgresBalances:
     """The balances of the ledger of several machines. Threads share it, and read one after another.
 
-    :param clock: seconds.
+    :param pause: between two attempts to connect, seconds.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url, self._clock = url, clock
+    def __init__(self, url: str, pause: float = _PAUSE) -> None:
+        self._url, self._pause = url, pause
         self._lock = threading.Lock()
-        #: Held while a thread connects.
-        self._connecting = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._failed = ""
-        self._next_try = 0.0
+        #: Set while no thread connects.
+        self._idle = threading.Event()
+        self._idle.set()
+        #: Why PostgreSQL is known to be away; empty: it is not.
+        self._away = ""
+        self._over = threading.Event()
 
     def used(self, subject: str, starts: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         """Return what a subject has used in the day, week, month and in total, nano-dollars.
@@ -44,56 +45,60 @@ class PostgresBalances:
         :raises BooksUnknown: PostgreSQL does not say so in time.
         """
         windows = [(window.value, start) for window, start in zip(Window, starts, strict=True)]
-        connection = self._ready()
+        deadline = time.monotonic() + PATIENCE
         if not self._lock.acquire(timeout=PATIENCE):
             raise BooksUnknown("the ledger is busy")
         try:
-            day, week, month, total = database.balances(connection, subject, windows)
-        except sqlite3.Error as error:
-            self._fail(str(error))
-            raise BooksUnknown(str(error)) from error
+            # A connection that the server has ended meanwhile fails at once: there is time for another one.
+            while True:
+                connection = self._connected(deadline)
+                try:
+                    day, week, month, total = database.balances(connection, subject, windows)
+                except sqlite3.Error as error:
+                    self._drop(str(error) if time.monotonic() >= deadline else "")
+                    if self._away:
+                        raise BooksUnknown(str(error)) from error
+                else:
+                    return day, week, month, total
         finally:
             self._lock.release()
-        return day, week, month, total
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
+        self._over.set()
+        self._drop("closed")
+
+    def _drop(self, reason: str) -> None:
+        connection, self._connection, self._away = self._connection, None, reason
         if connection is not None:
             connection.close()
 
-    def _ready(self) -> sqlite3.Connection:
-        if self._connection is None:
-            thread = self._connect_soon()
-            if thread is not None and not self._failed:
-                thread.join(PATIENCE)
+    def _connected(self, deadline: float) -> sqlite3.Connection:
+        if self._connection is None and self._idle.is_set():
+            self._idle.clear()
+            try:
+                threading.Thread(target=self._connect, name="ledger-connect", daemon=True).start()
+            except RuntimeError:  # the system has no thread left
+                self._idle.set()
+        while self._connection is None and not self._away and time.monotonic() < deadline:
+            time.sleep(0.002)
         connection = self._connection
         if connection is None:
-            raise BooksUnknown(self._failed or "PostgreSQL did not take a connection in time")
+            self._away = self._away or "PostgreSQL did not take a connection in time"
+            raise BooksUnknown(self._away)
         return connection
 
-    def _connect_soon(self) -> threading.Thread | None:
-        if self._clock() < self._next_try or not self._connecting.acquire(blocking=False):
-            return None
-        self._next_try = self._clock() + _PAUSE
-        thread = threading.Thread(target=self._connect, name="ledger-connect", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no thread left
-            self._connecting.release()
-            return None
-        return thread
-
     def _connect(self) -> None:
-        made = PostgresConnection(self._url, PATIENCE)
+        """Try until it succeeds, so that no call after an outage has to wait."""
         try:
-            made.connect()
-        except sqlite3.Error as error:
-            self._failed = str(error)
-        else:
-            self._failed, self._connection = "", cast(sqlite3.Connection, made)
+            while not self._over.is_set():
+                made = PostgresConnection(self._url, PATIENCE)
+                try:
+                    made.connect()
+                except sqlite3.Error as error:
+                    self._away = str(error)
+                    self._over.wait(self._pause)
+                else:
+                    self._connection, self._away = cast(sqlite3.Connection, made), ""
+                    return
         finally:
-            self._connecting.release()
-
-    def _fail(self, reason: str) -> None:
-        self.close()
-        self._failed, self._next_try = reason, self._clock() + _PAUSE
+            self._idle.set()

@@ -218,9 +218,15 @@ def _admitted(clients: Clients, log: list[tuple[str, float, float, bool]]) -> st
         disturbed = any(
             disturbs and since < ended and begun < until_ + 3 for _, since, until_, disturbs in log
         )
-        assert count <= (2 * AFFORDED if disturbed else AFFORDED), (number, count)
+        assert count <= (2 * AFFORDED if disturbed else AFFORDED), (number, count, around(log, begun, ended))
         worst, quiet = max(worst, count - AFFORDED), quiet + (not disturbed)
     return f"at most {worst} of 100, none in the {quiet} that no such fault touched"
+
+
+def around(log: list[tuple[str, float, float, bool]], begun: float, ended: float) -> list[str]:
+    """The faults of ten seconds before and during a span, by when they were over."""
+    near = [one for one in log if one[1] < ended and begun - 10 < one[2]]
+    return [f"{name}: {since - begun:.1f} to {until_ - begun:.1f}" for name, since, until_, _ in near]
 
 
 def _complete(fleet: Fleet, clients: Clients) -> int:
