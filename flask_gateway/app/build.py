@@ -18,6 +18,7 @@ from ..guards.bulkhead import CallerBulkhead, upstream_key
 from ..guards.inflight import InFlightCalls
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
+from ..guards.together import TogetherGuard
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
 from ..model.call import MESSAGES_BODY, Operation
@@ -30,6 +31,7 @@ from ..routing.origins import Origins
 from ..routing.routes import Routes
 from ..state import open_store
 from ..state.store import Store
+from ..state.together import TogetherStore
 from ..streaming.buffered import BufferedStreams
 from ..telemetry.access_log import log_to
 from ..telemetry.log_output import STDERR
@@ -207,7 +209,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     affinity = Affinity(dispatcher, candidates.upstreams, origins, several=several, storing=storing)
     more = extend(settings, store)
     tokens = TokenLimiter(store, estimates)
-    limits: list[Guard] = [inflight, CallerBulkhead(leases), limiter, tokens]
+    limits: list[Guard] = [inflight, *_of_caller(store, CallerBulkhead(leases), limiter), tokens]
     accounting = _accounting(settings, carried, metrics, candidates)
     if accounting is not None:
         limits.append(accounting.budgets)
@@ -267,6 +269,12 @@ def _storing(settings: Settings) -> list[str]:
         for upstream in settings.upstreams
         if Operation.RESPONSE in upstream.operations and not upstream.url.startswith("mock:")
     ]
+
+
+def _of_caller(store: Store, slots: CallerBulkhead, limiter: RateLimiter) -> list[Guard]:
+    """The guards of slots and requests: with Redis as one, which takes one round trip."""
+    joining = store if isinstance(store, TogetherStore) else None
+    return [slots, limiter] if joining is None else [TogetherGuard(joining, (slots, limiter))]
 
 
 def _rings(settings: Settings) -> PageRings | None:

@@ -12,6 +12,7 @@ from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
 from ..model.limits import SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import state_key
+from ..state.together import StoreUpdate
 from .leases import ConcurrencyLeases
 from .permits import JointPermit
 
@@ -33,6 +34,10 @@ class SlotPermit:
         self._leases = leases
         self._key = key
         self._epoch = epoch
+
+    def settle_steps(self, outcome: Outcome) -> list[StoreUpdate]:
+        """The change that :meth:`settle` makes."""
+        return [self._leases.release_step(self._key, self._epoch)] if self._epoch else []
 
     def settle(self, outcome: Outcome) -> None:
         self.cancel()
@@ -60,6 +65,14 @@ class CallerBulkhead:
 
     def __init__(self, leases: ConcurrencyLeases) -> None:
         self._leases = leases
+
+    def steps(self, call: Call) -> list[StoreUpdate]:
+        """The changes of an admission (``guards.together``)."""
+        caller, limits = call.caller, call.limits
+        own = [(caller_slots(caller.id), caller.max_concurrent)] if caller.max_concurrent else []
+        subjects = () if limits is None else (limits.sorted or limits.by_kind()).concurrent
+        own += [(subject_slots(subject), limit.concurrent) for subject, limit in subjects]
+        return [self._leases.step(key, limit) for key, limit in own]
 
     def admit(self, call: Call) -> Permit:
         """:raises TooManyConcurrent: a subject has as many calls in flight as it may."""

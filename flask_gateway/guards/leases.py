@@ -25,6 +25,7 @@ from weakref import WeakSet
 
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, Value
+from ..state.together import StoreUpdate
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,10 @@ class AcquireLease:
         """Convert the Lua script's result."""
         return ints[0]
 
+    def undone(self, epoch: int) -> ReleaseLease:
+        """Return the change that releases the slot again. :param epoch: the answer."""
+        return ReleaseLease(self.holder, epoch, 1, self.lease)
+
     def divided(self, among: int) -> AcquireLease:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
         return AcquireLease(max(1, self.limit // among), self.holder)  # with a lease that expires
@@ -300,6 +305,16 @@ class ConcurrencyLeases:
     def _take(self, key: str, limit: int, ended: frozenset[int] = _NOBODY) -> int:
         lease = self._holders.lease
         return self._store.update(key, AcquireLease(limit, self._holder, int(lease * SECOND), ended), lease)
+
+    def step(self, key: str, limit: int) -> StoreUpdate:
+        """The change that :meth:`acquire` makes first."""
+        lease = self._holders.lease
+        return StoreUpdate(key, AcquireLease(limit, self._holder, int(lease * SECOND)), lease)
+
+    def release_step(self, key: str, epoch: int) -> StoreUpdate:
+        """The change that :meth:`release` makes."""
+        lease = self._holders.lease
+        return StoreUpdate(key, ReleaseLease(self._holder, epoch, 1, int(lease * SECOND)), lease)
 
     def _note(self, key: str, epoch: int) -> int:
         """Count a slot that this process has taken. Return how many slots of the key it holds."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..model.call import Outcome
 from ..model.protocols import Permit
 from ..model.reply import shielded
+from ..state.together import StoreUpdate
 
 
 class JointPermit:
@@ -28,6 +29,10 @@ class JointPermit:
             return {}
         return min((permit.headers for permit in self._permits), key=self._left)
 
+    def settle_steps(self, outcome: Outcome) -> list[StoreUpdate]:
+        """The changes that :meth:`settle` makes, of the permits that know them."""
+        return [step for permit in self._permits for step in _steps(permit, outcome)]
+
     def settle(self, outcome: Outcome) -> None:
         for permit in reversed(self._permits):
             shielded(permit.settle, outcome)
@@ -35,3 +40,12 @@ class JointPermit:
     def cancel(self) -> None:
         for permit in reversed(self._permits):
             shielded(permit.cancel)
+
+
+def _steps(permit: Permit, outcome: Outcome) -> list[StoreUpdate]:
+    steps: list[StoreUpdate] = getattr(permit, "settle_steps", _none)(outcome)
+    return steps
+
+
+def _none(outcome: Outcome) -> list[StoreUpdate]:
+    return []

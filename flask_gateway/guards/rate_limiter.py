@@ -14,6 +14,7 @@ from ..model.errors import RateLimited
 from ..model.limits import words_of
 from ..model.protocols import Permit
 from ..state.store import SECOND, Store, state_key
+from ..state.together import StoreUpdate
 from .permits import JointPermit
 from .sliding_window import MINUTE, Acquire, GiveBack, Quota
 
@@ -81,6 +82,16 @@ class RateLimiter:
                 permit.cancel()
             raise
         return permits[0] if len(permits) == 1 else JointPermit(permits, _remaining) if permits else own
+
+    def steps(self, call: Call) -> list[StoreUpdate]:
+        """The changes of an admission (``guards.together``)."""
+        caller, limits = call.caller, call.limits
+        counts = call.operation is Operation.COUNT
+        asked = [_of_counts(caller) if counts else _own(caller)] if caller.rate_limit else []
+        if limits is not None and not counts:
+            subjects = (limits.sorted or limits.by_kind()).requests
+            asked += [_Limit(_requests_key(subject), one.requests, subject) for subject, one in subjects]
+        return [StoreUpdate(one.key, self._change(one.requests), self._window * 2) for one in asked]
 
     def _take(self, limit: _Limit) -> LimitPermit:
         admitted, quota = self._store.update(limit.key, self._change(limit.requests), ttl=self._window * 2)

@@ -187,6 +187,10 @@ class Acquire:
         stricter = min(answer[1], own[1], key=lambda quota: quota.remaining)
         return True, stricter._replace(stamps=answer[1].stamps + own[1].stamps)
 
+    def undone(self, answer: tuple[bool, Quota]) -> GiveBack:
+        """Return the change that gives the request back."""
+        return GiveBack(self, answer[1].stamps)
+
     def divided(self, among: int) -> Acquire:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
         return Acquire(max(1, self.limit // among), self.window)

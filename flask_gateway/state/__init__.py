@@ -95,6 +95,8 @@ def _redis(url: str, machines: int, namespace: str, counted: Callable[[str], Non
         ) from None
     from .fallback import FallbackStore
     from .redis import RedisStore
+    from .together import TogetherStore
 
     primary = RedisStore(url, REMEMBER, namespace)
-    return FallbackStore(primary, _shared(counted), machines, confirms=True, counted=counted)
+    fallback = FallbackStore(primary, _shared(counted), machines, confirms=True, counted=counted)
+    return TogetherStore(fallback)

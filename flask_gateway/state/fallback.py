@@ -15,11 +15,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from .contract import StoreBusy, StoreError, StoreFull
 from .store import Change, Store, StoreStatus, Value
+from .together import StoreUpdate
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +167,27 @@ class FallbackStore:
         answer = self._primary.update(key, change, ttl)
         # A bound method has no ``divided``, so a nested FallbackStore does not divide the limit.
         return both.confirmed(answer, lambda: self._local.update(key, both.__call__, ttl))
+
+    def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | None:
+        """Make changes together in the primary (``together.Joining``); ``None``: none was made."""
+        if self._skip():
+            return None
+        both = [hasattr(change, "confirmed") for _, change, _ in steps]
+        for (key, change, _), confirmed in zip(steps, both, strict=True):
+            if confirmed and change.refusal(self._local.read(key), self._local.now()) is not None:
+                return None
+        try:
+            answers: list[Any] | None = self._primary.update_together(steps, admit=admit)  # type: ignore[attr-defined]
+        except StoreError as error:
+            self._note(error)
+            return None
+        if answers is None:
+            return None
+        for at, (key, change, ttl) in enumerate(steps):
+            if both[at]:
+                write = partial(self._local.update, key, change.__call__, ttl)
+                answers[at] = change.confirmed(answers[at], write)
+        return answers
 
     def scan(self, prefix: str) -> Iterator[tuple[str, Value]]:
         if not self._skip():

