@@ -239,7 +239,7 @@ class RedisStore:
     def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | None:
         """Make changes of different keys in one round trip (``together.Joining``).
 
-        :raises StoreError: Redis fails. Nobody knows whether it has made them.
+        :raises StoreError: Redis fails. It is unknown whether it has made them.
         """
         names = [self._prefix + name_of(step.key) for step in steps]
         parts: list[float] = [int(admit)]

@@ -1,8 +1,8 @@
 """Makes several changes of a call in one round trip to Redis, ahead of the guards that ask for them.
 
 :meth:`TogetherStore.prepare` makes the changes of a thread's call, and keeps their answers for this thread.
-The guards then make the same changes one after another, and each gets the answer that is there already. What
-no guard has asked for is named by :meth:`TogetherStore.finish`, to be undone.
+The guards then make the same changes one after another, and each gets the answer that is there already.
+:meth:`TogetherStore.finish` names the changes that no guard has asked for, to be undone.
 """
 
 from __future__ import annotations

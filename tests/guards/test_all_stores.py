@@ -241,7 +241,7 @@ def test_the_next_outage_begins_with_what_the_ledger_knows_then() -> None:
     assert not holds(accounts, 10, 1)
 
 
-def test_what_one_process_takes_out_is_out_for_all(stores: list[Store]) -> None:
+def test_an_upstream_that_one_process_takes_out_is_out_for_all(stores: list[Store]) -> None:
     policy = Policy(5, 30_000_000, 10_000_000)
     breakers = [Breaker("up", store, policy, settings="s") for store in stores]
     breakers[0].take_out(60)

@@ -25,6 +25,7 @@ from kit.stores import RedisServer, free_port
 from kit.waiting import until
 
 MACHINES = 3
+METRICS_KEY = "planted-metrics-key-of-the-fleet"
 #: The networks, by the wire: the first three numbers of their addresses.
 NETWORKS = {"callers": "10.77.77", "redis": "10.77.78", "postgres": "10.77.79"}
 
@@ -99,6 +100,7 @@ class Machine:
             "GATEWAY_THREADS": "32",
             "GATEWAY_GRACEFUL_SECONDS": "5",
             "GATEWAY_ADMIN_KEY": ADMIN_KEY,
+            "GATEWAY_METRICS_KEY": METRICS_KEY,
             "GATEWAY_BIND": f"{self.host}:{self.port}",
         }
         wrap = ["ip", "netns", "exec", self._netns] if self._netns else []
@@ -111,7 +113,7 @@ class Machine:
                 stderr=errors,
                 start_new_session=True,
             )
-        assert until(lambda: self.process.poll() is not None or self.answers()), self.log
+        assert until(lambda: self.process.poll() is not None or self.answers(), 90), self.log
         assert self.process.poll() is None, self.log
 
     def answers(self) -> bool:
@@ -140,11 +142,11 @@ class Machine:
         finally:
             connection.close()
 
-    def text(self, path: str, key: str) -> str:
-        """The body of a page."""
+    def metrics(self) -> str:
+        """The page of metrics."""
         connection = HTTPConnection(self.host, self.port, timeout=30.0)
         try:
-            connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+            connection.request("GET", "/metrics", headers={"authorization": f"Bearer {METRICS_KEY}"})
             return connection.getresponse().read().decode()
         finally:
             connection.close()

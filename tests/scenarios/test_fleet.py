@@ -82,7 +82,7 @@ def undisturbed(fleet: Fleet, work: Callable[[int], Counter[int]]) -> Counter[in
 
 
 def local_answers(fleet: Fleet) -> float:
-    pages = [machine.text("/metrics", secret("free")) for machine in fleet.machines]
+    pages = [machine.metrics() for machine in fleet.machines]
     lines = [line for page in pages for line in page.splitlines()]
     return sum(float(line.split()[-1]) for line in lines if line.startswith("gateway_store_fallbacks_total"))
 

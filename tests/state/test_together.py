@@ -82,7 +82,7 @@ def test_each_guard_finds_its_answer_in_one_round_trip(store: TogetherStore, ser
     assert store.read("slots:a")[2] == 0
 
 
-def test_what_nothing_has_asked_for_is_named(store: TogetherStore) -> None:
+def test_changes_that_nothing_has_asked_for_are_named(store: TogetherStore) -> None:
     store.prepare(steps(), admit=True)
     store.update("limit:a", Acquire(3, 60 * SECOND), 120)
     left = store.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from ..hooks import ADMIN
-from . import adjustments, keys, ledger, users
+from . import adjustments, keys, ledger, upstreams, users
 from .access import admit, blueprint
 
 
@@ -14,6 +14,7 @@ def register(app: Flask) -> None:
     assert keys  # the imports add the paths
     assert adjustments
     assert ledger
+    assert upstreams
     assert users
     app.extensions[ADMIN] = admit
     app.register_blueprint(blueprint)
