@@ -166,7 +166,9 @@ def test_a_redis_that_was_emptied_has_its_budgets_from_the_ledger(fleet: Fleet) 
         return before + burst(fleet, key, "cent", 70)
 
     assert until(lambda: not degraded(fleet))
-    assert undisturbed(fleet, emptied) == {200: 100, 429: 20}
+    statuses = undisturbed(fleet, emptied)
+    assert statuses[200] + statuses[429] == 120
+    assert 90 <= statuses[200] <= 100  # what a busy worker holds for its next calls is not spent by others
 
 
 def test_no_call_fails_while_redis_or_postgresql_is_stopped(fleet: Fleet) -> None:
