@@ -86,7 +86,7 @@ class RateLimiter:
     def steps(self, call: Call) -> list[StoreUpdate]:
         """The changes of an admission (``guards.together``)."""
         caller, limits = call.caller, call.limits
-        counts = call.operation is Operation.COUNT
+        counts = call.operation in COUNTING
         asked = [_of_counts(caller) if counts else _own(caller)] if caller.rate_limit else []
         if limits is not None and not counts:
             subjects = (limits.sorted or limits.by_kind()).requests
