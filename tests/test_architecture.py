@@ -27,7 +27,7 @@ BY_FLOOR = (
     ("config", "dialects", "pricing"),
     ("state", "telemetry", "streaming", "ledger"),
     ("guards", "realtime", "tracing"),
-    ("routing", "auth", "upstreams"),
+    ("routing", "auth", "upstreams", "sidecar"),
     ("app",),
     ("web", "cli", "server"),
     ("",),  # the factory, and the command line

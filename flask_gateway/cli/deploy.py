@@ -24,6 +24,9 @@ SHIPPED = {
     "nginx-site": Shipped("nginx/sites-available/flask-gateway", "/etc/nginx/sites-available/flask-gateway"),
     "systemd-service": Shipped("systemd/flask-gateway.service", "/etc/systemd/system/flask-gateway.service"),
     "systemd-socket": Shipped("systemd/flask-gateway.socket", "/etc/systemd/system/flask-gateway.socket"),
+    "systemd-litellm": Shipped(
+        "systemd/flask-gateway-litellm.service", "/etc/systemd/system/flask-gateway-litellm.service"
+    ),
     "fleet-script": Shipped("fleet/nginx-gateways.sh", "/usr/local/sbin/nginx-gateways.sh, mode 755"),
     "fleet-service": Shipped("fleet/nginx-gateways.service", "/etc/systemd/system/nginx-gateways.service"),
     "grafana": Shipped("grafana.json", "a dashboard to import into Grafana"),

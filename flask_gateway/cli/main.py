@@ -28,6 +28,7 @@ COMMANDS = {
     "ledger": (".ledger", "check, back up and repair the ledger"),
     "prices": (".prices", "show the prices of models, and update the table"),
     "import": (".import_litellm.command", "make a settings file from a configuration of LiteLLM"),
+    "litellm-sidecar": (".litellm_sidecar", "serve LiteLLM's SDK as an upstream of the gateway"),
     "deploy": (".deploy", "print files for nginx, systemd, Prometheus, Grafana and compose"),
     "describe": (".describe", "print the kinds of upstreams, and what each takes"),
     "completion": (".completion", "print completions for bash, zsh or fish"),

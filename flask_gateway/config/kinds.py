@@ -218,6 +218,8 @@ KINDS: Mapping[str, Kind] = {
     "fireworks": _hosted(
         "https://api.fireworks.ai/inference/v1", (*_USUAL, Operation.RESPONSE, Operation.MESSAGE)
     ),
+    # LiteLLM's SDK in a process of its own (``sidecar``), or a LiteLLM proxy.
+    "litellm": Kind(speaks=(Operation.CHAT, Operation.EMBEDDING), clocks=HOSTED_CLOCKS),
     "cohere": Kind(
         url="https://api.cohere.ai/compatibility/v1",
         speaks=(Operation.CHAT, Operation.EMBEDDING),

@@ -1,0 +1,1 @@
+"""Serves the SDK of LiteLLM in a process of its own (extra ``litellm``)."""
