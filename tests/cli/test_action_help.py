@@ -13,7 +13,7 @@ from flask_gateway.cli.command import USAGE
 from flask_gateway.cli.main import COMMANDS, command_of, parser_of
 
 #: They print a file or a script for other programs, and so have no ``--json``.
-FILES = {("deploy", "print"), ("completion",)}
+FILES = {("deploy", "print"), ("completion",), ("litellm-sidecar",)}
 
 
 def walk(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[str, ...]]:
