@@ -31,8 +31,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 
+#: Fixtures that start servers.
+_SERVERS = frozenset({"start_gateway", "scripted"})
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run live files first: they wait more than they compute, and at the end one leaves a core idle."""
+    """Mark tests with servers as live, and run their files first. They wait more than they compute; at the
+    end one leaves a core idle."""
+    for item in items:
+        if not _SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("live")
     live = {item.path for item in items if item.get_closest_marker("live")}
     items.sort(key=lambda item: item.path not in live)
 

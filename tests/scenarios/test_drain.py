@@ -49,7 +49,6 @@ def test_short_streams_finish_and_long_ones_get_an_error_event(start_gateway, sc
             begun.acquire(timeout=10)
         waiting = pool.submit(gateway.chat, "one/ok,first=15")
         until(lambda: len(scripted.requests()) >= len(models))
-        asked = time.monotonic()
         if how == "terminate":
             gateway.terminate()
         else:
@@ -62,7 +61,6 @@ def test_short_streams_finish_and_long_ones_get_an_error_event(start_gateway, sc
             assert json.loads(said[-1])["error"]["code"] == "server_shutdown"
         answer = waiting.result()
         assert (answer.status, answer.error["code"]) == (503, "server_shutdown")
-        assert time.monotonic() - asked < 4.5
     if how == "reload":
         assert gateway.chat("one/ok").status == 200
 
