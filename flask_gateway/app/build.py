@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ..auth.lockout import KeyGuessLimiter
+from ..config.cache_settings import CacheMode
 from ..config.schema import (
     Settings,
 )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ..telemetry.page_rings import PageRings
     from ..tracing.exporting import Traces
     from .accounting import Accounting
+    from .caching import Caching
 
 #: The background thread of this process. It starts at its first use, so not before the fork.
 REACTOR = Reactor()
@@ -107,6 +109,8 @@ class Gateway(msgspec.Struct, frozen=True):
     rings: PageRings | None = None
     #: Sends traces; ``None`` where no receiver is set.
     traces: Traces | None = None
+    #: Keeps answers; ``None`` where no model asks for it.
+    cache: Caching | None = None
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -133,7 +137,7 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, *bodies, catalog, RenewedKeys())
     own = (issued_keys(settings, store, inflight), _rings(settings), _traces(settings, reports))
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own))
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own, None))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -151,7 +155,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     further = (before.extend, before.estimates, before.accounting)
     own = (before.issued, before.rings, before.traces)
     more = (before.catalog, before.renewed_keys, http)
-    return _build(settings, _CarriedOver(*kept, *more, *further, *own))
+    return _build(settings, _CarriedOver(*kept, *more, *further, *own, before.cache))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -176,6 +180,7 @@ class _CarriedOver(NamedTuple):
     issued: IssuedKeys | None
     rings: PageRings | None
     traces: Traces | None
+    cache: Caching | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -184,7 +189,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     store, leases, inflight, body_memory, upload_space, catalog, renewed = carried[:7]
-    http, extend, estimates, _, issued, rings, traces = carried[7:]
+    http, extend, estimates, _, issued, rings, traces, _ = carried[7:]
     renewed.change(settings.upstreams)
     limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
@@ -216,7 +221,11 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     limits += more.guards
     if accounting is not None:
         limits.append(accounting.guard())
-    guarded: Service = Guarded(more.wrap(BufferedStreams(affinity)), limits)
+    answering: Service = BufferedStreams(affinity)
+    cache = _caching(settings, carried.cache, metrics, routes)
+    if cache is not None:
+        answering = cache.around(answering)
+    guarded: Service = Guarded(more.wrap(answering), limits)
     if accounting is not None:
         guarded = accounting.around(guarded)
     observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
@@ -259,6 +268,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         issued=issued,
         rings=rings,
         traces=traces,
+        cache=cache,
     )
 
 
@@ -293,6 +303,15 @@ def _traces(settings: Settings, reports: Reports) -> Traces | None:
     from .traces import open_traces
 
     return open_traces(settings, settings.traces, reports)
+
+
+def _caching(settings: Settings, before: Caching | None, reports: Reports, routes: Routes) -> Caching | None:
+    """The cache, if a model of the settings asks for it. Otherwise nothing is imported."""
+    if before is None and all(model.cache.mode is CacheMode.OFF for model in settings.models):
+        return None
+    from .caching import caching_of
+
+    return caching_of(settings, before, reports, routes)
 
 
 def _facts(settings: Settings, traces: Traces | None) -> Facts | None:

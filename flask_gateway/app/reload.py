@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 #: Between two checks, seconds. A change is in force after at most two periods and the time to read it.
 PERIOD = 1.0
 
-#: Settings of the state store, the ledger and the receiver of traces, read once by a process: a change needs
+#: Settings of the state store, the ledger, traces and the cache, read once by a process: a change needs
 #: a restart. So does the first admin, for whom the paths of admins are made.
-LASTING = ("state", "state_namespace", "machines", "ledger", "traces")
+LASTING = ("state", "state_namespace", "machines", "ledger", "traces", "cache")
 
 #: Identifies one version of a file, by its inode, size and times; ``None`` if it cannot be read.
 Mark = tuple[int, ...] | None

@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": (".keys", "make, issue, change and revoke keys of callers"),
     "teams": (".teams", "make, change and delete teams of issued keys"),
     "usage": (".usage", "show what calls used and cost"),
+    "cache": (".cache", "show how full the cache is, or empty it"),
     "ledger": (".ledger", "check, back up and repair the ledger"),
     "prices": (".prices", "show the prices of models, and update the table"),
     "import": (".import_litellm.command", "make a settings file from a configuration of LiteLLM"),

@@ -8,6 +8,7 @@ from ..model.calendar_windows import WEEKDAYS
 from ..model.call import ANTHROPIC, Operation
 from ..model.limits import Limits, OwnerLimits
 from ..model.money import dollars
+from .cache_settings import CacheMode, CacheSettings
 from .errors import dotted, one_line
 from .kinds import DEFAULT, KeyCommand
 from .load import Resolved
@@ -103,6 +104,9 @@ def _tiers(model: ModelSettings) -> str:
     text = ", then ".join(_tier(tier) for tier in model.tiers)
     text += f", {model.balance}" if any(len(tier) > 1 for tier in model.tiers) else ""
     text += ", streams whole" if model.whole else ""
+    if model.cache.mode is not CacheMode.OFF:
+        cache = model.cache
+        text += f", cached ({cache.mode}, {cache.seconds:g} s, shared by {cache.share})"
     return text + (f", also called {' and '.join(model.aliases)}" if model.aliases else "")
 
 
@@ -139,6 +143,10 @@ def _limits(key: KeySettings) -> Iterator[tuple[str, str]]:
 def _shared_limits(settings: Settings) -> Iterator[tuple[str, str]]:
     """The ledger, the prices, and the limits that are not of a key."""
     yield from ((f"ledger.{name}", value) for name, value in _ledger(settings.ledger))
+    cache, usual = settings.cache, CacheSettings()
+    for name in CacheSettings.__struct_fields__:
+        if getattr(cache, name) != getattr(usual, name):
+            yield f"cache.{name}", _plain(getattr(cache, name))
     yield from ((dotted("prices", pair), shown(price)) for pair, price in settings.prices.items())
     yield from _policy("limits", settings.limits)
     for team, policy in settings.teams.items():

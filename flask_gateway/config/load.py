@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .admins import OF_ENVIRONMENT, AdminSettings, session_secret
+from .cache import in_force
 from .egress import EgressLayers, EgressSettings, unused_proxy
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_upstream import FileUpstream
@@ -108,6 +109,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         admins=admins,
         config=layers.scalar(CONFIG),
         traces=traces,
+        cache=in_force(layers.file.cache, environ),
         **scalars,
     )
     _refuse_missing_upstreams(settings, layers.origins, mistakes)

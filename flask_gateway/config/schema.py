@@ -17,14 +17,14 @@ from ..model.price_override import PriceOverride
 from ..model.quirks import Quirks
 from ..model.raw_path import RawPath
 from .admins import AdminSettings
+from .cache_settings import CacheSettings, ModelCache
 from .kinds import DEFAULT, KINDS, KeyCommand, Kind
+from .timeouts import ANSWER_SECONDS, SILENCE_SECONDS
+from .timeouts import Timeouts as Timeouts  # passed on
 from .traces import TraceSettings
 
 #: Replaces a secret in every output.
 MASK = "****"
-
-#: The general timeouts, seconds: a stream's silence, and an answer in one piece.
-SILENCE_SECONDS, ANSWER_SECONDS = 10.0, 120.0
 
 #: scheme, userinfo, the rest up to the query, the query or fragment; at most one ``@``, after the userinfo.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?([^@/?#]*@)?([^@?#]*)([?#][^@]*)?")
@@ -113,53 +113,6 @@ class Proxy(msgspec.Struct, frozen=True):
             return self.scheme
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{f'{MASK}@' if self.credentials else ''}{host}:{self.port}"
-
-
-class Timeouts(msgspec.Struct, frozen=True):
-    """The timeouts of an upstream, seconds. ``docs/time.md`` explains each.
-
-    :param connect: until the connection is open.
-    :param first_byte: until the head of a stream is complete.
-    :param first_token: until a stream's first content.
-    :param idle: between two parts of a stream.
-    :param answer: until the end of an answer in one piece. It includes the whole generation.
-    :param total: until the end of any answer.
-    """
-
-    connect: float = 5.0
-    first_byte: float = SILENCE_SECONDS
-    first_token: float = 15.0
-    idle: float = SILENCE_SECONDS
-    answer: float = ANSWER_SECONDS
-    total: float = 600.0
-
-    @classmethod
-    def within(cls, silence: float, answer: float = ANSWER_SECONDS) -> Timeouts:
-        """Derive the timeouts of an upstream that sets none from the two general settings.
-
-        :param silence: the longest silence of a stream. :param answer: for an answer in one piece.
-        """
-        usual = cls()
-        return cls(
-            connect=min(usual.connect, silence),
-            first_byte=silence,
-            first_token=max(usual.first_token, silence),
-            idle=silence,
-            answer=answer,
-            total=max(usual.total, silence, answer),
-        )
-
-    def with_own(self, own: Mapping[str, float]) -> Timeouts:
-        """Return these timeouts with some replaced.
-
-        If ``own`` sets ``answer`` without ``total``, ``total`` is raised to at least ``answer``.
-
-        :param own: seconds by the name of the timeout.
-        """
-        clocks = msgspec.structs.replace(self, **own)
-        if "answer" in own and "total" not in own:
-            clocks = msgspec.structs.replace(clocks, total=max(clocks.total, clocks.answer))
-        return clocks
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +220,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance = Balance.ROUND_ROBIN
     whole: bool = False
     aliases: tuple[str, ...] = ()
+    cache: ModelCache = ModelCache()
 
     @property
     def upstream(self) -> str:
@@ -382,6 +336,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds from which on a request always becomes a trace; 0: never for that reason.
     trace_slow_seconds: float = 30.0
     traces: TraceSettings | None = None  # where they go; ``None``: there are none
+    cache: CacheSettings = CacheSettings()
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
     #: Other gateways whose response headers and request fields are understood: ``litellm``.

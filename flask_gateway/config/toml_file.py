@@ -12,6 +12,8 @@ from ..model.limits import NO_OWNER_LIMITS, OwnerLimits
 from ..model.price_override import PriceOverride
 from .admins import Role
 from .body_fields import BODY_FIELDS
+from .cache import CACHE, MODEL_CACHE, cache_of, model_cache_of
+from .cache_settings import CacheSettings
 from .errors import ConfigError, InvalidValue, Mistakes, dotted, nearest
 from .file_egress import FileEgress, egress_of, only_one
 from .file_upstream import UPSTREAM, FileUpstream, upstream_of
@@ -37,7 +39,7 @@ from .webhook import FileWebhook
 
 #: The variables of secrets that [ledger] may name.
 _LEDGER_VARIABLES = ("webhook_env", "webhook_secret_env", "database_env")
-_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins")
+_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins", "cache")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
@@ -54,6 +56,7 @@ _MODEL: Mapping[str, ValueType] = {
     "set": BODY_FIELDS,
     "default": BODY_FIELDS,
     "price": PRICE,
+    **MODEL_CACHE,
 }
 _KEY: Mapping[str, ValueType] = {
     "key_env": VARIABLE,
@@ -114,6 +117,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     ledger: LedgerSettings = LedgerSettings()
     webhook: FileWebhook = FileWebhook()
     prices: Mapping[str, PriceOverride] = {}
+    cache: CacheSettings = CacheSettings()
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
@@ -182,6 +186,7 @@ def read_file(path: str) -> FileSettings:
     prices = _fields(
         ("prices",), names, dict.fromkeys(names if isinstance(names, dict) else (), PRICE), mistakes
     )
+    cache = _fields(("cache",), document.get("cache", {}), CACHE, mistakes)
     mistakes.raise_found()
     return FileSettings(
         warnings=tuple(former_names(document.get("models"))),
@@ -197,6 +202,7 @@ def read_file(path: str) -> FileSettings:
         ledger=ledger_of(ledger, folder),
         webhook=FileWebhook(*(_variable_of(ledger, name) for name in _LEDGER_VARIABLES)),
         prices=prices,
+        cache=cache_of(cache, folder),
     )
 
 
@@ -310,13 +316,8 @@ def _model(name: str, table: object, mistakes: Mistakes) -> ModelSettings:
         tiers=tuple(tuple(with_body_fields(one, fields) for one in tier) for tier in tiers),
         aliases=tuple(sorted(fields.get("aliases", ()))),
         whole=fields.get("stream") in _BUFFERED,
+        cache=model_cache_of(fields),
         **({"balance": Balance(fields["balance"])} if "balance" in fields else {}),
-    )
-
-
-def _prices(table: object, mistakes: Mistakes) -> dict[str, Any]:
-    return _fields(
-        ("prices",), table, dict.fromkeys(table if isinstance(table, dict) else (), PRICE), mistakes
     )
 
 

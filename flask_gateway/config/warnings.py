@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from .cache_settings import CacheMode
 from .errors import dotted
 from .key_command_syntax import is_missing
 from .options import API_KEYS, PREFIX, UPSTREAM_API_KEY, UPSTREAMS, upstream_variable
@@ -38,10 +40,19 @@ def warnings(settings: Settings, origins: Mapping[str, Origin]) -> Iterator[str]
             yield f"traces carry what callers and models say: unset {CONTENT} to keep it out of them"
         else:
             yield f"{CONTENT} has no effect: traces carry texts only with GATEWAY_LOG_PROMPTS=on, too"
+    yield from _of_cache(settings)
     if settings.machines > 1 and not settings.state.startswith("redis"):
         yield "machines is above 1 but the state is not in Redis, so each machine keeps its own counts"
     if settings.state_namespace and not settings.state.startswith("redis"):
         yield "state_namespace is set but the state is not in Redis, so it changes nothing"
+
+
+def _of_cache(settings: Settings) -> Iterator[str]:
+    cached = any(model.cache.mode is not CacheMode.OFF for model in settings.models)
+    if cached and settings.cache.path is None:
+        yield "each worker keeps its answers in its memory: set path in [cache] for one cache of all workers"
+    elif cached and find_spec("lmdb") is None:
+        yield "lmdb is not installed, so each worker keeps its answers in its memory: pip install '.[cache]'"
 
 
 def _of_keys(settings: Settings) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .cache_request import UNSAID, CacheRequest
 from .cancellation import Cancellation
 from .direct import Direct
 from .errors import GatewayError, Verdict
@@ -264,6 +265,7 @@ class Call(msgspec.Struct, frozen=True):
     :param headers: of the caller, to be sent to the upstream. Their names are in lower case.
     :param query: of the URL, to be sent to the upstream; empty if there is none.
     :param direct: a request that goes to one upstream as it is; ``None``: the call names a model.
+    :param cache: what the request says about kept answers.
     :param upload: the form that the caller sent in place of JSON; ``None``: it sent JSON.
     """
 
@@ -286,6 +288,7 @@ class Call(msgspec.Struct, frozen=True):
     limits: CallLimits | None = None
     headers: Mapping[str, str] = {}
     query: str = ""
+    cache: CacheRequest = UNSAID
     upload: Upload | None = None
     direct: Direct | None = None
 

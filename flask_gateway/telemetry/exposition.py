@@ -33,6 +33,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     :param configured: when the scraped worker loaded its settings, seconds since the epoch.
     :param reloaded: whether the last reload of that worker succeeded.
     :param missing: whether some figures are missing, because there is no space for them.
+    :param cached: bytes of kept answers, as seen by the scraped worker.
     """
 
     breakers: Mapping[tuple[str, str], int]
@@ -40,6 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     configured: float
     reloaded: bool = True
     missing: bool = False
+    cached: int = 0
 
 
 def exposition(families: Families, snapshot: Snapshot) -> bytes:
@@ -117,6 +119,7 @@ class _SnapshotCollector(Collector):
                 "Whether another store answers for the configured one.",
                 self._snapshot.degraded,
             ),
+            ("cache_bytes", "Bytes of kept answers.", self._snapshot.cached),
             ("metrics_degraded", "Whether figures are missing here.", self._snapshot.missing),
             (
                 "config_last_reload_success_timestamp_seconds",

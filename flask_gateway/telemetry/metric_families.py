@@ -178,6 +178,20 @@ class Families:
         )
         for reason in ("away", "busy", "full"):
             self.fallbacks(reason)
+        self.cache_lookups = self._counter(
+            "cache_lookups", "Calls of cached models, by what the cache had.", "model", "result"
+        )
+        self.cache_stored = self._counter("cache_stored", "Answers that the cache has kept.")
+        self.cache_refused = self._counter(
+            "cache_refused", "Calls and answers not kept, by reason.", "reason"
+        )
+        self.cache_evicted = self._counter("cache_evicted", "Answers that had to go for newer ones.")
+        self.cache_saved_tokens = self._counter(
+            "cache_saved_tokens", "Tokens of answers that the cache gave.", "model"
+        )
+        self.cache_saved_usd = self._counter(
+            "cache_saved_usd", "Cost of the same answers, US dollars.", "model"
+        )
         self.traces = self._counter("traces", "Finished requests, by what became of their traces.", "result")
         self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self.log_dropped()

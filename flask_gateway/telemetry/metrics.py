@@ -43,6 +43,28 @@ class Reports:
         """Log lines were dropped, because nothing read them or the disk was full."""
         self.families.log_dropped().inc(lines)
 
+    def cache_lookup(self, model: str, result: str) -> None:
+        """A call of a configured model found a kept answer, or not: ``hit``, ``miss`` or ``bypass``."""
+        self.families.cache_lookups(model, result).inc()
+
+    def cache_refused(self, reason: str) -> None:
+        """A call or an answer was not for the cache. The reason is from a fixed list (docs/cache.md)."""
+        self.families.cache_refused(reason).inc()
+
+    def cache_saved(self, model: str, tokens: int, nano: int) -> None:
+        """A kept answer took the place of so many tokens, and so many nano-dollars."""
+        self.families.cache_saved_tokens(model).inc(tokens)
+        self.families.cache_saved_usd(model).inc(nano / NANO)
+
+    def cache_written(self, kept: bool, evicted: int) -> None:
+        """The cache has kept an answer, or had no room. So many others had to go."""
+        if kept:
+            self.families.cache_stored().inc()
+        else:
+            self.cache_refused("full")
+        if evicted:
+            self.families.cache_evicted().inc(evicted)
+
     def traced(self, result: str, requests: int) -> None:
         """Requests became traces: ``exported``, ``failed``, ``dropped`` or ``not_sampled``."""
         self.families.traces(result).inc(requests)

@@ -22,6 +22,7 @@ from .anthropic_requests import (
     named_fallbacks,
     quota_headers,
 )
+from .cache_control import cache_request
 from .call_limits import limits_of
 from .client_timeouts import TIMEOUT_HEADERS, client_timeout, watch_caller
 from .fast_flask import CallResponse
@@ -95,11 +96,14 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         fields = parse_fields(body)
         model, stream = check(operation, fields)
         fields, fallbacks = named_fallbacks(fields, state.header) if anthropic else take_fallbacks(fields)
+    more: dict[str, Any] = {}
+    if gateway.cache is not None:
+        more["cache"], fields = cache_request(state.header, fields)
     if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
     if not anthropic:
-        return make_call(state, operation, model, fields, fallbacks, stream=stream)
-    more = {"headers": anthropic_headers(incoming.environ), "query": anthropic_query(incoming.environ)}
+        return make_call(state, operation, model, fields, fallbacks, stream=stream, **more)
+    more |= {"headers": anthropic_headers(incoming.environ), "query": anthropic_query(incoming.environ)}
     return make_call(state, operation, model, fields, fallbacks, stream=stream, **more)
 
 

@@ -35,4 +35,5 @@ def _snapshot() -> Snapshot:
         configured=serving.built,
         reloaded=serving.metrics.last_reload_successful,
         missing=bool(trouble()),
+        cached=serving.cache.parts.entries.stats().used if serving.cache is not None else 0,
     )

@@ -44,7 +44,7 @@ SLOW = [
     (["import", "litellm", "config.yaml"], "flask_gateway.cli.import_litellm.command._routes"),
 ]
 #: Commands that read nothing but the package, and ask nobody.
-AT_ONCE = {"deploy", "describe", "completion", "version", "litellm-sidecar"}
+AT_ONCE = {"cache", "deploy", "describe", "completion", "version", "litellm-sidecar"}
 FILES = {
     "config.yaml": "model_list: [{model_name: m, litellm_params: {model: openai/gpt-4o, api_key: EMPTY}}]\n",
     "keys.csv": f"token,key_alias\n{'0a' * 32},web\n",

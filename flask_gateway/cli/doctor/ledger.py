@@ -43,14 +43,23 @@ def directory(data: Path, writable: bool, mode: int) -> Diagnosis:
 
 def file_system(data: Path, mounts: str) -> Diagnosis:
     """:param mounts: the content of ``/proc/mounts``."""
-    kind, longest = "", -1
-    for line in mounts.splitlines():
-        _, point, name, *_ = line.split(" ")
-        if data.resolve().is_relative_to(point) and len(point) > longest:
-            kind, longest = name, len(point)
+    kind = kind_of(data, mounts)
     if kind in REMOTE:
         return fail(f"ledger: {data} is on {kind}", "use a local disk: its locks end with their process")
     return ok(f"ledger: {data} is on a local file system ({kind or 'unknown'})")
+
+
+def kind_of(path: Path, mounts: str) -> str:
+    """The kind of the file system that a path is on; empty if it is not known.
+
+    :param mounts: the content of ``/proc/mounts``.
+    """
+    kind, longest = "", -1
+    for line in mounts.splitlines():
+        _, point, name, *_ = line.split(" ")
+        if path.resolve().is_relative_to(point) and len(point) > longest:
+            kind, longest = name, len(point)
+    return kind
 
 
 def _books(ledger: LedgerSettings, data: Path) -> Iterator[Diagnosis]:

@@ -10,6 +10,7 @@ from .base import (
     InternalError,
     KeysUnavailable,
     LedgerUnavailable,
+    NotCached,
     Overloaded,
     ServerShutdown,
     Verdict,

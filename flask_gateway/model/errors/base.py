@@ -101,6 +101,13 @@ class Overloaded(GatewayError):
     code = "overloaded"
 
 
+class NotCached(GatewayError):
+    """The caller wants a kept answer, and there is none (RFC 9111, section 5.2.1.7)."""
+
+    status = 504
+    code = "not_cached"
+
+
 class BudgetUnknown(GatewayError):
     """A strict budget, and the gateway cannot know what was used of it."""
 

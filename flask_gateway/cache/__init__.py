@@ -1,0 +1,1 @@
+"""Keeps answers and gives them again to an equal request. Imported only where a model asks for it."""
