@@ -168,10 +168,7 @@ class Ids(msgspec.Struct, frozen=True):
         return _span_at(self.traceparent[36:52], number)
 
     def begun_with(self, flags: Callable[[str], str]) -> Ids:
-        """These ids with the flags that a trace begins with.
-
-        :param flags: returns the two hexadecimal digits for the id of a trace.
-        """
+        """These ids with the flags of a trace that begins here: two hexadecimal digits, by its id."""
         parent = self.traceparent
         return msgspec.structs.replace(self, traceparent=f"{parent[:53]}{flags(parent[3:35])}")
 
