@@ -27,7 +27,7 @@ class CacheShare(StrEnum):
 
 
 class ModelCache(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a model's answers is kept, for how many seconds, and for whom."""
+    """Which answers of a model are kept, for how many seconds, and for whom."""
 
     mode: CacheMode = CacheMode.OFF
     seconds: float = 3600.0
