@@ -39,7 +39,10 @@ def units(tmp_path: Path) -> list[str]:
     """The units as if the gateway were installed here."""
     paths = [tmp_path / path.name for path in sorted(UNITS.iterdir())]
     for path in paths:
-        path.write_text((UNITS / path.name).read_text().replace(INSTALLED, str(ROOT)))
+        text = (
+            (UNITS / path.name).read_text().replace(f"{INSTALLED}-litellm/bin/flask-gateway", sys.executable)
+        )
+        path.write_text(text.replace(INSTALLED, str(ROOT)))
     return [str(path) for path in paths]
 
 
@@ -65,10 +68,12 @@ def test_systemd_finds_something_wrong(units: list[str]):
     assert "Nonsense" in analyze("verify", "--man=no", *units)
 
 
-def test_the_service_has_few_privileges(units: list[str]):
+@pytest.mark.parametrize("name", ["flask-gateway.service", "flask-gateway-litellm.service"])
+def test_the_service_has_few_privileges(units: list[str], name: str):
     """The threshold is in tenths."""
-    said = analyze("security", "--offline=yes", "--threshold=20", units[0])
-    assert "Overall exposure level for flask-gateway.service" in said
+    (unit,) = (path for path in units if Path(path).name == name)
+    said = analyze("security", "--offline=yes", "--threshold=20", unit)
+    assert f"Overall exposure level for {name}" in said
 
 
 def test_stopping_waits_as_long_as_the_gateway_may_take():
