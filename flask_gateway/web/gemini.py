@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from flask import Blueprint, Response
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from ..guards.body_memory import BodyLease
 from ..model.call import Call, Operation
@@ -39,6 +39,8 @@ def generate(model: str) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
     name, _, method = model.rpartition(":")
     operation = _METHODS.get(method)
+    if ":" not in model:
+        raise MethodNotAllowed(["GET"])
     if operation is None or not name:
         raise NotFound
     query = _query(request_state()) if method == _STREAM else ""

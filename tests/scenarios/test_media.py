@@ -6,7 +6,7 @@ import hashlib
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,10 @@ def test_the_ledger_has_each_unit_and_never_nothing(client: openai.OpenAI, data:
     client.images.generate(model="gpt-image-1", prompt="A fox", n=2)
 
     def charged() -> dict[str, tuple[int, str]]:
-        with closing(sqlite3.connect(data / "ledger.db")) as ledger:
+        with closing(sqlite3.connect(data / "ledger.db")) as ledger, suppress(sqlite3.OperationalError):
             query = "SELECT upstream_model, cost, source FROM charge ORDER BY at DESC LIMIT 4"
             return {model: (cost, source) for model, cost, source in ledger.execute(query)}
+        return {}  # the bookkeeper has not made the table yet
 
     expected = {
         "whisper-1": (9_000_000, "reported"),

@@ -145,7 +145,7 @@ def test_limits_hold_with_a_redis_in_a_crash_loop(server: RedisServer) -> None:
             admitted += store.update("limit:a", take, 120)[0]
         server.start()
         for store in stores:
-            store._probe()  # type: ignore[attr-defined]
+            store._store._probe()  # type: ignore[attr-defined]
     for store in stores:
         store.close()
     assert asked > 240
