@@ -19,7 +19,7 @@ from kit.waiting import until
 
 from flask_gateway.state.redis import RedisStore
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.soak]
 
 CLIENTS = 12
 DOLLAR = 'budgets = [{ amount = "1", window = "total" }]'
