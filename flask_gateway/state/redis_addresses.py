@@ -28,13 +28,15 @@ def pool_of(url: str, options: dict[str, Any]) -> ConnectionPool:
     if not scheme.endswith(SENTINEL):
         return ConnectionPool.from_url(url, **options)
     scheme = scheme.removesuffix(SENTINEL)
-    parts = urlsplit(f"{scheme}://{rest}")
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
+    # Not by urlsplit: it refuses an IPv6 address behind the first host since Python 3.13.
+    rest, _, query = rest.partition("?")
+    netloc, _, path = rest.partition("/")
+    userinfo, _, hosts = netloc.rpartition("@")
+    name, _, database = path.strip("/").partition("/")
     if not hosts or not name:
         raise ValueError("a Sentinel URL has hosts and the name of the primary: …://host:26379/NAME/0")
     own: dict[str, Any] = parse_url(  # type: ignore[no-untyped-call]
-        f"{scheme}://x/{database or 0}" + (f"?{parts.query}" if parts.query else "")
+        f"{scheme}://x/{database or 0}" + (f"?{query}" if query else "")
     )
     own = {key: value for key, value in own.items() if key not in ("host", "connection_class")}
     tls = {"ssl": True} if scheme == "rediss" else {}

@@ -45,6 +45,10 @@ FAILING = {
 OF_FAILURES = "status_code,content_type,response_headers,response_schema".replace(",", "_conformance,")
 
 
+#: Paths whose description is still to be held to the server: media, sessions, stored responses, Google's API.
+UNCOMPARED = r"^/v1/(audio|images|raw|realtime|responses/|models/)|^/v1beta"
+
+
 def run(
     start_gateway: StartGateway,
     examples: int,
@@ -64,6 +68,7 @@ def run(
     command += ["-H", f"Authorization: Bearer {KEY}", "-H", f"X-API-Key: {KEY}", "-H", f"api-key: {KEY}"]
     # One worker: two make Python 3.11's ast fail now and then ("recursion depth mismatch").
     command += ["-n", str(examples), "-w", "1", "--seed", "1", "--continue-on-failure", *part]
+    command += ["--exclude-path-regex", UNCOMPARED, "--exclude-operation-id", "openResponseSession"]
     hooks = {"SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(ROOT / "tests/kit")}
     hooks |= {"SCHEMA_MODELS": ",".join(name for name in upstreams if name != "other")}
     said = folder / "schemathesis"  # can be read while it runs
