@@ -7,7 +7,6 @@ once when the store says that keys have changed.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from ..ledger.file_lock import lock_file
 from ..ledger.postgres import PATIENCE, migrate, opened
 from ..state.store import Store
 from . import key_copy_rows as rows
@@ -111,7 +111,7 @@ class CopiedKeyStore(KeyStore):
         if self._lock is None:
             try:
                 self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock = _locked(self._data / _LOCK)
+                self._lock = lock_file(self._data / _LOCK)
             except OSError:
                 return False
         return True
@@ -146,14 +146,3 @@ class CopiedKeyStore(KeyStore):
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
-
-
-def _locked(path: Path) -> int:
-    """:raises OSError: another process has the lock, or the disk refuses."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor

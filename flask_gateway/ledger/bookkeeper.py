@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 
 from ..model.calendar_windows import Calendar
 from . import database
+from .file_lock import lock_file
 from .journal import UNFINISHED
 from .lines import MOST, Alerted, Opened, Read, Settled, decode
 from .places import LedgerPlace, LocalLedger
@@ -106,7 +107,7 @@ class Bookkeeper:
         self._calendar = calendar
         self._clock = clock
         self._tags: dict[int, set[tuple[str, str]]] = {}
-        self._lock = _locked(data / "bookkeeper.lock")
+        self._lock = lock_file(data / "bookkeeper.lock")
         try:
             self._database = (place or LocalLedger(data)).write()
         except BaseException:
@@ -273,20 +274,6 @@ def _lost(line: Opened, now: float) -> Settled:
 
 def _worker(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _locked(path: Path) -> int:
-    """Take the lock of a file.
-
-    :raises BlockingIOError: another process has it.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _free(path: Path) -> bool:
