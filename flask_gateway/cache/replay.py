@@ -6,7 +6,7 @@ from ..dialects.table import dialect_of
 from ..model.call import Call, Usage
 from ..model.errors import GatewayError
 from ..model.reply import Reply
-from ..model.transcript import Passing, Transcript
+from ..model.transcript import Around, Passing, Transcript
 from .entry import KeptAnswer
 from .policy import MOST_KEPT
 
@@ -74,11 +74,11 @@ def replayed(call: Call, entry: KeptAnswer) -> Reply:
     return Reply(_Kept(entry.body), _Replayed(call, entry.content_type), upstream="").prime()
 
 
-class Capture:
+class Capture(Around[Transcript]):
     """Collects the bytes of an answer while they pass (a ``Transcript`` around another one)."""
 
     def __init__(self, inner: Transcript) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -104,42 +104,3 @@ class Capture:
 
     def restate(self, data: bytes) -> bytes:
         return self._captured(data)
-
-    def cut(self, error: GatewayError) -> bytes:
-        return self._inner.cut(error)
-
-    @property
-    def postpones(self) -> bool:
-        return self._inner.postpones
-
-    @postpones.setter
-    def postpones(self, value: bool) -> None:
-        self._inner.postpones = value
-
-    @property
-    def ready(self) -> bool:
-        return self._inner.ready
-
-    @property
-    def finished(self) -> bool:
-        return self._inner.finished
-
-    @property
-    def complete(self) -> bool:
-        return self._inner.complete
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._inner.usage
-
-    @property
-    def dropped(self) -> int:
-        return self._inner.dropped
-
-    @property
-    def content_type(self) -> str:
-        return self._inner.content_type
-
-    @property
-    def ping(self) -> bytes:
-        return self._inner.ping

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from ..model.call import Usage
 from ..model.errors import GatewayError, UpstreamError
 from ..model.source import Postponed
+from ..model.transcript import Around
 from .body_transcript import BodyTranscript
 from .dialect import Dialect
 from .sse import EventSplitter, data_of, named
@@ -64,7 +65,7 @@ class RewrittenBody:
         return b""
 
 
-class RewrittenStream:
+class RewrittenStream(Around[StreamTranscript]):
     """An answer in server-sent events, rewritten event by event.
 
     :param dialect: the upstream's. :param face: the caller's.
@@ -72,12 +73,12 @@ class RewrittenStream:
 
     content_type = "text/event-stream; charset=utf-8"
 
-    __slots__ = ("_due", "_ended", "_inner", "_ping", "_refusal", "_rewriter", "_splitter", "_unsent")
+    __slots__ = ("_due", "_ended", "_ping", "_refusal", "_rewriter", "_splitter", "_unsent")
 
     def __init__(
         self, inner: StreamTranscript, rewriter: Rewriter, refusal: Refusal, dialect: Dialect, face: Dialect
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._rewriter = rewriter
         self._refusal = refusal
         self._ping = face.ping
@@ -89,40 +90,12 @@ class RewrittenStream:
         self._due: bytes | None = None
 
     @property
-    def ready(self) -> bool:
-        return self._inner.ready
-
-    @property
     def begun(self) -> bool:
         return self._inner.begun
 
     @property
-    def finished(self) -> bool:
-        return self._inner.finished
-
-    @property
-    def complete(self) -> bool:
-        return self._inner.complete
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._inner.usage
-
-    @property
-    def dropped(self) -> int:
-        return self._inner.dropped
-
-    @property
     def ping(self) -> bytes:
         return self._ping
-
-    @property
-    def postpones(self) -> bool:
-        return self._inner.postpones
-
-    @postpones.setter
-    def postpones(self, value: bool) -> None:
-        self._inner.postpones = value
 
     def feed(self, data: bytes) -> bytes:
         try:

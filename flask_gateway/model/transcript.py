@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from .call import Usage
 from .errors import GatewayError
@@ -70,6 +70,57 @@ class Retelling(Transcript, Protocol):
     def restate(self, data: bytes) -> bytes:
         """Return what to send instead of these bytes, which the inner transcript has passed."""
         ...
+
+
+Inner = TypeVar("Inner", bound=Transcript)
+
+
+class Around(Generic[Inner]):
+    """A base :class:`Transcript` around another one, which answers whatever a subclass does not."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Inner) -> None:
+        self._inner = inner
+
+    @property
+    def postpones(self) -> bool:
+        return self._inner.postpones
+
+    @postpones.setter
+    def postpones(self, value: bool) -> None:
+        self._inner.postpones = value
+
+    @property
+    def ready(self) -> bool:
+        return self._inner.ready
+
+    @property
+    def finished(self) -> bool:
+        return self._inner.finished
+
+    @property
+    def complete(self) -> bool:
+        return self._inner.complete
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._inner.usage
+
+    @property
+    def dropped(self) -> int:
+        return self._inner.dropped
+
+    @property
+    def content_type(self) -> str:
+        return self._inner.content_type
+
+    @property
+    def ping(self) -> bytes:
+        return self._inner.ping
+
+    def cut(self, error: GatewayError) -> bytes:
+        return self._inner.cut(error)
 
 
 class Passing:

@@ -17,6 +17,7 @@ from ..model.call import Call, Operation, Outcome
 from ..model.errors import InvalidField, ResponseNotHere, StateNotHere
 from ..model.protocols import Service
 from ..model.reply import Reply
+from ..model.transcript import Around
 from .references import MAX_IDS, Reference, ids_in_body, ids_in_events, is_kept, references
 
 log = logging.getLogger(__name__)
@@ -185,34 +186,21 @@ def _what(reference: Reference) -> str:
 _ADVICE = "Send the whole input instead, or name a model that only one upstream serves."
 
 
-class _Tap:
-    """A transcript (``model.transcript.Transcript``) that collects the ids in the passing stream."""
+class _Tap(Around[Any]):
+    """Collects the ids in the passing stream."""
 
     def __init__(self, transcript: Any) -> None:
-        self._transcript = transcript
+        super().__init__(transcript)
         self.ids: list[str] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transcript, name)
-
-    @property
-    def postpones(self) -> bool:
-        postpones: bool = self._transcript.postpones
-        return postpones
-
-    @postpones.setter
-    def postpones(self, value: bool) -> None:
-        """Pass it on: otherwise large events would be read on the relay's thread."""
-        self._transcript.postpones = value
-
     def feed(self, data: bytes) -> bytes:
-        return self._noted(self._transcript.feed(data))
+        return self._noted(self._inner.feed(data))
 
     def end(self) -> bytes:
-        return self._noted(self._transcript.end())
+        return self._noted(self._inner.end())
 
     def catch_up(self) -> bytes:
-        return self._noted(self._transcript.catch_up())
+        return self._noted(self._inner.catch_up())
 
     def _noted(self, out: bytes) -> bytes:
         if len(self.ids) < MAX_IDS:
