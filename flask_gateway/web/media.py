@@ -15,7 +15,7 @@ from .anthropic_requests import named_fallbacks
 from .inference import answer, count_waiting, make_call, serve
 from .request_body import Fields, check
 from .request_state import RequestState, request_state
-from .upload import FormUpload, is_form, read_upload, twice
+from .upload import FormUpload, is_form, on_disk, read_upload, twice
 
 blueprint = Blueprint("media", __name__)
 
@@ -35,18 +35,7 @@ def answer_media(operation: Operation) -> Response:
             raise UnsupportedMediaType("Send the sound as multipart/form-data, in the part 'file'.")
         return answer(operation)
     count_waiting(state)
-    gateway, settings = state.gateway, state.gateway.settings
-    space = BodyLease(gateway.upload_space, state.known.id)
-    try:
-        upload = read_upload(state.request, settings.max_upload_bytes, space.hold, settings.upload_dir)
-    except BaseException:
-        space.release()
-        raise
-
-    def release() -> None:
-        upload.close()
-        space.release()
-
+    upload, release = on_disk(state, read_upload)
     return serve(partial(_form_call, operation, upload), release)
 
 

@@ -21,7 +21,7 @@ from ..model.raw_path import RawPath, matching
 from .direct_calls import direct_call
 from .inference import count_waiting, serve
 from .request_state import RequestState, request_state
-from .upload import StoredBody, store_body
+from .upload import StoredBody, on_disk, store_body
 
 blueprint = Blueprint("raw", __name__)
 
@@ -43,17 +43,7 @@ def answer_raw(upstream: str, path: str) -> Response:
     state = request_state()
     pattern = _allowed(state, upstream, path)
     count_waiting(state)
-    settings, space = state.gateway.settings, BodyLease(state.gateway.upload_space, state.known.id)
-    try:
-        body = store_body(state.request, settings.max_upload_bytes, space.hold, settings.upload_dir)
-    except BaseException:
-        space.release()
-        raise
-
-    def release() -> None:
-        body.close()
-        space.release()
-
+    body, release = on_disk(state, store_body)
     return serve(partial(_call, upstream, path, pattern, body), release)
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 from flask import Request
@@ -19,9 +19,11 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
+from ..guards.body_memory import BodyLease
 from ..guards.inflight import NoThreadToWait
 from ..model.errors import BodyNotReceived, BodyTooLarge, BodyTooSlow, InvalidField, InvalidForm, Overloaded
 from .request_body import announced_length, discard, too_large
+from .request_state import RequestState
 from .sound_length import SoundLength
 
 #: How much one read takes, and how much is sent at once, bytes.
@@ -195,6 +197,32 @@ def _text_of(raw: msgspec.Raw) -> str:
 
 def is_form(request: Request) -> bool:
     return request.mimetype == "multipart/form-data"
+
+
+Body = TypeVar("Body", FormUpload, StoredBody)
+#: Reads the body of a request: its limit, what counts its bytes, and the folder (:func:`read_upload`).
+Read = Callable[[Request, int, Callable[[int], None], str | None], Body]
+
+
+def on_disk(state: RequestState, read: Read[Body]) -> tuple[Body, Callable[[], None]]:
+    """Read the request's body onto the disk, within the settings and the caller's share of the space.
+
+    :param read: :func:`read_upload` or :func:`store_body`.
+    :returns: the body, and a function that closes it and frees its space.
+    :raises CallerError: see ``read``. :raises Overloaded: there is no space for it.
+    """
+    settings, space = state.gateway.settings, BodyLease(state.gateway.upload_space, state.known.id)
+    try:
+        body = read(state.request, settings.max_upload_bytes, space.hold, settings.upload_dir)
+    except BaseException:
+        space.release()
+        raise
+
+    def release() -> None:
+        body.close()
+        space.release()
+
+    return body, release
 
 
 def read_upload(request: Request, limit: int, hold: Callable[[int], None], folder: str | None) -> FormUpload:
