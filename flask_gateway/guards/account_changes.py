@@ -138,7 +138,7 @@ class Open:
     """
 
     script: ClassVar[str] = account_scripts.OPEN
-    #: In a store that stands in for another, the account knows nothing of later costs (``state.fallback``).
+    #: An account in a fallback store does not get later costs (``state.fallback``).
     stale: ClassVar[bool] = True
 
     def __init__(self, mark: int, starts: PerWindow, bases: PerWindow, wall: float) -> None:

@@ -177,7 +177,7 @@ class Accounts:
         return Held(reservation, hold)
 
     def _allot(self, key: str, limits: PerWindow, amount: int, more: int) -> Reservation | None:
-        """Hold the amount of a call together with those of later ones; ``None``: there is no room."""
+        """Hold the amounts of this call and of the next ones; ``None``: there is no room."""
         until = self.allotments.clock() + LASTS
         reservation = self._reserve(key, limits, amount + more)
         if reservation.result is not _RESERVED:

@@ -208,7 +208,7 @@ def test_account_and_ledger_are_equal_after_workers_ended(
         known = sums
         time.sleep(1.5)
     if signal_number == signal.SIGKILL:
-        time.sleep(LEASE + 1)  # what the dead held for their next calls runs out
+        time.sleep(LEASE + 1)  # the allotments of killed workers end
     (answer,) = ask_at_once(budgeted, "busy", "cent", 1)
     left = int(answer.headers["x-gateway-budget-remaining"].replace(".", ""))
     more = 1000 * 10**9 - left - known - 10_000_000

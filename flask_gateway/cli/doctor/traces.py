@@ -1,4 +1,4 @@
-"""Checks the receiver of traces by an export of no spans, with the headers and certificates of later ones."""
+"""Checks the receiver of traces: sends it no spans, with the headers and certificates of real exports."""
 
 from __future__ import annotations
 

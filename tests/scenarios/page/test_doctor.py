@@ -16,7 +16,7 @@ def test_the_doctor_says_what_is_wrong(browser: Browser, site: str) -> None:
     assert until(lambda: "It has ended" in browser.text("main"))
     said = browser.text("main")
     assert "● ok" in said
-    assert "openai" in said  # nobody listens at its address
+    assert "openai" in said  # no server listens at its address
     browser.look()
     assert [one for one in browser.messages() if "404" not in one] == []
     assert browser.axe() == []

@@ -77,4 +77,4 @@ def test_wrong_keys_lock_the_address_of_the_browser_and_not_the_proxy(
     assert "Wait" in visitor.text()
     lines = [json.loads(line) for line in gateway.stderr.splitlines() if '"/ui/login"' in line]
     assert lines[-1]["status"] == 429
-    assert PageSession(gateway.url).get("overview").status == 200  # nobody else is locked out
+    assert PageSession(gateway.url).get("overview").status == 200  # another address is not locked out
