@@ -38,6 +38,7 @@ class Upstream:
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
+        self._has_script = False
 
     def requests(self) -> list[dict[str, Any]]:
         """The requests since the last reset, oldest first."""
@@ -51,7 +52,14 @@ class Upstream:
 
     def script(self, *behaviours: str) -> None:
         """Set the answers to the next requests, whatever their model."""
+        self._has_script = True
         self._control("POST", "/_script", {"answers": behaviours})
+
+    def forget_script(self) -> None:
+        """Drop the answers that no request has taken. A later test would get them."""
+        if self._has_script:
+            self._control("POST", "/_script", {"answers": ()})
+            self._has_script = False
 
     def stream(self, model: str) -> bytes:
         """The stream that the upstream itself sends for ``model``."""

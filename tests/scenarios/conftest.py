@@ -24,6 +24,14 @@ def scripted() -> Iterator[Upstream]:
     process.stop()
 
 
+@pytest.fixture(autouse=True)
+def _scripts_end_with_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "scripted" in request.fixturenames:
+        scripted: Upstream = request.getfixturevalue("scripted")
+        scripted.forget_script()
+
+
 @pytest.fixture
 def upstream(scripted: Upstream) -> Upstream:
     """The scripted upstream, with its memory cleared."""
