@@ -42,7 +42,7 @@ def read(gateway: Gateway, model: str, begun: threading.Semaphore) -> list[str]:
 def test_short_streams_finish_and_long_ones_get_an_error_event(start_gateway, scripted: Upstream, how: str):
     gateway = draining(start_gateway, scripted)
     begun = threading.Semaphore(0)
-    models = ["one/ok,tokens=20,pause=0.05", "mock/long", *["one/ok,tokens=900,pause=0.02"] * 20]
+    models = ["one/ok,tokens=10,pause=0.05", "mock/long", *["one/ok,tokens=90,pause=0.2"] * 20]
     with ThreadPoolExecutor(32) as pool:
         short, *long = [pool.submit(read, gateway, model, begun) for model in models]
         for _ in models:
