@@ -8,6 +8,7 @@ every call of it asks the store: a limit is as exact as without them.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -81,7 +82,7 @@ class Allotments(Generic[Grant]):
         self._give_back = give_back
         self._lock = threading.Lock()
         self._paces: dict[str, _Pace[Grant]] = {}
-        self._thread = WhileAny(name, LASTS / 2, self.end_old)
+        self._thread = WhileAny(name, LASTS / 2, self.end_old, self.end_all)
 
     def draw(self, key: str, terms: Hashable, amount: int) -> Drawn[Grant] | None:
         """Draw an amount on the allotment of a key; ``None``: reserve it in the store.
@@ -164,7 +165,14 @@ class Allotments(Generic[Grant]):
 
     def end_old(self) -> bool:
         """Give back what is left of allotments that have ended. Return whether there are others."""
-        now, ended = self.clock(), []
+        return self._end(self.clock())
+
+    def end_all(self) -> bool:
+        """Give back what is left of all allotments: the process exits."""
+        return self._end(math.inf)
+
+    def _end(self, now: float) -> bool:
+        ended = []
         with self._lock:
             for key, pace in self._paces.items():
                 if pace.grant is not None and now >= pace.until:

@@ -99,6 +99,17 @@ def test_the_rest_goes_back_once(busy: Busy) -> None:
     assert busy.given_back == [("k", 1, 10)]
 
 
+def test_a_process_that_exits_gives_everything_back(busy: Busy) -> None:
+    busy.take(5, place=3)
+    assert busy.of.draw("k", 7, 2)
+    assert busy.of.end_old()  # others are left: this one
+    assert busy.given_back == []
+    busy.of.end_all()
+    busy.of.end_all()
+    assert busy.given_back == [("k", 3, 3)]
+    assert busy.of.draw("k", 7, 1) is None
+
+
 def test_the_rest_of_the_one_before_stays_in_it_or_goes_back(busy: Busy) -> None:
     busy.ask(1)
     busy.take(3)

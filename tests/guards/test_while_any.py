@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -52,3 +54,37 @@ def test_where_no_thread_can_start_it_is_done_at_once(monkeypatch: pytest.Monkey
     made.start()
     made.start()
     assert len(done) == 2
+
+
+def test_a_round_that_fails_is_followed_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[int] = []
+
+    def work() -> bool:
+        done.append(1)
+        if len(done) == 1:
+            raise ValueError("the first round")
+        return False
+
+    made = WhileAny("work", 0.001, work)
+    made.start()
+    assert until(lambda: len(done) > 1)
+    assert "the first round" in caplog.text
+
+
+EXITING = """
+from flask_gateway.guards.while_any import WhileAny
+
+def last():
+    print("last", flush=True)
+    later.start()
+
+WhileAny("never had any", 60, lambda: print("no"))
+made = WhileAny("work", 60, lambda: print("no"), last)
+later = WhileAny("later", 60, lambda: bool(print("at once", flush=True)))
+made.start()
+"""
+
+
+def test_a_process_that_exits_does_the_last_work_and_what_that_leaves() -> None:
+    ran = subprocess.run([sys.executable, "-c", EXITING], capture_output=True, text=True, check=True)
+    assert (ran.stdout.split("\n"), ran.stderr) == (["last", "at once", ""], "")
