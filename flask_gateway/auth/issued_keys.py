@@ -17,7 +17,7 @@ from ..reactor import Periodic
 from ..state.store import Store
 from . import key_rows
 from .key_ring import GENERATION, RING, What, news_since
-from .key_rows import KnownKey, Table
+from .key_rows import KnownKey, Position, Table
 from .key_store import KeyStore, KeyStoreError
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,9 @@ class IssuedKeys:
         self.teams: Mapping[str, str] = {}
         #: The numbers of keys that are blocked before their rows are read.
         self._blocked: frozenset[int] = frozenset()
-        #: The generation whose changes the table has; the last change that was read.
+        #: The generation whose changes the table has; the state of the database that was read.
         self._checked: int | None = None
-        self._seq = -1
+        self._seen = Position(-1)
         self._retry_at = 0.0
         self._reading, self._blocking = threading.Lock(), threading.Lock()
         self._ending: set[str] = set()
@@ -69,7 +69,7 @@ class IssuedKeys:
 
     @property
     def version(self) -> int:
-        return self._seq
+        return hash(self._seen)
 
     def start(self) -> None:
         """Read all keys, and start to follow their changes. Call it after the fork.
@@ -91,7 +91,7 @@ class IssuedKeys:
             return None
         generation = self._store.read(GENERATION)
         behind = generation is not None and generation[0] != self._checked
-        if behind or self._seq < 0:
+        if behind or self._seen.seq < 0:
             behind = not self._catch_up(generation[0] if generation else None, known=digest in self._table)
         known = self._table.get(digest)
         if known is None and self._keys.copies and not behind:
@@ -116,7 +116,7 @@ class IssuedKeys:
                 self._block(number)
             self._keys.refresh()
             often = self._keys.copies or self._ticks % LOOK_EVERY == 0
-            if often or self._seq < 0 or number not in (None, self._checked):
+            if often or self._seen.seq < 0 or number not in (None, self._checked):
                 with self._reading:
                     self._read(number)
         while self._ending:
@@ -130,7 +130,7 @@ class IssuedKeys:
         if time.monotonic() < self._retry_at or not self._reading.acquire(timeout=waits):
             return False
         try:
-            if self._seq >= 0 and generation in (None, self._checked):
+            if self._seen.seq >= 0 and generation in (None, self._checked):
                 return True  # another thread has read them meanwhile
             return time.monotonic() >= self._retry_at and self._read(generation)
         finally:
@@ -187,8 +187,8 @@ class IssuedKeys:
         try:
             if self._keys.exists():
                 reached = self._read_changes(generation)
-            else:
-                self._seq = max(self._seq, 0)
+            elif self._seen.seq < 0:
+                self._seen = Position(0)
         except KeyStoreError as error:
             if self._retry_at == 0.0:
                 log.warning("flask-gateway: the issued keys cannot be read; those known stay: %s", error)
@@ -206,12 +206,15 @@ class IssuedKeys:
         """Return the generation whose changes the table has now."""
         with self._keys.reading() as connection:
             reached = self._keys.copied(connection) if self._keys.copies else generation
-            last = key_rows.last_change(connection)
-            if last == self._seq:
+            now, seen, before = key_rows.position(connection), self._seen, self._table
+            if now == seen:
                 return reached
-            changed = key_rows.changes_between(connection, self._seq, last) if last > self._seq >= 0 else {}
-            before = self._table
-            if not changed or len(changed) > _MOST_CHANGES:
+            follows = now.seq >= seen.seq and key_rows.follows(connection, seen)
+            changed = key_rows.changes_between(connection, seen.seq, now.seq) if follows else {}
+            if follows and not changed:  # the audit alone has more
+                self._seen = now
+                return reached
+            if not follows or len(changed) > _MOST_CHANGES:
                 self._table = after = key_rows.all_keys(connection)
                 ended = _ids(before) - _ids(after) if before else set()
             else:
@@ -220,7 +223,7 @@ class IssuedKeys:
                 ends = {number for number, what in changed.items() if what is What.END}
                 ended = {known.id for known in before.values() if known.number in ends} if ends else set()
             self.teams = key_rows.team_limits(connection)
-            self._seq = last
+            self._seen = now
         self._end(ended)
         return reached
 

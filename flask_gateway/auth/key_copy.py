@@ -20,6 +20,7 @@ from ..ledger.postgres import PATIENCE, migrate, opened
 from ..state.store import Store
 from . import key_copy_rows as rows
 from .key_ring import GENERATION
+from .key_rows import position
 from .key_store import KeyStore, KeyStoreError, transaction
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class CopiedKeyStore(KeyStore):
                 self._remote = opened(self._url)
                 migrate(self._remote, __package__, "keys", KeyStoreError)
             with super().writing() as local:
-                found = rows.changed(self._remote, rows.last_change(local))
+                found = rows.changed(self._remote, position(local))
                 with transaction(local):
                     rows.take(local, found, generation)
         except (sqlite3.Error, KeyStoreError) as error:

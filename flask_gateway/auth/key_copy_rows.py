@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from .key_rows import Position, follows, position
+
 #: More changes than this are copied as a whole.
 _MOST_CHANGES = 1000
-_LAST = "SELECT coalesce(max(seq), 0) FROM change"
 _CHANGES = "SELECT seq, key, ends_streams FROM change WHERE seq > ? AND seq <= ? ORDER BY seq"
 _KEYS = """
 SELECT number, id, name, owner, team, tags, note, models, limits, state, created_at, expires_at, version
@@ -58,24 +59,14 @@ def generation(copy: sqlite3.Connection) -> int | None:
     return row[0] if row else None
 
 
-class CopiedUpTo(NamedTuple):
-    """The last rows that a copy has: the numbers of a change and of an entry of the audit."""
-
-    change: int
-    audit: int
-
-
-def last_change(copy: sqlite3.Connection) -> CopiedUpTo:
-    (audit,) = copy.execute("SELECT coalesce(max(number), 0) FROM audit").fetchone()
-    return CopiedUpTo(copy.execute(_LAST).fetchone()[0], audit)
-
-
-def changed(remote: sqlite3.Connection, known: CopiedUpTo) -> Changed | None:
+def changed(remote: sqlite3.Connection, known: Position) -> Changed | None:
     """Read the rows that have changed, at one moment; ``None`` if none have.
+
+    :param known: the state of the copy.
 
     :raises sqlite3.Error: PostgreSQL does not answer.
     """
-    if remote.execute(_LAST).fetchone()[0] == known.change:
+    if position(remote) == known:
         return None
     remote.execute("BEGIN")
     try:
@@ -86,16 +77,15 @@ def changed(remote: sqlite3.Connection, known: CopiedUpTo) -> Changed | None:
     return found
 
 
-def _read(remote: sqlite3.Connection, known: CopiedUpTo) -> Changed:
-    last = remote.execute(_LAST).fetchone()[0]
-    teams = remote.execute(_TEAMS).fetchall()
-    if known.change == 0 or not 0 <= last - known.change <= _MOST_CHANGES:
-        changes = remote.execute(_CHANGES, (max(0, last - _MOST_CHANGES), last)).fetchall()
+def _read(remote: sqlite3.Connection, known: Position) -> Changed:
+    now, teams = position(remote), remote.execute(_TEAMS).fetchall()
+    if not 0 <= now.seq - known.seq <= _MOST_CHANGES or not follows(remote, known):
+        changes = remote.execute(_CHANGES, (max(0, now.seq - _MOST_CHANGES), now.seq)).fetchall()
         keys, secrets = remote.execute(_KEYS).fetchall(), remote.execute(_SECRETS).fetchall()
         return Changed(None, keys, secrets, teams, changes, remote.execute(_AUDIT, (0,)).fetchall())
-    changes = remote.execute(_CHANGES, (known.change, last)).fetchall()
+    changes = remote.execute(_CHANGES, (known.seq, now.seq)).fetchall()
     numbers = frozenset(key for _, key, _ in changes if key)
-    audit = remote.execute(_AUDIT, (known.audit,)).fetchall()
+    audit = remote.execute(_AUDIT, (known.entry[0] if known.entry else 0,)).fetchall()
     keys, secrets = _of(remote, _KEY, numbers), _of(remote, _SECRETS_OF, numbers)
     return Changed(numbers, keys, secrets, teams, changes, audit)
 

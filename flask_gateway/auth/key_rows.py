@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +21,8 @@ SELECT secret.digest, key.number, key.id, key.state, key.expires_at, secret.ends
 FROM secret JOIN key ON key.number = secret.key WHERE key.state != 'revoked' AND key.number = ?
 """
 _LAST = "SELECT coalesce(max(seq), 0) FROM change"
+_LAST_ENTRY = "SELECT number, at, action, subject, request FROM audit ORDER BY number DESC LIMIT 1"
+_ENTRY = "SELECT number, at, action, subject, request FROM audit WHERE number = ?"
 _CHANGED = "SELECT key, max(ends_streams) FROM change WHERE seq > ? AND seq <= ? GROUP BY key"
 _TEAMS = "SELECT name, limits FROM team"
 
@@ -56,10 +59,29 @@ class KnownKey(msgspec.Struct, frozen=True, gc=False):
 Table = dict[bytes, KnownKey]
 
 
-def last_change(connection: sqlite3.Connection) -> int:
-    """Return the number of the last change; 0 before the first."""
-    seq: int = connection.execute(_LAST).fetchone()[0]
-    return seq
+class Position(NamedTuple):
+    """The state of a database, by which another state is known to follow it or not.
+
+    :param seq: the number of the last change; 0 before the first, -1: nothing was read.
+    :param entry: the last entry of the audit. A database that was put in place of another one may give the
+        numbers of changes and keys again, but has other entries: each has a moment and a request's id.
+    """
+
+    seq: int
+    entry: tuple[int | str, ...] | None = None
+
+
+def position(connection: sqlite3.Connection) -> Position:
+    """Return the present state."""
+    return Position(connection.execute(_LAST).fetchone()[0], connection.execute(_LAST_ENTRY).fetchone())
+
+
+def follows(connection: sqlite3.Connection, before: Position) -> bool:
+    """Return whether the database had that state before, so that it tells all that has changed since."""
+    if before.seq <= 0:
+        return False
+    entry = before.entry
+    return entry is None or connection.execute(_ENTRY, entry[:1]).fetchone() == entry
 
 
 def all_keys(connection: sqlite3.Connection) -> Table:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from kit.issuing import ACTOR, Issuing
 
 from flask_gateway.auth import key_rows, key_tables
-from flask_gateway.auth.issued_keys import IssuedKeys
+from flask_gateway.auth.issued_keys import LOOK_EVERY, IssuedKeys
+from flask_gateway.auth.key_admin import Made
 from flask_gateway.auth.key_store import KeyStore, transaction
 from flask_gateway.ledger import database, reports
 from flask_gateway.model.calendar_windows import Calendar, Window
@@ -34,6 +37,53 @@ def test_without_a_database_no_key_is_known_until_there_may_be_one(
     issued = IssuedKeys(KeyStore(tmp_path / "none"), store, lambda ids: None, always=False)
     assert issued.find(bytes(32)) is None
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("later", [1, 2, 3, 4])
+def test_a_database_put_in_place_of_another_is_read_as_a_whole(
+    tmp_path: Path, store: MemoryStore, later: int
+) -> None:
+    """It numbers keys and changes again: at 3 changes it has as many as the worker knows, at 4 one more."""
+    issuing, ended = Issuing(tmp_path, store), list[str]()
+    issued = IssuedKeys(issuing.keys, store, ended.extend, always=True)
+    kept = issuing.make()
+    backup = issuing.keys.path.read_bytes()
+    issuing.state(kept, "disable")
+    gone = issuing.make()
+    assert [known(issued, one) for one in (kept, gone)] == [kept.key["id"], gone.key["id"]]
+    issuing.keys.path.write_bytes(backup)
+    made = [issuing.make() for _ in range(later - 1)]
+    for _ in range(LOOK_EVERY):
+        issued.look()
+    assert [known(issued, one) for one in (kept, *made)] == [one.key["id"] for one in (kept, *made)]
+    assert issued.find(digest(kept)).disabled is False
+    assert known(issued, gone) is None
+    assert ended == [gone.key["id"]]
+
+
+def test_an_entry_of_the_audit_alone_reads_no_key(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuing = Issuing(tmp_path, store)
+    made = issuing.make()
+    issued = IssuedKeys(issuing.keys, store, lambda ids: None, always=True)
+    issued.start()
+    with issuing.changes.change(ACTOR) as step:
+        step.audit("adjust", "all", None, {})
+    monkeypatch.setattr(key_rows, "all_keys", lambda db: pytest.fail("all keys are read"))
+    for _ in range(LOOK_EVERY):
+        issued.look()
+    issuing.state(made, "disable")
+    assert issued.find(digest(made)).disabled
+
+
+def digest(made: Made) -> bytes:
+    return sha256(str(made.secret).encode()).digest()
+
+
+def known(issued: IssuedKeys, made: Made) -> str | None:
+    found = issued.find(digest(made))
+    return found.id if found else None
 
 
 def memory() -> float:

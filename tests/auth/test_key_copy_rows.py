@@ -9,6 +9,7 @@ import pytest
 from kit.issuing import Issuing
 
 from flask_gateway.auth import key_copy_rows as rows
+from flask_gateway.auth.key_rows import position
 from flask_gateway.auth.key_store import KeyStore, transaction
 from flask_gateway.state.memory import MemoryStore
 
@@ -30,7 +31,7 @@ def issuing(tmp_path: Path, store: MemoryStore) -> Issuing:
 
 def pulled(issuing: Issuing, copy: KeyStore, generation: int | None = None) -> rows.Changed | None:
     with issuing.keys.writing() as remote, copy.writing() as local:
-        found = rows.changed(Remote(remote), rows.last_change(local))  # type: ignore[arg-type]
+        found = rows.changed(Remote(remote), position(local))  # type: ignore[arg-type]
         with transaction(local):
             rows.take(local, found, generation)
     return found
@@ -77,5 +78,20 @@ def test_a_database_from_an_older_backup_replaces_the_copy(
     pulled(issuing, copy)
     older = Issuing(tmp_path / "older", store)
     older.make(name="z")
+    assert pulled(older, copy).numbers is None
+    assert contents(copy) == contents(older.keys)
+
+
+@pytest.mark.parametrize("many", [3, 4])
+def test_one_with_as_many_changes_or_more_replaces_it_too(
+    tmp_path: Path, store: MemoryStore, issuing: Issuing, many: int
+) -> None:
+    copy = KeyStore(tmp_path / "copy")
+    for _ in range(3):
+        issuing.make()
+    pulled(issuing, copy)
+    older = Issuing(tmp_path / "older", store)
+    for _ in range(many):
+        older.make()
     assert pulled(older, copy).numbers is None
     assert contents(copy) == contents(older.keys)

@@ -44,7 +44,7 @@ def test_of_several_changes_of_a_key_the_strongest_counts(issuing: Issuing) -> N
     issuing.state(made, "disable", end_streams=True)
     issuing.state(made, "enable")
     with issuing.keys.reading() as db:
-        assert key_rows.last_change(db) == 4
+        assert key_rows.position(db).seq == 4
         assert key_rows.changes_between(db, 0, 4) == {1: What.END, 2: What.LOOK}
         assert key_rows.changes_between(db, 3, 4) == {1: What.LOOK}
         assert key_rows.changes_between(db, 4, 4) == {}
@@ -52,7 +52,7 @@ def test_of_several_changes_of_a_key_the_strongest_counts(issuing: Issuing) -> N
 
 def test_the_limits_of_teams_are_texts(issuing: Issuing) -> None:
     with issuing.keys.writing() as db:
-        assert (key_rows.last_change(db), key_rows.team_limits(db)) == (0, {})
+        assert (key_rows.position(db), key_rows.team_limits(db)) == (key_rows.Position(0), {})
     issuing.teams.put(ACTOR, "search", TeamFields(limits={"requests": 5}))
     with issuing.keys.reading() as db:
         assert key_rows.team_limits(db) == {"search": '{"requests":5}'}

@@ -22,7 +22,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keys.db").write_bytes(b"x" * 4096)
     with pytest.raises(KeyStoreError), KeyStore(tmp_path).reading() as db:
-        key_rows.last_change(db)
+        key_rows.position(db)
 
 
 def test_a_writer_does_not_wait_for_another_without_end(
@@ -57,6 +57,6 @@ def test_an_exception_rolls_a_transaction_back(tmp_path: Path) -> None:
         statement = "INSERT INTO change (key, ends_streams) VALUES (1, 0)"
         with contextlib.suppress(ZeroDivisionError), transaction(db):
             db.execute(statement)
-            assert key_rows.last_change(db) == 1
+            assert key_rows.position(db).seq == 1
             raise ZeroDivisionError
-        assert key_rows.last_change(db) == 0
+        assert key_rows.position(db).seq == 0

@@ -53,7 +53,7 @@ def test_the_keys_of_a_deleted_team_are_revoked_and_their_streams_end(issuing: I
     assert issuing.actions()[before:] == [f"revoke {key.key['id']}", "delete_team team:t"]
     with issuing.keys.reading() as db:
         assert [known.id for known in key_rows.all_keys(db).values()] == [other.key["id"]]
-        last = key_rows.last_change(db)
+        last = key_rows.position(db).seq
         assert key_rows.changes_between(db, last - 2, last) == {1: What.END, 0: What.LOOK}
 
 

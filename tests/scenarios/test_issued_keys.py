@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -212,6 +213,23 @@ def test_a_database_that_somebody_holds_refuses_changes_and_no_caller(issuing: G
         holder.execute("ROLLBACK")
     admin(issuing, "POST", f"/keys/{key['id']}/disable")
     assert statuses(issuing, key["secret"], 40) == {401: 40}
+
+
+def test_a_backup_put_back_under_a_running_gateway_is_read_as_a_whole(issuing: Gateway, data: Path) -> None:
+    """It gives the numbers of keys and changes again, for other keys."""
+    kept = make(issuing)
+    shutil.copy(data / "keys.db", data / "restored")
+    gone = make(issuing)
+    admin(issuing, "POST", f"/keys/{kept['id']}/disable")
+    assert statuses(issuing, kept["secret"], 40) == {401: 40}
+    (data / "restored").rename(data / "keys.db")
+    for _ in range(3):
+        made = make(issuing)
+        assert statuses(issuing, made["secret"], 40) == {200: 40}
+        admin(issuing, "DELETE", f"/keys/{made['id']}")
+        assert statuses(issuing, made["secret"], 40) == {401: 40}
+    assert statuses(issuing, kept["secret"], 40) == {200: 40}
+    assert statuses(issuing, gone["secret"], 40) == {401: 40}
 
 
 def test_a_change_that_only_the_database_shows_is_noticed_within_seconds(
