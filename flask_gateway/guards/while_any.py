@@ -84,5 +84,5 @@ def finish() -> None:
     for one in list(_started):
         try:
             one.at_exit()
-        except Exception:
+        except Exception:  # the others have work, too
             log.exception("the last work of the thread '%s' failed", one.name)
