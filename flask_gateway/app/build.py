@@ -53,6 +53,7 @@ from .sessions import Sessions, sessions_of
 
 if TYPE_CHECKING:
     from ..auth.issued_keys import IssuedKeys
+    from ..plugins.chain import Plugins
     from ..telemetry.page_rings import PageRings
     from ..tracing.exporting import Traces
     from .accounting import Accounting
@@ -111,6 +112,8 @@ class Gateway(msgspec.Struct, frozen=True):
     traces: Traces | None = None
     #: Keeps answers; ``None`` where no model asks for it.
     cache: Caching | None = None
+    #: The plugins; ``None`` where the settings name none.
+    plugins: Plugins | None = None
 
     def listed(self) -> dict[str, str]:
         """The model names to list, each with the upstream that is asked first.
@@ -137,7 +140,7 @@ def build(settings: Settings, store: Store | None = None, extend: Extend = nothi
     leases, catalog, http = ConcurrencyLeases(store), Catalog(), _http(settings)
     kept = (store, leases, inflight, *bodies, catalog, RenewedKeys())
     own = (issued_keys(settings, store, inflight), _rings(settings), _traces(settings, reports))
-    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own, None))
+    return _build(settings, _CarriedOver(*kept, http, extend, Estimates(), None, *own, None, None))
 
 
 def rebuild(settings: Settings, before: Gateway) -> Gateway:
@@ -155,7 +158,7 @@ def rebuild(settings: Settings, before: Gateway) -> Gateway:
     further = (before.extend, before.estimates, before.accounting)
     own = (before.issued, before.rings, before.traces)
     more = (before.catalog, before.renewed_keys, http)
-    return _build(settings, _CarriedOver(*kept, *more, *further, *own, before.cache))
+    return _build(settings, _CarriedOver(*kept, *more, *further, *own, before.cache, before.plugins))
 
 
 def _addresses(settings: Settings) -> set[tuple[object, ...]]:
@@ -181,6 +184,7 @@ class _CarriedOver(NamedTuple):
     rings: PageRings | None
     traces: Traces | None
     cache: Caching | None
+    plugins: Plugins | None
 
 
 def _http(settings: Settings) -> UpstreamClient:
@@ -189,7 +193,7 @@ def _http(settings: Settings) -> UpstreamClient:
 
 def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     store, leases, inflight, body_memory, upload_space, catalog, renewed = carried[:7]
-    http, extend, estimates, _, issued, rings, traces, _ = carried[7:]
+    http, extend, estimates, _, issued, rings, traces, *_ = carried[7:]
     renewed.change(settings.upstreams)
     limiter, routes, keys = RateLimiter(store), configured_routes(settings), key_source(settings, issued)
     metrics = _metrics(settings, routes, catalog, key_labels(settings, issued))
@@ -202,12 +206,15 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         (endpoint.upstream, endpoint.model): endpoint
         for endpoint in endpoints_of(settings, routes, carried, metrics, options)
     }
+    plugins = _plugins(settings, carried.plugins, metrics, routes)
+    others = None if plugins is None else plugins.callers()
+    callers = len(keys) + (others is not None)
     balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, leases, endpoints)
-    inflight.change(settings.max_streams, len(keys), len(settings.upstreams))
+    inflight.change(settings.max_streams, callers, len(settings.upstreams))
     catalog.change(_model_sources(settings, http, renewed))
-    body_memory.change(settings.body_memory_bytes, MESSAGES_BODY * settings.max_body_bytes, len(keys))
-    upload_space.change(settings.upload_space_bytes, settings.max_upload_bytes, len(keys))
+    body_memory.change(settings.body_memory_bytes, MESSAGES_BODY * settings.max_body_bytes, callers)
+    upload_space.change(settings.upload_space_bytes, settings.max_upload_bytes, callers)
     dispatcher = Dispatcher(candidates, candidates.continuers)
     several = len(settings.upstreams) > 1
     origins, storing = Origins(store), _storing(settings)
@@ -219,6 +226,8 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     if accounting is not None:
         limits.append(accounting.budgets)
     limits += more.guards
+    if plugins is not None:
+        limits += plugins.guards()
     if accounting is not None:
         limits.append(accounting.guard())
     answering: Service = BufferedStreams(affinity)
@@ -229,18 +238,23 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     if accounting is not None:
         guarded = accounting.around(guarded)
     observers: list[Observer] = [log_to(settings.log), metrics, *more.observers]
+    if plugins is not None:
+        guarded = plugins.around(guarded)
+        observers += plugins.observers()
     if rings is not None:
         metrics.note = rings.note
         observers.append(rings.observe)
     if traces is not None:
         observers.append(traces)
     each = [guard for guard in limits if guard is not inflight and not isinstance(guard, CallerBulkhead)]
-    further = (limits[:3], each, observers, accounting, inflight)
+    opening = limits[:3] if plugins is None else [*limits[:3], plugins.coverage]
+    begin = None if plugins is None else plugins.begin
+    further = (opening, each, observers, accounting, inflight, begin)
     return Gateway(
         settings=settings,
         sessions=sessions_of(settings, dispatcher, candidates, *further),
         keys=keys,
-        key_guesses=key_guess_limiter(settings, keys, store),
+        key_guesses=key_guess_limiter(settings, keys, store, others),
         routes=routes,
         candidates=candidates,
         limiter=limiter,
@@ -250,7 +264,11 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         store=store,
         http=http,
         service=RecordingService(
-            guarded, observers, prompts=settings.log_prompts, facts=_facts(settings, traces)
+            guarded,
+            observers,
+            prompts=settings.log_prompts,
+            facts=_facts(settings, traces),
+            begin=begin,
         ),
         metrics=metrics,
         reactor=REACTOR,
@@ -269,6 +287,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         rings=rings,
         traces=traces,
         cache=cache,
+        plugins=plugins,
     )
 
 
@@ -312,6 +331,15 @@ def _caching(settings: Settings, before: Caching | None, reports: Reports, route
     from .caching import caching_of
 
     return caching_of(settings, before, reports, routes)
+
+
+def _plugins(settings: Settings, before: Plugins | None, reports: Reports, routes: Routes) -> Plugins | None:
+    """The plugins, if the settings name one. Otherwise nothing is imported."""
+    if not settings.plugins:
+        return None
+    from .plugins import plugins_of
+
+    return plugins_of(settings, before, reports, routes)
 
 
 def _facts(settings: Settings, traces: Traces | None) -> Facts | None:

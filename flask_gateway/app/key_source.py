@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..auth.api_keys import identify, keys_of
-from ..auth.lockout import KeyGuessLimiter
+from ..auth.lockout import FurtherCallers, KeyGuessLimiter
 from ..config.schema import Settings
 from ..guards.inflight import InFlightCalls
 from ..model.errors import KeyRevoked
@@ -47,10 +47,20 @@ def key_source(settings: Settings, issued: IssuedKeys | None) -> KeySource:
 
 
 def key_labels(settings: Settings, issued: IssuedKeys | None) -> KeyLabels | None:
-    """The names of keys in metrics; ``None`` where each has its own."""
-    return None if issued is None else LABELS.change(key.id for key in settings.keys)
+    """The names of keys in metrics; ``None`` where each has its own.
+
+    Plugins may know any number of callers.
+    """
+    fixed = issued is None and not settings.plugins
+    return None if fixed else LABELS.change(key.id for key in settings.keys)
 
 
-def key_guess_limiter(settings: Settings, keys: KeySource, store: Store) -> KeyGuessLimiter:
-    """Identifies callers by those keys, and counts wrong keys of an address."""
-    return KeyGuessLimiter(partial(identify, keys), store, settings.failed_keys_per_minute, keys.seed)
+def key_guess_limiter(
+    settings: Settings, keys: KeySource, store: Store, others: FurtherCallers | None
+) -> KeyGuessLimiter:
+    """Identifies callers by those keys, and counts wrong keys of an address.
+
+    :param others: the callers that plugins know; ``None``: there are none.
+    """
+    limit = settings.failed_keys_per_minute
+    return KeyGuessLimiter(partial(identify, keys), store, limit, keys.seed, others)

@@ -113,6 +113,10 @@ class Reloader:
             self._swap(self._gateway)
             if old.http is not self._gateway.http:
                 old.http.retire()
+            if old.plugins is not None:
+                from .plugins import retire
+
+                retire(old.plugins, self._gateway.plugins)
         last_good.save(after)
         if names or not self._gateway.metrics.last_reload_successful:
             self._gateway.metrics.reloaded("success")

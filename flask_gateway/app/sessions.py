@@ -48,11 +48,12 @@ def sessions_of(  # noqa: PLR0913  what the services are built of
     observers: Sequence[Observer],
     accounting: Accounting | None,
     inflight: InFlightCalls,
+    begin: Callable[[Call], Call] | None = None,
 ) -> Sessions | None:
     """Return the services, ``None`` if no upstream speaks such an operation. Otherwise nothing is imported.
 
     :param opening: asked when a session opens; it holds their permits. :param responses: asked for each
-        response.
+        response. :param begin: returns a call with the plugins that see it; ``None``: there are none.
     :raises ValueError: the extra is not installed.
     """
     spoken = _spoken(settings)
@@ -68,8 +69,8 @@ def sessions_of(  # noqa: PLR0913  what the services are built of
         admitted = accounting.around(admitted)
     return Sessions(
         spoken,
-        RecordingService(Guarded(dispatcher, opening), observers, method="GET"),
-        RecordingService(admitted, observers),
+        RecordingService(Guarded(dispatcher, opening), observers, method="GET", begin=begin),
+        RecordingService(admitted, observers, begin=begin),
         inflight,
     )
 

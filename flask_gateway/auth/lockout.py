@@ -22,34 +22,60 @@ from ..state.store import SECOND, Store, Value
 ENTRIES = 1024
 
 
+#: Returns a header of the request by its name.
+Header = Callable[[str], str | None]
+#: Finds the caller of a key that is none of the gateway's, by the key and the request's headers.
+FurtherCallers = Callable[[str, Header], Caller | None]
+
+
 class KeyGuessLimiter:
     """Identifies callers by their keys, and counts wrong keys. Shared by all threads of a process.
 
     :param identify: returns the caller of a key, or raises ``Unauthorized``.
     :param limit: wrong keys allowed per address in any 60 seconds; 0 means no limit.
     :param secret: keys the hash of addresses; the same in all processes.
+    :param others: asked for unknown keys; ``None``: there are no other callers.
     """
 
-    def __init__(self, identify: Callable[[str], Caller], store: Store, limit: int, secret: bytes) -> None:
+    def __init__(
+        self,
+        identify: Callable[[str], Caller],
+        store: Store,
+        limit: int,
+        secret: bytes,
+        others: FurtherCallers | None = None,
+    ) -> None:
         self._identify = identify
         self._store = store
         self._acquire = Acquire(limit, int(MINUTE * SECOND))
         self._secret = secret
+        self._others = others
         #: The addresses that this process knows as blocked, each with the end of its block.
         self._blocked: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
-    def identify(self, key: str, address: Callable[[], bytes], now: float) -> Caller:
+    def identify(
+        self, key: str, address: Callable[[], bytes], now: float, header: Header | None = None
+    ) -> Caller:
         """The caller that the key belongs to. A valid key costs one look-up and never reads the address.
 
         :param address: returns the caller's own address, empty if it is not known. Keys from unknown
             addresses are not counted: unrelated callers would share one count.
         :param now: ``time.monotonic()``, seconds.
+        :param header: returns a header of the request; ``None``: only the gateway's own keys are valid here.
         :raises Unauthorized: the key is unknown.
         :raises TooManyFailedKeys: the key is unknown, and the address has sent too many of them.
         """
         try:
-            return self._identify(key)
+            try:
+                return self._identify(key)
+            except Unauthorized as error:
+                # A subclass says that the key is one of ours, and no longer valid.
+                if self._others is None or header is None or type(error) is not Unauthorized:
+                    raise
+                if (caller := self._others(key, header)) is None:
+                    raise
+                return caller
         except Unauthorized:
             if self._acquire.limit and (sender := address()):
                 self._refuse_blocked(sender, now)

@@ -38,18 +38,18 @@ class BodyFields(BaseType, frozen=True):
     def _encoded(self, name: str, value: object) -> bytes:
         if name in _REFUSED:
             raise InvalidValue(self.expected, f"{name} is not allowed there: {_REFUSED[name]}")
-        encoded = msgspec.json.encode(value) if _is_json(value) else b""
+        encoded = msgspec.json.encode(value) if is_json(value) else b""
         if not 0 < len(encoded) <= MOST_BYTES:
             raise InvalidValue(self.expected, f"see {name}: JSON has no such value, or it is too long")
         return encoded
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
     """Whether JSON can express a value of TOML: dates and infinite numbers have no counterpart."""
     if isinstance(value, dict):
-        return all(map(_is_json, value.values()))
+        return all(map(is_json, value.values()))
     if isinstance(value, list):
-        return all(map(_is_json, value))
+        return all(map(is_json, value))
     return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 

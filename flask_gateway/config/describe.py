@@ -13,6 +13,7 @@ from .errors import dotted, one_line
 from .kinds import DEFAULT, KeyCommand
 from .load import Resolved
 from .options import SCALARS, written
+from .plugins import shown_plugin
 from .price_syntax import shown
 from .schema import (
     MASK,
@@ -28,7 +29,7 @@ from .traces import host_of
 from .warnings import Origin
 
 #: The settings that are tables in the file, and the field that names each table.
-_TABLES = {"keys": "id", "upstreams": "name", "models": "name", "admins": "name"}
+_TABLES = {"keys": "id", "upstreams": "name", "models": "name", "admins": "name", "plugins": "name"}
 
 
 def describe(resolved: Resolved) -> Iterator[str]:
@@ -147,6 +148,7 @@ def _shared_limits(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in CacheSettings.__struct_fields__:
         if getattr(cache, name) != getattr(usual, name):
             yield f"cache.{name}", _plain(getattr(cache, name))
+    yield from ((dotted("plugins", one.name), shown_plugin(one)) for one in settings.plugins)
     yield from ((dotted("prices", pair), shown(price)) for pair, price in settings.prices.items())
     yield from _policy("limits", settings.limits)
     for team, policy in settings.teams.items():

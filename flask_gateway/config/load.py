@@ -35,6 +35,7 @@ from .options import (
     Option,
     upstream_variable,
 )
+from .plugins import plugins_in_force
 from .schema import MASK, KeySettings, LedgerSettings, Secret, Settings, Timeouts, UpstreamSettings
 from .secrets import SecretRef, digest
 from .toml_file import FileAdmin, FileKey, FileSettings, read_file
@@ -94,6 +95,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
     metrics_key, fallbacks = layers.scalar(METRICS_KEY), layers.scalar(FALLBACKS)
     admins = tuple(layers.admins())
     traces = traces_of(environ, mistakes)
+    plugins = tuple(plugins_in_force(layers.file.plugins, environ, mistakes))
     server = {option.name: layers.scalar(option) for option in (CONFIG, *SERVER)}
     mistakes.raise_found()
     settings = Settings(
@@ -109,6 +111,7 @@ def resolve(environ: Mapping[str, str]) -> Resolved:
         admins=admins,
         config=layers.scalar(CONFIG),
         traces=traces,
+        plugins=plugins,
         cache=in_force(layers.file.cache, environ),
         **scalars,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, Literal
 
 import msgspec
 
@@ -257,6 +258,27 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     policy: OwnerLimits = NO_OWNER_LIMITS
 
 
+class PluginSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin (``plugin.py``) that the settings name.
+
+    :param use: the name of an entry point, or ``module:name``.
+    :param models: the names of models that it is for, ``*`` matching any text; ``None``: all.
+    :param keys: the names of keys that it is for; ``None``: all.
+    :param on_error: ``refuse`` or ``pass``; ``None``: ``pass`` for observers, ``refuse`` for others.
+    :param budget_ms: how long one use may take, milliseconds; ``None``: any time.
+    :param options: arguments of its constructor. :param secrets: those whose values are in variables.
+    """
+
+    name: str
+    use: str
+    models: frozenset[str] | None = None
+    keys: frozenset[str] | None = None
+    on_error: Literal["refuse", "pass"] | None = None
+    budget_ms: float | None = None
+    options: Mapping[str, Any] = {}
+    secrets: Mapping[str, Secret] = {}
+
+
 class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger, and the windows of budgets.
 
@@ -337,6 +359,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trace_slow_seconds: float = 30.0
     traces: TraceSettings | None = None  # where they go; ``None``: there are none
     cache: CacheSettings = CacheSettings()
+    plugins: tuple[PluginSettings, ...] = ()  # in the order in which they are asked
     #: The origins whose pages may call from a browser; ``*`` among them means all.
     cors_origins: tuple[str, ...] = ()
     #: Other gateways whose response headers and request fields are understood: ``litellm``.

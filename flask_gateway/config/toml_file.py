@@ -21,6 +21,7 @@ from .hints import for_field
 from .kinds import DEFAULT, KINDS
 from .limits_syntax import LEDGER, LIMITS, POLICY, TAGS, TEAM, LimitsTables, ledger_of, limits_of, policy_of
 from .options import FILE_SCALARS, SECRET_PATH, VARIABLE
+from .plugins import PLUGIN, FilePlugin, plugin_of
 from .price_syntax import PRICE
 from .route_syntax import BALANCE, CHAIN, TIERS, candidates_of, former_names, with_body_fields
 from .schema import MASK, Balance, CandidateSettings, LedgerSettings, ModelSettings
@@ -39,7 +40,7 @@ from .webhook import FileWebhook
 
 #: The variables of secrets that [ledger] may name.
 _LEDGER_VARIABLES = ("webhook_env", "webhook_secret_env", "database_env")
-_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins", "cache")
+_TABLES = ("upstreams", "models", "keys", "teams", "limits", "ledger", "prices", "admins", "cache", "plugins")
 #: The two names of the value of ``stream`` that buffers a stream until it is complete.
 _BUFFERED = ("whole", "buffered")
 _NAME = Name(UPSTREAM_NAME)
@@ -118,6 +119,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhook: FileWebhook = FileWebhook()
     prices: Mapping[str, PriceOverride] = {}
     cache: CacheSettings = CacheSettings()
+    plugins: tuple[FilePlugin, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def variables(self) -> Iterator[str]:
@@ -144,6 +146,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
             *urls,
             *proxies,
             *keys,
+            *(ref for plugin in self.plugins for ref in plugin.refs.values()),
         ):
             if isinstance(ref, SecretRef):
                 yield ref
@@ -176,6 +179,10 @@ def read_file(path: str) -> FileSettings:
     for name, table in _entries(document, "admins", _NAME, mistakes):
         with mistakes:
             admins.append(_admin(name, table, folder, mistakes))
+    plugins = list[FilePlugin]()
+    for name, table in _entries(document, "plugins", _NAME, mistakes):
+        with mistakes:
+            plugins.append(plugin_of(name, _fields(("plugins", name), table, PLUGIN, mistakes)))
     teams = {
         name: policy_of(_fields(("teams", name), table, TEAM, mistakes))
         for name, table in _entries(document, "teams", _NAME, mistakes)
@@ -203,6 +210,7 @@ def read_file(path: str) -> FileSettings:
         webhook=FileWebhook(*(_variable_of(ledger, name) for name in _LEDGER_VARIABLES)),
         prices=prices,
         cache=cache_of(cache, folder),
+        plugins=tuple(plugins),
     )
 
 

@@ -16,7 +16,7 @@ from .body_transcript import BodyTranscript
 from .dialect import Dialect
 from .sse import EventSplitter, data_of, named
 from .stream_transcript import StreamTranscript
-from .translations.translation import Rewriter
+from .translations.translation import AnswerRewriter
 
 #: Words an error for the caller's API.
 Refusal = Callable[[UpstreamError], UpstreamError]
@@ -30,7 +30,7 @@ class RewrittenBody:
     dropped = 0
     ping = b""
 
-    def __init__(self, inner: BodyTranscript, rewriter: Rewriter, refusal: Refusal) -> None:
+    def __init__(self, inner: BodyTranscript, rewriter: AnswerRewriter, refusal: Refusal) -> None:
         self.ready = False
         self._inner = inner
         self._rewriter = rewriter
@@ -76,7 +76,12 @@ class RewrittenStream(Around[StreamTranscript]):
     __slots__ = ("_due", "_ended", "_ping", "_refusal", "_rewriter", "_splitter", "_unsent")
 
     def __init__(
-        self, inner: StreamTranscript, rewriter: Rewriter, refusal: Refusal, dialect: Dialect, face: Dialect
+        self,
+        inner: StreamTranscript,
+        rewriter: AnswerRewriter,
+        refusal: Refusal,
+        dialect: Dialect,
+        face: Dialect,
     ) -> None:
         super().__init__(inner)
         self._rewriter = rewriter

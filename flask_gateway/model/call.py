@@ -1,13 +1,14 @@
 """Defines a call and what is known of it: caller, ids, attempts, usage, outcome.
 
-Nothing here does I/O, reads a clock or knows HTTP.
+Nothing here does I/O or knows HTTP. Only :meth:`Call.remaining` reads a clock.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
@@ -18,7 +19,9 @@ from .cache_request import UNSAID, CacheRequest
 from .cancellation import Cancellation
 from .direct import Direct
 from .errors import GatewayError, Verdict
+from .ids import Ids as Ids  # passed on
 from .limits import CallLimits, Owners
+from .plugin_notes import PluginNotes
 from .spend import Spend
 from .units import Units
 from .upload import Upload
@@ -139,51 +142,6 @@ def fits_any(model: str, models: frozenset[str]) -> bool:
     return pattern is not None and pattern.fullmatch(model) is not None
 
 
-class Ids(msgspec.Struct, frozen=True):
-    """The ids of one request: the gateway's, and those of the W3C trace context.
-
-    The gateway's own span and its attempts have ids in a row, so that no attempt costs another random number:
-    :attr:`span`, then :meth:`attempt_span` of 0, 1, 2.
-
-    :param traceparent: sent upstream with the first attempt.
-    :param parent: the caller's span, 16 hexadecimal digits; empty if the trace begins here.
-    """
-
-    request: str
-    trace: str
-    traceparent: str
-    tracestate: str = ""
-    parent: str = ""
-
-    @property
-    def span(self) -> str:
-        """The id of the gateway's own span, 16 hexadecimal digits."""
-        return _span_at(self.traceparent[36:52], -1)
-
-    def attempt_span(self, number: int) -> str:
-        """The id of the span of an attempt.
-
-        :param number: its place in the list of attempts, from 0.
-        """
-        return _span_at(self.traceparent[36:52], number)
-
-    def begun_with(self, flags: Callable[[str], str]) -> Ids:
-        """These ids with the flags of a trace that begins here: two hexadecimal digits, by its id."""
-        parent = self.traceparent
-        return msgspec.structs.replace(self, traceparent=f"{parent[:53]}{flags(parent[3:35])}")
-
-    def traceparent_of(self, number: int) -> str:
-        """The ``traceparent`` to send with the attempt of that number, from 0."""
-        if number == 0:
-            return self.traceparent
-        return f"{self.traceparent[:36]}{self.attempt_span(number)}{self.traceparent[52:]}"
-
-
-def _span_at(first: str, distance: int) -> str:
-    """The id so far after the first one. No id is 0: W3C Trace Context, 3.2.2.4, calls that invalid."""
-    return f"{(int(first, 16) - 1 + distance) % (2**64 - 1) + 1:016x}"
-
-
 class Attempt(msgspec.Struct, frozen=True):
     """One request to one upstream.
 
@@ -264,6 +222,7 @@ class Call(msgspec.Struct, frozen=True):
     :param direct: a request that goes to one upstream as it is; ``None``: the call names a model.
     :param cache: what the request says about kept answers.
     :param upload: the form that the caller sent in place of JSON; ``None``: it sent JSON.
+    :param plugins: those that see the call, and what they did; ``None``: none does.
     """
 
     ids: Ids
@@ -288,6 +247,21 @@ class Call(msgspec.Struct, frozen=True):
     cache: CacheRequest = UNSAID
     upload: Upload | None = None
     direct: Direct | None = None
+    plugins: PluginNotes | None = None
+
+    def remaining(self) -> float:
+        """The time until the call is cancelled, seconds. A plugin waits no longer."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def with_fields(self, **fields: object) -> Call:
+        """Return the call with other fields of the body. Those with the value ``None`` are left out.
+
+        :raises TypeError: JSON has no such value.
+        """
+        kept = {name: value for name, value in self.fields.items() if name not in fields}
+        new = {name: value for name, value in fields.items() if value is not None}
+        raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in new.items()}
+        return msgspec.structs.replace(self, fields={**kept, **raw})
 
     def epoch_ns(self, moment: float) -> int:
         """Convert a time of ``time.monotonic()``, seconds, to nanoseconds since the epoch.

@@ -73,6 +73,7 @@ class _Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     cost_usd: str | None = None
     cost_source: str | None = None
     dropped_events: int = 0
+    plugins: str | None = None
     prompt: str | None = None
 
 
@@ -106,6 +107,7 @@ def _line(record: RequestRecord, time: str) -> _Line:
         usage_source=usage.source if usage else None,
         **_cost(record.legs) if record.legs else _NO_COST,
         dropped_events=record.dropped,
+        plugins=record.plugins or None,
         prompt=record.prompt,
     )
 

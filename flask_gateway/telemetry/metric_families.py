@@ -192,6 +192,15 @@ class Families:
         self.cache_saved_usd = self._counter(
             "cache_saved_usd", "Cost of the same answers, US dollars.", "model"
         )
+        self.plugin_seconds = self._histogram(
+            "plugin_seconds",
+            "Time in plugins; of an inspection, all of an answer's.",
+            ADDED_LATENCIES,
+            "plugin",
+            "hook",
+        )
+        self.plugin_errors = self._counter("plugin_errors", "Failures of plugins.", "plugin", "hook")
+        self.plugin_slow = self._counter("plugin_slow", "Slow uses of plugins.", "plugin", "hook")
         self.traces = self._counter("traces", "Finished requests, by what became of their traces.", "result")
         self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         self.log_dropped()

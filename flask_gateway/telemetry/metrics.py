@@ -65,6 +65,18 @@ class Reports:
         if evicted:
             self.families.cache_evicted().inc(evicted)
 
+    def plugin_ran(self, plugin: str, hook: str, seconds: float) -> None:
+        """A hook of a plugin ran; an inspection once for each answer."""
+        self.families.plugin_seconds(plugin, hook).observe(seconds)
+
+    def plugin_slow(self, plugin: str, hook: str) -> None:
+        """A hook of a plugin took longer than it may."""
+        self.families.plugin_slow(plugin, hook).inc()
+
+    def plugin_failed(self, plugin: str, hook: str) -> None:
+        """A hook of a plugin failed."""
+        self.families.plugin_errors(plugin, hook).inc()
+
     def traced(self, result: str, requests: int) -> None:
         """Requests became traces: ``exported``, ``failed``, ``dropped`` or ``not_sampled``."""
         self.families.traces(result).inc(requests)

@@ -52,6 +52,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param team: of the key; empty if it has none.
     :param prompt: the beginning of the prompt, if prompts are logged.
     :param traced: what only traces show; empty where there are none.
+    :param plugins: what plugins did, such as ``pii=masked(2)``; empty if none saw the call.
     """
 
     ids: Ids
@@ -79,6 +80,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     legs: tuple[Leg, ...] = ()
     team: str = ""
     traced: Mapping[str, Any] = {}
+    plugins: str = ""
 
 
 #: Reads of a call what only traces show, when it has been answered or refused.
@@ -94,6 +96,7 @@ class RecordingService:
     :param prompts: whether records keep the beginning of the prompt.
     :param method: of the requests.
     :param facts: reads what only traces show; ``None``: there are none.
+    :param begin: returns the call with the plugins that see it; ``None``: there are no plugins.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class RecordingService:
         prompts: bool = False,
         method: str = "POST",
         facts: Facts | None = None,
+        begin: Callable[[Call], Call] | None = None,
     ) -> None:
         self.name = service.name
         self._method = method
@@ -111,8 +115,11 @@ class RecordingService:
         self._observers = tuple(observers)
         self._prompts = prompts
         self._facts = facts
+        self._begin = begin
 
     def send(self, call: Call) -> Reply:
+        if self._begin is not None:
+            call = self._begin(call)
         try:
             reply = self._service.send(call)
         except Exception as error:
@@ -159,6 +166,8 @@ class RecordingService:
         """:param more: fields that only some records have."""
         if outcome.error is not None:
             more.setdefault("code", outcome.error.code)
+        if call.plugins is not None:
+            more["plugins"] = str(call.plugins)
         path = route = f"/v1/{dialect_of(call.operation).path}"
         if (direct := call.direct) is not None:
             path, route = direct.asked, direct.route

@@ -26,7 +26,7 @@ from .cors import cors_headers, preflight
 from .fast_flask import CallResponse
 from .litellm_compat import litellm_headers
 from .paths import is_exactly
-from .request_headers import header_of
+from .request_headers import Header, header_of
 from .request_ids import ID_HEADERS, new_ids, read_ids
 from .request_state import Globals, RequestState, current_context, gateway, request_state
 
@@ -88,7 +88,7 @@ def _before_request() -> Response | None:
     elif method == "OPTIONS" and (answer := preflight(origins, header)):
         return answer
     if endpoint not in PUBLIC and not _needs_no_key(endpoint):
-        identify = partial(_identify, gateway.key_guesses, environ, started)
+        identify = partial(_identify, gateway.key_guesses, environ, header, started)
         try:
             state.caller = authenticate(
                 header, identify, environ.get("QUERY_STRING", ""), environ["PATH_INFO"]
@@ -99,8 +99,10 @@ def _before_request() -> Response | None:
     return None
 
 
-def _identify(limiter: KeyGuessLimiter, environ: Mapping[str, Any], now: float, key: str) -> Caller:
-    caller = limiter.identify(key, partial(address_of, environ), now)
+def _identify(
+    limiter: KeyGuessLimiter, environ: Mapping[str, Any], header: Header, now: float, key: str
+) -> Caller:
+    caller = limiter.identify(key, partial(address_of, environ), now, header)
     if key == DEV_KEY and not is_from_here(environ):
         raise Unauthorized(
             f"The key '{DEV_KEY}' is public, so it is accepted from the gateway's own machine only. "

@@ -1,34 +1,14 @@
-"""The ids of spans, and the times of a call."""
+"""Tests calls: their times, and other fields of the body."""
 
 from __future__ import annotations
 
-import re
+import time
 
 import msgspec
-import pytest
 from kit.calls import make_call
 
-from flask_gateway.model.call import Ids, Outcome
+from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import UpstreamCut, Verdict
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@pytest.mark.parametrize(
-    "first", ["00f067aa0ba902b7", "0000000000000001", "ffffffffffffffff", "fffffffffffffffe"]
-)
-def test_the_gateways_span_and_its_attempts_have_different_valid_ids(first: str) -> None:
-    ids = Ids("r", "t", f"00-{TRACE}-{first}-01")
-    spans = [ids.span, *(ids.attempt_span(number) for number in range(4))]
-    assert len(set(spans)) == 5
-    assert all(re.fullmatch("(?!0{16})[0-9a-f]{16}", span) for span in spans)
-    assert spans[1] == first
-
-
-def test_each_attempt_sends_its_own_span_in_the_same_trace() -> None:
-    ids = Ids("r", "t", f"00-{TRACE}-00f067aa0ba902b7-01")
-    assert ids.traceparent_of(0) == ids.traceparent
-    assert ids.traceparent_of(2) == f"00-{TRACE}-00f067aa0ba902b9-01"
 
 
 def test_all_times_follow_from_one_reading_of_the_wall_clock() -> None:
@@ -41,3 +21,22 @@ def test_the_outcome_of_an_error_names_the_upstream_that_failed() -> None:
     outcome = Outcome.of_error(UpstreamCut("cut", upstream="llama"))
     assert (outcome.verdict, outcome.upstream, outcome.model) == (Verdict.FAILURE, "llama", None)
     assert Outcome.of_error(KeyError()) == Outcome(Verdict.IGNORED)
+
+
+def test_a_call_with_other_fields_keeps_the_rest() -> None:
+    call = make_call("m", user="ann", n=1)
+    changed = call.with_fields(messages=[], user=None, seed=7)
+    assert {name: bytes(value) for name, value in changed.fields.items()} == {
+        "model": b'"m"',
+        "n": b"1",
+        "messages": b"[]",
+        "seed": b"7",
+    }
+    assert call.decoded("user", 100) == "ann"
+    assert msgspec.structs.replace(changed, fields=call.fields) == call
+
+
+def test_the_time_that_remains_is_never_negative() -> None:
+    now = time.monotonic()
+    assert msgspec.structs.replace(make_call(), deadline=now - 1).remaining() == 0.0
+    assert 50 < msgspec.structs.replace(make_call(), deadline=now + 100).remaining() <= 100

@@ -75,7 +75,7 @@ def new_id() -> str:
 
 
 class MessageRewriter:
-    """Rewrites one answer (``translation.Rewriter``).
+    """Rewrites one answer (``translation.AnswerRewriter``).
 
     :param model: by the name that the caller used.
     :param hides_thinking: the caller wants no text of the reasoning.

@@ -75,7 +75,7 @@ _FINISHES = {
 
 
 class ChatRewriter:
-    """Rewrites one answer (``translation.Rewriter``).
+    """Rewrites one answer (``translation.AnswerRewriter``).
 
     :param model: the name of the model. :param created: epoch seconds.
     :param with_usage: the caller wants a chunk with the usage.

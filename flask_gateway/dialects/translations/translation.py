@@ -1,7 +1,7 @@
 """Defines a translation: from the API that a caller speaks to the one that an upstream speaks.
 
 A translation has no state. ``table.py`` lists all of them. ``upstreams/translating.py`` uses them, and
-``rewritten.py`` passes answers through a :class:`Rewriter`.
+``rewritten.py`` passes answers through a :class:`AnswerRewriter`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...model.errors import GatewayError, UpstreamError
 from ...model.quirks import TranslationTarget
 
 
-class Rewriter(Protocol):
+class AnswerRewriter(Protocol):
     """Rewrites one answer of an upstream for its caller. Sans-IO: bytes in, bytes out.
 
     It gets only what the transcript of the upstream's own API has let pass: good answers, whole events.
@@ -61,7 +61,7 @@ class Translated(NamedTuple):
     """
 
     fields: Mapping[str, msgspec.Raw]
-    rewriter: Rewriter
+    rewriter: AnswerRewriter
     fillers: Mapping[str, msgspec.Raw] = {}
     left_out: tuple[str, ...] = ()
 

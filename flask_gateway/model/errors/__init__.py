@@ -12,6 +12,7 @@ from .base import (
     LedgerUnavailable,
     NotCached,
     Overloaded,
+    PluginFailed,
     ServerShutdown,
     Verdict,
     known_codes,
@@ -19,6 +20,7 @@ from .base import (
 from .caller_errors import (
     AdminRoleRequired,
     AmbiguousCredentials,
+    Blocked,
     BodyNotReceived,
     BodyTooLarge,
     BodyTooSlow,
@@ -37,6 +39,7 @@ from .caller_errors import (
     ModelNotAllowed,
     ModelNotPriced,
     NotOffered,
+    OperationNotCovered,
     OperatorOnly,
     OriginNotAllowed,
     RateLimited,

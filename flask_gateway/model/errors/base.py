@@ -108,6 +108,12 @@ class NotCached(GatewayError):
     code = "not_cached"
 
 
+class PluginFailed(GatewayError):
+    """A plugin failed, and its settings say that calls are then refused."""
+
+    code = "plugin_failed"
+
+
 class BudgetUnknown(GatewayError):
     """A strict budget, and the gateway cannot know what was used of it."""
 

@@ -66,6 +66,20 @@ class AdminRoleRequired(CallerError):
     type = "permission_error"
 
 
+class Blocked(CallerError):
+    """A plugin blocks what the caller or the model says. No other upstream is asked."""
+
+    code = "content_blocked"
+
+
+class OperationNotCovered(CallerError):
+    """A plugin that must see each call of the model cannot see those of this operation."""
+
+    status = 403
+    code = "operation_not_covered"
+    type = "permission_error"
+
+
 class UnknownUpstream(CallerError):
     status = 404
     code = "upstream_not_found"

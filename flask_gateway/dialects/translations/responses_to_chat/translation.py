@@ -20,7 +20,7 @@ from .stream import ResponseStream
 
 
 class ResponseRewriter:
-    """Rewrites one chat answer as a response (``translation.Rewriter``)."""
+    """Rewrites one chat answer as a response (``translation.AnswerRewriter``)."""
 
     def __init__(self, shell: ResponseShell) -> None:
         self._shell = shell

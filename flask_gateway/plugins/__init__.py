@@ -1,0 +1,1 @@
+"""Loads plugins (``plugin.py``) and runs their hooks."""
