@@ -27,7 +27,7 @@ BY_FLOOR = (
     ("config", "dialects", "pricing"),
     ("state", "telemetry", "streaming", "ledger"),
     ("guards", "realtime", "tracing", "cache", "plugin"),
-    ("routing", "auth", "upstreams", "sidecar", "plugins"),
+    ("routing", "auth", "upstreams", "sidecar", "plugins", "jwt_auth"),
     ("app",),
     ("web", "cli", "server"),
     ("",),  # the factory, and the command line
@@ -55,6 +55,7 @@ OUTSIDE = {
     "yaml": {"cli"},
     "opentelemetry": {"tracing"},
     "wsproto": {"realtime"},
+    "jwt": {"jwt_auth"},
 }
 
 

@@ -18,6 +18,7 @@ from .base import (
     known_codes,
 )
 from .caller_errors import (
+    AccountNotAllowed,
     AdminRoleRequired,
     AmbiguousCredentials,
     Blocked,

@@ -40,6 +40,14 @@ class KeyRevoked(Unauthorized):
     code = "key_revoked"
 
 
+class AccountNotAllowed(CallerError):
+    """The caller is known, and no setting lets its account call."""
+
+    status = 403
+    code = "account_not_allowed"
+    type = "permission_error"
+
+
 class AmbiguousCredentials(CallerError):
     code = "ambiguous_credentials"
 
