@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..model.call import Caller
 from ..model.errors import AccountNotAllowed, KeyRevoked
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits, Owners
+from ..plugin import AS_SET
 from .claims import Identity
 
 #: Subjects that are shown as they are. Others could look like the name of another subject of limits.
@@ -71,17 +72,13 @@ class GroupAccounts(NamedTuple):
 def _caller(name: str, grant: Grant) -> Caller:
     return Caller(
         id=name,
-        rate_limit=GENERAL if grant.requests is None else grant.requests,
+        rate_limit=AS_SET if grant.requests is None else grant.requests,
         models=grant.models,
-        max_concurrent=GENERAL if grant.concurrent is None else grant.concurrent,
+        max_concurrent=AS_SET if grant.concurrent is None else grant.concurrent,
         owners=Owners(name, grant.policy, grant.team, NO_OWNER_LIMITS, NO_OWNER_LIMITS),
         team=grant.team,
         tags=grant.tags,
     )
-
-
-#: The limit that the settings have for every key.
-GENERAL = -1
 
 
 def _shown(subject: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..model.call import Caller
 from ..model.errors import KeyExpired, Unauthorized
+from ..plugin import Header
 from .claims import ClaimRefused, identity_of
 from .current_keys import CurrentKeys
 from .kept_keys import KeyFile
@@ -21,8 +22,6 @@ from .options import options_of
 from .unverified_token import MalformedToken, UnverifiedToken, looks_like_token, read_unverified
 from .verified_tokens import VerifiedToken, VerifiedTokens
 
-#: Returns a header of a request by its name; ``None`` if it is missing or empty.
-Header = Callable[[str], str | None]
 _NOTHING: frozenset[bytes] = frozenset()
 
 

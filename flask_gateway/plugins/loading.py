@@ -17,7 +17,7 @@ from .loaded import Loaded, PluginCounts
 #: The group of entry points under which packages offer plugins.
 GROUP = "flask_gateway.plugins"
 #: The plugins that come with the gateway, as ``.module:name`` below ``flask_gateway``.
-SHIPPED: Mapping[str, str] = {}
+SHIPPED: Mapping[str, str] = {"jwt": ".jwt_auth.authenticator:JwtAuthenticator"}
 
 
 def load(settings: PluginSettings, counts: PluginCounts) -> Loaded:
