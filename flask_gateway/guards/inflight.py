@@ -130,6 +130,11 @@ class InFlightCalls:
         return ThreadUsage(max(busy, held), self._most[2], held, self._starting, self._pace, self._moved)
 
     @property
+    def is_full(self) -> bool:
+        """Whether calls hold as many threads as they may."""
+        return len(self._holders) + len(self._awaited) >= self._most[2]
+
+    @property
     def threads(self) -> int:
         """How many threads the calls hold."""
         return len(self._holders)

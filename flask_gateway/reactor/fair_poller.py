@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,9 @@ from typing import Protocol
 TIME_SLICE = 0.005
 #: The most ready descriptors that one poll returns.
 MAX_EVENTS = 256
+
+#: Armed descriptors are reported once: readable, or the peer has hung up.
+_ONCE = getattr(select, "EPOLLIN", 0) | getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLONESHOT", 0)
 
 Ready = Callable[[int], None]
 
@@ -45,6 +49,8 @@ class FairPoller:
         #: When the last poll returned, or when the current callback began, seconds. The owning thread may set
         #: it when it starts other work.
         self.now = clock()
+        #: Called with a ready descriptor that is not registered here: one that was armed.
+        self.armed: Ready | None = None
 
     def __len__(self) -> int:
         """Return how many descriptors are registered."""
@@ -54,10 +60,23 @@ class FairPoller:
         """Register the descriptor: ``ready`` is called with its events, one of these or an error."""
         if fd in self._ready:
             self._poll.modify(fd, events)
-            self._due.pop(fd, None)  # its pending event may not be one of the new events
         else:
-            self._poll.register(fd, events)
+            try:
+                self._poll.register(fd, events)
+            except FileExistsError:  # it was armed before
+                self._poll.modify(fd, events)
+        self._due.pop(fd, None)  # its pending event may not be one of the new events
         self._ready[fd] = ready
+
+    def arm(self, fd: int) -> None:
+        """Report an unregistered descriptor to :attr:`armed` once, as soon as it is readable or its peer has
+        hung up. Any thread may call this. To close the descriptor disarms it.
+
+        :raises OSError: the kernel has no memory for it."""
+        try:
+            self._poll.modify(fd, _ONCE)
+        except FileNotFoundError:  # it was not armed before
+            self._poll.register(fd, _ONCE)
 
     def forget(self, fd: int) -> None:
         """Unregister the descriptor. Call this before closing it: the kernel may soon reuse its number."""
@@ -78,9 +97,11 @@ class FairPoller:
         while due:
             fd, events = due.popitem()
             ready = self._ready.get(fd)
-            # Not registered: it was closed without `forget()`, but a dup keeps the epoll entry alive.
             if ready is not None:
                 ready(events)
+            # Armed; or closed without `forget()`, and a dup keeps the epoll entry alive.
+            elif self.armed is not None:
+                self.armed(fd)
             self.now = self._clock()
             if self.now >= until:
                 return

@@ -19,6 +19,7 @@ from ..guards.inflight import ThreadUsage
 from ..model.errors import NO_DESCRIPTOR, RETRY_SOON, Overloaded
 from .backpressure import AcceptGate
 from .client_connection import ClientConnection, is_tls, refusal
+from .kept_connections import KeptConnections
 from .load_shedding import PendingHeads, ReserveDescriptor, queue_of, record_unparsed, turn_away
 from .parked_heads import ParkedHeads, most_parked
 
@@ -54,6 +55,10 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         #: Over TLS a thread reads the head. Otherwise an incomplete head is parked.
         self._pending_heads = PendingHeads()
         self._parked = ParkedHeads(most_parked())
+        #: ``None``: each answer closes its connection.
+        self._kept: KeptConnections | None = None
+        #: Kept connections whose next request waits for a free thread.
+        self._waiting: deque[ClientConnection] = deque()
 
     def init_process(self) -> None:
         self._reserve = ReserveDescriptor()
@@ -72,7 +77,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
 
     def _wake(self) -> None:
         """Wake the main thread, if it waits for a free thread or for the end of the process."""
-        if not self._accepting or not self.alive:
+        if not self._accepting or not self.alive or self._waiting:
             self.method_queue.defer(int)
 
     # ---------------------------------------------------------------- on the main thread
@@ -104,8 +109,10 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         except OSError as error:
             if error.errno not in NO_DESCRIPTOR:
                 raise
-            if (oldest := self._parked.oldest()) is not None:
-                self._cut(oldest)  # its descriptor serves the next caller
+            if self._kept is not None and self._kept.close_oldest():
+                pass  # its descriptor serves the next caller
+            elif (oldest := self._parked.oldest()) is not None:
+                self._cut(oldest)  # likewise
             else:
                 self._refuse(listener)
             return
@@ -189,17 +196,67 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         if self.gateway is not None:
             self.gateway.metrics.shed("unfinished")
 
+    # ---------------------------------------------------------------- kept connections
+
+    def _keep(self, conn: Any) -> None:
+        """Keep a connection for its caller's next request. Any thread may call this."""
+        if conn.await_next():  # it was sent together with the last one
+            self.enqueue_req(conn)
+            return
+        assert self._kept is not None
+        self._handed_over.append(None)
+        self._kept.keep(conn, stopping=not self.alive)
+        if not self.alive:
+            self._kept.hurry(time.monotonic())
+        self._wake()
+
+    def _next_arrived(self, conn: ClientConnection) -> None:
+        """Serve the next request of a kept connection, on the reactor's thread. It may have to wait for a
+        thread, like a new connection in the kernel's queue."""
+        if self._waiting or (self.gateway is not None and self.gateway.inflight.is_full):
+            self._waiting.append(conn)
+            self.method_queue.defer(self._serve_waiting)
+        else:
+            self._serve_next(conn)
+
+    def _serve_next(self, conn: ClientConnection) -> None:
+        self._returned.append(None)
+        self.enqueue_req(conn)
+
+    def _serve_waiting(self) -> float:
+        """Serve the requests that wait for a thread, the oldest first, on the main thread.
+
+        :return: how long to leave the rest where it is, seconds; 0 if there is none.
+        """
+        while self._waiting and self.gateway is not None:
+            self._update_counts()
+            usage = self._thread_usage(self.gateway)
+            pause = self._gate.hold_back(usage, lambda: len(self._waiting), time.monotonic())
+            if pause:
+                return pause
+            self._serve_next(self._waiting.popleft())
+        return 0.0
+
+    def _drop_kept(self, conn: ClientConnection) -> None:
+        """Close a kept connection. Any thread may call this."""
+        self._returned.append(None)
+        self._close(conn)
+
     def murder_pending(self) -> None:
         """gunicorn calls this after each round of events."""
         super().murder_pending()
         if self._parked:
             for conn in self._parked.late(time.monotonic()):
                 self._cut(conn)
+        if self._kept:
+            self._kept.close_late(time.monotonic())
 
     def _cap_keepalive(self, deadline: float) -> None:
         """gunicorn calls this once when the worker begins to stop."""
         super()._cap_keepalive(deadline)
         self._parked.hurry(time.monotonic())
+        if self._kept is not None:
+            self._kept.hurry(time.monotonic())
 
     def _thread_usage(self, gateway: Gateway) -> ThreadUsage:
         """How many threads are in use, including those that still read a request."""
@@ -228,6 +285,8 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             for _ in range(self._pending_heads.cut(now)):
                 if self.gateway is not None:
                     self.gateway.metrics.shed("unfinished")
+        if self._waiting:
+            timeout = min(timeout, self._serve_waiting() or timeout)
         super().wait_for_and_dispatch_events(timeout)
         self._update_counts()
 

@@ -20,6 +20,26 @@ MANY_CHUNKS = 128
 _TOO_SMALL = "The chunks of the body have only a few bytes each. Send larger chunks."
 
 
+def may_be_followed(req: Any) -> bool:
+    """Whether another request may follow on the connection, behind this request.
+
+    Stricter than RFC 9112, 9.3: not behind a chunked body, a body that was not read to its end, or any word
+    about the connection but ``keep-alive``. So no doubt about the end of a request reaches the next one.
+
+    :param req: gunicorn's request.
+    """
+    reader = req.body.reader
+    if not isinstance(reader, LengthReader) or reader.length or req.body.failed or req.must_close:
+        return False
+    kept: bool = req.version > (1, 0)
+    for name, value in req.headers:
+        if name == "CONNECTION":
+            if value.lower() != "keep-alive":
+                return False
+            kept = True
+    return kept and req.method != "CONNECT"
+
+
 def input_of(body: Any) -> Any:
     """The ``wsgi.input`` for gunicorn's body."""
     reader = body.reader

@@ -34,6 +34,7 @@ from ..reactor.socket_io import (
     receive_at_once,
     send_all,
 )
+from .body_input import may_be_followed
 
 #: The longest wait for a caller to send bytes, or to read ours, seconds.
 CALLER_TIMEOUT = 30.0
@@ -128,6 +129,23 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]  # gunicorn ships n
             raise
         finally:
             self._in_head = False
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the caller has ended the connection without sending bytes of a request."""
+        return self._at_end and not self._head
+
+    def await_next(self) -> bool:
+        """Make ready for the next request. Returns whether bytes of it have already been read.
+
+        The body of the last request has been read to its end."""
+        self.parser.mesg = None
+        self._head = self._begun = None
+        self._parsed = 0
+        self.data_ready = False
+        if self.sock.gettimeout() is not None:
+            self.sock.settimeout(None)
+        return bool(self._first or self.parser.unreader.buf.getbuffer().nbytes)
 
     def collect_head(self) -> bool:
         """Read more of an incomplete head, without waiting. Returns whether to parse it again: when it may be
@@ -251,6 +269,9 @@ def _date(second: int) -> str:
 
 
 SWITCHING, UPGRADE_REQUIRED = 101, 426
+#: Answers that close the connection: a caller without a key keeps none, and one that was refused for want of
+#: room may find another worker by its next connection.
+_CLOSING = frozenset({401, 503})
 
 
 class ResponseWriter(wsgi.Response):  # type: ignore[misc]
@@ -260,6 +281,13 @@ class ResponseWriter(wsgi.Response):  # type: ignore[misc]
         super().__init__(*args)
         self.headers_sent: bool = False
         self._head = b""
+        #: Whether the head promises that the connection stays open.
+        self.stays_open = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole body was written, so that the next answer may follow."""
+        return bool(self.response_length is None or self._omits_body or self.sent == self.response_length)
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """Collect the headers. gunicorn's method checks every name each time; this checks each name once."""
@@ -279,10 +307,12 @@ class ResponseWriter(wsgi.Response):  # type: ignore[misc]
         set ``Upgrade``.
         """
         major, minor = self.req.version
+        closes = self.must_close or self.status_code in _CLOSING or not may_be_followed(self.req)
+        self.stays_open = not (closes or self.should_close())
         headers = [
             f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\n"
             f"Date: {_date(int(time.time()))}\r\n"
-            f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n"
+            f"Connection: {'keep-alive' if self.stays_open else 'close'}\r\n"
         ]
         if self.status_code == SWITCHING:  # the application names the protocol
             self.chunked = False

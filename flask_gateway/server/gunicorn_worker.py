@@ -15,7 +15,6 @@ import ssl
 import sys
 import threading
 import time
-from concurrent import futures
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ from .client_connection import (
     write_error,
 )
 from .heartbeat import Heartbeat
+from .kept_connections import KeptConnections
 from .load_shedding import record_unparsed
 from .log_filters import drop_timeouts
 from .malloc import give_back_large_blocks
@@ -63,13 +63,8 @@ GC_THRESHOLDS = (5_000, 20, 20)
 SWITCH_INTERVAL = 0.02
 #: How often a worker updates its gauges, seconds.
 REPORT_PERIOD = 1.0
-
-
-def _completed(result: Any) -> futures.Future[Any]:
-    """A finished future, as gunicorn's main thread expects it for each request."""
-    completed: futures.Future[Any] = futures.Future()
-    completed.set_result(result)
-    return completed
+#: The most requests on one connection.
+MOST_REQUESTS = 200
 
 
 def reserved_threads(threads: int) -> int:
@@ -92,6 +87,10 @@ class GatewayWorker(AcceptLoop):
 
     relay: Relay | None = None
     _sessions: Tunnels | None = None
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """gunicorn's method warns that idle connections would take threads. Here they take none."""
 
     def init_process(self) -> None:
         give_back_large_blocks()
@@ -132,6 +131,10 @@ class GatewayWorker(AcceptLoop):
             settings = gateway.settings
             ClientConnection.carries_sessions = not is_tls(self.cfg)
             self.relay = Relay(gateway.reactor, settings.stream_buffer_bytes, settings.send_timeout_seconds)
+            if self.cfg.keepalive and not is_tls(self.cfg):
+                self._kept = KeptConnections(
+                    gateway.reactor.poller, self.cfg.keepalive, self._next_arrived, self._drop_kept
+                )
         if gateway.settings.config is not None:
             self._follow_file(gateway)
 
@@ -174,14 +177,14 @@ class GatewayWorker(AcceptLoop):
             elif kept is _PARKED:
                 self.method_queue.defer(self._park, conn)
             elif kept:
-                self.method_queue.defer(self.finish_request, conn, _completed(kept))
+                self._keep(conn)
             else:
                 self._close(conn)
 
     def handle(self, conn: Any) -> Any:
         """Read one request and answer it. Unlike gunicorn, leave the socket's blocking mode alone.
 
-        :return: gunicorn's result, or ``_HANDED_OVER``, or ``_PARKED``.
+        :return: whether to keep the connection, or ``_HANDED_OVER``, or ``_PARKED``.
         """
         if is_tls(self.cfg):
             return super().handle(conn)
@@ -191,7 +194,7 @@ class GatewayWorker(AcceptLoop):
                 return _PARKED
             conn.init()
             req = conn.next_request()
-            return self._keepalive_after(conn, self.handle_request(req, conn))
+            return self.handle_request(req, conn)
         except HeadIncomplete:
             return _PARKED
         except (NoMoreData, StopIteration, ConnectionError, TimeoutError) as error:
@@ -237,7 +240,7 @@ class GatewayWorker(AcceptLoop):
             finally:
                 if hasattr(answer, "close"):
                     answer.close()
-            return not resp.should_close()
+            return resp.stays_open and resp.is_complete
         except OSError:
             raise
         except Exception:  # an answer that has begun cannot become an error
@@ -248,8 +251,19 @@ class GatewayWorker(AcceptLoop):
             return False
 
     def _keeps(self, conn: Any) -> bool:
-        """Whether the connection may be kept after this request."""
-        return self.alive and bool(self.cfg.keepalive) and len(self.keepalived_conns) < self.max_keepalived
+        """Whether the connection may be kept after this request.
+
+        While callers wait for a thread, none is kept: a caller's next connection may find another worker. And
+        none is kept for ever, so that connections spread over the workers.
+        """
+        kept = self._kept
+        return (
+            kept is not None
+            and self.alive
+            and self._accepting
+            and kept.has_room
+            and conn.parser.req_count < MOST_REQUESTS
+        )
 
     def _carry(self, answer: Any, resp: Any, conn: Any) -> bool:
         """Hand the answer to the relay, if it is a stream on a plain socket."""
@@ -260,8 +274,8 @@ class GatewayWorker(AcceptLoop):
 
         def done(clean: bool) -> None:
             self._returned.append(None)
-            if clean and not resp.should_close():
-                self.method_queue.defer(self._take_back, conn)
+            if clean and resp.stays_open and resp.chunked:
+                self._keep(conn)
             else:
                 self._close(conn)
 
@@ -282,9 +296,6 @@ class GatewayWorker(AcceptLoop):
 
         self._sessions.start(tunnel, conn.sock, resp.take_head(), conn.take_ahead(), done)
         return True
-
-    def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
-        return keepalive if keepalive is _HANDED_OVER else super()._keepalive_after(conn, keepalive)
 
     def _write_error(self, sock: socket.socket, status: int, reason: str, message: str) -> None:
         """Answer an unparsable request. It is logged and counted like any other request."""
@@ -331,10 +342,6 @@ class GatewayWorker(AcceptLoop):
         ended = self.gateway.inflight.end(lambda: ServerShutdown(_ENDED))
         if ended:
             self.log.warning("cancelled %d calls that were still in flight: this process stops", ended)
-
-    def _take_back(self, conn: Any) -> None:
-        """Keep the connection of a stream that the relay has finished."""
-        self.finish_request(conn, _completed(self._keepalive_after(conn, True)))
 
 
 # gunicorn looks this class up by name in its own module.
