@@ -205,9 +205,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             return
         assert self._kept is not None
         self._handed_over.append(None)
-        self._kept.keep(conn, stopping=not self.alive)
-        if not self.alive:
-            self._kept.hurry(time.monotonic())
+        self._kept.keep(conn)
         self._wake()
 
     def _next_arrived(self, conn: ClientConnection) -> None:

@@ -88,6 +88,7 @@ class KeptConnections:
         self._arrived, self._gone = arrived, gone
         self._most = most_kept()
         self._queue = IdleQueue()
+        self._stopping = False
         poller.armed = self._ready
 
     def __len__(self) -> int:
@@ -97,11 +98,12 @@ class KeptConnections:
     def has_room(self) -> bool:
         return len(self._queue) < self._most
 
-    def keep(self, conn: ClientConnection, *, stopping: bool) -> None:
+    def keep(self, conn: ClientConnection) -> None:
         """Wait for the caller's next request, on any thread. The calling thread may not use it any more."""
-        seconds = min(self._seconds, STOP_LINGER) if stopping else self._seconds
-        fd = conn.sock.fileno()
-        self._queue.add(fd, conn, time.monotonic() + seconds)
+        fd, now = conn.sock.fileno(), time.monotonic()
+        self._queue.add(fd, conn, now + self._seconds)
+        if self._stopping:
+            self._queue.hurry(now + STOP_LINGER)
         try:
             self._poller.arm(fd)
         except OSError:  # the kernel has no memory for it
@@ -123,7 +125,7 @@ class KeptConnections:
         elif whole:
             self._arrived(conn)
         else:  # an event of an earlier socket of this number
-            self.keep(conn, stopping=False)
+            self.keep(conn)
 
     def close_late(self, now: float) -> None:
         """Close the connections whose time is over, and those that are too many."""
@@ -139,4 +141,5 @@ class KeptConnections:
 
     def hurry(self, now: float) -> None:
         """Keep no connection longer than :data:`STOP_LINGER` from now on, because the worker stops."""
+        self._stopping = True
         self._queue.hurry(now + STOP_LINGER)

@@ -164,13 +164,20 @@ class Behind:
                 with sock, suppress(OSError):
                     sock.settimeout(PATIENCE)
                     self.seen.append(read_request(sock))
-                    sock.sendall(self.reply(self.seen[-1]))
+                    sock.sendall(closing(self.reply(self.seen[-1])))
                     self.then(sock)
 
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
+
+
+def closing(answer: bytes) -> bytes:
+    """The answer with ``Connection: close``, for nginx would send its next request into our close."""
+    if not answer.startswith(b"HTTP/1.1 ") or answer.startswith(b"HTTP/1.1 101"):
+        return answer
+    return answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 def read_request(sock: socket.socket) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 
 import pytest
@@ -27,11 +28,13 @@ class Kernel:
         self.ready: list[int] = []
 
     def register(self, fd: int, events: int) -> None:
-        assert fd not in self.known
+        if fd in self.known:
+            raise FileExistsError
         self.known[fd] = events
 
     def modify(self, fd: int, events: int) -> None:
-        assert fd in self.known
+        if fd not in self.known:
+            raise FileNotFoundError
         self.known[fd] = events
 
     def unregister(self, fd: int) -> None:
@@ -217,3 +220,69 @@ def test_forgetting_an_unknown_descriptor_does_nothing() -> None:
     assert kernel.known == {}
     poller.poll(0)
     poller.dispatch()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        yield ours, peer
+
+
+def test_an_armed_descriptor_is_reported_once(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = ends
+    seen: list[int] = []
+    with closing(select.epoll()) as epoll:
+        poller = FairPoller(epoll)
+        poller.armed = seen.append
+
+        def turn() -> list[int]:
+            seen.clear()
+            poller.poll(0)
+            poller.dispatch()
+            return [*seen]
+
+        poller.arm(ours.fileno())
+        assert turn() == []
+        peer.sendall(b"x")
+        assert turn() == [ours.fileno()]
+        assert turn() == []
+        poller.arm(ours.fileno())
+        assert turn() == [ours.fileno()]
+        assert len(poller) == 0
+        peer.close()
+        poller.arm(ours.fileno())
+        assert turn() == [ours.fileno()]
+
+
+def test_a_descriptor_that_was_armed_can_be_registered_and_armed_again(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, _ = ends
+    registered: list[int] = []
+    armed: list[int] = []
+    with closing(select.epoll()) as epoll:
+        poller = FairPoller(epoll)
+        poller.armed = armed.append
+        poller.arm(ours.fileno())
+        poller.wait_for(ours.fileno(), select.EPOLLOUT, registered.append)
+        poller.poll(0)
+        poller.dispatch()
+        assert (registered, armed) == ([select.EPOLLOUT], [])
+        poller.forget(ours.fileno())
+        poller.arm(ours.fileno())
+        poller.poll(0)
+        poller.dispatch()
+        assert (len(registered), armed) == (1, [])
+
+
+def test_an_old_event_of_an_armed_descriptor_is_not_delivered_to_its_successor() -> None:
+    kernel, got = Kernel(), []
+    poller = FairPoller(kernel)
+    poller.arm(7)
+    kernel.ready = [7]
+    poller.poll(0)
+    kernel.unregister(7)  # closed, and another socket has its number
+    poller.wait_for(7, OUT, got.append)
+    poller.dispatch()
+    assert got == []

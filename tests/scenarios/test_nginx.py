@@ -102,7 +102,6 @@ def test_the_gateway_sees_the_forwarded_request(behind: Behind, before: Nginx):
     assert abs(float(seen.pop("x-request-start")) - time.time()) < TIMEOUT
     assert seen == {
         "host": "127.0.0.1",
-        "connection": "close",
         "content-length": "8",
         "content-type": "application/json",
         "accept-encoding": "identity",

@@ -284,9 +284,7 @@ def test_upstream_connections_are_reused(
 def test_a_callers_connection_is_kept_alive_after_a_stream(
     start_gateway: StartGateway, upstream: Upstream
 ) -> None:
-    """By default, the gateway does not keep them alive."""
     gateway = start_gateway(
-        options=("--keep-alive", "5", "--worker-connections", "100"),
         GATEWAY_THREADS=str(THREADS),
         GATEWAY_UPSTREAMS=f"one={upstream.url}",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",

@@ -160,6 +160,61 @@ def test_a_parked_connection_gets_a_thread_when_its_head_has_come(
     assert (served, loop.poller.registered) == ([ours], [])
 
 
+class Kept:
+    """In place of the kept connections: one of them is idle."""
+
+    def __init__(self, loop: AcceptLoop, conn: ClientConnection) -> None:
+        self.idle = [conn]
+        self._loop = loop
+
+    def close_oldest(self) -> bool:
+        closed = self.idle[:1]
+        for conn in closed:
+            self.idle.remove(conn)
+            self._loop._drop_kept(conn)
+        return bool(closed)
+
+
+def test_an_idle_connection_makes_room_before_a_parked_one(
+    loop: AcceptLoop, conn: tuple[ClientConnection, socket.socket]
+) -> None:
+    idle, caller = conn
+    ours, parked = socket.socketpair()
+    with ours, parked:
+        loop.nr_conns = 2
+        loop._park(ClientConnection(Config(), ours, None, None))
+        loop._handed_over.append(None)
+        loop._kept = Kept(loop, idle)  # type: ignore[assignment]
+        loop.accept(Listener(errno.EMFILE))
+        assert caller.recv(1) == b""
+        loop._update_counts()
+        assert (loop.nr_conns, loop.worker_connections, len(loop._parked)) == (1, 5, 1)
+        loop.accept(Listener(errno.EMFILE))
+        assert parked.recv(1) == b""
+
+
+def test_the_next_request_of_a_kept_connection_waits_for_a_thread(
+    loop: AcceptLoop, conn: tuple[ClientConnection, socket.socket]
+) -> None:
+    served: list[Any] = []
+    loop.tpool = SimpleNamespace(submit=lambda work, *args: served.append(args[0]))
+    loop.gateway = shed = Shed()  # type: ignore[assignment]
+    loop.method_queue = SimpleNamespace(defer=lambda work, *args: None)
+    full = ThreadUsage(busy=10, most=10, held=10, starting=0, pace=0.001, moved=float("inf"))
+    usage = [full, full, full._replace(busy=9)]
+    shed.inflight = SimpleNamespace(is_full=True, thread_usage=lambda busy: usage.pop(0))
+    ours, _ = conn
+    loop._next_arrived(ours)
+    assert loop._serve_waiting() > 0
+    assert loop._serve_waiting() > 0
+    assert (served, len(loop._returned)) == ([], 0), "it counts as no thread while it waits"
+    assert loop._serve_waiting() == 0
+    assert (served, len(loop._returned), len(loop._waiting)) == ([ours], 1, 0)
+    shed.inflight.is_full = False
+    loop._next_arrived(ours)
+    assert served == [ours, ours], "with a free thread it does not wait"
+
+
 def test_a_pool_that_starts_no_thread_answers_503(
     loop: AcceptLoop, conn: tuple[ClientConnection, socket.socket]
 ) -> None:

@@ -18,7 +18,45 @@ from flask_gateway.server.body_input import (
     ChunkCount,
     LargeInput,
     input_of,
+    may_be_followed,
 )
+
+
+def request(reader: Any, *connection: str, version: tuple[int, int] = (1, 1), **more: Any) -> Any:
+    headers = [("HOST", "x"), *(("CONNECTION", value) for value in connection)]
+    asked = {"version": version, "headers": headers, "must_close": False, "method": "POST", **more}
+    return SimpleNamespace(body=Body(reader), **asked)
+
+
+def read(length: int = 0) -> LengthReader:
+    return LengthReader(IterUnreader(iter([])), length)
+
+
+@pytest.mark.parametrize(
+    ("asked", "followed"),
+    [
+        (request(read()), True),
+        (request(read(), "keep-alive"), True),
+        (request(read(), "Keep-Alive", version=(1, 0)), True),
+        (request(read(), version=(1, 0)), False),
+        (request(read(), "close"), False),
+        (request(read(), "keep-alive", "close"), False),
+        (request(read(), "keep-alive, close"), False),
+        (request(read(), "Content-Length"), False),
+        (request(read(1)), False),
+        (request(read(), must_close=True), False),
+        (request(read(), method="CONNECT"), False),
+        (request(ChunkedReader(SimpleNamespace(), IterUnreader(iter([b"0\r\n\r\n"])))), False),
+    ],
+)
+def test_a_request_follows_only_one_whose_end_is_certain(asked: Any, followed: bool) -> None:
+    assert may_be_followed(asked) is followed
+
+
+def test_no_request_follows_a_body_that_could_not_be_read() -> None:
+    asked = request(read())
+    asked.body.failed = True
+    assert not may_be_followed(asked)
 
 
 def test_a_small_body_stays_gunicorns_own() -> None:

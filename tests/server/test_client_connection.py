@@ -119,3 +119,28 @@ def test_a_head_has_a_largest_size_however_it_arrives(
 
     with pytest.raises(LimitRequestHeaders):
         send()
+
+
+def test_between_two_requests_it_says_whether_the_second_has_begun(
+    pair: tuple[ClientConnection, socket.socket],
+) -> None:
+    conn, caller = pair
+    caller.sendall(HEAD + b"abc")
+    assert conn.next_request().body.read() == b"abc"
+    assert not conn.await_next()
+    assert conn.sock.gettimeout() is None
+    conn.sock.setblocking(False)
+    assert not conn.collect_head()
+    caller.sendall(HEAD + b"abc" + HEAD[:9])
+    assert conn.collect_head()
+    assert conn.next_request().body.read() == b"abc"
+    assert conn.await_next()
+    incomplete(conn)
+    assert not conn.has_left
+    caller.sendall(HEAD[9:] + b"abc")
+    assert conn.collect_head()
+    assert conn.next_request().body.read() == b"abc"
+    assert not conn.await_next()
+    caller.close()
+    assert conn.collect_head()
+    assert conn.has_left
