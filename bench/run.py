@@ -151,7 +151,7 @@ def run_beside(bench: Bench) -> None:
         time.sleep(6)  # all streams have begun
         health, calls = [], []
         while len(calls) < 300:
-            health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
+            health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
             calls.append(one_request(url, CHAT % servers.KEY.encode()))
             time.sleep(0.02)
         report = json.loads(crowd.communicate()[0])
@@ -182,7 +182,7 @@ def run_beside(bench: Bench) -> None:
 
 MESSAGE = b'{"model":"mock/m","messages":[{"role":"user","content":"Hello"}]}'
 CHAT = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %b\r\n"
     b"Content-Type: application/json\r\nContent-Length: "
 ) + b"%d\r\n\r\n%b" % (len(MESSAGE), MESSAGE)
 

@@ -112,7 +112,7 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
             if self._kept is not None and self._kept.close_oldest():
                 pass  # its descriptor serves the next caller
             elif (oldest := self._parked.oldest()) is not None:
-                self._cut(oldest)  # likewise
+                self._cut(oldest)
             else:
                 self._refuse(listener)
             return

@@ -71,8 +71,8 @@ backlog = 2048
 timeout = 30
 # How long calls in flight may go on after a stop: the longest answer that survives a restart.
 graceful_timeout = _number("GATEWAY_GRACEFUL_SECONDS", server_defaults.GRACEFUL_SECONDS)
-# How long a caller's connection is kept for its next request, seconds. It holds no thread. Proxies and clients
-# close after 120 s or less, and a request is lost only if the server closes first.
+# How long a caller's connection is kept for its next request, seconds. It holds no thread. Proxies and
+# clients close after 120 s or less, and a request is lost only if the server closes first.
 keepalive = 130
 
 # Each process makes its own sockets, locks and threads.

@@ -21,7 +21,7 @@ BODY = json.dumps({"model": "mock", "messages": [{"role": "user", "content": "He
 
 
 class Report(NamedTuple):
-    """What happened to the requests of many clients.
+    """The results of the requests of many clients.
 
     :param statuses: how many answers had each status. :param lost: the errors of requests without an answer.
     :param connections: how many were opened. :param retried: requests that were sent again, all of them GETs.

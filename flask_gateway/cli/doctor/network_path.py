@@ -167,15 +167,15 @@ def stream_options(answer: ProbeResponse) -> Iterator[Diagnosis]:
 
 
 def connections(*, kept: bool, secure: bool) -> Diagnosis:
-    """Check keep-alive. The proxy may keep connections open; the gateway must not close one in use.
+    """Check keep-alive.
 
     :param kept: whether a second request could reuse the connection.
     """
     if kept:
-        return ok("connections: the proxy keeps them alive, and opens one to the gateway for each request")
+        return ok("connections: kept for the next request")
     if secure:
         return warn("connections: each request needs its own TLS handshake", "keepalive_timeout in the proxy")
-    return ok("connections: closed after each answer, so none is reused while it is being closed")
+    return warn("connections: closed after each answer, which costs each call one more round trip", DEPLOY)
 
 
 def behind(headers: str | None) -> Diagnosis:
@@ -183,13 +183,17 @@ def behind(headers: str | None) -> Diagnosis:
 
     :param headers: the Connection header of its answer.
     """
-    if (headers or "").lower() == "close":
+    kept = (headers or "").lower()
+    if kept == "close":
+        return ok("connections: the gateway closes each after its answer")
+    if kept == "keep-alive":
         return ok(
-            "connections: the gateway closes each after its answer, so no proxy can reuse a closing one"
+            "connections: the gateway keeps idle ones; a proxy closes its own within 2 s, "
+            "so that a reload crosses no call"
         )
     return warn(
-        "connections: the gateway keeps idle ones open, and may close one just when a proxy uses it",
-        "`keepalive = 0` in gunicorn.conf.py, or longer than the proxy's keepalive_timeout to it",
+        "connections: the server may keep idle ones, and close one just when a proxy uses it",
+        "the worker class of gunicorn.conf.py",
     )
 
 

@@ -126,9 +126,9 @@ def test_clocks(date: str | None, level: Level) -> None:
 def test_connections() -> None:
     assert network_path.connections(kept=True, secure=True).level is OK
     assert network_path.connections(kept=False, secure=True).level is WARN
-    assert network_path.connections(kept=False, secure=False).level is OK
+    assert network_path.connections(kept=False, secure=False).level is WARN
     assert network_path.behind("close").level is OK
-    assert network_path.behind("keep-alive").level is WARN
+    assert network_path.behind("keep-alive").level is OK
     assert network_path.behind(None).level is WARN
 
 
