@@ -40,7 +40,8 @@ def stranger(port: int, number: int, name: str) -> tuple[bytes, bytes]:
         (f"POST {CHAT}", KEY, body, b"404"),
     )[number % 4]
     lines = [f"{line} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"x-request-id: {name}", f"x-trace-id: {name}"]
-    lines += [f"x-forwarded-for: {address}", f"x-api-key: {key}", "Content-Type: application/json"]
+    lines += [f"x-forwarded-for: {address}", f"x-api-key: {key}", "Connection: close"]
+    lines += ["Content-Type: application/json"]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode(), status
 
 

@@ -250,7 +250,7 @@ def speak(media: Gateway, model: str) -> bytes:
     body = b'{"model":"%b","input":"Hello","voice":"alloy"}' % model.encode()
     head = (
         f"POST /v1/audio/speech HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", media.port), 15) as sock:
         sock.sendall(head.encode() + body)
