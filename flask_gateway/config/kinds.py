@@ -184,7 +184,7 @@ KINDS: Mapping[str, Kind] = {
         Quirks(thought_signatures=True),
     ),
     "vertex": Kind(
-        speaks=(Operation.CHAT, *ANTHROPIC, *GEMINI),
+        speaks=(Operation.CHAT, *ANTHROPIC, Operation.GENERATE, Operation.GENERATE_COUNT),
         clocks=HOSTED_CLOCKS,
         openai_path="/endpoints/openapi",
         model_in_path=True,

@@ -19,10 +19,10 @@ from .reported_usage import ReportedUsage
 from .usage import Tally
 from .values import error_in
 
-#: The paths of the API.
-is_path = re.compile(
-    r"/+v1beta(?:/.*)?|/+(?:v1/+)*models/.+:(?:(?:streamG|g)enerateContent|countTokens)", re.DOTALL
-).fullmatch
+_METHOD = r".+:(?:(?:streamG|g)enerateContent|countTokens|embedContent|batchEmbedContents)"
+#: The paths of the API, and those of its methods on a model.
+is_path = re.compile(rf"/+v1beta(?:/.*)?|/+(?:v1/+)*models/{_METHOD}", re.DOTALL).fullmatch
+is_method = re.compile(_METHOD, re.DOTALL).fullmatch
 
 #: The names of errors by status: https://cloud.google.com/apis/design/errors
 _STATUSES = {

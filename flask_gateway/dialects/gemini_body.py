@@ -9,10 +9,13 @@ import msgspec
 from ..model.call import Call, Operation, Usage
 from .body_transcript import BodyTranscript
 from .error_mapping import page_error, reported_error
-from .gemini import GeminiReader
+from .gemini import GeminiReader, add_usage
 from .redaction import Redaction
 from .usage import estimate
 from .values import error_in
+
+#: The field that an answer with embeddings must have.
+_EMBEDDED = {Operation.EMBED_CONTENT: "embedding", Operation.EMBED_CONTENTS: "embeddings"}
 
 
 class GeminiBody(BodyTranscript):
@@ -40,6 +43,12 @@ class GeminiBody(BodyTranscript):
         if self._operation is Operation.GENERATE_COUNT:
             if not (isinstance(document, dict) and type(document.get("totalTokens")) is int):
                 raise self._refusal(document, "no 'totalTokens'")
+            return
+        if name := _EMBEDDED.get(self._operation):
+            if not (isinstance(document, dict) and name in document):
+                raise self._refusal(document, f"no '{name}'")
+            add_usage(self._reader.reported, document.get("usageMetadata"))
+            self.usage = self._counted()
             return
         answers = document if isinstance(document, list) else [document]
         if not (answers and all(isinstance(answer, dict) for answer in answers)):

@@ -33,7 +33,10 @@ _WIDE = re.compile(
 #: The operations whose streams report usage when ``stream_options`` asks for it.
 _ASKED = frozenset({Operation.CHAT, Operation.COMPLETION})
 #: Fields of a request that the model reads.
-_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "contents", "systemInstruction")
+_PROMPTS = (
+    *("messages", "prompt", "input", "instructions", "system"),
+    *("contents", "systemInstruction", "content", "requests"),
+)
 #: Fields of a message, a part or an answer that hold text.
 _TEXTS = (
     "content",

@@ -30,13 +30,15 @@ REMEMBERED = 4096
 _MOST_ANSWERS = 128
 
 _PROMPTS = frozenset(
-    ("messages", "prompt", "input", "instructions", "system", "tools", "query", "documents", "contents")
+    {"messages", "prompt", "input", "instructions", "system", "tools", "query", "documents"}
+    | {"contents", "content", "requests"}
 )
 _ALLOWED = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 _ANSWERS = frozenset(("n", "best_of"))
 #: The operations whose answers are no text.
 _WITHOUT_OUTPUT = frozenset(
     {Operation.EMBEDDING, Operation.MODERATION, Operation.RERANK, *COUNTING, *MEDIA, *DIRECT}
+    | {Operation.EMBED_CONTENT, Operation.EMBED_CONTENTS}
 )
 _MEDIA = frozenset(MEDIA)
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.

@@ -46,6 +46,8 @@ class Operation(StrEnum):
     IMAGE_VARIATION = "images/variations"
     GENERATE = "generateContent"  # Google's own
     GENERATE_COUNT = "countTokens"
+    EMBED_CONTENT = "embedContent"
+    EMBED_CONTENTS = "batchEmbedContents"
     #: Sessions over WebSocket: of the Realtime API, and of the Responses API.
     REALTIME = "realtime"
     RESPONSE_SESSION = "responses/websocket"
@@ -57,8 +59,7 @@ class Operation(StrEnum):
     __hash__ = str.__hash__
 
 
-#: The operations of Anthropic's API, those of OpenAI's on sound and pictures, its sessions over
-#: WebSocket, and the others of OpenAI's.
+#: The operations of Anthropic's API, of OpenAI's on sound and pictures, its sessions, and its others.
 ANTHROPIC: tuple[Operation, ...] = (Operation.MESSAGE, Operation.COUNT)
 HEARING: tuple[Operation, ...] = (Operation.TRANSCRIPTION, Operation.AUDIO_TRANSLATION)
 PICTURES: tuple[Operation, ...] = (Operation.IMAGE, Operation.IMAGE_EDIT, Operation.IMAGE_VARIATION)
@@ -66,7 +67,7 @@ MEDIA: tuple[Operation, ...] = (*HEARING, Operation.SPEECH, *PICTURES)
 SESSIONS: tuple[Operation, ...] = (Operation.REALTIME, Operation.RESPONSE_SESSION)
 #: Those that go to one upstream as they are (:class:`~.direct.Direct`).
 DIRECT: tuple[Operation, ...] = (Operation.STORED, Operation.RAW)
-GEMINI: tuple[Operation, ...] = (Operation.GENERATE, Operation.GENERATE_COUNT)
+GEMINI = (Operation.GENERATE, Operation.GENERATE_COUNT, Operation.EMBED_CONTENT, Operation.EMBED_CONTENTS)
 #: Operations that only count tokens, which costs nothing.
 COUNTING: tuple[Operation, ...] = (Operation.COUNT, Operation.GENERATE_COUNT)
 OPENAI: tuple[Operation, ...] = tuple(
@@ -74,8 +75,7 @@ OPENAI: tuple[Operation, ...] = tuple(
 )
 #: The operations that name a model.
 WITH_MODEL: tuple[Operation, ...] = tuple(operation for operation in Operation if operation not in DIRECT)
-#: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as Anthropic's
-#: own limit and as Claude Code tells its users.
+#: How many times larger than other bodies one of Anthropic's API may be: 32 MiB by default, as theirs.
 MESSAGES_BODY = 2
 
 

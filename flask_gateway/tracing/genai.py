@@ -60,6 +60,8 @@ OPERATIONS: Mapping[str, str] = {
     Operation.IMAGE_VARIATION: "image_variation",
     Operation.GENERATE: "generate_content",
     Operation.GENERATE_COUNT: "count_tokens",
+    Operation.EMBED_CONTENT: "embeddings",
+    Operation.EMBED_CONTENTS: "embeddings",
     Operation.REALTIME: "realtime",
     Operation.RESPONSE_SESSION: "responses_session",
     Operation.STORED: "stored_response",

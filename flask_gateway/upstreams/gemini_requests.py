@@ -7,14 +7,23 @@ from collections.abc import Mapping
 import msgspec
 
 from ..config.kinds import Kind
-from ..model.call import Call
+from ..model.call import Call, Operation
 from ..model.errors import UpstreamError, UpstreamRefusal
+
+_decode_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 def gemini_request(kind: Kind, base: str, call: Call) -> tuple[str, bytes]:
-    """The URL and the body of a call. The path names the model, the body does not."""
-    url = kind.gemini_url_of(base, call.operation, call.model, call.query)
-    return url, msgspec.json.encode(call.fields)
+    """The URL and the body of a call. The path names the model, the body does not.
+
+    Each request of a batch has to name the same model: https://ai.google.dev/api/embeddings
+    """
+    url, fields = kind.gemini_url_of(base, call.operation, call.model, call.query), call.fields
+    if call.operation is Operation.EMBED_CONTENTS:
+        model = msgspec.Raw(msgspec.json.encode(f"models/{call.model}"))
+        named = [{**one, "model": model} for one in _decode_objects(fields["requests"])]
+        fields = {**fields, "requests": msgspec.Raw(msgspec.json.encode(named))}
+    return url, msgspec.json.encode(fields)
 
 
 def gemini_head(kind: Kind, head: Mapping[str, str], key: str | None) -> dict[str, str]:

@@ -56,18 +56,21 @@ def register(app: Flask) -> None:
 
 
 def _render_http(error: HTTPException) -> Response:
-    if isinstance(error, NotFound | MethodNotAllowed):
-        if _wants_websocket():
-            return render(
-                errors.WebSocketNotOffered("The gateway does not offer WebSocket. Send the call by POST.")
-            )
+    if isinstance(error, NotFound | MethodNotAllowed) and _wants_websocket():
+        return render(
+            errors.WebSocketNotOffered("The gateway does not offer WebSocket. Send the call by POST.")
+        )
+    if isinstance(error, NotFound):
         if message := paths.not_offered(request.path):
             return render(errors.NotOffered(message))
-    if isinstance(error, NotFound):
         return render(errors.UnknownUrl(paths.unknown(request.method, request.path)))
     if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
-        refused = errors.MethodNotAllowed(f"{request.method} is not allowed on this path; {allowed} is.")
+        named = gemini.is_method(request.path)  # GET is for the model of that name
+        allowed = "POST" if named else ", ".join(sorted(error.valid_methods or ()))
+        message = f"{request.method} is not allowed on this path; {allowed} is."
+        if not named and ":" in request.path and (foreign := paths.not_offered(request.path)):
+            message = f"{message} {foreign}"
+        refused = errors.MethodNotAllowed(message)
         refused.headers["Allow"] = allowed
         return render(refused)
     other = errors.CallerError(f"The request was refused: {error.name}. Check its path, headers and framing.")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 from flask import Blueprint, Response
-from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from ..guards.body_memory import BodyLease
 from ..model.call import Call, Operation
@@ -27,24 +27,32 @@ _METHODS = {
     "generateContent": Operation.GENERATE,
     "streamGenerateContent": Operation.GENERATE,
     "countTokens": Operation.GENERATE_COUNT,
+    "embedContent": Operation.EMBED_CONTENT,
+    "batchEmbedContents": Operation.EMBED_CONTENTS,
+}
+#: The field that each body must have; one for ``countTokens`` may have a whole request instead.
+_REQUIRED = {
+    Operation.GENERATE: "contents",
+    Operation.EMBED_CONTENT: "content",
+    Operation.EMBED_CONTENTS: "requests",
 }
 _STREAM = "streamGenerateContent"
 #: Gemini's bodies carry pictures and sound: as large as Anthropic's.
 _BODY = 2
 
 
-@blueprint.post("/v1beta/models/<path:model>", provide_automatic_options=False)
-@blueprint.post("/v1/models/<path:model>", provide_automatic_options=False)
-def generate(model: str) -> Response:
+def generate(name: str) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
-    name, _, method = model.rpartition(":")
-    operation = _METHODS.get(method)
-    if ":" not in model:
-        raise MethodNotAllowed(["GET"])
-    if operation is None or not name:
-        raise NotFound
-    query = _query(request_state()) if method == _STREAM else ""
-    return serve(partial(_read_call, operation, name, query))
+    state = request_state()
+    method = state.request.path.rpartition(":")[2]
+    query = _query(state) if method == _STREAM else ""
+    return serve(partial(_read_call, _METHODS[method], name, query))
+
+
+for _path in ("/v1beta/models", "/v1/models"):
+    for _method in _METHODS:
+        _rule = f"{_path}/<path:name>:{_method}"
+        blueprint.add_url_rule(_rule, view_func=generate, methods=["POST"], provide_automatic_options=False)
 
 
 def _query(state: RequestState) -> str:
@@ -60,8 +68,23 @@ def _read_call(operation: Operation, model: str, query: str, state: RequestState
     body = read_body(state.request, state.gateway.settings.max_body_bytes * _BODY, lease.hold)
     with taking_turns(len(body)):
         fields = parse_fields(body)
-    if operation is Operation.GENERATE and "contents" not in fields:
-        raise InvalidField("The field 'contents' is missing. Add it.", param="contents")
+    if (name := _REQUIRED.get(operation)) and name not in fields:
+        raise InvalidField(f"The field '{name}' is missing. Add it.", param=name)
+    if operation is Operation.EMBED_CONTENTS:
+        _check_batch(fields["requests"])
+    if "model" in fields:  # the path names it
+        fields = {name: value for name, value in fields.items() if name != "model"}
     fields, fallbacks = named_fallbacks(fields, state.header)
     stream = query == "alt=sse"
     return make_call(state, operation, model, fields, fallbacks, stream=stream, query=query)
+
+
+_decode_batch = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+def _check_batch(requests: msgspec.Raw) -> None:
+    """:raises InvalidField: it is no list of objects."""
+    try:
+        _decode_batch(requests)
+    except ValueError:
+        raise InvalidField("The field 'requests' must be a list of objects.", param="requests") from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response
+from werkzeug.exceptions import MethodNotAllowed
 
-from ..model.call import Operation
+from ..dialects.gemini import is_method
+from ..model.call import GEMINI, Operation
 from ..model.errors import UnknownModel
 from .json_response import json_response
 from .request_headers import Header
@@ -33,6 +35,7 @@ def list_models() -> Response:
 
 @blueprint.get("/v1/models/<path:name>", provide_automatic_options=False)
 def show_model(name: str) -> Response:
+    _check_method(name)
     if wants_google(request_state().header):
         return google_model(name)
     upstream = _callable().get(name) or _unlisted(name)
@@ -57,6 +60,7 @@ def google_list() -> Response:
 
 @blueprint.get("/v1beta/models/<path:name>", provide_automatic_options=False)
 def google_model(name: str) -> Response:
+    _check_method(name)
     if name not in _callable() or not _speaks_google(name):
         raise UnknownModel(
             f"The model '{name[:200]}' is not listed here. GET /v1beta/models lists the models you may call.",
@@ -65,16 +69,23 @@ def google_model(name: str) -> Response:
     return json_response(_google_model(name))
 
 
+def _check_method(name: str) -> None:
+    """:raises MethodNotAllowed: the path is that of a method of Google's API, which is called by POST."""
+    if is_method(name):
+        raise MethodNotAllowed(["POST"])
+
+
 def _speaks_google(name: str) -> bool:
     return gateway().candidates.takes(name, Operation.GENERATE)
 
 
 def _google_model(name: str) -> dict[str, Any]:
+    takes = gateway().candidates.takes
     return {
         "name": f"models/{name}",
         "version": "",
         "displayName": name,
-        "supportedGenerationMethods": ["generateContent", "countTokens"],
+        "supportedGenerationMethods": [str(method) for method in GEMINI if takes(name, method)],
     }
 
 

@@ -77,7 +77,7 @@ _FOREIGN = tuple(
         _Foreign(
             r"(upload/)?v1(alpha|beta)[0-9]*(/|$)|models/[^/]+:(?:stream|batch)?[a-zA-Z]*(?:Generate|generate|Embed|embed|count|predict)[a-zA-Z]*$",
             "This part of Google's Gemini API is not offered here. The gateway offers generateContent, "
-            "streamGenerateContent, countTokens and models, below /v1beta.",
+            "streamGenerateContent, countTokens, embedContent, batchEmbedContents and models, below /v1beta.",
         ),
         _Foreign(
             r"openai/deployments(/|$)",

@@ -57,6 +57,23 @@ def test_a_count_has_no_usage():
 @pytest.mark.parametrize(
     ("document", "operation"),
     [
+        ({"embedding": {"values": [0.5]}}, Operation.EMBED_CONTENT),
+        ({"embeddings": [{"values": [0.5]}]}, Operation.EMBED_CONTENTS),
+    ],
+)
+@pytest.mark.parametrize("reported", [{}, {"usageMetadata": {"promptTokenCount": 4}}])
+def test_embeddings_cost_the_tokens_of_the_prompt(document: Any, operation: Operation, reported: Any):
+    usage = answered({**document, **reported}, operation).usage
+    assert usage is not None
+    assert usage.completion_tokens == 0
+    assert (usage.source, usage.prompt_tokens) == ("reported", 4) if reported else ("estimated", 1)
+
+
+@pytest.mark.parametrize(
+    ("document", "operation"),
+    [
+        ({"candidates": []}, Operation.EMBED_CONTENT),
+        ({"embedding": {}}, Operation.EMBED_CONTENTS),
         (b"nothing", Operation.GENERATE),
         (b'{"candidates": "\xff"}', Operation.GENERATE),
         ({}, Operation.GENERATE),

@@ -30,5 +30,12 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-    named = (path_parameters or {}).items()
-    return {name: known(value) if isinstance(value, str) else value for name, value in named}
+    named = path_parameters or {}
+    if (
+        "upstream" in named and "path" in named and len(str(named["path"])) % 2
+    ):  # the raw paths of one upstream
+        return {"upstream": "described", "path": "files"}
+    response = str(named.get("response_id", ""))
+    if re.fullmatch(r"[\w-]+", response) and len(response) % 4:
+        return {"response_id": f"resp_a{sum(response.encode()) % 30}"}  # one that is stored
+    return {name: known(value) if isinstance(value, str) else value for name, value in named.items()}

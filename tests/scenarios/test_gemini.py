@@ -71,6 +71,9 @@ class Upstream(BaseHTTPRequestHandler):
             self._answer(429, SLOW)
         elif "refused" in self.path:
             self._answer(400, REFUSED)
+        elif "mbedContent" in self.path:
+            body = {"embeddings": [{"values": [0.5]}] * 2, "usageMetadata": {"promptTokenCount": 6}}
+            self._answer(200, json.dumps(body).encode())
         elif "countTokens" in self.path:
             self._answer(200, b'{"totalTokens": 7}')
         elif self.path.endswith("?alt=sse"):
@@ -129,6 +132,15 @@ def test_the_sdk_gets_an_answer_a_stream_and_a_count(client: genai.Client, seen:
     assert path == "/v1beta/models/gemini-3.8-flash:countTokens"
     assert headers["x-goog-api-key"] == UPSTREAM_KEY
     assert "authorization" not in headers
+
+
+def test_the_sdk_gets_embeddings(gateway: Gateway, client: genai.Client, seen: Any):
+    answer = client.models.embed_content(model="gemini-3.5-flash-lite", contents=["Hello", "there"])
+    assert [one.values for one in answer.embeddings or ()] == [[0.5], [0.5]]
+    path, headers, body = seen[-1]
+    assert path == "/v1beta/models/flash-lite-real:batchEmbedContents"
+    assert headers["x-goog-api-key"] == UPSTREAM_KEY
+    assert {one["model"] for one in json.loads(body)["requests"]} == {"models/flash-lite-real"}
 
 
 def test_the_sdk_lists_the_models_that_speak_it(client: genai.Client):

@@ -40,6 +40,15 @@ def test_the_model_is_in_the_path_and_values_are_as_written(
     assert body == b'{"contents":[ {"a" : 1.0} ]}'
 
 
+def test_each_request_of_a_batch_names_the_upstreams_model():
+    requests = msgspec.Raw(b'[{"model":"models/mine","content": {"parts":[]}},{"content":1}]')
+    asked = msgspec.structs.replace(call(Operation.EMBED_CONTENTS), fields={"requests": requests})
+    url, body = gemini_request(KINDS["gemini"], KINDS["gemini"].url, asked)
+    assert url.endswith("/v1beta/models/gemini-x:batchEmbedContents")
+    model = b'"model":"models/gemini-x"'
+    assert body == b'{"requests":[{%b,"content":{"parts":[]}},{"content":1,%b}]}' % (model, model)
+
+
 def test_the_key_is_in_googles_header_alone():
     head = {"Authorization": "Bearer k", "x-request-id": "r"}
     assert gemini_head(KINDS["gemini"], head, "k") == {"x-request-id": "r", "x-goog-api-key": "k"}

@@ -32,8 +32,11 @@ def error_of(response: Any) -> tuple[int, str]:
     [
         (URL, {}, (400, "INVALID_ARGUMENT")),
         ("/v1beta/models/g:streamGenerateContent?alt=proto", {"contents": []}, (400, "INVALID_ARGUMENT")),
-        ("/v1beta/models/g:embedContent", {"content": {}}, (400, "INVALID_ARGUMENT")),
-        ("/v1beta/models/:generateContent", {"contents": []}, (400, "INVALID_ARGUMENT")),
+        ("/v1beta/models/g:embedContent", {"contents": []}, (400, "INVALID_ARGUMENT")),
+        ("/v1beta/models/g:batchEmbedContents", {"requests": {}}, (400, "INVALID_ARGUMENT")),
+        ("/v1beta/models/g:batchEmbedContents", {"requests": [1]}, (400, "INVALID_ARGUMENT")),
+        ("/v1beta/models/g:predict", {"instances": []}, (405, "UNIMPLEMENTED")),
+        ("/v1beta/models/:generateContent", {"contents": []}, (405, "UNIMPLEMENTED")),
         ("/v1beta/files", {}, (400, "INVALID_ARGUMENT")),
     ],
 )
@@ -53,6 +56,13 @@ def test_the_models_in_googles_form(google: FlaskClient, url: str):
     assert [model["name"] for model in response.json["models"]] == ["models/google"]
     assert google.get(f"{url}/google", headers={"x-goog-api-key": KEY}).json["name"] == "models/google"
     assert error_of(google.get(f"{url}/none", headers={"x-goog-api-key": KEY})) == (404, "NOT_FOUND")
+
+
+def test_a_method_that_is_not_offered_is_named_with_those_that_are(google: FlaskClient):
+    response = google.post("/v1/models/g:predict", json={}, headers=AUTH)
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+    assert response.json is not None
+    assert "batchEmbedContents" in response.json["error"]["message"]
 
 
 def test_a_key_in_the_url_counts_at_googles_paths_alone(google: FlaskClient):

@@ -138,7 +138,7 @@ FOREIGN = """
     /global/spend/report /v1/audio/voices /v1/images /v1/files
     /v1/files/f/content /v1/uploads /v1/batches /v1/vector_stores
     /v1/vector_stores/v/search /v1/assistants /v1/threads /v1/threads/t/runs /v1/conversations
-    /v1/realtime /v1/realtime/sessions /v1/realtime/client_secrets
+    /v1/realtime/sessions /v1/realtime/client_secrets
     /v1/responses/resp_1/items /v1/responses/resp_1/cancel/x
     /v1/chat/completions/c1 /v1/fine_tuning/jobs /v1/videos /v1/containers
     /v1/evals /v1/edits /v1/engines /audio /v2/chat /v1/chat /v2/embed
