@@ -12,6 +12,7 @@ from ..dialects import gemini
 from ..model.call import Caller
 from ..model.errors import AmbiguousCredentials, GatewayError, Unauthorized
 from .client_address import FORWARDED, is_loopback
+from .paths import canonical
 from .request_headers import Header
 
 #: URL parameters in which some APIs accept a key.
@@ -45,17 +46,21 @@ def _key_elsewhere(header: Header, query: str, path: str) -> str | None:
         return key
     if gemini.is_path(path):
         return next(iter(parse_qs(query).get("key", ())), None)
-    return _key_in_protocol(header("Sec-WebSocket-Protocol"))
+    if protocols := header("Sec-WebSocket-Protocol"):
+        return _key_in_protocol(protocols) if canonical(path) in _SESSIONS else None
+    return None
 
 
 #: How browsers send a key when they open a WebSocket: they can set no other header.
 #: https://platform.openai.com/docs/guides/realtime-websocket
 _KEY_PROTOCOL = "openai-insecure-api-key."
+#: The paths that open a WebSocket. Elsewhere the key in that header counts for nothing.
+_SESSIONS = frozenset(("/v1/realtime", "/v1/responses"))
 
 
-def _key_in_protocol(protocols: str | None) -> str | None:
+def _key_in_protocol(protocols: str) -> str | None:
     """The key among the subprotocols that a WebSocket asks for; ``None`` if there is none."""
-    words = (word.strip() for word in (protocols or "").split(","))
+    words = (word.strip() for word in protocols.split(","))
     return next((w.removeprefix(_KEY_PROTOCOL) for w in words if w.startswith(_KEY_PROTOCOL)), None) or None
 
 

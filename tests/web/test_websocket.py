@@ -69,3 +69,9 @@ def test_a_key_may_come_as_a_subprotocol(offering: FlaskClient):
     assert response.status_code == 426
     wrong = offering.get(URL, headers={**UPGRADE, "Sec-WebSocket-Protocol": "openai-insecure-api-key.x"})
     assert_refused(wrong, 401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/key", "/v1/chat/completions"])
+def test_a_key_as_a_subprotocol_counts_at_the_paths_of_sessions_alone(offering: FlaskClient, path: str):
+    headers = {**UPGRADE, "Sec-WebSocket-Protocol": f"openai-insecure-api-key.{KEY}"}
+    assert_refused(offering.get(path, headers=headers), 401, "invalid_api_key")
