@@ -306,6 +306,22 @@ def test_money_counts_in_the_window_of_its_settlement_in_account_and_ledger(gate
     assert (one.spend.at, two.spend.at) == (DAY + 86_401.0, DAY + 86_400)
 
 
+def test_the_old_price_counts_on_the_day_on_which_the_call_ends(gate: Gate) -> None:
+    """Case 21 of the design: half the price from midnight on; asked 0.1 s before it, over 3 s after it."""
+    halved = ModelPrice((Period(Rates(input=10**6)), Period(Rates(input=500_000), begins=DAY)))
+    gate.money.costing = Costing(Prices({("up", "m"): halved}, []), {})
+    gate.now = DAY - 0.1
+    permit, call = gate.admit()
+    gate.now = DAY + 3.0
+    permit.settle(msgspec.structs.replace(used(1000, 0), started_ns=int((DAY - 0.1) * 10**9)))
+    assert gate.account() == (1_000_000, 0)
+    assert call.spend is not None
+    assert (call.spend.cost, call.spend.at) == (1_000_000, DAY + 3.0)
+    value = gate.store.read(account_key("key:web"))
+    assert value is not None
+    assert value[1] == DAY  # the start of the day in which it counts
+
+
 def test_without_the_ledger_a_strict_budget_refuses_and_another_goes_on(store: MemoryStore) -> None:
     gate = Gate(store, base=None)
     with pytest.raises(BudgetUnknown) as caught:

@@ -49,6 +49,21 @@ def test_every_path_exists(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", document.read_text())
+    missing = [(file, name) for file, name in named if f"\ndef {name}(" not in (ROOT / file).read_text()]
+    assert missing == []
+
+
+def test_every_case_and_law_of_keys_and_money_names_its_tests() -> None:
+    rows = (ROOT / "docs" / "cases.md").read_text().splitlines()
+    numbers = [
+        match[1] for row in rows if (match := re.match(r"\| ((?:law )?\d+) \|.*`tests/\S+::\w+` \|$", row))
+    ]
+    assert numbers == [*map(str, range(1, 52)), *(f"law {number}" for number in range(1, 13))]
+
+
 @pytest.mark.soak
 def test_links_to_elsewhere_answer() -> None:
     """A page that wants a login, or refuses programs, is there."""

@@ -99,6 +99,33 @@ def test_the_holder_sees_used_held_and_left_of_each_limit(tmp_path: Path, store:
     assert admins.ask("GET", f"/keys/{key['id']}?with=all").status_code == 400
 
 
+def test_a_refusal_of_the_team_costs_the_key_no_requests_no_tokens_and_no_money(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    """Case 6 of the design of keys, with all limits of the key."""
+    admins = spending(tmp_path, store)
+    one_call = {"amount": "0.01", "window": "day"}
+    admins.ask("PUT", "/teams/search", {"limits": {"budgets": [one_call]}})
+    key = admins.make(team="search", limits={"requests": 5, "tokens": 10_000, "budgets": [BUDGET]})
+
+    def usage() -> dict[str, Any]:
+        shown = admins.http.get("/v1/key", headers={"Authorization": f"Bearer {key['secret']}"}).json
+        own = next(entry for entry in shown["usage"] if entry["subject"].startswith("key:"))
+        return {
+            "requests": own["requests"]["used"],
+            "tokens": own["tokens"]["used"],
+            "money": (own["budgets"][0]["used"], own["budgets"][0]["held"]),
+        }
+
+    assert admins.chat(key["secret"]).status_code == 200
+    assert until(lambda: usage()["tokens"] == 8)  # those that it reserved go back soon
+    before = usage()
+    assert before["requests"] == 1
+    refused = admins.chat(key["secret"])
+    assert (refused.status_code, refused.headers["x-gateway-budget"]) == (429, "team/day")
+    assert usage() == before
+
+
 def test_a_rotated_key_has_one_id_and_one_spend_for_both_secrets(tmp_path: Path, store: MemoryStore) -> None:
     """Case 49 of the design of keys, with test_a_key_and_a_secret_end_at_their_moment for what follows."""
     admins = spending(tmp_path, store)
