@@ -122,6 +122,12 @@ def replaced(text: str, changes: dict[str, str]) -> str:
     return text
 
 
+def directive_of(site: str, name: str) -> str:
+    """The only value of a directive in the site."""
+    (value,) = set(re.findall(rf"^\s*{name} (.*);$", site, re.MULTILINE))
+    return value
+
+
 def without_rates(site: str) -> str:
     """The site without its limits on requests a second."""
     without, count = re.subn(r"limit_req zone=[^;]+;", "", site)

@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 from kit.gateways import KEY
-from kit.nginx import SHIPPED, Behind, Nginx, logged, refused, replaced
+from kit.nginx import SHIPPED, Behind, Nginx, directive_of, logged, refused, replaced
 from kit.servers import Gateway, Upstream, free_port
 from kit.waiting import until
 from kit.wire import TIMEOUT, ask, content, head, open_stream, send_raw
@@ -54,9 +54,7 @@ def headers_of(request: bytes) -> dict[str, str]:
 
 
 def directive(name: str) -> str:
-    """The only value of a directive in the site."""
-    (value,) = set(re.findall(rf"^\s*{name} (.*);$", SITE, re.MULTILINE))
-    return value
+    return directive_of(SITE, name)
 
 
 def test_nginx_finds_nothing_wrong(nginx: Nginx):
