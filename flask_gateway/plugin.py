@@ -16,6 +16,8 @@ It is asked by the hooks below that it has, one or several: ``identify``, ``admi
     A call of another operation is refused, or with ``on_error = "pass"`` shown as skipped.
 ``whole``
     of an inspector: ``True`` if it has to wait for somebody. Streams are then held until they are complete.
+``teams``
+    of an authenticator: the teams that its callers may have. The start refuses one that the settings lack.
 ``close()``
     is called when the process ends, and after a reload that changed its table.
 

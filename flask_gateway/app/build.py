@@ -208,7 +208,7 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     }
     plugins = _plugins(settings, carried.plugins, metrics, routes)
     others = None if plugins is None else plugins.callers()
-    callers = len(keys) + (others is not None)
+    callers = len(keys) + 2 * (others is not None)
     balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
     candidates = Candidates(routes, balancer, leases, endpoints)
     inflight.change(settings.max_streams, callers, len(settings.upstreams))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..config.schema import Settings
 from ..plugins.chain import Plugins
+from ..plugins.identifying import check_teams
 from ..plugins.loaded import Loaded
 from ..plugins.loading import load
 from ..routing.routes import Routes
@@ -30,6 +31,7 @@ def plugins_of(settings: Settings, before: Plugins | None, reports: Reports, rou
         for table in settings.plugins:
             old = same.get(table.name)
             loaded.append(old if old is not None and old.settings == table else _made(load(table, reports)))
+            check_teams(loaded[-1], settings)
     except BaseException:
         close(loaded, kept=tuple(same.values()))
         raise

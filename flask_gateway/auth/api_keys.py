@@ -7,7 +7,8 @@ from hashlib import sha256
 
 import msgspec
 
-from ..config.schema import KeySettings, ModelSettings, Settings
+from ..config.aliases import with_aliases
+from ..config.schema import KeySettings, Settings
 from ..model.call import Caller
 from ..model.errors import Unauthorized
 from ..model.limits import NO_OWNER_LIMITS, OwnerLimits, Owners
@@ -54,7 +55,7 @@ def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLim
     return Caller(
         id=key.id,
         rate_limit=settings.rate_limit_per_minute if rate_limit is None else rate_limit,
-        models=_with_aliases(key.models, settings.models),
+        models=with_aliases(key.models, settings.models),
         max_concurrent=settings.max_concurrent_per_key if concurrent is None else concurrent,
         owners=owners if owners.key_policy or owners.team_policy or owners.general else None,
         team=key.team,
@@ -62,14 +63,6 @@ def caller_of(key: KeySettings, settings: Settings, teams: Mapping[str, OwnerLim
         request_tags=frozenset(key.policy.request_tags + team.request_tags),
         content=key.policy.content and team.content,
     )
-
-
-def _with_aliases(allowed: frozenset[str] | None, models: tuple[ModelSettings, ...]) -> frozenset[str] | None:
-    """The models that a key may call, with the aliases of those that it names."""
-    if allowed is None:
-        return None
-    caller = Caller("", 0, allowed)
-    return allowed.union(*(model.aliases for model in models if caller.may_call(model.name)))
 
 
 def identify(keys: KeySource, key: str) -> Caller:

@@ -19,7 +19,13 @@ from .current_keys import CurrentKeys
 from .kept_keys import KeyFile
 from .key_set import is_signed_by
 from .options import options_of
-from .unverified_token import MalformedToken, UnverifiedToken, looks_like_token, read_unverified
+from .unverified_token import (
+    MalformedToken,
+    UnverifiedToken,
+    begins_like_token,
+    looks_like_token,
+    read_unverified,
+)
 from .verified_tokens import VerifiedToken, VerifiedTokens
 
 _NOTHING: frozenset[bytes] = frozenset()
@@ -57,12 +63,18 @@ class JwtAuthenticator:
         :raises AccountNotAllowed: it is valid, and its account may not call.
         :raises KeysUnavailable: the keys of the issuer cannot be had now.
         """
-        if not looks_like_token(key):
+        if not begins_like_token(key):
             return None
-        digest, now, trusted = sha256(key.encode()).digest(), self._clock(), self._keys.present()
+        digest, now, trusted = (
+            sha256(key.encode("utf-8", "surrogateescape")).digest(),
+            self._clock(),
+            self._keys.present(),
+        )
         known = self._verified.get(digest, now, trusted.fingerprints if trusted else _NOTHING)
         if known is not None:
             return known
+        if not looks_like_token(key):
+            return None
         try:
             token = read_unverified(key)
         except MalformedToken as error:

@@ -34,9 +34,14 @@ class UnverifiedToken(NamedTuple):
     claims: Mapping[str, Any]
 
 
+def begins_like_token(key: str) -> bool:
+    """Whether a key could be a token. Every JSON object begins with ``ey`` in base64."""
+    return key.startswith("ey") and len(key) <= MOST_TOKEN
+
+
 def looks_like_token(key: str) -> bool:
-    """Whether a key has the form of a signed token: RFC 7515, 7.1. Every JSON object begins with ``ey``."""
-    return key.startswith("ey") and len(key) <= MOST_TOKEN and _COMPACT(key) is not None
+    """Whether a key has the form of a signed token: RFC 7515, 7.1."""
+    return begins_like_token(key) and _COMPACT(key) is not None
 
 
 def read_unverified(key: str) -> UnverifiedToken:

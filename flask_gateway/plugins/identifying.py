@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..config.aliases import with_aliases
+from ..config.errors import ConfigError, dotted, nearest
 from ..config.schema import Settings
 from ..model.call import Caller
 from ..model.errors import PluginFailed
@@ -13,6 +15,9 @@ from ..model.limits import NO_OWNER_LIMITS, Owners
 from ..plugin import Header
 from .hooks import Hook
 from .loaded import Loaded
+
+#: The most callers that are remembered with their limits.
+MOST_KNOWN = 4096
 
 
 class PluginCallers:
@@ -24,6 +29,9 @@ class PluginCallers:
     def __init__(self, plugins: Sequence[Loaded], settings: Settings) -> None:
         self._plugins = tuple(plugins)
         self._settings = settings
+        #: By the id of what a plugin returned: that object, and the caller with its limits. While a plugin
+        #: returns one object, the limits are one object, too (``web/call_limits.py``).
+        self._known: dict[int, tuple[Caller, Caller]] = {}
 
     def __call__(self, key: str, header: Header) -> Caller | None:
         """Return the caller; ``None`` if no authenticator knows the key.
@@ -35,13 +43,23 @@ class PluginCallers:
             plugin.enter()
             try:
                 if (found := self._asked(plugin, key, header)) is not None:
-                    return limited(found, self._settings)
+                    return self._limited(found)
             except PluginFailed:
                 if not plugin.passes:
                     raise
             finally:
                 plugin.leave()
         return None
+
+    def _limited(self, found: Caller) -> Caller:
+        known = self._known.get(id(found))
+        if known is not None and known[0] is found:  # another object may have had the same id
+            return known[1]
+        caller = limited(found, self._settings)
+        if len(self._known) >= MOST_KNOWN:
+            self._known = {}
+        self._known[id(found)] = found, caller
+        return caller
 
     @staticmethod
     def _asked(plugin: Loaded, key: str, header: Header) -> Caller | None:
@@ -66,5 +84,17 @@ def limited(caller: Caller, settings: Settings) -> Caller:
         rate_limit=settings.rate_limit_per_minute if rate < 0 else rate,
         max_concurrent=settings.max_concurrent_per_key if concurrent < 0 else concurrent,
         request_tags=caller.request_tags.union(team.request_tags),
+        models=with_aliases(caller.models, settings.models),
         content=caller.content and team.content,
     )
+
+
+def check_teams(plugin: Loaded, settings: Settings) -> None:
+    """Check the attribute ``teams`` of a plugin. A caller of an unknown team would have no limits.
+
+    :raises ConfigError: the settings have no team of that name.
+    """
+    for team in sorted(getattr(plugin.instance, "teams", ())):
+        if team not in settings.teams:
+            hint = nearest(team, settings.teams) or f"add [{dotted('teams', team)}]"
+            raise ConfigError(dotted("plugins", plugin.name), team, "a team of the settings", hint)

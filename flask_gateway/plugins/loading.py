@@ -49,13 +49,16 @@ def close(instance: Any) -> None:
 
 
 def _found(use: str, setting: str) -> Callable[..., Any]:
-    use = SHIPPED.get(use, use)
+    shipped, use = use, SHIPPED.get(use, use)
     try:
         found = _attribute(use) if ":" in use else _entry_point(use, setting).load()
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001  # importing runs code that is not ours
-        hint = "set PYTHONPATH to its folder" if isinstance(error, ModuleNotFoundError) else None
+        hint = None
+        if isinstance(error, ModuleNotFoundError):
+            extra = f"in a clone: .venv/bin/pip install '.[{shipped}]'"
+            hint = extra if shipped in SHIPPED else "set PYTHONPATH to its folder"
         raise ConfigError(setting, use, f"a plugin that can be imported ({_told(error)})", hint) from None
     if not callable(found):
         raise ConfigError(setting, use, "a class, or a function that returns a plugin")
@@ -89,6 +92,8 @@ def _unmade(path: str, settings: PluginSettings, error: Exception) -> ConfigErro
     told = _told(error)
     if any(secret.reveal() in told for secret in settings.secrets.values()):
         told = type(error).__name__
+    elif isinstance(error, ConfigError):
+        return ConfigError(f"{path}.options.{error.setting}", error.value, error.expected, error.hint)
     return ConfigError(path, settings.use, f"a plugin that can be made of its options ({told})")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flask_gateway.auth.api_keys import _with_aliases
 from flask_gateway.config.describe import describe
 from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.load import load, resolve
@@ -140,10 +139,3 @@ def test_a_limit_of_the_length_replaces_its_other_names() -> None:
     assert applied(BodyOverrides(limit, {}), max_completion_tokens=5) == {"max_tokens": 9}
     assert applied(BodyOverrides({}, limit), max_output_tokens=5) == {"max_output_tokens": 5}
     assert applied(BodyOverrides({}, limit), x=1) == {"max_tokens": 9, "x": 1}
-
-
-def test_a_key_of_a_model_may_use_its_aliases(tmp_path: Path) -> None:
-    models = read(tmp_path, f"{UPSTREAM}[models.m]\nupstream = 'a'\naliases = ['n']").models
-    assert _with_aliases(None, models) is None
-    assert _with_aliases(frozenset({"m*"}), models) == {"m*", "n"}
-    assert _with_aliases(frozenset({"other"}), models) == {"other"}

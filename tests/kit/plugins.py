@@ -63,6 +63,21 @@ class Login(Closing):
         return Caller("login:ann", AS_SET, team=header("x-team") or "") if key == TOKEN else None
 
 
+class TeamLogin(Closing):
+    """An authenticator that remembers its one caller, and says which teams it may have."""
+
+    def __init__(self, teams: list[str]) -> None:
+        super().__init__()
+        self.teams = teams
+        self.renew()
+
+    def renew(self) -> None:
+        self._ann = Caller("login:ann", AS_SET)
+
+    def identify(self, key: str, header: Header) -> Caller | None:
+        return self._ann if key == TOKEN else None
+
+
 class Slots(Closing):
     """A guard that has some slots, and notes what becomes of each."""
 

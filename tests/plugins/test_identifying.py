@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import chat, make_settings
-from kit.plugins import OLD_TOKEN, TOKEN, plugin
+from kit.plugins import OLD_TOKEN, TOKEN, Counts, plugin
 
 from flask_gateway import create_app
+from flask_gateway.config.errors import ConfigError
 from flask_gateway.config.schema import Settings
 from flask_gateway.model.call import Caller
 from flask_gateway.model.limits import NO_OWNER_LIMITS, Limits, OwnerLimits, Owners
-from flask_gateway.plugins.identifying import limited
+from flask_gateway.plugins.identifying import PluginCallers, limited
+from flask_gateway.plugins.loading import load
 from flask_gateway.state.memory import MemoryStore
 
 TEAM = OwnerLimits(own=Limits(requests=5), content=False, request_tags=("cost",))
@@ -83,3 +85,27 @@ def test_a_plugin_sets_the_limits_of_its_caller_and_no_others() -> None:
     assert (caller.rate_limit, caller.max_concurrent) == (7, 1)
     assert caller.owners == Owners("login:ann", own, "red", TEAM, NO_OWNER_LIMITS)
     assert limited(Caller("login:ann", 7), settings()).owners is None
+
+
+def test_an_unknown_team_refuses_the_start(store: MemoryStore) -> None:
+    login = msgspec.structs.replace(
+        settings(), plugins=(plugin("TeamLogin", "login", options={"teams": ["red", "green"]}),)
+    )
+    with pytest.raises(ConfigError, match=r"plugins.login='green': expected a team of the settings"):
+        create_app(msgspec.structs.replace(login, teams={"red": TEAM}), store)
+    known = msgspec.structs.replace(login, teams={"red": TEAM, "green": TEAM})
+    assert asked(known, store, TOKEN).status_code == 200
+
+
+def test_a_caller_that_a_plugin_remembers_has_one_object_of_limits() -> None:
+    loaded = load(plugin("TeamLogin", "login", options={"teams": []}), Counts())
+    callers = PluginCallers(
+        [loaded], msgspec.structs.replace(settings(), limits=OwnerLimits(own=Limits(tokens=9)))
+    )
+    first = callers(TOKEN, {}.get)
+    assert first is not None
+    assert first.owners is not None
+    assert callers(TOKEN, {}.get) is first
+    for _ in range(3):
+        loaded.instance.renew()
+        assert callers(TOKEN, {}.get) == first

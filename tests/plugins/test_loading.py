@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -99,3 +100,12 @@ def test_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "are not: raw" in refused("Inspecting", options={"operations": ["raw"]})
     assert "flask_gateway.plugin.Operation" in refused("Inspecting", options={"operations": ["CHAT"]})
     assert "flask_gateway.plugin.Operation" in refused("Inspecting", options={"operations": 1})
+
+
+def test_the_shipped_plugin_names_its_option_and_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refused("jwt", options={"issuer": "https://login.example", "algorithms": ["none"]})
+    assert line.startswith("plugins.p.options.algorithms=")
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    for name in [name for name in sys.modules if name.startswith("flask_gateway.jwt_auth")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert "pip install '.[jwt]'" in refused("jwt")
