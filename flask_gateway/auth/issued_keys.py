@@ -3,6 +3,7 @@
 A call reads one value of the store. If that says that keys have changed, those that are blocked take effect
 at once; then one thread reads the changed rows, and the others wait for it briefly. While the database cannot
 be read, keys go on as they are known, blocked ones stay blocked, and an unknown key gets 503: it may be new.
+A key that was revoked is remembered for a while. It is refused at once, however late the database is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..model.errors import KeysUnavailable
 from ..reactor import Periodic
@@ -28,6 +29,8 @@ PERIOD, LOOK_EVERY = 0.25, 4
 KNOWN_WAITS, UNKNOWN_WAITS = 0.05, 2.0
 #: More changes than this are not read one by one.
 _MOST_CHANGES = 1000
+#: The revoked keys and ended secrets that are remembered, by their digests.
+_MOST_GONE = 4096
 #: How often a call with an unknown key looks whether the copy of the keys has it now, seconds.
 _COPY_PAUSE = 0.02
 #: For how long calls do not try again to read a database that could not be read, seconds.
@@ -48,6 +51,8 @@ class IssuedKeys:
         #: Replaced as a whole, never changed.
         self._table: Table = {}
         self.teams: Mapping[str, str] = {}
+        #: The digests that the table had lately. The oldest come first.
+        self._gone: dict[bytes, None] = {}
         #: The numbers of keys that are blocked before their rows are read.
         self._blocked: frozenset[int] = frozenset()
         #: The generation whose changes the table has; the state of the database that was read.
@@ -92,12 +97,15 @@ class IssuedKeys:
         generation = self._store.read(GENERATION)
         behind = generation is not None and generation[0] != self._checked
         if behind or self._seen.seq < 0:
-            behind = not self._catch_up(generation[0] if generation else None, known=digest in self._table)
+            met = digest in self._table or digest in self._gone
+            behind = not self._catch_up(generation[0] if generation else None, known=met)
         known = self._table.get(digest)
+        if known is None and digest in self._gone:
+            return None
         if known is None and self._keys.copies and not behind:
             behind = not self._newest()
             known = self._table.get(digest)
-        if known is None and behind:
+        if known is None and behind and digest not in self._gone:
             raise KeysUnavailable(
                 "The gateway cannot read its newest keys at the moment, and this key is not among those it "
                 "knows. Try again in a moment.",
@@ -217,15 +225,21 @@ class IssuedKeys:
             if not follows or len(changed) > _MOST_CHANGES:
                 self._table = after = key_rows.all_keys(connection)
                 ended = _ids(before) - _ids(after) if before else set()
+                self._gone = {}
             else:
                 kept = {digest: known for digest, known in before.items() if known.number not in changed}
-                self._table = kept | key_rows.keys_numbered(connection, changed)
+                self._table = after = kept | key_rows.keys_numbered(connection, changed)
+                self._remember_gone(digest for digest in before if digest not in after)
                 ends = {number for number, what in changed.items() if what is What.END}
                 ended = {known.id for known in before.values() if known.number in ends} if ends else set()
             self.teams = key_rows.team_limits(connection)
             self._seen = now
         self._end(ended)
         return reached
+
+    def _remember_gone(self, digests: Iterable[bytes]) -> None:
+        gone = {**self._gone, **dict.fromkeys(digests)}
+        self._gone = dict.fromkeys(list(gone)[-_MOST_GONE:])
 
 
 def _ids(table: Table) -> set[str]:

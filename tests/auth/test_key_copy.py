@@ -128,6 +128,23 @@ def test_changes_reach_every_worker_of_every_machine(
     assert actions == ["revoke", "enable", "disable", "create"]
 
 
+def test_a_revoked_key_is_refused_at_once_while_the_copy_is_late(
+    postgres_url: str, store: MemoryStore, machine: Callable[[str, Store], Machine]
+) -> None:
+    """The copy has the row already, and is busy: it does not yet have the generation that the store tells."""
+    made = (first := machine(postgres_url, store)).issuing.make()
+    secret, worker = digest(made.secret), first.workers[1]
+    assert until(lambda: worker_knows(worker, secret))
+    first.issuing.state(made, "revoke", end_streams=True)
+    assert until(lambda: not worker._table)
+    first.stop()
+    update = worker._store.update
+    update("keys:gen", lambda old, now: ((old[0] + 1,), None), 60.0)
+    assert worker.find(secret) is None
+    with pytest.raises(KeysUnavailable):
+        worker.find(bytes(32))  # it may be new
+
+
 def test_without_the_shared_store_a_revoked_key_is_refused_within_two_seconds(
     postgres_url: str, machine: Callable[[str, Store], Machine]
 ) -> None:
