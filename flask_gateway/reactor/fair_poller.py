@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from .socket_io import modify_at_once
+
 #: How long ready descriptors are served before the thread looks at its timers again, seconds.
 TIME_SLICE = 0.005
 #: The most ready descriptors that one poll returns.
@@ -29,6 +31,8 @@ class Poller(Protocol):
     def unregister(self, fd: int) -> None: ...
 
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]: ...
+
+    def fileno(self) -> int: ...
 
 
 class FairPoller:
@@ -73,10 +77,12 @@ class FairPoller:
         hung up. Any thread may call this. To close the descriptor disarms it.
 
         :raises OSError: the kernel has no memory for it."""
+        if modify_at_once(self._poll.fileno(), fd, _ONCE):
+            return
         try:
+            self._poll.register(fd, _ONCE)  # it was not armed before
+        except FileExistsError:
             self._poll.modify(fd, _ONCE)
-        except FileNotFoundError:  # it was not armed before
-            self._poll.register(fd, _ONCE)
 
     def forget(self, fd: int) -> None:
         """Unregister the descriptor. Call this before closing it: the kernel may soon reuse its number."""

@@ -12,6 +12,7 @@ TLS sockets use Python's methods: TLS records are not the socket's bytes.
 from __future__ import annotations
 
 import ctypes
+import platform
 import select
 import socket
 import struct
@@ -46,6 +47,10 @@ def _without_gil_release(name: str, *arguments: type) -> Callable[..., int] | No
 _send = _without_gil_release("send", ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 _recv = _without_gil_release("recv", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _close = _without_gil_release("close")
+_epoll_ctl = _without_gil_release("epoll_ctl", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
+_EPOLL_CTL_MOD = 3
+#: ``struct epoll_event``, which is packed on x86-64 alone (epoll_ctl(2)).
+_EPOLL_EVENT = struct.Struct("=Iq" if platform.machine() == "x86_64" else "@Iq")
 
 
 class _ReceiveBuffer(threading.local):
@@ -80,6 +85,14 @@ def close_at_once(sock: socket.socket) -> None:
         sock.close()
     elif (fd := sock.detach()) >= 0:
         _close(fd)
+
+
+def modify_at_once(epoll: int, fd: int, events: int) -> bool:
+    """Change the events of a descriptor in an epoll set. Returns whether that worked.
+
+    :param epoll: the set's own descriptor.
+    """
+    return _epoll_ctl is not None and not _epoll_ctl(epoll, _EPOLL_CTL_MOD, fd, _EPOLL_EVENT.pack(events, fd))
 
 
 def send_all(sock: socket.socket, data: bytes, seconds: float | None = None) -> None:

@@ -40,6 +40,9 @@ class Kernel:
     def unregister(self, fd: int) -> None:
         del self.known[fd]
 
+    def fileno(self) -> int:
+        return -1
+
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
         assert timeout == 0
         told, rest = self.ready[:maxevents], self.ready[maxevents:]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -204,3 +206,16 @@ def test_without_kernel_information_the_worst_is_assumed() -> None:
     closed.close()
     assert has_unread(closed)
     assert not is_quiet(closed)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll on this platform")
+def test_the_events_of_a_descriptor_change_at_once() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer, closing(select.epoll()) as epoll:
+        assert not socket_io.modify_at_once(epoll.fileno(), ours.fileno(), select.EPOLLIN)
+        epoll.register(ours.fileno(), 0)
+        peer.sendall(b"x")
+        assert epoll.poll(0) == []
+        assert socket_io.modify_at_once(epoll.fileno(), ours.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+        assert epoll.poll(0) == [(ours.fileno(), select.EPOLLIN)]
+        assert epoll.poll(0) == []
