@@ -178,7 +178,11 @@ def existing(db: sqlite3.Connection, identity: str) -> KeyRow:
     """:raises CallerError: there is no such key."""
     row = tables.key_by_id(db, identity)
     if row is None:
-        raise missing(f"There is no key '{identity[:200]}'.", "key_not_found")
+        raise missing(
+            f"There is no key with the id '{identity[:200]}'. "
+            "/admin/v1/keys/by-name/NAME finds one by its name.",
+            "key_not_found",
+        )
     return row
 
 

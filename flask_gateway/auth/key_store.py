@@ -50,7 +50,11 @@ class KeyStore:
         return None
 
     def exists(self) -> bool:
-        return self.path.exists()
+        """Whether there are tables. The first writer makes an empty file, then the tables in it."""
+        try:
+            return self.path.stat().st_size > 0
+        except OSError:
+            return False
 
     @contextmanager
     def reading(self, patience: float = PATIENCE) -> Iterator[sqlite3.Connection]:

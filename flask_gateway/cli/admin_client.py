@@ -42,7 +42,14 @@ ADMIN_KEY = "GATEWAY_ADMIN_KEY"
 
 
 class Refused(Exception):
-    """The request failed. The text says why."""
+    """The request failed. The text says why.
+
+    :ivar code: of the gateway's error; empty: it has none.
+    """
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code or ""
 
 
 class AdminApi(Protocol):
@@ -78,7 +85,7 @@ class OverHttp:
         try:
             return answer_of(self._url, self._key, f"/admin/v1{path}", method, body)
         except NotAnswered as error:
-            raise Refused(str(error)) from None
+            raise Refused(str(error), error.code) from None
 
 
 class OnFiles:
@@ -108,7 +115,7 @@ class OnFiles:
                     with ProgressLine():
                         return answer(self, data, wanted, *match.groups())
                 except GatewayError as error:
-                    raise Refused(error.message) from None
+                    raise Refused(error.message, error.code) from None
         raise Refused(f"there is nothing at {method} {place}")
 
     def _create(self, data: bytes, wanted: Mapping[str, str]) -> dict[str, Any]:

@@ -76,9 +76,8 @@ def report_of(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[st
         body = body_of_row(row, notes)
         team = body.get("team")
         if team and team not in teams:
-            api.ask("PUT", f"/teams/{team}", {"note": "from LiteLLM"})
+            _make_team(api, team, notes)
             teams.add(team)
-            notes.append(f"its team {team} was made, without limits")
         identity = api.ask("POST", "/keys", body)["id"]
         if row.get("blocked", "").lower() in ("t", "true", "1", "yes"):
             api.ask("POST", f"/keys/{identity}/disable")
@@ -87,6 +86,18 @@ def report_of(api: AdminApi, row: Mapping[str, str], teams: set[str]) -> dict[st
     except (Unusable, Refused) as error:
         return {"name": name, "id": None, "notes": [str(error)]}
     return {"name": name, "id": identity, "notes": notes}
+
+
+def _make_team(api: AdminApi, team: str, notes: list[str]) -> None:
+    """Make a team, unless the settings file has it."""
+    from .admin_client import Refused
+
+    try:
+        api.ask("PUT", f"/teams/{team}", {"note": "from LiteLLM"})
+        notes.append(f"its team {team} was made, without limits")
+    except Refused as refused:
+        if refused.code != "set_in_file":
+            raise
 
 
 def _carry_spend(api: AdminApi, identity: str, spend: str, notes: list[str]) -> None:

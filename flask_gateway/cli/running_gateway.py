@@ -15,7 +15,14 @@ PATIENCE = 10.0
 
 
 class NotAnswered(Exception):
-    """There is nothing to show. The text says why."""
+    """There is nothing to show. The text says why.
+
+    :ivar code: of the gateway's error; empty: it gave none.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def request(url: str, key: str, path: str, method: str, field: str) -> list[dict[str, Any]]:
@@ -46,14 +53,17 @@ def ask(url: str, key: str, path: str, method: str, body: Mapping[str, Any] | No
             shown: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            raise NotAnswered(f"{url} answered {error.code}: {_message(error.read())}") from None
+            message, code = _reason(error.read())
+        raise NotAnswered(f"{url} answered {error.code}: {message}", code) from None
     except (OSError, ValueError) as error:
         raise NotAnswered(f"{url} did not answer as a gateway: {error}") from None
     return shown
 
 
-def _message(body: bytes) -> str:
+def _reason(body: bytes) -> tuple[str, str]:
+    """The message and the code of an error."""
     try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return "no reason was given"
+        error = json.loads(body)["error"]
+        return str(error["message"]), str(error.get("code") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "no reason was given", ""

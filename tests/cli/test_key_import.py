@@ -159,3 +159,17 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, capsys: Capture) -> 
     )
     assert main(["keys", "import", str(tmp_path / "table")], environ) == 1
     assert "token among them" in capsys.readouterr().err
+
+
+def test_teams_of_the_settings_file_are_taken_and_others_are_made(tmp_path: Path, capsys: Capture) -> None:
+    rows = [
+        {"token": token, "team_id": team} for token, team in zip(TOKENS, ("set", "new", "new"), strict=True)
+    ]
+    (tmp_path / "table").write_text(table(rows, "csv"))
+    (tmp_path / "gateway.toml").write_text(
+        f'[ledger]\ndata = "{tmp_path}/data"\n[upstreams.mock]\nurl = "mock://local"\n[teams.set]\n'
+    )
+    environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml"), "GATEWAY_API_KEYS": "planted-file-key-here"}
+    assert main(["keys", "import", str(tmp_path / "table"), "--json"], environ) == 3
+    notes = [report["notes"] for report in json.loads(capsys.readouterr().out)["rows"]]
+    assert notes == [[], ["its team new was made, without limits"], []]

@@ -108,6 +108,23 @@ def test_where_the_audit_cannot_be_written_nothing_is_adjusted(
     assert sorted(store.scan("money:")) == before
 
 
+@pytest.mark.parametrize("subject", ["key:none", "key:none/model:m", "team:none", "user:none/ann"])
+def test_a_subject_that_no_call_has_is_refused(app: Flask, store: MemoryStore, subject: str) -> None:
+    answer = post(app, subject=subject, amount="-1")
+    assert (answer.status_code, answer.json["error"]["code"]) == (404, "subject_not_found")
+    assert list(store.scan("money:")) == []
+
+
+def test_an_issued_key_is_named_by_its_id(app: Flask) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    made = app.test_client().post("/admin/v1/keys", json={"name": "app"}, headers=headers).json
+    assert made is not None
+    refused = post(app, subject="key:app", amount="-1")
+    assert f"is key:{made['id']}." in refused.json["error"]["message"]
+    for subject in (f"key:{made['id']}", f"user:{made['id']}/ann", "user:web/ann", "model:any", "all"):
+        assert post(app, subject=subject, amount="-1").status_code == 200
+
+
 @pytest.mark.parametrize(
     "body",
     [
