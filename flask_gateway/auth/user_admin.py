@@ -101,3 +101,22 @@ def policy_of_owner(db: sqlite3.Connection, settings: Settings, owner: str) -> O
     if row is not None:
         return key_limits_of(msgspec.json.decode(row.limits)).policy
     raise missing(f"There is no team and no key '{owner[:200]}'.", "owner_not_found")
+
+
+_KINDS = {"key": "key with the id", "team": "team", "user": "team and no key with the id"}
+
+
+def require_owner(db: sqlite3.Connection, settings: Settings, subject: str) -> None:
+    """Require that the key or the team of a subject is there. Models and all calls always are.
+
+    :raises CallerError: there is none, so no call has that subject.
+    """
+    kind, _, rest = subject.partition(":")
+    owner = rest.partition("/")[0]
+    is_key = any(key.id == owner for key in settings.keys) or tables.key_by_id(db, owner) is not None
+    is_team = owner in settings.teams or owner in tables.teams(db)
+    if {"key": is_key, "team": is_team, "user": is_key or is_team}.get(kind, True):
+        return
+    named = tables.key_by_name(db, owner)
+    hint = f" The key of that name is key:{named.id}." if named is not None else ""
+    raise missing(f"subject: there is no {_KINDS[kind]} '{owner}'.{hint}", "subject_not_found")

@@ -20,8 +20,8 @@ from ..model.reply import Reply
 from ..model.spend import total
 from .costing import Costing, legs_of
 
-#: Events without it have no usage, or one that is null. It is looked for in every event: a longer word is found
-#: to be missing in fewer steps.
+#: Events without it have no usage, or one that is null. Every event is searched for it; a long word takes
+#: fewer steps than a short one.
 MARK = b'"completion_tokens"'
 #: Longer ``stream_options``, bytes, are not decoded.
 _MAX_OPTIONS = 4096

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway
     """A gateway with a data directory and an admin, and the variables with which the commands find both."""
     folder = tmp_path_factory.mktemp("operated")
     config = folder / "operated.toml"
-    config.write_text('[ledger]\ndata = "data"\n')
+    digest = sha256(b"dev-key").hexdigest()
+    config.write_text(f'[ledger]\ndata = "data"\n[keys.web]\nsha256 = "{digest}"\n')
     variables = {"GATEWAY_CONFIG": str(config), "GATEWAY_ADMIN_KEY": ADMIN_KEY}
     started = Gateway(folder, "dev-key", {"GATEWAY_WORKERS": "1", **variables})
     started.secrets.remove("dev-key")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from ...auth import key_tables as tables
 from ...auth.idempotency import earlier, remember
 from ...auth.key_body import parsed
-from ...auth.key_views import missing
+from ...auth.user_admin import require_owner
 from ...model.errors import InvalidField
 from ...model.money import MoneyError, dollars, nano_dollars
 from ..json_response import json_response
@@ -24,7 +22,6 @@ from .changes import actor, body, changes
 
 #: The longest subject, and the longest note, characters.
 MOST_SUBJECT, MOST_NOTE = 200, 500
-_KINDS = {"key": "key with the id", "team": "team", "user": "team and no key with the id"}
 _SUBJECT = re.compile(r"all|(?:key|team):[^/]+(?:/model:.+)?|model:.+|user:[^/]+/.+")
 
 
@@ -60,7 +57,7 @@ def adjust() -> Response:
     with changes().change(actor()) as step:
         if token and (before := earlier(step, token, digest)):
             return json_response(before)
-        _require_owner(step.db, asked.subject)
+        require_owner(step.db, gateway().settings, asked.subject)
         shown["at"] = step.now
         step.audit("adjust", asked.subject, None, {"amount": shown["amount"], "note": asked.note})
         if token:
@@ -81,19 +78,6 @@ def _checked(asked: Adjustment) -> int:
     if len(asked.note) > MOST_NOTE:
         raise InvalidField(f"note: expected at most {MOST_NOTE} characters", param="note")
     return _nano(asked.amount)
-
-
-def _require_owner(db: sqlite3.Connection, subject: str) -> None:
-    """:raises CallerError: there is no such key or team, so no call would ever find the credit."""
-    kind, _, rest = subject.partition(":")
-    owner, settings = rest.partition("/")[0], gateway().settings
-    is_key = any(key.id == owner for key in settings.keys) or tables.key_by_id(db, owner) is not None
-    is_team = owner in settings.teams or owner in tables.teams(db)
-    if {"key": is_key, "team": is_team, "user": is_key or is_team}.get(kind, True):
-        return
-    named = tables.key_by_name(db, owner)
-    hint = f" The key of that name is key:{named.id}." if named is not None else ""
-    raise missing(f"subject: there is no {_KINDS[kind]} '{owner}'.{hint}", "subject_not_found")
 
 
 def _nano(amount: Decimal) -> int:
