@@ -90,10 +90,10 @@ soak: $(ATTACK)/made $(VENV)/dev
 		tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
-# Claude Code and Codex through a running gateway, with scripted upstreams. They weigh a gigabyte, so npm installs
-# them for this alone. Their versions are in tests/clients/package.json, the last results in docs/clients.md.
+# Claude Code, Codex and OpenAI's SDK for Node through a running gateway, with scripted upstreams. They weigh a
+# gigabyte, so npm installs them for this alone. Their versions are in tests/clients/package.json, the last results in docs/clients.md.
 clients: .clients/made $(VENV)/dev
-	$(BIN)/python -m pytest -m clients -v --durations=0 tests/scenarios/test_clients.py
+	$(BIN)/python -m pytest -m clients -v --durations=0 tests/scenarios/test_clients.py tests/scenarios/test_node_sdk.py
 
 .clients/made: tests/clients/package.json tests/clients/package-lock.json
 	mkdir -p .clients
