@@ -90,10 +90,17 @@ soak: $(ATTACK)/made $(VENV)/dev
 		tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
-# Claude Code, Codex and OpenAI's SDK for Node through a running gateway, with scripted upstreams. They weigh a
-# gigabyte, so npm installs them for this alone. Their versions are in tests/clients/package.json, the last results in docs/clients.md.
-clients: .clients/made $(VENV)/dev
-	$(BIN)/python -m pytest -m clients -v --durations=0 tests/scenarios/test_clients.py tests/scenarios/test_node_sdk.py
+# Claude Code, Codex and OpenAI's SDK for Node through a running gateway, with scripted upstreams, and LiteLLM as an
+# upstream. They weigh 1.4 GB, so npm and pip install them for this alone. Their versions are in tests/clients/package.json, the last results in docs/clients.md.
+LITELLM := .venv-litellm
+clients: .clients/made $(LITELLM)/made $(VENV)/dev
+	$(BIN)/python -m pytest -m clients -v --durations=0 tests/scenarios/test_clients.py \
+		tests/scenarios/test_node_sdk.py tests/scenarios/test_real_litellm.py
+
+$(LITELLM)/made: tests/clients/requirements-litellm.txt | python
+	$(PYTHON) -m venv $(LITELLM)
+	$(LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 .clients/made: tests/clients/package.json tests/clients/package-lock.json
 	mkdir -p .clients
@@ -171,4 +178,4 @@ openapi: $(VENV)/dev
 		> flask_gateway/web/admin/openapi.json
 
 clean:
-	rm -rf $(VENV) $(ATTACK) $(LINT) $(PHOENIX) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ATTACK) $(LINT) $(PHOENIX) $(LITELLM) .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,7 +50,8 @@ def _trouble(bind: str, environ: Mapping[str, str]) -> str:
 def command_of(bind: str, threads: int) -> list[str]:
     """The command line of the server: one worker, which gunicorn's master starts again if it ends."""
     server = [sys.executable, "-m", "gunicorn", "--bind", bind, "--workers", "1", "--threads", str(threads)]
-    return [*server, "--worker-class", "gthread", "--timeout", "60", "--umask", "0o007", _APPLICATION]
+    options = ["--worker-class", "gthread", "--timeout", "60", "--umask", "0o007", "--no-control-socket"]
+    return [*server, *options, _APPLICATION]
 
 
 COMMAND = Command(

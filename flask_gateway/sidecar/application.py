@@ -73,7 +73,7 @@ class Sidecar:
             chunks = iter(answer)
             first = next(chunks, None)
         except Exception as error:  # noqa: BLE001  # the SDK raises anything; the gateway gets it as an error
-            return _answer(start, *_failed(error))
+            return _answer(start, *_failed(error), _wait_of(error))
         start(_STATUS[200], [("Content-Type", "text/event-stream")])
         return _events(first, chunks)
 
@@ -109,21 +109,37 @@ def _body(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _failed(error: Exception) -> tuple[int, dict[str, Any]]:
-    """The status and the body of an exception of the SDK, whose classes are those of the openai SDK."""
+    """The status and the body of an exception of the SDK, whose classes are those of the openai SDK.
+
+    ``code``, ``param`` and ``type`` are the provider's, where the SDK has kept its error.
+    """
     status = getattr(error, "status_code", None)
     status = status if isinstance(status, int) and 400 <= status < 600 else 500
-    code = getattr(error, "code", None)
-    return status, _error(str(error)[:2000], str(code) if code else type(error).__name__)
+    said = getattr(error, "body", None)
+    said = said if isinstance(said, dict) else {}
+    code = said.get("code") or getattr(error, "code", None) or type(error).__name__
+    fields = {name: said[name] for name in ("type", "param") if isinstance(said.get(name), str)}
+    return status, _error(str(error)[:2000], str(code), **fields)
 
 
-def _error(message: str, code: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "litellm_error", "param": None, "code": code}}
+#: The headers with which a provider says how long to wait.
+_WAITS = ("retry-after", "retry-after-ms")
 
 
-def _answer(start: Start, status: int, document: Any) -> list[bytes]:
+def _wait_of(error: Exception) -> list[tuple[str, str]]:
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    found = [(name, str(headers[name])) for name in _WAITS if name in headers]
+    return [(name, value) for name, value in found if value.isascii() and value.isprintable()]
+
+
+def _error(message: str, code: str, **fields: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "litellm_error", "param": None, "code": code, **fields}}
+
+
+def _answer(start: Start, status: int, document: Any, headers: Iterable[tuple[str, str]] = ()) -> list[bytes]:
     body = json.dumps(document, separators=(",", ":")).encode()
     line = _STATUS.get(status, f"{status} Refused")
-    start(line, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    start(line, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers])
     return [body]
 
 

@@ -50,6 +50,11 @@ def cpu_of(gateway: Gateway) -> float:
     return sum(_cpu(pid) for pid in gateway.workers)
 
 
+def cpu_of_process(pid: int) -> float:
+    """The CPU time of one process so far, seconds."""
+    return _cpu(pid)
+
+
 def _status(pid: int, name: str) -> int:
     found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,7 +24,9 @@ class Answer:
 
 class Failure(Exception):
     status_code = 429
-    code = "rate_limit"
+    code = "429"
+    body: ClassVar = {"message": "Slow down.", "type": "requests", "param": 1, "code": "rate_limit"}
+    response = SimpleNamespace(headers={"retry-after": "7", "retry-after-ms": "70\r\n", "server": "x"})
 
 
 class Sdk(SimpleNamespace):
@@ -58,8 +60,14 @@ def sdk() -> Sdk:
 
 
 def ask(
-    sdk: Sdk, body: Any, path: str = "/v1/chat/completions", key: str = SECRET, **more: str
+    sdk: Sdk,
+    body: Any,
+    path: str = "/v1/chat/completions",
+    key: str = SECRET,
+    said: list[tuple[str, str]] | None = None,
+    **more: str,
 ) -> tuple[int, bytes]:
+    """The status and the body. :param said: gets the headers."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     environ = {
         "REQUEST_METHOD": "POST",
@@ -70,7 +78,13 @@ def ask(
         **more,
     }
     statuses: list[str] = []
-    answer = Sidecar(sdk, SECRET, 30.0)(environ, lambda status, headers: statuses.append(status))
+
+    def start(status: str, headers: list[tuple[str, str]]) -> None:
+        statuses.append(status)
+        if said is not None:
+            said.extend(headers)
+
+    answer = Sidecar(sdk, SECRET, 30.0)(environ, start)
     return int(statuses[0].split()[0]) if statuses else 0, b"".join(answer)
 
 
@@ -92,9 +106,12 @@ def test_a_stream_has_events_and_an_end(sdk: Sdk):
     assert last["error"]["code"] == "rate_limit"
 
 
-def test_an_exception_of_the_sdk_keeps_its_status(sdk: Sdk):
-    status, answer = ask(sdk, {"model": "fails", "messages": []})
-    assert (status, json.loads(answer)["error"]["message"]) == (429, "Slow down.")
+def test_an_exception_of_the_sdk_keeps_its_status_the_providers_words_and_its_wait(sdk: Sdk):
+    headers: list[tuple[str, str]] = []
+    status, answer = ask(sdk, {"model": "fails", "messages": []}, said=headers)
+    error = {"message": "Slow down.", "type": "requests", "param": None, "code": "rate_limit"}
+    assert (status, json.loads(answer)["error"]) == (429, error)
+    assert [header for header in headers if header[0].startswith("retry")] == [("retry-after", "7")]
 
 
 @pytest.mark.parametrize(
