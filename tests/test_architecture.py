@@ -28,7 +28,7 @@ BY_FLOOR = (
     ("state", "telemetry", "streaming", "ledger"),
     ("guards", "realtime", "tracing", "cache", "plugin"),
     ("routing", "auth", "upstreams", "sidecar", "plugins", "jwt_auth"),
-    ("app",),
+    ("app", "testing"),
     ("web", "cli", "server"),
     ("",),  # the factory, and the command line
 )

@@ -230,10 +230,13 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         limits += plugins.guards()
     if accounting is not None:
         limits.append(accounting.guard())
-    answering: Service = BufferedStreams(affinity)
     cache = _caching(settings, carried.cache, metrics, routes)
-    if cache is not None:
-        answering = cache.around(answering)
+    answering: Service = affinity
+    if plugins is not None:  # kept answers are inspected, too
+        answering = plugins.answering(cache.around(affinity) if cache is not None else affinity)
+    else:
+        answering = BufferedStreams(affinity)
+        answering = cache.around(answering) if cache is not None else answering
     guarded: Service = Guarded(more.wrap(answering), limits)
     if accounting is not None:
         guarded = accounting.around(guarded)

@@ -12,12 +12,15 @@ from ..model.errors import GatewayError
 from ..model.plugin_notes import PluginNotes
 from ..model.protocols import Guard, Service
 from ..model.reply import Reply
+from ..streaming.buffered import BufferedStreams
 from ..telemetry.request_record import Observer
 from .admitting import Coverage, PluginGuard
 from .hooks import Hook
 from .identifying import PluginCallers
+from .inspecting import InspectingService
 from .loaded import Loaded
 from .observing import PluginObserver
+from .rewriting import RewritingService
 
 #: Says what the plugins did with a call.
 HEADER = "x-gateway-plugins"
@@ -53,6 +56,15 @@ class Plugins:
 
     def observers(self) -> list[Observer]:
         return [PluginObserver(one, self._named) for one in self.loaded if one.has(Hook.OBSERVE)]
+
+    def answering(self, service: Service) -> Service:
+        """The service that holds streams back, around one whose answers are inspected, and within rewriters.
+
+        :param service: asks upstreams, and the cache.
+        """
+        if not any(one.has(Hook.REWRITE, Hook.INSPECT) for one in self.loaded):
+            return BufferedStreams(service)
+        return RewritingService(BufferedStreams(InspectingService(service)))
 
     def begin(self, call: Call) -> Call:
         """Return the call with the plugins that see it; the same one if there are none."""

@@ -54,6 +54,10 @@ class Loaded:
         #: Whether a call goes on without the plugin when it fails.
         self.passes = settings.on_error == "pass"
         self.budget = (settings.budget_ms or 0.0) / 1000
+        #: Of an inspector: whether it has to wait for somebody, so that streams are held.
+        self.whole = getattr(instance, "whole", False) is True
+        #: Whether its last inspection took too long for the thread that serves all streams.
+        self.delays = False
         self._counts, self._clock = counts, clock
         self._slow, self._told = 0, 0.0
         self._lock = threading.Lock()

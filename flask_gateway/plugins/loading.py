@@ -20,13 +20,14 @@ GROUP = "flask_gateway.plugins"
 SHIPPED: Mapping[str, str] = {"jwt": ".jwt_auth.authenticator:JwtAuthenticator"}
 
 
-def load(settings: PluginSettings, counts: PluginCounts) -> Loaded:
+def load(settings: PluginSettings, counts: PluginCounts, make: Callable[..., object] | None = None) -> Loaded:
     """Import a plugin and make it.
 
+    :param make: makes it, in place of what the settings name.
     :raises ConfigError: it cannot be found, imported or made, or is no plugin of this version.
     """
     path = dotted("plugins", settings.name)
-    make = _found(settings.use, f"{path}.use")
+    make = make or _found(settings.use, f"{path}.use")
     options = {**settings.options, **{name: value.reveal() for name, value in settings.secrets.items()}}
     try:
         instance = make(**options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -11,9 +12,22 @@ import msgspec
 
 from flask_gateway.config.schema import PluginSettings
 from flask_gateway.model.call import Call, Caller, Outcome
-from flask_gateway.plugin import AS_SET, NO_PERMIT, Header, Overloaded, Permit, Record, Unauthorized
+from flask_gateway.model.plugin_notes import PluginNotes
+from flask_gateway.plugin import (
+    AS_SET,
+    NO_PERMIT,
+    Blocked,
+    Header,
+    Inspection,
+    Overloaded,
+    Permit,
+    Record,
+    Unauthorized,
+)
+from flask_gateway.plugins.inspections import Inspections, open_all
 from flask_gateway.plugins.loaded import Loaded
 from flask_gateway.plugins.loading import load
+from flask_gateway.testing import call_of
 
 #: The key that :class:`Login` knows, and one that it knows as no longer valid.
 TOKEN, OLD_TOKEN = "token-of-ann-123456", "token-of-bob-123456"
@@ -131,6 +145,101 @@ class Watching(Closing):
             raise RuntimeError("a text that is not logged")
 
 
+#: Stands for a text that must not be shown: one word in capitals of 5 letters, such as SECRT.
+WORD = re.compile(r"[A-Z]{5}")
+#: Bad words end an answer.
+BAD = "forbidden"
+
+
+class Masking(Closing):
+    """An inspector that replaces words by ``[x]``, holds back up to four letters, and blocks a word.
+
+    :param fault: ``raise``, ``nonsense``, ``hold everything``, ``hang``, ``open`` or ``shape``.
+    """
+
+    def __init__(self, *, fault: str = "", bad: str = BAD, whole: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.fault, self.bad, self.whole = fault, bad, whole
+
+    def open(self, call: Call) -> Inspection | None:
+        if self.fault == "open":
+            raise RuntimeError("a text that is not logged")
+        if self.fault == "shape":
+            return "no inspection"  # type: ignore[return-value]
+        return None if call.user == "not inspected" else Masked(self)
+
+
+class Masked:
+    def __init__(self, plugin: Masking) -> None:
+        self.hold = max(4, len(plugin.bad) - 1)
+        self._plugin, self._rest, self.masked = plugin, dict[str, str](), 0
+
+    @property
+    def verdict(self) -> str:
+        return f"masked({self.masked})"
+
+    def text(self, channel: str, delta: str) -> str:
+        fault = self._plugin.fault
+        if fault == "raise":
+            raise RuntimeError("a text that is not logged")
+        if fault == "nonsense":
+            return 7  # type: ignore[return-value]
+        if fault == "hang":
+            time.sleep(float(self._plugin.options["seconds"]))
+        text = self._rest.get(channel, "") + delta
+        if fault == "hold everything":
+            self._rest[channel] = text
+            return ""
+        return self._through(channel, text, len(text) - self.hold)
+
+    def end(self, channel: str) -> str:
+        text = self._rest.pop(channel, "")
+        return text if self._plugin.fault == "hold everything" else self._through(channel, text, len(text))
+
+    def _through(self, channel: str, text: str, sure: int) -> str:
+        """Return what is sure: words that begin before that place, and what is before it."""
+        if self._plugin.bad in text:
+            raise Blocked("This answer is not for you. Ask something else.")
+        parts, place = [], 0
+        for found in WORD.finditer(text):
+            parts += (text[place : found.start()], "[x]")
+            place, self.masked = found.end(), self.masked + 1
+        sure = max(place, sure)
+        self._rest[channel] = text[sure:]
+        return "".join(parts) + text[place:sure]
+
+
+class Prefixing(Closing):
+    """A rewriter that puts a message before those of the caller.
+
+    :param fault: what goes wrong.
+    """
+
+    def __init__(self, *, fault: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self.fault = fault
+
+    def rewrite(self, call: Call) -> Call:
+        if self.fault == "raise":
+            raise RuntimeError("a text that is not logged")
+        if self.fault == "block":
+            raise Blocked("You may not ask that. Ask something else.")
+        changes: dict[str, Any] = {
+            "nonsense": None,
+            "caller": msgspec.structs.replace(call, caller=Caller("admin", 0)),
+            "model": call.with_fields(model="expensive"),
+            "stream": call.with_fields(stream=True),
+            "text": msgspec.structs.replace(call, fields={**call.fields, "user": "ann"}),
+            "json": msgspec.structs.replace(call, fields={**call.fields, "user": msgspec.Raw(b"{")}),
+            "same": call,
+        }
+        if self.fault in changes:
+            return changes[self.fault]  # type: ignore[no-any-return]
+        messages = call.decoded("messages", 1 << 20)
+        system = {"role": "system", "content": "Be kind."}
+        return call.with_fields(messages=[system, *messages])
+
+
 class Versioned(Admitting):
     api = 2
 
@@ -164,3 +273,11 @@ def plugin(use: str, name: str = "p", **changes: Any) -> PluginSettings:
 
 def loaded(use: str, counts: Counts | None = None, **changes: Any) -> Loaded:
     return load(plugin(use, **changes), counts or Counts())
+
+
+def inspections(*plugins: Loaded) -> Inspections:
+    """The inspections of one answer by those plugins; by :class:`Masking`, unless said."""
+    notes = PluginNotes(plugins or (load(plugin("Masking", options={"bad": "zz"}), Counts()),))
+    opened = open_all(call_of(), notes)
+    assert opened is not None
+    return opened
