@@ -4,6 +4,10 @@ wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer " .. os.getenv("KEY")
+for line in (os.getenv("HEADERS") or ""):gmatch("[^\n]+") do
+  local name, value = line:match("^([^:]+): *(.*)$")
+  wrk.headers[name] = value
+end
 file:close()
 
 local bad = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +22,16 @@ UPSTREAM = """
 [upstreams.up]
 url = "{upstream}"
 """
+#: The models of the benchmarks: an answer in one piece, and streams by their events and the rate.
+MODELS = ("bench", "300-50", "200-50", "50-50", "3000-500", "80-2")
 LEDGER = """
 [ledger]
 data = "{data}"
 
 [prices]
-"up/bench" = {{ input = "0.15", output = "0.60" }}
-"up/300-50" = {{ input = "0.15", output = "0.60" }}
-"""
+""" + "".join(f'"up/{model}" = {{{{ input = "0.15", output = "0.60" }}}}\n' for model in MODELS)
+#: Turns the operator's page on.
+ADMIN_KEY = "bench-admin-key-of-32-characters"
 _KEY = """
 [keys.bench]
 sha256 = "{digest}"
@@ -61,7 +63,7 @@ KINDS = {
 
 @contextmanager
 def gateway(
-    kind: Kind, upstream: str, port: int, workers: int = 2, before: Path | None = None
+    kind: Kind, upstream: str, port: int, workers: int = 2, before: Path | None = None, **env: str
 ) -> Iterator[subprocess.Popen]:
     """A gateway that knows :data:`servers.KEY` as a key of that kind.
 
@@ -79,8 +81,15 @@ def gateway(
         config.write_text(text)
         if kind.issued:
             _issue(config, digest)
-        with servers.gateway(upstream, port, workers, config, before or servers.ROOT) as process:
+        with servers.gateway(upstream, port, workers, config, before or servers.ROOT, **env) as process:
             yield process
+
+
+def everything_on(upstream: str, port: int, workers: int = 2) -> AbstractContextManager[subprocess.Popen]:
+    """An issued key with a limit of requests, one of tokens and a budget; the ledger; the page and its rings;
+    metrics and log, which are always on."""
+    kind = KINDS["an issued key, everything on"]
+    return gateway(kind, upstream, port, workers, GATEWAY_ADMIN_KEY=ADMIN_KEY)
 
 
 def _issue(config: Path, digest: str) -> None:

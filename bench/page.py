@@ -19,11 +19,10 @@ from flask_gateway.config.admins import session_secret
 from flask_gateway.web.page import session
 
 from . import servers
-from .keys import LEDGER, UPSTREAM
+from .keys import ADMIN_KEY, LEDGER, UPSTREAM
 from .load import cost
 from .wrk import Numbers
 
-ADMIN_KEY = "bench-admin-key-of-32-characters"
 PAGES = (
     *("overview", "overview?range=24h", "upstreams", "upstream?name=up", "models", "keys", "requests"),
     *(

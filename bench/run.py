@@ -12,7 +12,6 @@ import os
 import platform
 import resource
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import keys, page, peers, servers
+from . import goals, keys, page, peers, servers
+from .beside import beside
 from .load import cost
-from .load.callers import percentile
 from .table import plot, show
 from .wrk import Numbers, chat, chat_body, wrk
 
@@ -67,6 +66,7 @@ def run_chat(
     sizes: dict[str, int],
     connections: tuple[int, ...],
     upstream_of: Callable[[], AbstractContextManager[str]] = servers.json_upstream,
+    kind: str = "chat",
 ) -> None:
     with ExitStack() as stack:
         upstream = stack.enter_context(upstream_of())
@@ -79,7 +79,7 @@ def run_chat(
                     name: lambda one=one, count=count, body=body: chat(*one, count, bench.seconds, body)
                     for name, one in up.items()
                 }
-                bench.measure(f"chat, {label}, {count} connections", ways)
+                bench.measure(f"{kind}, {label}, {count} connections", ways)
 
 
 # ---------------------------------------------------------------- streams
@@ -124,7 +124,8 @@ def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...], w
     each = "" if workers == 2 else f", {workers} worker each"
     with ExitStack() as stack:
         upstream = stack.enter_context(servers.stream_upstream())
-        up = {name: begin(stack, bench, name, upstream, workers) for name in bench.servers}
+        able = [name for name in bench.servers if name not in peers.NO_STREAMS]
+        up = {name: begin(stack, bench, name, upstream, workers) for name in able}
         for count, tokens, rate, spread in counts:
             ways = {
                 name: lambda one=one, shape=(count, tokens, rate, spread): streams(*one, *shape)
@@ -134,93 +135,39 @@ def run_streams(bench: Bench, counts: tuple[tuple[int, int, int, float], ...], w
             bench.measure(f"streams, {count} at {rate}/s{each}", ways)
 
 
-def run_beside(bench: Bench) -> None:
-    """Measures other calls during a thousand streams: buffered answers and health checks."""
-
-    def beside(url: str, rate: int) -> Numbers:
-        shape = ["1000", str(20 * rate), str(rate)]
-        command = [
-            sys.executable,
-            "-m",
-            "bench.load.callers",
-            f"{url}/v1/chat/completions",
-            *shape,
-            servers.KEY,
-        ]
-        crowd = subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE, text=True)
-        time.sleep(6)  # all streams have begun
-        health, calls = [], []
-        while len(calls) < 300:
-            health.append(one_request(url, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-            calls.append(one_request(url, CHAT % servers.KEY.encode()))
-            time.sleep(0.02)
-        report = json.loads(crowd.communicate()[0])
-        numbers = {"chat_p99_ms": calls, "chat_p50_ms": calls, "health_p99_ms": health}
-        found = {
-            name: percentile(sorted(seen), 0.99 if "99" in name else 0.5) for name, seen in numbers.items()
-        }
-        return {
-            **{name: (value or 0) * 1000 for name, value in found.items()},
-            "whole": report["verdicts"].get("ok", 0),
-        }
-
-    with ExitStack() as stack:
-        upstream = stack.enter_context(servers.stream_upstream())
-        port = servers.free_port()
-        process = servers.gateway(
-            upstream,
-            port,
-            GATEWAY_UPSTREAMS=f"up={upstream};mock=mock://local",
-            GATEWAY_DEFAULT_UPSTREAM="up",
-        )
-        stack.enter_context(process)
-        url = f"http://127.0.0.1:{port}"
-        for rate in (5, 20):
-            ways = {"gateway": lambda rate=rate: beside(url, rate)}
-            bench.measure(f"beside 1000 streams at {rate}/s", ways)
-
-
-MESSAGE = b'{"model":"mock/m","messages":[{"role":"user","content":"Hello"}]}'
-CHAT = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer %b\r\n"
-    b"Content-Type: application/json\r\nContent-Length: "
-) + b"%d\r\n\r\n%b" % (len(MESSAGE), MESSAGE)
-
-
-def one_request(url: str, request: bytes) -> float:
-    """The seconds from connecting to the end of a good answer."""
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 30) as sock:
-        sock.sendall(request)
-        answer = b""
-        while data := sock.recv(65536):
-            answer += data
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(f"not a good answer: {answer[:300]!r}")
-    return time.monotonic() - began
-
-
 # ---------------------------------------------------------------- other measurements
 
 
+def run_beside(bench: Bench) -> None:
+    """Measures other calls during a thousand streams: buffered answers and health checks."""
+    with ExitStack() as stack:
+        upstream = stack.enter_context(servers.stream_upstream())
+        port = servers.free_port()
+        both = f"up={upstream};mock=mock://local"
+        process = servers.gateway(upstream, port, GATEWAY_UPSTREAMS=both, GATEWAY_DEFAULT_UPSTREAM="up")
+        stack.enter_context(process)
+        for rate in (5, 20):
+            ways = {"gateway": partial(beside, f"http://127.0.0.1:{port}", rate)}
+            bench.measure(f"beside 1000 streams at {rate}/s", ways)
+
+
 def run_memory(bench: Bench) -> None:
-    def idle() -> Numbers:
+    def idle(name: str) -> Numbers:
         with servers.json_upstream() as upstream, ExitStack() as stack:
-            process, url = begin(stack, bench, "gateway", upstream) or (None, "")
+            process, url = begin(stack, bench, name, upstream) or (None, "")
             assert process is not None
             wrk(url, 8, 1, chat_body(200))
             time.sleep(1)
             return {"memory_mb": cost.memory(process.pid)}
 
-    def starts() -> Numbers:
-        with servers.json_upstream() as upstream:
-            port = servers.free_port()
-            began = time.monotonic()
-            with servers.gateway(upstream, port):
-                return {"seconds": time.monotonic() - began}
+    def starts(name: str) -> Numbers:
+        with servers.json_upstream() as upstream, ExitStack() as stack:
+            _, url = begin(stack, bench, name, upstream) or (None, "")
+            return {"seconds": servers.STARTED[url]}
 
-    bench.measure("memory, idle", {"gateway": idle})
-    bench.measure("start to first answer", {"gateway": starts})
+    ours = ("gateway", goals.ALL_ON)
+    bench.measure("memory, idle", {name: partial(idle, name) for name in ours})
+    bench.measure("start to first answer", {name: partial(starts, name) for name in ours})
 
 
 def run_flat(bench: Bench, requests: int) -> None:
@@ -245,6 +192,7 @@ def begin(
         "nginx": servers.nginx_proxy,
         "passthrough": servers.passthrough,
         "gateway": servers.gateway,
+        goals.ALL_ON: keys.everything_on,
         **peers.WAYS,
     }
     port = servers.free_port()
@@ -255,6 +203,12 @@ def begin(
         bench.skipped.append(f"{name}: {str(error).splitlines()[0]}")
         return None
     return process, f"http://127.0.0.1:{port}"
+
+
+def run_goals(bench: Bench) -> None:
+    """Measures all that the goals name."""
+    for name in ("chat", "opening", "streams", "thousand", "prompts", "memory"):
+        RUNS[name](bench)
 
 
 def run_curves(bench: Bench) -> None:
@@ -336,8 +290,10 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "chat": lambda bench: run_chat(bench, {"short": 200}, (8, 32)),
     # Not nginx, which answers before it has read a long body, and closes.
     "prompts": lambda bench: run_chat(
-        bench, {"short": 200, "1 MB": 1_000_000}, (4,), servers.stream_upstream
+        bench, {"short": 200, "1 MB": 1_000_000}, (4,), servers.stream_upstream, "prompts"
     ),
+    # Short streams that begin at once: half of their cost is the opening.
+    "opening": lambda bench: run_streams(bench, ((100, 50, 50, 0), (300, 50, 50, 0))),
     # The cost of an event shows while all streams are in flight: they begin within a second, and last six.
     "streams": lambda bench: run_streams(bench, ((200, 300, 50, 1),)),
     "alone": lambda bench: run_streams(bench, ((200, 300, 50, 1),), workers=1),
@@ -347,6 +303,7 @@ RUNS: dict[str, Callable[[Bench], None]] = {
     "crowd": lambda bench: run_streams(bench, ((1000, 200, 50, 0), (4000, 80, 2, 20))),
     "beside": run_beside,
     "memory": run_memory,
+    "goals": run_goals,
     "flat": lambda bench: run_flat(bench, 200_000),
     "curves": run_curves,
     "pinned": run_pinned,
@@ -362,7 +319,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=ALL, help=f"of {', '.join(RUNS)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each run with wrk")
-    known = ("nginx", "passthrough", "gateway", *peers.wanted())
+    known = ("nginx", "passthrough", "gateway", goals.ALL_ON, *peers.wanted())
     parser.add_argument("--servers", nargs="+", choices=known, default=known, help="all, if none is named")
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="for `keys`: a checkout of acc6239, to compare with"
@@ -389,7 +346,7 @@ def main() -> None:
     name = "-".join(arguments.names) if tuple(arguments.names) != ALL else "all"
     (arguments.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     (arguments.out / f"{name}.svg").write_text(plot(bench.found))
-    print(show(found))
+    print("\n".join([show(found), "", *goals.judged(bench.found)]))
 
 
 if __name__ == "__main__":

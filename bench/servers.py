@@ -15,6 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 KEY = "bench-key-0123456789"
+#: Header lines that a server needs of each request, by its URL.
+MORE_HEADERS: dict[str, str] = {}
+#: How long each server took from its start to its first answer, seconds, by its URL.
+STARTED: dict[str, float] = {}
 
 
 class Missing(Exception):
@@ -44,8 +48,10 @@ def running(
         process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=subprocess.STDOUT
         )
+        began = time.monotonic()
         try:
             _wait_for(process, port, log.name)
+            STARTED[f"http://127.0.0.1:{port}"] = time.monotonic() - began
             yield process
         finally:
             process.terminate()

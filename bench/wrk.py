@@ -27,7 +27,12 @@ def wrk(url: str, connections: int, seconds: int, body: bytes) -> Numbers:
         file.flush()
         done = subprocess.run(
             [*command, "-s", "bench/chat.lua", f"{url}/v1/chat/completions"],
-            env={**os.environ, "BODY_FILE": file.name, "KEY": servers.KEY},
+            env={
+                **os.environ,
+                "BODY_FILE": file.name,
+                "KEY": servers.KEY,
+                "HEADERS": servers.MORE_HEADERS.get(url, ""),
+            },
             cwd=servers.ROOT,
             capture_output=True,
             text=True,
