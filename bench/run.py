@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import goals, keys, page, peers, servers
-from .beside import beside
+from .crowded import beside
 from .load import cost
 from .table import plot, show
 from .wrk import Numbers, chat, chat_body, wrk

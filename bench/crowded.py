@@ -1,4 +1,4 @@
-"""Measures other calls during a thousand streams: ``python -m bench.run beside``."""
+"""Measures other calls during a thousand streams, for ``bench.run``."""
 
 from __future__ import annotations
 
