@@ -159,6 +159,8 @@ class GatewayWorker(AcceptLoop):
         assert self.gateway is not None
         self.gateway.metrics.threads(self.gateway.inflight.threads, self.cfg.threads)
         self.gateway.metrics.streams(self.gateway.inflight.streams)
+        if self._sessions is not None:
+            self.gateway.metrics.sessions(len(self._sessions))
         self.gateway.metrics.event_loop_lag(self.gateway.reactor.longest_iteration())
         self.gateway.metrics.in_flight(self.gateway.inflight.standing(time.monotonic()))
 

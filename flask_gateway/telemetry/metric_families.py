@@ -151,6 +151,11 @@ class Families:
         self.tokens = self._counter(
             "tokens", "Tokens, by type and by who counted them.", "key", "model", "type", "usage_source"
         )
+        self.units = self._counter(
+            "units",
+            "Seconds of sound, characters and pictures, by who counted them.",
+            *("key", "model", "unit", "usage_source"),
+        )
         self.cost = self._counter(
             "cost_usd", "Cost of calls in US dollars, by who counted the units.", "key", "model", "source"
         )
@@ -207,6 +212,7 @@ class Families:
         self.threads_busy = self._gauge("threads_busy", "Threads that serve a request.")
         self.threads_limit = self._gauge("threads_limit", "Threads of all workers.")
         self.streams_active = self._gauge("streams_active", "Active streams.")
+        self.sessions_open = self._gauge("realtime_sessions", "Open WebSocket sessions.")
         self.event_loop_lag = self._histogram(
             "event_loop_lag_seconds", "The longest round of the event loop in each second.", LAGS
         )

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 
-from ..model.call import Attempt
+from ..model.call import Attempt, Usage
 from ..model.errors import known_codes
 from ..model.money import NANO
 from ..model.spend import Leg
@@ -23,6 +23,8 @@ from .request_record import RequestRecord
 MOST_ISSUED = 200
 #: The label value for names that are neither configured nor defined by the gateway.
 OTHER = "other"
+#: The units besides tokens, by their names in ``Usage.parts``.
+_UNITS = ("seconds", "characters", "images")
 
 
 class Reports:
@@ -114,6 +116,10 @@ class Reports:
     def streams(self, active: int) -> None:
         """Set the active streams of this worker."""
         self.families.streams_active.set(active)
+
+    def sessions(self, opened: int) -> None:
+        """Set the open WebSocket sessions of this worker."""
+        self.families.sessions_open.set(opened)
 
     def event_loop_lag(self, longest: float) -> None:
         """Observe the longest round of the event loop since the last call, seconds."""
@@ -266,6 +272,13 @@ class Metrics(Reports):
         ):
             if count > 0:
                 self.families.tokens(key, model, kind, usage.source).inc(count)
+        if usage.parts:
+            self._units(usage, key, model)
+
+    def _units(self, usage: Usage, key: str, model: str) -> None:
+        for unit in _UNITS:
+            if (count := usage.parts.get(unit, 0)) > 0:
+                self.families.units(key, model, unit, usage.source).inc(count)
 
     def _cost(self, legs: tuple[Leg, ...], key: str, model: str) -> None:
         for leg in legs:

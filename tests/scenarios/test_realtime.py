@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.scrape import figures
 from kit.servers import Gateway
 from kit.session_upstream import USAGE, SessionUpstream
 from kit.waiting import until
@@ -293,11 +294,8 @@ def test_a_caller_that_is_gone_is_told_to_the_upstream(gateway: Gateway, upstrea
     assert gateway.logged(request)["status"] == 499
 
 
-def test_the_slot_of_a_session_comes_back(gateway: Gateway):
-    with session(gateway, "single") as connection:
-        heard(connection)
-        assert refused(gateway, "/v1/realtime?model=voice", "single") == (429, "rate_limit_exceeded")
-
+@pytest.mark.parametrize("end", ["closed", "upstream cut", "caller gone"])
+def test_the_slot_of_a_session_comes_back(gateway: Gateway, end: str):
     def opens() -> bool:
         try:
             with session(gateway, "single"):
@@ -305,7 +303,23 @@ def test_the_slot_of_a_session_comes_back(gateway: Gateway):
         except InvalidStatus:
             return False
 
+    assert until(opens)  # a session before has given it back
+    with session(gateway, "single") as connection:
+        heard(connection)
+        assert refused(gateway, "/v1/realtime?model=voice", "single") == (429, "rate_limit_exceeded")
+        if end == "upstream cut":
+            say(connection, "test.cut")
+        elif end == "caller gone":
+            connection.socket.shutdown(socket.SHUT_RDWR)
     assert until(opens)
+
+
+def test_open_sessions_are_shown(gateway: Gateway):
+    assert until(lambda: figures(gateway, "realtime_sessions")[""] == 0)
+    with session(gateway) as connection:
+        heard(connection)
+        assert until(lambda: figures(gateway, "realtime_sessions")[""] == 1)
+    assert until(lambda: figures(gateway, "realtime_sessions")[""] == 0)
 
 
 def threads(gateway: Gateway) -> int:

@@ -25,7 +25,7 @@ def touched() -> Figures:
         stream=True,
         first_byte=0.1,
         overhead=0.1,
-        usage=Usage(1, 1, 1),
+        usage=Usage(1, 1, 1, parts={"seconds": 1}),
         legs=(
             Leg(upstream="llama", model="m", units=Units(), cost=1),
             Leg(upstream="llama", model="m", units=Units(), cost=None),

@@ -118,15 +118,24 @@ def test_the_snapshot_of_breakers_store_and_settings(counted: Counted) -> None:
     assert list(counted.of("build_info").values()) == [1]
 
 
+def test_seconds_characters_and_pictures_are_counted(counted: Counted) -> None:
+    counted.tell(usage=Usage(3, 2, parts={"seconds": 9, "input_audio": 3}))
+    counted.tell(usage=Usage(3, 2, source="estimated", parts={"images": 2, "characters": 0}))
+    units = {labels[2:]: figure for labels, figure in counted.of("units_total").items()}
+    assert units == {("seconds", "reported"): 9, ("images", "estimated"): 2}
+
+
 def test_reports_of_other_components(counted: Counted) -> None:
     counted.metrics.threads(busy=3, limit=64)
     counted.metrics.streams(active=7)
+    counted.metrics.sessions(opened=2)
     counted.metrics.event_loop_lag(longest=0.03)
     counted.metrics.shed("threads")
     counted.metrics.reloaded("failure")
     counted.metrics.breaker_changed("llama", None, "closed", "open")
     assert (counted.of("threads_busy"), counted.of("threads_limit")) == ({(): 3}, {(): 64})
     assert counted.of("streams_active") == {(): 7}
+    assert counted.of("realtime_sessions") == {(): 2}
     turns = {labels[0]: figure for labels, figure in counted.of("event_loop_lag_seconds_bucket").items()}
     assert (turns["0.02"], turns["0.05"]) == (0, 1)
     assert counted.of("shed_total") == {("threads",): 1}
