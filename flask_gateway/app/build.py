@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ from ..guards.bulkhead import CallerBulkhead, upstream_key
 from ..guards.inflight import InFlightCalls
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
-from ..guards.together import TogetherGuard
+from ..guards.together import Foreseeing, TogetherGuard
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
 from ..model.call import MESSAGES_BODY, Operation
@@ -221,15 +222,12 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     affinity = Affinity(dispatcher, candidates.upstreams, origins, several=several, storing=storing)
     more = extend(settings, store)
     tokens = TokenLimiter(store, estimates)
-    limits: list[Guard] = [inflight, *_of_caller(store, CallerBulkhead(leases), limiter), tokens]
-    accounting = _accounting(settings, carried, metrics, candidates)
+    slots, accounting = CallerBulkhead(leases), _accounting(settings, carried, metrics, candidates)
+    asked: list[Foreseeing] = [limiter, tokens, *([] if accounting is None else [accounting.budgets])]
+    later = [*more.guards, *([] if plugins is None else plugins.guards())]
     if accounting is not None:
-        limits.append(accounting.budgets)
-    limits += more.guards
-    if plugins is not None:
-        limits += plugins.guards()
-    if accounting is not None:
-        limits.append(accounting.guard())
+        later.append(accounting.guard())
+    limits = [inflight, *_of_caller(store, [slots, *asked]), *later]
     cache = _caching(settings, carried.cache, metrics, routes)
     answering: Service = affinity
     if plugins is not None:  # kept answers are inspected, too
@@ -249,8 +247,10 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         observers.append(rings.observe)
     if traces is not None:
         observers.append(traces)
-    each = [guard for guard in limits if guard is not inflight and not isinstance(guard, CallerBulkhead)]
-    opening = limits[:3] if plugins is None else [*limits[:3], plugins.coverage]
+    each = [*_of_caller(store, asked), *later]
+    opening = [inflight, *_of_caller(store, [slots, limiter])]
+    if plugins is not None:
+        opening.append(plugins.coverage)
     begin = None if plugins is None else plugins.begin
     further = (opening, each, observers, accounting, inflight, begin)
     return Gateway(
@@ -303,10 +303,9 @@ def _storing(settings: Settings) -> list[str]:
     ]
 
 
-def _of_caller(store: Store, slots: CallerBulkhead, limiter: RateLimiter) -> list[Guard]:
-    """The guards of slots and requests: with Redis as one, which takes one round trip."""
-    joining = store if isinstance(store, TogetherStore) else None
-    return [slots, limiter] if joining is None else [TogetherGuard(joining, (slots, limiter))]
+def _of_caller(store: Store, guards: Sequence[Foreseeing]) -> list[Guard]:
+    """The guards of a caller's limits: with Redis as one, which takes one round trip."""
+    return [TogetherGuard(store, guards)] if isinstance(store, TogetherStore) else list(guards)
 
 
 def _rings(settings: Settings) -> PageRings | None:

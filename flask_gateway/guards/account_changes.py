@@ -15,6 +15,7 @@ handed in. A window rolls forward when a call brings a later start, and never ba
 
 from __future__ import annotations
 
+import secrets
 from enum import IntEnum
 from itertools import chain
 from typing import ClassVar, NamedTuple, TypeGuard
@@ -29,6 +30,9 @@ TTL = 3600.0
 MAX_ROWS = 71
 #: No limit for a window.
 NO_LIMIT = -1
+#: Bits of an account's mark. The lowest is set where the ledger could not be read.
+MARK_BITS = 52
+UNVERIFIED = 1
 #: The windows of an account: day, week, month, total.
 WINDOWS = 4
 #: A clock that was wrong left an account whose day begins later than this, seconds ahead of the wall clock.
@@ -90,6 +94,11 @@ class Settlement(NamedTuple):
 
     mark: int
     windows: tuple[tuple[int, int, int], ...] = ()
+
+
+def new_mark() -> int:
+    """Return a random mark of 52 bits, even and not 0."""
+    return secrets.randbelow((1 << MARK_BITS - 1) - 1) + 1 << 1
 
 
 def _is_there(value: Value | None, wall: float) -> TypeGuard[Value]:
@@ -242,6 +251,10 @@ class Reserve:
         """Convert the Lua script's result, whose first number says whether the amount is held."""
         _, result, epoch, window, left, mark = ints
         return Reservation(ReserveResult(result), epoch, window, left, mark)
+
+    def undone(self, answer: Reservation) -> Settle:
+        """Return the change that ends the hold."""
+        return Settle(self.holder, answer.epoch, self.amount, 0, self.starts, self.wall)
 
     def divided(self, among: int) -> Reserve:
         """Return the change for one of so many workers, when each enforces its share of the room alone."""

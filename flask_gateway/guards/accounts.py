@@ -21,8 +21,11 @@ from ..model.calendar_windows import Calendar
 from ..model.spend import BooksUnknown, Hold
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, state_key
+from ..state.together import StoreUpdate
 from .account_changes import (
+    MARK_BITS,
     TTL,
+    UNVERIFIED,
     AccountView,
     Open,
     PerWindow,
@@ -34,6 +37,7 @@ from .account_changes import (
     Settle,
     Settlement,
     View,
+    new_mark,
 )
 from .allotments import LASTS, Allotments
 from .leases import RENEWAL
@@ -45,9 +49,6 @@ PATIENCE = 1.0
 _NOTHING: PerWindow = (0, 0, 0, 0)
 #: How often a call opens an account that others close.
 _TRIES = 3
-#: Bits of an account's mark. The lowest is set where the ledger could not be read.
-_MARK_BITS = 52
-UNVERIFIED = 1
 _CLOSED, _RESERVED, _REFUSED = ReserveResult.CLOSED, ReserveResult.RESERVED, ReserveResult.REFUSED
 #: The store's keys: the ledger is up to date; some account was opened without it.
 CURRENT, DOUBTED = "books:current", "books:doubted"
@@ -131,7 +132,7 @@ class Accounts:
         holders = getattr(self._store, "holders", None)
         #: Whether the processes of this machine, so the bookkeeper too, share the accounts.
         self._shared = holders is not None
-        self._holder = holders.own() if holders is not None else secrets.randbits(_MARK_BITS) + 1
+        self._holder = holders.own() if holders is not None else secrets.randbits(MARK_BITS) + 1
         self._lock = threading.Lock()
         #: By key and epoch.
         self._held: dict[tuple[str, int], int] = {}
@@ -148,10 +149,8 @@ class Accounts:
         """
         key = account_key(subject)
         if not strict and (drawn := self.allotments.draw(key, limits, amount)):
-            allotted = drawn.grant
-            reservation = allotted.reservation
-            hold = Hold(subject, self._holder, reservation.epoch, amount)
-            return Held(reservation, hold, allotted)
+            allotted, reservation = drawn.grant, drawn.grant.reservation
+            return Held(reservation, Hold(subject, self._holder, reservation.epoch, amount), allotted)
         more = 0 if strict else self.allotments.wanted(key, amount)
         if more and (taken := self._allot(key, limits, amount, more)):
             return Held(taken, Hold(subject, self._holder, taken.epoch, amount))
@@ -206,9 +205,7 @@ class Accounts:
 
     def _release(self, key: str, epoch: int, amount: int) -> None:
         """Give back the rest of an allotment."""
-        wall = self.clock()
-        change = Settle(self._holder, epoch, amount, 0, self.calendar.starts(wall), wall)
-        self._store.update(key, change, TTL)
+        self._store.update(*self._settle_step(key, (self._holder, epoch, amount), 0))
         self._drop(key, epoch, amount)
 
     def _may_defer(self, key: str, mark: int) -> bool:
@@ -228,14 +225,33 @@ class Accounts:
         )
 
     def _reserve(self, key: str, limits: PerWindow, amount: int) -> Reservation:
+        made: Reservation = self._store.update(*self._reserve_step(key, limits, amount))
+        return made
+
+    def _reserve_step(self, key: str, limits: PerWindow, amount: int) -> StoreUpdate:
         wall = self.clock()
         change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
-        return self._store.update(key, change, TTL)
+        return StoreUpdate(key, change, TTL)
+
+    def step(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> list[StoreUpdate]:
+        """The change that :meth:`reserve` makes first; none if it draws on an allotment."""
+        key = account_key(subject)
+        asked = amount if strict else self.allotments.foreseen(key, limits, amount)
+        return [self._reserve_step(key, limits, asked)] if asked else []
+
+    def settle_step(self, hold: Hold, cost: int) -> StoreUpdate:
+        """The change that :meth:`settle` makes."""
+        return self._settle_step(account_key(hold.subject), (hold.holder, hold.epoch, hold.amount), cost)
+
+    def _settle_step(self, key: str, held: tuple[int, int, int], cost: int) -> StoreUpdate:
+        """:param held: the holder, the epoch of its row, and the amount."""
+        wall = self.clock()
+        return StoreUpdate(key, Settle(*held, cost, self.calendar.starts(wall), wall), TTL)
 
     def _open(self, subject: str, *, strict: bool) -> None:
         """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
-        wall = self.clock()
-        starts, mark, bases = self.calendar.starts(wall), _mark(), _NOTHING
+        wall, mark, bases = self.clock(), new_mark(), _NOTHING
+        starts = self.calendar.starts(wall)
         current = self._wait_until_current()
         try:
             bases = self._balances.used(subject, starts)
@@ -276,15 +292,12 @@ class Accounts:
 
     def settle(self, hold: Hold, cost: int) -> Settlement:
         """End a hold and add what the call cost."""
-        subject, holder, epoch, amount = hold.subject, hold.holder, hold.epoch, hold.amount
-        wall, key = self.clock(), account_key(subject)
         try:
-            change = Settle(holder, epoch, amount, cost, self.calendar.starts(wall), wall)
-            return self._store.update(key, change, TTL)
+            return self.settle_of(hold, cost)
         finally:
             # After the store's update: a row that is being restored meanwhile has too much for a moment,
             # never too little.
-            self._drop(key, epoch, amount)
+            self._drop(account_key(hold.subject), hold.epoch, hold.amount)
 
     def defer(self, hold: Hold) -> bool:
         """Leave the settlement of a hold to the bookkeeper, which finds it in the journal (``Settled.held``).
@@ -300,9 +313,8 @@ class Accounts:
 
     def settle_of(self, hold: Hold, cost: int) -> Settlement:
         """The same for a hold of a process that has ended."""
-        wall = self.clock()
-        change = Settle(hold.holder, hold.epoch, hold.amount, cost, self.calendar.starts(wall), wall)
-        return self._store.update(account_key(hold.subject), change, TTL)
+        made: Settlement = self._store.update(*self.settle_step(hold, cost))
+        return made
 
     def post(self, subject: str, cost: int) -> Settlement:
         """Add a cost that nothing was held for: one that did not reach the account, or a credit."""
@@ -334,9 +346,7 @@ class Accounts:
             with self._lock:
                 ended = amount - self._held.get((key, epoch), 0)
             if result is RenewResult.RESTORED and ended > 0:
-                wall = self.clock()
-                excess = Settle(self._holder, epoch, ended, 0, self.calendar.starts(wall), wall)
-                self._store.update(key, excess, TTL)
+                self._store.update(*self._settle_step(key, (self._holder, epoch, ended), 0))
 
     def forget_doubted(self) -> int:
         """Forget the accounts that were opened without the ledger, now that it is known. Return how many.
@@ -376,11 +386,6 @@ class Accounts:
 def _forget_doubted(value: tuple[int, ...] | None, now: int) -> tuple[tuple[int, ...] | None, bool]:
     doubted = bool(value and value[0] & UNVERIFIED)
     return (None if doubted else value), doubted
-
-
-def _mark() -> int:
-    """A random number of 52 bits, even and not 0."""
-    return secrets.randbelow((1 << _MARK_BITS - 1) - 1) + 1 << 1
 
 
 #: All instances of this process, to be reset in a forked child.

@@ -64,6 +64,20 @@ class _Pace(Generic[Grant]):
         self.grant: Grant | None = None
         self.terms: Hashable = None
 
+    def with_another(self, now: float) -> tuple[bool, float, int]:
+        """``busy``, ``began`` and ``asked`` after another reservation."""
+        asked, time = self.asked + 1, now - self.began
+        if time < LASTS:
+            return self.busy, self.began, asked
+        return asked * LASTS >= BUSY * time, now, 0
+
+    def more(self, amount: int) -> int | None:
+        """Return the amount for an allotment of later calls; ``None``: none is to be taken now."""
+        busy = self.busy or self.asked >= BUSY
+        if not busy or self.filling or not amount or self.left < ROOM * amount:
+            return None
+        return max(0, CALLS * amount - self.free)
+
 
 class Allotments(Generic[Grant]):
     """The allotments of one process, by the store's key. Threads share it: ``_lock`` guards it.
@@ -107,15 +121,29 @@ class Allotments(Generic[Grant]):
         now = self.clock()
         with self._lock:
             pace = self._paces.get(key) or self._new(key, now)
-            pace.asked += 1
-            if now - pace.began >= LASTS:
-                pace.busy = pace.asked * LASTS >= BUSY * (now - pace.began)
-                pace.began, pace.asked = now, 0
-            busy = pace.busy or pace.asked >= BUSY
-            if not busy or pace.filling or not amount or pace.left < ROOM * amount:
+            pace.busy, pace.began, pace.asked = pace.with_another(now)
+            more = pace.more(amount)
+            if more is None:
                 return 0
             pace.filling = True
-            return max(0, CALLS * amount - pace.free)
+            return more
+
+    def foreseen(self, key: str, terms: Hashable, amount: int) -> int:
+        """Return what a call with an amount is going to reserve in the store; 0: it draws on the allotment.
+
+        It changes nothing. Another thread may come between this and the call.
+        """
+        pace = self._paces.get(key)
+        if pace is None:
+            return amount
+        now = self.clock()
+        with self._lock:
+            if pace.grant is not None and amount <= pace.free and pace.terms == terms and now < pace.until:
+                return 0
+            later = _Pace[Grant](now)
+            later.busy, later.began, later.asked = pace.with_another(now)
+            later.filling, later.left, later.free = pace.filling, pace.left, pace.free
+            return amount + (later.more(amount) or 0)
 
     def reserved(self, key: str, left: int) -> None:
         """Note what is left after a reservation for one call, or after a refusal."""

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ..ledger.lines import Alerted
-from ..model.calendar_windows import Calendar, Window
 from ..model.call import Call, Outcome
-from ..model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable
+from ..model.errors import BudgetUnknown, BudgetUsedUp, GatewayError, LedgerUnavailable
 from ..model.limits import Budget, Estimate, Limits, words_of
 from ..model.money import dollars
 from ..model.protocols import NO_PERMIT, Permit
 from ..model.spend import Applied, BooksUnknown, Hold, Leg
+from ..state.together import StoreUpdate
 from .account_changes import NO_LIMIT, PerWindow, Settlement
 from .accounts import Accounts, Allotted
+from .budget_headers import WINDOWS, BudgetHeaders, kind_of
 from .token_estimate import Estimates
 
 log = logging.getLogger(__name__)
@@ -29,14 +28,8 @@ log = logging.getLogger(__name__)
 #: How soon a call may come again that a strict budget refused for lack of the ledger, seconds.
 RETRY_UNKNOWN = 5.0
 _LATER = "Try again in a moment; the gateway's operator finds the cause in the log."
-_WINDOWS = tuple(Window)
-_TOTAL = _WINDOWS.index(Window.TOTAL)
-#: Windows whose ends are remembered.
-_REMEMBERED = 64
 #: Limits whose plans are remembered.
 _MOST_PLANS = 4096
-#: The limits of budgets as text: they are few.
-_dollars_of = lru_cache(4096)(dollars)
 
 
 class CallCosts(Protocol):
@@ -72,54 +65,6 @@ class BudgetFigures(Protocol):
     def budget_alert(self, kind: str, window: str, share: float) -> None: ...
 
     def budget_overshoot(self, nano: int) -> None: ...
-
-
-class BudgetHeaders:
-    """Words budgets for response headers.
-
-    :param tell: whether callers are shown amounts.
-    """
-
-    def __init__(self, calendar: Calendar, *, tell: bool) -> None:
-        self._calendar = calendar
-        self.tell = tell
-        self._ends: dict[tuple[int, int], str] = {}
-
-    def of(self, subject: str, limit: int, window: int, left: int, start: int) -> dict[str, str]:
-        """:param window: by its index. :param start: of the window, epoch seconds."""
-        headers = {"x-gateway-budget": _name(subject, window)}
-        if self.tell:
-            headers["x-gateway-budget-limit"] = _dollars_of(limit)
-            headers["x-gateway-budget-remaining"] = dollars(left)
-        if end := self.reset(window, start):
-            headers["x-gateway-budget-reset"] = end
-        return headers
-
-    def reset(self, window: int, start: int) -> str:
-        """The end of a window (RFC 3339); empty for all time."""
-        if window == _TOTAL:
-            return ""
-        end = self._ends.get((window, start))
-        if end is None:
-            if len(self._ends) >= _REMEMBERED:
-                self._ends.clear()
-            moment = self._calendar.window(_WINDOWS[window], start).end
-            end = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._ends[window, start] = end
-        return end
-
-
-def kind_of(subject: str) -> str:
-    """Name the kind of a subject: ``key``, ``team``, ``user``, ``model``, ``all``, or ``key-model`` and the
-    like."""
-    kind = subject.partition(":")[0]
-    return f"{kind}-model" if kind in ("key", "team") and "/model:" in subject else kind
-
-
-@lru_cache(4096)
-def _name(subject: str, window: int) -> str:
-    """The budget that a caller is shown, such as ``key/month``."""
-    return f"{kind_of(subject)}/{_WINDOWS[window]}"
 
 
 class _Watched(NamedTuple):
@@ -216,6 +161,26 @@ class BudgetGuard:
             permit.headers = self._told(held[0] if len(held) == 1 else min(held, key=_left))
         return permit
 
+    def steps(self, call: Call) -> list[StoreUpdate]:
+        """The changes of an admission (``guards.together``)."""
+        limits = call.limits
+        budgeted = () if limits is None else (limits.sorted or limits.by_kind()).budgets
+        if limits is None or not budgeted:
+            return []
+        try:
+            estimate = limits.estimate or self._estimates.of(call, limits)
+            expected = self._costs.expected(call, estimate)
+            planned = [(name, self._plan(own)) for name, own in budgeted]
+            most = self._most(call, estimate, expected, planned)
+        except GatewayError:
+            return []  # :meth:`admit` raises it, after the guards before it
+        reserve = self.accounts.step if most else _no_steps
+        return [
+            step
+            for name, plan in planned
+            for step in reserve(name, plan.amounts, most if plan.strict else expected, strict=plan.strict)
+        ]
+
     def _most(
         self, call: Call, estimate: Estimate, expected: int, planned: Sequence[tuple[str, _Plan]]
     ) -> int:
@@ -271,7 +236,7 @@ class BudgetGuard:
             return BudgetUnknown(message, retry_after=RETRY_UNKNOWN)
         start = self._start(window)
         reset = self._headers.reset(window, start)
-        which = "in total" if not reset else f"for the {_WINDOWS[window]}"
+        which = "in total" if not reset else f"for the {WINDOWS[window]}"
         told = (
             f" of {_short(amounts[window])} USD, {_short(left)} USD are left, "
             f"and this call may cost {_short(amount)} USD"
@@ -287,14 +252,16 @@ class BudgetGuard:
     def _start(self, window: int) -> int:
         return self.accounts.calendar.starts(self.accounts.clock())[window]
 
+    def cost(self, call: Call, outcome: Outcome) -> int:
+        """The cost of a call, nano-dollars."""
+        # A part whose price turned out to be unknown counts as in the ledger: with no amount.
+        return sum(leg.cost or 0 for leg in self._costs.legs(call, outcome))
+
     def settle(self, call: Call, holds: Sequence[tuple[Hold, _Plan]], outcome: Outcome) -> None:
         """Settle what a call cost in each account that holds an amount for it."""
-        limits, cost = call.limits, 0
+        limits, cost = call.limits, self.cost(call, outcome)
         if outcome.usage is not None and limits is not None and not limits.learned:
             self._estimates.learn(call, limits, outcome.usage)
-        for leg in self._costs.legs(call, outcome):
-            # A part whose price turned out to be unknown counts as in the ledger: with no amount.
-            cost += leg.cost or 0
         applied: list[Applied] = []
         deferred: list[Hold] = []
         latest, spend = 0, call.spend
@@ -360,6 +327,13 @@ class BudgetPermit:
         self.holds: list[tuple[Hold, _Plan]] = []
         self.headers: Mapping[str, str] = {}
 
+    def settle_steps(self, outcome: Outcome) -> list[StoreUpdate]:
+        """The changes that :meth:`settle` makes. The bookkeeper makes none for it in a store of several
+        machines."""
+        accounts = self._budgets.accounts
+        cost = self._budgets.cost(self._call, outcome) if self.holds else 0
+        return [accounts.settle_step(hold, cost) for hold, _ in self.holds]
+
     def settle(self, outcome: Outcome) -> None:
         holds, self.holds = self.holds, []
         if holds:
@@ -373,11 +347,15 @@ class BudgetPermit:
             self._call.spend.holds = ()
 
 
+def _no_steps(subject: str, limits: PerWindow, amount: int, *, strict: bool) -> list[StoreUpdate]:
+    return []
+
+
 def _plan_of(limits: Limits, shares: tuple[float, ...]) -> _Plan:
     """:param shares: of a budget at which it alerts."""
-    amounts, watched = [NO_LIMIT] * len(_WINDOWS), []
+    amounts, watched = [NO_LIMIT] * len(WINDOWS), []
     for budget in limits.budgets:
-        window = _WINDOWS.index(budget.window)
+        window = WINDOWS.index(budget.window)
         amounts[window] = budget.amount
         watched.append(
             _Watched(window, budget, tuple((round(budget.amount * share), share) for share in shares))

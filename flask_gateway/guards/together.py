@@ -1,9 +1,9 @@
-"""Asks the guards of slots and requests with one round trip to Redis, and releases all slots with another.
+"""Asks the guards of a caller's limits with one round trip to Redis, and settles them with another.
 
-Each guard names the changes that it will make (``steps``). They are made together, or none of them is. Then
-the guards are asked in order, and find their answers there. If a limit refuses, nothing was written, and the
-guards find out in the usual way. Tokens and money need no such thing: a busy worker reserves them for many
-calls at once (``allotments.py``).
+Each guard names the changes that it will make (``steps``): of slots, requests, tokens and money. They are
+made together, or none of them is. Then the guards are asked in order, and find their answers there. If a
+limit refuses, nothing was written, and the guards find out in the usual way. A guard that draws on what this
+process has reserved already (``allotments.py``) makes no change.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import SECOND, Store, state_key
+from ..state.together import StoreUpdate, TogetherStore
 from .allotments import LASTS, Allotments
 from .rate_limiter import duration
 from .sliding_window import MINUTE
@@ -38,6 +39,8 @@ class _Allotted(NamedTuple):
     headers: Mapping[str, str]
 
 
+#: The longest time since a change was prepared, seconds.
+_ROUND_TRIP = 0.1
 #: Returns the store's key of a subject's tokens.
 tokens_key = partial(state_key, "tokens")
 
@@ -66,6 +69,7 @@ class TokenLimiter:
 
     def __init__(self, store: Store, estimates: Estimates, window: float = MINUTE) -> None:
         self._store = store
+        self._prepares = store if isinstance(store, TogetherStore) else None
         self._estimates = estimates
         self._seconds = window
         self._window = int(window * SECOND)
@@ -95,6 +99,21 @@ class TokenLimiter:
         permit.tell()
         return permit
 
+    def steps(self, call: Call) -> list[StoreUpdate]:
+        """The changes of an admission (``guards.together``)."""
+        limits = call.limits
+        if limits is None or call.operation in COUNTING:
+            return []
+        limited = (limits.sorted or limits.by_kind()).tokens
+        if not limited:
+            return []
+        estimate, steps = limits.estimate or self._estimates.of(call, limits), []
+        for subject, own in limited:
+            key, limit = tokens_key(subject), own.tokens
+            if asked := self._allotments.foreseen(key, limit, estimate.input + estimate.output):
+                steps.append(StoreUpdate(key, ReserveTokens(limit, self._window, asked), self._ttl))
+        return steps
+
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
         drawn = self._allotments.draw(key, limit, amount)
@@ -107,9 +126,13 @@ class TokenLimiter:
 
     def _ask(self, key: str, limit: int, amount: int) -> TokenQuota:
         """Reserve in the store: for one call, or for later ones, too."""
-        allotments, returns = self._allotments, self._returns.take(key)
-        if more := allotments.wanted(key, amount):
-            now = allotments.clock()
+        allotments = self._allotments
+        more = allotments.wanted(key, amount)
+        prepared = self._prepares is not None and self._prepares.has(key, ReserveTokens, amount + more)
+        # A prepared change gives nothing back; the thread does.
+        returns = () if prepared else self._returns.take(key)
+        if more:
+            now = allotments.clock() - (_ROUND_TRIP if prepared else 0.0)
             quota = self._store.update(
                 key, ReserveTokens(limit, self._window, amount + more, returns), self._ttl
             )
@@ -146,6 +169,13 @@ class TokenLimiter:
         if actual != reserved.amount:
             change = CorrectTokens(self._window, reserved.quota.stamp, reserved.amount, actual)
             self._store.update(reserved.key, change, self._ttl)
+
+    def settle_steps(self, reserved: _Reserved, actual: int) -> list[StoreUpdate]:
+        """The changes that :meth:`settle` makes where no allotment is in force."""
+        key, stamp, amount = reserved.key, reserved.quota.stamp, reserved.amount
+        if actual <= amount or self._allotments.current(key) is not None:
+            return []
+        return [StoreUpdate(key, CorrectTokens(self._window, stamp, amount, actual), self._ttl)]
 
     def settle(self, reserved: _Reserved, actual: int) -> None:
         """Correct the reservation of a call that has ended. Tokens that it did not use go back later."""
@@ -188,6 +218,11 @@ class TokenPermit:
         self._estimate = estimate
         self.reserved: list[_Reserved] = []
         self.headers: Mapping[str, str] = {}
+
+    def settle_steps(self, outcome: Outcome) -> list[StoreUpdate]:
+        """The changes that :meth:`settle` makes: what was too little counts at once."""
+        actual = self._limiter.used(self._call, outcome, self._estimate) if self.reserved else 0
+        return [step for one in self.reserved for step in self._limiter.settle_steps(one, actual)]
 
     def tell(self) -> None:
         """Make the headers of the subject that has the fewest tokens left."""

@@ -137,6 +137,10 @@ class ReserveTokens(_Window):
         live = self.live(self.clamped(log, now), now)
         return log, TokenQuota(0, max(0, self.limit - sum(live[1:])), self.reset(live, now), 0)
 
+    def undone(self, answer: TokenQuota) -> GiveBackTokens:
+        """Return the change that gives the tokens back."""
+        return GiveBackTokens(self.window, ((answer.stamp, self.amount),))
+
     def divided(self, among: int) -> ReserveTokens:
         """Return the change for one of so many workers, when each enforces its share of the limit alone."""
         return ReserveTokens(max(1, self.limit // among), self.window, self.amount, self.returns)

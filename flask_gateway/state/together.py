@@ -13,8 +13,6 @@ from typing import Any, NamedTuple, Protocol
 
 from .store import Answer, Change, StoreStatus, Value
 
-_NONE = object()
-
 
 class StoreUpdate(NamedTuple):
     """One change of one key, as for :meth:`Store.update`."""
@@ -63,17 +61,22 @@ class TogetherStore:
                 for step, answer in zip(steps, answers, strict=True)
             }
 
+    def has(self, key: str, kind: type, amount: int) -> bool:
+        """Whether a change is prepared. :param amount: what it reserves."""
+        found = self._prepared.answers.get((key, kind))
+        return found is not None and _amount(found[0].change) == amount
+
     def finish(self) -> list[tuple[StoreUpdate, Any]]:
         """Return the prepared changes that nothing has asked for, each with its answer."""
         left, self._prepared.answers = self._prepared.answers, {}
         return list(left.values())
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
-        prepared = self._prepared.answers
-        if prepared:
-            found: Any = prepared.pop((key, type(change)), _NONE)
-            if found is not _NONE:
-                return found[1]  # type: ignore[no-any-return]
+        prepared, place = self._prepared.answers, (key, type(change))
+        found = prepared.get(place) if prepared else None
+        if found is not None and _amount(found[0].change) == _amount(change):
+            del prepared[place]
+            return found[1]  # type: ignore[no-any-return]
         answer: Answer = self._store.update(key, change, ttl)
         return answer
 
@@ -98,3 +101,8 @@ class TogetherStore:
 
     def close(self) -> None:
         self._store.close()
+
+
+def _amount(change: Any) -> int:
+    """The tokens or nano-dollars that a change reserves; 0: it reserves none."""
+    return getattr(change, "amount", 0)

@@ -11,68 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import make_call
+from kit.priced_costs import DAY, Figures, Ledger, PricedCosts
 
-from flask_gateway.guards.account_changes import PerWindow
 from flask_gateway.guards.accounts import Accounts, account_key
-from flask_gateway.guards.budgets import BudgetGuard, kind_of
+from flask_gateway.guards.budgets import BudgetGuard
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.ledger.costing import Costing
-from flask_gateway.ledger.quotes import Quotes
 from flask_gateway.model.calendar_windows import Calendar, Window
 from flask_gateway.model.call import Call, Outcome, Usage
 from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp, LedgerUnavailable, ModelNotPriced, Verdict
-from flask_gateway.model.limits import Budget, CallLimits, Estimate, Limits, SubjectLimits
+from flask_gateway.model.limits import Budget, CallLimits, Limits, SubjectLimits
 from flask_gateway.model.protocols import Permit
-from flask_gateway.model.spend import Applied, BooksUnknown, Leg, Spend
-from flask_gateway.pricing.rates import FREE, ModelPrice, Period, Rates
+from flask_gateway.model.spend import Applied, Spend
+from flask_gateway.pricing.rates import ModelPrice, Period, Rates
 from flask_gateway.pricing.table import Prices
 from flask_gateway.state.memory import MemoryStore
-
-DAY = 1795651200  # 2026-11-26, 00:00 UTC
-#: 1 and 2 US dollars per million tokens: 1000 and 2000 nano-dollars a token.
-P = ModelPrice((Period(Rates(input=1_000_000, output=2_000_000)),))
-TWICE = ModelPrice((Period(Rates(input=2_000_000, output=4_000_000)),))
-PRICES = {("up", "m"): P, ("dear", "m"): TWICE, ("own", "m"): FREE}
-
-
-class Ledger:
-    def __init__(self, used: int | None = 0) -> None:
-        self.now = used
-
-    def used(self, subject: str, starts: PerWindow) -> PerWindow:
-        if self.now is None:
-            raise BooksUnknown("away")
-        return self.now, self.now, self.now, self.now
-
-
-class PricedCosts:
-    """The prices above, of the given upstreams."""
-
-    def __init__(self, *upstreams: str) -> None:
-        self.costing = Costing(Prices(PRICES, []), {})
-        self.quotes = Quotes(self.costing, lambda call: [(one, call.model) for one in upstreams], lambda: DAY)
-        self.keeps = True
-
-    def expected(self, call: Call, estimate: Estimate) -> int:
-        return self.quotes.expected(call, estimate)
-
-    def most(self, call: Call, estimate: Estimate) -> int:
-        return self.quotes.most(call, estimate)
-
-    def legs(self, call: Call, outcome: Outcome) -> tuple[Leg, ...]:
-        return self.costing.legs(call, outcome)
-
-
-class Figures:
-    def __init__(self) -> None:
-        self.alerts: list[tuple[str, str, float]] = []
-        self.overshoot = 0
-
-    def budget_alert(self, kind: str, window: str, share: float) -> None:
-        self.alerts.append((kind, window, share))
-
-    def budget_overshoot(self, nano: int) -> None:
-        self.overshoot += nano
 
 
 class Gate:
@@ -353,15 +306,3 @@ def test_budgets_of_all_windows_count_and_the_least_left_is_told(gate: Gate) -> 
     }
     with pytest.raises(BudgetUsedUp, match=r"in total: .*The operator may raise it"):
         gate.admit(SubjectLimits("key:web", limits))
-
-
-def test_kinds_of_subjects() -> None:
-    subjects = ("key:a", "key:a/model:m", "team:a/model:m", "user:t/u", "model:m", "all")
-    assert [kind_of(subject) for subject in subjects] == [
-        "key",
-        "key-model",
-        "team-model",
-        "user",
-        "model",
-        "all",
-    ]

@@ -1,22 +1,38 @@
-"""Slots and requests admitted together with Redis: refusals count nothing, and calls take two round trips."""
+"""A caller's limits asked together in Redis: refusals count nothing, and calls take two round trips."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 from kit.calls import make_call
+from kit.priced_costs import DAY, Figures, Ledger, PricedCosts
 from kit.stores import RedisServer
 
+from flask_gateway.guards.accounts import Accounts
+from flask_gateway.guards.allotments import BUSY, LASTS
+from flask_gateway.guards.budgets import BudgetGuard
 from flask_gateway.guards.bulkhead import CallerBulkhead, caller_slots, subject_slots
 from flask_gateway.guards.leases import ConcurrencyLeases
 from flask_gateway.guards.rate_limiter import RateLimiter
 from flask_gateway.guards.together import TogetherGuard
-from flask_gateway.model.call import Call, Caller, Outcome
-from flask_gateway.model.errors import RateLimited, TooManyConcurrent, Verdict
-from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
+from flask_gateway.guards.token_estimate import Estimates
+from flask_gateway.guards.token_limiter import TokenLimiter, tokens_left
+from flask_gateway.model.calendar_windows import Calendar, Window
+from flask_gateway.model.call import Call, Caller, Outcome, Usage
+from flask_gateway.model.errors import (
+    BudgetUsedUp,
+    LedgerUnavailable,
+    RateLimited,
+    TokensUsedUp,
+    TooManyConcurrent,
+    Verdict,
+)
+from flask_gateway.model.limits import Budget, CallLimits, Limits, SubjectLimits
+from flask_gateway.model.spend import Spend
 from flask_gateway.state.fallback import FallbackStore
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.redis import RedisStore
@@ -91,6 +107,128 @@ def test_a_call_takes_two_round_trips(guards: Guards, server: RedisServer) -> No
         after = server.call("INFO", "commandstats")
     assert after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"] == 2
     assert guards.taken() == [0, 0]
+
+
+class AllGuards(Guards):
+    """With tokens and money, whose account is open."""
+
+    def __init__(self, server: RedisServer, used: int = 0) -> None:
+        super().__init__(server)
+        self.estimates = Estimates()
+        self.tokens = TokenLimiter(self.store, self.estimates)
+        self.accounts = Accounts(self.store, Ledger(used), Calendar(), lambda: DAY + 60, patience=0.0)
+        costs = PricedCosts("up")
+        self.budgets = BudgetGuard(self.accounts, self.estimates, costs, Figures(), shares=(), tell=True)
+        asked = (CallerBulkhead(self.leases), self.limiter, self.tokens, self.budgets)
+        self.guard = TogetherGuard(self.store, asked)
+        self.accounts.now_current()
+        self.trips, primary = 0, self.store._store._primary
+        ask = primary._call
+
+        def counted(*command: Any) -> Any:
+            answer = ask(*command)  # or it raises: Redis does not know the script yet
+            self.trips += threading.current_thread() is threading.main_thread()
+            return answer
+
+        primary._call = counted
+
+    def held(self) -> tuple[int, int]:
+        """The costs of the account, and the amount that it holds, nano-dollars."""
+        view = self.accounts.view("team:t")
+        return view.used[3], view.held
+
+    def close(self) -> None:
+        self.tokens._returns.flush()
+        for keeper in (self.leases._keeper, self.accounts._keeper):
+            keeper.stop()
+        self.store.close()
+
+
+@pytest.fixture
+def every(server: RedisServer) -> Iterator[AllGuards]:
+    made = AllGuards(server)
+    yield made
+    made.close()
+
+
+def costly(tokens: int = 10**6, dollars: int = 1, *, strict: bool = False) -> Call:
+    """A call with all limits. It reserves 1024 tokens of an answer and some of a prompt."""
+    budgets = (Budget(dollars * 10**9, Window.TOTAL, strict),)
+    limits = Limits(requests=100, concurrent=50, tokens=tokens, budgets=budgets)
+    fields = {"caller": Caller("team-a", 100, max_concurrent=50), "model": "m", "spend": Spend()}
+    return msgspec.structs.replace(
+        make_call(), limits=CallLimits((SubjectLimits("team:t", limits),)), **fields
+    )
+
+
+def test_a_refusal_of_the_last_limit_leaves_every_other_as_it_was(every: AllGuards) -> None:
+    every.guard.admit(costly()).settle(answered(10))
+    assert every.held() == (20_000, 0)
+    for asked, error in ((costly(tokens=500), TokensUsedUp), (costly(dollars=0), BudgetUsedUp)):
+        with pytest.raises(error):
+            every.guard.admit(asked)
+    every.tokens._returns.flush()
+    assert every.held() == (20_000, 0)
+    assert every.taken() == [0, 0]
+    assert every.limiter.quota(costly().caller).remaining == 99
+    assert tokens_left(every.store, "team:t", 10**6).remaining == 10**6 - 10
+
+
+def test_all_that_was_taken_goes_back_if_a_guard_refuses_later(every: AllGuards) -> None:
+    every.guard.admit(costly()).settle(answered(10))
+    every.budgets._costs.keeps = False  # a strict budget refuses then, whatever Redis has answered
+    with pytest.raises(LedgerUnavailable):
+        every.guard.admit(costly(strict=True))
+    every.tokens._returns.flush()
+    assert every.held() == (20_000, 0)
+    assert every.taken() == [0, 0]
+    assert tokens_left(every.store, "team:t", 10**6).remaining == 10**6 - 10
+
+
+@pytest.mark.parametrize("output", [10, 5000])
+def test_a_call_of_an_idle_key_with_all_limits_takes_two_round_trips(every: AllGuards, output: int) -> None:
+    """Also one that used more tokens than it had reserved."""
+    for _ in range(2):  # the first opens the account and brings the scripts
+        every.guard.admit(costly()).settle(answered(10))
+        every.tokens._returns.flush()
+    every.guard.admit(costly()).settle(answered(output))
+    every.tokens._returns.flush()
+    before = every.trips
+    permit = every.guard.admit(costly())
+    assert every.trips - before == 1
+    assert {"x-ratelimit-remaining-tokens", "x-gateway-budget-remaining"} <= set(permit.headers)
+    assert every.held()[1] > 0
+    before = every.trips
+    permit.settle(answered(output))
+    assert every.trips - before == 1
+    assert every.held() == ((40 + 4 * output) * 1000, 0)
+    assert every.taken() == [0, 0]
+
+
+def test_a_call_of_a_busy_key_takes_two_round_trips_also_when_it_reserves_for_others(
+    every: AllGuards,
+) -> None:
+    for allotments in (every.tokens._allotments, every.accounts.allotments):
+        allotments.clock = lambda: moment
+        allotments._thread.start = lambda: None  # type: ignore[method-assign]  # it would end one in between
+    moment, rich = 0.0, costly(10**9, 10**6)
+    every.guard.admit(rich).settle(answered(10))
+    counts = []
+    for _ in range(3 * BUSY):
+        moment += LASTS / 2 / BUSY
+        before = every.trips
+        every.guard.admit(costly(10**9, 10**6)).settle(answered(10))
+        counts.append(every.trips - before)
+    every.tokens._allotments.end_all()
+    every.accounts.allotments.end_all()
+    every.tokens._returns.flush()
+    assert max(counts) == 2
+    assert every.held()[1] == 0
+    assert tokens_left(every.store, "team:t", 10**9).remaining == 10**9 - 10 * (3 * BUSY + 1)
+
+
+def answered(output: int) -> Outcome:
+    return Outcome(Verdict.SUCCESS, Usage(0, output), upstream="up", model="m", started_ns=DAY * 10**9)
 
 
 def test_a_call_without_limits_asks_nothing(guards: Guards, server: RedisServer) -> None:
