@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
-from .while_any import WhileAny
+from ..reactor.while_any import WhileAny
 
 #: The calls that an allotment is for. So many times the amount of a call must be left when it is taken: more
 #: than the calls of a machine use within the time that an allotment lasts.

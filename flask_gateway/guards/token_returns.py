@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from .while_any import WhileAny
+from ..reactor.while_any import WhileAny
 
 #: For how long tokens may be kept, seconds: half a grain of a minute.
 KEPT = 0.23

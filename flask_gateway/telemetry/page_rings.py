@@ -2,23 +2,32 @@
 
 Imported only where an admin's key is set. Under gunicorn they are in the master's file, so they outlive
 workers and reloads. Under another server they are this process's.
+
+A finished request waits for a tenth of a second, and a thread writes all that wait: in a batch, a request
+costs a fifth of what it costs between two answers. A killed worker loses those that wait.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from mmap import mmap
 
+from ..reactor.while_any import WhileAny
 from . import notes, page_memory, pulse, recent
 from .pulse import Counts, PulseWriter, Resolution
 from .recent import EndKind, RequestEntry, encoded, kind_of
 from .request_record import RequestRecord
 from .rings import HEADS, RingWriter, Shape, newest, newest_first
+
+log = logging.getLogger(__name__)
 
 #: The last requests, the last failed ones, so that a flood of successes washes none of them away, and the
 #: notes.
@@ -32,6 +41,8 @@ REGION = -(-(_PULSE + pulse.LENGTH) // 65536) * 65536
 _SECRET = 2048
 #: The paths whose requests are not kept: those of the page and of admins' programs.
 _OWN = ("/ui", "/admin/")
+#: How long a finished request waits at most, seconds, and how many wait at most.
+_WAIT, _BATCH = 0.1, 256
 
 
 class PageRings:
@@ -56,24 +67,42 @@ class PageRings:
             RingWriter(memory, self._file, base, shape) for shape in (RECENT, FAILURES, NOTES)
         )
         self._pulse = PulseWriter(memory, self._file, base, _PULSE)
+        self._waiting: deque[tuple[float, RequestRecord]] = deque()
+        self._writing = threading.Lock()
+        #: Whether the thread writes those that wait without being started again.
+        self._is_due = False
+        self._thread = WhileAny("page-rings", _WAIT, self._write)
         #: Keeps a text for the operator.
         self.note = notes.NoteWriter(ring.append)
         #: When this process opened them, seconds since the epoch.
         self.opened = time.time()
 
     def observe(self, record: RequestRecord) -> None:
-        """Keep a finished request (a ``request_record.Observer``)."""
-        if record.path is not None and record.path.startswith(_OWN):
-            return
-        now, kind = time.time(), kind_of(record)
-        body = encoded(record, kind, now, RECENT.longest)
-        self._recent.append(body)
-        if kind is EndKind.FAILED:
-            self._failures.append(body)
-        if record.outcome is not None or kind is not EndKind.OK:  # a call, or a refusal
-            self._pulse.count(record, kind, now)
+        """Keep a finished request (a ``request_record.Observer``). A thread writes it soon."""
+        self._waiting.append((time.time(), record))
+        if not self._is_due:
+            self._is_due = True
+            self._thread.start()
+        elif len(self._waiting) >= _BATCH:
+            self._write()
+
+    def _write(self) -> bool:
+        """Write all requests that wait. Returns whether there were any."""
+        with self._writing:
+            self._is_due = False  # before they are taken: a request that comes now starts the thread
+            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            ended = [(record, kind_of(record), now) for now, record in batch if _is_kept(record)]
+            bodies = [_encoded(*one) for one in ended]
+            self._recent.extend([body for body in bodies if body])
+            failures = zip(bodies, ended, strict=True)
+            self._failures.extend([body for body, one in failures if body and one[1] is EndKind.FAILED])
+            self._pulse.count(ended)
+        return bool(batch)
 
     def _bases(self) -> range:
+        """Where the regions begin. This worker's region is up to date then."""
+        if self._waiting:
+            self._write()
         return range(0, os.fstat(self._file).st_size, REGION)
 
     def entries(self, needles: Sequence[bytes] = (), before: float | None = None) -> Iterator[RequestEntry]:
@@ -108,6 +137,19 @@ class PageRings:
     def counts_of_upstreams(self, now: float) -> dict[str, Counts]:
         """Add up the counts of each upstream in the last 30 min, in steps of 5 min."""
         return pulse.read_upstreams(self._file, (base + _PULSE for base in self._bases()), now)
+
+
+def _is_kept(record: RequestRecord) -> bool:
+    return record.path is None or not record.path.startswith(_OWN)
+
+
+def _encoded(record: RequestRecord, kind: EndKind, now: float) -> bytes:
+    """The entry of a request; empty if it cannot be one."""
+    try:
+        return encoded(record, kind, now, RECENT.longest)
+    except Exception:  # the others of the batch are kept
+        log.exception("the request %r is not on the page", record.ids.request)
+        return b""
 
 
 def _shared_secret(file: int) -> bytes:

@@ -68,6 +68,11 @@ class Counts(NamedTuple):
         return self.ok + self.failed + self.refused + self.left
 
 
+#: Where requests are counted: the row, the period of 10 s, the word of the kind, and that of the class of
+#: time, 0 without a first byte.
+_Place = tuple[int, int, int, int]
+
+
 class PulseWriter:
     """Adds requests to the buckets of this worker's region. All threads of the process share it.
 
@@ -83,52 +88,53 @@ class PulseWriter:
         if self._whole:
             self._rows |= {name: row for row, name in enumerate(_names(file, base + start)) if name}
 
-    def count(self, record: RequestRecord, kind: EndKind, now: float) -> None:
-        """Count a finished request: in all, and for each upstream that was asked.
+    def count(self, ended: Iterable[tuple[RequestRecord, EndKind, float]]) -> None:
+        """Count finished requests: in all, and for each upstream that was asked. Others are no calls.
 
-        :param now: seconds since the epoch.
+        :param ended: each with how and when it ended, seconds since the epoch.
         """
         if not self._whole:
             return
-        usage, first = record.usage, record.first_byte
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else None
-        time_class = None if first is None else _CLASSES + bisect_left(BOUNDS, first)
-        own, second = _PLACES[kind], int(now)
-        periods = [
-            (WORDS * (first_bucket + period % buckets), LAYOUT << 56 | period)
-            for seconds, buckets, first_bucket in (FINE, COARSE)
-            for period in (second // seconds,)
-        ]
         with self._lock:
-            self._add(0, periods, own, tokens, time_class)
-            for attempt in record.attempts:
-                upstream = attempt.upstream
-                row = self._rows.get(upstream) or self._open(upstream)
-                if row and upstream == record.upstream and attempt is record.attempts[-1]:
-                    self._add(row, periods, own, tokens, time_class)
-                elif row:  # it failed, and was asked again, or another one was
-                    self._add(row, periods, _FAILED, None, None)
+            sums: dict[_Place, list[int]] = {}
+            for record, kind, now in ended:
+                if record.outcome is not None or kind is not EndKind.OK:  # a call, or a refusal
+                    self._sum(sums, record, kind, int(now) // FINE.seconds)
+            for place, (number, prompt, completion) in sums.items():
+                for scale in (FINE, COARSE):
+                    self._add(place, scale, number, prompt, completion)
 
-    def _add(
-        self,
-        row: int,
-        periods: list[tuple[int, int]],
-        kind: int,
-        tokens: tuple[int, int] | None,
-        time_class: int | None,
-    ) -> None:
-        words, begin = self._words, row * _BUCKETS * WORDS
-        for offset, stamp in periods:
-            place = begin + offset
-            if words[place] != stamp:
-                words[place : place + WORDS] = _EMPTY
-                words[place] = stamp
-            words[place + kind] += 1
-            if tokens is not None:
-                words[place + _PROMPT] += tokens[0]
-                words[place + _COMPLETION] += tokens[1]
-            if time_class is not None:
-                words[place + time_class] += 1
+    def _sum(self, sums: dict[_Place, list[int]], record: RequestRecord, kind: EndKind, period: int) -> None:
+        """Add a request to the sums of its batch: a place has few of them, and each costs a batch once."""
+        first, usage, attempts = record.first_byte, record.usage, record.attempts
+        time_class = 0 if first is None else _CLASSES + bisect_left(BOUNDS, first)
+        own, rows = _PLACES[kind], [0]
+        for attempt in attempts:
+            if not (row := self._rows.get(attempt.upstream) or self._open(attempt.upstream)):
+                continue
+            if attempt is attempts[-1] and attempt.upstream == record.upstream:
+                rows.append(row)
+            else:  # it failed, and was asked again, or another one was
+                sums.setdefault((row, period, _FAILED, 0), [0, 0, 0])[0] += 1
+        for row in rows:
+            total = sums.setdefault((row, period, own, time_class), [0, 0, 0])
+            total[0] += 1
+            if usage:
+                total[1] += usage.prompt_tokens
+                total[2] += usage.completion_tokens
+
+    def _add(self, place: _Place, scale: Resolution, number: int, prompt: int, completion: int) -> None:
+        (row, fine, kind, time_class), words = place, self._words
+        period = fine * FINE.seconds // scale.seconds
+        start = (row * _BUCKETS + scale.first + period % scale.buckets) * WORDS
+        if words[start] != (stamp := LAYOUT << 56 | period):
+            words[start : start + WORDS] = _EMPTY
+            words[start] = stamp
+        words[start + kind] += number
+        words[start + _PROMPT] += prompt
+        words[start + _COMPLETION] += completion
+        if time_class:
+            words[start + time_class] += number
 
     def _open(self, upstream: str) -> int:
         """Take a row for an upstream; 0 if all are taken, or the machine has no memory."""

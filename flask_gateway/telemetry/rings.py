@@ -79,19 +79,29 @@ class RingWriter:
 
     def append(self, body: bytes) -> bool:
         """Write one entry; ``False`` if it is too long or the machine has no memory."""
-        shape, memory = self._shape, self._memory
-        if len(body) > shape.longest:
-            return False
         with self._lock:
-            number = self._newest + 1
-            place = shape.start + number % shape.entries * shape.size
-            if place + shape.size > self._allocated and not self._allocate(place + shape.size):
-                return False
-            entry = _ENTRY.pack(number, _checksum(number, body), len(body)) + body
+            return self._write((body,)) == 1
+
+    def extend(self, bodies: Sequence[bytes]) -> int:
+        """Write several entries. Returns how many: those that are too long, or without memory, are not."""
+        with self._lock:
+            return self._write(bodies)
+
+    def _write(self, bodies: Sequence[bytes]) -> int:
+        shape, memory, number = self._shape, self._memory, self._newest
+        for body in bodies:
+            length = len(body)
+            place = shape.start + (number + 1) % shape.entries * shape.size
+            full = place + shape.size > self._allocated and not self._allocate(place + shape.size)
+            if full or length > shape.size - _ENTRY.size:
+                continue
+            number += 1
+            entry = _ENTRY.pack(number, _checksum(number, body), length) + body
             memory[place : place + len(entry)] = entry
+        written, self._newest = number - self._newest, number
+        if written:
             memory[shape.head : shape.head + 8] = _HEAD.pack(LAYOUT << 56 | number)
-            self._newest = number
-        return True
+        return written
 
     def _allocate(self, end: int) -> bool:
         """Allocate at least up to there, and a chunk at a time, so that it is rare."""

@@ -6,7 +6,7 @@ import pytest
 
 from flask_gateway.guards import allotments as module
 from flask_gateway.guards.allotments import BUSY, CALLS, LASTS, ROOM, Allotments
-from flask_gateway.guards.while_any import WhileAny
+from flask_gateway.reactor.while_any import WhileAny
 
 PLENTY = 10**9
 

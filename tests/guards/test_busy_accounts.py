@@ -20,12 +20,12 @@ from flask_gateway.guards.account_changes import NO_LIMIT, Settlement
 from flask_gateway.guards.account_posting import AccountPosting
 from flask_gateway.guards.accounts import CURRENT, Accounts, account_key
 from flask_gateway.guards.allotments import BUSY, LASTS, ROOM
-from flask_gateway.guards.while_any import WhileAny
 from flask_gateway.ledger.balances import LedgerBalances
 from flask_gateway.ledger.bookkeeper import Bookkeeper
 from flask_gateway.ledger.journal import Journal
 from flask_gateway.ledger.lines import Opened, Settled, encode
 from flask_gateway.model.spend import Applied, Hold
+from flask_gateway.reactor.while_any import WhileAny
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.state.shared_memory import Memory, SharedStore
 from flask_gateway.state.store import Store

@@ -18,11 +18,11 @@ from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.guards.token_limiter import TokenLimiter, tokens_left
 from flask_gateway.guards.token_returns import KEPT
 from flask_gateway.guards.token_window import GRAINS
-from flask_gateway.guards.while_any import WhileAny
 from flask_gateway.model.call import Call, Outcome, Usage
 from flask_gateway.model.errors import CallerLeft, TokensUsedUp, UpstreamTimeout, Verdict
 from flask_gateway.model.limits import CallLimits, Limits, SubjectLimits
 from flask_gateway.model.protocols import Permit
+from flask_gateway.reactor.while_any import WhileAny
 from flask_gateway.state.memory import MemoryStore
 
 MESSAGES = [{"role": "user", "content": "x" * 370}]  # 400 bytes with what is around it: 100 tokens

@@ -9,7 +9,7 @@ from kit.waiting import until
 
 from flask_gateway.guards import token_returns
 from flask_gateway.guards.token_returns import Returns, TokenReturns
-from flask_gateway.guards.while_any import WhileAny
+from flask_gateway.reactor.while_any import WhileAny
 
 
 class Given:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from kit.pages import a_record
+from kit.waiting import until
 
 from flask_gateway.telemetry import page_rings, pulse
 from flask_gateway.telemetry.page_rings import REGION, PageRings
@@ -27,14 +28,31 @@ def test_workers_add_up_and_a_killed_one_is_kept() -> None:
     first.observe(a_record(1))
     second.observe(a_record(2))
     second.note("the second worker")
+    assert until(lambda: len(list(first.entries())) == 2)  # the thread of the second has written
     del second
     assert {entry.request_id for entry in first.entries()} == {"request-1", "request-2"}
     assert [note.text for note in first.notes()] == ["the second worker"]
     assert added(first.counts(FINE, time.time())).ok == 2
     assert os.fstat(file).st_size == 4 * REGION
     PageRings((file, 3)).observe(a_record(3))
-    assert len(list(first.entries())) == 3
+    assert until(lambda: len(list(first.entries())) == 3)
     os.close(file)
+
+
+def test_a_request_that_is_no_entry_costs_the_others_of_its_batch_nothing() -> None:
+    rings = PageRings()
+    for number in (1, "\ud800", 3):
+        rings._waiting.append((time.time(), a_record(number, status=502, outcome="failure")))
+    assert [entry.request_id for entry in rings.entries()] == ["request-3", "request-1"]
+    assert added(rings.counts(FINE, time.time())).failed == 3
+
+
+def test_a_flood_of_requests_is_written_before_the_thread_wakes() -> None:
+    rings = PageRings()
+    for number in range(page_rings._BATCH * 3):
+        rings.observe(a_record(number))
+        assert len(rings._waiting) <= page_rings._BATCH
+    assert rings.kept() == page_rings._BATCH * 3
 
 
 def test_without_memory_there_are_no_rings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +88,7 @@ def test_upstreams_are_counted_for_the_last_half_hour() -> None:
     first, second = PageRings((file, 0)), PageRings((file, 1))
     for rings in (first, second, second):
         rings.observe(a_record())
-    assert first.counts_of_upstreams(now)["llama"].requests == 3
+    assert until(lambda: first.counts_of_upstreams(now)["llama"].requests == 3)
     assert first.counts_of_upstreams(now + 3600)["llama"].requests == 0
     assert PageRings().counts_of_upstreams(now) == {}
     os.close(file)

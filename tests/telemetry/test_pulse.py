@@ -15,8 +15,7 @@ NOW = 1_800_000_000.0
 
 def counted(*records: RequestRecord, at: float = NOW) -> PageRings:
     rings = PageRings()
-    for record in records:
-        rings._pulse.count(record, kind_of(record), at)
+    rings._pulse.count([(record, kind_of(record), at) for record in records])
     return rings
 
 
@@ -47,7 +46,7 @@ def test_old_periods_are_forgotten() -> None:
     rings = counted(a_record())
     assert added(rings.counts(FINE, NOW + FINE.seconds * FINE.buckets)).requests == 0
     assert added(rings.counts(COARSE, NOW + FINE.seconds * FINE.buckets)).requests == 1
-    rings._pulse.count(a_record(), EndKind.OK, NOW + FINE.seconds * FINE.buckets)  # the same bucket
+    rings._pulse.count([(a_record(), EndKind.OK, NOW + FINE.seconds * FINE.buckets)])  # the same bucket
     assert added(rings.counts(FINE, NOW + FINE.seconds * FINE.buckets)).requests == 1
 
 

@@ -144,3 +144,12 @@ def test_older_entries_are_found_without_reading_the_newer_ones(
         assert found == [*newer, *range(min(oldest, 20) - 1, 11, -1)], oldest
         assert len(newer) <= 1
         assert len(asked) <= 4
+
+
+def test_a_batch_is_what_its_entries_are(file: int) -> None:
+    ring = writer(file)
+    assert ring.extend([b"first", b"x" * (SHAPE.longest + 1), b"second"]) == 2
+    assert ring.extend([]) == 0
+    assert ring.append(b"third")
+    assert kept(file) == [b"third", b"second", b"first"]
+    assert newest(file, 0, SHAPE) == 3

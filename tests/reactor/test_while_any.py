@@ -9,7 +9,7 @@ import threading
 import pytest
 from kit.waiting import until
 
-from flask_gateway.guards.while_any import WhileAny
+from flask_gateway.reactor.while_any import WhileAny
 
 
 def test_a_thread_works_while_there_is_any_and_ends() -> None:
@@ -72,7 +72,7 @@ def test_a_round_that_fails_is_followed_by_others(caplog: pytest.LogCaptureFixtu
 
 
 EXITING = """
-from flask_gateway.guards.while_any import WhileAny
+from flask_gateway.reactor.while_any import WhileAny
 
 def last():
     print("last", flush=True)
