@@ -157,8 +157,17 @@ class Masking(Closing):
     :param fault: ``raise``, ``nonsense``, ``hold everything``, ``hang``, ``open`` or ``shape``.
     """
 
-    def __init__(self, *, fault: str = "", bad: str = BAD, whole: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        fault: str = "",
+        bad: str = BAD,
+        word: str = WORD.pattern,
+        whole: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.word = re.compile(word)
         self.fault, self.bad, self.whole = fault, bad, whole
 
     def open(self, call: Call) -> Inspection | None:
@@ -201,7 +210,7 @@ class Masked:
         if self._plugin.bad in text:
             raise Blocked("This answer is not for you. Ask something else.")
         parts, place = [], 0
-        for found in WORD.finditer(text):
+        for found in self._plugin.word.finditer(text):
             parts += (text[place : found.start()], "[x]")
             place, self.masked = found.end(), self.masked + 1
         sure = max(place, sure)
