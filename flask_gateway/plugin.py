@@ -53,11 +53,13 @@ from .model.protocols import NO_PERMIT as NO_PERMIT
 from .model.protocols import Guard as Guard
 from .model.protocols import NoPermit as NoPermit
 from .model.protocols import Permit as Permit
-from .telemetry.request_record import RequestRecord as Record
+from .telemetry.request_record import RequestRecord
 
 #: The version of this interface. It is raised when a plugin would have to change.
 API = 1
 
+#: A finished request.
+Record = RequestRecord
 #: Returns a header of a request by its name; ``None`` if it is missing or empty.
 Header = Callable[[str], str | None]
 
