@@ -41,9 +41,16 @@ class IdleQueue:
     def __len__(self) -> int:
         return len(self._idle)
 
-    def add(self, fd: int, conn: ClientConnection, until: float) -> None:
-        """Keep the connection until then, seconds of ``time.monotonic()``."""
+    def add(self, conn: ClientConnection, until: float, arm: Callable[[int], None]) -> None:
+        """Keep the connection until then, seconds of ``time.monotonic()``.
+
+        :param arm: called with its descriptor, under the lock. Without the lock another thread might close
+            the connection first, and a new socket get the number, whose stream would then stand still.
+        :raises OSError: of ``arm``. Then the connection is not kept.
+        """
+        fd = conn.sock.fileno()
         with self._lock:
+            arm(fd)
             self._idle[fd] = conn, until
 
     def take(self, fd: int) -> ClientConnection | None:
@@ -100,15 +107,14 @@ class KeptConnections:
 
     def keep(self, conn: ClientConnection) -> None:
         """Wait for the caller's next request, on any thread. The calling thread may not use it any more."""
-        fd, now = conn.sock.fileno(), time.monotonic()
-        self._queue.add(fd, conn, now + self._seconds)
+        now = time.monotonic()
+        try:
+            self._queue.add(conn, now + self._seconds, self._poller.arm)
+        except OSError:  # the kernel has no memory for it
+            self._gone(conn)
+            return
         if self._stopping:
             self._queue.hurry(now + STOP_LINGER)
-        try:
-            self._poller.arm(fd)
-        except OSError:  # the kernel has no memory for it
-            if self._queue.take(fd) is not None:
-                self._gone(conn)
 
     def _ready(self, fd: int) -> None:
         """Read what has arrived, on the reactor's thread."""

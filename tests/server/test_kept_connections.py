@@ -7,7 +7,9 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from threading import Thread
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from gunicorn.config import Config
@@ -160,5 +162,24 @@ def test_a_connection_that_cannot_be_polled_is_closed(bench: Bench) -> None:
 
 def test_only_one_thread_takes_a_connection() -> None:
     queue, conn = IdleQueue(), ClientConnection.__new__(ClientConnection)
-    queue.add(7, conn, 1.0)
+    conn.sock = Mock(fileno=lambda: 7)
+    queue.add(conn, 1.0, lambda fd: None)
     assert [queue.take(7), queue.take(7), queue.take_late(2.0)] == [conn, None, []]
+
+
+def test_no_thread_can_take_a_connection_before_it_is_armed() -> None:
+    """It would close it, and the number might be that of another caller's stream when it is armed."""
+    queue, conn = IdleQueue(), ClientConnection.__new__(ClientConnection)
+    conn.sock = Mock(fileno=lambda: 7)
+    taken: list[ClientConnection] = []
+    thread = Thread(target=lambda: taken.extend(queue.take_late(2.0)))
+    seen: list[bool] = []
+
+    def arm(fd: int) -> None:
+        thread.start()
+        thread.join(0.2)
+        seen.append(thread.is_alive())
+
+    queue.add(conn, 1.0, arm)
+    thread.join()
+    assert (seen, taken) == ([True], [conn])
