@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from ..config.schema import Settings
+from ..config.errors import ConfigError
+from ..config.schema import PluginSettings, Settings
+from ..model.call import Operation
 from ..plugins.chain import Plugins
+from ..plugins.hooks import Hook
 from ..plugins.identifying import check_teams
-from ..plugins.loaded import Loaded
+from ..plugins.loaded import Loaded, NoCounts
 from ..plugins.loading import load
 from ..routing.routes import Routes
 from ..telemetry.metrics import Reports
@@ -41,6 +44,31 @@ def plugins_of(settings: Settings, before: Plugins | None, reports: Reports, rou
 def _made(plugin: Loaded) -> Loaded:
     atexit.register(plugin.close)
     return plugin
+
+
+def tried(settings: Settings) -> Iterator[str | ConfigError]:
+    """Make each plugin and close it. Yield a line about each, or why it cannot be made."""
+    for table in settings.plugins:
+        try:
+            yield _tried(table, settings)
+        except ConfigError as error:
+            yield error
+
+
+def _tried(table: PluginSettings, settings: Settings) -> str:
+    """:raises ConfigError: it cannot be made."""
+    plugin = load(table, NoCounts())
+    try:
+        check_teams(plugin, settings)
+    finally:
+        plugin.close()
+    said = [f"{table.name} can be made: {', '.join(sorted(plugin.hooks))}"]
+    if plugin.has(Hook.ADMIT, Hook.REWRITE, Hook.INSPECT):
+        sees_all = plugin.operations == set(Operation)
+        said.append("all operations" if sees_all else ", ".join(sorted(plugin.operations)))
+    if plugin.hooks != {Hook.OBSERVE}:
+        said.append("on error calls pass" if plugin.passes else "on error calls are refused")
+    return "; ".join(said)
 
 
 def close(plugins: Sequence[Loaded], kept: Sequence[Loaded]) -> None:

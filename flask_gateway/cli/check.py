@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ..app.preflight import load_checked
 from ..config.describe import describe, rows
-from ..config.errors import one_line
+from ..config.errors import Mistakes, one_line
 from ..config.load import Resolved
 from .command import EX_CONFIG, OK, Command, add_config, add_json, print_json
 from .terminal import ProgressLine
@@ -38,18 +38,39 @@ def _run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     """Raises :class:`ConfigError`."""
     with ProgressLine():
         resolved = load_checked(environ, arguments.bind, arguments.workers)
+        plugins = list(_plugins(resolved))
     warnings = [*resolved.settings.warnings, *_machine_warnings(resolved)]
     if arguments.json:
         settings = [
             {"name": name, "value": value, "from": str(origin)} for name, value, origin in rows(resolved)
         ]
-        print_json({"settings": settings, "warnings": warnings})
+        print_json({"settings": settings, "warnings": warnings, "plugins": plugins})
     elif not arguments.quiet:
         for line in describe(resolved):
             print(line)
+        for line in plugins:
+            print(one_line(f"plugin {line}"))
     for warning in warnings:
         print(one_line(f"flask-gateway: warning: {warning}"), file=sys.stderr)
     return OK
+
+
+def _plugins(resolved: Resolved) -> Iterator[str]:
+    """Make the plugins. Yield a line about each.
+
+    :raises ConfigError: some cannot be made; the error holds all of them.
+    """
+    if not resolved.settings.plugins:
+        return
+    from ..app.plugins import tried
+
+    mistakes = Mistakes()
+    for found in tried(resolved.settings):
+        if isinstance(found, str):
+            yield found
+        else:
+            mistakes.add(found)
+    mistakes.raise_found()
 
 
 def _machine_warnings(resolved: Resolved) -> Iterator[str]:

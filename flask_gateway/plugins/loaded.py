@@ -34,6 +34,19 @@ class PluginCounts(Protocol):
     def plugin_failed(self, plugin: str, hook: str) -> None: ...
 
 
+class NoCounts:
+    """Counts nothing, where no gateway serves (:class:`PluginCounts`)."""
+
+    def plugin_ran(self, plugin: str, hook: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def plugin_slow(self, plugin: str, hook: str) -> None:
+        """Do nothing."""
+
+    def plugin_failed(self, plugin: str, hook: str) -> None:
+        """Do nothing."""
+
+
 class Loaded:
     """A plugin of this process. All threads share it, and a reload keeps it while its table is the same.
 

@@ -30,7 +30,7 @@ from ..plugins.admitting import PluginPermit
 from ..plugins.hooks import Hook
 from ..plugins.inspected import inspected
 from ..plugins.inspections import MOST_HELD, open_all
-from ..plugins.loaded import Loaded
+from ..plugins.loaded import Loaded, NoCounts
 from ..plugins.loading import load
 from ..plugins.rewriting import rewritten
 from .answers import Heard, Pieces, body_of, events_of, heard_body, heard_events
@@ -41,26 +41,13 @@ OPERATIONS = (Operation.CHAT, Operation.COMPLETION, Operation.RESPONSE, Operatio
 Cut = Callable[[bytes], Iterable[bytes]]
 
 
-class _NoCounts:
-    """Counts nothing (``plugins.loaded.PluginCounts``)."""
-
-    def plugin_ran(self, plugin: str, hook: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def plugin_slow(self, plugin: str, hook: str) -> None:
-        """Do nothing."""
-
-    def plugin_failed(self, plugin: str, hook: str) -> None:
-        """Do nothing."""
-
-
 def loaded(make: Callable[..., object], name: str = "tested", **table: Any) -> Loaded:
     """The plugin as the gateway has it.
 
     :param make: makes it, of the options. :param table: other fields of ``[plugins.NAME]``.
     :raises ConfigError: it is no plugin.
     """
-    return load(PluginSettings(name=name, use="tested", **table), _NoCounts(), make)
+    return load(PluginSettings(name=name, use="tested", **table), NoCounts(), make)
 
 
 def call_of(operation: Operation = Operation.CHAT, *, stream: bool = False, **fields: Any) -> Call:

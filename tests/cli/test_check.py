@@ -278,3 +278,19 @@ def test_a_redis_without_its_package_is_refused(
     monkeypatch.setattr("flask_gateway.app.preflight.find_spec", lambda name: None)
     assert main(["check"], {"GATEWAY_STATE": "redis://127.0.0.1"}) == 78
     assert "the redis package, which is not installed" in capsys.readouterr().err
+
+
+def test_plugins_are_made_and_listed(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[plugins.quiet]\nuse = "kit.plugins:Admitting"\non_error = "pass"\n')
+    assert main(["check"], {"GATEWAY_CONFIG": str(path)}) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "plugins.quiet = kit.plugins:Admitting, on error pass  (from file)" in said
+    assert said[-1] == "plugin quiet can be made: admit; all operations; on error calls pass"
+    path.write_text('[plugins.a]\nuse = "kit.plugins:unmade"\n[plugins.b]\nuse = "kit.plugins:Hookless"\n')
+    assert main(["check"], {"GATEWAY_CONFIG": str(path)}) == 78
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("=")[0] for line in said] == [
+        "flask-gateway: plugins.a",
+        "flask-gateway: plugins.b",
+    ]

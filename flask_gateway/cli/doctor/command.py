@@ -17,7 +17,7 @@ from ...config.server_checks import workers_of
 from ..addresses import local_url
 from ..command import CALLER_KEY, FOUND, OK, USAGE, Command, add_config, add_json, print_json
 from ..terminal import ProgressLine, coloured, paint
-from . import cache, host, keys, ledger, network_path, traces, upstreams
+from . import cache, host, keys, ledger, network_path, plugins, traces, upstreams
 from .finding import Diagnosis, Level, fail, ok, warn
 from .probe_client import ProbeClient
 
@@ -94,6 +94,7 @@ def check_all(arguments: Namespace, environ: Mapping[str, str], key: str) -> Ite
         yield from keys.check_all(settings, time.time())
         yield from traces.check_all(settings.traces)
         yield from cache.check_all(settings)
+        yield from plugins.check_all(settings)
         yield from upstreams.check_all(settings.upstreams, Timeouts.within(settings.request_timeout_seconds))
 
 
