@@ -206,14 +206,15 @@ def test_account_and_ledger_are_equal_after_workers_ended(
     known = -1
     while (sums := charged(folder, "busy")[1]) != known:  # until the books are up to date
         known = sums
-        time.sleep(1.5)
+        time.sleep(4.0)  # on a busy machine the bookkeeper waits for a core
     if signal_number == signal.SIGKILL:
         time.sleep(LEASE + 1)  # the allotments of killed workers end
     (answer,) = ask_at_once(budgeted, "busy", "cent", 1)
     left = int(answer.headers["x-gateway-budget-remaining"].replace(".", ""))
     more = 1000 * 10**9 - left - known - 10_000_000
     # A worker that is killed between account and journal leaves a cost that only the account has.
-    assert more == 0 if signal_number == signal.SIGHUP else 0 <= more <= 4 * CLIENTS * 10_000_000
+    most = 0 if signal_number == signal.SIGHUP else 4 * CLIENTS * 10_000_000
+    assert 0 <= more <= most, f"the account has {more} nano-dollars more than the ledger"
 
 
 def test_a_dollar_pays_a_hundred_calls_through_hup_kill_and_restart(
