@@ -1,4 +1,4 @@
-"""Holds that each case of the dialects' design, 1 to 61, is a test or a golden file."""
+"""Holds that each case of the dialects' design, 1 to 64, is a test or a golden file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ FOLDERS = {
 }
 _MESSAGES, _PASSED = "web/test_messages.py", "dialects/test_golden_passed.py"
 _REFUSED = "dialects/translations/responses_to_chat/test_responses_refused.py"
+_MEDIA = "scenarios/test_media.py"
 #: Cases that need more than a file: another candidate, a clock, a window, an SDK.
 ALSO = {
     1: (_MESSAGES, "a_recorded_turn_arrives_value_for_value"),
@@ -47,6 +48,9 @@ ALSO = {
     53: (_REFUSED, "codex_second_turn_has_its_call_and_the_result"),
     56: (_REFUSED, "state_is_refused_whatever_the_settings_say"),
     59: ("web/test_error_handlers.py", "a_websocket_is_answered_426"),
+    62: (_MEDIA, "the_model_is_found_behind_the_file_and_sent_before_it"),
+    63: (_MEDIA, "the_next_candidate_gets_the_same_bytes"),
+    64: (_MEDIA, "a_cut_of_sound_closes_the_connection_without_the_last_chunk"),
 }
 
 
@@ -59,7 +63,7 @@ def files(number: int) -> list[Path]:
     return [*(GOLDEN / folder).glob(f"{number:02}-*.json"), *notes]
 
 
-@pytest.mark.parametrize("number", range(1, 62))
+@pytest.mark.parametrize("number", range(1, 65))
 def test_a_case_of_the_design_is_a_test(number: int) -> None:
     if number in ALSO:
         path, name = ALSO[number]

@@ -1,6 +1,7 @@
 """Runs a provider of sound and pictures for tests. It keeps the forms that it gets, and answers by the model.
 
-The model names the answer: ``status-503``, ``cut``, ``json``, ``page``, ``tokens``. Others get good ones.
+The model names the answer: ``status-503``, ``cut``, ``held``, ``json``, ``page``, ``tokens``. Others get good
+ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from flask_gateway.cli.selftest.scripted_provider import (
     ScriptedServer,
 )
 
+#: How long the sound of the model ``held`` goes on, unless the client leaves, seconds.
+HELD = 120.0
 SOUND = b"\xff\xfb" + bytes(range(256)) * 64
 TOKENS = {
     "type": "tokens",
@@ -146,6 +149,8 @@ def speech(exchange: Exchange, got: Received, model: str) -> None:
         exchange.write(SOUND)
         if model == "cut":
             exchange.hang_up("reset")
+        elif model == "held":
+            exchange.wait(HELD)
         else:
             exchange.write(SOUND)
             exchange.end()

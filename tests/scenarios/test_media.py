@@ -6,7 +6,7 @@ import hashlib
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kit.servers import Gateway
 from kit.waiting import until
 from kit.wire import Answer, send_raw
 
+THREADS = 8
 SPEECH = b"RIFF" + bytes(200_000)
 
 SETTINGS = """
@@ -72,6 +73,7 @@ def media(provider: MediaProvider, start_gateway: StartGateway, data: Path, tmp_
         GATEWAY_API_KEYS=KEY,
         GATEWAY_DEFAULT_UPSTREAM="media",
         GATEWAY_WORKERS="1",
+        GATEWAY_THREADS=str(THREADS),
         GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES=UNLIMITED,
         GATEWAY_MAX_UPLOAD_BYTES="1000000",
@@ -268,6 +270,18 @@ def test_a_cut_of_sound_closes_the_connection_without_the_last_chunk(media: Gate
     assert cut.startswith(b"HTTP/1.1 200 ")
     assert SOUND in cut
     assert not cut.endswith(b"0\r\n\r\n")
+
+
+def test_sound_that_goes_on_holds_no_thread(media: Gateway) -> None:
+    body = b'{"model":"held","input":"Hello","voice":"alloy"}'
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(2 * THREADS):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", media.port), 30))
+            sock.sendall(head.encode() + body)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert media.ask("GET", "/v1/models").status == 200
 
 
 def test_a_page_or_an_error_instead_of_sound(media: Gateway) -> None:
