@@ -70,6 +70,24 @@ def is_kept(sock: socket.socket) -> bool:
     return b"\r\nConnection: keep-alive\r\n" in answers(sock, 1)
 
 
+@contextmanager
+def kept_ones(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections that stay open."""
+    with ExitStack() as stack:
+        kept: list[socket.socket] = []
+
+        def enough() -> bool:
+            while len(kept) < count:
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+                if not is_kept(sock):
+                    return False  # all threads are in use for a moment
+                kept.append(sock)
+            return True
+
+        assert until(enough)
+        yield kept
+
+
 def one_answer(sock: socket.socket) -> bytes:
     """The answer to one more request; empty if the connection is closed."""
     with suppress(ConnectionError):
@@ -138,9 +156,7 @@ def test_no_request_follows_one_whose_end_is_in_doubt(server: Gateway, sent: byt
 @pytest.mark.parametrize("say", [b"", b"GET", request("half")[:-2]], ids=["idle", "begun", "half"])
 def test_kept_connections_hold_no_thread(server: Gateway, say: bytes) -> None:
     """Ten times as many callers as threads keep their connections, and begin another request or not."""
-    with connected(server.port, 12 * THREADS) as made:
-        made = [sock for sock in made if is_kept(sock)]
-        assert len(made) >= 6 * THREADS
+    with kept_ones(server.port, 6 * THREADS) as made:
         for sock in made:
             sock.sendall(say)
         assert [server.chat("mock").status for _ in range(5)] == [200] * 5
@@ -156,24 +172,22 @@ def test_callers_that_leave_are_noticed(server: Gateway) -> None:
         links = [link for link in Path(f"/proc/{worker}/fd").iterdir() if link.is_symlink()]
         return sum(os.readlink(link).startswith("socket:") for link in links)
 
-    with connected(server.port, 60) as made:
-        kept = sum(is_kept(sock) for sock in made)
-        assert kept >= 30
-        assert sockets() >= kept
-    assert until(lambda: sockets() < 30)
+    with kept_ones(server.port, 40):
+        assert sockets() >= 40
+    assert until(lambda: sockets() < 40)
 
 
 def test_a_connection_is_not_kept_for_ever(server: Gateway) -> None:
-    with connected(server.port) as (sock,):
-        count = 0
-        while True:
-            sock.sendall(request("again"))
-            count += 1
-            if b"\r\nConnection: close\r\n" in answers(sock, 1):
-                break
-            assert count < 1000
-        assert sock.recv(1) == b""
-    assert count > 50
+    def requests_until_close() -> int:
+        with connected(server.port) as (sock,):
+            count = 1
+            while is_kept(sock):
+                count += 1
+                assert count < 1000
+            assert sock.recv(1) == b""
+        return count
+
+    assert until(lambda: requests_until_close() > 50)
 
 
 @pytest.mark.parametrize("how", ["reload", "stop"])
