@@ -196,16 +196,14 @@ def test_a_worker_that_stops_answers_what_is_on_its_way(start_gateway: StartGate
     with connected(gateway.port, 3) as made:
         for sock in made:
             assert until(lambda sock=sock: is_kept(sock))
-        (worker,) = gateway.workers
         gateway.hang_up() if how == "reload" else gateway.terminate()
         # It stops when it takes no new connections any more; until then an answer promises to stay open.
         while b"\r\nConnection: keep-alive\r\n" in (first := one_answer(made[0])):
-            time.sleep(0.05)
+            time.sleep(0.2)  # so that the connection does not reach its last request meanwhile
         for said in (first, last_answer(made[1])):
             assert not said or said.startswith(b"HTTP/1.1 200"), said
             assert not said or b"\r\nConnection: close\r\n" in said
         assert made[2].recv(1) == b"", "an idle connection is closed, too"
-    assert until(lambda: worker not in gateway.workers)
 
 
 def reloaded(gateway: Gateway, done: Callable[[], bool], most: int) -> int:
