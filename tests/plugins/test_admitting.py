@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import make_call, make_settings
-from kit.plugins import plugin
+from kit.plugins import loaded, plugin
 
 from flask_gateway.app.build import Gateway, build
 from flask_gateway.model.call import Operation
 from flask_gateway.model.errors import OperationNotCovered, Overloaded, PluginFailed
+from flask_gateway.model.plugin_notes import PluginNotes
+from flask_gateway.model.protocols import NO_PERMIT
+from flask_gateway.plugins.admitting import Coverage
 from flask_gateway.plugins.chain import HEADER
 from flask_gateway.state.memory import MemoryStore
 
@@ -107,3 +110,26 @@ def test_an_operation_that_it_does_not_know_is_refused_or_shown(
     assert reply.headers[HEADER] == "c=skipped(embedding)"
     list(reply)
     assert instance(made).asked == 0
+
+
+@pytest.mark.parametrize(
+    "operation", [Operation.RAW, Operation.STORED, Operation.REALTIME, Operation.RESPONSE_SESSION]
+)
+def test_an_inspector_refuses_what_nothing_reads(operation: Operation) -> None:
+    call = msgspec.structs.replace(make_call(), operation=operation)
+    noted = msgspec.structs.replace(call, plugins=PluginNotes((loaded("Masking", name="pii"),)))
+    with pytest.raises(OperationNotCovered):
+        Coverage().admit(noted)
+    assert Coverage().admit(call) is NO_PERMIT
+    noted = msgspec.structs.replace(call, plugins=PluginNotes((loaded("Masking", on_error="pass"),)))
+    assert Coverage().admit(noted) is NO_PERMIT
+    assert str(noted.plugins) == f"p=skipped({operation.name.lower()})"
+
+
+def test_a_rewriter_does_not_mind_stored_responses_which_have_no_prompt() -> None:
+    call = msgspec.structs.replace(make_call(), operation=Operation.STORED)
+    call = msgspec.structs.replace(call, plugins=PluginNotes((loaded("Prefixing"),)))
+    assert Coverage().admit(call) is NO_PERMIT
+    raw = msgspec.structs.replace(call, operation=Operation.RAW)
+    with pytest.raises(OperationNotCovered):
+        Coverage().admit(raw)

@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from kit.calls import make_call, make_settings
+from kit.calls import make_call, make_settings, single_candidate
 from kit.plugins import BAD, plugin
+from kit.waiting import until
 
 from flask_gateway.app.build import Gateway, build
-from flask_gateway.model.call import Call, Operation
+from flask_gateway.config.cache_settings import CacheMode, CacheShare, ModelCache
+from flask_gateway.config.schema import ModelSettings
+from flask_gateway.model.call import Call, Caller, Operation
 from flask_gateway.model.errors import Blocked, OperationNotCovered, PluginFailed
 from flask_gateway.model.reply import Reply
 from flask_gateway.plugins.chain import HEADER
@@ -145,3 +148,43 @@ def test_an_operation_whose_answers_it_cannot_read_is_refused_or_shown(store: Me
     reply = gateway(store, on_error="pass").service.send(call)
     assert reply.headers[HEADER] == "pii=skipped(embedding)"
     list(reply)
+
+
+def kept(store: MemoryStore, **options: Any) -> Gateway:
+    """A gateway that keeps answers for all, and masks those for one key."""
+    models = (
+        ModelSettings(
+            name="kept",
+            tiers=(single_candidate("mock", "mock"),),
+            cache=ModelCache(mode=CacheMode.ALL, share=CacheShare.ALL),
+        ),
+    )
+    table = plugin("Masking", "pii", keys=frozenset({"web"}), options=options)
+    return build(make_settings(plugins=(table,), models=models), store)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_kept_answers_are_inspected_for_those_who_need_it(store: MemoryStore, stream: bool) -> None:
+    made = kept(store)
+    found = {}
+    for key in ("plain", "web", "plain", "web"):
+        call = msgspec.structs.replace(asked(stream=stream, caller=Caller(key, 0)), model="kept")
+        reply = made.service.send(call)
+        answer = heard(reply)
+        found.setdefault(key, []).append(("AAAAA" in answer, reply.headers["x-gateway-cache"]))
+        assert made.cache is not None
+        until(lambda: stored(made) == 1)
+    assert found == {"plain": [(True, "miss"), (True, "hit")], "web": [(False, "hit"), (False, "hit")]}
+
+
+def stored(made: Gateway) -> int:
+    assert made.cache is not None
+    return made.cache.parts.entries.stats().entries
+
+
+def test_a_blocked_answer_is_not_kept(store: MemoryStore) -> None:
+    made = kept(store, bad="BBBBB")
+    for _ in range(2):
+        with pytest.raises(Blocked):
+            made.service.send(msgspec.structs.replace(asked(caller=Caller("web", 0)), model="kept"))
+    assert stored(made) == 0

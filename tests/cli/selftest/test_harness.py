@@ -17,6 +17,7 @@ from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.schema import (
     CandidateSettings,
     ModelSettings,
+    PluginSettings,
     Settings,
     Timeouts,
     UpstreamSettings,
@@ -47,8 +48,13 @@ def test_it_uses_the_operators_settings() -> None:
     )
     tiers = tuple((CandidateSettings(upstream=name, model="m"),) for name in ("a", "b"))
     models = (ModelSettings(name="chat", tiers=tiers, whole=True),)
+    plugins = (PluginSettings(name="pii", use="kit.plugins:Admitting"),)
     settings = make_settings(
-        upstreams=upstreams, models=models, circuit_breaker_max_failures=3, rate_limit_per_minute=9
+        upstreams=upstreams,
+        models=models,
+        circuit_breaker_max_failures=3,
+        rate_limit_per_minute=9,
+        plugins=plugins,
     )
     played = rehearsed(
         RunOptions(settings, "chat", route_of(settings, "chat"), 0.5),
@@ -63,6 +69,7 @@ def test_it_uses_the_operators_settings() -> None:
         Timeouts(connect=2.5, first_byte=5, first_token=7.5, idle=5, answer=60, total=300),
     )
     assert played.models[0].whole
+    assert played.plugins == plugins
     assert (played.circuit_breaker_max_failures, played.circuit_breaker_reset_seconds) == (3, 15)
     assert (played.rate_limit_per_minute, played.state) == (0, "memory://")
     assert [key.id for key in played.keys] == ["selftest"]
