@@ -31,7 +31,7 @@ NETWORKS = {"callers": "10.77.77", "redis": "10.77.78", "postgres": "10.77.79"}
 
 SETTINGS = """
 state_env = "STATE_URL"
-machines = 3
+machines = {machines}
 rate_limit_per_minute = 0
 circuit_breaker_max_failures = 4
 circuit_breaker_reset_seconds = 60
@@ -48,6 +48,13 @@ url = "mock://local?tokens=20"
 [upstreams.late]
 url = "mock://local?tokens=20&latency_ms=1500"
 
+[upstreams.other]
+url = "mock://local?tokens=20&latency_ms=1500"
+
+[upstreams.narrow]
+url = "mock://local?tokens=20&latency_ms=1500"
+max_in_flight = 2
+
 [upstreams.broken]
 url = "http://127.0.0.1:1"
 
@@ -60,6 +67,15 @@ price = {{ input = "0", output = "0", per_request = "0.01" }}
 upstream = "late"
 model = "late"
 price = {{ input = "0", output = "0", per_request = "0.01" }}
+
+[models.either]
+balance = "least_requests"
+tiers = [["late/either", "other/either"]]
+
+[models.narrow]
+upstream = "narrow"
+model = "narrow"
+price = "free"
 
 [models.broken]
 upstream = "broken"
@@ -81,14 +97,16 @@ def secret(name: str) -> str:
 class Machine:
     """A gateway of two workers, with a data directory of its own."""
 
-    def __init__(self, folder: Path, number: int, urls: dict[str, str], keys: str, netns: str = "") -> None:
+    def __init__(
+        self, folder: Path, number: int, urls: dict[str, str], keys: str, netns: str = "", of: int = MACHINES
+    ) -> None:
         self.folder, self.number, self._urls, self._netns = folder, number, urls, netns
         folder.mkdir(parents=True)
         self.data = folder / "data"
         self.host, self.port = ("127.0.0.1", free_port())
         if netns:
             self.host = f"{NETWORKS['callers']}.{number + 2}"
-        (folder / "gateway.toml").write_text(SETTINGS.format(data=self.data) + keys)
+        (folder / "gateway.toml").write_text(SETTINGS.format(data=self.data, machines=of) + keys)
         (folder / "gateway.toml").chmod(0o600)
         self.start()
 
@@ -96,7 +114,7 @@ class Machine:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         own = {
             "GATEWAY_CONFIG": str(self.folder / "gateway.toml"),
-            "GATEWAY_WORKERS": "2",
+            "GATEWAY_WORKERS": os.environ.get("FLEET_WORKERS", "2"),
             "GATEWAY_THREADS": "32",
             "GATEWAY_GRACEFUL_SECONDS": "5",
             "GATEWAY_ADMIN_KEY": ADMIN_KEY,
@@ -170,14 +188,22 @@ class Machine:
 
 
 class Fleet:
-    """Three machines, a Redis and a PostgreSQL.
+    """Some machines, a Redis and a PostgreSQL.
 
     :param keys: the limits of each key of the settings, as TOML.
     :param wires: whether each machine is in a network namespace, of :func:`lay_wires`.
+    :param patience: how long a gateway waits for Redis, seconds; 0: as long as it does by itself.
     """
 
     def __init__(
-        self, folder: Path, keys: dict[str, str], postgres: PostgresServer, *, wires: bool = False
+        self,
+        folder: Path,
+        keys: dict[str, str],
+        postgres: PostgresServer,
+        *,
+        wires: bool = False,
+        machines: int = MACHINES,
+        patience: float = 0.0,
     ) -> None:
         self.postgres = postgres
         redis = ("--bind", f"127.0.0.1 {NETWORKS['redis']}.1", "--protected-mode", "no") if wires else ()
@@ -191,13 +217,17 @@ class Fleet:
             }
         else:
             urls = {"STATE_URL": self.redis.url, "LEDGER_URL": database}
+        if patience:
+            urls["STATE_URL"] += f"?socket_timeout={patience}&socket_connect_timeout={patience}"
         texts = [
             KEY.format(name=name, digest=sha256(secret(name).encode()).hexdigest(), limits=limits)
             for name, limits in keys.items()
         ]
         self.machines = [
-            Machine(folder / str(number), number, urls, "".join(texts), f"fgw{number}" if wires else "")
-            for number in range(MACHINES)
+            Machine(
+                folder / str(number), number, urls, "".join(texts), f"fgw{number}" if wires else "", machines
+            )
+            for number in range(machines)
         ]
 
     def pull(self, machine: int, wire: str) -> None:

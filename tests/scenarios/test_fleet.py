@@ -1,22 +1,26 @@
 """Three gateways with one Redis and one PostgreSQL: nothing is admitted twice, whatever is away.
 
-``docs/fleet.md`` has the table that these tests hold. ``test_fleet_faults.py`` does it at random.
+They are in network namespaces of their own where the tests run as root. ``docs/fleet.md`` has the table that
+these tests hold. ``test_fleet_faults.py`` does it at random, ``test_fleet_brief.py`` with two gateways.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from http.client import HTTPException
 
 import pytest
 from kit.admins import ADMIN_KEY
-from kit.fleet import Fleet, Machine, secret
+from kit.fleet import Fleet, lay_wires, secret, take_wires
 from kit.postgres import PostgresServer
 from kit.waiting import until
 
+from flask_gateway.guards.accounts import account_key
 from flask_gateway.state.redis import RedisStore
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
@@ -30,6 +34,9 @@ KEYS = {
     "tokens": "tokens = 5000",
     "slots": "concurrent = 5",
     **{f"away{n}": 'budgets = [{ amount = "0.6", window = "total" }]' for n in range(4)},
+    **{f"cut{n}": 'budgets = [{ amount = "0.6", window = "total" }]' for n in range(4)},
+    **{f"strict{n}": 'budgets = [{ amount = "1", window = "total", strict = true }]' for n in range(3)},
+    "dying": DOLLAR,
     "free": "",
 }
 #: The cost of each whole answer, by the id of its request.
@@ -37,10 +44,18 @@ costs: dict[str, Decimal] = {}
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Fleet]:
-    made = Fleet(tmp_path_factory.mktemp("fleet"), KEYS, postgres_server)
-    yield made
-    made.stop()
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    wires = os.geteuid() == 0
+    if wires:
+        lay_wires()
+    try:
+        with PostgresServer(listen_addresses="*") as postgres:
+            made = Fleet(tmp_path_factory.mktemp("fleet"), KEYS, postgres, wires=wires)
+            yield made
+            made.stop()
+    finally:
+        if wires:
+            take_wires()
 
 
 def burst(fleet: Fleet, key: str, model: str, count: int, machines: int = 3, **more: object) -> Counter[int]:
@@ -122,6 +137,34 @@ def test_the_breaker_of_one_machine_is_that_of_all(fleet: Fleet) -> None:
     assert "OPEN" in {one["state"] for one in page["data"] if one["upstream"] == "broken"}
 
 
+def test_an_upstream_that_one_machine_takes_out_is_out_on_all(fleet: Fleet) -> None:
+    first, second, third = fleet.machines
+    path = "/admin/v1/upstreams/other"
+    assert first.ask("POST", f"{path}/take-out", {"seconds": 600}, ADMIN_KEY)[0] == 200
+    time.sleep(0.15)  # a process remembers what it has read for 0.1 s
+    for machine in (second, third):
+        for _ in range(2):
+            assert machine.chat("either", secret("free"))[1]["x-gateway-upstream"] == "late"
+    assert third.ask("POST", f"{path}/put-back", {}, ADMIN_KEY)[0] == 200
+
+
+def test_routing_knows_the_calls_of_all_machines(fleet: Fleet) -> None:
+    """Two calls on two machines go to two upstreams, and a third machine finds a narrow upstream full."""
+    assert until(lambda: not degraded(fleet))
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            calls = []
+            for machine in fleet.machines[:2]:
+                calls.append(pool.submit(machine.chat, "either", secret("free")))
+                time.sleep(0.3)
+            found = [call.result()[1]["x-gateway-upstream"] for call in calls]
+            assert set(found) == {"late", "other"}
+        calls = [pool.submit(one.chat, "narrow", secret("free")) for one in fleet.machines[:2]]
+        assert until(lambda: taken(fleet, "slots:upstream:narrow") == 2)
+        assert fleet.machines[2].chat("narrow", secret("free"))[0] in (429, 503)
+        assert [call.result()[0] for call in calls] == [200, 200]
+
+
 def test_a_key_that_is_revoked_on_one_machine_is_refused_on_all(fleet: Fleet) -> None:
     first, second, third = fleet.machines
     status, _, made = first.ask("POST", "/admin/v1/keys", {"name": "web"}, ADMIN_KEY)
@@ -185,6 +228,96 @@ def test_no_call_fails_while_redis_or_postgresql_is_stopped(fleet: Fleet) -> Non
     fleet.postgres.start()
 
 
+def test_without_redis_a_revoked_key_is_refused_within_two_seconds(fleet: Fleet) -> None:
+    first, second, _ = fleet.machines
+    status, _, made = first.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)
+    assert status == 201
+    fleet.redis.kill()
+    try:
+        for machine in fleet.machines:
+            assert until(lambda m=machine: m.chat("cent", made["secret"])[0] == 200)
+        assert second.ask("DELETE", f"/admin/v1/keys/{made['id']}", key=ADMIN_KEY)[0] == 200
+        began = time.monotonic()
+        assert until(lambda: {one.chat("cent", made["secret"])[0] for one in fleet.machines * 4} == {401})
+        print(f"\nrefused on all machines {time.monotonic() - began:.2f} s later")
+        assert time.monotonic() - began < 10  # 2 s on a machine with time to spare
+    finally:
+        fleet.redis.start()
+
+
+def test_a_machine_that_is_cut_off_from_redis_has_its_share(fleet: Fleet) -> None:
+    """The others have what Redis says: together at most a share more than the budget."""
+    need_wires()
+    assert until(lambda: not degraded(fleet))
+    assert undisturbed(fleet, lambda n: burst(fleet, f"cut{n}", "cent", 30)) == {200: 30}
+    key = next(f"cut{n}" for n in range(3, -1, -1) if charged_soon(fleet, f"cut{n}", 30))
+    third = fleet.machines[2]
+    fleet.pull(2, "redis")
+    try:
+        alone = Counter(third.chat("cent", secret(key))[0] for _ in range(20))
+        assert 0 < alone[200] <= 10
+        assert alone[200] + alone[429] == 20
+        rest = burst(fleet, key, "cent", 40, machines=2)
+        assert rest[200] <= 30
+        assert rest[200] + rest[429] == 40
+    finally:
+        fleet.plug(2, "redis")
+    assert until(lambda: not degraded(fleet))
+
+
+def test_a_machine_that_is_cut_off_from_postgresql_goes_on(fleet: Fleet) -> None:
+    """An open account is exact, a strict one that is to be opened is refused, another begins at 0."""
+    need_wires()
+    third = fleet.machines[2]
+    assert fleet.machines[0].chat("cent", secret("strict0"))[0] == 200
+    fleet.pull(2, "postgres")
+    try:
+        assert third.chat("cent", secret("strict0"))[0] == 200
+        assert refusal(fleet, "strict1", 2) == (503, "budget_unknown")
+        assert third.chat("cent", secret("free"))[0] == 200
+        assert third.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)[0] == 503
+        assert fleet.machines[1].chat("cent", secret("strict1"))[0] == 200
+        assert third.chat("cent", secret("strict1"))[0] == 200  # it is open now
+    finally:
+        fleet.plug(2, "postgres")
+    assert until(lambda: third.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)[0] == 201)
+
+
+def test_a_start_without_postgresql(fleet: Fleet) -> None:
+    """Case 46 of the design: keys of the copy answer, changes and strict budgets get 503."""
+    third = fleet.machines[2]
+    _, _, made = third.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)
+    third.stop()
+    fleet.postgres.kill()
+    try:
+        third.start()
+        assert third.chat("cent", made["secret"])[0] == 200
+        assert third.chat("cent", secret("free"))[0] == 200
+        assert third.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)[0] == 503
+        assert refusal(fleet, "strict2", 2) == (503, "budget_unknown")
+    finally:
+        fleet.postgres.start()
+    assert until(lambda: third.chat("cent", secret("strict2"))[0] == 200)
+    assert third.ask("POST", "/admin/v1/keys", {}, ADMIN_KEY)[0] == 201
+    rows = f"SELECT count(*) FROM charge WHERE key = '{made['id']}'"
+    assert until(lambda: fleet.rows(rows) == [(1,)])
+
+
+def test_a_machine_that_dies_with_calls_under_way(fleet: Fleet) -> None:
+    """Its calls are charged as lost, once; the others go on."""
+    second = fleet.machines[1]
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(second.chat, "late", secret("dying")) for _ in range(3)]
+        assert until(lambda: held(fleet, "key:dying") == 3 * 10**7)
+        second.kill()
+        assert all(isinstance(call.exception(), (OSError, HTTPException)) for call in calls)
+    assert fleet.machines[0].chat("cent", secret("dying"))[0] == 200
+    second.start()
+    lost = "SELECT count(*), sum(cost) FROM charge WHERE key = 'dying' AND source = 'lost'"
+    assert until(lambda: fleet.rows(lost) == [(3, 3 * 10**7)], 30)
+    assert until(lambda: held(fleet, "key:dying") == 0, 30)
+
+
 def test_the_ledger_is_complete_without_doubles(fleet: Fleet) -> None:
     """Runs last: every whole answer of this module has one row, at its cost."""
 
@@ -202,9 +335,23 @@ def test_the_ledger_is_complete_without_doubles(fleet: Fleet) -> None:
     assert not [machine for machine in fleet.machines if "Traceback" in machine.log]
 
 
-def revoked(machine: Machine) -> list[str]:
-    _, _, page = machine.ask("GET", "/admin/v1/keys?state=revoked", key=ADMIN_KEY)
-    return [key["name"] for key in page["data"]]
+def need_wires() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+
+
+def refusal(fleet: Fleet, key: str, machine: int) -> tuple[int, str]:
+    status, _, body = fleet.machines[machine].chat("cent", secret(key))
+    return status, body.get("error", {}).get("code", "")
+
+
+def held(fleet: Fleet, subject: str) -> int:
+    """The nano-dollars that open calls hold of a budget, as Redis has them."""
+    store = RedisStore(fleet.redis.url)
+    try:
+        return sum((store.read(account_key(subject)) or ())[15::4])
+    finally:
+        store.close()
 
 
 def charged_soon(fleet: Fleet, key: str, calls: int) -> bool:
