@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -225,6 +226,23 @@ def test_a_call_of_a_busy_key_takes_two_round_trips_also_when_it_reserves_for_ot
     assert max(counts) == 2
     assert every.held()[1] == 0
     assert tokens_left(every.store, "team:t", 10**9).remaining == 10**9 - 10 * (3 * BUSY + 1)
+
+
+@pytest.mark.soak
+def test_the_time_that_redis_takes_for_a_call_with_all_limits(every: AllGuards, server: RedisServer) -> None:
+    """Of an idle key, whose team has limits, too. ``docs/fleet.md`` has the figure."""
+    seconds = count(step=10)
+    for allotments in (every.tokens._allotments, every.accounts.allotments):
+        allotments.clock = lambda: float(next(seconds))
+    every.guard.admit(costly()).settle(answered(10))
+    spent = []
+    for _ in range(20):
+        before = server.call("INFO", "commandstats")["cmdstat_evalsha"]["usec"]
+        for _ in range(4):
+            every.guard.admit(costly()).settle(answered(10))
+        spent.append((server.call("INFO", "commandstats")["cmdstat_evalsha"]["usec"] - before) / 4)
+    print(f"\nRedis takes {min(spent):.0f} µs at least, {sorted(spent)[10]:.0f} at the median")
+    assert min(spent) < 2000
 
 
 def answered(output: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""Two gateways of one worker with one Redis and one PostgreSQL, in seconds. ``test_fleet.py`` has the long form.
+"""Two gateways of one worker with Redis and PostgreSQL, in seconds. ``test_fleet.py`` has the long form.
 
 Redis has time here, so no call is answered from a machine's own memory, however busy this one is.
 """

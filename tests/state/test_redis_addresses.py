@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from kit.needs import need
 from kit.stores import RedisServer, Take, free_port, increment
-from kit.tls import TLSRelay, make_certificate
+from kit.tls import make_certificate
 from kit.waiting import until
 from redis import Redis
 from redis.exceptions import RedisError
@@ -62,7 +61,7 @@ def test_the_parts_of_a_url_reach_the_client() -> None:
 class Sentinel:
     """A redis-sentinel that watches a primary, and decides alone that it is down."""
 
-    def __init__(self, folder: Path, primary: int) -> None:
+    def __init__(self, folder: Path, primary: int, *options: str) -> None:
         need("redis-server")
         self.port = free_port()
         config = folder / "sentinel.conf"
@@ -72,9 +71,9 @@ class Sentinel:
             "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 1000\n"
         )
         self._process = subprocess.Popen(
-            ["redis-server", str(config), "--sentinel"], stdout=subprocess.DEVNULL
+            ["redis-server", str(config), "--sentinel", *options], stdout=subprocess.DEVNULL
         )
-        assert until(lambda: self.ask("SENTINEL", "REPLICAS", "main"))
+        assert until(lambda: self.ask("SENTINEL", "REPLICAS", "main") is not None)
 
     def ask(self, *words: str) -> Any:
         try:
@@ -98,6 +97,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer, Sentinel]]:
     ):
         assert until(lambda: replica.client().info("replication")["master_link_status"] == "up")
         sentinel = Sentinel(tmp_path, primary.port)
+        assert until(lambda: sentinel.ask("SENTINEL", "REPLICAS", "main"))
         yield primary, replica, sentinel
         sentinel.stop()
 
@@ -121,14 +121,32 @@ def test_after_a_failover_the_new_primary_is_used(pair: tuple[RedisServer, Redis
     store.close()
 
 
+def tls_of(certificate: Path, port: int) -> list[str]:
+    """The options of a redis-server that shows a certificate at another port."""
+    files = ("--tls-cert-file", "--tls-key-file", "--tls-ca-cert-file")
+    named = [part for name in files for part in (name, str(certificate))]
+    return ["--tls-port", str(port), *named, "--tls-auth-clients", "no"]
+
+
 def test_redis_over_tls_by_its_url(tmp_path: Path) -> None:
-    with RedisServer() as server, TLSRelay(certificate := make_certificate(tmp_path), server.port) as relay:
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        trusted = RedisStore(f"rediss://127.0.0.1:{relay.port}/0?{SLOW}&ssl_ca_certs={certificate}")
+    port, certificate = free_port(), make_certificate(tmp_path)
+    with RedisServer(*tls_of(certificate, port)):
+        trusted = RedisStore(f"rediss://127.0.0.1:{port}/0?{SLOW}&ssl_ca_certs={certificate}")
         assert trusted.update("key", Take(3), 60) == (True, 1)
-        strange = RedisStore(f"rediss://127.0.0.1:{relay.port}/0?{SLOW}")
+        strange = RedisStore(f"rediss://127.0.0.1:{port}/0?{SLOW}")
         with pytest.raises(StoreError):
             strange.read("key")
         for store in (trusted, strange):
             store.close()
-        relay.shutdown()
+
+
+def test_sentinel_and_redis_over_tls_by_their_url(tmp_path: Path) -> None:
+    port, asked, certificate = free_port(), free_port(), make_certificate(tmp_path)
+    with RedisServer(*tls_of(certificate, port)):
+        sentinel = Sentinel(tmp_path, port, *tls_of(certificate, asked), "--tls-replication", "yes")
+        url = f"rediss+sentinel://127.0.0.1:{asked}/main/0?{SLOW}&ssl_ca_certs={certificate}"
+        store = RedisStore(url)
+        assert until(lambda: sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"))
+        assert until(lambda: store.update("key", Take(3), 60) == (True, 1))
+        store.close()
+        sentinel.stop()
