@@ -306,7 +306,7 @@ def test_a_start_without_postgresql(fleet: Fleet) -> None:
     assert until(lambda: fleet.rows(rows) == [(1,)])
 
 
-def test_a_machine_that_dies_with_calls_under_way(fleet: Fleet) -> None:
+def test_a_machine_that_dies_with_calls_in_flight(fleet: Fleet) -> None:
     """Its calls are charged as lost, once; the others go on."""
     second = fleet.machines[1]
     with ThreadPoolExecutor(3) as pool:
