@@ -172,6 +172,12 @@ class Open:
         return (self.mark, *windows), True
 
 
+def forget_doubted(value: Value | None, now: int) -> tuple[Value | None, bool]:
+    """Forget an account that was opened without the ledger (``state.store.Change``)."""
+    doubted = bool(value and value[0] & UNVERIFIED)
+    return (None if doubted else value), doubted
+
+
 class AccountView(NamedTuple):
     """The costs of each window of an account, and the amount that open calls hold, nano-dollars."""
 

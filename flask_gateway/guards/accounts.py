@@ -37,6 +37,7 @@ from .account_changes import (
     Settle,
     Settlement,
     View,
+    forget_doubted,
     new_mark,
 )
 from .allotments import LASTS, Allotments
@@ -225,8 +226,9 @@ class Accounts:
         )
 
     def _reserve(self, key: str, limits: PerWindow, amount: int) -> Reservation:
-        made: Reservation = self._store.update(*self._reserve_step(key, limits, amount))
-        return made
+        wall = self.clock()
+        change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
+        return self._store.update(key, change, TTL)
 
     def _reserve_step(self, key: str, limits: PerWindow, amount: int) -> StoreUpdate:
         wall = self.clock()
@@ -292,12 +294,15 @@ class Accounts:
 
     def settle(self, hold: Hold, cost: int) -> Settlement:
         """End a hold and add what the call cost."""
+        holder, epoch, amount = hold.holder, hold.epoch, hold.amount
+        wall, key = self.clock(), account_key(hold.subject)
         try:
-            return self.settle_of(hold, cost)
+            change = Settle(holder, epoch, amount, cost, self.calendar.starts(wall), wall)
+            return self._store.update(key, change, TTL)
         finally:
             # After the store's update: a row that is being restored meanwhile has too much for a moment,
             # never too little.
-            self._drop(account_key(hold.subject), hold.epoch, hold.amount)
+            self._drop(key, epoch, amount)
 
     def defer(self, hold: Hold) -> bool:
         """Leave the settlement of a hold to the bookkeeper, which finds it in the journal (``Settled.held``).
@@ -357,7 +362,7 @@ class Accounts:
             return 0
         self._store.update(DOUBTED, lambda old, now: (None, None), TTL)
         keys = [key for key, value in self._store.scan("money:") if value[0] & UNVERIFIED]
-        return sum(self._store.update(key, _forget_doubted, TTL) for key in keys)
+        return sum(self._store.update(key, forget_doubted, TTL) for key in keys)
 
     def posted(self, journal: str) -> int:
         """The offset up to which a bookkeeper has posted the lines of a journal."""
@@ -381,11 +386,6 @@ class Accounts:
     def now_current(self) -> None:
         """Note that the ledger has everything that the journals had. The bookkeeper calls it."""
         self._store.update(CURRENT, lambda old, now: ((now,), None), MOST_LAG)
-
-
-def _forget_doubted(value: tuple[int, ...] | None, now: int) -> tuple[tuple[int, ...] | None, bool]:
-    doubted = bool(value and value[0] & UNVERIFIED)
-    return (None if doubted else value), doubted
 
 
 #: All instances of this process, to be reset in a forked child.

@@ -254,8 +254,11 @@ class BudgetGuard:
 
     def cost(self, call: Call, outcome: Outcome) -> int:
         """The cost of a call, nano-dollars."""
-        # A part whose price turned out to be unknown counts as in the ledger: with no amount.
-        return sum(leg.cost or 0 for leg in self._costs.legs(call, outcome))
+        cost = 0
+        for leg in self._costs.legs(call, outcome):
+            # A part whose price turned out to be unknown counts as in the ledger: with no amount.
+            cost += leg.cost or 0
+        return cost
 
     def settle(self, call: Call, holds: Sequence[tuple[Hold, _Plan]], outcome: Outcome) -> None:
         """Settle what a call cost in each account that holds an amount for it."""
