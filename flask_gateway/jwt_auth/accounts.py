@@ -78,6 +78,8 @@ def _caller(name: str, grant: Grant) -> Caller:
         owners=Owners(name, grant.policy, grant.team, NO_OWNER_LIMITS, NO_OWNER_LIMITS),
         team=grant.team,
         tags=grant.tags,
+        request_tags=frozenset(grant.policy.request_tags),
+        content=grant.policy.content,
     )
 
 

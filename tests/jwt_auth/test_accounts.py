@@ -7,6 +7,7 @@ import pytest
 from flask_gateway.jwt_auth.accounts import Grant, GroupAccounts
 from flask_gateway.jwt_auth.claims import Identity
 from flask_gateway.model.errors import AccountNotAllowed, KeyRevoked
+from flask_gateway.model.limits import OwnerLimits
 
 OPS = Grant(team="ops", models=frozenset({"*"}), requests=0, concurrent=5, tags={"cost": "7"})
 ACCOUNTS = GroupAccounts(
@@ -23,6 +24,13 @@ def test_the_first_group_of_the_table_counts() -> None:
     assert (caller.id, caller.team, caller.rate_limit, caller.max_concurrent) == ("sso:alice", "ops", 0, 5)
     assert (caller.models, caller.tags) == (frozenset({"*"}), {"cost": "7"})
     assert ACCOUNTS.caller_of(identity("bob", "x", "staff")).team == "staff"
+
+
+def test_a_group_may_keep_its_content_out_of_logs_and_bring_tags() -> None:
+    grant = Grant(policy=OwnerLimits(content=False, request_tags=("case",)))
+    caller = GroupAccounts("sso", {"ops": grant}).caller_of(identity("alice", "ops"))
+    assert (caller.content, caller.request_tags) == (False, {"case"})
+    assert ACCOUNTS.caller_of(identity("alice", "ops")).content
 
 
 def test_callers_without_a_group_need_a_default() -> None:
