@@ -245,7 +245,7 @@ def lost_none(gateway: Gateway, port: int, clients: int, requests: int, reloads:
 
 
 def test_a_reload_under_load_loses_no_request(loaded: Gateway, before: Nginx) -> None:
-    lost_none(loaded, before.port, 4, LOAD, 1, 0.0)
+    lost_none(loaded, before.port, 2, LOAD, 1, 0.0)
 
 
 @pytest.mark.soak
