@@ -76,7 +76,9 @@ def litellm(upstream: str, port: int, workers: int = 2) -> Iterator[subprocess.P
         f"general_settings:\n  master_key: {servers.KEY}\n"
     )
     command = [str(where / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with servers.running([*command, "--num_workers", str(workers)], port) as process:
+    # Its prices are in the package. Without a network its attempts to fetch others end its start.
+    offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with servers.running([*command, "--num_workers", str(workers)], port, offline) as process:
         yield process
 
 

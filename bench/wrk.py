@@ -51,7 +51,7 @@ def chat(process: subprocess.Popen, url: str, connections: int, seconds: int, bo
     seen = wrk(url, connections, seconds, body)
     cpu = cost.cpu(process.pid) - before
     return {
-        "cpu_us": cpu / seen["requests"] * 1e6,
+        "cpu_us": cpu / max(1.0, seen["requests"]) * 1e6,
         "per_second": seen["requests"] / seconds,
         "p50_ms": seen["p50_ms"],
         "p99_ms": seen["p99_ms"],
