@@ -87,7 +87,8 @@ sbom:
 # The property tests try few examples in `make test`, and all of them here.
 soak: $(ATTACK)/made $(VENV)/dev
 	EXAMPLES=full $(BIN)/python -m pytest -n 2 --dist loadfile tests/guards tests/state tests/dialects tests/config \
-		tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py
+		tests/model tests/scenarios/test_laws.py tests/scenarios/test_fuzz.py tests/scenarios/test_drivers.py \
+		tests/scenarios/test_exactness.py
 	$(BIN)/python -m pytest -m soak -v --durations=0
 
 # Claude Code, Codex and OpenAI's SDK for Node through a running gateway, with scripted upstreams, and LiteLLM as an

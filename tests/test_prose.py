@@ -7,9 +7,7 @@ The check knows the words and openings that broke the rule most often. It cannot
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = [*sorted((ROOT / "flask_gateway").rglob("*.py")), ROOT / "gunicorn.conf.py", ROOT / "wsgi.py"]
 TESTS = [*sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
+SET_OF_TESTS = frozenset(TESTS)
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
 
 #: Words and phrases that a reader of English has to translate.
@@ -40,51 +39,39 @@ OPENINGS = re.compile(
 Text = tuple[int, str]
 
 
-def docstrings(tree: ast.Module) -> Iterator[Text]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            docstring = ast.get_docstring(node)
-            if docstring:
-                yield node.body[0].lineno, docstring
+#: A comment. A string that looks like one is read twice, which does no harm.
+COMMENT = re.compile(r"(?:^|\s)#[:!]?(?=\s|$)(.*)")
 
 
 def comments(source: str) -> Iterator[Text]:
     """Each block of comments on consecutive lines, joined to one text."""
     block: list[str] = []
-    first = last = 0
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT:
-            continue
-        line = token.start[0]
-        if block and line != last + 1:
+    first = 0
+    for line, text in enumerate([*source.splitlines(), ""], 1):
+        match = COMMENT.search(text) if "#" in text else None
+        if match:
+            first = first if block else line
+            block.append(match[1].strip())
+        elif block:
             yield first, " ".join(block)
             block = []
-        first = first if block else line
-        block.append(token.string.lstrip("#: "))
-        last = line
-    if block:
-        yield first, " ".join(block)
 
 
-def messages(tree: ast.Module) -> Iterator[Text]:
-    """The strings that contain a blank, except docstrings."""
-    in_docstring = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and isinstance(node.body[0] if node.body else None, ast.Expr)
-    }
-    for node in ast.walk(tree):
-        text = node.value if isinstance(node, ast.Constant) and id(node) not in in_docstring else None
-        if isinstance(text, str) and " " in text:
+def strings_and_names(tree: ast.Module, of_tests: bool) -> Iterator[Text]:
+    """Docstrings; of tests their names, as sentences; of other code the strings that contain a blank."""
+    seen: set[int] = set()
+    for node in ast.walk(tree):  # an outer node comes before the inner ones
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            if docstring:
+                first = node.body[0]
+                seen.update(map(id, ast.iter_child_nodes(first)))
+                yield first.lineno, docstring
+            if of_tests and isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield node.lineno, node.name.removeprefix("test_").replace("_", " ").capitalize()
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in seen else None
+        if isinstance(text, str) and " " in text and not of_tests:
             yield node.lineno, text
-
-
-def names_of_tests(tree: ast.Module) -> Iterator[Text]:
-    """The name of each test, as a sentence."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            yield node.lineno, node.name.removeprefix("test_").replace("_", " ").capitalize()
 
 
 def paragraphs(document: str) -> Iterator[Text]:
@@ -103,10 +90,8 @@ def texts(path: Path) -> Iterator[Text]:
     if path.suffix == ".md":
         yield from paragraphs(source)
         return
-    tree = ast.parse(source)
-    yield from docstrings(tree)
     yield from comments(source)
-    yield from names_of_tests(tree) if path in TESTS else messages(tree)
+    yield from strings_and_names(ast.parse(source), path in SET_OF_TESTS)
 
 
 def faults(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.calls import make_call
+from kit.examples import examples
 from kit.json_shapes import refuses
 
 from flask_gateway.dialects.usage import Tally, asking_for_usage, estimate, tally_body
@@ -229,7 +230,7 @@ def test_strings_are_the_same_for_any_slicing(text: str, data: st.DataObject):
         assert (parts.inside, parts.quotes) == (whole.inside, whole.quotes)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(60, 200))
 @given(values, st.integers(1, 9), st.booleans())
 def test_the_shape_is_the_same_for_any_slicing(value: Any, size: int, ascii_only: bool):
     with pytest.MonkeyPatch.context() as patch:
@@ -269,7 +270,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80, 300))
 @given(st.lists(st.tuples(NAMES, values | st.just("model")), max_size=5), st.integers(1, 30), st.booleans())
 def test_a_duplicate_model_is_found_for_any_slicing(pairs: list[tuple[str, Any]], size: int, blanks: bool):
     colon = " \n: " if blanks else ":"
@@ -310,7 +311,7 @@ messages = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80, 300))
 @given(messages, st.booleans(), st.booleans())
 def test_a_prompt_counts_the_same_as_bytes_and_as_objects(value: Any, ascii_only: bool, indented: bool):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=1 if indented else None)

@@ -18,6 +18,7 @@ from multiprocessing.synchronize import Barrier
 
 import pytest
 from kit.calls import make_call
+from kit.examples import examples
 from kit.stores import Child
 
 from flask_gateway.guards.breaker import Breaker
@@ -127,7 +128,7 @@ def test_the_limit_holds_in_every_window_over_all_processes(limit: int, window: 
     assert min(seen) >= limit
 
 
-@pytest.mark.parametrize("rounds", [500])
+@pytest.mark.parametrize("rounds", [examples(150, 500)])
 def test_a_half_open_breaker_admits_exactly_one_probe(rounds: int) -> None:
     store = SharedStore()
     policy = Policy(max_failures=1, reset=30 * SECOND, lease=30 * SECOND)

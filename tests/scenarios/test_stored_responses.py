@@ -140,7 +140,7 @@ def test_a_key_reaches_its_own_responses_only(gateway: Gateway, client: openai.O
         ("GET", "/v1/responses/a%2Fb", 400),
         ("GET", "/v1/responses/..%2f..", 400),
         ("GET", "/v1/responses/resp_1?x=%22<", 400),
-        ("POST", "/v1/responses/compact", 400),
+        ("POST", "/v1/responses/compact", 405),
         ("GET", "/responses/resp_1", 404),
     ],
 )
