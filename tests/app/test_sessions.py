@@ -12,6 +12,10 @@ from flask_gateway.app.build import Gateway, build
 from flask_gateway.config.schema import Settings, UpstreamSettings
 from flask_gateway.model.call import Caller, Operation
 from flask_gateway.model.errors import RateLimited, UnsupportedOperation
+from flask_gateway.state.fallback import FallbackStore
+from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.redis import RedisStore
+from flask_gateway.state.together import TogetherStore
 
 SPEAKS = frozenset({Operation.CHAT, Operation.REALTIME})
 
@@ -46,6 +50,20 @@ def test_each_response_counts_and_is_sent_to_its_sessions_upstream(gateway: Gate
     with pytest.raises(RateLimited):
         gateway.sessions.responses.send(call)
     reply.close()
+
+
+def test_with_redis_a_response_takes_no_slot_of_its_own():
+    """Its session has one already."""
+    away = FallbackStore(RedisStore("redis://127.0.0.1:1/0"), MemoryStore(), confirms=True)
+    gateway = build(speaking(), TogetherStore(away))
+    assert gateway.sessions is not None
+    call = msgspec.structs.replace(make_call("voice"), operation=Operation.REALTIME, pinned="live")
+    call = msgspec.structs.replace(call, caller=Caller("k", 10, max_concurrent=1))
+    replies = [gateway.sessions.responses.send(call) for _ in range(2)]
+    for reply in replies:
+        assert reply.upstream == "live"
+        reply.close()
+    gateway.store.close()
 
 
 def test_a_model_of_another_upstream_is_refused(gateway: Gateway):
