@@ -86,7 +86,9 @@ def calling(port: int) -> Iterator[Counter[str]]:
         while not over.wait(0.02):
             try:
                 head = {"authorization": f"Bearer {secret('free')}"}
-                seen[str(ask(port, "POST", "/v1/chat/completions", BODY, head).status)] += 1
+                answer = ask(port, "POST", "/v1/chat/completions", BODY, head)
+                why = "" if answer.status == 200 else f" {answer.json['error'].get('code')}"
+                seen[f"{answer.status}{why}"] += 1
             except (OSError, HTTPException) as error:
                 seen[type(error).__name__] += 1
 
@@ -107,7 +109,7 @@ def test_a_release_is_rolled_over_the_machines_without_a_failed_call(fleet: Flee
             machine = fleet.machines[number]
             (front.out / front.names[number]).touch()
             assert until(lambda n=number: front.is_out(n))
-            time.sleep(0.5)  # nginx's old workers finish what they have begun
+            time.sleep(2)  # nginx's old workers finish what they have begun
             machine.stop()
             machine.start()
             (front.out / front.names[number]).unlink()
@@ -143,8 +145,9 @@ def test_a_backup_is_restored(fleet: Fleet, postgres_server: PostgresServer, tmp
     sums = fleet.rows("SELECT sum(cost), count(*) FROM charge")
     postgres_server.rows(f"DROP DATABASE {fleet.database} WITH (FORCE)")
     assert first.chat("cent", made["secret"])[0] == 200  # its line waits in the journal
-    postgres_server.rows(f"CREATE DATABASE {fleet.database}")
-    subprocess.run(["pg_restore", "-d", url, dump], check=True)
+    restored = postgres_server.database(f"restored{time.monotonic_ns()}")
+    subprocess.run(["pg_restore", "-d", restored, dump], check=True)
+    postgres_server.rows(f"ALTER DATABASE {restored.rpartition('/')[2]} RENAME TO {fleet.database}")
     after = (sums[0][0] + 10**7, sums[0][1] + 1)
     assert until(lambda: fleet.rows("SELECT sum(cost), count(*) FROM charge") == [after], 30)
     assert fleet.machines[1].chat("cent", made["secret"])[0] == 200
