@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
+from urllib.parse import unquote
 
 import schemathesis
 
@@ -14,9 +15,10 @@ MODELS = os.environ.get("SCHEMA_MODELS", "mock").split(",")
 def known(name: str) -> str:
     """One of the models, for most names; the name decides which.
 
-    An invalid name stays invalid: the request is meant to be wrong.
+    An invalid name stays invalid, one that is so in a path alone, too: the request is meant to be wrong.
+    In a path a name is percent-encoded already.
     """
-    if not (re.fullmatch("[ -~]{1,256}", name) and len(name) % 4):
+    if not (re.fullmatch("[!-.0-~]([ -~]{0,254}[!-.0-~])?", unquote(name)) and len(name) % 4):
         return name
     return MODELS[len(name) // 4 % len(MODELS)]
 
