@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
+from gunicorn.http.unreader import Unreader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,13 +22,15 @@ Headers = list[tuple[str, str]]
 
 class Request:
     method = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    body = SimpleNamespace(reader=LengthReader(Unreader(), 0), failed=False)
 
     def __init__(self, version: tuple[int, int], closes: bool) -> None:
         self.version = version
-        self._closes = closes
+        self.must_close = closes
 
     def should_close(self) -> bool:
-        return self._closes
+        return self.must_close or self.version <= (1, 0)
 
 
 def head(kind: type[Any], headers: Headers, version: tuple[int, int], closes: bool) -> Any:

@@ -117,7 +117,7 @@ def test_the_list_is_filtered(page: PageClient) -> None:
 def test_an_unknown_key_is_refused_with_a_page(page: PageClient) -> None:
     answer = page.http.get("/ui/key?id=<b>")
     assert answer.status_code == 404
-    assert "There is no key '<b>'." in words(answer.text)
+    assert "There is no key with the id '<b>'." in words(answer.text)
     assert page.send("key-state", id="key_none", do="revoke").status_code == 404
     assert page.send("key-state", id="key_none", do="delete").status_code == 400
 
