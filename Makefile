@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run page test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients tracing clean
+.PHONY: run page page-deps test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients tracing clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -25,10 +25,11 @@ check: $(VENV)/run
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# The operator's page in a real Chromium behind nginx. On Debian: apt install chromium chromium-driver nginx-light.
-# PICTURES=docs/pictures makes the pictures of the documents.
+# The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
+# PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: what fits a minute, as CI runs it.
 page: $(VENV)/dev
-	$(BIN)/python -m pytest -m browser tests/scenarios/page
+	$(BIN)/python -m pytest -m browser $(addprefix tests/scenarios/page,$(if $(BRIEF),$(BRIEF_PAGE:%=/test_%.py),/))
+BRIEF_PAGE := whole login try operating
 
 # The package for pip, in dist/.
 wheel: $(VENV)/dev
@@ -44,6 +45,12 @@ test-deps:
 	if [ -n "$$missing" ]; then \
 		apt() { $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq "$$@"; }; \
 		apt update && apt install -y --no-install-recommends $$missing; fi
+
+# The programs that `make page` needs, on Debian: nginx, and a Chromium of 400 MB.
+page-deps: test-deps
+	command -v chromedriver >/dev/null && command -v chromium >/dev/null || { \
+		apt() { $(if $(filter-out 0,$(shell id -u)),sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq "$$@"; }; \
+		apt update && apt install -y --no-install-recommends chromium chromium-driver; }
 
 # The README's commands and all tests on a pristine Debian, 12 or 13: make pristine DEBIAN=12. As root.
 DEBIAN ?= 13

@@ -95,7 +95,10 @@ class Browser:
         return str(found[_ELEMENT])
 
     def click(self, selector: str) -> None:
-        self.do("POST", f"/element/{self.find(selector)}/click", {})
+        try:
+            self.do("POST", f"/element/{self.find(selector)}/click", {})
+        except HTTPError:  # live figures have replaced the element meanwhile
+            self.do("POST", f"/element/{self.find(selector)}/click", {})
 
     def type(self, selector: str, text: str) -> None:
         self.do("POST", f"/element/{self.find(selector)}/value", {"text": text})

@@ -30,6 +30,10 @@ url = "http://127.0.0.1:9"
 url = "mock://claude?status=401"
 [upstreams.slow]
 url = "mock://slow?tokens=3000&rate=20"
+[upstreams.steady]
+url = "mock://steady?tokens=20&rate=20"
+[models.steady]
+tiers = [["openai/gpt-4o-mini"], ["steady/llama-3.1-8b"]]
 [models.fast]
 tiers = [["openai/gpt-4o-mini"], ["llama/llama-3.1-8b"]]
 [models.slow]

@@ -34,18 +34,41 @@ PAGES = (
 )
 
 
+def whole(browser: Browser, page: str) -> None:
+    """Assert what holds on every page: policy, console, origin, WCAG, width and title."""
+    assert browser.violations() == [], page
+    refused = ("404", "status of 400")  # Chromium reports the status of the page itself
+    assert [one for one in browser.messages() if not any(word in one for word in refused)] == [], page
+    assert browser.foreign_requests() == [], page
+    assert browser.axe() == [], page
+    assert browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0, page
+    assert browser.text("h1") in browser.run("return document.title"), page
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_every_page_is_whole(browser: Browser, site: str, width: int, dark: bool) -> None:
     browser.look(width, dark=dark)
     for page in PAGES:
         browser.open(f"{site}/{page}")
-        assert browser.violations() == [], page
-        assert [one for one in browser.messages() if "404" not in one] == [], page
-        assert browser.foreign_requests() == [], page
-        assert browser.axe() == [], page
-        assert browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0, page
-        assert browser.text("h1") in browser.run("return document.title"), page
+        whole(browser, page)
+
+
+def test_the_login_and_what_a_form_answers_are_whole(browser: Browser, site: str) -> None:
+    """The faces that no address has alone: the login, a key that is shown once, and a form with a mistake."""
+    for width, dark in ((1280, False), (360, True)):
+        browser.look(width, dark=dark)
+        browser.open(f"{site}/login?next=keys")
+        whole(browser, "login")
+        for requests, answer in (("60", "The new key"), ("-1", "requests")):
+            browser.open(f"{site}/keys")
+            browser.run("document.querySelector('#n-name').closest('details').open = true")
+            browser.type("#n-name", f"app-{width}")
+            browser.type("#n-requests", requests)
+            browser.click("form[action='create-key'] button")
+            assert until(lambda: browser.url.endswith("/create-key")), browser.text()
+            assert answer in browser.text("main")
+            whole(browser, f"create-key: {answer}")
 
 
 def test_every_page_works_without_scripts(browser: Browser, site: str) -> None:
@@ -66,6 +89,25 @@ def test_a_filter_is_an_address_and_back_works(browser: Browser, site: str) -> N
     assert until(lambda: "model=" in browser.url)
     browser.do("POST", "/back", {})
     assert until(lambda: browser.url == f"{site}/requests")
+
+
+def test_the_bars_of_a_request_lie_where_its_record_says(browser: Browser, site: str) -> None:
+    browser.open(f"{site}/request?id=the-first")
+    bars = browser.run(
+        "return [...document.querySelectorAll('main svg rect')].map("
+        "one => [one.getAttribute('class'), one.x.baseVal.value, one.width.baseVal.value])"
+    )
+    (_, _, all_of_it), *attempts = [bar for bar in bars if bar[0] != "mark"]
+    script = (
+        "const done = arguments[0]; fetch('request.json?id=the-first').then(one => one.json()).then(done)"
+    )
+    (told,) = browser.do("POST", "/execute/async", {"script": script, "args": []})["data"]
+    scale = all_of_it / told["seconds"]
+    assert len(attempts) == len(told["attempts"])
+    for (_, x, width), attempt in zip(attempts, told["attempts"], strict=True):
+        assert x == pytest.approx(attempt["at"] * scale, abs=1.0)
+        assert x + width <= all_of_it + 1.0
+    assert attempts[-1][1] + attempts[-1][2] == pytest.approx(all_of_it, abs=1.0)
 
 
 def test_the_cookie_is_for_the_folder_of_the_page(browser: Browser) -> None:
