@@ -1,4 +1,4 @@
-"""What an admin does on the page of a gateway with two workers: upstreams, keys, another admin key."""
+"""The actions of an admin on a gateway with two workers: upstreams, keys, another admin key."""
 
 from __future__ import annotations
 
