@@ -71,13 +71,18 @@ def collect() -> None:
         gc.collect()
 
 
-def open_files() -> dict[str, str]:
-    """The open files of this process, by descriptor."""
+def open_files(pid: int | str = "self") -> dict[str, str]:
+    """The open files of a process, by descriptor. Those that are closed meanwhile are left out."""
     found = {}
-    for fd in Path("/proc/self/fd").iterdir():
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             found[fd.name] = os.readlink(fd)
     return found
+
+
+def open_sockets(pid: int) -> set[str]:
+    """The open sockets of a process, as the kernel names them."""
+    return {name for name in open_files(pid).values() if name.startswith("socket:")}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kit.exchanges import open_sockets
 from kit.needs import need
 from kit.servers import ROOT, free_port
 from kit.tls import make_certificate
@@ -105,9 +106,8 @@ class Nginx:
     def connections(self) -> int:
         """The number of sockets of its worker."""
         pid = self._process.pid
-        (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        links = [link.readlink() for link in Path(f"/proc/{worker}/fd").iterdir()]
-        return sum(str(link).startswith("socket:") for link in links)
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(len(open_sockets(int(worker))) for worker in workers)  # there may be none yet
 
     def stop(self) -> None:
         self._process.terminate()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from kit.cpu_affinity import TWO, confined_to, cores_of
+from kit.exchanges import open_sockets
 from kit.gateways import KEY
 from kit.needs import need
 from kit.nginx import Nginx, replaced
@@ -162,8 +163,7 @@ def test_the_gateway_serves_over_a_unix_socket_behind_nginx(tmp_path: Path):
 
 def listening(process: subprocess.Popen[bytes]) -> set[str]:
     """The sockets of the process, by their inodes."""
-    links = Path(f"/proc/{process.pid}/fd").iterdir()
-    return {str(link.readlink()) for link in links if str(link.readlink()).startswith("socket:")}
+    return open_sockets(process.pid)
 
 
 @pytest.mark.parametrize("open_to_all", [True, False])

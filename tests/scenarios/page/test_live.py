@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from kit.browser import Browser
+from kit.exchanges import open_files
 from kit.pages import chat_body
 from kit.servers import Gateway
 from kit.waiting import until
@@ -89,11 +90,8 @@ def test_both_workers_show_the_same_totals(browser: Browser, site: str) -> None:
 
 def test_a_hidden_page_hangs_up(browser: Browser, gateway: Gateway) -> None:
     def open_lines() -> int:
-        return sum(
-            os.readlink(f"/proc/{worker}/fd/{one}") == "anon_inode:[eventfd]"
-            for worker in gateway.workers
-            for one in os.listdir(f"/proc/{worker}/fd")
-        )
+        opened = [name for worker in gateway.workers for name in open_files(worker).values()]
+        return opened.count("anon_inode:[eventfd]")
 
     assert is_live(browser)
     shown = open_lines()
