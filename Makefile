@@ -26,7 +26,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
-# PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: what fits a minute, as CI runs it.
+# PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: what fits a minute.
 page: $(VENV)/dev
 	$(BIN)/python -m pytest -m browser $(addprefix tests/scenarios/page,$(if $(BRIEF),$(BRIEF_PAGE:%=/test_%.py),/))
 BRIEF_PAGE := whole login try operating

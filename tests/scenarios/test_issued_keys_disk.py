@@ -142,7 +142,10 @@ def test_on_a_read_only_disk_keys_are_read_and_not_changed(small_disk: Path) -> 
     keys, store = KeyStore(small_disk / "data"), MemoryStore()
     changes = KeyAdmin(KeyChanges(keys, store), make_settings())
     made = changes.create(ACTOR, NewKeyFields())
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    # Busy while a file of the store, that is closed already, is still being written.
+    assert until(
+        lambda: subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=False).returncode == 0
+    )
     with pytest.raises(KeysUnavailable):
         changes.create(ACTOR, NewKeyFields())
     issued = IssuedKeys(keys, store, lambda ids: None, always=True)

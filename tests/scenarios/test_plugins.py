@@ -50,7 +50,7 @@ models = ["{name}"]
 TABLES = {
     "masked": ("ok,tokens=40", f'options = {{ word = "{WORD}" }}'),
     "early": ("ok,tokens=40", 'options = { bad = "tok0" }'),
-    "late": ("ok,tokens=40", 'options = { bad = "tok30" }'),
+    "late": ("ok,tokens=40,pause=0.03", 'options = { bad = "tok30" }'),
     "held": ("ok,tokens=40", 'options = { bad = "tok30", whole = true }'),
     "raising": ("ok,tokens=40", 'options = { fault = "raise" }'),
     "holding": ("ok,tokens=40", 'options = { fault = "hold everything" }'),
