@@ -97,7 +97,7 @@ class InjectionCheck:
 
 
 def prompt_of(call: Call) -> str:
-    """What users and tools say in a call, the newest first, up to a number of characters."""
+    """Return the texts of users and tools in a call, the newest first, up to a number of characters."""
     raw = next((bytes(call.fields[name]) for name in _FIELDS if name in call.fields), b"")
     if not 0 < len(raw) <= MOST_FIELD:
         return ""

@@ -169,7 +169,7 @@ class InspectedStream(Around[Transcript]):
             return
         document = _decoded(data)
         if document is None:
-            return  # nobody could read it, and so it cannot be inspected
+            return  # an event that is no JSON cannot be inspected: it is left out
         before = self._texts.event(document)
         parts += map(_written, before)
         if self._texts.changed:

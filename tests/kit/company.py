@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from kit.local_server import LocalServer
 
 #: The answer of the model, unless it is asked to check a prompt.
 SAID = "Ann's address is ann@example.org."
 
 
-class Company:
+class Company(LocalServer):
     """A server on a free port. Use it as a context manager.
 
     :ivar records: those that the webhook posted. :ivar asked: the models that were asked.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.records: list[dict[str, Any]] = []
         self.asked: list[str] = []
-        company = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                kind, answer = company._answer(self.path, body)
-                self.send_response(200)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
+        kind, answer = self._said(handler.path, body)
+        handler.send_response(200)
+        handler.send_header("content-type", kind)
+        handler.send_header("content-length", str(len(answer)))
+        handler.end_headers()
+        handler.wfile.write(answer)
 
-            def log_message(self, *args: object) -> None:
-                """Print nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Company:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _answer(self, path: str, body: Any) -> tuple[str, bytes]:
+    def _said(self, path: str, body: Any) -> tuple[str, bytes]:
         if path == "/records":
             self.records += body
             return "application/json", b"{}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
+from kit.local_server import LocalServer
 from kit.waiting import until
 
 
@@ -24,43 +24,21 @@ class ReceivedSpan(NamedTuple):
     resource: dict[str, Any]
 
 
-class OtlpReceiver:
+class OtlpReceiver(LocalServer):
     """A receiver on a free port. Use it as a context manager.
 
     :ivar mode: ``ok``; ``busy`` answers 503; ``refuse`` closes the connection; ``hang`` never answers.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.mode = "ok"
         self.asked = 0
         self.heads: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self._spans: list[ReceivedSpan] = []
-        self._released = threading.Event()
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver._receive(self)
-
-            def log_message(self, *args: object) -> None:
-                """Print nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> OtlpReceiver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _receive(self, handler: BaseHTTPRequestHandler) -> None:
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["content-length"]))
         mode, self.asked = self.mode, self.asked + 1
         if mode == "hang":

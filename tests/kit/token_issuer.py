@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
+
+from kit.local_server import LocalServer
 
 AUDIENCE = "gateway"
 #: How the next answers look, by the mode of the issuer: a status, further headers, a body.
@@ -68,7 +69,7 @@ def signed(key: SigningKey, claims: dict[str, Any], **header: Any) -> str:
     return jwt.encode(claims, key.private, algorithm=key.algorithm, headers=fields)
 
 
-class TokenIssuer:
+class TokenIssuer(LocalServer):
     """A provider on a free port. Use it as a context manager.
 
     :ivar keys: the last one signs.
@@ -78,33 +79,10 @@ class TokenIssuer:
     """
 
     def __init__(self, *keys: SigningKey) -> None:
+        super().__init__()
         self.keys = list(keys or (signing_key(),))
         self.mode = "ok"
         self.asked: list[str] = []
-        self._released = threading.Event()
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.asked.append(self.path)
-                issuer._answer(self)
-
-            def log_message(self, *args: object) -> None:
-                """Print nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> TokenIssuer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def claims(self, subject: str = "alice", **changed: Any) -> dict[str, Any]:
         """Good claims. A changed one that is ``None`` is left out."""
@@ -138,6 +116,7 @@ class TokenIssuer:
         } | changed
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(handler.path)
         discovery = handler.path.endswith("openid-configuration")
         if self.mode in ("hang", "drip"):
             self._slow(handler)
