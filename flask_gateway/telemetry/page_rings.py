@@ -23,9 +23,9 @@ from mmap import mmap
 from ..reactor.while_any import WhileAny
 from . import notes, page_memory, pulse, recent
 from .pulse import Counts, PulseWriter, Resolution
-from .recent import EndKind, RequestEntry, encoded, kind_of
+from .recent import EndKind, RequestEntry, encoded, kind_of, mark_of
 from .request_record import RequestRecord
-from .rings import HEADS, RingWriter, Shape, newest, newest_first
+from .rings import ALL, HEADS, Marked, RingWriter, Shape, newest, newest_first
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ class PageRings:
             self._is_due = False  # before they are taken: a request that comes now starts the thread
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
             ended = [(record, kind_of(record), now) for now, record in batch if _is_kept(record)]
-            bodies = [_encoded(*one) for one in ended]
-            self._recent.extend([body for body in bodies if body])
-            failures = zip(bodies, ended, strict=True)
-            self._failures.extend([body for body, one in failures if body and one[1] is EndKind.FAILED])
+            entries = [(_encoded(*one), mark_of(one[1], one[0].status), one[1]) for one in ended]
+            kept = [one for one in entries if one[0]]
+            self._recent.extend((body, mark) for body, mark, _ in kept)
+            self._failures.extend((body, mark) for body, mark, kind in kept if kind is EndKind.FAILED)
             self._pulse.count(ended)
         return bool(batch)
 
@@ -105,15 +105,20 @@ class PageRings:
             self._write()
         return range(0, os.fstat(self._file).st_size, REGION)
 
-    def entries(self, needles: Sequence[bytes] = (), before: float | None = None) -> Iterator[RequestEntry]:
+    def entries(
+        self, needles: Sequence[bytes] = (), before: float | None = None, marked: Marked = ALL
+    ) -> Iterator[RequestEntry]:
         """Yield the last requests of all workers, the newest first; failed ones reach back further.
 
         :param needles: texts that an entry must contain (``recent.needle``). Others are not decoded.
         :param before: most that ended later are left out, seconds since the epoch.
+        :param marked: which entries are read (``recent.marked_by``).
         """
         shapes = [(base, shape) for base in self._bases() for shape in (RECENT, FAILURES)]
         older = None if before is None else partial(recent.ended_before, before)
-        return recent.merged(newest_first(self._file, base, shape, needles, older) for base, shape in shapes)
+        return recent.merged(
+            newest_first(self._file, base, shape, needles, older, marked) for base, shape in shapes
+        )
 
     def kept(self) -> int:
         """How many requests are kept, of those that are not only kept as failed ones."""

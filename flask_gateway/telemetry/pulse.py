@@ -205,18 +205,19 @@ def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 
             if row and name:
                 total = sums.setdefault(name, [0] * WORDS)
                 start = place + _NAME * ROWS + row * _ROW
-                for period in range(last - periods + 1, last + 1):
-                    _add_bucket(total, file, start, period)
+                _add_last(total, file, start, range(last - periods + 1, last + 1))
     return {name: _counts((last - periods + 1) * COARSE.seconds, words) for name, words in sums.items()}
 
 
-def _add_bucket(total: list[int], file: int, place: int, period: int) -> None:
-    bucket = COARSE.first + period % COARSE.buckets
-    data = os.pread(file, 8 * WORDS, place + 8 * WORDS * bucket)
-    if len(data) == 8 * WORDS:
-        words = _BUCKET.unpack(data)
-        if words[0] == LAYOUT << 56 | period:
-            total[:] = map(int.__add__, total, words)
+def _add_last(total: list[int], file: int, place: int, periods: range) -> None:
+    """Add the buckets of 5 min of a row that are of these periods, which follow each other."""
+    first = periods.start % COARSE.buckets
+    after = min(len(periods), COARSE.buckets - first)  # the rest is at the beginning of the row
+    for begin, count in ((first, after), (0, len(periods) - after)):
+        data = os.pread(file, 8 * WORDS * count, place + 8 * WORDS * (COARSE.first + begin))
+        for words in _BUCKET.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
+            if words[0] >> 56 == LAYOUT and words[0] & (1 << 56) - 1 in periods:
+                total[:] = map(int.__add__, total, words)
 
 
 def _add_row(sums: dict[int, list[int]], file: int, place: int, scale: Resolution) -> None:

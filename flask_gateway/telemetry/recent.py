@@ -13,7 +13,7 @@ import msgspec
 from ..model.errors import CallerLeft, Verdict
 from ..model.spend import total
 from .request_record import RequestRecord
-from .rings import decoded
+from .rings import ALL, Marked, decoded
 
 #: The most characters of a text, and the most attempts, of an entry that is too long. The first that fits.
 _SHORTER = ((60, 6), (24, 4), (10, 2))
@@ -137,9 +137,29 @@ def encoded(record: RequestRecord, kind: EndKind, now: float, most: int) -> byte
 _NO_TOKENS = (None, None, None)
 
 
-def needle(value: str | int) -> bytes:
-    """The bytes that an entry contains which has this value in a field."""
-    return value.encode("utf-8", "replace") if isinstance(value, str) else _encode(value)
+_KINDS = tuple(EndKind)
+
+
+def mark_of(kind: EndKind, status: int) -> int:
+    """The mark of an entry, by which it is found without being decoded: its kind and its status."""
+    return _KINDS.index(kind) << 10 | status & 1023
+
+
+def marked_by(status: str) -> Marked:
+    """The marks of all entries with this end, which is a kind (``failed``), a status (``429``) or empty."""
+    if status in _KINDS:
+        return Marked(3 << 10, _KINDS.index(EndKind(status)) << 10)
+    return Marked(1023, int(status)) if is_status(status) else ALL
+
+
+def is_status(text: str) -> bool:
+    """Whether a text is a status of HTTP."""
+    return len(text) == 3 and text.isascii() and text.isdigit()
+
+
+def needle(value: str) -> bytes:
+    """The bytes that an entry contains which has this text in a field: the length, then the text."""
+    return _encode(value.encode("utf-8", "replace").decode())
 
 
 def ended_before(moment: float, body: bytes) -> bool:

@@ -4,9 +4,9 @@ The file is a row of regions, one for each slot of a worker. Only the process wi
 region, so no lock is shared between processes. The next process with the slot goes on where the last one
 ended.
 
-An entry is written as one slice: sequence number, checksum, length, body. The checksum includes the number
-and the layout, so a reader drops an entry that it reads while it is written, or that other code wrote. After
-it, the ring's head in the first page of the region gets the number.
+An entry is written as one slice: sequence number, checksum, length, mark, body. The checksum includes the
+number and the layout, so a reader drops an entry that it reads while it is written, or that other code wrote.
+After it, the ring's head in the first page of the region gets the number.
 
 Readers use ``pread``: reading a hole of a mapped file would take memory. Writers allocate before they write:
 a write to a hole kills the process if the machine has no memory. Without memory the entry is dropped.
@@ -18,7 +18,7 @@ import os
 import struct
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -28,11 +28,14 @@ import msgspec
 Entry = TypeVar("Entry")
 
 #: The version of the layout. Raise it when the shape of a region or of an entry changes.
-LAYOUT = 1
+LAYOUT = 2
 #: Bytes at the beginning of a region that hold the heads of its rings.
 HEADS = 4096
 
-_ENTRY = struct.Struct("<QIH2x")  # sequence number from 1, checksum, length of the body
+#: Sequence number from 1, checksum, length of the body, mark; in this machine's order of bytes.
+_ENTRY = struct.Struct("=QIHH")
+#: Where the mark is in an entry, in words of two bytes.
+_MARK = 7
 _HEAD = struct.Struct("<Q")  # the layout in the highest byte, the newest sequence number
 _NUMBER = (1 << 56) - 1
 #: How much a writer allocates at a time, bytes.
@@ -65,6 +68,22 @@ class Shape(NamedTuple):
         return self.start + self.entries * self.size
 
 
+class Marked(NamedTuple):
+    """Entries whose mark has these bits. A reader passes over the others without reading their bodies.
+
+    :param mask: which bits count. :param value: what they are.
+    """
+
+    mask: int = 0
+    value: int = 0
+
+    def fits(self, mark: int) -> bool:
+        return mark & self.mask == self.value
+
+
+ALL = Marked()
+
+
 class RingWriter:
     """Writes one ring of this worker's region. All threads of the process share it.
 
@@ -77,26 +96,29 @@ class RingWriter:
         self._newest = newest(file, base, shape)
         self._allocated = shape.start
 
-    def append(self, body: bytes) -> bool:
+    def append(self, body: bytes, mark: int = 0) -> bool:
         """Write one entry; ``False`` if it is too long or the machine has no memory."""
         with self._lock:
-            return self._write((body,)) == 1
+            return self._write(((body, mark),)) == 1
 
-    def extend(self, bodies: Sequence[bytes]) -> int:
-        """Write several entries. Returns how many: those that are too long, or without memory, are not."""
+    def extend(self, bodies: Iterable[tuple[bytes, int]]) -> int:
+        """Write several entries. Returns how many: those that are too long, or without memory, are not.
+
+        :param bodies: each with its mark, 0 to 65535, by which readers select entries.
+        """
         with self._lock:
             return self._write(bodies)
 
-    def _write(self, bodies: Sequence[bytes]) -> int:
+    def _write(self, bodies: Iterable[tuple[bytes, int]]) -> int:
         shape, memory, number = self._shape, self._memory, self._newest
-        for body in bodies:
+        for body, mark in bodies:
             length = len(body)
             place = shape.start + (number + 1) % shape.entries * shape.size
             full = place + shape.size > self._allocated and not self._allocate(place + shape.size)
             if full or length > shape.size - _ENTRY.size:
                 continue
             number += 1
-            entry = _ENTRY.pack(number, _checksum(number, body), length) + body
+            entry = _ENTRY.pack(number, _checksum(number, body), length, mark) + body
             memory[place : place + len(entry)] = entry
         written, self._newest = number - self._newest, number
         if written:
@@ -131,6 +153,7 @@ def newest_first(
     shape: Shape,
     needles: Sequence[bytes] = (),
     is_older: Callable[[bytes], bool] | None = None,
+    marked: Marked = ALL,
 ) -> Iterator[bytes]:
     """Yield the bodies of a ring's entries, the newest first. It reads a part at a time, as they are asked
     for.
@@ -139,6 +162,7 @@ def newest_first(
 
     :param needles: texts that a body must contain. Parts of the ring without them cost next to nothing.
     :param is_older: whether a body is old enough. Newer ones are left out, except for a few.
+    :param marked: which entries are read at all.
     """
     number = newest(file, base, shape)
     oldest = max(1, number - shape.entries + 1)
@@ -148,15 +172,24 @@ def newest_first(
         index = number % shape.entries
         count = min(max(1, _READ // shape.size), index + 1, number - oldest + 1)
         data = os.pread(file, count * shape.size, base + shape.start + (index - count + 1) * shape.size)
-        if not all(needle in data for needle in needles):
-            number -= count
+        read = _with_mark(data, shape, count, marked)
+        first, number = number - count + 1, number - count
+        if not read or not all(needle in data for needle in needles):
             continue
-        for offset in range(count - 1, -1, -1):
+        for offset in reversed(read):
             place = offset * shape.size
-            found = all(data.find(needle, place, place + shape.size) >= 0 for needle in needles)
-            if found and (body := _body(data, place, shape, number)) is not None:
+            if needles and any(data.find(needle, place, place + shape.size) < 0 for needle in needles):
+                continue
+            if (body := _body(data, place, shape, first + offset)) is not None:
                 yield body
-            number -= 1
+
+
+def _with_mark(data: bytes, shape: Shape, count: int, marked: Marked) -> Sequence[int]:
+    """Which of the entries have such a mark, by their place among them, in order."""
+    if marked is ALL:
+        return range(count)
+    marks = memoryview(data)[: len(data) & ~1].cast("H")[_MARK :: shape.size // 2]
+    return [place for place, mark in enumerate(marks) if marked.fits(mark)]
 
 
 def _newest_older(
@@ -176,7 +209,7 @@ def _body(data: bytes, place: int, shape: Shape, number: int) -> bytes | None:
     """The body of the entry with that number; ``None`` if another one or a damaged one is in its place."""
     if len(data) < place + _ENTRY.size:
         return None
-    found, checksum, length = _ENTRY.unpack_from(data, place)
+    found, checksum, length, _ = _ENTRY.unpack_from(data, place)
     body = data[place + _ENTRY.size : place + _ENTRY.size + length]
     fits = found == number and length <= shape.longest
     return body if fits and _checksum(number, body) == checksum else None

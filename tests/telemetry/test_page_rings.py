@@ -12,7 +12,7 @@ from kit.waiting import until
 from flask_gateway.telemetry import page_rings, pulse
 from flask_gateway.telemetry.page_rings import REGION, PageRings
 from flask_gateway.telemetry.pulse import FINE, added
-from flask_gateway.telemetry.recent import needle
+from flask_gateway.telemetry.recent import marked_by, needle
 
 
 def test_requests_of_the_page_itself_are_not_kept() -> None:
@@ -76,8 +76,11 @@ def test_a_search_finds_by_every_field_and_by_time() -> None:
     whole = list(rings.entries())
     assert len(whole) == 300
     assert list(rings.entries([needle("model-1")])) == [one for one in whole if one.model == "model-1"]
-    odd = [one for one in rings.entries([needle(201)]) if one.status == 201]
+    odd = list(rings.entries(marked=marked_by("201")))
     assert odd == [one for one in whole if one.status == 201]
+    assert list(rings.entries(marked=marked_by("ok"))) == whole
+    assert list(rings.entries(marked=marked_by("failed"))) == []
+    assert list(rings.entries(marked=marked_by("nothing"))) == whole
     middle = whole[150].at
     older = [one for one in rings.entries((), middle) if one.at < middle]
     assert older == [one for one in whole if one.at < middle]

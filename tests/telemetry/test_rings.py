@@ -10,7 +10,7 @@ import pytest
 from kit.needs import need
 
 from flask_gateway.telemetry import rings
-from flask_gateway.telemetry.rings import HEADS, RingWriter, Shape, newest, newest_first
+from flask_gateway.telemetry.rings import HEADS, Marked, RingWriter, Shape, newest, newest_first
 
 SHAPE = Shape(0, HEADS, 8, 256)
 REGION = 65536
@@ -125,6 +125,15 @@ def test_entries_without_a_text_are_passed_over(file: int) -> None:
     assert list(newest_first(file, 0, SHAPE, [b"o", b"even"])) == []
 
 
+def test_entries_without_a_mark_are_not_read(file: int) -> None:
+    ring = writer(file)
+    for number in range(12):
+        ring.append(b"%d" % number, number % 3 << 8 | 7)
+    for mask, value, found in ((0xFF00, 0x200, [11, 8, 5]), (0xFF, 7, range(11, 3, -1)), (0xFF, 6, [])):
+        marked = Marked(mask, value)
+        assert [int(body) for body in newest_first(file, 0, SHAPE, (), None, marked)] == list(found)
+
+
 def test_older_entries_are_found_without_reading_the_newer_ones(
     file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +157,7 @@ def test_older_entries_are_found_without_reading_the_newer_ones(
 
 def test_a_batch_is_what_its_entries_are(file: int) -> None:
     ring = writer(file)
-    assert ring.extend([b"first", b"x" * (SHAPE.longest + 1), b"second"]) == 2
+    assert ring.extend([(b"first", 0), (b"x" * (SHAPE.longest + 1), 0), (b"second", 0)]) == 2
     assert ring.extend([]) == 0
     assert ring.append(b"third")
     assert kept(file) == [b"third", b"second", b"first"]

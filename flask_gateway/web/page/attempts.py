@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -47,11 +48,10 @@ def attempts_of(entries: Iterable[RequestEntry], most: int = _SHOWN) -> dict[str
 
     :param entries: the last requests, the newest first.
     """
-    found: dict[str, list[Tried]] = {}
+    found: defaultdict[str, list[Tried]] = defaultdict(list)
     for entry in entries:
         for one in reversed(entry.attempts):
-            tried = found.setdefault(one.upstream, [])
-            if len(tried) < most:
+            if len(tried := found[one.upstream]) < most:
                 tried.append(Tried(entry.at, one.seconds, one.result, entry.request_id))
     return {name: tried[::-1] for name, tried in found.items()}
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from html import escape
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +131,8 @@ def _shown_most(most: float) -> str:
 def _refused_for_want_of_room(here: Gateway, now: float) -> int:
     """How many of the last requests of all workers were refused because the gateway was full."""
     last = islice(here.rings.entries(), _LOOK) if here.rings else ()
-    return sum(one.code == Overloaded.code and one.at > now - _LATELY for one in last)
+    lately = takewhile(lambda one: one.at > now - _LATELY, last)
+    return sum(one.code == Overloaded.code for one in lately)
 
 
 def _ledger(here: Gateway, now: float) -> tuple[bool, str]:

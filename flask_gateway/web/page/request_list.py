@@ -13,7 +13,7 @@ from flask import Response, request
 from ...app.build import Gateway
 from ...model.money import dollars
 from ...telemetry.page_rings import PageRings
-from ...telemetry.recent import EndKind, RequestEntry, needle
+from ...telemetry.recent import EndKind, RequestEntry, marked_by, needle
 from ..request_state import gateway
 from .access import SAFE
 from .chart import waterfall
@@ -57,9 +57,7 @@ class Filter(NamedTuple):
     @property
     def needles(self) -> list[bytes]:
         """The bytes that every entry has which fits."""
-        texts = [text for name, text in self.named.items() if text and name != "status"]
-        status = [int(self.status) if is_status(self.status) else self.status] if self.status else []
-        return [needle(value) for value in (*texts, *status)]
+        return [needle(text) for name, text in self.named.items() if text and name != "status"]
 
     def fits(self, entry: RequestEntry) -> bool:
         return (
@@ -80,11 +78,6 @@ class Filter(NamedTuple):
         return any(attempt.upstream == self.upstream for attempt in entry.attempts)
 
 
-def is_status(text: str) -> bool:
-    """Whether a text is a status of HTTP."""
-    return len(text) == 3 and text.isascii() and text.isdigit()
-
-
 def filter_of(arguments: dict[str, str]) -> Filter:
     """Read a filter from the parameters of the URL. Parameters that it does not know are left out."""
     known = {name: arguments[name].strip()[:300] for name in Filter._fields[:-1] if name in arguments}
@@ -101,7 +94,9 @@ def _rings() -> PageRings | None:
 
 def found(wanted: Filter) -> Iterator[RequestEntry]:
     rings = _rings()
-    return filter(wanted.fits, rings.entries(wanted.needles, wanted.before)) if rings else iter(())
+    if rings is None:
+        return iter(())
+    return filter(wanted.fits, rings.entries(wanted.needles, wanted.before, marked_by(wanted.status)))
 
 
 @page("requests")
