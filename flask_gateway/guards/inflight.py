@@ -223,7 +223,9 @@ class InFlightCalls:
         entry.thread = None
         self._starting -= entry.call.stream
         now = time.monotonic()
-        self._pace += (min(now - self._moved, PACE_LIMIT) - self._pace) * PACE_WEIGHT
+        # Not the time before the call began: then nobody waited for a thread.
+        since = max(self._moved, entry.call.started)
+        self._pace += (min(now - since, PACE_LIMIT) - self._pace) * PACE_WEIGHT
         self._moved = now
         _take_one(self._by_caller, entry.call.caller.id)
         for work in entry.work:

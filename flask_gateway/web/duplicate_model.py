@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from ..model.large_json import Texts, slices
@@ -11,12 +13,27 @@ _NAMED = b'"model"'
 _LONGEST = len("model") * len("\\u006d")
 
 
-def names_model_twice(body: bytes) -> bool:
+#: A body of so many bytes takes longer to search than to add up its fields.
+LONG = 16 * 1024
+#: The shortest field that may come again.
+_SHORTEST = len('"model":0,')
+
+
+def names_model_twice(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Whether the top level has ``model`` more than once.
 
-    :param body: JSON, an object.
+    :param body: JSON, an object. :param fields: its fields, each name once.
     """
-    return _may_repeat(body) and _count(body) > 1
+    return not _has_no_room(body, fields) and _may_repeat(body) and _count(body) > 1
+
+
+def _has_no_room(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether a long body has too few bytes besides these fields for one more. It takes no time per byte."""
+    if len(body) < LONG:
+        return False
+    # Each name has two quotes, a colon, and a comma or the last brace. Other writings of it are longer.
+    known = 1 + sum(len(name) + memoryview(value).nbytes + 4 for name, value in fields.items())
+    return len(body) - known < _SHORTEST
 
 
 def _may_repeat(body: bytes) -> bool:

@@ -230,7 +230,7 @@ def parse_fields(body: bytes) -> Fields:
         raise InvalidJson("The body is JSON, but not an object: '{\"model\": …}' was expected.") from None
     except msgspec.DecodeError as error:
         raise _byte_order_mark(body) or _invalid_json(str(error)) from None
-    if names_model_twice(body):
+    if names_model_twice(body, fields):
         raise InvalidField("The body has the field 'model' more than once. Send it once.", param="model")
     return fields
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from kit.calls import make_call
 
@@ -110,6 +112,15 @@ def test_a_relayed_stream_holds_no_thread_but_counts_as_a_stream() -> None:
     permit.settle(DONE)
     second.settle(DONE)
     assert (underway.threads, underway.streams) == (0, 0)
+
+
+def test_time_without_calls_does_not_slow_the_pace() -> None:
+    underway = InFlightCalls(10)
+    for _ in range(2):
+        call = msgspec.structs.replace(make_call(), started=time.monotonic())
+        underway._moved = 0.0  # the last call ended long ago
+        elsewhere(lambda call=call: underway.admit(call).settle(DONE))  # type: ignore[misc]
+    assert underway.thread_usage().pace < 0.05
 
 
 def test_streams_above_the_limit_are_refused_and_other_calls_are_not() -> None:

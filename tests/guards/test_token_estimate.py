@@ -74,6 +74,13 @@ def test_a_picture_counts_a_thousand_tokens_and_not_its_bytes() -> None:
     assert 100 <= found.input - 2 * PART_TOKENS <= 110
 
 
+def test_text_that_has_types_or_looks_like_a_picture_counts_by_its_bytes() -> None:
+    parts = [{"type": "text", "text": "x" * 400}]
+    assert 100 <= estimate(Estimates(), make_call(messages=[{"role": "user", "content": parts}])).input <= 120
+    text = 'data:image/png;base64,"input_audio"' + "x" * 365
+    assert 100 <= estimate(Estimates(), make_call(messages=[{"role": "user", "content": text}])).input <= 120
+
+
 def test_an_embedding_has_no_answer_tokens() -> None:
     call = msgspec.structs.replace(prompt(400), operation=Operation.EMBEDDING)
     estimates = Estimates()

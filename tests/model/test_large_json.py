@@ -34,7 +34,7 @@ from flask_gateway.model.large_json import (
 )
 from flask_gateway.streaming.splice import may_continue
 from flask_gateway.upstreams.mock.chat import compose
-from flask_gateway.web import json_limits
+from flask_gateway.web import duplicate_model, json_limits
 from flask_gateway.web.duplicate_model import names_model_twice
 from flask_gateway.web.request_body import check, parse_fields, take_fallbacks
 
@@ -275,13 +275,18 @@ NAMES = st.sampled_from(
 def test_a_duplicate_model_is_found_for_any_slicing(pairs: list[tuple[str, Any]], size: int, blanks: bool):
     colon = " \n: " if blanks else ":"
     inner = '{"model":1,"model":2}'
-    body = "{" + ",".join(f'"{name}"{colon}{json.dumps(value)}' for name, value in pairs) + "}"
-    nested = body[:-1] + ("," if pairs else "") + f'"deep":[{inner}]' + "}"
-    for text in (body, nested):
+    flat = "{" + ",".join(f'"{name}"{colon}{json.dumps(value)}' for name, value in pairs) + "}"
+    nested = flat[:-1] + ("," if pairs else "") + f'"deep":[{inner}]' + "}"
+    for text in (flat, nested):
         top = json.loads(text, object_pairs_hook=lambda found: [name for name, _ in found])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(large_json, "SLICE", size)
-            assert names_model_twice(text.encode("utf-8", "surrogatepass")) == (top.count("model") > 1)
+            patch.setattr(duplicate_model, "LONG", size)
+            body = text.encode("utf-8", "surrogatepass")
+            fields = {
+                name: msgspec.Raw(json.dumps(value).encode()) for name, value in json.loads(text).items()
+            }
+            assert names_model_twice(body, fields) == (top.count("model") > 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])

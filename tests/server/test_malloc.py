@@ -20,11 +20,11 @@ class Library:
         return int(self.works)
 
 
-def test_both_thresholds_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thresholds_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     assert malloc.give_back_large_blocks()
-    assert library.asked == [(-3, malloc.LARGE_BLOCK), (-1, malloc.KEPT_FREE)]
+    assert library.asked == [(-3, malloc.LARGE_BLOCK), (-1, malloc.KEPT_FREE), (-8, malloc.ARENAS)]
 
 
 @pytest.mark.parametrize("library", [object(), Library(works=False)])

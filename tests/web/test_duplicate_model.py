@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from flask_gateway.web.duplicate_model import names_model_twice
+from flask_gateway.web import duplicate_model
+from flask_gateway.web.duplicate_model import LONG
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def names_model_twice(body: bytes) -> bool:
+    return duplicate_model.names_model_twice(body, _fields(body))
+
+
+def long(body: bytes) -> bytes:
+    """The body with one long field more."""
+    return b'{"long":"%b",' % (b"x" * LONG) + body[1:]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +32,7 @@ from flask_gateway.web.duplicate_model import names_model_twice
 )
 def test_a_second_model_is_found(body: bytes) -> None:
     assert names_model_twice(body)
+    assert names_model_twice(long(body))
 
 
 @pytest.mark.parametrize(
@@ -36,3 +50,17 @@ def test_a_second_model_is_found(body: bytes) -> None:
 )
 def test_one_model_is_one(body: bytes) -> None:
     assert not names_model_twice(body)
+    if body != b"{}":
+        assert not names_model_twice(long(body))
+
+
+@pytest.mark.parametrize("again", [b'"model":0,', b'"mod\\u0065l":0,', b'"model" : "b" , '])
+def test_the_shortest_second_model_of_a_long_body_is_found(again: bytes) -> None:
+    compact = long(b'{"n":1,"model":"a"}')
+    assert not names_model_twice(compact)
+    assert names_model_twice(b"{" + again + compact[1:])
+
+
+def test_a_long_body_without_room_for_a_second_model_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicate_model, "_may_repeat", None)
+    assert not names_model_twice(long(b'{"model": "a", "stream": true}'))
