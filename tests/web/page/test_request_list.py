@@ -69,6 +69,23 @@ def test_filters(full: PageClient) -> None:
         assert html.count('<td class="whole">') == count, query
 
 
+def test_failures_survive_5000_later_successes(page: PageClient) -> None:
+    attempts = (Attempt("openai", "503", 0.4, "gpt-4o"), Attempt("llama", "timeout", 2.0))
+    for number in range(3):
+        failed = {"status": 504, "outcome": "failure", "code": "upstream_timeout", "attempts": attempts}
+        page.rings.observe(a_record(f"bad-{number}", **failed))
+    good = a_record("good")
+    for _ in range(5000):
+        page.rings.observe(good)
+    for query in ("status=failed", "status=504", "failed_at=openai", "code=upstream_timeout"):
+        html = page.get(f"requests?{query}")
+        assert [f"request-bad-{number}" in html for number in range(3)] == [True] * 3, query
+        assert html.count('<td class="whole">') == 3, query
+    assert "openai gpt-4o 503" in words(page.get("request?id=request-bad-0"))
+    rows = page.http.get("/ui/requests.json?status=failed").json["data"]
+    assert [row["request_id"] for row in rows] == [f"request-bad-{number}" for number in (2, 1, 0)]
+
+
 def test_older_requests_follow(full: PageClient) -> None:
     html = full.get("requests")
     older = next(a["href"] for tag, a in elements(html) if tag == "a" and "before=" in (a.get("href") or ""))
