@@ -18,7 +18,7 @@ from .as_events import as_events
 from .bulky import LARGE, for_reader, is_bulky, outlined
 from .error_mapping import reported_error
 from .redaction import Redaction, WatchfulTally
-from .sse import MAX_LINES, EventSplitter, comment_of, data_of, name_of, named, without_id
+from .sse import MAX_LINES, MAX_SINGLE, EventSplitter, comment_of, data_of, name_of, named, without_id
 from .stream_faults import named_error, part_lost, stream_cut, stream_malformed, text_error
 from .table import dialect_of
 from .unreadable_events import UnreadableEvents, is_half_object, repaired
@@ -215,9 +215,13 @@ class StreamTranscript:
         """Return the bytes that the caller sees of this event."""
         if self.finished:
             return b""
-        many_lines = len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES
-        if self._redaction is not None:
+        if self._redaction is not None and event.find(self._redaction.mark) >= 0:
             event = self._redaction.redact(event)
+        # The usual event that came together with others. `find` takes half as long as `in`.
+        plain = event[:6] == b"data: " and event.find(b"\n") < 0 and event.find(b"\r") < 0
+        if plain and not self._lone_name and len(event) <= MAX_SINGLE:
+            return self._pass_data(event + b"\n\n", event[6:])
+        many_lines = len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > MAX_LINES
         if many_lines:
             if event.startswith((b"{", b"[")):
                 return self._pass_document(event)

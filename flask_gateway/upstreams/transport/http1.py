@@ -34,6 +34,7 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?").fullmatch
 #: Chunk sizes as most servers write them. Looking one up takes a fraction of formatting it.
 _SIZES = tuple(b"%x" % size for size in range(1024))
 _PREPARED = len(_SIZES)
+_SIZE_OF = {written: size for size, written in enumerate(_SIZES) if size}
 
 
 class MalformedResponse(HTTPException):
@@ -218,6 +219,21 @@ class UntilClosed:
         self.over = True
 
 
+def _whole_chunks(data: bytes, parts: list[bytes]) -> int:
+    """Append the short chunks at the beginning that are whole and written as most servers do: a few of them
+    come in one read when the gateway is busy. Return where the rest begins."""
+    at = 0
+    while True:
+        end = data.find(b"\r\n", at, at + 5)
+        size = _SIZE_OF.get(data[at:end], 0) if end > at else 0
+        begin = end + 2
+        stop = begin + size
+        if not size or data[stop : stop + 2] != b"\r\n":
+            return at
+        parts.append(data[begin:stop])
+        at = stop + 2
+
+
 class Chunked:
     """A body in chunks (RFC 9112, section 7.1)."""
 
@@ -246,15 +262,15 @@ class Chunked:
             if size > 0 and data[:end].lower() == written and data.endswith(b"\r\n"):
                 return data[end + 2 : -2]
         parts: list[bytes] = []
+        at = 0 if self._left or self._next is not Chunked._size else _whole_chunks(data, parts)
         try:
-            self._cut(data, parts)
+            self._cut(data, at, parts)
         except MalformedResponse as fault:
             # The bytes before it are valid and are returned, however the reads were cut.
             self.fault = fault
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _cut(self, data: bytes, parts: list[bytes]) -> None:
-        at = 0
+    def _cut(self, data: bytes, at: int, parts: list[bytes]) -> None:
         while at < len(data) and not self.over:
             if self._left:
                 part = data[at : at + self._left]
