@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -93,8 +94,14 @@ def written(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+@cache
+def _defaults(settings: type[msgspec.Struct]) -> dict[str, Any]:
+    """The defaults by name. To ask msgspec takes a millisecond: it evaluates all types."""
+    return {field.name: field.default for field in msgspec.structs.fields(settings)}
+
+
 def _default(settings: type[msgspec.Struct], name: str) -> str | None:
-    (value,) = (field.default for field in msgspec.structs.fields(settings) if field.name == name)
+    value = _defaults(settings)[name]
     return None if value is None else written(value)
 
 

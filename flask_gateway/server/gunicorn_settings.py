@@ -2,7 +2,7 @@
 
 The master imports this module, at a reload once more. Workers inherit everything the master has imported, and
 after a reload that is old code. So this module imports only the worker class, the master, the log writer and
-the defaults of the gateway. A separate process checks the settings.
+the defaults of the gateway. A forked process checks the settings.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import glob
 import itertools
 import os
 import resource
+import runpy
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
+import traceback
 from typing import Any
 
 from ..config import server_defaults
 from ..telemetry import log_output
 from . import master
+
+#: The exit code of a check that failed itself (sysexits.h).
+_EX_SOFTWARE = 70
 
 
 def _number(name: str, default: int) -> int:
@@ -140,10 +144,8 @@ def on_starting(server: Any) -> None:
     server.__class__ = master.Master
     log_output.STDERR.reopen()
     # An empty --config: only GATEWAY_CONFIG names a file, as for the workers.
-    safe_path = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *safe_path, "-m", "flask_gateway", "check", "--quiet", "--config="]
-    command += ["--workers", str(server.cfg.workers), "--bind", *(_systemd_addresses() or server.cfg.bind)]
-    refused = subprocess.run(command, check=False).returncode
+    binds = _systemd_addresses() or server.cfg.bind
+    refused = _check(["--quiet", "--config=", "--workers", str(server.cfg.workers), "--bind", *binds])
     if refused:
         sys.exit(refused)
     _allow_open_files()
@@ -157,6 +159,29 @@ def on_starting(server: Any) -> None:
     # The memory file of the operator's page: the last requests and counts. It takes memory as it is written.
     server.page_file = _memory_file(server, "flask-gateway-page")
     server.metrics_dir = _metrics_dir(server)
+
+
+def _check(arguments: list[str]) -> int:
+    """Run ``python -m flask_gateway check`` in a forked process, and return its exit code. A new interpreter
+    would take a tenth of a second more."""
+    child = os.fork()
+    if child:
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return status if status >= 0 else _EX_SOFTWARE  # below 0: a signal has killed it
+    status = _EX_SOFTWARE
+    try:
+        sys.argv[1:] = ["check", *arguments]
+        runpy.run_module(__name__.partition(".")[0], run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else status
+    except BaseException:  # noqa: BLE001  # the child must not go on as the master
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
 
 
 def _allow_open_files() -> None:

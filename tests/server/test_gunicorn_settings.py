@@ -86,3 +86,15 @@ for changed in ({}, {"max_requests": 5}, {"preload_app": True}):
 print(json.dumps(codes))
 """
     assert run(script) == [0, 78, 78]
+
+
+def test_a_forked_process_checks_the_settings_and_the_master_imports_nothing_for_it() -> None:
+    script = """
+import sys
+good, usage = g._check(["--quiet", "--config="]), g._check(["--nonsense"])
+g.runpy.run_module = lambda *_, **__: [][0]  # the check itself fails
+failed = g._check([])
+g.runpy.run_module = lambda *_, **__: g.os.kill(g.os.getpid(), 9)
+print(json.dumps([good, usage, failed, g._check([]), "flask_gateway.cli" in sys.modules]))
+"""
+    assert run(script, GATEWAY_API_KEYS="of-this-test-0123456789") == [0, 2, 70, 70, False]
