@@ -62,6 +62,8 @@ class IssuedKeys:
         self._reading, self._blocking = threading.Lock(), threading.Lock()
         self._ending: set[str] = set()
         self._ticks = 0
+        #: The file that was read, as ``KeyStore.version`` has it; ``None``: perhaps another.
+        self._file: tuple[int, ...] | None = None
         self._in_use = always or keys.exists()
         self._periodic = Periodic("keys", PERIOD, self.look)
 
@@ -123,13 +125,18 @@ class IssuedKeys:
             if number is not None and number != self._checked:
                 self._block(number)
             self._keys.refresh()
-            often = self._keys.copies or self._ticks % LOOK_EVERY == 0
-            if often or self._seen.seq < 0 or number not in (None, self._checked):
+            due = self._keys.copies or (self._ticks % LOOK_EVERY == 0 and self._may_differ())
+            if due or self._seen.seq < 0 or number not in (None, self._checked):
                 with self._reading:
                     self._read(number)
         while self._ending:
             ended, self._ending = self._ending, set()
             self._end_calls(ended)
+
+    def _may_differ(self) -> bool:
+        """Whether the database may have changed since the last look."""
+        before, self._file = self._file, self._keys.version()
+        return self._file is None or self._file != before or self._retry_at > 0.0
 
     def _follow(self, generation: int | None, waits: float) -> bool:
         """Take over the changes up to a generation. Return whether the table has them."""

@@ -22,6 +22,8 @@ _LOCK = "keys.lock"
 #: How long a writer waits for another, and a statement for a lock, seconds.
 PATIENCE = 2.0
 _PAUSE = 0.01
+#: A file that was written so lately may change again without another time of change, seconds.
+_FRESH = 2.0
 
 
 class KeyStoreError(Exception):
@@ -55,6 +57,19 @@ class KeyStore:
             return self.path.stat().st_size > 0
         except OSError:
             return False
+
+    def version(self) -> tuple[int, ...] | None:
+        """Identify the state of the file; ``None`` if it was written just now.
+
+        Its times have steps of some milliseconds, so a second change within one is not seen by them.
+        """
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        if not max(status.st_mtime, status.st_ctime) < time.time() - _FRESH:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     @contextmanager
     def reading(self, patience: float = PATIENCE) -> Iterator[sqlite3.Connection]:

@@ -115,6 +115,11 @@ class AlertPoster:
                 self._results.append((key, posted))
                 self._figures.alert_posted(posted)
 
+    @property
+    def has_results(self) -> bool:
+        """Whether :meth:`note` has something to write down."""
+        return bool(self._results)
+
     def note(self, connection: sqlite3.Connection) -> None:
         """Write down which alerts have been posted, so that no other process posts them again."""
         while self._results:

@@ -107,6 +107,8 @@ class Bookkeeper:
         self._calendar = calendar
         self._clock = clock
         self._tags: dict[int, set[tuple[str, str]]] = {}
+        #: The bytes of each journal that have been read.
+        self._read: dict[str, int] = {}
         self._lock = lock_file(data / "bookkeeper.lock")
         try:
             self._database = (place or LocalLedger(data)).write()
@@ -125,10 +127,19 @@ class Bookkeeper:
         :raises sqlite3.Error: the database cannot be written now. Nothing is lost; the next turn reads on.
         """
         progress = Progress()
-        for worker, names in groupby(self._names(), key=_worker):
+        for worker, names in groupby(sorted(self._sizes()), key=_worker):
             progress = progress.plus(self._read_worker(worker, list(names)))
         self._accounts.turned()
         return progress
+
+    def has_news(self) -> bool:
+        """Whether journals have lines that have not been read.
+
+        It is cheaper than a turn, and does not see that a worker has ended.
+
+        :raises OSError: the journals cannot be listed.
+        """
+        return self._sizes() != self._read
 
     def prune(self, kept: Kept, *, at_once: bool = False) -> int:
         """Delete a step of old rows. Return how many; 0: none is left.
@@ -142,10 +153,10 @@ class Bookkeeper:
         """The only connection that writes."""
         return self._database
 
-    def _names(self) -> list[str]:
-        return sorted(
-            entry.name for entry in self._journals.iterdir() if not entry.name.startswith(UNFINISHED)
-        )
+    def _sizes(self) -> dict[str, int]:
+        """The journals by name, each with its bytes."""
+        with os.scandir(self._journals) as entries:
+            return {e.name: e.stat().st_size for e in entries if not e.name.startswith(UNFINISHED)}
 
     def _read_worker(self, worker: str, names: list[str]) -> Progress:
         # A file that is free gets no more lines, so it is asked before it is read. A worker frees its
@@ -162,11 +173,12 @@ class Bookkeeper:
         return progress
 
     def _newest(self, worker: str) -> str:
-        return [name for name in self._names() if _worker(name) == worker][-1]
+        return max(name for name in self._sizes() if _worker(name) == worker)
 
     def _delete(self, name: str) -> None:
         (self._journals / name).unlink()
         database.forget(self._database, name)
+        self._read.pop(name, None)
         self._accounts.forget(name)
 
     def _read_file(self, name: str, *, whole: bool) -> Progress:
@@ -176,6 +188,8 @@ class Bookkeeper:
             torn.
         """
         progress = Progress()
+        if not whole and self._read.get(name) == (self._journals / name).stat().st_size:
+            return progress
         number, offset = database.place(self._database, name)
         with (self._journals / name).open("rb", buffering=0) as file:
             while True:
@@ -183,6 +197,7 @@ class Bookkeeper:
                 buffer = file.read(_BYTES) or b""
                 lines = _lines(buffer, offset, whole=whole)
                 if not lines:
+                    self._read[name] = offset
                     return progress
                 damaged = _damaged(file, lines)
                 self._post(name, number, lines, damaged)

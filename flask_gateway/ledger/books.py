@@ -21,7 +21,7 @@ from . import database
 from .alerts import AlertPoster
 from .bookkeeper import AccountPosts, Bookkeeper, Progress
 from .journal import Journal
-from .maintenance import Maintenance, WorkAnswer, answer, requested
+from .maintenance import Maintenance, WorkAnswer, answer, is_requested, requested
 from .places import LedgerPlace
 from .pruning import Kept
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two turns of the bookkeeper, and between two tries to become it.
 TURN, TRY = 0.25, 0.75
+#: Without news there is a turn after so many seconds. It sees that a worker has ended.
+QUIET = 0.9
 #: Seconds between two times at which old rows are deleted.
 PRUNE = 3600.0
 #: Seconds between two syncs of the journal.
@@ -81,7 +83,8 @@ class Books:
         self.data = data
         self.calendar = calendar
         self.clock = clock
-        self.journal = Journal(data / "journal")
+        self._journals = data / "journal"
+        self.journal = Journal(self._journals)
         #: Called once a second, such as to read prices that have changed.
         self.each_second: Callable[[], None] = _nothing
         #: The work that the operator's commands may ask for; ``None``: none.
@@ -92,9 +95,10 @@ class Books:
         self._bookkeeper: Bookkeeper | None = None
         self._next_try = 0.0
         self._next_log = 0.0
-        #: When the last turn ended, ``time.monotonic()``, and whether the bookkeeper is in trouble.
+        #: When the books were up to date, ``time.monotonic()``, and whether the bookkeeper is in trouble.
         self._turned = time.monotonic()
         self._troubled = False
+        self._next_turn = 0.0
         self._lost = 0
         self._alerts = alerts
         self._threads = [Periodic("bookkeeper", TURN, self._turn), Periodic("journal", SYNC, self.sync)]
@@ -134,7 +138,23 @@ class Books:
         return progress
 
     def _turn(self) -> None:
-        self.turn()
+        now = time.monotonic()
+        if self._has_work(now):
+            self._next_turn = now + QUIET
+            self.turn()
+        else:
+            self._turned = now
+
+    def _has_work(self, now: float) -> bool:
+        """Whether a turn is due. The answer costs less than a turn in which nothing happens."""
+        bookkeeper = self._bookkeeper
+        if bookkeeper is None or self._troubled or now >= min(self._next_turn, self._next_prune):
+            return True
+        asked = is_requested(self.data) or (self._alerts is not None and self._alerts.has_results)
+        try:
+            return asked or bookkeeper.has_news()
+        except OSError:
+            return True  # the turn complains
 
     def sync(self) -> None:
         """Bring the journal to the disk, and show how the ledger is doing. One thread calls this."""
@@ -201,7 +221,9 @@ class Books:
         return True
 
     def _make_directories(self) -> None:
-        for directory in (self.data, self.data / "journal"):
+        if self._journals.is_dir():
+            return
+        for directory in (self.data, self._journals):
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:

@@ -87,7 +87,10 @@ class Journal:
         self._drain()
         file = self._file
         if file is not None:
-            os.fdatasync(file.fd)
+            size = os.fstat(file.fd).st_size
+            if size != file.synced:
+                os.fdatasync(file.fd)
+                file.synced = size
 
     def close(self) -> None:
         """Write what waits, if the disk takes it, and release the file."""
@@ -161,12 +164,15 @@ def _nothing(text: bytes) -> None:
 
 
 class _File:
-    """An open file. It closes when the last thread that writes to it has let go of it."""
+    """An open file. It closes when the last thread that writes to it has let go of it.
 
-    __slots__ = ("fd",)
+    :ivar synced: the bytes of it that are on the disk itself.
+    """
+
+    __slots__ = ("fd", "synced")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd, self.synced = fd, 0
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -66,6 +66,11 @@ class Maintenance(NamedTuple):
         return {"priced": count, "cost": dollars(cost)}
 
 
+def is_requested(data: Path) -> bool:
+    """Whether a command has left a request."""
+    return (data / REQUEST).exists()
+
+
 def requested(data: Path) -> WorkRequest | None:
     """Take the request of a command, if there is one. It is taken once."""
     path = data / REQUEST

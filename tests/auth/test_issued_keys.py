@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from kit.issuing import ACTOR, Issuing
 
-from flask_gateway.auth import key_rows, key_tables
+from flask_gateway.auth import key_rows, key_store, key_tables
 from flask_gateway.auth.issued_keys import LOOK_EVERY, IssuedKeys
 from flask_gateway.auth.key_admin import Made
 from flask_gateway.auth.key_store import KeyStore, transaction
@@ -75,6 +76,34 @@ def test_an_entry_of_the_audit_alone_reads_no_key(
         issued.look()
     issuing.state(made, "disable")
     assert issued.find(digest(made)).disabled
+
+
+def test_a_database_that_nothing_has_changed_is_not_opened_again(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuing = Issuing(tmp_path, store)
+    made, path = issuing.make(), issuing.keys.path
+    # A worker of another store: it hears of no change.
+    issued, reads = IssuedKeys(issuing.keys, MemoryStore(), lambda ids: None, always=True), list[int]()
+    issued.start()
+    real = issued._read_changes
+    monkeypatch.setattr(issued, "_read_changes", lambda number: reads.append(1) or real(number))
+
+    def looks() -> int:
+        reads.clear()
+        for _ in range(LOOK_EVERY):
+            issued.look()
+        return len(reads)
+
+    assert [looks(), looks()] == [1, 1], "its times do not yet tell another change"
+    monkeypatch.setattr(key_store, "_FRESH", -1000.0)
+    os.utime(path, (1, 1))
+    assert [looks(), looks(), looks()] == [1, 0, 0]
+    issuing.state(made, "disable")
+    assert looks() == 1
+    assert issued.find(digest(made)).disabled
+    os.utime(path, (1, 1))  # whatever else touches it
+    assert [looks(), looks()] == [1, 0]
 
 
 def digest(made: Made) -> bytes:

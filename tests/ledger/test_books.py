@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from contextlib import closing
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from kit.ledger_figures import NotedFigures, books_in
 from kit.ledger_lines import opened, settled
+from kit.waiting import until
 
 from flask_gateway.ledger import books as module
 from flask_gateway.ledger import database
 from flask_gateway.ledger.bookkeeper import Progress
 from flask_gateway.ledger.books import Books
+from flask_gateway.ledger.maintenance import REQUEST
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,48 @@ def test_one_process_keeps_the_books_of_all_and_another_takes_over(tmp_path: Pat
     assert second.turn().lines == 1
     assert ids(second) == ["call-1", "call-2"]
     second.close()
+
+
+def test_without_news_a_turn_is_rare_and_sees_that_a_worker_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET", 1000.0)
+    turns, books, other = list[Progress](), books_in(tmp_path), books_in(tmp_path)
+    books.turn()
+    keeper = books._bookkeeper
+    assert keeper is not None
+    real = keeper.turn
+
+    def turn() -> Progress:
+        turns.append(real())
+        return turns[-1]
+
+    monkeypatch.setattr(keeper, "turn", turn)
+    books._next_prune = math.inf
+
+    def after() -> list[Progress]:
+        turns.clear()
+        books._turn()
+        return turns
+
+    assert after() == [Progress()]
+    other.journal.write(opened(1))
+    assert after() == [Progress(1)], "a line is read in the next turn"
+    assert [after(), after()] == [[], []]
+    (tmp_path / REQUEST).touch()  # no request that can be read
+    assert after() == [Progress()]
+    (tmp_path / REQUEST).unlink(missing_ok=True)
+    books._troubled = True
+    assert after() == [Progress()]
+    other.close()
+    assert after() == []
+
+    def lost() -> bool:
+        books._next_turn = 0.0  # the pause is over
+        return after() == [Progress(lost=1)]
+
+    assert until(lost)
+    books.close()
 
 
 def test_a_database_locked_by_somebody_else_delays_the_books(
