@@ -41,8 +41,8 @@ _WITHOUT_OUTPUT = frozenset(
     | {Operation.EMBED_CONTENT, Operation.EMBED_CONTENTS}
 )
 _MEDIA = frozenset(MEDIA)
-#: A part that is no text has a type. A prompt of 1 MB is searched once for it, and is not copied.
-_typed = re.compile(rb'"type"').search
+#: Quotes that are looked at one by one, and the name that each part has that is no text.
+_FEW, _TYPE = 64, b'"type"'
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.
 _parts = re.compile(rb';base64,|"input_audio"|"file_data"').findall
 
@@ -71,9 +71,10 @@ class Estimates:
         size, other, fields = 0, 0, call.fields
         for name, raw in fields.items():
             if name in _PROMPTS:
-                parts = _with_parts(bytes(raw)) if _typed(raw) else 0
+                text = bytes(raw)
+                parts = _with_parts(text) if _has_types(text) else 0
                 other += parts
-                size += 0 if parts else memoryview(raw).nbytes
+                size += 0 if parts else len(text)
         prompt, most_prompt = -(-size // BYTES_PER_TOKEN) + other, -(-size // FEWEST_BYTES) + other
         if call.operation in _WITHOUT_OUTPUT:
             return Estimate(prompt, 0, most_prompt, 0)
@@ -97,6 +98,18 @@ class Estimates:
             guesses[place] = actual if actual > sunk else sunk
             if len(guesses) > REMEMBERED:
                 del guesses[next(iter(guesses))]
+
+
+def _has_types(prompt: bytes) -> bool:
+    """Whether some part may be no text. Most long prompts have few quotes, and one byte is found quickly."""
+    at = -1
+    for _ in range(_FEW):
+        at = prompt.find(b'"', at + 1)
+        if at < 0:
+            return False
+        if prompt.startswith(_TYPE, at):
+            return True
+    return prompt.find(_TYPE, at) >= 0
 
 
 def _with_parts(prompt: bytes) -> int:

