@@ -12,7 +12,7 @@ from kit.browser import Browser
 from kit.needs import need
 from kit.nginx import MAIN, is_open
 from kit.pages import chat_body
-from kit.servers import Gateway, free_port
+from kit.servers import Gateway, Upstream, free_port
 from kit.waiting import PATIENCE, until
 
 KEY = "a-key-of-the-page-that-is-long-enough"
@@ -29,7 +29,7 @@ url = "http://127.0.0.1:9"
 [upstreams.claude]
 url = "mock://claude?status=401"
 [upstreams.slow]
-url = "mock://slow?tokens=3000&rate=20"
+url = "{scripted}"
 [upstreams.steady]
 url = "mock://steady?tokens=20&rate=20"
 [models.steady]
@@ -37,7 +37,7 @@ tiers = [["openai/gpt-4o-mini"], ["steady/llama-3.1-8b"]]
 [models.fast]
 tiers = [["openai/gpt-4o-mini"], ["llama/llama-3.1-8b"]]
 [models.slow]
-tiers = [["slow/slow-1"]]
+tiers = [["slow/ok,tokens=3000,pause=0.05"]]
 [models.smart]
 tiers = [["claude/big"], ["llama/llama-3.1-8b"]]
 """
@@ -49,10 +49,10 @@ proxy_set_header X-Forwarded-For 203.0.113.7; }} }}"""
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, scripted: Upstream) -> Iterator[Gateway]:
     """A gateway with a good, a dead and a misconfigured upstream, after some calls."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "gateway.toml").write_text(SETTINGS.format(data=folder / "data"))
+    (folder / "gateway.toml").write_text(SETTINGS.format(data=folder / "data", scripted=scripted.url))
     env = {"GATEWAY_CONFIG": str(folder / "gateway.toml"), "GATEWAY_ADMIN_KEY": ADMIN_KEY, "WEB_KEY": KEY}
     running = Gateway(folder, KEY, env)
     for number in range(24):

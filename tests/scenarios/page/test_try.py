@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kit.browser import Browser
-from kit.servers import Gateway
+from kit.servers import Gateway, Upstream
 from kit.waiting import until
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
@@ -45,12 +45,45 @@ def test_a_stream_comes_in_pieces_with_its_attempts(browser: Browser, site: str,
     assert (browser.violations(), browser.messages()) == ([], [])
 
 
-def test_stop_really_stops(browser: Browser, site: str, gateway: Gateway) -> None:
-    ask(browser, site, "slow")
+def shows(browser: Browser, url: str, text: str) -> bool:
+    """Whether a page has this text. The other worker writes a request into the rings a little later."""
+    browser.open(url)
+    return text in browser.text("main")
+
+
+def ended(upstream: Upstream, prompt: str) -> str:
+    """How the upstream's answer to this prompt ended; empty while it goes on."""
+    (entry,) = (one for one in upstream.requests() if prompt in one["body"])
+    return str(entry["ended"] or "")
+
+
+def test_stop_ends_the_stream_of_the_upstream(
+    browser: Browser, site: str, gateway: Gateway, scripted: Upstream
+) -> None:
+    ask(browser, site, "slow", prompt="stop while it streams")
     assert until(lambda: state(browser).startswith("Receiving"))
+    assert ended(scripted, "stop while it streams") == ""
     browser.click("#t-stop")
-    assert until(lambda: state(browser).startswith("Stopped"))
-    assert gateway.logged(request_id(browser))["status"] == 499
+    assert until(lambda: state(browser).startswith("Stopped after"))
+    assert until(lambda: ended(scripted, "stop while it streams") == "peer left")
+    assert browser.run("return document.querySelector('#t-stop').disabled")
+    received = browser.text("#t-answer")
+    identity = request_id(browser)
+    assert gateway.logged(identity)["status"] == 499
+    assert until(lambda: shows(browser, f"{site}/request?id={identity}", "499 left"))
+    assert 0 < received.count("tok") < 3000
+
+
+def test_stop_before_the_first_token_ends_the_call_at_the_upstream(
+    browser: Browser, site: str, scripted: Upstream
+) -> None:
+    ask(browser, site, "slow/never", prompt="stop while it is silent")
+    assert until(lambda: state(browser).startswith("Sent, waiting"))
+    assert until(lambda: any("stop while it is silent" in one["body"] for one in scripted.requests()))
+    browser.click("#t-stop")
+    assert until(lambda: state(browser).startswith("Stopped after"))
+    assert until(lambda: ended(scripted, "stop while it is silent") == "peer left")
+    assert browser.text("#t-answer") == ""
 
 
 def test_a_refusal_says_why(browser: Browser, site: str) -> None:
