@@ -57,7 +57,7 @@ def _cookie() -> str:
     return session.written(session.begin("admin", time.time()), key)
 
 
-def _opened(port: int, path: str) -> socket.socket:
+def opened(port: int, path: str) -> socket.socket:
     """A connection on which the page has been asked for."""
     sock = socket.create_connection(("127.0.0.1", port), 30)
     head = (
@@ -71,7 +71,7 @@ def page_cost(process: subprocess.Popen, port: int, path: str) -> Numbers:
     """The CPU of one page, all processes of the gateway together, and its bytes."""
     before, length = cost.cpu(process.pid), 0
     for _ in range(TIMES):
-        with _opened(port, path) as sock:
+        with opened(port, path) as sock:
             answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
         length = len(answer)
         if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 404")):
@@ -84,16 +84,16 @@ def live_cost(process: subprocess.Popen, port: int, pages: int) -> Numbers:
     topics = ("overview", "upstreams", "requests")
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for number in range(pages):
-            sock = stack.enter_context(_opened(port, f"live?topic={topics[number % 3]}"))
+            sock = stack.enter_context(opened(port, f"live?topic={topics[number % 3]}"))
             selector.register(sock, selectors.EVENT_READ)
-        _read(selector, 3.0)  # all of them have begun
-        before, received = cost.cpu(process.pid), _read(selector, WATCHED)
+        read(selector, 3.0)  # all of them have begun
+        before, received = cost.cpu(process.pid), read(selector, WATCHED)
         used = cost.cpu(process.pid) - before
     share, each = 100 * used / WATCHED, received / max(1, pages) / WATCHED / 1e3
     return {"core_percent": share, "kb_a_page": each}
 
 
-def _read(selector: selectors.BaseSelector, seconds: float) -> int:
+def read(selector: selectors.BaseSelector, seconds: float) -> int:
     """Read what comes for so long. Returns the bytes."""
     received, until = 0, time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:

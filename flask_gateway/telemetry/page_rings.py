@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice, takewhile
 from mmap import mmap
 
 from ..reactor.while_any import WhileAny
@@ -43,6 +45,8 @@ _SECRET = 2048
 _OWN = ("/ui", "/admin/")
 #: How long a finished request waits at most, seconds, and how many wait at most.
 _WAIT, _BATCH = 0.1, 256
+#: After how long no worker still writes a finished request, seconds.
+_SETTLED = 5.0
 
 
 class PageRings:
@@ -72,6 +76,7 @@ class PageRings:
         #: Whether the thread writes those that wait without being started again.
         self._is_due = False
         self._thread = WhileAny("page-rings", _WAIT, self._write)
+        self._latest: dict[int, tuple[float, list[RequestEntry]]] = {}
         #: Keeps a text for the operator.
         self.note = notes.NoteWriter(ring.append)
         #: When this process opened them, seconds since the epoch.
@@ -119,6 +124,23 @@ class PageRings:
         return recent.merged(
             newest_first(self._file, base, shape, needles, older, marked) for base, shape in shapes
         )
+
+    def latest(self, most: int) -> Sequence[RequestEntry]:
+        """The last requests of all workers, the newest first. It keeps those decoded that it has read before:
+        live pages ask each second.
+
+        :param most: how many; a constant of the page, because it keeps so many for each.
+        """
+        (read_at, known), now = self._latest.get(most, (-math.inf, [])), time.time()
+        if read_at > now:  # the clock has been set back
+            read_at, known = -math.inf, []
+        settled = read_at - _SETTLED
+        # Threads write entries a little out of order, so it reads on for a second.
+        read = takewhile(lambda one: one.at > settled - 1, self.entries())
+        fresh = [one for one in islice(read, most) if one.at > settled]
+        found = [*fresh, *(one for one in known if one.at <= settled)][:most]
+        self._latest[most] = now, found
+        return found
 
     def kept(self) -> int:
         """How many requests are kept, of those that are not only kept as failed ones."""

@@ -12,7 +12,7 @@ from kit.waiting import until
 from flask_gateway.telemetry import page_rings, pulse
 from flask_gateway.telemetry.page_rings import REGION, PageRings
 from flask_gateway.telemetry.pulse import FINE, added
-from flask_gateway.telemetry.recent import marked_by, needle
+from flask_gateway.telemetry.recent import RequestEntry, marked_by, needle
 
 
 def test_requests_of_the_page_itself_are_not_kept() -> None:
@@ -84,6 +84,37 @@ def test_a_search_finds_by_every_field_and_by_time() -> None:
     middle = whole[150].at
     older = [one for one in rings.entries((), middle) if one.at < middle]
     assert older == [one for one in whole if one.at < middle]
+
+
+def test_the_latest_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = os.memfd_create("test")
+    first, second = PageRings((file, 0)), PageRings((file, 1))
+    moment = time.time()
+    monkeypatch.setattr(time, "time", lambda: moment)
+    for number in range(1500):
+        first.observe(a_record(number))
+        moment += 0.1
+    assert [one.request_id for one in first.latest(1000)] == [f"request-{n}" for n in range(1499, 499, -1)]
+    second.observe(a_record("other"))
+    second._write()
+    moment += 0.1
+    first.observe(a_record("newest"))
+    read: list[RequestEntry] = []
+    entries = first.entries
+    monkeypatch.setattr(first, "entries", lambda: (read.append(one) or one for one in entries()))
+    assert first.latest(1000) == list(entries())[:1000]
+    assert [one.request_id for one in first.latest(1000)[:3]] == [
+        "request-newest",
+        "request-other",
+        "request-1499",
+    ]
+    assert len(read) < 200
+    assert first.latest(10) == list(entries())[:10]
+    moment -= 3600  # the clock is set back
+    first.observe(a_record("of the past"))
+    assert "request-of the past" in {one.request_id for one in entries()}
+    assert first.latest(1000) == list(entries())[:1000]
+    os.close(file)
 
 
 def test_upstreams_are_counted_for_the_last_half_hour() -> None:

@@ -130,7 +130,7 @@ def _shown_most(most: float) -> str:
 
 def _refused_for_want_of_room(here: Gateway, now: float) -> int:
     """How many of the last requests of all workers were refused because the gateway was full."""
-    last = islice(here.rings.entries(), _LOOK) if here.rings else ()
+    last = here.rings.latest(_LOOK) if here.rings else ()
     lately = takewhile(lambda one: one.at > now - _LATELY, last)
     return sum(one.code == Overloaded.code for one in lately)
 

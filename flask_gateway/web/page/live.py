@@ -10,6 +10,7 @@ from flask import Flask, Response, current_app, request
 
 from ...app.build import Gateway
 from ...model.errors import InvalidField
+from ...telemetry.page_rings import PageRings
 from ..fast_flask import CallResponse
 from ..request_state import gateway
 from .access import SAFE, plain
@@ -38,9 +39,26 @@ def add_feeds(app: Flask) -> None:
     def render(topic: str) -> str:
         return fragment(f"{topic}-now.html", **_TOPICS[topic](here()))
 
+    renderers: dict[str, Callable[[], str]] = {topic: partial(render, topic) for topic in _TOPICS}
+    renderers["requests"] = if_changed(renderers["requests"], lambda: here().rings)
     app.extensions[_EXTENSION] = {
-        topic: Feed(partial(render, topic), lambda: here().draining.is_set()) for topic in _TOPICS
+        topic: Feed(renderer, lambda: here().draining.is_set()) for topic, renderer in renderers.items()
     }
+
+
+def if_changed(render: Callable[[], str], rings: Callable[[], PageRings | None]) -> Callable[[], str]:
+    """Render the list of requests only if one has come. The list has 30 KB, and no figure that ages."""
+    last = (-1, "")
+
+    def changed() -> str:
+        nonlocal last
+        kept = rings()
+        arrived = kept.arrived() if kept else 0
+        if arrived != last[0]:
+            last = (arrived, render())
+        return last[1]
+
+    return changed
 
 
 @page("live")

@@ -130,7 +130,7 @@ def _weight(entry: RequestEntry) -> int:
 def request_values(here: Gateway) -> dict[str, Any]:
     """The last requests, for all who look at them without a filter."""
     rings = here.rings
-    entries = _short(islice(rings.entries(), PAGE)) if rings else []
+    entries = _short(rings.latest(PAGE)) if rings else []
     return {"entries": entries, "arrived": rings.arrived() if rings else 0}
 
 

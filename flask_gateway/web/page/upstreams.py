@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -103,13 +102,13 @@ def _view(
 
 def upstream_values(here: Gateway) -> dict[str, Any]:
     """The figures of the page of all upstreams."""
-    views = views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
+    views = views_of(here, here.rings.latest(LOOK) if here.rings else ())
     return {"views": views[:MOST], "more": len(views) - MOST}
 
 
 def _all_views() -> list[UpstreamView]:
     here = gateway()
-    return views_of(here, islice(here.rings.entries(), LOOK) if here.rings else ())
+    return views_of(here, here.rings.latest(LOOK) if here.rings else ())
 
 
 @page("upstreams")

@@ -13,6 +13,7 @@ from kit.waiting import until
 from flask_gateway.web.page import feed as feeds
 from flask_gateway.web.page.access import COOKIE
 from flask_gateway.web.page.feed import Feed, FeedFull, reply_of
+from flask_gateway.web.page.live import if_changed
 
 
 def never() -> bool:
@@ -158,3 +159,18 @@ def test_scripts_are_small_and_only_on_live_pages(page: PageClient) -> None:
     assert "data-since" not in page.get("requests")
     for path in ("overview?range=24h", "keys", "settings"):
         assert "page.js" not in page.get(path)
+
+
+def test_the_requests_are_rendered_only_if_one_has_come(page: PageClient) -> None:
+    rendered: list[int] = []
+
+    def render() -> str:
+        rendered.append(page.rings.arrived())
+        return f"list {len(rendered)}"
+
+    changed = if_changed(render, lambda: page.rings)
+    assert [changed(), changed()] == ["list 1", "list 1"]
+    page.rings.observe(a_record())
+    assert until(lambda: page.rings.arrived() > rendered[0])
+    assert [changed(), changed()] == ["list 2", "list 2"]
+    assert if_changed(lambda: "without", lambda: None)() == "without"
