@@ -1,4 +1,4 @@
-"""Measures calls and streams beside open live pages: ``python -m bench.live [--rounds N]``, 50 s a round.
+"""Measures calls and streams while live pages are open: ``python -m bench.live [--rounds N]``, 50 s a round.
 
 Three states by turns in each round: a gateway without the page, one with it, and that one with 100 live pages
 open. The CPU time is that of the whole process tree. The pages' own CPU, measured alone in the same round, is
@@ -88,7 +88,7 @@ def alone(server: Server) -> tuple[float, int]:
 
 
 def beside(server: Server, pages: int, share: float) -> tuple[Work, Work]:
-    """The CPU of a call, and of an event of a stream, beside so many live pages.
+    """The CPU of a call, and of an event of a stream, while so many live pages are open.
 
     :param share: of a core, which these pages take by themselves.
     """
