@@ -7,6 +7,7 @@ wait, a line a minute is logged, and the metrics show it.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sqlite3
 import time
@@ -107,9 +108,10 @@ class Books:
         self._make_directories()
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads. When the process exits, they end what they have begun."""
         for thread in self._threads:
             thread.start()
+        atexit.register(self.finish)
 
     @property
     def keeps(self) -> bool:
@@ -175,10 +177,22 @@ class Books:
         if self.keeps and self._alerts is not None:
             self._alerts.work()
 
+    def finish(self) -> None:
+        """End the threads, each after the work that it has begun.
+
+        The next bookkeeper would do again a turn that stopped between accounts and ledger, and
+        post an alert again.
+        """
+        atexit.unregister(self.finish)
+        for thread in reversed(self._threads):
+            thread.stop()
+        if self._bookkeeper is not None and self._alerts is not None:
+            with suppress(*TROUBLE):
+                self._alerts.note(self._bookkeeper.connection)
+
     def close(self) -> None:
         """End the threads, and release the journal and the lock, as the end of the process does."""
-        for thread in self._threads:
-            thread.stop()
+        self.finish()
         self.journal.close()
         if self._bookkeeper is not None:
             self._bookkeeper.close()

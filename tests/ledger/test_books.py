@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +20,8 @@ from flask_gateway.ledger import database
 from flask_gateway.ledger.bookkeeper import Progress
 from flask_gateway.ledger.books import Books
 from flask_gateway.ledger.maintenance import REQUEST
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -185,4 +189,46 @@ def test_the_lag_is_the_time_since_the_last_turn(tmp_path: Path, monkeypatch: py
     books.turn()
     books.sync()
     assert figures.lag < 30
+    books.close()
+
+
+ENDING = """
+import sys, threading, time
+from pathlib import Path
+sys.path[:0] = ["tests"]
+from kit.ledger_figures import NotedFigures
+from kit.ledger_lines import CALENDAR, NOW, settled
+from flask_gateway.ledger.bookkeeper import NoAccounts
+from flask_gateway.ledger.books import Books
+
+begun, exits = threading.Event(), threading.Event()
+
+class SlowAccounts(NoAccounts):
+    def before(self, journal, lines):
+        begun.set()
+        exits.wait()
+        time.sleep(0.3)
+        print("posted", flush=True)
+        return {}
+
+    def after(self, lines, marks):
+        print("written", flush=True)
+
+books = Books(Path(sys.argv[1]), CALENDAR, NotedFigures(), lambda: NOW, accounts=SlowAccounts())
+books.journal.write(settled(1))
+books.start()
+begun.wait()
+print("exits", flush=True)
+exits.set()
+"""
+
+
+def test_a_turn_that_has_begun_ends_before_the_process_does(tmp_path: Path) -> None:
+    """Otherwise accounts would have the batch, and the next bookkeeper would bring it to them again."""
+    command = [sys.executable, "-c", ENDING, str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["exits", "posted", "written"]
+    books = books_in(tmp_path)
+    assert books.turn() == Progress(), "the next bookkeeper finds nothing to do"
+    assert ids(books) == ["call-1"]
     books.close()
