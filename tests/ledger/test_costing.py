@@ -97,21 +97,30 @@ def test_after_a_fallback_the_upstream_that_answered_is_the_one_leg() -> None:
     assert (leg.upstream, leg.cost) == ("spare", 2_780_000)
 
 
-def test_a_resumed_stream_has_two_legs() -> None:
+@pytest.mark.parametrize(
+    ("told", "leg", "seen"),
+    [
+        # Case 38: an upstream that reports its usage with every chunk.
+        ({"prompt_tokens": 990, "completion_tokens": 100}, (1_190_000, "reported"), Usage(990, 200)),
+        (None, (1_200_000, "estimated"), Usage(1000, 200, source="estimated")),
+    ],
+)
+def test_a_resumed_stream_has_two_legs(
+    told: dict[str, int] | None, leg: tuple[int, str], seen: Usage
+) -> None:
     call = make_call(stream=True, messages=LONG)
 
     def reply(name: str, *script: bytes | Exception) -> Reply:
         return Reply(ScriptedSource(*script), transcript_for(call, name), name, "m").prime()
 
     usage = {"prompt_tokens": 1090, "completion_tokens": 100}
-    first = reply("llama", sse(ROLE, chunk("y" * 400), done=False), UpstreamCut("cut"))
+    first = reply("llama", sse(ROLE, chunk("y" * 400, usage=told), done=False), UpstreamCut("cut"))
     second = reply("spare", sse(ROLE, chunk("z" * 400), chunk(finish="stop", usage=usage)))
     both, outcomes = resumable(first, call, lambda begun: second), []
     both.on_settled(outcomes.append)
     b"".join(both)
-    # The prompt of 1000 tokens is estimated, not 990 as the case says.
-    assert costs(legs_of(call, outcomes[0], COSTING)) == [(1_200_000, "estimated"), (2_580_000, "reported")]
-    assert outcomes[0].usage == Usage(1000, 200, source="estimated")
+    assert costs(legs_of(call, outcomes[0], COSTING)) == [leg, (2_580_000, "reported")]
+    assert outcomes[0].usage == seen
 
 
 def test_legs_cost_what_the_upstreams_reported() -> None:
