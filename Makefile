@@ -20,10 +20,10 @@ run: $(VENV)/run
 check: $(VENV)/run
 	$(BIN)/python -m flask_gateway check
 
-# Three at a time, a file at a time: most tests wait for something, so two cores carry three. Tests of programs that
+# Four at a time, a file at a time: many tests wait for something, so two cores carry four. Tests of programs that
 # are not installed are left out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
 # PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: what fits a minute.

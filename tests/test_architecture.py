@@ -78,6 +78,12 @@ def package(module: str) -> str:
 
 
 @cache
+def tree(module: str) -> ast.Module:
+    """The parsed module. No test pays for it that is not about the code."""
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
 def imports(module: str) -> set[str]:
     """Every import of a module, inside functions and for the type checker, too.
 
@@ -85,7 +91,7 @@ def imports(module: str) -> set[str]:
     """
     is_package = MODULES[module].name == "__init__.py"
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             found |= {f"!{alias.name.partition('.')[0]}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -167,16 +173,17 @@ def test_the_root_holds_the_factory_the_command_line_and_what_plugins_import() -
 
 #: The most lines of a file (of tests, too), and of 95 % of all functions.
 MAX_FILE, P95_FUNCTION = 400, 20
-TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
 
 
 def functions() -> Iterator[ast.FunctionDef]:
-    for tree in TREES.values():
-        yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    for module in MODULES:
+        yield from (node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef))
 
 
 def test_no_public_class_name_twice() -> None:
-    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [
+        node for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)
+    ]
     public = Counter(node.name for node in classes if not node.name.startswith("_"))
     assert [name for name, times in public.items() if times > 1] == []
 
@@ -209,7 +216,7 @@ def raises_again(handler: ast.ExceptHandler) -> bool:
 @for_each_module
 def test_a_broad_except_raises_again_or_says_why_it_does_not(module: str) -> None:
     lines = MODULES[module].read_text().splitlines()
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ExceptHandler) and is_broad(node) and not raises_again(node):
             comment = lines[node.lineno - 1].partition("#")[2].replace("noqa: BLE001", "").strip(" #")
             assert comment, f"{MODULES[module]}:{node.lineno}: a comment on this line says why"
@@ -275,7 +282,7 @@ def test_each_module_has_a_file_of_tests() -> None:
     missing = {}
     for module, path in MODULES.items():
         name = module.replace(".", "/")
-        if path.name in ("__init__.py", "__main__.py") or not decides(TREES[module]):
+        if path.name in ("__init__.py", "__main__.py") or not decides(tree(module)):
             continue
         tests = own_tests(module)
         if not (TESTS / f"{tests}.py").is_file() and not name.startswith(tuple(TESTED_AS_ONE)):

@@ -174,7 +174,7 @@ def gateway(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactor
         routes = {**{name: f"[['claude/{name}']]" for name in [*STREAMS, "refused"]}, **ROUTES}
         tables = [f"[models.{name}]\ntiers = {tiers}\n" for name, tiers in routes.items()]
         path.write_text(CONFIG.format(url=f"http://127.0.0.1:{server.port}") + "".join(tables))
-        yield start_gateway(GATEWAY_CONFIG=str(path), CALLER=KEY, PROVIDER=UPSTREAM_KEY)
+        yield start_gateway(GATEWAY_CONFIG=str(path), CALLER=KEY, PROVIDER=UPSTREAM_KEY, GATEWAY_WORKERS="1")
     finally:
         server.close()
         thread.join()

@@ -75,6 +75,7 @@ def recorder() -> Iterator[Recorder]:
 def recorded(start_gateway: StartGateway, recorder: Recorder) -> Gateway:
     """A gateway in front of the recorder that never gives up on it."""
     return start_gateway(
+        GATEWAY_WORKERS="1",
         GATEWAY_UPSTREAMS=f"recorder=http://{recorder.address}",
         GATEWAY_UPSTREAM_RECORDER_API_KEY=UPSTREAM_KEY,
         GATEWAY_RATE_LIMIT_PER_MINUTE="1000000",

@@ -68,7 +68,7 @@ def everything_to_be_seen(gateway: Gateway) -> list[bytes]:
 def test_s1_an_upstreams_key_is_sent_to_that_upstream_only(
     start_gateway: StartGateway, upstream: Upstream, place: Place
 ):
-    gateway = start_gateway(**place.environ)
+    gateway = start_gateway(**place.environ, GATEWAY_WORKERS="1")
     answers = [gateway.chat("llama/ok")]
     assert headers_of(upstream.last())["authorization"] == f"Bearer {SECRET}"
     faults = (

@@ -21,6 +21,7 @@ def test_no_breaker_limit_or_lease_changes_when_the_clock_is_set(
     clock = ShiftedClock(tmp_path)
     gateway = start_gateway(
         f"{KEY},free",
+        GATEWAY_WORKERS="1",
         GATEWAY_UPSTREAMS=f"scripted={upstream.url};mock=mock://local",
         GATEWAY_RATE_LIMIT_PER_MINUTE="5",
         GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES="2",

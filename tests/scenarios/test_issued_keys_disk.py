@@ -46,6 +46,7 @@ def issuing(start_gateway: StartGateway, data: Path) -> Gateway:
     gateway = start_gateway(
         key="planted-file-key-of-small-disks",
         GATEWAY_CONFIG=str(file),
+        GATEWAY_WORKERS="1",
         GATEWAY_API_KEYS="planted-file-key-of-small-disks",
         GATEWAY_ADMIN_KEY=ADMIN_KEY,
         GATEWAY_FAILED_KEYS_PER_MINUTE="0",

@@ -57,6 +57,7 @@ def imported(
     return start_gateway(
         MASTER,
         GATEWAY_CONFIG=str(target),
+        GATEWAY_WORKERS="1",
         LITELLM_MASTER_KEY=MASTER,
         FAST_URL=f"{scripted.url}/v1/",
         FAST_KEY="a-key-for-the-upstream",

@@ -77,8 +77,18 @@ def started(folder: Path, *options: str, **env: str) -> Iterator[Other]:
     assert "Traceback" not in server.stderr
 
 
-@pytest.mark.parametrize("worker", ["gthread", "flask_gateway.server.gunicorn_worker.GatewayWorker"])
-@pytest.mark.parametrize("state", ["shared://", "memory://"])
+GATEWAY_WORKER = "flask_gateway.server.gunicorn_worker.GatewayWorker"
+
+
+@pytest.mark.parametrize(
+    ("worker", "state"),
+    [
+        ("gthread", "shared://"),
+        (GATEWAY_WORKER, "memory://"),
+        pytest.param("gthread", "memory://", marks=pytest.mark.soak),
+        pytest.param(GATEWAY_WORKER, "shared://", marks=pytest.mark.soak),
+    ],
+)
 def test_processes_that_share_no_state_log_a_warning(tmp_path: Path, worker: str, state: str) -> None:
     options = ("-w", "2", "-k", worker, "--threads", "4", FACTORY)
     with started(tmp_path, *options, GATEWAY_STATE=state) as server:
@@ -103,7 +113,7 @@ def test_processes_that_share_no_state_log_a_warning(tmp_path: Path, worker: str
         assert SPLIT in line
 
 
-@pytest.mark.parametrize("worker", ["gthread", "flask_gateway.server.gunicorn_worker.GatewayWorker"])
+@pytest.mark.parametrize("worker", ["gthread", GATEWAY_WORKER])
 def test_with_preload_limits_are_exact_and_ids_are_unique(tmp_path: Path, worker: str) -> None:
     options = ("-w", "2", "--preload", "-k", worker, "--threads", "4", FACTORY)
     with started(tmp_path, *options) as server:

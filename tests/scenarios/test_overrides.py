@@ -60,7 +60,7 @@ upstream = "second"
 model = "served"
 """
     )
-    return start_gateway(KEY, GATEWAY_CONFIG=str(file), OVERRIDES_URL=scripted.url)
+    return start_gateway(KEY, GATEWAY_CONFIG=str(file), OVERRIDES_URL=scripted.url, GATEWAY_WORKERS="1")
 
 
 def sent(upstream: Upstream) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def test_slow_readers_of_long_streams(
     start_gateway: StartGateway, scripted: Upstream, tmp_path: Path, seconds: int
 ):
     gateway = start_gateway(
+        GATEWAY_WORKERS="1",
         GATEWAY_UPSTREAMS=f"mock=mock://local;one={scripted.url}",
         GATEWAY_RATE_LIMIT_PER_MINUTE=UNLIMITED,
         GATEWAY_REQUEST_TIMEOUT_SECONDS="120",

@@ -31,7 +31,7 @@ def chat_only(
         f'[upstreams.chat]\nurl = "{scripted.url}"\nspeaks = ["chat/completions"]\n'
         f'[models.held]\nupstream = "chat"\nmodel = "cut,after=2"\nstream = "whole"\n'
     )
-    return start_gateway(GATEWAY_CONFIG=str(config))
+    return start_gateway(GATEWAY_CONFIG=str(config), GATEWAY_WORKERS="1")
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keyed(start_gateway: StartGateway, scripted: Upstream, folder: Path) -> Gateway:
     (folder / "gateway.toml").write_text(SETTINGS.format(url=scripted.url, folder=folder))
-    return start_gateway(GATEWAY_CONFIG=str(folder / "gateway.toml"), CALLER=KEY)
+    return start_gateway(GATEWAY_CONFIG=str(folder / "gateway.toml"), CALLER=KEY, GATEWAY_WORKERS="1")
 
 
 def sent(keyed: Gateway, upstream: Upstream, model: str) -> str:
