@@ -14,8 +14,9 @@ import msgspec
 from ..config.schema import LedgerSettings, Settings
 from ..guards.account_changes import Settlement
 from ..guards.account_posting import AccountPosting
-from ..guards.accounts import Accounts, Balances
+from ..guards.accounts import Accounts
 from ..guards.budgets import BudgetGuard
+from ..guards.openings import Balances
 from ..guards.token_estimate import Estimates
 from ..ledger.accounted import AccountedService, JournalGuard, adjustment
 from ..ledger.alerts import AlertPoster, Webhook

@@ -83,6 +83,7 @@ class IssuedKeys:
 
         A database that cannot be read now is read as soon as it can be.
         """
+        self._store.watch(GENERATION)
         if self._in_use:
             generation = self._store.read(GENERATION)
             with self._reading:

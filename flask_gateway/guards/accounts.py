@@ -13,21 +13,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from weakref import WeakSet
 
 from ..model.calendar_windows import Calendar
 from ..model.spend import BooksUnknown, Hold
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, state_key
-from ..state.together import StoreUpdate
+from ..state.together import StoreUpdate, TogetherStore
 from .account_changes import (
     MARK_BITS,
     TTL,
     UNVERIFIED,
     AccountView,
-    Open,
     PerWindow,
     Renew,
     RenewResult,
@@ -38,38 +36,20 @@ from .account_changes import (
     Settlement,
     View,
     forget_doubted,
-    new_mark,
 )
 from .allotments import LASTS, Allotments
 from .leases import RENEWAL
+from .openings import CURRENT, DOUBTED, MOST_LAG, PATIENCE, Balances, Openings, account_key
 
 log = logging.getLogger(__name__)
 
-#: How long an opening waits for the books of a gateway that has just started, seconds.
-PATIENCE = 1.0
-_NOTHING: PerWindow = (0, 0, 0, 0)
 #: How often a call opens an account that others close.
 _TRIES = 3
 _CLOSED, _RESERVED, _REFUSED = ReserveResult.CLOSED, ReserveResult.RESERVED, ReserveResult.REFUSED
-#: The store's keys: the ledger is up to date; some account was opened without it.
-CURRENT, DOUBTED = "books:current", "books:doubted"
-#: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
-MOST_LAG = 1800.0
 #: Holds are left to a bookkeeper whose last turn ended at most so long ago, microseconds.
 _LIVE = 2 * SECOND
 #: And only where no window ends within so many seconds.
 _NEXT_WINDOW = 5.0
-
-
-class Balances(Protocol):
-    """Reads the ledger."""
-
-    def used(self, subject: str, starts: PerWindow) -> PerWindow:
-        """Return what a subject has used in each window, nano-dollars.
-
-        :raises BooksUnknown: the ledger cannot be read.
-        """
-        ...
 
 
 class Allotted:
@@ -98,10 +78,6 @@ class Held(NamedTuple):
     allotted: Allotted | None = None
 
 
-#: Returns the store's key of a subject's account.
-account_key = partial(state_key, "money")
-
-
 class Accounts:
     """The accounts, as one process uses them. Threads share it.
 
@@ -121,12 +97,12 @@ class Accounts:
         patience: float = PATIENCE,
     ) -> None:
         self._store = store
-        self._balances = balances
+        self._together = store if isinstance(store, TogetherStore) else None
         self.calendar = calendar
         self.clock = clock
-        self._unverified = unverified
-        self._patience = patience
+        self._openings = Openings(store, balances, calendar, lambda: self.clock(), unverified, patience)
         self._begin()
+        store.watch(CURRENT, lax=True)
         _all.add(self)
 
     def _begin(self) -> None:
@@ -149,6 +125,12 @@ class Accounts:
         :raises BooksUnknown: it is strict, and what was used is not known.
         """
         key = account_key(subject)
+        if self._together is not None:
+            if self._openings.take(self._together, subject, key):
+                self._keeper.call_soon()
+                self._keeper.start()
+            if self._together.copied(key):
+                return self._reserve_one(subject, key, limits, amount, strict=strict)
         if not strict and (drawn := self.allotments.draw(key, limits, amount)):
             allotted, reservation = drawn.grant, drawn.grant.reservation
             return Held(reservation, Hold(subject, self._holder, reservation.epoch, amount), allotted)
@@ -160,11 +142,13 @@ class Accounts:
     def _reserve_one(self, subject: str, key: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
         """Hold the amount of one call. :raises BooksUnknown: as :meth:`reserve`."""
         reservation = self._reserve(key, limits, amount)
+        if reservation.result is _CLOSED and self._copied(key):
+            self._openings.refuse(subject, key)
         tries = 1
         while reservation.result is _CLOSED:
             if tries == _TRIES:
                 raise BooksUnknown(f"the account of {subject} does not stay open")
-            self._open(subject, strict=strict)
+            self._openings.open(subject, strict=strict)
             reservation, tries = self._reserve(key, limits, amount), tries + 1
         self.allotments.reserved(key, reservation.left)
         if reservation.result is _REFUSED:
@@ -187,8 +171,14 @@ class Accounts:
         self.allotments.take(key, limits, granted, reservation.epoch, more, reservation.left, until)
         return reservation
 
+    def _copied(self, key: str) -> bool:
+        """Whether changes are made on a copy, where nothing is held."""
+        return self._together is not None and self._together.copied(key)
+
     def _keep(self, key: str, epoch: int, amount: int) -> None:
         """Note an amount that this process holds now, to be renewed."""
+        if self._copied(key):
+            return
         place, held = (key, epoch), self._held
         with self._lock:
             held[place] = held.get(place, 0) + amount
@@ -196,6 +186,8 @@ class Accounts:
             self._keeper.start()
 
     def _drop(self, key: str, epoch: int, amount: int) -> None:
+        if self._copied(key):
+            return
         place, held = (key, epoch), self._held
         with self._lock:
             left = held.get(place, 0) - amount
@@ -206,7 +198,7 @@ class Accounts:
 
     def _release(self, key: str, epoch: int, amount: int) -> None:
         """Give back the rest of an allotment."""
-        self._store.update(*self._settle_step(key, (self._holder, epoch, amount), 0))
+        self._make(self._settle_step(key, (self._holder, epoch, amount), 0))
         self._drop(key, epoch, amount)
 
     def _may_defer(self, key: str, mark: int) -> bool:
@@ -228,7 +220,10 @@ class Accounts:
     def _reserve(self, key: str, limits: PerWindow, amount: int) -> Reservation:
         wall = self.clock()
         change = Reserve(self._holder, self.calendar.starts(wall), limits, amount, wall)
-        return self._store.update(key, change, TTL)
+        reservation = self._store.update(key, change, TTL)
+        if self._together is not None and reservation.result is not _CLOSED:
+            self._openings.know(key)
+        return reservation
 
     def _reserve_step(self, key: str, limits: PerWindow, amount: int) -> StoreUpdate:
         wall = self.clock()
@@ -236,10 +231,16 @@ class Accounts:
         return StoreUpdate(key, change, TTL)
 
     def step(self, subject: str, limits: PerWindow, amount: int, *, strict: bool) -> list[StoreUpdate]:
-        """The change that :meth:`reserve` makes first; none if it draws on an allotment."""
+        """The change that :meth:`reserve` makes first; none if it draws on an allotment.
+
+        Where the account is not known to be open, another opens it before that.
+        """
         key = account_key(subject)
         asked = amount if strict else self.allotments.foreseen(key, limits, amount)
-        return [self._reserve_step(key, limits, asked)] if asked else []
+        if not asked:
+            return []
+        opening = self._openings.step(subject, key, strict=strict)
+        return [*opening, self._reserve_step(key, limits, asked)]
 
     def settle_step(self, hold: Hold, cost: int) -> StoreUpdate:
         """The change that :meth:`settle` makes."""
@@ -250,47 +251,9 @@ class Accounts:
         wall = self.clock()
         return StoreUpdate(key, Settle(*held, cost, self.calendar.starts(wall), wall), TTL)
 
-    def _open(self, subject: str, *, strict: bool) -> None:
-        """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
-        wall, mark, bases = self.clock(), new_mark(), _NOTHING
-        starts = self.calendar.starts(wall)
-        current = self._wait_until_current()
-        try:
-            bases = self._balances.used(subject, starts)
-            doubt = "" if current else "the journals have more than the ledger"
-        except BooksUnknown as error:
-            doubt = str(error)
-        if doubt:
-            if strict:
-                raise BooksUnknown(doubt)
-            mark |= UNVERIFIED
-            self._note_doubt(subject, doubt)
-        opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
-        if opened and not mark & UNVERIFIED:
-            self._add_what_came_between(subject, starts, bases)
-
-    def _wait_until_current(self) -> bool:
-        deadline = time.monotonic() + self._patience
-        while not self.are_current:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.01)
-        return True
-
-    def _note_doubt(self, subject: str, doubt: str) -> None:
-        log.warning("the budget of %s begins with less than was perhaps used: %s", subject, doubt)
-        self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
-        self._unverified()
-
-    def _add_what_came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> None:
-        """Count costs that the bookkeeper wrote after the balance was read and before the account was there:
-        it did not see the account."""
-        try:
-            more = self._balances.used(subject, starts)[-1] - bases[-1]
-        except BooksUnknown:
-            return
-        if more:
-            self.post(subject, more)
+    def _make(self, step: StoreUpdate) -> Settlement:
+        made: Settlement = self._store.update(step.key, step.change, step.ttl)
+        return made
 
     def settle(self, hold: Hold, cost: int) -> Settlement:
         """End a hold and add what the call cost."""
@@ -318,12 +281,11 @@ class Accounts:
 
     def settle_of(self, hold: Hold, cost: int) -> Settlement:
         """The same for a hold of a process that has ended."""
-        made: Settlement = self._store.update(*self.settle_step(hold, cost))
-        return made
+        return self._make(self.settle_step(hold, cost))
 
     def post(self, subject: str, cost: int) -> Settlement:
         """Add a cost that nothing was held for: one that did not reach the account, or a credit."""
-        return self.settle_of(Hold(subject, 0, 0, 0), cost)
+        return self._openings.post(subject, cost)
 
     def view(self, subject: str) -> AccountView:
         """Show what a subject has used and holds: by its account, or else by the ledger.
@@ -333,7 +295,7 @@ class Accounts:
         wall = self.clock()
         starts = self.calendar.starts(wall)
         view = self._store.update(account_key(subject), View(starts, wall), TTL)
-        return view or AccountView(self._balances.used(subject, starts), 0)
+        return view or AccountView(self._openings.balances.used(subject, starts), 0)
 
     def mark(self, subject: str) -> int:
         """The mark of a subject's account; 0 if there is none."""
@@ -341,7 +303,8 @@ class Accounts:
         return value[0] if value else 0
 
     def keep(self) -> None:
-        """Renew what this process holds. The thread calls it."""
+        """Renew what this process holds, and look at accounts that were opened. The thread calls it."""
+        self._openings.look()
         with self._lock:
             held = dict(self._held)
         for (key, epoch), amount in held.items():
@@ -351,7 +314,7 @@ class Accounts:
             with self._lock:
                 ended = amount - self._held.get((key, epoch), 0)
             if result is RenewResult.RESTORED and ended > 0:
-                self._store.update(*self._settle_step(key, (self._holder, epoch, ended), 0))
+                self._make(self._settle_step(key, (self._holder, epoch, ended), 0))
 
     def forget_doubted(self) -> int:
         """Forget the accounts that were opened without the ledger, now that it is known. Return how many.
@@ -381,7 +344,7 @@ class Accounts:
     @property
     def are_current(self) -> bool:
         """Whether the ledger has everything that the journals had lately. At a start it does not yet."""
-        return self._store.read(CURRENT) is not None
+        return self._openings.are_current
 
     def now_current(self) -> None:
         """Note that the ledger has everything that the journals had. The bookkeeper calls it."""

@@ -114,6 +114,7 @@ class Breaker:
         name = upstream if model is None else f"{upstream}/{model}"
         self._key = state_key("breaker", f"{name}#{settings}" if settings else name)
         self._ttl = policy.opening(0) / SECOND + FORGET_AFTER
+        store.watch(self._key)
 
     def admit(self, call: Call) -> BreakerPermit:
         """:raises CircuitOpen: it failed too often. :raises UpstreamBackingOff: it asked for a pause.

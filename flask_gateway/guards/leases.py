@@ -25,7 +25,8 @@ from weakref import WeakSet
 
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, Value
-from ..state.together import StoreUpdate
+from ..state.together import StoreUpdate, TogetherStore
+from . import lease_scripts
 
 log = logging.getLogger(__name__)
 
@@ -39,73 +40,6 @@ BELIEVED = 1.0
 
 _LEASE = int(LEASE * SECOND)
 _NOBODY: frozenset[int] = frozenset()
-
-
-#: The beginning of both Lua scripts for Redis (``state.redis.Scripted``): the live rows, as in ``_live``.
-_ROWS = """
-local holder, lease = arguments[1], arguments[2]
-local value, rows, used, mine = load() or {}, {}, 0, nil
-for at = 1, #value - 3, 4 do
-  if value[at + 3] > now then
-    local row = {value[at], value[at + 1], value[at + 2], math.min(value[at + 3], now + lease)}
-    rows[#rows + 1] = row
-    used = used + row[3]
-    if row[1] == holder then mine = row end
-  end
-end
-local function keep()
-  local flat = {}
-  for _, row in ipairs(rows) do
-    for _, number in ipairs(row) do flat[#flat + 1] = number end
-  end
-  save(flat)
-end
-"""
-
-_ACQUIRE = (
-    _ROWS
-    + """
-local limit, most = arguments[3], arguments[4]
-if used >= limit then return {0} end
-if mine then
-  mine[3], mine[4] = mine[3] + 1, now + lease
-elseif #rows >= most then
-  return {0}
-else
-  mine = {holder, now, 1, now + lease}
-  rows[#rows + 1] = mine
-end
-keep()
-return {mine[2]}
-"""
-)
-
-_RELEASE = (
-    _ROWS
-    + """
-if not mine or mine[2] ~= arguments[3] then return {0} end
-mine[3] = math.max(0, mine[3] - arguments[4])
-keep()
-return {1}
-"""
-)
-
-_RENEW = (
-    _ROWS
-    + """
-mine = nil
-for _, row in ipairs(rows) do
-  if not mine and row[1] == holder and row[2] == arguments[3] then mine = row end
-end
-if mine then
-  mine[4] = now + lease
-elseif #rows < arguments[5] then
-  rows[#rows + 1] = {holder, arguments[3], arguments[4], now + lease}
-end
-keep()
-return {0}
-"""
-)
 
 
 class Lease(NamedTuple):
@@ -137,7 +71,7 @@ class AcquireLease:
     :param lease: microseconds. :param ended: holders whose rows no longer count.
     """
 
-    script: ClassVar[str] = _ACQUIRE
+    script: ClassVar[str] = lease_scripts.ACQUIRE
 
     def __init__(
         self, limit: int, holder: int, lease: int | None = None, ended: frozenset[int] = _NOBODY
@@ -182,7 +116,7 @@ class AcquireLease:
 class ReleaseLease:
     """Releases slots (``state.store.Change``). Returns whether the row was there."""
 
-    script: ClassVar[str] = _RELEASE
+    script: ClassVar[str] = lease_scripts.RELEASE
 
     def __init__(self, holder: int, epoch: int, count: int = 1, lease: int | None = None) -> None:
         self.holder = holder
@@ -213,7 +147,7 @@ class ReleaseLease:
 class RenewLease:
     """Renews a row (``state.store.Change``). A row that the store has lost is restored."""
 
-    script: ClassVar[str] = _RENEW
+    script: ClassVar[str] = lease_scripts.RENEW
 
     def __init__(self, holder: int, epoch: int, count: int, lease: int | None = None) -> None:
         self.row = Lease(holder, epoch, count, 0)
@@ -275,6 +209,7 @@ class ConcurrencyLeases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._together = store if isinstance(store, TogetherStore) else None
         self._holders: Holders = getattr(store, "holders", None) or _Unseen()
         self._begin()
         _all.add(self)
@@ -296,6 +231,8 @@ class ConcurrencyLeases:
         epoch = self._take(key, limit)
         if not epoch and (ended := self._ended(key)):
             epoch = self._take(key, limit, ended)
+        if self._together is not None and self._together.copied(key):
+            return epoch
         if epoch and self._note(key, epoch) > limit:
             # The store has lost slots that this process holds.
             self.release(key, epoch)
@@ -329,6 +266,9 @@ class ConcurrencyLeases:
         return count + 1
 
     def release(self, key: str, epoch: int) -> None:
+        if self._together is not None and self._together.copied(key):
+            self._change_back(key, epoch, 1)
+            return
         released = False
         try:
             released = self._change_back(key, epoch, 1)

@@ -2,8 +2,8 @@
 
 Each guard names the changes that it will make (``steps``): of slots, requests, tokens and money. They are
 made together, or none of them is. Then the guards are asked in order, and find their answers there. If a
-limit refuses, nothing was written, and the guards find out in the usual way. A guard that draws on what this
-process has reserved already (``allotments.py``) makes no change.
+limit refuses, nothing was written: the guards are asked on a copy of the values, and one of them refuses. A
+guard that draws on what this process has reserved already (``allotments.py``) makes no change.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from ..model.errors import GatewayError
 from ..model.protocols import NO_PERMIT, Permit
 from ..model.reply import shielded
 from ..state.together import StoreUpdate, TogetherStore
+from .openings import AccountClosed
+
+#: So many times the changes of a call are tried together: an account may have to be opened first.
+_TRIES = 3
 
 
 class Foreseeing(Protocol):
@@ -39,23 +43,39 @@ class TogetherGuard:
 
     def admit(self, call: Call) -> Permit:
         """:raises GatewayError: a limit refuses. Nothing is counted."""
-        steps = [step for guard in self._guards for step in guard.steps(call)]
+        for _ in range(_TRIES):
+            steps = [step for guard in self._guards for step in guard.steps(call)]
+            if steps:
+                self._store.prepare(steps, admit=True)
+            permits = self._ask(call)
+            if permits is not None:
+                return TogetherPermit(self._store, permits) if permits else NO_PERMIT
+        return TogetherPermit(self._store, self._ask(call) or [])
+
+    def _ask(self, call: Call) -> list[Permit] | None:
+        """The permits of the guards; ``None``: nothing is taken, and the call is to be tried again."""
         permits: list[Permit] = []
         try:
-            if len(steps) > 1:
-                self._store.prepare(steps, admit=True)
             for guard in self._guards:
                 if (permit := guard.admit(call)) is not NO_PERMIT:
                     permits.append(permit)
         except BaseException as error:
-            self._undo()
-            for permit in reversed(permits):
-                shielded(permit.cancel)
-                if isinstance(error, GatewayError):
-                    error.headers.update(permit.headers)
+            self._cancel(permits, error)
+            if isinstance(error, AccountClosed):
+                return None
             raise
+        if self._store.refused:  # only together with what busy keys reserve for later calls
+            self._cancel(permits)
+            return None
         self._undo()
-        return TogetherPermit(self._store, permits) if permits else NO_PERMIT
+        return permits
+
+    def _cancel(self, permits: Sequence[Permit], error: BaseException | None = None) -> None:
+        for permit in reversed(permits):
+            shielded(permit.cancel)
+            if isinstance(error, GatewayError):
+                error.headers.update(permit.headers)
+        self._undo()
 
     def _undo(self) -> None:
         for step, answer in self._store.finish():

@@ -15,7 +15,7 @@ from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import SECOND, Store, state_key
 from ..state.together import StoreUpdate, TogetherStore
-from .allotments import LASTS, Allotments
+from .allotments import LASTS, Allotments, Drawn
 from .rate_limiter import duration
 from .sliding_window import MINUTE
 from .token_estimate import Estimates
@@ -69,7 +69,7 @@ class TokenLimiter:
 
     def __init__(self, store: Store, estimates: Estimates, window: float = MINUTE) -> None:
         self._store = store
-        self._prepares = store if isinstance(store, TogetherStore) else None
+        self._together = store if isinstance(store, TogetherStore) else None
         self._estimates = estimates
         self._seconds = window
         self._window = int(window * SECOND)
@@ -90,7 +90,7 @@ class TokenLimiter:
         if len(limited) == 1:
             subject, own = limited[0]
             key, limit = tokens_key(subject), own.tokens
-            if drawn := self._allotments.draw(key, limit, amount):
+            if drawn := self._draw(key, limit, amount):
                 quota, permit.headers = drawn.grant
                 permit.reserved.append(_Reserved(key, limit, amount, quota))
                 return permit
@@ -116,7 +116,7 @@ class TokenLimiter:
 
     def _reserve(self, permit: TokenPermit, subject: SubjectLimits, amount: int) -> None:
         key, limit = tokens_key(subject.subject), subject.limits.tokens
-        drawn = self._allotments.draw(key, limit, amount)
+        drawn = self._draw(key, limit, amount)
         quota = drawn.grant.quota if drawn else self._ask(key, limit, amount)
         if quota.stamp:
             permit.reserved.append(_Reserved(key, limit, amount, quota))
@@ -124,11 +124,21 @@ class TokenLimiter:
         permit.cancel()
         raise self._refusal(subject, amount, quota)
 
+    def _draw(self, key: str, limit: int, amount: int) -> Drawn[_Allotted] | None:
+        return None if self._copied(key) else self._allotments.draw(key, limit, amount)
+
+    def _copied(self, key: str) -> bool:
+        return self._together is not None and self._together.copied(key)
+
     def _ask(self, key: str, limit: int, amount: int) -> TokenQuota:
         """Reserve in the store: for one call, or for later ones, too."""
         allotments = self._allotments
+        if self._copied(key):  # nothing is reserved there: it says why a limit refuses
+            quota = self._store.update(key, ReserveTokens(limit, self._window, amount), self._ttl)
+            allotments.reserved(key, quota.remaining)
+            return quota
         more = allotments.wanted(key, amount)
-        prepared = self._prepares is not None and self._prepares.has(key, ReserveTokens, amount + more)
+        prepared = self._together is not None and self._together.has(key, ReserveTokens, amount + more)
         # A prepared change gives nothing back; the thread does.
         returns = () if prepared else self._returns.take(key)
         if more:
@@ -190,8 +200,12 @@ class TokenLimiter:
     def _give_back(self, key: str, returns: Returns) -> None:
         self._store.update(key, GiveBackTokens(self._window, returns), self._ttl)
 
-    def left(self, reserved: _Reserved) -> _Reserved:
-        """The same subject with its quota as it is now."""
+    def cancel(self, reserved: _Reserved) -> _Reserved:
+        """Give back the tokens of a call that was not sent. Return the same subject with its quota then."""
+        key, stamp, amount = reserved.key, reserved.quota.stamp, reserved.amount
+        if not self._copied(key) and self._allotments.put_back(key, stamp, amount):
+            return reserved
+        self.correct(reserved, 0)
         peek = ReserveTokens(reserved.limit, self._window, 0).peek
         return reserved._replace(quota=self._store.update(reserved.key, peek, self._ttl))
 
@@ -239,8 +253,6 @@ class TokenPermit:
 
     def cancel(self) -> None:
         reserved, self.reserved = self.reserved, []
-        for one in reserved:
-            self._limiter.correct(one, 0)
         if reserved:
-            left = min(map(self._limiter.left, reserved), key=_left)
+            left = min([self._limiter.cancel(one) for one in reserved], key=_left)
             self.headers = token_headers(left.limit, left.quota)

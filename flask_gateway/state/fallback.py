@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from .contract import StoreBusy, StoreError, StoreFull
 from .store import Change, Store, StoreStatus, Value
-from .together import StoreUpdate
+from .together import StoreUpdate, TogetherRefused
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,9 @@ class FallbackStore:
         self._count()
         return self._local.read(key)
 
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        self._primary.watch(*keys, lax=lax)
+
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         if not (self._away or self._warned or self._stale) or not self._skip():
             try:
@@ -168,22 +171,32 @@ class FallbackStore:
         # A bound method has no ``divided``, so a nested FallbackStore does not divide the limit.
         return both.confirmed(answer, lambda: self._local.update(key, both.__call__, ttl))
 
-    def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | None:
+    def update_together(
+        self, steps: Sequence[StoreUpdate], *, admit: bool
+    ) -> list[Any] | TogetherRefused | None:
         """Make changes together in the primary (``together.Joining``); ``None``: none was made."""
         if self._skip():
             return None
-        both = [hasattr(change, "confirmed") for _, change, _ in steps]
-        for (key, change, _), confirmed in zip(steps, both, strict=True):
-            if confirmed and change.refusal(self._local.read(key), self._local.now()) is not None:
-                return None
+        both = [hasattr(change, "confirmed") for _, change, *_ in steps]
+        refusals: dict[str, Any] = {}
+        for (key, change, *_), confirmed in zip(steps, both, strict=True):
+            if (
+                confirmed
+                and (refusal := change.refusal(self._local.read(key), self._local.now())) is not None
+            ):
+                refusals[key] = refusal
+        primary: Any = self._primary
         try:
-            answers: list[Any] | None = self._primary.update_together(steps, admit=admit)  # type: ignore[attr-defined]
+            if refusals:
+                now, values = primary.read_together([step.key for step in steps])
+                return TogetherRefused(now, values, [], refusals)
+            answers: list[Any] | TogetherRefused = primary.update_together(steps, admit=admit)
         except StoreError as error:
             self._note(error)
             return None
-        if answers is None:
-            return None
-        for at, (key, change, ttl) in enumerate(steps):
+        if isinstance(answers, TogetherRefused):
+            return answers
+        for at, (key, change, ttl, _) in enumerate(steps):
             if both[at]:
                 write = partial(self._local.update, key, change.__call__, ttl)
                 answers[at] = change.confirmed(answers[at], write)
@@ -302,6 +315,9 @@ class UnavailableStore:
 
     def read(self, key: str) -> Value | None:
         raise StoreError(self._reason)
+
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        """Do nothing: nothing can be read."""
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         raise StoreError(self._reason)

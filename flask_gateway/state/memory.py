@@ -58,6 +58,9 @@ class MemoryStore:
             kept = stripe.kept.get(key)
         return None if kept is None else kept[0]
 
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        """Do nothing: reads are quick."""
+
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """:raises ValueError: the key or the new value is out of bounds. Nothing is written."""
         name_of(key)

@@ -10,25 +10,23 @@ state then answers the call, and in Redis it counts once or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis
-from cachetools import TTLCache
 from redis.backoff import NoBackoff
 from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.retry import Retry
 
+from ..reactor import Periodic
 from .contract import MAX_INTS, StoreBusy, StoreError, decode, encode, lifetime, monotonic, name_of
+from .recent_reads import RecentReads
 from .redis_addresses import pool_of
+from .redis_scripts import FETCH, READ_ALL, SWAP, digest_of, together, twin_of
 from .store import Change, StoreStatus, Value
-from .together import StoreUpdate
+from .together import StoreUpdate, TogetherRefused
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -40,6 +38,16 @@ TIMEOUT = 0.05
 
 #: How long a change without a Lua version retries under contention, seconds.
 PATIENCE = 0.1
+
+#: The period at which a process reads the keys that it watches, seconds: well within the 0.1 s that a read
+#: is remembered.
+WATCH_PERIOD = 0.05
+
+#: After a failed read of the watched keys, the next one follows so much later, seconds.
+_WATCH_PAUSE = 1.0
+
+#: The most scripts that a process remembers to have sent.
+_MOST_SENT = 1024
 
 #: The interval between measurements of the offset between Redis's clock and ours, microseconds.
 RESYNC = 10_000_000
@@ -53,79 +61,6 @@ _OPTIONS: dict[str, Any] = {
     "protocol": 2,  # with the next line: no HELLO, so a new connection costs no extra round trip
     "driver_info": None,
 }
-
-#: Prefixed to every Lua version. Times are microseconds; as doubles they are exact until the year 2255.
-_PRELUDE = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local arguments = {}
-for i = 2, #ARGV do arguments[i - 1] = tonumber(ARGV[i]) end
-local function load()
-  local raw = redis.call('GET', KEYS[1])
-  if not raw or #raw % 8 ~= 0 or #raw > BYTES then return nil end
-  local value = {struct.unpack('<' .. string.rep('i8', #raw / 8), raw)}
-  value[#value] = nil  -- struct.unpack adds the position after the last one
-  return value
-end
-local function save(value)
-  local raw = struct.pack('<' .. string.rep('i8', #value), unpack(value))
-  redis.call('SET', KEYS[1], raw, 'PX', ARGV[1])
-end
-local function forget() redis.call('DEL', KEYS[1]) end
-local function change()
-""".replace("BYTES", str(8 * MAX_INTS))
-_EPILOGUE = """
-end
-return {now, unpack(change())}
-"""
-
-_FETCH = """
-local clock = redis.call('TIME')
-return {clock[1] * 1000000 + clock[2], redis.call('GET', KEYS[1])}
-"""
-
-#: Arguments: 1 if a refusal stops all; then of each change its lifetime in ms, and its arguments.
-_TOGETHER = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local arguments, key, writes, changes = {}, '', {}, {}
-local function load()
-  local raw = redis.call('GET', key)
-  if not raw or #raw % 8 ~= 0 or #raw > BYTES then return nil end
-  local value = {struct.unpack('<' .. string.rep('i8', #raw / 8), raw)}
-  value[#value] = nil
-  return value
-end
-local function save(value) writes[key] = struct.pack('<' .. string.rep('i8', #value), unpack(value)) end
-local function forget() writes[key] = '' end
-FUNCTIONS
-local answers, lifetimes, at = {now, 1}, {}, 2
-for number, change in ipairs({ORDER}) do
-  key, arguments = KEYS[number], {}
-  lifetimes[key] = ARGV[at]
-  for i = 1, tonumber(ARGV[at + 1]) do arguments[i] = tonumber(ARGV[at + 1 + i]) end
-  at = at + 2 + #arguments
-  local answer = changes[change]()
-  if ARGV[1] == '1' and answer[1] == 0 then return {now, 0} end
-  answers[number + 2] = answer
-end
-for name, raw in pairs(writes) do
-  if raw == '' then redis.call('DEL', name) else redis.call('SET', name, raw, 'PX', lifetimes[name]) end
-end
-return answers
-""".replace("BYTES", str(8 * MAX_INTS))
-
-#: Arguments: lifetime in ms, then the expected and the new value, each as '1' and bytes, or '0' for none.
-#: Comparing values is enough, even if others wrote in between: a change is a pure function of the value.
-_SWAP = """
-local clock = redis.call('TIME')
-local raw = redis.call('GET', KEYS[1])
-local same = not raw
-if ARGV[2] == '1' then same = raw == ARGV[3] end
-if not same then return {0, clock[1] * 1000000 + clock[2], raw} end
-if ARGV[4] == '1' then redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[1]) else redis.call('DEL', KEYS[1]) end
-return {1}
-"""
 
 
 class Scripted(Protocol[Answer_co]):
@@ -167,7 +102,7 @@ class RedisStore:
     read-only, out of memory, or refusing the credentials.
 
     :param remember: for how long a read may return this process's last read, seconds. Writes of others are
-        hidden for that time. Its own updates are visible at once.
+        hidden for that time. Its own updates are visible at once. Keys that are read often are watched.
     :param url: of ``redis_addresses.py``. Each new connection resolves a name in it without timeout, so
         an IP address is better.
     :param namespace: part of every key. Gateways with different namespaces share nothing.
@@ -176,12 +111,15 @@ class RedisStore:
 
     def __init__(self, url: str, remember: float = 0.0, namespace: str = "") -> None:
         self._prefix = PREFIX + (f"{namespace}/".encode() if namespace else b"")
-        self._read_lately: TTLCache[bytes, Value | None] = TTLCache(1024, remember)
-        #: The keys that are being read, each with a mark that an update of the key removes.
-        self._reading: dict[bytes, object] = {}
-        self._lock = threading.Lock()  # guards the two above
+        self._recent = RecentReads(remember)
+        #: The keys that a thread reads all the time, in the order of their beginning.
+        self._watched: tuple[bytes, ...] = ()
+        self._watcher = Periodic("redis-reads", WATCH_PERIOD, self._keep_reading)
+        self._watch_due = 0.0
         self._client = redis.Redis(connection_pool=pool_of(url, _OPTIONS))
         self._sync: _Sync | None = None
+        #: The digests of the scripts that this process has sent, so that Redis should know them.
+        self._sent: set[str] = set()
 
     def now(self) -> int:
         """Redis's ``TIME``, extrapolated with our own clock between measurements.
@@ -198,23 +136,56 @@ class RedisStore:
 
     def read(self, key: str) -> Value | None:
         name = self._prefix + name_of(key)
-        with self._lock:
-            # No ``in`` first: the entry may expire between the check and the lookup.
-            with suppress(KeyError):
-                return self._read_lately[name]
-            mark = self._reading.setdefault(name, object())
-        remember, value = False, None
+        read = self._recent.get(name)
+        if read is not None:
+            return read.value
+        if name in self._watched:
+            return self._read_all(self._watched)[name]
+        asked, marks, values = self._recent.clock(), self._recent.begin((name,)), {}
         try:
             raw = self._call("GET", name)
-            value, remember = None if raw is None else decode(raw), True
+            values[name] = None if raw is None else decode(raw)
         finally:
-            with self._lock:
-                # A different mark: an update of ours may be newer than this read, so do not remember it.
-                if self._reading.get(name) is mark:
-                    del self._reading[name]
-                    if remember:
-                        self._read_lately[name] = value
-        return value
+            self._recent.end(marks, values, asked)
+        return values[name]
+
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        """Keep keys in memory that calls read often, so that calls need no round trip for them.
+
+        A thread reads all of them together. A read is at most 0.1 s old: where the thread is late, the call
+        reads them itself.
+
+        :param lax: a read may also hide this process's own updates for so long.
+        """
+        names = [self._prefix + name_of(key) for key in keys]
+        if lax:
+            self._recent.lax.update(names)
+        new = [name for name in names if name not in self._watched]
+        self._watched = (*self._watched, *new)[-MAX_INTS:]
+        self._watcher.call_soon()
+        self._watcher.start()
+
+    def _keep_reading(self) -> None:
+        if self._recent.clock() < self._watch_due:
+            return
+        try:
+            self._read_all(self._watched)
+        except StoreError:
+            self._watch_due = self._recent.clock() + _WATCH_PAUSE
+
+    def _read_all(self, names: Sequence[bytes]) -> dict[bytes, Value | None]:
+        """Read keys in one round trip, and compare the clocks."""
+        asked, marks = self._recent.clock(), self._recent.begin(names)
+        values: dict[bytes, Value | None] = {}
+        try:
+            sent = monotonic()
+            now, *raws = self._run(READ_ALL, list(names))
+            self._compare(sent, now)
+            for name, raw in zip(names, raws, strict=True):
+                values[name] = None if raw is None else decode(raw)
+        finally:
+            self._recent.end(marks, values, asked)
+        return values
 
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """:raises StoreBusy: others kept changing this key. This update wrote nothing."""
@@ -222,9 +193,7 @@ class RedisStore:
         try:
             return self._update(name, change, ttl)
         finally:
-            with self._lock:
-                self._read_lately.pop(name, None)
-                self._reading.pop(name, None)
+            self._recent.forget((name,))
 
     def _update(self, name: bytes, change: Change[Answer], ttl: float) -> Answer:
         script = getattr(change, "script", None)
@@ -232,12 +201,12 @@ class RedisStore:
             return self._swap(name, change, lifetime(ttl) // 1000)
         twin: Scripted[Answer] = change  # type: ignore[assignment]  # it has a ``script``
         sent = monotonic()
-        reply = self._run(_twin(script), name, lifetime(ttl) // 1000, *twin.arguments)
+        reply = self._run(twin_of(script), name, lifetime(ttl) // 1000, *twin.arguments)
         self._compare(sent, reply[0])
         return twin.answer(tuple(reply[1:]))
 
-    def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | None:
-        """Make changes of different keys in one round trip (``together.Joining``).
+    def update_together(self, steps: Sequence[StoreUpdate], *, admit: bool) -> list[Any] | TogetherRefused:
+        """Make changes in one round trip (``together.Joining``).
 
         :raises StoreError: Redis fails. It is unknown whether it has made them.
         """
@@ -245,23 +214,32 @@ class RedisStore:
         parts: list[float] = [int(admit)]
         for step in steps:
             arguments = step.change.arguments
-            parts += (lifetime(step.ttl) // 1000, len(arguments), *arguments)
+            parts += (lifetime(step.ttl) // 1000, int(step.refuses), len(arguments), *arguments)
         sent = monotonic()
         try:
             reply = self._run(together(tuple(step.change.script for step in steps)), names, *parts)
         finally:
-            with self._lock:
-                for name in names:
-                    self._read_lately.pop(name, None)
-                    self._reading.pop(name, None)
+            self._recent.forget(names)
         self._compare(sent, reply[0])
-        if not reply[1]:
-            return None
+        if reply[1]:
+            values = [None if raw is None else decode(raw) for raw in reply[3:]]
+            made = [(steps[number - 1], tuple(ints)) for number, ints in reply[2]]
+            return TogetherRefused(
+                reply[0],
+                {step.key: value for step, value in zip(steps, values, strict=True)},
+                [(step, step.change.answer(ints)) for step, ints in made],
+            )
         return [step.change.answer(tuple(ints)) for step, ints in zip(steps, reply[2:], strict=True)]
+
+    def read_together(self, keys: Sequence[str]) -> tuple[int, dict[str, Value | None]]:
+        """Read keys as they are now, in one round trip. Return the time, too."""
+        now, *raws = self._run(READ_ALL, [self._prefix + name_of(key) for key in keys])
+        values = [None if raw is None else decode(raw) for raw in raws]
+        return now, dict(zip(keys, values, strict=True))
 
     def _swap(self, name: bytes, change: Change[Answer], milliseconds: int) -> Answer:
         deadline = time.monotonic() + PATIENCE
-        now, raw = self._run(_FETCH, name)
+        now, raw = self._run(FETCH, name)
         while True:
             old = None if raw is None else decode(raw)
             new, answer = change(old, now)
@@ -269,7 +247,7 @@ class RedisStore:
                 return answer
             wanted = ("0", b"") if new is None else ("1", encode(new))
             expected = ("0", b"") if raw is None else ("1", raw)
-            swapped, *current = self._run(_SWAP, name, milliseconds, *expected, *wanted)
+            swapped, *current = self._run(SWAP, name, milliseconds, *expected, *wanted)
             if swapped:
                 return answer
             if time.monotonic() > deadline:
@@ -296,16 +274,25 @@ class RedisStore:
         return StoreStatus()
 
     def close(self) -> None:
+        self._watcher.stop()
         self._client.connection_pool.disconnect()
 
     # ------------------------------------------------------------ talking to Redis
 
     def _run(self, script: str, name: bytes | list[bytes], *arguments: float | str | bytes) -> Any:
+        """Run a script. The first time it is sent whole, so that Redis knows it: that costs no other trip."""
         names = name if isinstance(name, list) else [name]
-        try:
-            return self._call("EVALSHA", _digest(script), len(names), *names, *arguments)
-        except _Unknown:  # Redis was restarted and has lost the script; it ran nothing
-            return self._call("EVAL", script, len(names), *names, *arguments)
+        digest = digest_of(script)
+        if digest in self._sent:
+            try:
+                return self._call("EVALSHA", digest, len(names), *names, *arguments)
+            except _Unknown:  # Redis has dropped the script; it ran nothing
+                pass
+        answer = self._call("EVAL", script, len(names), *names, *arguments)
+        if len(self._sent) >= _MOST_SENT:
+            self._sent = set()
+        self._sent.add(digest)
+        return answer
 
     def _call(self, *command: float | str | bytes) -> Any:
         try:
@@ -315,6 +302,7 @@ class RedisStore:
         except MaxConnectionsError as error:
             raise StoreBusy("no more connections to Redis allowed") from error
         except (RedisError, OSError) as error:
+            self._sent = set()  # another Redis may answer next, which knows none
             raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
     def _compare(self, sent: int, theirs: int) -> _Sync:
@@ -329,23 +317,3 @@ class RedisStore:
 
 class _Unknown(StoreError):
     """Redis does not have the script."""
-
-
-@lru_cache(maxsize=256)
-def together(scripts: tuple[str, ...]) -> str:
-    """One script for changes of different keys. If one refuses an admission, nothing is written."""
-    distinct = list(dict.fromkeys(scripts))
-    bodies = [f"changes[{number}] = function()\n{text}\nend\n" for number, text in enumerate(distinct, 1)]
-    functions = "".join(bodies)
-    order = ", ".join(str(distinct.index(script) + 1) for script in scripts)
-    return _TOGETHER.replace("FUNCTIONS", functions).replace("ORDER", order)
-
-
-@lru_cache(maxsize=64)
-def _twin(script: str) -> str:
-    return _PRELUDE + script + _EPILOGUE
-
-
-@lru_cache(maxsize=64)
-def _digest(script: str) -> str:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -224,6 +224,9 @@ class SharedStore:
                 (_,) = unlocker
         return seen[2]
 
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        """Do nothing: reads are quick."""
+
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """Apply ``change``. On an error nothing is written.
 

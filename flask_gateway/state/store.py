@@ -54,6 +54,13 @@ class Store(Protocol):
 
     def read(self, key: str) -> Value | None: ...
 
+    def watch(self, *keys: str, lax: bool = False) -> None:
+        """Note that calls are going to read keys often. A store whose reads take long keeps them in memory.
+
+        :param lax: a read may hide this process's own updates as long as those of others.
+        """
+        ...
+
     def update(self, key: str, change: Change[Answer], ttl: float) -> Answer:
         """Apply ``change`` atomically. The key expires ``ttl`` seconds after this write."""
         ...

@@ -14,7 +14,8 @@ from kit.ledger_lines import CALENDAR, NOW
 
 from flask_gateway.guards.account_changes import NO_LIMIT
 from flask_gateway.guards.account_posting import AccountPosting
-from flask_gateway.guards.accounts import Accounts, account_key
+from flask_gateway.guards.accounts import Accounts
+from flask_gateway.guards.openings import account_key
 from flask_gateway.ledger import database
 from flask_gateway.ledger.balances import LedgerBalances
 from flask_gateway.ledger.bookkeeper import Bookkeeper

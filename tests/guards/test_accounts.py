@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kit.examples import examples
 from kit.stores import HandClock
 
-from flask_gateway.guards.account_changes import NO_LIMIT, TTL, PerWindow, ReserveResult
-from flask_gateway.guards.accounts import CURRENT, UNVERIFIED, Accounts, Held, account_key
+from flask_gateway.guards.account_changes import NO_LIMIT, TTL, UNVERIFIED, PerWindow, ReserveResult
+from flask_gateway.guards.accounts import Accounts, Held
+from flask_gateway.guards.openings import CURRENT, account_key
 from flask_gateway.model.calendar_windows import Calendar
 from flask_gateway.model.spend import BooksUnknown, Hold
 from flask_gateway.state.contract import StoreError

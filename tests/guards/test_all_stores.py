@@ -13,10 +13,11 @@ from kit.stores import HandClock, RedisServer
 from kit.waiting import until
 
 from flask_gateway.guards.account_changes import NO_LIMIT, PerWindow, ReserveResult
-from flask_gateway.guards.accounts import Accounts, account_key
+from flask_gateway.guards.accounts import Accounts
 from flask_gateway.guards.breaker import Breaker
 from flask_gateway.guards.breaker_state import Policy
 from flask_gateway.guards.leases import ConcurrencyLeases
+from flask_gateway.guards.openings import account_key
 from flask_gateway.guards.rate_limiter import RateLimiter
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.guards.token_limiter import TokenLimiter

@@ -13,8 +13,9 @@ import pytest
 from kit.calls import make_call
 from kit.priced_costs import DAY, Figures, Ledger, PricedCosts
 
-from flask_gateway.guards.accounts import Accounts, account_key
+from flask_gateway.guards.accounts import Accounts
 from flask_gateway.guards.budgets import BudgetGuard
+from flask_gateway.guards.openings import account_key
 from flask_gateway.guards.token_estimate import Estimates
 from flask_gateway.ledger.costing import Costing
 from flask_gateway.model.calendar_windows import Calendar, Window

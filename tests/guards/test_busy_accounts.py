@@ -18,8 +18,9 @@ from kit.ledger_lines import CALENDAR, NOW
 
 from flask_gateway.guards.account_changes import NO_LIMIT, Settlement
 from flask_gateway.guards.account_posting import AccountPosting
-from flask_gateway.guards.accounts import CURRENT, Accounts, account_key
+from flask_gateway.guards.accounts import Accounts
 from flask_gateway.guards.allotments import BUSY, LASTS, ROOM
+from flask_gateway.guards.openings import CURRENT, account_key
 from flask_gateway.ledger.balances import LedgerBalances
 from flask_gateway.ledger.bookkeeper import Bookkeeper
 from flask_gateway.ledger.journal import Journal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -10,20 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import make_call
-from kit.priced_costs import DAY, Figures, Ledger, PricedCosts
 from kit.stores import RedisServer
+from kit.together_guards import AllGuards, Guards, answered, costly
 
-from flask_gateway.guards.accounts import Accounts
 from flask_gateway.guards.allotments import BUSY, LASTS
-from flask_gateway.guards.budgets import BudgetGuard
-from flask_gateway.guards.bulkhead import CallerBulkhead, caller_slots, subject_slots
-from flask_gateway.guards.leases import ConcurrencyLeases
-from flask_gateway.guards.rate_limiter import RateLimiter
-from flask_gateway.guards.together import TogetherGuard
-from flask_gateway.guards.token_estimate import Estimates
-from flask_gateway.guards.token_limiter import TokenLimiter, tokens_left
-from flask_gateway.model.calendar_windows import Calendar, Window
-from flask_gateway.model.call import Call, Caller, Outcome, Usage
+from flask_gateway.guards.token_limiter import tokens_left
+from flask_gateway.model.calendar_windows import Window
+from flask_gateway.model.call import Call, Caller, Outcome
 from flask_gateway.model.errors import (
     BudgetUsedUp,
     LedgerUnavailable,
@@ -33,11 +25,6 @@ from flask_gateway.model.errors import (
     Verdict,
 )
 from flask_gateway.model.limits import Budget, CallLimits, Limits, SubjectLimits
-from flask_gateway.model.spend import Spend
-from flask_gateway.state.fallback import FallbackStore
-from flask_gateway.state.memory import MemoryStore
-from flask_gateway.state.redis import RedisStore
-from flask_gateway.state.together import TogetherStore
 
 DONE = Outcome(Verdict.SUCCESS)
 
@@ -46,20 +33,6 @@ DONE = Outcome(Verdict.SUCCESS)
 def server() -> Iterator[RedisServer]:
     with RedisServer() as made:
         yield made
-
-
-class Guards:
-    def __init__(self, server: RedisServer) -> None:
-        server.call("FLUSHALL")
-        primary = RedisStore(f"{server.url}?socket_timeout=10&socket_connect_timeout=10")
-        self.store = TogetherStore(FallbackStore(primary, MemoryStore(), confirms=True))
-        self.leases = ConcurrencyLeases(self.store)
-        self.limiter = RateLimiter(self.store)
-        self.guard = TogetherGuard(self.store, (CallerBulkhead(self.leases), self.limiter))
-
-    def taken(self) -> list[int]:
-        keys = (caller_slots("team-a"), subject_slots("team:t"))
-        return [sum((self.store._store._primary.read(key) or ())[2::4]) for key in keys]
 
 
 @pytest.fixture
@@ -99,50 +72,19 @@ def test_a_refusal_counts_nothing(guards: Guards, limits: dict[str, Any], error:
     assert guards.limiter.quota(asked.caller).remaining == asked.caller.rate_limit
 
 
+def scripts(server: RedisServer) -> int:
+    stats = server.call("INFO", "commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
 def test_a_call_takes_two_round_trips(guards: Guards, server: RedisServer) -> None:
-    for _ in range(2):  # the first brings the scripts
-        before = server.call("INFO", "commandstats")
+    for _ in range(2):  # the first brings the scripts, in the same trips
+        before = scripts(server)
         permit = guards.guard.admit(call(50))
         assert permit.headers["x-ratelimit-remaining-requests"]
         permit.settle(DONE)
-        after = server.call("INFO", "commandstats")
-    assert after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"] == 2
+        assert scripts(server) - before == 2
     assert guards.taken() == [0, 0]
-
-
-class AllGuards(Guards):
-    """With tokens and money, whose account is open."""
-
-    def __init__(self, server: RedisServer, used: int = 0) -> None:
-        super().__init__(server)
-        self.estimates = Estimates()
-        self.tokens = TokenLimiter(self.store, self.estimates)
-        self.accounts = Accounts(self.store, Ledger(used), Calendar(), lambda: DAY + 60, patience=0.0)
-        costs = PricedCosts("up")
-        self.budgets = BudgetGuard(self.accounts, self.estimates, costs, Figures(), shares=(), tell=True)
-        asked = (CallerBulkhead(self.leases), self.limiter, self.tokens, self.budgets)
-        self.guard = TogetherGuard(self.store, asked)
-        self.accounts.now_current()
-        self.trips, primary = 0, self.store._store._primary
-        ask = primary._call
-
-        def counted(*command: Any) -> Any:
-            answer = ask(*command)  # or it raises: Redis does not know the script yet
-            self.trips += threading.current_thread() is threading.main_thread()
-            return answer
-
-        primary._call = counted
-
-    def held(self) -> tuple[int, int]:
-        """The costs of the account, and the amount that it holds, nano-dollars."""
-        view = self.accounts.view("team:t")
-        return view.used[3], view.held
-
-    def close(self) -> None:
-        self.tokens._returns.flush()
-        for keeper in (self.leases._keeper, self.accounts._keeper):
-            keeper.stop()
-        self.store.close()
 
 
 @pytest.fixture
@@ -150,16 +92,6 @@ def every(server: RedisServer) -> Iterator[AllGuards]:
     made = AllGuards(server)
     yield made
     made.close()
-
-
-def costly(tokens: int = 10**6, dollars: int = 1, *, strict: bool = False) -> Call:
-    """A call with all limits. It reserves 1024 tokens of an answer and some of a prompt."""
-    budgets = (Budget(dollars * 10**9, Window.TOTAL, strict),)
-    limits = Limits(requests=100, concurrent=50, tokens=tokens, budgets=budgets)
-    fields = {"caller": Caller("team-a", 100, max_concurrent=50), "model": "m", "spend": Spend()}
-    return msgspec.structs.replace(
-        make_call(), limits=CallLimits((SubjectLimits("team:t", limits),)), **fields
-    )
 
 
 def test_a_refusal_of_the_last_limit_leaves_every_other_as_it_was(every: AllGuards) -> None:
@@ -228,6 +160,47 @@ def test_a_call_of_a_busy_key_takes_two_round_trips_also_when_it_reserves_for_ot
     assert tokens_left(every.store, "team:t", 10**9).remaining == 10**9 - 10 * (3 * BUSY + 1)
 
 
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"slots": 1}, TooManyConcurrent),
+        ({"requests": 1}, RateLimited),
+        ({"team": {"concurrent": 1}}, TooManyConcurrent),
+        ({"team": {"requests": 1}}, RateLimited),
+        ({"team": {"tokens": 500}}, TokensUsedUp),
+        ({"team": {"budgets": (Budget(10**3, Window.TOTAL, False),)}}, BudgetUsedUp),
+        ({"team": {"budgets": (Budget(10**3, Window.TOTAL, True),)}}, BudgetUsedUp),
+    ],
+)
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_call_that_a_limit_refuses_takes_one_round_trip(
+    every: AllGuards, limits: dict[str, Any], error: type[Exception], idle: bool
+) -> None:
+    """Also if the account is not open yet, and a retry too."""
+    held = every.guard.admit(costly())
+    if idle:
+        every.close_account()
+    asked = costly()
+    own = {"slots": 50, "requests": 100, **limits}
+    caller = Caller("team-a", own["requests"], max_concurrent=own["slots"])
+    team = msgspec.structs.replace(asked.limits.subjects[0].limits, **limits.get("team", {}))
+    asked = msgspec.structs.replace(asked, caller=caller, limits=CallLimits((SubjectLimits("team:t", team),)))
+    for _ in range(2):
+        before = every.trips
+        with pytest.raises(error) as caught:
+            every.guard.admit(msgspec.structs.replace(asked, limits=CallLimits(asked.limits.subjects)))
+        assert every.trips - before == 1
+        if error is not TooManyConcurrent:
+            left = "0" if error is RateLimited else "99"
+            assert caught.value.headers["x-ratelimit-remaining-requests"] == left
+    assert every.taken() == [1, 1]
+    held.cancel()
+    every.tokens._returns.flush()
+    assert (every.taken(), every.held()) == ([0, 0], (0, 0))
+    assert tokens_left(every.store, "team:t", 10**6).remaining == 10**6
+    assert every.limiter.quota(costly().caller).remaining == 100
+
+
 @pytest.mark.soak
 def test_the_time_that_redis_takes_for_a_call_with_all_limits(every: AllGuards, server: RedisServer) -> None:
     """Of an idle key, whose team has limits, too. ``docs/fleet.md`` has the figure."""
@@ -243,10 +216,6 @@ def test_the_time_that_redis_takes_for_a_call_with_all_limits(every: AllGuards, 
         spent.append((server.call("INFO", "commandstats")["cmdstat_evalsha"]["usec"] - before) / 4)
     print(f"\nRedis takes {min(spent):.0f} µs at least, {sorted(spent)[10]:.0f} at the median")
     assert min(spent) < 2000
-
-
-def answered(output: int) -> Outcome:
-    return Outcome(Verdict.SUCCESS, Usage(0, output), upstream="up", model="m", started_ns=DAY * 10**9)
 
 
 def test_a_call_without_limits_asks_nothing(guards: Guards, server: RedisServer) -> None:

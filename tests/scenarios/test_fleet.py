@@ -20,7 +20,7 @@ from kit.fleet import Fleet, lay_wires, secret, take_wires
 from kit.postgres import PostgresServer
 from kit.waiting import until
 
-from flask_gateway.guards.accounts import account_key
+from flask_gateway.guards.openings import account_key
 from flask_gateway.state.redis import RedisStore
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]

@@ -185,7 +185,7 @@ def test_a_read_before_an_own_update_is_not_remembered_after_it(server: RedisSer
     go_on.set()
     reader.join()
     assert store.read("key") == (2,)
-    assert store._reading == {}
+    assert store._recent._marks == {}
     store.close()
 
 
@@ -194,5 +194,5 @@ def test_a_failed_read_is_not_remembered(server: RedisServer) -> None:
     server.kill()
     with pytest.raises(StoreError):
         store.read("key")
-    assert store._reading == {}
+    assert store._recent._marks == {}
     store.close()

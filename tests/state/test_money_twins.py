@@ -18,7 +18,8 @@ from flask_gateway.guards.sliding_window import Acquire, GiveBack
 from flask_gateway.guards.token_window import GRAINS, CorrectTokens, GiveBackTokens, ReserveTokens
 from flask_gateway.routing.load_balancing import NextTurn
 from flask_gateway.state.contract import MAX_INTS, decode, encode
-from flask_gateway.state.redis import PREFIX, RedisStore, _twin
+from flask_gateway.state.redis import PREFIX, RedisStore
+from flask_gateway.state.redis_scripts import twin_of
 from flask_gateway.state.store import SECOND, Value
 
 NAME = PREFIX + b"money:key:web"
@@ -43,7 +44,7 @@ def assert_alike(store: RedisStore, old: Value | None, change: Any) -> None:
     store._call("DEL", NAME)
     if old is not None:
         store._call("SET", NAME, encode(old))
-    now, *numbers = store._run(_twin(change.script), NAME, 120_000, *change.arguments)
+    now, *numbers = store._run(twin_of(change.script), NAME, 120_000, *change.arguments)
     raw = store._call("GET", NAME)
     new, answer = change(old, now)
     assert change.answer(tuple(numbers)) == answer

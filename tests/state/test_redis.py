@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from cachetools import TTLCache
 from kit.stores import Child, RedisServer, Take, free_port, increment, keep, overtaken, put
 from kit.timing import fails, milliseconds, mostly
 from kit.waiting import until
@@ -15,6 +14,7 @@ from flask_gateway.state import StoreBusy, StoreError
 from flask_gateway.state import redis as redis_store
 from flask_gateway.state.fallback import FallbackStore
 from flask_gateway.state.memory import MemoryStore
+from flask_gateway.state.recent_reads import RecentReads
 from flask_gateway.state.redis import RedisStore
 
 LIMIT = 10**9
@@ -63,7 +63,7 @@ def test_too_many_connections_are_busy(server: RedisServer, monkeypatch: pytest.
 def test_a_remembered_read_may_expire_during_the_lookup(store: RedisStore) -> None:
     for steps in range(1, 12):
         moments = iter(range(1000))
-        store._read_lately = TTLCache(1024, steps, timer=lambda moments=moments: next(moments))
+        store._recent = RecentReads(steps, clock=lambda moments=moments: next(moments))
         store.update("key", increment, 60)
         assert [store.read("key") for _ in range(4)] == [(steps,)] * 4
 

@@ -42,7 +42,7 @@ def steps(slots: int = 2, requests: int = 3) -> list[StoreUpdate]:
 
 
 def made(store: TogetherStore, wanted: list[StoreUpdate]) -> list[object]:
-    return [store.update(key, change, ttl) for key, change, ttl in wanted]
+    return [store.update(step.key, step.change, step.ttl) for step in wanted]
 
 
 def test_a_refusal_writes_nothing(store: TogetherStore) -> None:
@@ -64,12 +64,14 @@ def test_without_redis_nothing_is_prepared(server: RedisServer) -> None:
 
 
 def test_each_guard_finds_its_answer_in_one_round_trip(store: TogetherStore, server: RedisServer) -> None:
-    store.prepare(steps(), admit=True)  # brings the script
+    before = server.call("INFO", "commandstats")
+    store.prepare(steps(), admit=True)  # brings the script, in the same trip
     first = made(store, steps())
-    before = server.call("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
     store.prepare(steps(), admit=True)
     second = made(store, steps())
-    assert server.call("INFO", "commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+    after = server.call("INFO", "commandstats")
+    for command in ("cmdstat_eval", "cmdstat_evalsha"):
+        assert after[command]["calls"] == before.get(command, {"calls": 0})["calls"] + 1
     assert first[0] == second[0] != 0  # the epoch of the same row
     assert [answer[2][1].remaining for answer in (first, second)] == [2, 1]
     assert store.finish() == []
@@ -100,3 +102,30 @@ def test_the_local_log_counts_and_refuses_too(store: TogetherStore, server: Redi
     store.prepare(steps(9), admit=True)
     assert store.finish() == []
     assert not made(store, steps(9))[2][0]
+
+
+def test_after_a_refusal_changes_are_made_on_a_copy(store: TogetherStore) -> None:
+    """The guard that refuses says why, and what was taken before it goes back there."""
+    store.update("limit:a", Acquire(1, 60 * SECOND), 120)
+    store.prepare(steps(requests=1), admit=True)
+    assert store.refused
+    assert store.copied("slots:a")
+    epoch, other, (admitted, quota) = made(store, steps(requests=1))
+    assert (epoch > 0, other > 0, admitted, quota.remaining) == (True, True, False, 0)
+    assert store.read("slots:a")[2] == 1
+    store.finish()
+    assert not store.refused
+    assert store.read("slots:a") is None
+
+
+def test_a_change_that_cannot_refuse_is_made_in_any_case(store: TogetherStore) -> None:
+    certain = StoreUpdate("slots:c", AcquireLease(9, 7), 10, refuses=False)
+    again = StoreUpdate("slots:c", AcquireLease(1, 7), 10)  # finds what the one before it has written
+    store.prepare([certain, again], admit=True)
+    assert store.refused
+    assert store.read("slots:c")[2] == 1
+    step, answer = store.take("slots:c", AcquireLease)
+    assert step is certain
+    assert answer == store.read("slots:c")[1]
+    store.finish()
+    assert store.read("slots:c")[2] == 1

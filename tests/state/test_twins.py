@@ -13,7 +13,8 @@ from kit.stores import RedisServer
 from flask_gateway.guards.leases import MAX_ROWS, AcquireLease, ReleaseLease
 from flask_gateway.guards.sliding_window import BUCKETS, Acquire
 from flask_gateway.state.contract import decode, encode
-from flask_gateway.state.redis import PREFIX, RedisStore, _twin
+from flask_gateway.state.redis import PREFIX, RedisStore
+from flask_gateway.state.redis_scripts import twin_of
 from flask_gateway.state.store import SECOND
 
 WINDOW = 60 * SECOND
@@ -53,7 +54,7 @@ def test_lua_and_python_decide_the_same_for_any_window(
     else:
         store._call("SET", NAME, encode(old))
     take = Acquire(limit, WINDOW)
-    now, *numbers = store._run(_twin(take.script), NAME, 120_000, *take.arguments)
+    now, *numbers = store._run(twin_of(take.script), NAME, 120_000, *take.arguments)
     raw = store._call("GET", NAME)
     assert (None if raw is None else decode(raw), take.answer(tuple(numbers))) == take(old, now)
 
@@ -83,7 +84,7 @@ def test_lua_and_python_change_any_leases_alike(
         for number in (holder, epoch, taken, began + left * SECOND + 500_000)
     )
     store._call("SET", NAME, encode(old)) if old else store._call("DEL", NAME)
-    now, *numbers = store._run(_twin(change.script), NAME, 120_000, *change.arguments)
+    now, *numbers = store._run(twin_of(change.script), NAME, 120_000, *change.arguments)
     raw = store._call("GET", NAME)
     new, answer = change(old or None, now)
     assert change.answer(tuple(numbers)) == answer

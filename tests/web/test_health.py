@@ -13,7 +13,7 @@ from kit.calls import AUTH, chat, make_settings
 
 from flask_gateway import create_app
 from flask_gateway.config.schema import LedgerSettings
-from flask_gateway.guards.accounts import CURRENT
+from flask_gateway.guards.openings import CURRENT
 from flask_gateway.state.memory import MemoryStore
 
 

@@ -1,0 +1,184 @@
+"""Opens the accounts of budgets from the ledger: what a subject has used before.
+
+With Redis an account is opened together with the reservation of a call, in one round trip, where this process
+does not know that it is open. So the ledger is read before.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from ..model.calendar_windows import Calendar
+from ..model.spend import BooksUnknown
+from ..state.store import Store, state_key
+from ..state.together import StoreUpdate, TogetherStore
+from .account_changes import TTL, UNVERIFIED, Open, PerWindow, Settle, Settlement, new_mark
+
+log = logging.getLogger(__name__)
+
+#: How long an opening waits for the books of a gateway that has just started, seconds.
+PATIENCE = 1.0
+#: The store's keys: the ledger is up to date; some account was opened without it.
+CURRENT, DOUBTED = "books:current", "books:doubted"
+#: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
+MOST_LAG = 1800.0
+_NOTHING: PerWindow = (0, 0, 0, 0)
+#: The accounts that a process knows to be open. It knows so for less than they live, seconds.
+_MOST_KNOWN, _KNOWN = 16_384, TTL - 60.0
+
+
+class AccountClosed(Exception):
+    """There is no account. The changes that :meth:`Openings.step` names next open it."""
+
+
+class Balances(Protocol):
+    """Reads the ledger."""
+
+    def used(self, subject: str, starts: PerWindow) -> PerWindow:
+        """Return what a subject has used in each window, nano-dollars.
+
+        :raises BooksUnknown: the ledger cannot be read.
+        """
+        ...
+
+
+#: Returns the store's key of a subject's account.
+account_key = partial(state_key, "money")
+
+
+class Openings:
+    """Opens accounts. Threads share it.
+
+    :param clock: epoch seconds. :param unverified: called when an account opens without the ledger.
+    :param patience: how long to wait for the books, seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        balances: Balances,
+        calendar: Calendar,
+        clock: Callable[[], float],
+        unverified: Callable[[], None],
+        patience: float,
+    ) -> None:
+        self._store = store
+        self.balances = balances
+        self._calendar = calendar
+        self._clock = clock
+        self._unverified = unverified
+        self._patience = patience
+        #: By key: until when an account is known to be open, epoch seconds; 0: it is known to be closed.
+        self._known: dict[str, float] = {}
+        #: The accounts that were opened together with a reservation, and are to be looked at once more.
+        self._opened: list[tuple[str, Open]] = []
+
+    def know(self, key: str, *, closed: bool = False) -> None:
+        """Note that an account is open, or closed."""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known = {}
+        self._known[key] = 0.0 if closed else self._clock() + _KNOWN
+
+    def step(self, subject: str, key: str, *, strict: bool) -> list[StoreUpdate]:
+        """The change that opens an account with what the ledger says; none if it is known to be open.
+
+        Nor is there one while the ledger is in doubt: the account may be open. If it is known to be closed,
+        it is opened in any case, unless it is strict.
+        """
+        known = self._known.get(key, -1.0)
+        closed = known == 0.0
+        if known > self._clock() or not (closed or self.are_current):
+            return []
+        wall, mark = self._clock(), new_mark()
+        starts = self._calendar.starts(wall)
+        bases, doubt = self._bases(subject, starts)
+        if doubt and (strict or not closed):
+            return []
+        change = Open(mark | UNVERIFIED if doubt else mark, starts, bases, wall)
+        return [StoreUpdate(key, change, TTL, refuses=False)]
+
+    def take(self, store: TogetherStore, subject: str, key: str) -> bool:
+        """Whether this call has opened the account, so that :meth:`look` is to be called."""
+        found = store.take(key, Open)
+        if found is None or not found[1]:
+            return False
+        self._opened.append((subject, found[0].change))
+        return True
+
+    def refuse(self, subject: str, key: str) -> None:
+        """:raises AccountClosed: it can be opened. :raises BooksUnknown: that was tried."""
+        if self._known.get(key) == 0.0:
+            self._known.pop(key, None)
+            raise BooksUnknown(f"the account of {subject} cannot be opened")
+        self.know(key, closed=True)
+        raise AccountClosed(subject)
+
+    def look(self) -> None:
+        """Look once more at the accounts that calls have opened."""
+        opened, self._opened = self._opened, []
+        for subject, change in opened:
+            if change.mark & UNVERIFIED:
+                self._note_doubt(subject, "the ledger cannot be read, or is not up to date")
+            else:
+                self._add_what_came_between(subject, change.starts, change.bases)
+
+    def _bases(self, subject: str, starts: PerWindow) -> tuple[PerWindow, str]:
+        """Return what the ledger knows of a subject, and why that may be too little; empty: it is not."""
+        current = self._wait_until_current()
+        try:
+            bases = self.balances.used(subject, starts)
+        except BooksUnknown as error:
+            return _NOTHING, str(error)
+        return bases, "" if current else "the journals have more than the ledger"
+
+    def open(self, subject: str, *, strict: bool) -> None:
+        """:raises BooksUnknown: it is strict, and the ledger cannot be read."""
+        wall, mark = self._clock(), new_mark()
+        starts = self._calendar.starts(wall)
+        bases, doubt = self._bases(subject, starts)
+        if doubt:
+            if strict:
+                raise BooksUnknown(doubt)
+            mark |= UNVERIFIED
+            self._note_doubt(subject, doubt)
+        opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
+        if opened and not mark & UNVERIFIED:
+            self._add_what_came_between(subject, starts, bases)
+
+    def _wait_until_current(self) -> bool:
+        deadline = time.monotonic() + self._patience
+        while not self.are_current:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _note_doubt(self, subject: str, doubt: str) -> None:
+        log.warning("the budget of %s begins with less than was perhaps used: %s", subject, doubt)
+        self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
+        self._unverified()
+
+    def _add_what_came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> None:
+        """Count costs that the bookkeeper wrote after the balance was read and before the account was there:
+        it did not see the account."""
+        try:
+            more = self.balances.used(subject, starts)[-1] - bases[-1]
+        except BooksUnknown:
+            return
+        if more:
+            self.post(subject, more)
+
+    def post(self, subject: str, cost: int) -> Settlement:
+        """Add a cost that nothing was held for."""
+        wall = self._clock()
+        change = Settle(0, 0, 0, cost, self._calendar.starts(wall), wall)
+        return self._store.update(account_key(subject), change, TTL)
+
+    @property
+    def are_current(self) -> bool:
+        """Whether the ledger has everything that the journals had lately. At a start it does not yet."""
+        return self._store.read(CURRENT) is not None

@@ -1,0 +1,103 @@
+"""Tests openings of accounts together with a reservation, and their round trips to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from kit.stores import RedisServer
+from kit.together_guards import AllGuards, answered, costly
+
+from flask_gateway.guards.account_changes import UNVERIFIED
+from flask_gateway.guards.openings import DOUBTED
+from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as made:
+        yield made
+
+
+@pytest.fixture
+def every(server: RedisServer) -> Iterator[AllGuards]:
+    made = AllGuards(server)
+    made.accounts._keeper.start = lambda: None  # type: ignore[method-assign]  # the tests call it
+    yield made
+    made.close()
+
+
+def trips(every: AllGuards, output: int = 10, *, strict: bool = False) -> list[int]:
+    """The round trips of a call: when it is admitted, and when it is settled."""
+    before = every.trips
+    permit = every.guard.admit(costly(strict=strict))
+    between = every.trips
+    permit.settle(answered(output))
+    return [between - before, every.trips - between]
+
+
+def test_without_the_ledger_a_closed_account_opens_in_doubt_or_not_at_all(every: AllGuards) -> None:
+    every.ledger.now = None
+    with pytest.raises(BudgetUnknown):
+        every.guard.admit(costly(strict=True))
+    assert every.taken() == [0, 0]
+    assert trips(every) == [2, 1]
+    assert every.accounts.mark("team:t") & UNVERIFIED
+    every.accounts.keep()
+    assert every.store.read(DOUBTED) is not None
+
+
+def test_without_the_ledger_an_open_account_serves_also_where_it_is_strict(every: AllGuards) -> None:
+    assert trips(every) == [1, 1]
+    other = every.another()  # a process that has not seen the account
+    other.ledger.now = None
+    assert trips(other, strict=True) == [1, 1]
+    assert not every.accounts.mark("team:t") & UNVERIFIED
+    other.close()
+
+
+def test_a_ledger_that_is_behind_opens_no_account_that_may_be_open(every: AllGuards) -> None:
+    every.set_current(False)
+    assert trips(every) == [2, 1]
+    assert every.accounts.mark("team:t") & UNVERIFIED
+
+
+def test_the_used_amount_of_the_ledger_counts_in_the_same_trip(server: RedisServer) -> None:
+    made = AllGuards(server, used=10**9 - 1)
+    made.accounts._keeper.start = lambda: None  # type: ignore[method-assign]
+    for _ in range(2):
+        before = made.trips
+        with pytest.raises(BudgetUsedUp):
+            made.guard.admit(costly())
+        assert made.trips - before == 1
+    assert made.ledger.reads == 1  # a refused call has opened the account, too
+    made.close()
+
+
+def test_costs_that_come_between_are_counted_afterwards(every: AllGuards) -> None:
+    permit = every.guard.admit(costly())
+    every.ledger.now = 700
+    every.accounts.keep()
+    permit.settle(answered(10))
+    assert every.held() == (700 + 20_000, 0)
+
+
+def test_the_first_call_ever_and_one_after_an_hour_take_two_round_trips(every: AllGuards) -> None:
+    assert trips(every) == [1, 1]
+    assert trips(every) == [1, 1]
+    for pause in (0.2, 5.0, 3700.0):
+        every.now += pause
+        assert trips(every) == [1, 1]
+    every.close_account()
+    every.ledger.now = 80_000
+    assert trips(every) == [1, 1]
+    assert every.held() == (80_000 + 20_000, 0)
+
+
+def test_an_account_that_redis_has_lost_is_opened_by_the_call(every: AllGuards, server: RedisServer) -> None:
+    assert trips(every) == [1, 1]
+    server.call("FLUSHALL")
+    every.set_current(True)
+    every.ledger.now = 20_000
+    assert trips(every) == [2, 1]
+    assert every.held() == (40_000, 0)
