@@ -63,6 +63,26 @@ upstream = "mock"
 model = "cent"
 price = {{ input = "0", output = "0", per_request = "0.01" }}
 
+[models.four]
+upstream = "mock"
+model = "four"
+price = {{ input = "0", output = "0", per_request = "0.004" }}
+
+[models.three]
+upstream = "mock"
+model = "three"
+price = {{ input = "0", output = "0", per_request = "0.003" }}
+
+[models.three_and_a_nano]
+upstream = "mock"
+model = "three_and_a_nano"
+price = {{ input = "0", output = "0", per_request = "0.003000001" }}
+
+[models.nano]
+upstream = "mock"
+model = "nano"
+price = {{ input = "0", output = "0", per_request = "0.000000001" }}
+
 [models.late]
 upstream = "late"
 model = "late"

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kit.admins import ADMIN_KEY
 from kit.fleet import Fleet, secret
+from kit.page_session import PageSession
 from kit.postgres import PostgresServer
 from kit.waiting import until
 
@@ -22,6 +23,9 @@ KEYS = {
     "cents": 'budgets = [{ amount = "0.1", window = "total" }]',
     "strict": 'budgets = [{ amount = "0.1", window = "total", strict = true }]',
     "requests": "requests = 10",
+    "shared": 'budgets = [{ amount = "0.01", window = "total" }]',
+    "free": "",
+    "known": 'budgets = [{ amount = "0.1", window = "total", strict = true }]',
 }
 
 
@@ -68,3 +72,36 @@ def test_a_key_that_one_machine_revokes_is_refused_by_the_other(fleet: Fleet) ->
     assert second.ask("DELETE", f"/admin/v1/keys/{made['id']}", key=ADMIN_KEY)[0] == 200
     time.sleep(0.15)  # a process remembers what it has read of Redis for 0.1 s
     assert calls(fleet, made["secret"], 16) == {401: 16}
+
+
+def serves(fleet: Fleet, machine: int, status: int) -> bool:
+    """Whether a machine comes to answer calls of the upstream with a status."""
+    return bool(until(lambda: fleet.machines[machine].chat("cent", secret("free"))[0] == status))
+
+
+def test_an_upstream_that_is_taken_out_by_api_or_page_is_out_on_both_machines(fleet: Fleet) -> None:
+    first, second = fleet.machines
+    path, page = "/admin/v1/upstreams/mock", PageSession(f"http://{second.host}:{second.port}")
+    first.ask("POST", f"{path}/take-out", {"seconds": 600}, ADMIN_KEY)
+    assert [serves(fleet, machine, 503) for machine in (0, 1)] == [True, True]
+    assert page.send("put-back", name="mock").status == 303
+    assert [serves(fleet, machine, 200) for machine in (0, 1)] == [True, True]
+    assert page.send("take-out", name="mock", seconds="600").status == 303
+    assert [serves(fleet, machine, 503) for machine in (0, 1)] == [True, True]
+    assert second.ask("POST", f"{path}/put-back", {}, ADMIN_KEY)[0] == 200
+    assert [serves(fleet, machine, 200) for machine in (0, 1)] == [True, True]
+
+
+def test_without_redis_each_machine_has_half_of_the_rest(fleet: Fleet) -> None:
+    """Case 10 of the design, in nano-dollars: a limit of 10 million, of which 4 are used. Runs last."""
+    assert fleet.machines[0].chat("four", secret("shared"))[0] == 200
+    spent = "SELECT sum(cost) FROM charge WHERE key = 'shared'"
+    assert until(lambda: fleet.rows(spent) == [(4_000_000,)])
+    fleet.redis.kill()
+    for machine in fleet.machines:
+        # A strict budget is served as soon as the machine knows by itself that its ledger is up to date.
+        assert until(lambda m=machine: m.chat("cent", secret("known"))[0] == 200)
+        models = ("three_and_a_nano", "three", "nano")
+        assert [machine.chat(model, secret("shared"))[0] for model in models] == [429, 200, 429]
+    fleet.redis.start()
+    assert until(lambda: fleet.rows(spent) == [(10_000_000,)])
