@@ -33,6 +33,7 @@ _NOTES = 200
 #: Words of the notes about trouble of a part, and how far apart they are while it lasts, seconds.
 _PHRASES = {
     "ledger": (" cannot be written (", " cannot be kept now ("),
+    "disk": ("No space left on device", "disk is full"),
     "store": ("state is degraded",),
     "settings": ("the change is refused",),
 }

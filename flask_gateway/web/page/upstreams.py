@@ -16,7 +16,7 @@ from ...telemetry.exposition import live_calls
 from ...telemetry.recent import RequestEntry
 from ..request_state import gateway
 from .access import form, redirect, tell
-from .attempts import LOOK, Tried, attempts_of, failing_since
+from .attempts import LOOK, Tried, attempts_of, failing_since, to_do
 from .chart import Strip, strip
 from .overview import state_of
 from .rendering import action, as_json, page, query, render, shown_seconds
@@ -57,6 +57,11 @@ class UpstreamView(msgspec.Struct, frozen=True):
     @property
     def failed(self) -> int:
         return sum(not one.good for one in self.last)
+
+    @property
+    def to_do(self) -> str:
+        """The next step of an operator, while its calls fail."""
+        return to_do(self.last[-1].result) if self.failing else ""
 
     @property
     def why(self) -> Tried | None:
@@ -160,13 +165,14 @@ def show_upstream() -> Response:
 
 
 def models_alone_at(name: str) -> list[str]:
-    """The listed models that no other upstream serves."""
-    here, alone = gateway(), []
+    """The listed models that no other upstream serves; its own name only if it serves nothing with others."""
+    here, alone, is_shared = gateway(), [], False
     for model in here.listed():
         targets = {target.upstream for tier in here.routes.route(model).tiers for target in tier}
+        is_shared = is_shared or (name in targets and len(targets) > 1)
         if targets == {name}:
             alone.append(model)
-    return alone
+    return [model for model in alone if model != name or not is_shared]
 
 
 def _breakers() -> tuple[str, list[Breaker]]:

@@ -52,7 +52,15 @@ SAID = {
     "busy": r"Upstream busy: (?:pausing|failing) since \d\d:\d\d:\d\d.*429.*raise its quota",
     "keyless": r"Upstream keyless: credential refused since \d\d:\d\d:\d\d.*401.*set a valid one",
     "ledger": r"Ledger since \d\d:\d\d:\d\d: .*cannot write what calls cost.*Free its disk",
-    "disk": r"Disk: only .*free.*Free some",
+    "disk": r"Disk since \d\d:\d\d:\d\d: only .*free.*Free some",
+}
+#: Before them, in a line that fits the first screen of a phone, all of them.
+ALL = r"5 faults: (?:upstream (?:stalls|busy|keyless), ){3}ledger, disk\."
+#: The page of each upstream says since when it fails, and what to do.
+PAGES = {
+    "stalls": r"failed in a row since \d\d:\d\d:\d\d\. It does not answer in time: take it out",
+    "busy": r"failed in a row since \d\d:\d\d:\d\d\. It asks for fewer calls: raise its quota",
+    "keyless": r"failed in a row since \d\d:\d\d:\d\d\. Its key is wrong or has expired: set a valid one",
 }
 
 
@@ -107,6 +115,12 @@ def place(outage: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     server.wait(PATIENCE)
 
 
+def bottom(browser: Browser, selector: str) -> float:
+    """Where the last of these elements ends, pixels from the top of the page."""
+    script = "return [...document.querySelectorAll(arguments[0])].pop().getBoundingClientRect().bottom"
+    return float(browser.run(script, selector))
+
+
 def test_the_first_look_says_what_is_wrong_since_when_and_what_to_do(
     outage: Gateway, chromium: Browser, place: str
 ) -> None:
@@ -128,14 +142,18 @@ def test_the_first_look_says_what_is_wrong_since_when_and_what_to_do(
     chromium.look(1100, 1000)
     chromium.open(f"{place}/overview")
     said = " ".join(chromium.text("main").split())
-    for fault, words in SAID.items():
-        assert re.search(words, said), (fault, said)
+    for words in (ALL, *SAID.values()):
+        assert re.search(words, said), (words, said)
     # The banners stand above the fold, before anything that is well.
-    top = chromium.run(
-        "return [...document.querySelectorAll('.banner')].pop().getBoundingClientRect().bottom"
-    )
-    assert top < 900
+    assert bottom(chromium, ".banner") < 900
     assert chromium.axe() == []
+    chromium.look(360, 740)
+    chromium.open(f"{place}/overview")
+    assert until(lambda: bottom(chromium, "#faults") < 740), bottom(chromium, "#faults")
+    for name, words in PAGES.items():
+        for page in (f"upstream?name={name}", "upstreams"):
+            chromium.open(f"{place}/{page}")
+            assert re.search(words, " ".join(chromium.text("main").split())), (page, words)
     assert outage.stderr.count("Traceback") == 0
 
 

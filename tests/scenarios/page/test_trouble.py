@@ -21,7 +21,7 @@ from kit.wire import open_stream
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
-#: The most that a page may take, seconds, in the median.
+#: The most that a page may take, seconds.
 MOST = 0.3
 
 
@@ -32,12 +32,12 @@ def settings(folder: Path, **more: str) -> dict[str, str]:
 
 
 def times(session: PageSession) -> list[float]:
-    """The seconds of each page; all of them answer."""
+    """The seconds of each page, the best of three, because the machine has other work; all of them answer."""
     found = []
     for page in (*PAGES, *JSON):
-        answer, seconds = session.timed(page)
-        assert answer.status == 200, (page, answer)
-        found.append(seconds)
+        asked = [session.timed(page) for _ in range(3)]
+        assert [answer.status for answer, _ in asked] == [200] * 3, (page, asked)
+        found.append(min(seconds for _, seconds in asked))
     return found
 
 
@@ -69,7 +69,7 @@ def test_a_full_gateway_says_so_at_once(small: Gateway, scripted: Upstream) -> N
         taken = times(session)
         print(f"pages of a full gateway: median {statistics.median(taken):.3f} s, most {max(taken):.3f} s")
         print(f"of an idle one: median {usual:.3f} s")
-        assert statistics.median(taken) < MOST
+        assert max(taken) < MOST
         said = session.get("overview").body.decode()
         assert "the gateway is full" in said
         assert "503 overloaded" in said
@@ -118,7 +118,7 @@ def test_a_broken_store_is_named_at_once(how: str, tmp_path: Path) -> None:
             gateway.chat("mock/m")
             taken = times(session)
             print(f"{how} store: median {statistics.median(taken):.3f} s, most {max(taken):.3f} s")
-            assert statistics.median(taken) < MOST
+            assert max(taken) < MOST
             for page in ("overview", "requests", "health"):
                 assert "The store of limits and breakers is degraded" in session.get(page).body.decode()
             if how == "frozen":

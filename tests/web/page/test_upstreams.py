@@ -8,7 +8,7 @@ import pytest
 from kit.calls import AUTH, chat
 from kit.pages import HOSTILE, VIEWERS_KEY, PageClient, a_record, elements, words
 
-from flask_gateway.config.schema import UpstreamSettings
+from flask_gateway.config.schema import CandidateSettings, ModelSettings, UpstreamSettings
 from flask_gateway.guards.breaker import PLAIN
 from flask_gateway.model.call import Attempt, Outcome
 from flask_gateway.model.errors import Verdict
@@ -136,3 +136,17 @@ def test_a_viewer_sees_no_buttons(page: PageClient) -> None:
     html = page.get("upstream?name=llama")
     actions = [found.get("action") for tag, found in elements(html) if tag == "form"]
     assert actions == ["logout"]
+
+
+def test_the_warning_names_the_models_that_nothing_else_serves(tmp_path: Path, store: MemoryStore) -> None:
+    def model(name: str, *places: str) -> ModelSettings:
+        return ModelSettings(
+            name=name, tiers=tuple((CandidateSettings(upstream=u, model="m"),) for u in places)
+        )
+
+    upstreams = tuple(UpstreamSettings(name=name, url="mock://x") for name in ("one", "two", "three"))
+    models = (model("both", "one", "two"), model("lonely", "one"))
+    page = PageClient(tmp_path, store, upstreams=upstreams, models=models)
+    assert "No other upstream serves lonely." in words(page.get("upstream?name=one"))
+    assert "No other upstream serves" not in words(page.get("upstream?name=two"))
+    assert "No other upstream serves three." in words(page.get("upstream?name=three"))
