@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from ..ledger.user_digest import user_digest
 from ..model.calendar_windows import Calendar, zone
 from ..model.call import Call
 from ..model.protocols import Service
+from ..model.spend import BooksUnknown
 from ..state.store import Store
 from ..telemetry.metrics import Reports
 from .line_limits import LineLimits
@@ -76,6 +78,9 @@ class Accounting(msgspec.Struct, frozen=True):
         :param request: the id of the row in the ledger.
         :returns: epoch seconds at which it counts.
         """
+        if not self.accounts.mark(subject):  # the next call would open it from a ledger that has it later
+            with suppress(BooksUnknown):
+                self.accounts.open(subject)
         settlement = self.accounts.post(subject, amount)
         latest = settlement.windows[0][0] if settlement.windows else 0
         at = max(self.books.clock(), latest)

@@ -287,6 +287,10 @@ class Accounts:
         """Add a cost that nothing was held for: one that did not reach the account, or a credit."""
         return self._openings.post(subject, cost)
 
+    def open(self, subject: str) -> None:
+        """Open a subject's account from the ledger. :raises BooksUnknown: it cannot be read."""
+        self._openings.open(subject, strict=True)
+
     def view(self, subject: str) -> AccountView:
         """Show what a subject has used and holds: by its account, or else by the ledger.
 

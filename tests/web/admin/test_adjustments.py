@@ -77,6 +77,19 @@ def test_a_credit_is_in_force_at_once_and_in_the_ledger(app: Flask, tmp_path: Pa
     assert calls == 5
 
 
+def test_a_credit_of_an_account_that_is_not_open_is_in_force_at_once(app: Flask, tmp_path: Path) -> None:
+    """It is opened from the ledger, which gets the credit a moment later."""
+    assert [call(app) for _ in range(4)] == [200, 200, 200, 429]
+    keeper = Bookkeeper(tmp_path, Calendar())
+    keeper.turn()
+    app.extensions["gateway"].accounting.accounts.forget_all()  # as after an hour without a call
+    assert post(app, subject="key:web", amount="-0.02", note="once").status_code == 200
+    assert [call(app) for _ in range(3)] == [200, 200, 429]
+    keeper.turn()
+    keeper.close()
+    assert call(app) == 429
+
+
 def test_a_credit_with_an_idempotency_key_counts_once(app: Flask) -> None:
     assert [call(app) for _ in range(4)] == [200, 200, 200, 429]
     credit = {"subject": "key:web", "amount": "-0.01", "note": "once"}
