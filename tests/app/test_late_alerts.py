@@ -84,3 +84,8 @@ def test_adjustments_alert(accounting: Accounting) -> None:
         accounting.adjust(subject, 85 * DOLLAR // 100, "req")
         accounting.adjust(subject, -DOLLAR, "req")
     assert alerts(accounting) == [("key:web/model:m", "total", 0.8), ("team:search", "total", 0.8)]
+
+
+def test_an_adjustment_of_an_account_that_is_not_open_alerts(accounting: Accounting) -> None:
+    accounting.adjust("team:search", 85 * DOLLAR // 100, "req")
+    assert alerts(accounting) == [("team:search", "total", 0.8)]
