@@ -129,10 +129,13 @@ class RedisStore:
         """
         sync = self._sync
         if sync is None or monotonic() - sync.measured > RESYNC:
-            sent = monotonic()
-            seconds, micros = self._call("TIME")
-            sync = self._compare(sent, int(seconds) * 1_000_000 + int(micros))
+            sync = self._measure()
         return monotonic() + sync.offset
+
+    def _measure(self) -> _Sync:
+        sent = monotonic()
+        seconds, micros = self._call("TIME")
+        return self._compare(sent, int(seconds) * 1_000_000 + int(micros))
 
     def read(self, key: str) -> Value | None:
         name = self._prefix + name_of(key)
@@ -170,18 +173,17 @@ class RedisStore:
             return
         try:
             self._read_all(self._watched)
+            if self._sync is None or monotonic() - self._sync.measured > RESYNC - 1_000_000:
+                self._measure()
         except StoreError:
             self._watch_due = self._recent.clock() + _WATCH_PAUSE
 
     def _read_all(self, names: Sequence[bytes]) -> dict[bytes, Value | None]:
-        """Read keys in one round trip, and compare the clocks."""
+        """Read keys in one round trip."""
         asked, marks = self._recent.clock(), self._recent.begin(names)
         values: dict[bytes, Value | None] = {}
         try:
-            sent = monotonic()
-            now, *raws = self._run(READ_ALL, list(names))
-            self._compare(sent, now)
-            for name, raw in zip(names, raws, strict=True):
+            for name, raw in zip(names, self._call("MGET", *names), strict=True):
                 values[name] = None if raw is None else decode(raw)
         finally:
             self._recent.end(marks, values, asked)
