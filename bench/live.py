@@ -110,10 +110,10 @@ def run(rounds: int) -> None:
         for on in (False, True):
             port = servers.free_port()
             up.append(Server(stack.enter_context(page.gateway(upstream, port, page=on)), port))
-        for server in up:  # full rings, and threads that have begun
+        for server in up:  # full rings, and as many threads in both: 100 connections at once start them
             chat(server.process, server.url, 8, CHAT, chat_body(200))
-        with open_pages(up[1].port, PAGES):
-            pass
+            with open_pages(server.port, PAGES):
+                pass
         shares, more = [], []
         found: dict[str, list[tuple[Work, Work]]] = {name: [] for name in STATES}
         for number in range(rounds):

@@ -99,5 +99,8 @@ def read(selector: selectors.BaseSelector, seconds: float) -> int:
     while (left := until - time.monotonic()) > 0:
         for key, _ in selector.select(left):
             assert isinstance(key.fileobj, socket.socket)
-            received += len(key.fileobj.recv(65536))
+            data = key.fileobj.recv(65536)
+            received += len(data)
+            if not data:  # it has ended
+                selector.unregister(key.fileobj)
     return received

@@ -137,18 +137,18 @@ def encoded(record: RequestRecord, kind: EndKind, now: float, most: int) -> byte
 _NO_TOKENS = (None, None, None)
 
 
-_KINDS = tuple(EndKind)
+_MARKS = {kind: place << 10 for place, kind in enumerate(EndKind)}
 
 
 def mark_of(kind: EndKind, status: int) -> int:
     """The mark of an entry, by which it is found without being decoded: its kind and its status."""
-    return _KINDS.index(kind) << 10 | status & 1023
+    return _MARKS[kind] | status & 1023
 
 
 def marked_by(status: str) -> Marked:
     """The marks of all entries with this end, which is a kind (``failed``), a status (``429``) or empty."""
-    if status in _KINDS:
-        return Marked(3 << 10, _KINDS.index(EndKind(status)) << 10)
+    if status in _MARKS:
+        return Marked(3 << 10, _MARKS[EndKind(status)])
     return Marked(1023, int(status)) if is_status(status) else ALL
 
 
