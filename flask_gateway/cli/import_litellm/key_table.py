@@ -16,6 +16,7 @@ import msgspec
 from ...config.errors import InvalidValue
 from ...config.secrets import Digest
 from ...model.call import fits_any
+from . import reasons
 from .budget_table import BudgetRows
 from .budgets import ImportedBudget, dollars
 from .cells import count_of, free_name, is_empty, is_true, listed, rows_of
@@ -34,7 +35,7 @@ _REPORTED = {
     "config": "settings of one key are not offered",
     "permissions": "permissions of one key are not offered",
     "organization_id": "organizations are not offered",
-    "allowed_cache_controls": "a cache of answers is not offered",
+    "allowed_cache_controls": reasons.CACHE,
 }
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 

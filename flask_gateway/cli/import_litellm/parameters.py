@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from . import reasons
+
 #: Fields of a request. LiteLLM sends them with every call, unless the caller sends its own.
 PINS = frozenset(
     # chat completions of the OpenAI API
@@ -109,7 +111,7 @@ _TOKENS = "a command prints tokens: api_key_command in [upstreams.NAME] (docs/co
 _AWS, _GOOGLE = "the gateway signs no requests for AWS", "the gateway fetches no token from Google"
 _CALLER_FIELDS = "the gateway forwards what the caller writes; a provider that refuses a field answers 400"
 _NO_TEXT = "the gateway does not change messages"
-_NO_GUARDS = "guardrails are not offered"
+_NO_GUARDS = reasons.GUARDS
 
 #: Parameters without a counterpart, each with the reason or with what takes its place.
 WITHOUT_COUNTERPART: Mapping[str, str] = {
@@ -154,7 +156,7 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "mock_response": "a fixed answer is not offered; a mock:// upstream answers without a provider",
     "mock_timeout": "a mock:// upstream can be slow on purpose",
     "configurable_clientside_auth_params": "callers cannot send a key or an address of their own",
-    "use_in_pass_through": "raw pass-through routes are not offered",
+    "use_in_pass_through": reasons.RAW,
     "use_litellm_proxy": "give the address of that proxy as an upstream",
     "use_chat_completions_api": "the caller chooses the API by its path",
     "guardrails": _NO_GUARDS,
@@ -175,10 +177,10 @@ WITHOUT_COUNTERPART: Mapping[str, str] = {
     "litellm_metadata": "LiteLLM keeps it for its own logs",
     "model_info": "LiteLLM reads model_info next to litellm_params, not inside",
     "litellm_trace_id": "LiteLLM keeps it for its own logs",
-    "langfuse_prompt_version": "observers of prompts are not offered",
-    "caching": "a cache of answers is not offered",
-    "cache": "a cache of answers is not offered",
-    "ttl": "a cache of answers is not offered",
+    "langfuse_prompt_version": reasons.OBSERVERS,
+    "caching": reasons.CACHE,
+    "cache": reasons.CACHE,
+    "ttl": reasons.CACHE,
     "stream": "the caller chooses between a stream and an answer in one piece",
     "stream_options": "the gateway asks for the usage of streams by itself",
     "fallbacks": "LiteLLM reads fallbacks in router_settings or litellm_settings",
@@ -215,7 +217,7 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
     ("auto_router_", "the gateway does not choose a model by the content of a call"),
     ("complexity_router_", "the gateway does not choose a model by the content of a call"),
     ("adaptive_router_", "the gateway does not choose a model by the content of a call"),
-    ("langfuse_", "observers of prompts are not offered"),
+    ("langfuse_", reasons.OBSERVERS),
     ("input_cost_", _PRICES),
     ("output_cost_", _PRICES),
     ("cache_creation_", _PRICES),

@@ -18,7 +18,7 @@ Import = Callable[..., Any]
         (
             "22",
             {"pine", "together/pine", "groq/pine", "openrouter/pine", "openai/gpt-4o"},
-            {16: "billing_callback.billing_callback_instance: /metrics", 29: "callers have API keys"},
+            {16: "billing_callback.billing_callback_instance: /metrics", 29: "the plugin jwt"},
         ),
         ("24", {"local-large", "gpt-latest", "gpt-5.5-thinking", "grok-latest"}, {9: "give the address"}),
         (
