@@ -3,7 +3,8 @@
 Calls never queue behind long calls of other callers. A call holds its thread until its answer ends or the
 relay takes it over (``streaming/relay.py``). So a few threads are reserved for requests that are no calls,
 such as health checks. If several callers or upstreams share a process, none of them may hold all its threads.
-Calls above these limits are refused at once, with a ``Retry-After``.
+Calls above these limits are refused at once, with a ``Retry-After``. A stream above its caller's share may
+wait without a thread (:class:`AwaitsTurn`), because streams soon hand theirs over.
 """
 
 from __future__ import annotations
@@ -25,6 +26,19 @@ PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
 
 class NoThreadToWait(Overloaded):
     """No thread may wait for the rest of this request's body."""
+
+
+class AwaitsTurn(BaseException):
+    """A stream may wait, because its caller holds its share of the threads. Nothing counts for it.
+
+    It is no :class:`Exception`, so nothing on the way answers or records it.
+
+    :ivar caller: the caller's id.
+    """
+
+    def __init__(self, caller: str) -> None:
+        super().__init__(caller)
+        self.caller = caller
 
 
 class ThreadUsage(NamedTuple):
@@ -101,6 +115,8 @@ class InFlightCalls:
         self._streams = self._starting = 0
         #: When a thread was last released, and the average time between two releases. Seconds.
         self._moved, self._pace = 0.0, 0.0
+        #: Called with a caller's id, under the lock, when one of its threads becomes free.
+        self.freed: Callable[[str], None] = _nothing
         #: The most threads that calls may hold: those of one caller, of one upstream, and all calls.
         self._most: tuple[float, float, float] = (math.inf, math.inf, math.inf)
         self.change(max_streams, callers, upstreams)
@@ -146,12 +162,19 @@ class InFlightCalls:
         return [(_at_work(entry), now - entry.call.started) for entry in entries]
 
     def admit(self, call: Call) -> InFlightPermit[Call]:
-        """:raises Overloaded: a limit of calls in flight is reached."""
+        """:raises Overloaded: a limit of calls in flight is reached.
+        :raises AwaitsTurn: the caller's share is reached, and the call may wait."""
         refusal = self._enter(call)
         if refusal:
+            if refusal == "share" and call.may_wait and not (call.whole or call.plugins):
+                raise AwaitsTurn(call.caller.id)
             self._shed(refusal)
             raise Overloaded(f"{_MESSAGES[refusal]} Try again in a moment.", retry_after=RETRY_SOON)
         return InFlightPermit(self._leave, call)
+
+    def has_share(self, caller: str) -> bool:
+        """Whether the caller may hold another thread."""
+        return self._by_caller.get(caller, 0) < self._most[0]
 
     def wait_for_body(self, caller: str) -> None:
         """Count the calling thread as one that its caller holds, until its call begins or
@@ -231,6 +254,7 @@ class InFlightCalls:
         for work in entry.work:
             if work.on_thread:
                 self._off_thread(work)
+        self.freed(entry.call.caller.id)
 
     # ---------------------------------------------------------------- the upstreams' work
 
@@ -286,6 +310,10 @@ _MESSAGES = {
     "threads": "This server has as many calls in progress as it can serve.",
     "share": "This key has as many calls in progress here as one key may have.",
 }
+
+
+def _nothing(caller: str) -> None:
+    """Stands for ``freed`` where no stream waits."""
 
 
 def _at_work(entry: _Entry) -> str:

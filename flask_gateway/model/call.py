@@ -223,6 +223,7 @@ class Call(msgspec.Struct, frozen=True):
     :param cache: what the request says about kept answers.
     :param upload: the form that the caller sent in place of JSON; ``None``: it sent JSON.
     :param plugins: those that see the call, and what they did; ``None``: none does.
+    :param may_wait: the server can answer the request later from its beginning (``guards.inflight``).
     """
 
     ids: Ids
@@ -248,6 +249,7 @@ class Call(msgspec.Struct, frozen=True):
     upload: Upload | None = None
     direct: Direct | None = None
     plugins: PluginNotes | None = None
+    may_wait: bool = False
 
     def remaining(self) -> float:
         """The time until the call is cancelled, seconds. A plugin waits no longer."""

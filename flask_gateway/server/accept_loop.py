@@ -22,6 +22,7 @@ from .client_connection import ClientConnection, is_tls, refusal
 from .kept_connections import KeptConnections
 from .load_shedding import PendingHeads, ReserveDescriptor, queue_of, record_unparsed, turn_away
 from .parked_heads import ParkedHeads, most_parked
+from .stream_turns import StreamTurns, WaitingStream
 
 if TYPE_CHECKING:
     from ..app.build import Gateway
@@ -30,6 +31,8 @@ _NO_DESCRIPTOR = "This server has as many connections open as it may have. Try a
 _NO_THREAD = "This server can start no thread. Try again in a moment."
 #: The least time between two heartbeats, seconds. Each heartbeat is a system call.
 HEARTBEAT_PERIOD = 1.0
+#: How often a worker looks for streams that have waited too long, seconds.
+LOOK_PERIOD = 1.0
 #: How often a full worker checks for a free thread or descriptor, seconds.
 RECHECK_PERIOD = 0.05
 
@@ -57,6 +60,8 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         self._parked = ParkedHeads(most_parked())
         #: ``None``: each answer closes its connection.
         self._kept: KeptConnections | None = None
+        #: ``None``: no stream waits for a thread of its caller's share.
+        self._turns: StreamTurns | None = None
         #: Kept connections whose next request waits for a free thread.
         self._waiting: deque[ClientConnection] = deque()
 
@@ -66,6 +71,10 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
 
     def _serve(self, conn: Any) -> None:
         """Serve one request, on a thread of the pool."""
+        raise NotImplementedError
+
+    def _resume(self, stream: WaitingStream) -> None:
+        """Answer a stream that has waited. Any thread may call this."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- called by any thread
@@ -79,6 +88,37 @@ class AcceptLoop(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ships 
         """Wake the main thread, if it waits for a free thread or for the end of the process."""
         if not self._accepting or not self.alive or self._waiting:
             self.method_queue.defer(int)
+
+    # ---------------------------------------------------------------- streams that wait for a thread
+
+    def _take_turns(self, gateway: Gateway) -> None:
+        """Let streams wait for a thread of their caller's share."""
+        self._turns = turns = StreamTurns(self._resume)
+
+        def freed(caller: str) -> None:
+            if turns:
+                turns.next(caller)
+
+        gateway.inflight.freed = freed
+        gateway.reactor.every(LOOK_PERIOD, lambda: turns.give_up(time.monotonic()) if turns else None)
+
+    def _await_turn(self, stream: WaitingStream) -> None:
+        """Let a stream wait without a thread. From here on another thread may have it."""
+        assert self._turns is not None
+        self._handed_over.append(None)
+        self._turns.add(stream)
+        if self.alive:
+            self._next_turn(stream.caller)  # the last of its threads may have become free meanwhile
+        else:
+            self._turns.end()
+        self._wake()
+
+    def _next_turn(self, caller: str) -> None:
+        """Resume the caller's first stream, if the caller may hold another thread."""
+        assert self._turns is not None
+        assert self.gateway is not None
+        if self._turns and self.gateway.inflight.has_share(caller):
+            self._turns.next(caller)
 
     # ---------------------------------------------------------------- on the main thread
 

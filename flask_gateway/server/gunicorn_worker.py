@@ -15,6 +15,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.message import HeaderPolicy
 from gunicorn.workers import base
 
+from ..guards.inflight import AwaitsTurn
 from ..model.errors import InternalError, ServerShutdown
 from ..model.reply import Reply
 from ..streaming.relay import Relay
@@ -45,6 +47,7 @@ from .kept_connections import KeptConnections
 from .load_shedding import record_unparsed
 from .log_filters import drop_timeouts
 from .malloc import give_back_large_blocks
+from .stream_turns import SINCE, WaitingStream, rewound
 from .thread_pool import LifoThreadPool
 
 if TYPE_CHECKING:
@@ -131,6 +134,8 @@ class GatewayWorker(AcceptLoop):
             settings = gateway.settings
             ClientConnection.carries_sessions = not is_tls(self.cfg)
             self.relay = Relay(gateway.reactor, settings.stream_buffer_bytes, settings.send_timeout_seconds)
+            if not is_tls(self.cfg):
+                self._take_turns(gateway)
             if self.cfg.keepalive and not is_tls(self.cfg):
                 self._kept = KeptConnections(
                     gateway.reactor.poller, self.cfg.keepalive, self._next_arrived, self._drop_kept
@@ -168,9 +173,12 @@ class GatewayWorker(AcceptLoop):
 
     def _serve(self, conn: Any) -> None:
         """Serve one request, then close its connection here, keep it, park it, or leave it to the relay."""
+        self._serve_by(self.handle, conn, conn)
+
+    def _serve_by(self, way: Callable[[Any], Any], what: Any, conn: Any) -> None:
         kept: Any = False
         try:
-            kept = self.handle(conn)
+            kept = way(what)
         finally:
             self._pending_heads.remove(conn)
             if kept is _HANDED_OVER:
@@ -178,6 +186,8 @@ class GatewayWorker(AcceptLoop):
                 self._wake()
             elif kept is _PARKED:
                 self.method_queue.defer(self._park, conn)
+            elif isinstance(kept, WaitingStream):
+                self._await_turn(kept)
             elif kept:
                 self._keep(conn)
             else:
@@ -214,8 +224,11 @@ class GatewayWorker(AcceptLoop):
 
         :return: whether the connection may be kept, or ``_HANDED_OVER``.
         """
+        return self._on_this_thread(conn, self._answer, req, conn)
+
+    def _on_this_thread(self, conn: Any, work: Callable[..., Any], *args: Any) -> Any:
         try:
-            return self._answer(req, conn)
+            return work(*args)
         finally:
             conn.before_wait = None
             if self.gateway is not None:
@@ -223,15 +236,19 @@ class GatewayWorker(AcceptLoop):
 
     def _answer(self, req: Any, conn: Any) -> Any:
         self._pending_heads.remove(conn)
-        resp = None
+        resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, ResponseWriter)
+        environ["wsgi.multithread"] = True
+        environ["wsgi.input"] = input_of(req.body)
+        environ["flask_gateway.connection"] = conn
+        self.nr += 1
+        if not self._keeps(conn):
+            resp.force_close()
+        if self._turns is not None and self._turns.has_room and self.alive:
+            environ[SINCE] = time.monotonic()
+        return self._reply(conn, resp, environ)
+
+    def _reply(self, conn: Any, resp: Any, environ: dict[str, Any]) -> Any:
         try:
-            resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, ResponseWriter)
-            environ["wsgi.multithread"] = True
-            environ["wsgi.input"] = input_of(req.body)
-            environ["flask_gateway.connection"] = conn
-            self.nr += 1
-            if not self._keeps(conn):
-                resp.force_close()
             answer = self.wsgi(environ, resp.start_response)
             if self._carry(answer, resp, conn):
                 return _HANDED_OVER
@@ -243,14 +260,35 @@ class GatewayWorker(AcceptLoop):
                 if hasattr(answer, "close"):
                     answer.close()
             return resp.stays_open and resp.is_complete
+        except AwaitsTurn as turn:
+            return rewound(turn.caller, conn, resp, environ)
         except OSError:
             raise
         except Exception:  # an answer that has begun cannot become an error
-            if resp is None or not resp.headers_sent:
+            if not resp.headers_sent:
                 raise
             # The head is sent, so the caller can only learn of it by an answer without its end.
             self.log.exception("Error handling request")
             return False
+
+    def _resume(self, stream: WaitingStream) -> None:
+        """Answer a stream that has waited. Any thread may call this."""
+        self._returned.append(None)
+        self.tpool.submit(self._serve_by, self._answer_again, stream, stream.conn)
+
+    def _answer_again(self, stream: WaitingStream) -> Any:
+        conn = stream.conn
+        try:
+            return self._on_this_thread(conn, self._reply, conn, stream.resp, stream.environ)
+        except (ConnectionError, TimeoutError) as error:
+            self.log.debug("Closing connection: %s", error)
+        except OSError:
+            self.log.exception("Socket error processing request.")
+        except Exception as error:  # noqa: BLE001  # gunicorn's method logs it and answers
+            self.handle_error(None, conn.sock, conn.client, error)
+        finally:
+            self._next_turn(stream.caller)  # it may have ended without taking the thread that was free
+        return False
 
     def _keeps(self, conn: Any) -> bool:
         """Whether the connection may be kept after this request.
@@ -326,6 +364,8 @@ class GatewayWorker(AcceptLoop):
         if self.gateway is None:
             return
         self.gateway.draining.set()
+        if self._turns is not None:
+            self._turns.end()
         if self._sessions is not None:
             self._sessions.drain()
         grace = self.cfg.graceful_timeout

@@ -33,6 +33,9 @@ from .request_tags import HEADER, tags_of
 
 blueprint = Blueprint("chat", __name__)
 
+#: The longest body, bytes, of a stream that may wait for a thread of its caller's share.
+LONGEST_WAITING = 64 * 1024
+
 
 def answer(operation: Operation) -> Response:
     """Send the call to the gateway's service and return its reply as a response."""
@@ -101,6 +104,9 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         more["cache"], fields = cache_request(state.header, fields)
     if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
+    if stream and "flask_gateway.may_wait_since" in incoming.environ and len(body) <= LONGEST_WAITING:
+        more["may_wait"] = "HTTP_CONTENT_ENCODING" not in incoming.environ
+        incoming.environ["flask_gateway.body"] = body  # to be read again (``server/stream_turns.py``)
     if not anthropic:
         return make_call(state, operation, model, fields, fallbacks, stream=stream, **more)
     more |= {"headers": anthropic_headers(incoming.environ), "query": anthropic_query(incoming.environ)}

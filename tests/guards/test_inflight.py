@@ -12,6 +12,7 @@ import pytest
 from kit.calls import make_call
 
 from flask_gateway.guards.inflight import (
+    AwaitsTurn,
     InFlightCalls,
     InFlightPermit,
     NoThreadToWait,
@@ -140,6 +141,33 @@ def test_one_of_several_keys_cannot_take_all_threads() -> None:
     assert [isinstance(one, InFlightPermit) for one in given] == [True, True, True, False]
     assert isinstance(admit(underway, "other")[1], InFlightPermit)
     assert shed == ["share"]
+
+
+def test_a_stream_that_may_wait_awaits_its_turn_and_is_not_counted() -> None:
+    shed: list[str] = []
+    underway, freed = InFlightCalls(10, callers=2, shed=shed.append), []
+    underway.limit_threads(4)
+    underway.freed = freed.append
+    first = admit(underway, "a", stream=True)[1]
+    for _ in range(2):
+        admit(underway, "a")
+    stream = msgspec.structs.replace(make_call(stream=True, caller=Caller("a", 0)), may_wait=True)
+    assert not underway.has_share("a")
+    assert underway.has_share("b")
+    with pytest.raises(AwaitsTurn) as turn:
+        underway.admit(stream)
+    assert turn.value.caller == "a"
+    for other in (
+        msgspec.structs.replace(stream, whole=True),
+        msgspec.structs.replace(stream, may_wait=False),
+    ):
+        with pytest.raises(Overloaded):
+            underway.admit(other)
+    assert (shed, freed, underway.threads) == (["share", "share"], [], 3)
+    assert isinstance(first, InFlightPermit)
+    first.settle(DONE)
+    assert freed == ["a"]
+    assert isinstance(elsewhere(lambda: underway.admit(stream)), InFlightPermit)
 
 
 def test_a_single_key_may_take_all_threads() -> None:
