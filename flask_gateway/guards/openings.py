@@ -110,10 +110,7 @@ class Openings:
         return True
 
     def refuse(self, subject: str, key: str) -> None:
-        """:raises AccountClosed: it can be opened. :raises BooksUnknown: that was tried."""
-        if self._known.get(key) == 0.0:
-            self._known.pop(key, None)
-            raise BooksUnknown(f"the account of {subject} cannot be opened")
+        """:raises AccountClosed: always. The next :meth:`step` opens it."""
         self.know(key, closed=True)
         raise AccountClosed(subject)
 

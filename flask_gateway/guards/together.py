@@ -18,8 +18,9 @@ from ..model.reply import shielded
 from ..state.together import StoreUpdate, TogetherStore
 from .openings import AccountClosed
 
-#: So many times the changes of a call are tried together: an account may have to be opened first.
-_TRIES = 3
+#: So many times the changes of a call are tried together: an account may have to be opened first. Then the
+#: guards are asked one after another.
+_TRIES = 2
 
 
 class Foreseeing(Protocol):

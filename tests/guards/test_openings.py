@@ -11,6 +11,7 @@ from kit.together_guards import AllGuards, answered, costly
 from flask_gateway.guards.account_changes import UNVERIFIED
 from flask_gateway.guards.openings import DOUBTED
 from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp
+from flask_gateway.state.together import StoreUpdate
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,13 @@ def test_an_account_that_redis_has_lost_is_opened_by_the_call(every: AllGuards, 
     every.ledger.now = 20_000
     assert trips(every) == [2, 1]
     assert every.held() == (40_000, 0)
+
+
+def test_calls_that_find_an_account_closed_at_the_same_time_are_served(every: AllGuards) -> None:
+    """Another thread has noted that it is closed, and has not opened it yet."""
+    every.accounts._openings.know("money:team:t", closed=True)
+    step = every.accounts._openings.step
+    late: list[list[StoreUpdate]] = [[]]  # the changes of this call were named before that
+    every.accounts._openings.step = lambda *place, **how: late.pop() if late else step(*place, **how)  # type: ignore[method-assign]
+    assert trips(every)[1] == 1
+    assert every.held() == (20_000, 0)

@@ -75,7 +75,7 @@ def counts(fleet: Fleet) -> Counter[str]:
     names = ("transactions", "rows new", "rows changed", "log bytes")
     info, stats = fleet.redis.call("INFO", "commandstats"), fleet.redis.call("INFO", "stats")
     found = Counter(dict(zip(names, map(int, row), strict=True)))
-    for kind, commands in (("scripts", ("evalsha", "eval")), ("reads", ("get", "mget", "scan", "time"))):
+    for kind, commands in (("scripts", ("evalsha", "eval")), ("reads", ("mget",))):
         stats_of = [info.get(f"cmdstat_{name}", {"calls": 0, "usec": 0}) for name in commands]
         found[kind] = sum(one["calls"] for one in stats_of)
         found[f"microseconds of {kind}"] = sum(one["usec"] for one in stats_of)
