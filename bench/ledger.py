@@ -111,24 +111,27 @@ def lines(what: str, found: Rounds) -> Iterator[str]:
         yield f"| {what} | {name} | {min(figures):.1f} | {statistics.median(figures):.1f} |"
 
 
-def verdict(text: str, value: float, most: float, unit: str = "") -> str:
-    word = "reached" if value <= most else "missed"
-    return f"| {text} | {value:.3g}{unit} | {most:.3g}{unit} | {word} |"
+def verdict(text: str, figures: Sequence[float], most: float | None, unit: str = "") -> str:
+    """A line of the table. :param figures: of each round. :param most: the goal; ``None``: there is none."""
+    low, value, high = statistics.quantiles(figures, n=4, method="inclusive")
+    goal = "| |" if most is None else f"{most:.3g}{unit} | {'reached' if value <= most else 'missed'} |"
+    return f"| {text} | {value:.3g}{unit} | {low:.3g} to {high:.3g} | {goal}"
 
 
 def verdicts(chat: Rounds, event: Rounds) -> Iterator[str]:
-    """Each clause with what was measured: the median of what the rounds differ by."""
+    """Each comparison with what was measured. The goals are those against the key before."""
     for other in (one for one in (OLD, OFF) if one in chat):
-        more = statistics.median(on - off for on, off in zip(chat[ON], chat[other], strict=True))
-        yield verdict(f"a chat with all, more than {other}", more, MOST_CHAT, " µs")
-        yield verdict(f"an event with all, of {other}", ratio(event[ON], event[other]), MOST_RATIO)
+        more = [on - off for on, off in zip(chat[ON], chat[other], strict=True)]
+        goals = (MOST_CHAT, MOST_RATIO) if other == OLD else (None, None)
+        yield verdict(f"a chat with all, more than {other}", more, goals[0], " µs")
+        yield verdict(f"an event with all, of {other}", ratios(event[ON], event[other]), goals[1])
     if OLD in chat:
-        yield verdict("a chat without a ledger, of before", ratio(chat[OFF], chat[OLD]), MOST_RATIO)
-        yield verdict("an event without a ledger, of before", ratio(event[OFF], event[OLD]), MOST_RATIO)
+        yield verdict("a chat without a ledger, of before", ratios(chat[OFF], chat[OLD]), MOST_RATIO)
+        yield verdict("an event without a ledger, of before", ratios(event[OFF], event[OLD]), MOST_RATIO)
 
 
-def ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    return statistics.median(this / that for this, that in zip(these, those, strict=True))
+def ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
+    return [this / that for this, that in zip(these, those, strict=True)]
 
 
 def main() -> None:
@@ -153,9 +156,9 @@ def main() -> None:
     print("| CPU of the process tree, µs | gateway | least | median |", "|---|---|---|---|", sep="\n")
     for what, rounds in found.items():
         print(*lines(what, rounds), sep="\n")
-    print("", "| clause | measured | at most | |", "|---|---|---|---|", sep="\n")
+    print("", "| comparison | median | quartiles | at most | |", "|---|---|---|---|---|", sep="\n")
     print(*verdicts(found["a chat"], found["an event"]), sep="\n")
-    print(verdict("processes without a ledger that loaded SQLite", loaded[OFF], 0))
+    print(verdict("processes without a ledger that loaded SQLite", [loaded[OFF]] * 2, 0))
 
 
 if __name__ == "__main__":
