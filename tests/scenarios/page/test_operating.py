@@ -126,12 +126,21 @@ def test_a_refused_file_is_told_and_the_old_settings_stay(running: Gateway, fold
     assert until(lambda: "models.broken.tiers" not in shown(admin, "settings"))
 
 
+def lets_in(gateway: Gateway, key: str) -> bool:
+    """Whether a login with this key succeeds."""
+    try:
+        return PageSession(gateway.url, key).get("overview").status == 200
+    except AssertionError:
+        return False
+
+
 def test_another_admin_key_ends_all_sessions(running: Gateway, folder: Path) -> None:
     admin, viewer = PageSession(running.url), PageSession(running.url, VIEWERS_KEY)
     try:
         (folder / "ann.key").write_text(ANOTHER)  # the gateway follows the file
         assert until(lambda: [admin.get("overview").status for _ in range(12)] == [303] * 12)
         assert [viewer.get("overview").status for _ in range(12)] == [200] * 12
-        assert PageSession(running.url, ANOTHER).get("overview").status == 200
+        # One worker may learn of the key a little later, and then refuses the form of the other.
+        assert until(lambda: lets_in(running, ANOTHER))
     finally:
         (folder / "ann.key").write_text(ADMIN_KEY)
