@@ -307,8 +307,8 @@ class Accounts:
         return value[0] if value else 0
 
     def keep(self) -> None:
-        """Renew what this process holds, and look at accounts that were opened. The thread calls it."""
-        self._openings.look()
+        """Renew what this process holds, and finish openings. The thread calls it."""
+        self._openings.finish()
         with self._lock:
             held = dict(self._held)
         for (key, epoch), amount in held.items():

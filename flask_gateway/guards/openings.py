@@ -74,8 +74,8 @@ class Openings:
         self._patience = patience
         #: By key: until when an account is known to be open, epoch seconds; 0: it is known to be closed.
         self._known: dict[str, float] = {}
-        #: The accounts that were opened together with a reservation, and are to be looked at once more.
-        self._opened: list[tuple[str, Open]] = []
+        #: The rest of the work of openings, for the thread that calls :meth:`finish`.
+        self._later: list[Callable[[], object]] = []
 
     def know(self, key: str, *, closed: bool = False) -> None:
         """Note that an account is open, or closed."""
@@ -102,26 +102,33 @@ class Openings:
         return [StoreUpdate(key, change, TTL, refuses=False)]
 
     def take(self, store: TogetherStore, subject: str, key: str) -> bool:
-        """Whether this call has opened the account, so that :meth:`look` is to be called."""
+        """Look once more at an account that this call has opened. Return whether :meth:`finish` has work.
+
+        The ledger is read now: soon it has costs that the account has, too.
+        """
         found = store.take(key, Open)
         if found is None or not found[1]:
             return False
-        self._opened.append((subject, found[0].change))
-        return True
+        change = found[0].change
+        if change.mark & UNVERIFIED:
+            doubt = "the ledger cannot be read, or is not up to date"
+            self._later.append(partial(self._note_doubt, subject, doubt))
+            return True
+        more = self._came_between(subject, change.starts, change.bases)
+        if more:
+            self._later.append(partial(self.post, subject, more))
+        return bool(more)
 
     def refuse(self, subject: str, key: str) -> None:
         """:raises AccountClosed: always. The next :meth:`step` opens it."""
         self.know(key, closed=True)
         raise AccountClosed(subject)
 
-    def look(self) -> None:
-        """Look once more at the accounts that calls have opened."""
-        opened, self._opened = self._opened, []
-        for subject, change in opened:
-            if change.mark & UNVERIFIED:
-                self._note_doubt(subject, "the ledger cannot be read, or is not up to date")
-            else:
-                self._add_what_came_between(subject, change.starts, change.bases)
+    def finish(self) -> None:
+        """Do the rest of the work of openings."""
+        later, self._later = self._later, []
+        for work in later:
+            work()
 
     def _bases(self, subject: str, starts: PerWindow) -> tuple[PerWindow, str]:
         """Return what the ledger knows of a subject, and why that may be too little; empty: it is not."""
@@ -144,7 +151,9 @@ class Openings:
             self._note_doubt(subject, doubt)
         opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
         if opened and not mark & UNVERIFIED:
-            self._add_what_came_between(subject, starts, bases)
+            more = self._came_between(subject, starts, bases)
+            if more:
+                self.post(subject, more)
 
     def _wait_until_current(self) -> bool:
         deadline = time.monotonic() + self._patience
@@ -159,15 +168,13 @@ class Openings:
         self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
         self._unverified()
 
-    def _add_what_came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> None:
-        """Count costs that the bookkeeper wrote after the balance was read and before the account was there:
-        it did not see the account."""
+    def _came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> int:
+        """The costs that the bookkeeper wrote after the balance was read and before the account was there: it
+        did not see the account."""
         try:
-            more = self.balances.used(subject, starts)[-1] - bases[-1]
+            return self.balances.used(subject, starts)[-1] - bases[-1]
         except BooksUnknown:
-            return
-        if more:
-            self.post(subject, more)
+            return 0
 
     def post(self, subject: str, cost: int) -> Settlement:
         """Add a cost that nothing was held for."""

@@ -71,13 +71,16 @@ def test_the_used_amount_of_the_ledger_counts_in_the_same_trip(server: RedisServ
         with pytest.raises(BudgetUsedUp):
             made.guard.admit(costly())
         assert made.trips - before == 1
-    assert made.ledger.reads == 1  # a refused call has opened the account, too
+    assert made.ledger.reads == 2  # twice for the opening; a refused call has opened the account, too
     made.close()
 
 
-def test_costs_that_come_between_are_counted_afterwards(every: AllGuards) -> None:
+def test_costs_that_come_between_are_counted_and_later_ones_are_not(every: AllGuards) -> None:
+    """The bookkeeper adds the costs of calls that have seen the account."""
+    used = iter([0, 700])
+    every.ledger.used = lambda subject, starts: (next(used),) * 4  # type: ignore[method-assign]
     permit = every.guard.admit(costly())
-    every.ledger.now = 700
+    every.ledger.used = lambda subject, starts: (90_000,) * 4  # type: ignore[method-assign]
     every.accounts.keep()
     permit.settle(answered(10))
     assert every.held() == (700 + 20_000, 0)
