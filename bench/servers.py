@@ -160,7 +160,6 @@ def gateway(
         "GATEWAY_RATE_LIMIT_PER_MINUTE": "10000000",
         "GATEWAY_REQUEST_TIMEOUT_SECONDS": "120",
         "GATEWAY_MAX_STREAMS": "4000",
-        "GATEWAY_THREADS": "64",
         "GATEWAY_BIND": f"127.0.0.1:{port}",
         "GATEWAY_WORKERS": str(workers),
         **env,
