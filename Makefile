@@ -26,10 +26,11 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
-# PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: what fits a minute.
+# PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: a part, in two browsers, as CI runs it.
 page: $(VENV)/dev
-	$(BIN)/python -m pytest -m browser $(addprefix tests/scenarios/page,$(if $(BRIEF),$(BRIEF_PAGE:%=/test_%.py),/))
-BRIEF_PAGE := whole login try operating
+	$(BIN)/python -m pytest -m browser $(if $(BRIEF),$(BRIEF_PAGE),tests/scenarios/page/)
+BRIEF_PAGE := $(addprefix tests/scenarios/page/test_,whole.py login.py try.py walk.py) -n 2 --dist loadgroup \
+	-k "not (1280-dark or 360-light)"
 
 # The package for pip, in dist/.
 wheel: $(VENV)/dev
