@@ -175,7 +175,7 @@ COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-ex
 	--no-emit-index-url --no-emit-find-links --no-header
 requirements: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(COMPILE) -o requirements.txt pyproject.toml
+	$(COMPILE) --extra br -o requirements.txt pyproject.toml
 	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	$(COMPILE) --extra attack -c requirements-dev.txt -o requirements-attack.txt pyproject.toml
 

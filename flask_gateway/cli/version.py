@@ -16,7 +16,6 @@ DISTRIBUTION = "flask-llm-gateway"
 #: The direct dependencies, for a checkout that is not installed. A test compares them with pyproject.toml.
 DEPENDENCIES = (
     "backports.zstd",
-    "brotli",
     "cachetools",
     "flask",
     "gunicorn",
@@ -26,7 +25,7 @@ DEPENDENCIES = (
     "urllib3",
 )
 #: The packages of the extras.
-EXTRAS = ("redis",)
+EXTRAS = ("brotli", "redis")
 
 
 def _arguments(parser: ArgumentParser) -> None:

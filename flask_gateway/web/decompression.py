@@ -208,8 +208,8 @@ def _unpack(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
         yield from _members(pieces, coding)
     except ImportError:
         raise UnsupportedMediaType(
-            f"This gateway cannot decompress '{coding}': the library is not installed. "
-            "Send the body uncompressed."
+            f"This gateway cannot decompress '{coding}': the library is not installed. Send the body "
+            "uncompressed, or in gzip. The operator can install it: pip install 'flask-llm-gateway[br]'."
         ) from None
     except _library_errors() as error:
         if coding == "zstd" and "memory" in str(error):

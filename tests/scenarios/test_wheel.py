@@ -27,9 +27,9 @@ from flask_gateway import __version__
 
 pytestmark = pytest.mark.live
 
-MB, MIB = 1_000_000, 1 << 20
+MB = 1_000_000
 #: The most of a wheel, of an installation with all it needs, bytes; of the time to the first 200, seconds.
-MOST_WHEEL, MOST_INSTALLED, MOST_SECONDS = MB, 25 * MIB, 2.0
+MOST_WHEEL, MOST_INSTALLED, MOST_SECONDS = MB, 25 * MB, 2.0
 
 
 @pytest.fixture(scope="module")
