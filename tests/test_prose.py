@@ -57,21 +57,39 @@ def comments(source: str) -> Iterator[Text]:
             block = []
 
 
-def strings_and_names(tree: ast.Module, of_tests: bool) -> Iterator[Text]:
-    """Docstrings; of tests their names, as sentences; of other code the strings that contain a blank."""
-    seen: set[int] = set()
-    for node in ast.walk(tree):  # an outer node comes before the inner ones
+def defined(node: ast.AST) -> Iterator[ast.AST]:
+    """The node, and the classes and functions in it. Expressions are not looked at."""
+    yield node
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, field, ()):
+            yield from defined(child)
+
+
+def docstrings_and_names(tree: ast.Module, of_tests: bool) -> Iterator[tuple[Text, ast.stmt | None]]:
+    """Docstrings with their statements; of tests their names, as sentences."""
+    for node in defined(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)
             if docstring:
-                first = node.body[0]
-                seen.update(map(id, ast.iter_child_nodes(first)))
-                yield first.lineno, docstring
+                yield (node.body[0].lineno, docstring), node.body[0]
             if of_tests and isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield node.lineno, node.name.removeprefix("test_").replace("_", " ").capitalize()
-        text = node.value if isinstance(node, ast.Constant) and id(node) not in seen else None
-        if isinstance(text, str) and " " in text and not of_tests:
-            yield node.lineno, text
+                name = node.name.removeprefix("test_").replace("_", " ").capitalize()
+                yield (node.lineno, name), None
+
+
+def strings_and_names(tree: ast.Module, of_tests: bool) -> Iterator[Text]:
+    """Docstrings; of tests their names; of other code the strings that contain a blank."""
+    seen: set[int] = set()
+    for text, statement in docstrings_and_names(tree, of_tests):
+        yield text
+        if statement is not None:
+            seen.update(map(id, ast.iter_child_nodes(statement)))
+    if of_tests:
+        return
+    for node in ast.walk(tree):
+        said = node.value if isinstance(node, ast.Constant) and id(node) not in seen else None
+        if isinstance(said, str) and " " in said:
+            yield node.lineno, said
 
 
 def paragraphs(document: str) -> Iterator[Text]:

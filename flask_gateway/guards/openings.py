@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from ..model.calendar_windows import Calendar
-from ..model.spend import BooksUnknown
+from ..model.spend import AccountClosed, BooksUnknown
 from ..state.store import Store, state_key
 from ..state.together import StoreUpdate, TogetherStore
 from .account_changes import TTL, UNVERIFIED, Open, PerWindow, Settle, Settlement, new_mark
@@ -29,10 +29,6 @@ MOST_LAG = 1800.0
 _NOTHING: PerWindow = (0, 0, 0, 0)
 #: The accounts that a process knows to be open. It knows so for less than they live, seconds.
 _MOST_KNOWN, _KNOWN = 16_384, TTL - 60.0
-
-
-class AccountClosed(Exception):
-    """There is no account. The changes that :meth:`Openings.step` names next open it."""
 
 
 class Balances(Protocol):

@@ -15,8 +15,8 @@ from ..model.call import Call, Outcome
 from ..model.errors import GatewayError
 from ..model.protocols import NO_PERMIT, Permit
 from ..model.reply import shielded
+from ..model.spend import AccountClosed
 from ..state.together import StoreUpdate, TogetherStore
-from .openings import AccountClosed
 
 #: So many times the changes of a call are tried together: an account may have to be opened first. Then the
 #: guards are asked one after another.

@@ -68,6 +68,10 @@ class BooksUnknown(Exception):
     """The ledger cannot be read now."""
 
 
+class AccountClosed(Exception):
+    """There is no account of a subject. The changes that ``guards.openings`` names next open it."""
+
+
 class Spend(msgspec.Struct):
     """The money of one call. One thread at a time changes it.
 
