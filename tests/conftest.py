@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("patient")
 
 
 #: Fixtures that start servers.
-_SERVERS = frozenset({"start_gateway", "scripted"})
+_SERVERS = frozenset({"start_gateway", "start_shared_gateway", "scripted"})
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # it marks before ``-m`` selects, and sorts what is selected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,10 +39,9 @@ def upstream(scripted: Upstream) -> Upstream:
     return scripted
 
 
-@pytest.fixture(scope="session")
-def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
-    """Start one more gateway: ``start_gateway(GATEWAY_…="…")``. It is stopped at the end of the session."""
-    folder = tmp_path_factory.mktemp("gateways")
+@contextmanager
+def gateways_in(folder: Path) -> Iterator[StartGateway]:
+    """Start gateways: ``start(GATEWAY_…="…")``. All are stopped at the end."""
     started: list[Gateway] = []
 
     def start(key: str = KEY, options: tuple[str, ...] = (), **env: str) -> Gateway:
@@ -57,16 +56,31 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
             stack.callback(gateway.stop)
 
 
+@pytest.fixture(scope="module")
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Start one more gateway. It is stopped with the file of tests: a hundred idle ones would take half a
+    core."""
+    with gateways_in(tmp_path_factory.mktemp("gateways")) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Start a gateway for many files of tests."""
+    with gateways_in(tmp_path_factory.mktemp("gateways")) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def gateway(start_shared_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """A gateway for tests that need no special settings: no limits, and no breaker opens."""
-    return start_gateway(**ordinary(scripted))
+    return start_shared_gateway(**ordinary(scripted))
 
 
 @pytest.fixture(scope="session")
-def plain_gateway(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+def plain_gateway(start_shared_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """The same under gunicorn's own worker, which has no relay: each stream holds a thread."""
-    return start_gateway(options=("--worker-class", "gthread"), **ordinary(scripted))
+    return start_shared_gateway(options=("--worker-class", "gthread"), **ordinary(scripted))
 
 
 def ordinary(scripted: Upstream) -> dict[str, str]:
@@ -127,7 +141,7 @@ STRICT_KEYS = {
 
 @pytest.fixture(scope="session")
 def strict(
-    start_gateway: StartGateway, scripted: Upstream, tmp_path_factory: pytest.TempPathFactory
+    start_shared_gateway: StartGateway, scripted: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Gateway:
     """A gateway with a settings file: breakers that open and close quickly, keys with limits and models."""
     lines = ["circuit_breaker_max_failures = 3", "circuit_breaker_reset_seconds = 1"]
@@ -143,17 +157,17 @@ def strict(
     file: Path = tmp_path_factory.mktemp("config") / "gateway.toml"
     file.write_text("\n".join(lines))
     file.chmod(0o600)
-    return start_gateway("key-free", GATEWAY_CONFIG=str(file))
+    return start_shared_gateway("key-free", GATEWAY_CONFIG=str(file))
 
 
 @pytest.fixture(scope="session")
-def target(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
+def target(start_shared_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """The gateway for the attacks: default settings, with rate limits that no attack reaches.
 
     Its upstreams ``one0``, ``one1``, … all lead to the scripted upstream.
     """
     upstreams = ";".join(f"one{number}={scripted.url}" for number in range(128))
-    return start_gateway(
+    return start_shared_gateway(
         GATEWAY_UPSTREAMS=upstreams,
         GATEWAY_DEFAULT_UPSTREAM="one0",
         GATEWAY_UPSTREAM_ONE0_API_KEY=UPSTREAM_KEY,
