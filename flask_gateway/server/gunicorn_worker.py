@@ -46,7 +46,7 @@ from .heartbeat import Heartbeat
 from .kept_connections import KeptConnections
 from .load_shedding import record_unparsed
 from .log_filters import drop_timeouts
-from .malloc import give_back_large_blocks
+from .malloc import give_back_free_memory, give_back_large_blocks
 from .stream_turns import SINCE, WaitingStream, rewound
 from .thread_pool import LifoThreadPool
 
@@ -121,6 +121,7 @@ class GatewayWorker(AcceptLoop):
         # Everything imported so far stays, so exclude it from collections.
         gc.collect()
         gc.freeze()
+        give_back_free_memory()
         gc.set_threshold(*GC_THRESHOLDS)
         sys.setswitchinterval(SWITCH_INTERVAL)
         gateway: Gateway | None = getattr(self.wsgi, "extensions", {}).get("gateway")

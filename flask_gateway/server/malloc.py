@@ -24,3 +24,9 @@ def give_back_large_blocks() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
         return all(mallopt(parameter, value) for parameter, value in _WANTED)
     return False
+
+
+def give_back_free_memory() -> None:
+    """Return what is free now to the system: imports leave holes."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -11,6 +11,12 @@ from flask_gateway.server import malloc
 
 
 class Library:
+    trimmed: int | None = None
+
+    def malloc_trim(self, kept: int) -> int:
+        self.trimmed = kept
+        return 1
+
     def __init__(self, *, works: bool = True) -> None:
         self.asked: list[tuple[int, int]] = []
         self.works = works
@@ -31,3 +37,12 @@ def test_the_thresholds_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_library_without_thresholds_is_left_alone(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     assert not malloc.give_back_large_blocks()
+
+
+@pytest.mark.parametrize("library", [object(), Library()])
+def test_free_memory_is_given_back_where_the_library_can(
+    library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    malloc.give_back_free_memory()
+    assert getattr(library, "trimmed", 0) == 0
