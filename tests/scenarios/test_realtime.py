@@ -231,7 +231,10 @@ def test_over_its_rate_limit_a_session_gets_an_error_and_ends(gateway: Gateway, 
         say(connection, "response.create")
         code, events = closed(connection)
     assert (code, events[-1]["error"]["code"]) == (1008, "rate_limit_exceeded")
-    assert [event["type"] for event in upstream.heard] == ["response.create", "input_audio_buffer.commit"]
+    # The response after speech is counted when it begins: one that is asked for may pass just before.
+    said = [event["type"] for event in upstream.heard]
+    assert said[:2] == ["response.create", "input_audio_buffer.commit"]
+    assert said[2:] in ([], ["response.create"])
     assert until(lambda: upstream.ends == [1001])
 
 
