@@ -86,6 +86,22 @@ def test_stop_before_the_first_token_ends_the_call_at_the_upstream(
     assert browser.text("#t-answer") == ""
 
 
+def test_the_headers_shown_are_those_of_the_answer(browser: Browser, site: str) -> None:
+    browser.open(f"{site}/try?model=steady")
+    browser.run(
+        "const real = window.fetch; window.fetch = async (...asked) => { const answer = await real(...asked);"
+        " window.got = [...answer.headers]; return answer; }"
+    )
+    browser.type("#t-prompt", "hello")
+    browser.click("#t-send")
+    assert until(lambda: state(browser).startswith("Done"))
+    got = [": ".join(pair) for pair in browser.run("return window.got")]
+    shown = browser.run("return document.querySelector('#t-headers').textContent").splitlines()
+    assert set(shown) <= set(got)
+    assert {line for line in got if line.startswith("x-")} <= set(shown)
+    assert {"x-request-id", "x-gateway-upstream", "content-type"} <= {line.split(": ")[0] for line in shown}
+
+
 def test_a_refusal_says_why(browser: Browser, site: str) -> None:
     ask(browser, site, "fast", key="nobody")
     assert until(lambda: "There is no key 'nobody'" in state(browser))
