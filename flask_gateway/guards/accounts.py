@@ -20,7 +20,7 @@ from ..model.calendar_windows import Calendar
 from ..model.spend import BooksUnknown, Hold
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, state_key
-from ..state.together import StoreUpdate, TogetherStore
+from ..state.together import StoreUpdate, TogetherStore, is_copied
 from .account_changes import (
     MARK_BITS,
     TTL,
@@ -142,7 +142,7 @@ class Accounts:
     def _reserve_one(self, subject: str, key: str, limits: PerWindow, amount: int, *, strict: bool) -> Held:
         """Hold the amount of one call. :raises BooksUnknown: as :meth:`reserve`."""
         reservation = self._reserve(key, limits, amount)
-        if reservation.result is _CLOSED and self._copied(key):
+        if reservation.result is _CLOSED and is_copied(self._store, key):
             self._openings.refuse(subject, key)
         tries = 1
         while reservation.result is _CLOSED:
@@ -171,13 +171,9 @@ class Accounts:
         self.allotments.take(key, limits, granted, reservation.epoch, more, reservation.left, until)
         return reservation
 
-    def _copied(self, key: str) -> bool:
-        """Whether changes are made on a copy, where nothing is held."""
-        return self._together is not None and self._together.copied(key)
-
     def _keep(self, key: str, epoch: int, amount: int) -> None:
         """Note an amount that this process holds now, to be renewed."""
-        if self._copied(key):
+        if is_copied(self._store, key):
             return
         place, held = (key, epoch), self._held
         with self._lock:
@@ -186,7 +182,7 @@ class Accounts:
             self._keeper.start()
 
     def _drop(self, key: str, epoch: int, amount: int) -> None:
-        if self._copied(key):
+        if is_copied(self._store, key):
             return
         place, held = (key, epoch), self._held
         with self._lock:

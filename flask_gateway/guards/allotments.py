@@ -72,7 +72,7 @@ class _Pace(Generic[Grant]):
         return asked * LASTS >= BUSY * time, now, 0
 
     def more(self, amount: int) -> int | None:
-        """Return the amount for an allotment of later calls; ``None``: do not take one now."""
+        """Return how much to reserve for later calls; ``None``: no allotment is due."""
         busy = self.busy or self.asked >= BUSY
         if not busy or self.filling or not amount or self.left < ROOM * amount:
             return None

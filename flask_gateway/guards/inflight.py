@@ -24,6 +24,10 @@ SHARE = 0.75
 PACE_WEIGHT, PACE_LIMIT = 0.1, 1.0
 
 
+#: The keys in the WSGI environ of a request that may wait: since when, seconds, and its body that was read.
+MAY_WAIT_SINCE, READ_BODY = "flask_gateway.may_wait_since", "flask_gateway.body"
+
+
 class NoThreadToWait(Overloaded):
     """No thread may wait for the rest of this request's body."""
 

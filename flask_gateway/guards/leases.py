@@ -25,7 +25,7 @@ from weakref import WeakSet
 
 from ..reactor import Periodic
 from ..state.store import SECOND, Store, Value
-from ..state.together import StoreUpdate, TogetherStore
+from ..state.together import StoreUpdate, is_copied
 from . import lease_scripts
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,6 @@ class ConcurrencyLeases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._together = store if isinstance(store, TogetherStore) else None
         self._holders: Holders = getattr(store, "holders", None) or _Unseen()
         self._begin()
         _all.add(self)
@@ -231,7 +230,7 @@ class ConcurrencyLeases:
         epoch = self._take(key, limit)
         if not epoch and (ended := self._ended(key)):
             epoch = self._take(key, limit, ended)
-        if self._together is not None and self._together.copied(key):
+        if is_copied(self._store, key):
             return epoch
         if epoch and self._note(key, epoch) > limit:
             # The store has lost slots that this process holds.
@@ -266,7 +265,7 @@ class ConcurrencyLeases:
         return count + 1
 
     def release(self, key: str, epoch: int) -> None:
-        if self._together is not None and self._together.copied(key):
+        if is_copied(self._store, key):
             self._change_back(key, epoch, 1)
             return
         released = False

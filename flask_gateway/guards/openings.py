@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -71,7 +72,7 @@ class Openings:
         #: By key: until when an account is known to be open, epoch seconds; 0: it is known to be closed.
         self._known: dict[str, float] = {}
         #: The rest of the work of openings, for the thread that calls :meth:`finish`.
-        self._later: list[Callable[[], object]] = []
+        self._later: deque[Callable[[], object]] = deque()
 
     def know(self, key: str, *, closed: bool = False) -> None:
         """Note that an account is open, or closed."""
@@ -122,9 +123,8 @@ class Openings:
 
     def finish(self) -> None:
         """Do the rest of the work of openings."""
-        later, self._later = self._later, []
-        for work in later:
-            work()
+        while self._later:
+            self._later.popleft()()
 
     def _bases(self, subject: str, starts: PerWindow) -> tuple[PerWindow, str]:
         """Return what the ledger knows of a subject, and why that may be too little; empty: it is not."""

@@ -13,6 +13,7 @@ import threading
 from ..dialects.media_usage import expected_usage
 from ..dialects.usage import Tally
 from ..model.call import COUNTING, DIRECT, MEDIA, Call, Operation, Usage
+from ..model.large_json import split_at_quotes
 from ..model.limits import CallLimits, Estimate
 
 #: The bytes of a prompt that make one token: as expected, and as few as they may be.
@@ -41,8 +42,8 @@ _WITHOUT_OUTPUT = frozenset(
     | {Operation.EMBED_CONTENT, Operation.EMBED_CONTENTS}
 )
 _MEDIA = frozenset(MEDIA)
-#: Quotes that are looked at one by one, and the name that each part has that is no text.
-_FEW, _TYPE = 64, b'"type"'
+#: Quotes at which a prompt is split before it is searched as a whole.
+_FEW = 64
 #: Finds the parts of a prompt that are no text. It takes long: searching for each text alone is quicker.
 _parts = re.compile(rb';base64,|"input_audio"|"file_data"').findall
 
@@ -102,14 +103,8 @@ class Estimates:
 
 def _has_types(prompt: bytes) -> bool:
     """Whether some part may be no text. Most long prompts have few quotes, and one byte is found quickly."""
-    at = -1
-    for _ in range(_FEW):
-        at = prompt.find(b'"', at + 1)
-        if at < 0:
-            return False
-        if prompt.startswith(_TYPE, at):
-            return True
-    return prompt.find(_TYPE, at) >= 0
+    *first, rest = split_at_quotes(prompt, _FEW)
+    return b"type" in first or rest.startswith(b'type"') or b'"type"' in rest
 
 
 def _with_parts(prompt: bytes) -> int:

@@ -14,7 +14,7 @@ from ..model.errors import CallerLeft, DeadlineExceeded, TokensUsedUp
 from ..model.limits import Estimate, SubjectLimits, words_of
 from ..model.protocols import NO_PERMIT, Permit
 from ..state.store import SECOND, Store, state_key
-from ..state.together import StoreUpdate, TogetherStore
+from ..state.together import StoreUpdate, TogetherStore, is_copied
 from .allotments import LASTS, Allotments, Drawn
 from .rate_limiter import duration
 from .sliding_window import MINUTE
@@ -125,15 +125,12 @@ class TokenLimiter:
         raise self._refusal(subject, amount, quota)
 
     def _draw(self, key: str, limit: int, amount: int) -> Drawn[_Allotted] | None:
-        return None if self._copied(key) else self._allotments.draw(key, limit, amount)
-
-    def _copied(self, key: str) -> bool:
-        return self._together is not None and self._together.copied(key)
+        return None if is_copied(self._store, key) else self._allotments.draw(key, limit, amount)
 
     def _ask(self, key: str, limit: int, amount: int) -> TokenQuota:
         """Reserve in the store: for one call, or for later ones, too."""
         allotments = self._allotments
-        if self._copied(key):  # nothing is reserved there: it says why a limit refuses
+        if is_copied(self._store, key):  # nothing is reserved there: it says why a limit refuses
             quota = self._store.update(key, ReserveTokens(limit, self._window, amount), self._ttl)
             allotments.reserved(key, quota.remaining)
             return quota
@@ -203,7 +200,7 @@ class TokenLimiter:
     def cancel(self, reserved: _Reserved) -> _Reserved:
         """Give back the tokens of a call that was not sent. Return the same subject with its quota then."""
         key, stamp, amount = reserved.key, reserved.quota.stamp, reserved.amount
-        if not self._copied(key) and self._allotments.put_back(key, stamp, amount):
+        if not is_copied(self._store, key) and self._allotments.put_back(key, stamp, amount):
             return reserved
         self.correct(reserved, 0)
         peek = ReserveTokens(reserved.limit, self._window, 0).peek

@@ -25,7 +25,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.message import HeaderPolicy
 from gunicorn.workers import base
 
-from ..guards.inflight import AwaitsTurn
+from ..guards.inflight import MAY_WAIT_SINCE, AwaitsTurn
 from ..model.errors import InternalError, ServerShutdown
 from ..model.reply import Reply
 from ..streaming.relay import Relay
@@ -47,7 +47,7 @@ from .kept_connections import KeptConnections
 from .load_shedding import record_unparsed
 from .log_filters import drop_timeouts
 from .malloc import give_back_free_memory, give_back_large_blocks
-from .stream_turns import SINCE, WaitingStream, rewound
+from .stream_turns import WaitingStream, rewound
 from .thread_pool import LifoThreadPool
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class GatewayWorker(AcceptLoop):
         if not self._keeps(conn):
             resp.force_close()
         if self._turns is not None and self._turns.has_room and self.alive:
-            environ[SINCE] = time.monotonic()
+            environ[MAY_WAIT_SINCE] = time.monotonic()
         return self._reply(conn, resp, environ)
 
     def _reply(self, conn: Any, resp: Any, environ: dict[str, Any]) -> Any:

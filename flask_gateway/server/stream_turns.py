@@ -13,14 +13,13 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, NamedTuple
 
+from ..guards.inflight import MAY_WAIT_SINCE, READ_BODY
 from .backpressure import MAX_WAIT_BEHIND_STREAMS
 
 #: The most waiting streams of a worker. ``web/inference.py`` limits the body of one.
 MOST_WAITING = 1024
 #: How long a stream waits, seconds: as long as one that a full worker leaves in the kernel's queue.
 LONGEST_WAIT = MAX_WAIT_BEHIND_STREAMS
-#: The keys in the WSGI environ: since when a stream may wait, seconds, and the body that was read.
-SINCE, BODY = "flask_gateway.may_wait_since", "flask_gateway.body"
 
 
 class WaitingStream(NamedTuple):
@@ -36,12 +35,12 @@ class WaitingStream(NamedTuple):
 
     @property
     def since(self) -> float:
-        return float(self.environ[SINCE])
+        return float(self.environ[MAY_WAIT_SINCE])
 
 
 def rewound(caller: str, conn: Any, resp: Any, environ: dict[str, Any]) -> WaitingStream:
     """The request as it was before its body was read."""
-    environ["wsgi.input"] = BytesIO(environ.pop(BODY))
+    environ["wsgi.input"] = BytesIO(environ.pop(READ_BODY))
     environ.pop("werkzeug.request", None)
     environ.pop("HTTP_X_REQUEST_START", None)  # it has not waited in front of the gateway
     return WaitingStream(caller, conn, resp, environ)
@@ -105,7 +104,7 @@ class StreamTurns:
 
     def _end(self, streams: list[WaitingStream]) -> None:
         for stream in streams:
-            del stream.environ[SINCE]  # it may not wait again
+            del stream.environ[MAY_WAIT_SINCE]  # it may not wait again
             self._resume(stream)
 
     def _take(self, caller: str) -> WaitingStream:

@@ -160,6 +160,11 @@ class TogetherStore:
         self._store.close()
 
 
+def is_copied(store: object, key: str) -> bool:
+    """:meth:`TogetherStore.copied` of any store: those of one machine copy nothing."""
+    return isinstance(store, TogetherStore) and store.copied(key)
+
+
 def _amount(change: Any) -> int:
     """The tokens or nano-dollars that a change reserves; 0: it reserves none."""
     return getattr(change, "amount", 0)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 
 from ..dialects.table import DIALECTS
 from ..guards.body_memory import BodyLease
+from ..guards.inflight import MAY_WAIT_SINCE, READ_BODY
 from ..model.call import ANTHROPIC, DIRECT, MEDIA, MESSAGES_BODY, Call, Operation, Outcome
 from ..model.errors import InvalidField, ModelNotAllowed
 from ..model.large_json import taking_turns
@@ -104,9 +105,9 @@ def _read_call(operation: Operation, state: RequestState, lease: BodyLease) -> C
         more["cache"], fields = cache_request(state.header, fields)
     if gateway.settings.compat and "litellm" in gateway.settings.compat and not anthropic:
         state.model, fields = model, without_proxy_fields(fields)
-    if stream and "flask_gateway.may_wait_since" in incoming.environ and len(body) <= LONGEST_WAITING:
+    if stream and MAY_WAIT_SINCE in incoming.environ and len(body) <= LONGEST_WAITING:
         more["may_wait"] = "HTTP_CONTENT_ENCODING" not in incoming.environ
-        incoming.environ["flask_gateway.body"] = body  # to be read again (``server/stream_turns.py``)
+        incoming.environ[READ_BODY] = body  # to be read again (``server/stream_turns.py``)
     if not anthropic:
         return make_call(state, operation, model, fields, fallbacks, stream=stream, **more)
     more |= {"headers": anthropic_headers(incoming.environ), "query": anthropic_query(incoming.environ)}

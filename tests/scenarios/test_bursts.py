@@ -10,7 +10,7 @@ import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.servers import Gateway
 from kit.waiting import until
-from kit.wire import TIMEOUT
+from kit.wire import TIMEOUT, head
 
 from flask_gateway.guards.inflight import SHARE
 
@@ -41,8 +41,7 @@ def request(model: str, *, stream: bool = True) -> bytes:
         model.encode(),
         b"true" if stream else b"false",
     )
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-API-Key: {BURST}\r\nConnection: close\r\n"
-    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return head(80, "/v1/chat/completions", BURST, "Connection: close", f"Content-Length: {len(body)}") + body
 
 
 def opened(stack: ExitStack, port: int, sent: bytes) -> socket.socket:

@@ -7,11 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_gateway.guards.inflight import MAY_WAIT_SINCE, READ_BODY
 from flask_gateway.server.stream_turns import (
-    BODY,
     LONGEST_WAIT,
     MOST_WAITING,
-    SINCE,
     StreamTurns,
     WaitingStream,
     rewound,
@@ -24,7 +23,7 @@ class Worker:
         self.turns = StreamTurns(self.resumed.append)
 
     def add(self, caller: str, conn: Any, now: float, since: float | None = None) -> None:
-        environ = {SINCE: now if since is None else since}
+        environ = {MAY_WAIT_SINCE: now if since is None else since}
         self.turns.add(WaitingStream(caller, conn, None, environ))
 
     @property
@@ -43,7 +42,7 @@ def test_streams_of_a_caller_are_resumed_in_order_and_others_go_on_waiting() -> 
     worker.turns.next("a")
     assert worker.conns == [1, 3]
     assert len(worker.turns) == 1
-    assert all(SINCE in stream.environ for stream in worker.resumed)  # they may wait again
+    assert all(MAY_WAIT_SINCE in stream.environ for stream in worker.resumed)  # they may wait again
 
 
 def test_a_stream_that_waits_again_comes_first() -> None:
@@ -62,7 +61,7 @@ def test_no_stream_waits_for_longer_than_the_longest_wait() -> None:
     assert not worker.resumed
     worker.turns.give_up(LONGEST_WAIT + 1.5)
     assert worker.conns == [0, 1]
-    assert not any(SINCE in stream.environ for stream in worker.resumed)  # they may not wait again
+    assert not any(MAY_WAIT_SINCE in stream.environ for stream in worker.resumed)  # they may not wait again
     assert len(worker.turns) == 3
 
 
@@ -75,7 +74,7 @@ def test_all_are_resumed_when_the_worker_stops_and_the_number_is_bounded() -> No
     worker.turns.end()
     assert sorted(worker.conns) == list(range(MOST_WAITING))
     assert not worker.turns
-    assert not any(SINCE in stream.environ for stream in worker.resumed)
+    assert not any(MAY_WAIT_SINCE in stream.environ for stream in worker.resumed)
 
 
 @given(st.lists(st.tuples(st.sampled_from("anx"), st.sampled_from("ab"), st.floats(0, 9)), max_size=60))
@@ -96,8 +95,14 @@ def test_each_stream_is_resumed_once(steps: list[tuple[str, str, float]]) -> Non
 
 
 def test_a_request_is_rewound_to_before_its_body_was_read() -> None:
-    environ = {BODY: b"{}", "werkzeug.request": 1, "HTTP_X_REQUEST_START": "1.0", SINCE: 2.5, "PATH": "/x"}
+    environ = {
+        READ_BODY: b"{}",
+        "werkzeug.request": 1,
+        "HTTP_X_REQUEST_START": "1.0",
+        MAY_WAIT_SINCE: 2.5,
+        "PATH": "/x",
+    }
     stream = rewound("a", "conn", "resp", environ)
     assert stream.since == 2.5
     assert environ.pop("wsgi.input").read() == b"{}"
-    assert environ == {SINCE: 2.5, "PATH": "/x"}
+    assert environ == {MAY_WAIT_SINCE: 2.5, "PATH": "/x"}
