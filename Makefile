@@ -28,8 +28,8 @@ test: $(VENV)/dev
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
 # PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: a part, in two browsers, as CI runs it.
 page: $(VENV)/dev
-	$(BIN)/python -m pytest -m browser $(if $(BRIEF),$(BRIEF_PAGE),tests/scenarios/page/)
-BRIEF_PAGE := $(addprefix tests/scenarios/page/test_,whole.py login.py try.py walk.py) -n 2 --dist loadgroup \
+	$(BIN)/python -m pytest -m browser --dist loadgroup $(if $(BRIEF),$(BRIEF_PAGE),tests/scenarios/page/ -n 3)
+BRIEF_PAGE := $(addprefix tests/scenarios/page/test_,whole.py login.py try.py walk.py) -n 2 \
 	-k "not (1280-dark or 360-light)"
 
 # The package for pip, in dist/.

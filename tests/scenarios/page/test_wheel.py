@@ -15,7 +15,7 @@ from kit.waiting import PATIENCE, until
 from kit.wheel import Environment, build
 from kit.wire import ask
 
-pytestmark = [pytest.mark.live, pytest.mark.browser]
+pytestmark = [pytest.mark.live, pytest.mark.browser, pytest.mark.xdist_group("wheel")]
 
 
 def answers(port: int) -> bool:
