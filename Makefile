@@ -1,4 +1,4 @@
-# make run: serve on 127.0.0.1:8000.   make test: everything that is tested, in five and a half minutes on two cores.
+# make run: serve on 127.0.0.1:8000.   make test: everything that is tested, in about six minutes on two cores.
 
 # The Python that makes the environment: 3.11 to 3.14, the system's own first. PYTHON=python3.12 picks one.
 FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
