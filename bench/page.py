@@ -1,12 +1,17 @@
 """Measures the cost of the operator's page: ``python -m bench.run page``.
 
 The rings are full of the calls of the benchmark itself. Both gateways have a ledger; one has the page.
+
+``python -m bench.page --rounds 30`` measures chat alone, with the page and without it, 10 s a round.
+A round is without, with, with, without: a change of the machine's speed is in both.
 """
 
 from __future__ import annotations
 
+import argparse
 import selectors
 import socket
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,7 +26,7 @@ from flask_gateway.web.page import session
 from . import servers
 from .keys import ADMIN_KEY, LEDGER, UPSTREAM
 from .load import cost
-from .wrk import Numbers
+from .wrk import Numbers, chat_body, wrk
 
 PAGES = (
     *("overview", "overview?range=24h", "upstreams", "upstream?name=up", "models", "keys", "requests"),
@@ -37,6 +42,8 @@ PAGES = (
 )
 #: How often each page is asked for, and how long open pages are watched, seconds.
 TIMES, WATCHED = 40, 20.0
+#: How long a turn of calls lasts, and how long the rings' thread may write after it, seconds.
+TURN, WRITTEN = 2, 0.25
 
 
 @contextmanager
@@ -104,3 +111,43 @@ def read(selector: selectors.BaseSelector, seconds: float) -> int:
             if not data:  # it has ended
                 selector.unregister(key.fileobj)
     return received
+
+
+def turn(process: subprocess.Popen, port: int) -> float:
+    """The CPU of a call, microseconds, of all processes and threads of the gateway."""
+    before = cost.cpu(process.pid)
+    seen = wrk(f"http://127.0.0.1:{port}", 8, TURN, chat_body(200))
+    time.sleep(WRITTEN)
+    return (cost.cpu(process.pid) - before) / seen["requests"] * 1e6
+
+
+def chats(rounds: int) -> list[tuple[float, float]]:
+    """The CPU of a call without the page and with it, microseconds, round by round."""
+    with servers.json_upstream() as upstream, ExitStack() as stack:
+        up = []
+        for on in (False, True):
+            port = servers.free_port()
+            up.append((stack.enter_context(gateway(upstream, port, page=on)), port))
+            wrk(f"http://127.0.0.1:{port}", 8, TURN, chat_body(200))
+        found = []
+        for number in range(1, rounds + 1):
+            off, on, again, last = (turn(*up[which]) for which in (0, 1, 1, 0))
+            found.append(((off + last) / 2, (on + again) / 2))
+            print(f"round {number} of {rounds}: {found[-1][0]:.1f} -> {found[-1][1]:.1f} us", flush=True)
+    return found
+
+
+def shown(found: list[tuple[float, float]]) -> str:
+    """The result of all rounds in a line."""
+    without, with_page = (statistics.median(one[place] for one in found) for place in (0, 1))
+    low, middle, high = statistics.quantiles([100 * (on / off - 1) for off, on in found], n=4)
+    return (
+        f"CPU of a call: {without:.1f} us without the page, {with_page:.1f} us with it; the difference "
+        f"within a round, median of {len(found)}: {middle:+.2f} % (quartiles {low:+.2f} to {high:+.2f} %)"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    print(shown(chats(parser.parse_args().rounds)))

@@ -22,6 +22,13 @@ from ..streaming.resume import Continuer
 Translate = Callable[[BodyOverrides | None], Service]
 
 
+Operations = tuple[str, ...]
+#: A reason, how long it lasts, and the operations that are taken and translated, as CandidateStatus has them.
+TargetStatus = tuple[str, float | None, Operations, Operations]
+#: The status of targets, by upstream and model.
+Known = dict[tuple[str, str], TargetStatus]
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """A target with its service, its breaker and its limits.
 
@@ -124,23 +131,34 @@ class Candidates:
             if candidate is not None:
                 yield endpoint, candidate
 
-    def explain(self, caller: Caller, model: str) -> list[CandidateStatus]:
+    def explain(self, caller: Caller, model: str, known: Known | None = None) -> list[CandidateStatus]:
         """The status of each target for a call of that caller now. It sends nothing and takes no turn.
 
         A caller that may not call the model learns nothing about its route, not even whether it exists.
+
+        :param known: what this caller's last explanations found, a moment ago. It is used, and added to.
         """
         if not caller.may_call(model):
             return [CandidateStatus(1, MASK, MASK, "not allowed")]
+        known = {} if known is None else known
         statuses, chosen = [], False
         for number, tier in enumerate(self._routes.route(model).tiers, 1):
             for target in tier:
-                reason, wait = self._reason(caller, target)
+                place = target.upstream, target.model
+                if place not in known:
+                    known[place] = self._look(caller, target)
+                reason, wait, *operations = known[place]
                 if not reason:
                     reason, chosen = ("next" if chosen else "chosen"), True
-                endpoint, place = self._endpoint(target), (number, target.upstream, target.model)
-                operations = tuple(sorted(endpoint.speaks)), tuple(sorted(endpoint.translated))
-                statuses.append(CandidateStatus(*place, reason, wait, *operations))
+                statuses.append(CandidateStatus(number, *place, reason, wait, *operations))
         return statuses
+
+    def _look(self, caller: Caller, target: Target) -> TargetStatus:
+        """Why a target would refuse a call of that caller (empty if it would not), and for how long; the
+        operations that its upstream takes, and those that are translated for it."""
+        endpoint = self._endpoint(target)
+        reason, wait = self._reason(caller, target)
+        return reason, wait, tuple(sorted(endpoint.speaks)), tuple(sorted(endpoint.translated))
 
     def visible(self, models: Iterable[str]) -> set[tuple[str, str | None]]:
         """The endpoints that serve these models, by upstream and model."""

@@ -10,16 +10,16 @@ costs a fifth of what it costs between two answers. A killed worker loses those 
 from __future__ import annotations
 
 import fcntl
+import heapq
 import logging
-import math
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from mmap import mmap
 
 from ..reactor.while_any import WhileAny
@@ -27,7 +27,7 @@ from . import notes, page_memory, pulse, recent
 from .pulse import Counts, PulseWriter, Resolution
 from .recent import EndKind, RequestEntry, encoded, kind_of, mark_of
 from .request_record import RequestRecord
-from .rings import ALL, HEADS, Marked, RingWriter, Shape, newest, newest_first
+from .rings import ALL, HEADS, Marked, RingWriter, Shape, newest, newest_first, numbered
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ _OWN = ("/ui", "/admin/")
 _WAIT, _BATCH = 0.1, 256
 #: After how long no worker still writes a finished request, seconds.
 _SETTLED = 5.0
+#: How many of the last requests this process keeps decoded, while pages ask for them.
+LATEST = 1000
 
 
 class PageRings:
@@ -76,7 +78,8 @@ class PageRings:
         #: Whether the thread writes those that wait without being started again.
         self._is_due = False
         self._thread = WhileAny("page-rings", _WAIT, self._write)
-        self._latest: dict[int, tuple[float, list[RequestEntry]]] = {}
+        #: The newest sequence numbers that have been read, by region, and the last requests.
+        self._latest: tuple[Mapping[int, int], tuple[RequestEntry, ...]] = {}, ()
         #: Keeps a text for the operator.
         self.note = notes.NoteWriter(ring.append)
         #: When this process opened them, seconds since the epoch.
@@ -125,22 +128,30 @@ class PageRings:
             newest_first(self._file, base, shape, needles, older, marked) for base, shape in shapes
         )
 
-    def latest(self, most: int) -> Sequence[RequestEntry]:
-        """The last requests of all workers, the newest first. It keeps those decoded that it has read before:
-        live pages ask each second.
+    def latest(self, most: int = LATEST) -> Sequence[RequestEntry]:
+        """The last requests of all workers, the newest first. Each is decoded once: live pages ask often.
 
-        :param most: how many; a constant of the page, because it keeps so many for each.
+        :param most: how many, :data:`LATEST` at most.
         """
-        (read_at, known), now = self._latest.get(most, (-math.inf, [])), time.time()
-        if read_at > now:  # the clock has been set back
-            read_at, known = -math.inf, []
-        settled = read_at - _SETTLED
-        # Threads write entries a little out of order, so it reads on for a second.
-        read = takewhile(lambda one: one.at > settled - 1, self.entries())
-        fresh = [one for one in islice(read, most) if one.at > settled]
-        found = [*fresh, *(one for one in known if one.at <= settled)][:most]
-        self._latest[most] = now, found
-        return found
+        numbers = {base: newest(self._file, base, RECENT) for base in self._bases()}
+        before, known = self._latest
+        if numbers != before:
+            fresh = self._between(before, numbers)
+            if fresh and known and fresh[-1].at < known[0].at - _SETTLED:  # the clock has been set back
+                known, fresh = (), self._between({}, numbers)
+            # Threads write entries a little out of order.
+            known = tuple(islice(heapq.merge(fresh, known, key=_newer), LATEST))
+            self._latest = numbers, known
+        return known[:most]
+
+    def _between(self, before: Mapping[int, int], numbers: Mapping[int, int]) -> tuple[RequestEntry, ...]:
+        """The last requests whose sequence numbers are higher than those before."""
+        ranges = {
+            base: range(max(before.get(base, 0), number - LATEST, 0) + 1, number + 1)
+            for base, number in numbers.items()
+        }
+        read = recent.merged(numbered(self._file, base, RECENT, one) for base, one in ranges.items())
+        return tuple(islice(read, LATEST))
 
     def kept(self) -> int:
         """How many requests are kept, of those that are not only kept as failed ones."""
@@ -164,6 +175,10 @@ class PageRings:
     def counts_of_upstreams(self, now: float) -> dict[str, Counts]:
         """Add up the counts of each upstream in the last 30 min, in steps of 5 min."""
         return pulse.read_upstreams(self._file, (base + _PULSE for base in self._bases()), now)
+
+
+def _newer(entry: RequestEntry) -> float:
+    return -entry.at
 
 
 def _is_kept(record: RequestRecord) -> bool:

@@ -13,7 +13,7 @@ import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate
 from mmap import mmap
 from typing import NamedTuple
 
@@ -163,6 +163,7 @@ class PulseWriter:
 _PLACES = {kind: 1 + place for place, kind in enumerate(KINDS)}
 _FAILED = _PLACES[EndKind.FAILED]
 _BUCKET = struct.Struct(f"<{WORDS}Q")
+_Words = Sequence[int]
 _EMPTY = memoryview(bytes(8 * WORDS)).cast("Q")
 
 
@@ -185,7 +186,7 @@ def read(file: int, places: Iterable[int], upstream: str, scale: Resolution, now
     :param upstream: its name; empty for all requests.
     """
     last = int(now) // scale.seconds
-    sums = {period: [0] * WORDS for period in range(last - scale.buckets + 1, last + 1)}
+    sums: dict[int, _Words] = dict.fromkeys(range(last - scale.buckets + 1, last + 1), ())
     for place in places:
         for row, name in enumerate(_names(file, place)):
             if name == upstream and (row == 0) == (not upstream):
@@ -220,16 +221,17 @@ def _add_last(total: list[int], file: int, place: int, periods: range) -> None:
                 total[:] = map(int.__add__, total, words)
 
 
-def _add_row(sums: dict[int, list[int]], file: int, place: int, scale: Resolution) -> None:
+def _add_row(sums: dict[int, _Words], file: int, place: int, scale: Resolution) -> None:
     data = os.pread(file, 8 * WORDS * scale.buckets, place + 8 * WORDS * scale.first)
-    for words in struct.iter_unpack(f"<{WORDS}Q", data[: len(data) // (8 * WORDS) * 8 * WORDS]):
-        total = sums.get(words[0] & (1 << 56) - 1) if words[0] >> 56 == LAYOUT else None
-        if total is not None:
-            total[:] = map(int.__add__, total, words)
+    for words in _BUCKET.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
+        period = words[0] & (1 << 56) - 1 if words[0] >> 56 == LAYOUT else -1
+        if (total := sums.get(period)) is not None:
+            sums[period] = tuple(map(int.__add__, total, words)) if total else words
 
 
-def _counts(at: int, words: Sequence[int]) -> Counts:
-    return Counts._make((at, *words[1:_CLASSES], tuple(words[_CLASSES:])))
+def _counts(at: int, words: _Words) -> Counts:
+    """:param words: of the bucket; empty: nothing was counted."""
+    return Counts._make((at, *words[1:_CLASSES], tuple(words[_CLASSES:]))) if words else Counts(at)
 
 
 def added(counts: Iterable[Counts]) -> Counts:
@@ -247,12 +249,14 @@ def percentile(classes: Sequence[int], share: float) -> float | None:
 
     :param share: 0 to 1.
     """
-    wanted = share * sum(classes)
-    if not wanted:
+    sums = [*accumulate(classes, initial=0)]
+    if not (wanted := share * sums[-1]):
         return None
-    edges = pairwise((0.0, *BOUNDS, math.inf))
-    for count, (low, high) in zip(classes, edges, strict=True):
-        if count >= wanted:
-            return low if high == math.inf else low + (high - low) * wanted / count
-        wanted -= count
-    return BOUNDS[-1]
+    place = bisect_left(sums, wanted) - 1
+    low, high = _EDGES[place : place + 2]
+    if high == math.inf:
+        return low
+    return low + (high - low) * (wanted - sums[place]) / classes[place]
+
+
+_EDGES = (0.0, *BOUNDS, math.inf)

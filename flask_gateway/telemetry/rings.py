@@ -164,24 +164,49 @@ def newest_first(
     :param is_older: whether a body is old enough. Newer ones are left out, except for a few.
     :param marked: which entries are read at all.
     """
-    number = newest(file, base, shape)
-    oldest = max(1, number - shape.entries + 1)
+    last = newest(file, base, shape)
+    kept = range(max(1, last - shape.entries + 1), last + 1)
     if is_older is not None:
-        number = min(number, _newest_older(file, base, shape, range(oldest, number + 1), is_older))
-    while number >= oldest:
+        last = min(last, _newest_older(file, base, shape, kept, is_older))
+    yield from numbered(file, base, shape, range(kept.start, last + 1), needles, marked)
+
+
+def numbered(
+    file: int,
+    base: int,
+    shape: Shape,
+    numbers: range,
+    needles: Sequence[bytes] = (),
+    marked: Marked = ALL,
+) -> Iterator[bytes]:
+    """Yield the bodies of the entries with these sequence numbers, as :func:`newest_first` does.
+
+    :param numbers: not more of them than the ring has entries.
+    """
+    number = numbers.stop - 1
+    while number >= numbers.start:
         index = number % shape.entries
-        count = min(max(1, _READ // shape.size), index + 1, number - oldest + 1)
+        count = min(max(1, _READ // shape.size), index + 1, number - numbers.start + 1)
         data = os.pread(file, count * shape.size, base + shape.start + (index - count + 1) * shape.size)
-        read = _with_mark(data, shape, count, marked)
         first, number = number - count + 1, number - count
-        if not read or not all(needle in data for needle in needles):
-            continue
-        for offset in reversed(read):
-            place = offset * shape.size
-            if needles and any(data.find(needle, place, place + shape.size) < 0 for needle in needles):
-                continue
-            if (body := _body(data, place, shape, first + offset)) is not None:
+        places = _with_mark(data, shape, count, marked)
+        for needle in needles:
+            found = _with_text(data, shape.size, needle) if places else ()
+            places = [place for place in places if place in found]
+        for place in reversed(places):
+            if (body := _body(data, place * shape.size, shape, first + place)) is not None:
                 yield body
+
+
+def _with_text(data: bytes, size: int, text: bytes) -> set[int]:
+    """Which of the entries have the text, by their place among them."""
+    places, at = set(), data.find(text)
+    while at >= 0:
+        place = at // size
+        if is_whole := at + len(text) <= (place + 1) * size:
+            places.add(place)
+        at = data.find(text, (place + 1) * size if is_whole else at + 1)
+    return places
 
 
 def _with_mark(data: bytes, shape: Shape, count: int, marked: Marked) -> Sequence[int]:

@@ -12,6 +12,7 @@ from kit.translating import LOUD
 
 from flask_gateway.app import build, translated
 from flask_gateway.app.build import Gateway
+from flask_gateway.app.candidates import Known
 from flask_gateway.config.kinds import KINDS
 from flask_gateway.config.schema import (
     Balance,
@@ -101,6 +102,10 @@ def test_upstreams_of_the_callers_api_come_before_translations(monkeypatch: pyte
     assert order(gateway, "all") == "abcd"
     statuses = gateway.candidates.explain(call.caller, "all")
     assert ["completions" in status.translated for status in statuses] == [True, False, True, False]
+    known: Known = {}
+    for _ in range(2):  # as found, and as known
+        assert gateway.candidates.explain(call.caller, "all", known) == statuses
+    assert len(known) == 4
 
 
 # ------------------------------------------------------------------ timeouts

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kit.pages import a_record
 from kit.waiting import until
 
 from flask_gateway.telemetry import page_rings, pulse
-from flask_gateway.telemetry.page_rings import REGION, PageRings
+from flask_gateway.telemetry import rings as ring_files
+from flask_gateway.telemetry.page_rings import LATEST, REGION, PageRings
 from flask_gateway.telemetry.pulse import FINE, added
-from flask_gateway.telemetry.recent import RequestEntry, marked_by, needle
+from flask_gateway.telemetry.recent import marked_by, needle
 
 
 def test_requests_of_the_page_itself_are_not_kept() -> None:
@@ -94,27 +97,65 @@ def test_the_latest_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1500):
         first.observe(a_record(number))
         moment += 0.1
-    assert [one.request_id for one in first.latest(1000)] == [f"request-{n}" for n in range(1499, 499, -1)]
+    assert [one.request_id for one in first.latest()] == [f"request-{n}" for n in range(1499, 499, -1)]
     second.observe(a_record("other"))
     second._write()
     moment += 0.1
     first.observe(a_record("newest"))
-    read: list[RequestEntry] = []
-    entries = first.entries
-    monkeypatch.setattr(first, "entries", lambda: (read.append(one) or one for one in entries()))
-    assert first.latest(1000) == list(entries())[:1000]
-    assert [one.request_id for one in first.latest(1000)[:3]] == [
-        "request-newest",
-        "request-other",
-        "request-1499",
-    ]
-    assert len(read) < 200
-    assert first.latest(10) == list(entries())[:10]
-    moment -= 3600  # the clock is set back
-    first.observe(a_record("of the past"))
-    assert "request-of the past" in {one.request_id for one in entries()}
-    assert first.latest(1000) == list(entries())[:1000]
+    read = counted(monkeypatch)
+    newest = ["request-newest", "request-other", "request-1499"]
+    assert [one.request_id for one in first.latest(3)] == newest
+    assert len(read) == 2
+    assert first.latest() is first.latest(LATEST)
+    assert len(read) == 2
+    assert list(first.latest()) == list(first.entries())[:LATEST]
     os.close(file)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Gets an item for each entry that is read from now on."""
+    read: list[object] = []
+    body = ring_files._body
+    monkeypatch.setattr(ring_files, "_body", lambda *place: (read.append(place), body(*place))[1])
+    return read
+
+
+def test_the_latest_have_each_request_at_once_and_follow_a_clock_that_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rings, moment = PageRings(), time.time()
+    monkeypatch.setattr(time, "time", lambda: moment)
+    for number in range(20):
+        rings.observe(a_record(number))
+        assert rings.latest(1)[0].request_id == f"request-{number}"
+        moment += 0.1
+    moment -= 3600
+    for number in range(LATEST):
+        rings.observe(a_record(f"past-{number}"))
+        assert len(rings.latest()) == min(21 + number, LATEST)
+        moment += 0.1
+    assert list(rings.latest()) == list(rings.entries())[:LATEST]
+    assert rings.latest(1)[0].request_id == f"request-past-{LATEST - 1}"
+
+
+def test_the_latest_are_whole_while_threads_write_and_read() -> None:
+    rings, ended = PageRings(), threading.Event()
+    lengths: list[int] = []
+
+    def read() -> None:
+        while not ended.is_set():
+            ids = [one.request_id for one in rings.latest()]
+            assert len(ids) == len(set(ids))
+            lengths.append(len(ids))
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for number in range(LATEST // 2):
+            rings.observe(a_record(number))
+        ended.set()
+    for reader in readers:
+        reader.result()
+    assert max(lengths) <= LATEST // 2 == len(rings.latest())
 
 
 def test_upstreams_are_counted_for_the_last_half_hour() -> None:

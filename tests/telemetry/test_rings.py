@@ -10,7 +10,7 @@ import pytest
 from kit.needs import need
 
 from flask_gateway.telemetry import rings
-from flask_gateway.telemetry.rings import HEADS, Marked, RingWriter, Shape, newest, newest_first
+from flask_gateway.telemetry.rings import HEADS, Marked, RingWriter, Shape, newest, newest_first, numbered
 
 SHAPE = Shape(0, HEADS, 8, 256)
 REGION = 65536
@@ -123,6 +123,27 @@ def test_entries_without_a_text_are_passed_over(file: int) -> None:
         ring.append(b"odd" if number % 2 else b"even")
     assert list(newest_first(file, 0, SHAPE, [b"odd"])) == [b"odd"] * 3
     assert list(newest_first(file, 0, SHAPE, [b"o", b"even"])) == []
+    assert list(newest_first(file, 0, SHAPE, [b"d", b"o"])) == [b"odd"] * 3
+
+
+def test_a_text_over_the_edge_of_two_entries_is_in_none(file: int) -> None:
+    ring = writer(file)
+    for end in (b"a", b"b"):
+        ring.append(end * SHAPE.longest)
+    data = os.pread(file, 2 * SHAPE.size, HEADS + SHAPE.size)
+    for length in range(2, 40):
+        text = data[SHAPE.size - 1 : SHAPE.size + length]
+        assert list(newest_first(file, 0, SHAPE, [text])) == []
+    assert list(newest_first(file, 0, SHAPE, [b"aa"])) == [b"a" * SHAPE.longest]
+
+
+def test_entries_are_read_by_their_numbers(file: int) -> None:
+    ring = writer(file)
+    for number in range(1, 21):
+        ring.append(b"%d" % number)
+    for first, last in ((13, 20), (15, 17), (20, 20), (18, 17), (21, 20)):
+        found = [int(body) for body in numbered(file, 0, SHAPE, range(first, last + 1))]
+        assert found == list(range(last, first - 1, -1))
 
 
 def test_entries_without_a_mark_are_not_read(file: int) -> None:

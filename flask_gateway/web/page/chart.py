@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...telemetry.recent import RequestEntry
@@ -37,12 +38,19 @@ def stacked(series: Mapping[str, Sequence[float]], width: float = WIDTH, height:
 
 
 def _bars(values: Sequence[float], floors: Sequence[float], top: float, width: float, height: float) -> str:
-    wide, path = width / max(1, len(values)), []
-    for place, (value, floor) in enumerate(zip(values, floors, strict=True)):
+    path, (begins, across) = [], _columns(len(values), width)
+    for begin, value, floor in zip(begins, values, floors, strict=True):
         if value and top:
             tall, low = value / top * height, height - floor / top * height
-            path.append(f"M{place * wide:.1f} {low:.1f}v{-tall:.1f}h{max(wide - 0.3, 0.7):.1f}v{tall:.1f}z")
+            path.append(f"{begin}{low:.1f}v{-tall:.1f}{across}v{tall:.1f}z")
     return "".join(path)
+
+
+@lru_cache(maxsize=8)
+def _columns(count: int, width: float) -> tuple[tuple[str, ...], str]:
+    """The syntax of SVG for the left edge of each bar, and for its width."""
+    wide = width / max(1, count)
+    return tuple(f"M{place * wide:.1f} " for place in range(count)), f"h{max(wide - 0.3, 0.7):.1f}"
 
 
 def lines(

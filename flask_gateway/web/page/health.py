@@ -26,7 +26,8 @@ from ...telemetry.metric_families import directory, trouble
 from ...telemetry.notes import Note
 from ...telemetry.processes import workers
 from ..request_state import gateway
-from .rendering import as_json, page, query, render, shown_bytes, shown_seconds, within
+from .rendering import as_json, page, query, render, within
+from .shown import shown_bytes, shown_seconds
 
 #: The most notes on the page.
 _NOTES = 200

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 from flask import Response, request
 
-from ...app.candidates import CandidateStatus
+from ...app.candidates import CandidateStatus, Known
 from ...auth import key_tables
 from ...model.call import Caller
 from ...model.errors import InvalidField, UnknownModel
@@ -35,10 +35,10 @@ def anybody() -> Caller:
     return Caller(id=f"page:{visitor().name}", rate_limit=0)
 
 
-def explained(caller: Caller, model: str) -> list[CandidateStatus]:
-    """The candidates of a model; empty if it does not exist."""
+def explained(caller: Caller, model: str, known: Known | None = None) -> list[CandidateStatus]:
+    """The candidates of a model; empty if it does not exist. :param known: of other models, on this page."""
     try:
-        return gateway().candidates.explain(caller, model)
+        return gateway().candidates.explain(caller, model, known)
     except UnknownModel:
         return []
 
@@ -66,8 +66,8 @@ def _weight(view: ModelView) -> int:
 def list_models() -> Response:
     wanted, key = (request.args.get(name, "").strip()[:300] for name in ("model", "key"))
     caller = caller_named(key) if key else anybody()
-    listed, everybody = gateway().listed(), anybody()
-    views = (ModelView(name, explained(everybody, name)) for name in islice(listed, MOST))
+    listed, everybody, known = gateway().listed(), anybody(), Known()
+    views = (ModelView(name, explained(everybody, name, known)) for name in islice(listed, MOST))
     return render(
         "models.html",
         title="Models",
@@ -87,5 +87,5 @@ def models_json() -> Response:
     caller = caller_named(key) if key else anybody()
     if caller is None:
         raise InvalidField(f"There is no key '{key}'. The page Keys lists them all.", param="key")
-    names = [wanted] if wanted else list(gateway().listed())
-    return as_json([ModelView(name, explained(caller, name))._asdict() for name in names])
+    names, known = [wanted] if wanted else list(gateway().listed()), Known()
+    return as_json([ModelView(name, explained(caller, name, known))._asdict() for name in names])

@@ -20,7 +20,8 @@ from ..request_state import gateway
 from .attempts import Tried, attempts_of, failing_since, to_do
 from .chart import Chart, lines, stacked
 from .health import findings
-from .rendering import NONE, as_json, page, query, render, shown_seconds
+from .rendering import as_json, page, query, render
+from .shown import NONE, shown_seconds
 
 #: The ranges that the page shows, by their name in the URL.
 RANGES = {"30m": (FINE, "30 min"), "24h": (COARSE, "24 h")}
@@ -101,9 +102,10 @@ def upstream_lines(
     return sorted(lines, key=lambda line: (line.state == "closed", line.since is None))
 
 
-def cards(counts: Sequence[Counts], scale: Resolution, streams: int, threads: str) -> list[Card]:
-    """The figures of a range, and of its last minute where a rate is meant."""
-    whole = added(counts)
+def cards(
+    counts: Sequence[Counts], whole: Counts, scale: Resolution, streams: int, threads: str
+) -> list[Card]:
+    """The figures of a range, and of its last minute where a rate is meant. :param whole: the sum."""
     recent = added(counts[-max(1, 60 // scale.seconds) - 1 : -1])
     minutes = max(scale.seconds, 60) / 60
     median, late = percentile(whole.classes, 0.5), percentile(whole.classes, 0.95)
@@ -170,14 +172,15 @@ def overview_values(here: Gateway, wanted: str = "30m") -> dict[str, Any]:
     attempts = attempts_of(rings.latest(_LOOK)) if rings else {}
     live = live_streams()
     threads = f"{here.inflight.threads} threads of this worker are busy"
-    all_lines = upstream_lines(statuses, by_upstream, attempts)
+    all_lines, rows = upstream_lines(statuses, by_upstream, attempts), table(counts)
+    whole = added(rows)
     return {
         "spoken": spoken,
         "troubled": [line for line in all_lines if line.state != "closed" or line.since],
-        "cards": cards(counts, scale, here.inflight.streams if live is None else live, threads),
+        "cards": cards(counts, whole, scale, here.inflight.streams if live is None else live, threads),
         "charts": charts(counts),
-        "table": table(counts),
-        "whole": added(counts),
+        "table": rows,
+        "whole": whole,
         "upstreams": all_lines,
         "broken": [one for one in findings(here, now) if not one.good and one.subject != "store"],
         "notes": recent_notes(rings, _NOTES),

@@ -1,8 +1,9 @@
-"""Renders templates, and formats times, numbers and money for them."""
+"""Renders templates."""
 
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, wraps
@@ -18,10 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ... import __version__
 from ...model.errors import GatewayError
-from ...model.money import dollars
 from .. import error_handlers
 from ..request_state import gateway, request_state
-from . import session
+from . import elements, session, shown
 from .access import COOKIE, SAFE, Visitor, blueprint, is_secure, redirect, signing_key
 
 _HERE = Path(__file__).parent
@@ -42,11 +42,12 @@ _KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "te
 _FILES = sorted(path for path in (_HERE / "static").iterdir() if path.suffix in _KINDS)
 _ASSETS = {path.name: path.read_bytes() for path in _FILES}
 _HASHES = {name: sha256(data).hexdigest()[:12] for name, data in _ASSETS.items()}
+_INTEGRITY = {name: base64.b64encode(sha384(data).digest()).decode() for name, data in _ASSETS.items()}
 
 Thing = TypeVar("Thing")
 View = Callable[[], Response]
-#: Stands for a value that is not known.
-NONE = "\u2013"
+#: A text that is the same in a URL and in HTML as it is.
+_PLAIN = re.compile(r"[\w.~/-]*", re.ASCII)
 
 
 def page(path: str, method: str = "GET") -> Callable[[View], View]:
@@ -147,74 +148,18 @@ def asset(name: str) -> Response:
     return response
 
 
-# ---------------------------------------------------------------- how values are shown
-
-
-def shown_seconds(value: float | None) -> str:
-    """A duration as people say it: ``410 ms``, ``1.92 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    if value is None:
-        return NONE
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 60:
-        return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
-    for unit, name, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if value >= unit:
-            rest = int(value % unit // part)
-            return f"{int(value // unit)} {name}" + (f" {rest} {small}" if rest else "")
-    return ""
-
-
-def shown_number(value: float | None) -> str:
-    """A count, rounded: ``950``, ``41 k``, ``1.2 M``."""
-    if value is None:
-        return NONE
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit * (10 if name == "k" else 1):
-            scaled = value / unit
-            return f"{scaled:.1f} {name}" if scaled < 10 else f"{scaled:.0f} {name}"
-    return f"{value:.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
-
-
-def shown_bytes(value: float) -> str:
-    """An amount of memory or disk: ``0 B``, ``1.2 MB``."""
-    number, _, unit = shown_number(value).partition(" ")
-    return f"{number} {unit}B"
-
-
-def shown_money(nano: int | None) -> str:
-    """US dollars of nano-dollars."""
-    return NONE if nano is None else f"$ {dollars(nano)}"
-
-
-def shown_clock(at: float) -> str:
-    """The time of day, UTC."""
-    return time.strftime("%H:%M:%S", time.gmtime(at))
-
-
-def shown_moment(at: float) -> str:
-    """Date and time, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
-
-
-def shown_day(at: float) -> str:
-    """The date, UTC."""
-    return time.strftime("%Y-%m-%d", time.gmtime(at))
-
-
-def shown_iso(at: float) -> str:
-    """Date and time for machines (RFC 3339)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-def shown_json(value: Any) -> str:
-    """The value as JSON, to be escaped like any text: jinja2's own filter leaves the quotes of attributes."""
-    return msgspec.json.encode(value).decode()
+# ---------------------------------------------------------------- what templates use
 
 
 def weight(*texts: str | None) -> int:
     """About how many bytes of HTML texts take that are a link, its title and its words."""
-    return sum(len(quote(text)) + 2 * len(escape(text).encode()) for text in texts if text)
+    return sum(_weight(text) for text in texts if text)
+
+
+def _weight(text: str) -> int:
+    if _PLAIN.fullmatch(text):
+        return 3 * len(text)
+    return len(quote(text)) + 2 * len(escape(text).encode())
 
 
 def within(things: Iterable[Thing], cost: Callable[[Thing], int], most: int) -> Iterator[Thing]:
@@ -236,7 +181,7 @@ def asset_url(name: str) -> str:
 
 def asset_integrity(name: str) -> str:
     """The digest that a script must have, or the browser does not run it (W3C Subresource Integrity)."""
-    return "sha384-" + base64.b64encode(sha384(_ASSETS[name]).digest()).decode()
+    return f"sha384-{_INTEGRITY[name]}"
 
 
 @lru_cache(maxsize=512)
@@ -254,13 +199,20 @@ _templates = Environment(
     auto_reload=False,
 )
 _templates.filters |= {
-    "seconds": shown_seconds,
-    "number": shown_number,
-    "money": shown_money,
-    "clock": shown_clock,
-    "moment": shown_moment,
-    "iso": shown_iso,
-    "day": shown_day,
-    "json": shown_json,
+    "seconds": shown.shown_seconds,
+    "number": shown.shown_number,
+    "money": shown.shown_money,
+    "clock": shown.shown_clock,
+    "moment": shown.shown_moment,
+    "iso": shown.shown_iso,
+    "day": shown.shown_day,
+    "json": shown.shown_json,
+    "name": elements.name_element,
+    "time": elements.time_element,
+    "kind": elements.kind_element,
+    "state": elements.state_element,
+    "reason": elements.reason_element,
+    "candidate": elements.candidate_element,
+    "parameter": elements.parameter,
 }
 _templates.globals |= {"asset_url": asset_url, "asset_integrity": asset_integrity, "query": query}

@@ -19,7 +19,8 @@ from .access import form, redirect, tell
 from .attempts import LOOK, Tried, attempts_of, failing_since, to_do
 from .chart import Strip, strip
 from .overview import state_of
-from .rendering import action, as_json, page, query, render, shown_seconds
+from .rendering import action, as_json, page, query, render
+from .shown import shown_seconds
 
 #: The fields of an upstream that the JSON has as they are.
 _SHOWN = ("name", "url", "state", "in_flight", "failing", "since", "taken_out")

@@ -16,6 +16,8 @@ from flask_gateway.model.call import Attempt
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.telemetry import rings
 from flask_gateway.telemetry.page_rings import FAILURES, NOTES, RECENT, PageRings
+from flask_gateway.telemetry.pulse import COARSE, FINE
+from flask_gateway.telemetry.recent import EndKind
 from flask_gateway.web.page import rendering
 
 #: The most bytes of the HTML of a page, and of all scripts.
@@ -67,13 +69,16 @@ def answered(number: int, **changes: Any) -> Any:
 
 
 def fill(rings: PageRings) -> None:
-    """Write every entry of the rings, and into the buckets of this moment."""
+    """Write every entry of the rings, and every bucket of the counts."""
     for number in range(FAILURES.entries):
         rings.observe(answered(number, status=502, outcome="failure", code="upstream_error"))
     for number in range(RECENT.entries):
         rings.observe(answered(number))
     for number in range(NOTES.entries):
         rings.note(f"note {number}: the circuit of an upstream has opened after five failures")
+    for scale in (FINE, COARSE):
+        ended = [time.time() - scale.seconds * number for number in range(scale.buckets)][::-1]
+        rings._pulse.count([(answered(number), EndKind.OK, at) for number, at in enumerate(ended)])
 
 
 @pytest.fixture(scope="module")

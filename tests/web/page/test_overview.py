@@ -11,7 +11,7 @@ from kit.pages import PageClient, a_record, elements, words
 from flask_gateway.guards.breaker import PLAIN, BreakerStatus
 from flask_gateway.model.call import Outcome
 from flask_gateway.model.errors import Verdict
-from flask_gateway.telemetry.pulse import FINE, Counts
+from flask_gateway.telemetry.pulse import FINE, Counts, added
 from flask_gateway.web.page.chart import HEIGHT, WIDTH, lines, stacked
 from flask_gateway.web.page.overview import cards, state_of, table, upstream_lines
 
@@ -93,7 +93,7 @@ def test_the_broken_upstream_comes_first_and_says_why(page: PageClient) -> None:
 
 def test_rates_are_of_the_last_whole_minute() -> None:
     counts = [Counts(n * 10, ok=6) for n in range(20)]
-    shown = {card.title: card for card in cards(counts, FINE, 3, "")}
+    shown = {card.title: card for card in cards(counts, added(counts), FINE, 3, "")}
     assert shown["Requests a minute"].value == "36"
     assert shown["Requests a minute"].more == "120 in all"
     assert shown["First byte p50 / p95"].value == "\u2013"
