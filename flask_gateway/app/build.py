@@ -20,6 +20,7 @@ from ..guards.bulkhead import CallerBulkhead, upstream_key
 from ..guards.inflight import InFlightCalls
 from ..guards.leases import ConcurrencyLeases
 from ..guards.rate_limiter import RateLimiter
+from ..guards.slots_ahead import AheadGuard, SlotsAhead
 from ..guards.together import Foreseeing, TogetherGuard
 from ..guards.token_estimate import Estimates
 from ..guards.token_limiter import TokenLimiter
@@ -203,15 +204,16 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
         for upstream in settings.upstreams
         if upstream.stream_usage and not upstream.url.startswith("mock:")
     }
+    ahead = SlotsAhead() if isinstance(store, TogetherStore) else None
     endpoints = {
         (endpoint.upstream, endpoint.model): endpoint
-        for endpoint in endpoints_of(settings, routes, carried, metrics, options)
+        for endpoint in endpoints_of(settings, routes, carried, metrics, options, ahead)
     }
     plugins = _plugins(settings, carried.plugins, metrics, routes)
     others = None if plugins is None else plugins.callers()
     callers = len(keys) + 2 * (others is not None)
-    balancer = Balancer(store, lambda upstream: leases.taken(upstream_key(upstream)))
-    candidates = Candidates(routes, balancer, leases, endpoints)
+    balancer = Balancer(store, lambda upstream: leases.in_flight(upstream_key(upstream)))
+    candidates = Candidates(routes, balancer, leases, endpoints, ahead)
     inflight.change(settings.max_streams, callers, len(settings.upstreams))
     catalog.change(_model_sources(settings, http, renewed))
     body_memory.change(settings.body_memory_bytes, MESSAGES_BODY * settings.max_body_bytes, callers)
@@ -227,8 +229,9 @@ def _build(settings: Settings, carried: _CarriedOver) -> Gateway:
     later = [*more.guards, *([] if plugins is None else plugins.guards())]
     if accounting is not None:
         later.append(accounting.guard())
-    limits = [inflight, *_of_caller(store, [slots, *asked]), *later]
     cache = _caching(settings, carried.cache, metrics, routes)
+    taken = [] if plugins is not None else _ahead(store, ahead, candidates, cache)
+    limits = [inflight, *_of_caller(store, [slots, *asked, *taken]), *later]
     answering: Service = affinity
     if plugins is not None:  # kept answers are inspected, too
         answering = plugins.answering(cache.around(affinity) if cache is not None else affinity)
@@ -306,6 +309,17 @@ def _storing(settings: Settings) -> list[str]:
 def _of_caller(store: Store, guards: Sequence[Foreseeing]) -> list[Guard]:
     """The guards of a caller's limits: with Redis as one, which takes one round trip."""
     return [TogetherGuard(store, guards)] if isinstance(store, TogetherStore) else list(guards)
+
+
+def _ahead(
+    store: Store, ahead: SlotsAhead | None, candidates: Candidates, cache: Caching | None
+) -> list[Foreseeing]:
+    """With Redis, the guard that takes a slot of the upstream; not for a call that a kept answer may serve."""
+    if not isinstance(store, TogetherStore) or ahead is None or not candidates.have_bulkheads:
+        return []
+    kept = frozenset() if cache is None else frozenset(cache.models)
+    foresee = candidates.foresee
+    return [AheadGuard(store, ahead, lambda call: None if call.model in kept else foresee(call))]
 
 
 def _rings(settings: Settings) -> PageRings | None:

@@ -8,8 +8,9 @@ import msgspec
 
 from ..config.schema import MASK, Timeouts
 from ..guards.breaker import Breaker
-from ..guards.bulkhead import upstream_key
+from ..guards.bulkhead import UpstreamBulkhead, upstream_key
 from ..guards.leases import ConcurrencyLeases
+from ..guards.slots_ahead import Foreseen, SlotsAhead
 from ..model.call import OPENAI, BodyOverrides, Call, Caller, Continues, Operation
 from ..model.errors import UnknownModel, UnsupportedOperation
 from ..model.protocols import Service
@@ -38,6 +39,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     :param speaks: the operations that its upstream takes.
     :param translated: the operations that are translated for it.
     :param continues: how it resumes an answer that another upstream began; ``None``: it cannot.
+    :param bulkheads: those that count its calls in flight.
     """
 
     upstream: str
@@ -49,6 +51,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     continues: Continues | None = None
     speaks: tuple[Operation, ...] = OPENAI
     translated: Mapping[Operation, Translate] = {}
+    bulkheads: tuple[UpstreamBulkhead, ...] = ()
 
     def candidate(self, operation: Operation, target: Target) -> Candidate | None:
         """The candidate for calls of an operation; ``None`` if they can neither be sent nor translated."""
@@ -81,6 +84,7 @@ class Candidates:
     """Yields the candidates of a call, in order. Immutable, except for the state of its guards.
 
     :param endpoints: by upstream and model; under ``None`` for models that are not configured.
+    :param ahead: has the slots that calls have taken already; ``None``: they take none ahead.
     """
 
     def __init__(
@@ -89,11 +93,13 @@ class Candidates:
         balancer: Balancer,
         leases: ConcurrencyLeases,
         endpoints: Mapping[tuple[str, str | None], Endpoint],
+        ahead: SlotsAhead | None = None,
     ) -> None:
         self._routes = routes
         self._balancer = balancer
         self._leases = leases
         self._endpoints = dict(endpoints)
+        self._ahead = ahead
 
     def __call__(self, call: Call) -> Iterator[Candidate]:
         """:raises UnknownModel: the model, or one of the caller's own fallbacks, has no route.
@@ -105,17 +111,43 @@ class Candidates:
         route = self._route(call)
         # With a single target there is nothing to reorder, so skip the credential check.
         alone = len(route.tiers) == len(route.tiers[0]) == 1
-        behind, found = [], False
-        for tier in self._balancer.ordered(route):
+        behind, found, ahead = [], False, self._ahead
+        for tier in self._balancer.ordered(route, None if ahead is None else _first(ahead, call)):
             for endpoint, candidate in self._native_first(tier, call.operation):
                 found = True
                 if alone or not endpoint.breaker.credential_refused:
                     yield candidate
+                    if ahead is not None:
+                        ahead.give_back(call)
                 else:
                     behind.append(candidate)
         yield from behind
         if not found:
             raise _unsupported(call, route)
+
+    @property
+    def have_bulkheads(self) -> bool:
+        """Whether the calls in flight of some upstream are counted."""
+        return any(endpoint.bulkheads for endpoint in self._endpoints.values())
+
+    def foresee(self, call: Call) -> Foreseen | None:
+        """The order in which a call asks its first tier, and the bulkheads of the upstream that is first.
+
+        :returns: ``None``: that is decided later. No bulkheads: the upstream may refuse the call.
+        """
+        if call.direct is not None or call.pinned is not None or call.whole:
+            return None
+        try:
+            route = self._route(call)
+        except UnknownModel:
+            return None
+        order = next(self._balancer.ordered(route))
+        alone = len(route.tiers) == len(route.tiers[0]) == 1
+        for endpoint, candidate in self._native_first(order, call.operation):
+            if alone or not endpoint.breaker.credential_refused:
+                refuses = endpoint.breaker.status(call.caller.id, candidate.model).retry_after is not None
+                return Foreseen(order, () if refuses else endpoint.bulkheads)
+        return Foreseen(order, ())
 
     def _native_first(self, tier: Tier, operation: Operation) -> Iterator[tuple[Endpoint, Candidate]]:
         """The candidates of a tier: those that take the operation, then those it is translated for."""
@@ -258,6 +290,15 @@ class Candidates:
         if status.credential_refused:
             return "credential refused", None
         return "", None
+
+
+def _first(ahead: SlotsAhead, call: Call) -> Tier | None:
+    """The first tier of a call in the order that was foreseen."""
+    if call.pinned is None:
+        order: Tier | None = ahead.order_of(call)
+        return order
+    ahead.give_back(call)
+    return None
 
 
 def _unsupported(call: Call, route: Route) -> UnsupportedOperation:

@@ -17,9 +17,10 @@ from ..config.schema import (
 )
 from ..guards.breaker import Breaker
 from ..guards.breaker_state import Phase, Policy
-from ..guards.bulkhead import UNLIMITED, UpstreamBulkhead
+from ..guards.bulkhead import UNLIMITED, UpstreamBulkhead, upstream_key
 from ..guards.inflight import InFlightCalls, UpstreamThreadQuota
 from ..guards.leases import ConcurrencyLeases
+from ..guards.slots_ahead import SlotsAhead
 from ..model.call import Operation
 from ..model.protocols import Guard
 from ..routing.dispatcher import Guarded
@@ -59,14 +60,21 @@ def endpoints_of(
     carried: EndpointParts,
     metrics: Metrics,
     options: Mapping[str, StreamOptions],
+    ahead: SlotsAhead | None = None,
 ) -> Iterator[Endpoint]:
-    """One endpoint per upstream for any model, and one for each configured model, with its own breaker."""
+    """One endpoint per upstream for any model, and one for each configured model, with its own breaker.
+
+    :param ahead: where the slots are that calls have taken already.
+    """
     store, leases, inflight, http = carried.store, carried.leases, carried.inflight, carried.http
     balanced, own = _balanced(settings), _own_settings(settings)
     configured = list(routes.configured())
     for upstream in settings.upstreams:
         clocks = _clocks(upstream, settings)
-        slot = _slot(upstream.name, upstream.max_in_flight, upstream.name in balanced, leases)
+        counted = upstream.name in balanced
+        if counted:
+            leases.watch(upstream_key(upstream.name))
+        slot = _slot(upstream.name, upstream.max_in_flight, counted, leases, ahead)
         for model in (None, *(target.model for target in configured if target.upstream == upstream.name)):
             override = own.get((upstream.name, model), CandidateSettings(upstream=upstream.name, model=""))
             own_clocks = clocks.with_own(override.clocks)
@@ -76,7 +84,8 @@ def endpoints_of(
             pair = f"{upstream.name}/{model}"
             # The breaker comes first: while it is open, a call costs only a read.
             quota = UpstreamThreadQuota(upstream.name, inflight)
-            guards: list[Guard] = [breaker, quota, *slot, *_slot(pair, override.max_in_flight, False, leases)]
+            slots = [*slot, *_slot(pair, override.max_in_flight, False, leases, ahead)]
+            guards: list[Guard] = [breaker, quota, *slots]
             yield Endpoint(
                 upstream=upstream.name,
                 model=model,
@@ -88,6 +97,7 @@ def endpoints_of(
                 # The order of the table: the first are asked for most, and are found first.
                 speaks=tuple(operation for operation in Operation if operation in upstream.operations),
                 translated=translated(upstream, service, guards, override.max_output_tokens),
+                bulkheads=tuple(slots),
             )
 
 
@@ -115,9 +125,11 @@ def _balanced(settings: Settings) -> frozenset[str]:
     return frozenset(candidate.upstream for model in routes for tier in model.tiers for candidate in tier)
 
 
-def _slot(name: str, limit: int, counted: bool, leases: ConcurrencyLeases) -> list[Guard]:
+def _slot(
+    name: str, limit: int, counted: bool, leases: ConcurrencyLeases, ahead: SlotsAhead | None
+) -> list[UpstreamBulkhead]:
     limit = limit or (UNLIMITED if counted else 0)
-    return [UpstreamBulkhead(name, limit, leases)] if limit else []
+    return [UpstreamBulkhead(name, limit, leases, ahead)] if limit else []
 
 
 def _breaker(

@@ -6,6 +6,7 @@ A call that finds no free slot is refused at once (429 for the caller's limit); 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from ..model.call import Call, Outcome
 from ..model.errors import RETRY_SOON, TooManyConcurrent, UpstreamFull
@@ -34,6 +35,11 @@ class SlotPermit:
         self._leases = leases
         self._key = key
         self._epoch = epoch
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is a slot to release."""
+        return self._epoch != 0
 
     def settle_steps(self, outcome: Outcome) -> list[StoreUpdate]:
         """The change that :meth:`settle` makes."""
@@ -106,23 +112,70 @@ class CallerBulkhead:
         return SlotPermit(self._leases, key, epoch)
 
 
-class UpstreamBulkhead:
-    """Limits the calls in flight of one upstream (``model.protocols.Guard``)."""
+class Ahead(Protocol):
+    """The slots that calls have taken before an upstream is asked (``slots_ahead.py``)."""
 
-    def __init__(self, upstream: str, limit: int, leases: ConcurrencyLeases) -> None:
+    def slot(self, call: Call, key: str) -> SlotPermit | None:
+        """Return the slot of a call, once; ``None``: it has asked for none."""
+        ...
+
+
+class UpstreamBulkhead:
+    """Limits the calls in flight of one upstream (``model.protocols.Guard``).
+
+    :param ahead: has the slots that were taken together with the limits of a key; ``None``: there are none.
+    """
+
+    def __init__(
+        self, upstream: str, limit: int, leases: ConcurrencyLeases, ahead: Ahead | None = None
+    ) -> None:
         self.upstream = upstream
+        self.key = upstream_key(upstream)
         self._limit = limit
         self._leases = leases
-        self._key = upstream_key(upstream)
+        self._ahead = ahead
 
-    def admit(self, call: Call) -> SlotPermit:
+    def admit(self, call: Call) -> Permit:
         """:raises UpstreamFull: the upstream has as many calls in flight as its limit allows."""
-        epoch = self._leases.acquire(self._key, self._limit)
-        if not epoch:
+        lent = None if self._ahead is None else self._ahead.slot(call, self.key)
+        slot = self._permit(self._leases.acquire(self.key, self._limit)) if lent is None else lent
+        if not slot.is_held:
             raise UpstreamFull(
                 f"Upstream '{self.upstream}' already has {self._limit} calls in progress, its limit. "
                 "Try again in a moment.",
                 retry_after=RETRY_SOON,
                 upstream=self.upstream,
             )
-        return SlotPermit(self._leases, self._key, epoch)
+        return slot if lent is None else LentSlot(slot)
+
+    def step(self) -> StoreUpdate:
+        """The change that :meth:`admit` makes, for the limits of a key to be asked together with it."""
+        return self._leases.step(self.key, self._limit, optional=True)
+
+    def _permit(self, epoch: int) -> SlotPermit:
+        return SlotPermit(self._leases, self.key, epoch)
+
+    def taken(self, epoch: int) -> SlotPermit:
+        """The slot that :meth:`step` has taken. :param epoch: the answer; 0: none was free."""
+        return self._permit(self._leases.note(self.key, self._limit, epoch))
+
+
+class LentSlot:
+    """A slot in use that was taken together with the limits of a key.
+
+    After an answer it is left to them. An error ends it, because another upstream may be asked meanwhile.
+    """
+
+    __slots__ = ("_slot",)
+
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, slot: SlotPermit) -> None:
+        self._slot = slot
+
+    def settle(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._slot.cancel()
+
+    def cancel(self) -> None:
+        self._slot.cancel()

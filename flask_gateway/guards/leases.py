@@ -230,8 +230,10 @@ class ConcurrencyLeases:
         epoch = self._take(key, limit)
         if not epoch and (ended := self._ended(key)):
             epoch = self._take(key, limit, ended)
-        if is_copied(self._store, key):
-            return epoch
+        return epoch if is_copied(self._store, key) else self.note(key, limit, epoch)
+
+    def note(self, key: str, limit: int, epoch: int) -> int:
+        """Count a slot that was taken in the store. Return its epoch, or 0 if none was free."""
         if epoch and self._note(key, epoch) > limit:
             # The store has lost slots that this process holds.
             self.release(key, epoch)
@@ -242,10 +244,11 @@ class ConcurrencyLeases:
         lease = self._holders.lease
         return self._store.update(key, AcquireLease(limit, self._holder, int(lease * SECOND), ended), lease)
 
-    def step(self, key: str, limit: int) -> StoreUpdate:
+    def step(self, key: str, limit: int, *, optional: bool = False) -> StoreUpdate:
         """The change that :meth:`acquire` makes first."""
         lease = self._holders.lease
-        return StoreUpdate(key, AcquireLease(limit, self._holder, int(lease * SECOND)), lease)
+        change = AcquireLease(limit, self._holder, int(lease * SECOND))
+        return StoreUpdate(key, change, lease, optional=optional)
 
     def release_step(self, key: str, epoch: int) -> StoreUpdate:
         """The change that :meth:`release` makes."""
@@ -303,15 +306,32 @@ class ConcurrencyLeases:
         return self._store.update(key, ReleaseLease(self._holder, epoch, count, int(lease * SECOND)), lease)
 
     def taken(self, key: str) -> int:
-        """Return the slots of all live processes: for status pages, and to find the least busy upstream."""
+        """Return the slots of all live processes, as the store has them."""
         now = time.monotonic()
         return sum(row.taken for row in self._rows(key) if row.taken and self._lives(row.holder, now))
+
+    def watch(self, key: str) -> None:
+        """Note that calls are going to ask for :meth:`in_flight`."""
+        self._store.watch(key, lax=True)
+
+    def in_flight(self, key: str) -> int:
+        """Return the slots of all processes, to find the least busy upstream.
+
+        With Redis those of other processes are as they were at most 0.1 s before, if the key is watched.
+        Those of this process are exact.
+        """
+        if not isinstance(self._holders, _Unseen):
+            return self.taken(key)
+        own, _ = self._own.get(key, (0, 0))
+        return own + sum(row.taken for row in self._rows(key) if row.holder != self._holder)
 
     def _rows(self, key: str) -> list[Lease]:
         return _live(self._store.read(key), self._store.now(), int(self._holders.lease * SECOND))
 
     def _ended(self, key: str) -> frozenset[int]:
         """Return the holders of rows whose processes have ended."""
+        if isinstance(self._holders, _Unseen):
+            return _NOBODY
         holders = {row.holder for row in self._rows(key)} - {self._holder}
         return frozenset(filter(self._holders.ended, holders))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from ..config.schema import Balance
 from ..state.store import Store, Value, state_key
-from .routes import Route, Tier
+from ..state.together import TogetherStore
+from .routes import MOST_ROUTES, Route, Tier
 
 #: Round robin starts again at the first target after this long without a call, seconds.
 FORGET_AFTER = 3600.0
@@ -37,6 +39,25 @@ class NextTurn:
 _NEXT = NextTurn()
 
 
+class OwnTurns:
+    """The turns of one process, where Redis would take a round trip for each. Threads share it.
+
+    Each process begins at random, so all machines together do not begin at the same target.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Iterator[int]] = {}
+
+    def next(self, tier: str) -> int:
+        turns = self._turns.get(tier)
+        if turns is None:
+            if len(self._turns) >= MOST_ROUTES:
+                self._turns = {}
+            begin = random.randrange(1 << 32)  # noqa: S311 - spreads load, guards nothing
+            turns = self._turns.setdefault(tier, itertools.count(begin))
+        return next(turns)
+
+
 def round_robin(tier: Tier, turn: int) -> Tier:
     """The tier, rotated so that the target whose turn it is comes first. A target's weight is its share of
     the turns."""
@@ -63,22 +84,34 @@ def least_requests(tier: Tier, in_flight: Callable[[str], int]) -> Tier:
 
 
 class Balancer:
-    """Orders the targets of tiers, across all workers. Shared by all threads; the store synchronises them.
+    """Orders the targets of tiers. Shared by all threads.
 
-    :param in_flight: returns how many calls an upstream has in flight, over all workers.
+    The workers of one machine share the turns of round robin. With Redis each worker has its own.
+
+    :param in_flight: returns how many calls an upstream has in flight, over all workers and machines.
     """
 
     def __init__(self, store: Store, in_flight: Callable[[str], int]) -> None:
         self._store = store
         self._in_flight = in_flight
+        self._own_turns = OwnTurns() if isinstance(store, TogetherStore) else None
 
-    def ordered(self, route: Route) -> Iterator[Tier]:
-        """The tiers, each with its targets in the order to ask. A tier is ordered when it is reached."""
+    def ordered(self, route: Route, first: Tier | None = None) -> Iterator[Tier]:
+        """The tiers, each with its targets in the order to ask. A tier is ordered when it is reached.
+
+        :param first: the first tier, if it is in its order already.
+        """
         for number, tier in enumerate(route.tiers):
-            if len(tier) == 1 or route.balance is Balance.IN_ORDER:
+            if number == 0 and first is not None:
+                yield first
+            elif len(tier) == 1 or route.balance is Balance.IN_ORDER:
                 yield tier
             elif route.balance is Balance.LEAST_REQUESTS:
                 yield least_requests(tier, self._in_flight)
             else:
-                turn = self._store.update(state_key(f"turn:{number}", route.name), _NEXT, FORGET_AFTER)
-                yield round_robin(tier, turn)
+                yield round_robin(tier, self._turn(state_key(f"turn:{number}", route.name)))
+
+    def _turn(self, key: str) -> int:
+        if self._own_turns is not None:
+            return self._own_turns.next(key)
+        return self._store.update(key, _NEXT, FORGET_AFTER)

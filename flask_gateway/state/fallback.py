@@ -196,7 +196,7 @@ class FallbackStore:
             return None
         if isinstance(answers, TogetherRefused):
             return answers
-        for at, (key, change, ttl, _) in enumerate(steps):
+        for at, (key, change, ttl, *_) in enumerate(steps):
             if both[at]:
                 write = partial(self._local.update, key, change.__call__, ttl)
                 answers[at] = change.confirmed(answers[at], write)

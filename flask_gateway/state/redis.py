@@ -216,7 +216,8 @@ class RedisStore:
         parts: list[float] = [int(admit)]
         for step in steps:
             arguments = step.change.arguments
-            parts += (lifetime(step.ttl) // 1000, int(step.refuses), len(arguments), *arguments)
+            how = 2 if step.optional else int(step.refuses)
+            parts += (lifetime(step.ttl) // 1000, how, len(arguments), *arguments)
         sent = monotonic()
         try:
             reply = self._run(together(tuple(step.change.script for step in steps)), names, *parts)

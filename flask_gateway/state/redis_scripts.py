@@ -44,8 +44,8 @@ for at, key in ipairs(KEYS) do found[at + 1] = redis.call('GET', key) end
 return found
 """
 
-#: Arguments: 1 if a refusal stops all; then of each change its lifetime in ms, 1 if it may refuse, and its
-#: arguments after their number. Of two changes of a key the second finds what the first has written. Answers
+#: Arguments: 1 if a refusal stops all; then of each change its lifetime in ms, 1 if it may refuse, 0 if it is
+#: made in any case, 2 if it is made unless another refuses, and its arguments after their number. Of two changes of a key the second finds what the first has written. Answers
 #: the time and 0, then the answer of each; or the time, 1, the answers of changes that cannot refuse,
 #: which are made in any case, and the values of the keys as they are then.
 TOGETHER = """
@@ -82,7 +82,7 @@ for number, change in ipairs({ORDER}) do
   local answer = changes[change]()
   if ARGV[at + 1] == '0' then
     certain[key], made[#made + 1] = writes[key], {number, answer}
-  elseif ARGV[1] == '1' and answer[1] == 0 then
+  elseif ARGV[1] == '1' and ARGV[at + 1] == '1' and answer[1] == 0 then
     return refusal()
   end
   at = at + 3 + #arguments

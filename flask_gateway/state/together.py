@@ -22,12 +22,14 @@ class StoreUpdate(NamedTuple):
     """One change of one key, as for :meth:`Store.update`.
 
     :param refuses: whether it refuses if the first number of its answer is 0. If not, it is made in any case.
+    :param optional: it is made with the others, whatever it answers; not if one of them refuses.
     """
 
     key: str
     change: Any
     ttl: float
     refuses: bool = True
+    optional: bool = False
 
 
 class TogetherRefused(NamedTuple):

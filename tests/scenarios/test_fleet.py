@@ -16,11 +16,12 @@ from http.client import HTTPException
 
 import pytest
 from kit.admins import ADMIN_KEY
-from kit.fleet import Fleet, lay_wires, secret, take_wires
+from kit.fleet import Fleet, Machine, lay_wires, secret, take_wires
 from kit.postgres import PostgresServer
 from kit.waiting import until
 
 from flask_gateway.guards.openings import account_key
+from flask_gateway.ledger.lines import Opened, decode
 from flask_gateway.state.redis import RedisStore
 
 pytestmark = [pytest.mark.live, pytest.mark.soak]
@@ -315,6 +316,8 @@ def test_a_machine_that_dies_with_calls_in_flight(fleet: Fleet) -> None:
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(second.chat, "late", secret("dying")) for _ in range(3)]
         assert until(lambda: held(fleet, "key:dying") == 3 * 10**7)
+        # A call that has no line yet was not sent to its upstream, and would not be charged.
+        assert until(lambda: opened(second, "dying") == 3)
         second.kill()
         assert all(isinstance(call.exception(), (OSError, HTTPException)) for call in calls)
     assert fleet.machines[0].chat("cent", secret("dying"))[0] == 200
@@ -358,6 +361,13 @@ def held(fleet: Fleet, subject: str) -> int:
         return sum((store.read(account_key(subject)) or ())[15::4])
     finally:
         store.close()
+
+
+def opened(machine: Machine, key: str) -> int:
+    """The calls of a key that the journals of a machine have begun."""
+    texts = [path.read_bytes() for path in (machine.data / "journal").iterdir()]
+    lines = [read.line for text in texts for read in decode(text, 0)]
+    return sum(isinstance(line, Opened) and line.key == key for line in lines)
 
 
 def charged_soon(fleet: Fleet, key: str, calls: int) -> bool:

@@ -13,6 +13,7 @@ from kit.admins import AdminClient
 from kit.stores import RedisServer
 from kit.waiting import until
 
+from flask_gateway.config.schema import Balance, CandidateSettings, ModelSettings, UpstreamSettings
 from flask_gateway.guards.openings import CURRENT
 from flask_gateway.model.price_override import PriceOverride
 from flask_gateway.model.spend import BooksUnknown
@@ -22,6 +23,14 @@ from flask_gateway.state.redis import RedisStore
 from flask_gateway.state.together import TogetherStore
 
 BUDGET = [{"amount": "100", "window": "total"}]
+#: Two upstreams and one model of each have limits of their own, over all machines.
+UPSTREAMS = tuple(
+    UpstreamSettings(name=name, url="mock://local", max_in_flight=most)
+    for name, most in (("mock", 0), ("one", 5), ("two", 5))
+)
+TIERS = (tuple(CandidateSettings(upstream=name, model="m", max_in_flight=3) for name in ("one", "two")),)
+MODELS = tuple(ModelSettings(name=balance.value, tiers=TIERS, balance=balance) for balance in Balance)
+PRICE = PriceOverride(rates={"input": 0, "output": 0, "requests": 10**10})
 LIMITS = {"requests": 50, "tokens": 100_000, "concurrent": 5, "budgets": BUDGET}
 
 
@@ -34,8 +43,12 @@ class Counted:
         self.admins = AdminClient(
             data,
             store,
-            prices={"mock/mock": PriceOverride(rates={"input": 0, "output": 0, "requests": 10**10})},
+            prices=dict.fromkeys(("mock/mock", "one/m", "two/m"), PRICE),
+            upstreams=UPSTREAMS,
+            models=MODELS,
+            keys=(),
         )
+        self.upstream = ""
         self.trips, ask, caller = 0, self.redis._call, threading.current_thread()
 
         def counted(*command: Any) -> Any:
@@ -62,7 +75,7 @@ class Counted:
         return all(map(recent.get, redis._watched)) and current is not None and current.value is not None
 
     def of(self, secret: str, status: int = 200, **fields: Any) -> int:
-        """The round trips of a call."""
+        """The round trips of a call. :attr:`upstream` has answered it."""
         assert until(self.is_read)
         self.gateway.issued.look()  # as its thread does, after a change of keys
         before = self.trips
@@ -71,6 +84,7 @@ class Counted:
         answer = self.admins.http.post("/v1/chat/completions", json=body, headers=named)
         assert (answer.status_code, bool(answer.data)) == (status, True), answer.text
         answer.close()
+        self.upstream = answer.headers.get("x-gateway-upstream", "")
         return self.trips - before
 
 
@@ -96,6 +110,23 @@ def test_calls_and_streams_take_two_round_trips(counted: Counted) -> None:
     assert counted.of(secret) == 2
     assert counted.of(secret) == 2
     assert counted.of(secret, stream=True) == 2
+
+
+@pytest.mark.parametrize("balance", list(Balance))
+def test_limits_and_the_balance_of_upstreams_take_no_round_trip_more(
+    counted: Counted, balance: Balance
+) -> None:
+    """Two upstreams with ``max_in_flight``, of which a model has one, too, by every balance."""
+    secret = counted.admins.make(limits=LIMITS)["secret"]
+    asked = set()
+    for stream in (False, True) * 6:
+        assert counted.of(secret, model=balance.value, stream=stream) == 2
+        asked.add(counted.upstream)
+    every = {"one"} if balance is Balance.IN_ORDER else {"one", "two"}
+    assert asked == every or (balance is Balance.LEAST_REQUESTS and asked < every)
+    rows = [counted.redis.read(f"slots:upstream:{name}{model}") for name in asked for model in ("", "/m")]
+    assert all(rows)
+    assert [row[2] for row in rows] == [0] * len(rows)
 
 
 @pytest.mark.parametrize("limits", [{"requests": 1}, {"tokens": 10}])

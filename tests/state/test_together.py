@@ -129,3 +129,20 @@ def test_a_change_that_cannot_refuse_is_made_in_any_case(store: TogetherStore) -
     assert answer == store.read("slots:c")[1]
     store.finish()
     assert store.read("slots:c")[2] == 1
+
+
+def test_an_optional_change_refuses_nothing_and_is_not_made_if_another_refuses(store: TogetherStore) -> None:
+    full = StoreUpdate("slots:c", AcquireLease(0, 7), 10, optional=True)
+    free = StoreUpdate("slots:d", AcquireLease(9, 7), 10, optional=True)
+    store.prepare([full, *steps(), free], admit=True)
+    assert not store.refused
+    assert store.take("slots:c", AcquireLease)[1] == 0
+    assert store.take("slots:d", AcquireLease)[1] == store.read("slots:d")[1]
+    store.finish()
+    store.update("limit:b", Acquire(1, 60 * SECOND), 120)
+    refusing = StoreUpdate("limit:b", Acquire(1, 60 * SECOND), 120)
+    store.prepare([free, refusing], admit=True)
+    assert store.refused
+    assert store.take("slots:d", AcquireLease) is None
+    store.finish()
+    assert store.read("slots:d")[2] == 1
