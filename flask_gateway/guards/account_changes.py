@@ -178,6 +178,11 @@ def forget_doubted(value: Value | None, now: int) -> tuple[Value | None, bool]:
     return (None if doubted else value), doubted
 
 
+def total_used(value: Value | None, now: int) -> tuple[Value | None, tuple[int, int]]:
+    """Return the mark of an account and what was used in total (``state.store.Change``). Change nothing."""
+    return value, (value[0], value[11] + value[12]) if value else (0, 0)
+
+
 class AccountView(NamedTuple):
     """The costs of each window of an account, and the amount that open calls hold, nano-dollars."""
 

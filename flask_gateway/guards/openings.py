@@ -17,7 +17,7 @@ from ..model.calendar_windows import Calendar
 from ..model.spend import AccountClosed, BooksUnknown
 from ..state.store import Store, state_key
 from ..state.together import StoreUpdate, TogetherStore
-from .account_changes import TTL, UNVERIFIED, Open, PerWindow, Settle, Settlement, new_mark
+from .account_changes import TTL, UNVERIFIED, Open, PerWindow, Settle, Settlement, new_mark, total_used
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ CURRENT, DOUBTED = "books:current", "books:doubted"
 #: Without a turn of the bookkeeper for so long, what the ledger says is not known to be true, seconds.
 MOST_LAG = 1800.0
 _NOTHING: PerWindow = (0, 0, 0, 0)
+#: How often an account that was opened is compared with the ledger.
+_LOOKS = 3
 #: The accounts that a process knows to be open. It knows so for less than they live, seconds.
 _MOST_KNOWN, _KNOWN = 16_384, TTL - 60.0
 
@@ -111,10 +113,10 @@ class Openings:
             doubt = "the ledger cannot be read, or is not up to date"
             self._later.append(partial(self._note_doubt, subject, doubt))
             return True
-        more = self._came_between(subject, change.starts, change.bases)
-        if more:
-            self._later.append(partial(self.post, subject, more))
-        return bool(more)
+        work = self._catching_up(subject, change)
+        if work is not None:
+            self._later.append(work)
+        return work is not None
 
     def refuse(self, subject: str, key: str) -> None:
         """:raises AccountClosed: always. The next :meth:`step` opens it."""
@@ -122,8 +124,8 @@ class Openings:
         raise AccountClosed(subject)
 
     def finish(self) -> None:
-        """Do the rest of the work of openings."""
-        while self._later:
+        """Do the rest of the work of openings. Some of it may add work for the next time."""
+        for _ in range(len(self._later)):
             self._later.popleft()()
 
     def _bases(self, subject: str, starts: PerWindow) -> tuple[PerWindow, str]:
@@ -145,11 +147,10 @@ class Openings:
                 raise BooksUnknown(doubt)
             mark |= UNVERIFIED
             self._note_doubt(subject, doubt)
-        opened = self._store.update(account_key(subject), Open(mark, starts, bases, wall), TTL)
-        if opened and not mark & UNVERIFIED:
-            more = self._came_between(subject, starts, bases)
-            if more:
-                self.post(subject, more)
+        change = Open(mark, starts, bases, wall)
+        opened = self._store.update(account_key(subject), change, TTL)
+        if opened and not mark & UNVERIFIED and (work := self._catching_up(subject, change)):
+            work()
 
     def _wait_until_current(self) -> bool:
         deadline = time.monotonic() + self._patience
@@ -164,13 +165,41 @@ class Openings:
         self._store.update(DOUBTED, lambda old, now: ((now,), None), TTL)
         self._unverified()
 
-    def _came_between(self, subject: str, starts: PerWindow, bases: PerWindow) -> int:
-        """The costs that the bookkeeper wrote after the balance was read and before the account was there: it
-        did not see the account."""
+    def _catching_up(self, subject: str, opened: Open) -> Callable[[], object] | None:
+        """Return the work that is left where the bookkeeper may have written costs after the balance was read
+        and before the account was there: it did not see the account."""
         try:
-            return self.balances.used(subject, starts)[-1] - bases[-1]
+            ledger = self.balances.used(subject, opened.starts)[-1]
         except BooksUnknown:
-            return 0
+            return None
+        most = ledger - opened.bases[-1]
+        return partial(self._catch_up, subject, opened, most, ledger) if most > 0 else None
+
+    def _catch_up(self, subject: str, opened: Open, most: int, ledger: int, looks: int = _LOOKS) -> None:
+        """Post the costs that the ledger has and the account has not.
+
+        Other calls may have settled in the account meanwhile. Their costs are in the ledger only if the
+        account has them, too, so what the ledger has more is missing for sure. There may be more of it as
+        long as costs wait in journals: so it looks again later.
+
+        :param most: the highest amount that may be missing. :param ledger: the total, read before that of
+            the account.
+        """
+        mark, used = self._store.update(account_key(subject), total_used, TTL)
+        if mark != opened.mark:
+            return
+        missing = min(most, max(0, ledger - used))
+        if missing:
+            self.post(subject, missing)
+        if most > missing and looks > 1:
+            self._later.append(partial(self._look_later, subject, opened, most - missing, looks - 1))
+
+    def _look_later(self, subject: str, opened: Open, most: int, looks: int) -> None:
+        try:
+            ledger = self.balances.used(subject, opened.starts)[-1]
+        except BooksUnknown:
+            return
+        self._catch_up(subject, opened, most, ledger, looks)
 
     def post(self, subject: str, cost: int) -> Settlement:
         """Add a cost that nothing was held for."""

@@ -8,7 +8,7 @@ import pytest
 from kit.stores import RedisServer
 from kit.together_guards import AllGuards, answered, costly
 
-from flask_gateway.guards.account_changes import UNVERIFIED
+from flask_gateway.guards.account_changes import UNVERIFIED, PerWindow
 from flask_gateway.guards.openings import DOUBTED
 from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp
 from flask_gateway.state.together import StoreUpdate
@@ -84,6 +84,43 @@ def test_costs_that_come_between_are_counted_and_later_ones_are_not(every: AllGu
     every.accounts.keep()
     permit.settle(answered(10))
     assert every.held() == (700 + 20_000, 0)
+
+
+def test_costs_of_calls_that_settled_meanwhile_are_not_counted_twice(every: AllGuards) -> None:
+    """Another machine has settled a call in the fresh account, and its bookkeeper has written it down."""
+    other = every.another()
+
+    is_open = iter([False, True])
+
+    def used(subject: str, starts: PerWindow) -> PerWindow:
+        if next(is_open, False):
+            trips(other)
+        return (every.held()[0],) * 4 if every.accounts.mark("team:t") else (0,) * 4
+
+    every.ledger.used = used  # type: ignore[method-assign]
+    permit = every.guard.admit(costly())
+    for _ in range(3):
+        every.accounts.keep()
+    permit.settle(answered(10))
+    assert every.held() == (40_000, 0)
+    other.close()
+
+
+def test_costs_that_others_hide_at_first_are_counted_later(every: AllGuards) -> None:
+    """The call of another machine is settled, and its journal has not been read yet."""
+    other = every.another()
+    totals = iter([0, 20_000])
+    every.ledger.used = lambda subject, starts: (next(totals),) * 4  # type: ignore[method-assign]
+    permit = every.guard.admit(costly())
+    assert trips(other) == [1, 1]
+    every.ledger.used = lambda subject, starts: (40_000,) * 4  # type: ignore[method-assign]
+    for _ in range(2):
+        every.accounts.keep()
+    permit.settle(answered(10))
+    for _ in range(3):
+        every.accounts.keep()
+    assert every.held() == (60_000, 0)
+    other.close()
 
 
 def test_the_first_call_ever_and_one_after_an_hour_take_two_round_trips(every: AllGuards) -> None:
