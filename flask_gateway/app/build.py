@@ -314,7 +314,7 @@ def _of_caller(store: Store, guards: Sequence[Foreseeing]) -> list[Guard]:
 def _ahead(
     store: Store, ahead: SlotsAhead | None, candidates: Candidates, cache: Caching | None
 ) -> list[Foreseeing]:
-    """With Redis, the guard that takes a slot of the upstream; not for a call that a kept answer may serve."""
+    """With Redis, the guard that takes a slot of the upstream, but not of a model whose answers are kept."""
     if not isinstance(store, TogetherStore) or ahead is None or not candidates.have_bulkheads:
         return []
     kept = frozenset() if cache is None else frozenset(cache.models)

@@ -1,8 +1,8 @@
 """Takes the slot of the upstream that a call asks first together with the limits of its key.
 
-So an upstream's limit (``max_in_flight``) takes no round trip to Redis of its own. :class:`AheadGuard` is asked
-with the guards of a caller (``together.py``), and the upstream's bulkhead finds the slot. It goes back with what
-these guards settle. It goes back at once if the upstream fails, or another one is asked.
+So an upstream's limit (``max_in_flight``) takes no round trip to Redis of its own. :class:`AheadGuard` is
+asked with the guards of a caller (``together.py``), and the upstream's bulkhead finds the slot. It goes back
+with what these guards settle. It goes back at once if the upstream fails, or another one is asked.
 """
 
 from __future__ import annotations

@@ -45,9 +45,10 @@ return found
 """
 
 #: Arguments: 1 if a refusal stops all; then of each change its lifetime in ms, 1 if it may refuse, 0 if it is
-#: made in any case, 2 if it is made unless another refuses, and its arguments after their number. Of two changes of a key the second finds what the first has written. Answers
-#: the time and 0, then the answer of each; or the time, 1, the answers of changes that cannot refuse,
-#: which are made in any case, and the values of the keys as they are then.
+#: made in any case, 2 if it is made unless another refuses, and its arguments after their number. Of two
+#: changes of a key the second finds what the first has written. Answers the time and 0, then the answer of
+#: each; or the time, 1, the answers of changes that are made in any case, and the values of the keys as they
+#: are then.
 TOGETHER = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]

@@ -1,4 +1,4 @@
-"""The slot of an upstream that is taken together with the limits of a key: refusals first, over a real Redis."""
+"""The slot of an upstream that is taken together with the limits of a key: refusals first, over Redis."""
 
 from __future__ import annotations
 

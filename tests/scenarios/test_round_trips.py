@@ -124,9 +124,9 @@ def test_limits_and_the_balance_of_upstreams_take_no_round_trip_more(
         asked.add(counted.upstream)
     every = {"one"} if balance is Balance.IN_ORDER else {"one", "two"}
     assert asked == every or (balance is Balance.LEAST_REQUESTS and asked < every)
-    rows = [counted.redis.read(f"slots:upstream:{name}{model}") for name in asked for model in ("", "/m")]
-    assert all(rows)
-    assert [row[2] for row in rows] == [0] * len(rows)
+    keys = [f"slots:upstream:{name}{model}" for name in asked for model in ("", "/m")]
+    assert all(counted.redis.read(key) for key in keys)
+    assert until(lambda: [counted.redis.read(key)[2] for key in keys] == [0] * len(keys))
 
 
 @pytest.mark.parametrize("limits", [{"requests": 1}, {"tokens": 10}])
