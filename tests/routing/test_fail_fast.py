@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
-import openai
 import pytest
 import responses
 from flask import Flask
 from kit.calls import chat
 from kit.planted import KEY
+from kit.sdks import httpx2, openai
 from kit.stores import HandClock
 from kit.upstream_mock import UpstreamMock
 

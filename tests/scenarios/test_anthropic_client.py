@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import pytest
-from anthropic import Anthropic
 from kit.gateways import KEY, UPSTREAM_KEY, StartGateway
+from kit.sdks import anthropic, openai
 from kit.servers import Gateway
-from openai import OpenAI
 
 from flask_gateway.cli.selftest.scripted_provider import Exchange, PeerLeft, Request, ScriptedServer
 
@@ -181,13 +179,13 @@ def gateway(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(params=["x-api-key", "bearer"])
-def client(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Anthropic]:
+def client(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[anthropic.Anthropic]:
     own: Any = {"api_key": KEY} if request.param == "x-api-key" else {"auth_token": KEY}
-    with Anthropic(base_url=gateway.url, max_retries=0, timeout=15, **own) as client:
+    with anthropic.Anthropic(base_url=gateway.url, max_retries=0, timeout=15, **own) as client:
         yield client
 
 
-def test_a_message(client: Anthropic) -> None:
+def test_a_message(client: anthropic.Anthropic) -> None:
     message = client.messages.create(model="claude", max_tokens=9, messages=HELLO)
     assert message.content[0].text == "Hello"  # type: ignore[union-attr]
     assert message._request_id == "req_up"
@@ -196,7 +194,7 @@ def test_a_message(client: Anthropic) -> None:
 
 @pytest.mark.parametrize("model", ["claude", "no-stop", "over"])
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_stream(client: Anthropic, model: str, whole: bool) -> None:
+def test_a_stream(client: anthropic.Anthropic, model: str, whole: bool) -> None:
     more = {"x-gateway-stream": "whole"} if whole else {}
     with client.messages.stream(model=model, max_tokens=9, messages=HELLO, extra_headers=more) as stream:
         assert "".join(stream.text_stream) == "Hello"
@@ -204,7 +202,7 @@ def test_a_stream(client: Anthropic, model: str, whole: bool) -> None:
     assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 7)
 
 
-def test_thinking_and_two_tools(client: Anthropic) -> None:
+def test_thinking_and_two_tools(client: anthropic.Anthropic) -> None:
     with client.messages.stream(model="tools", max_tokens=9, messages=HELLO) as stream:
         thinking, first, second = stream.get_final_message().content
     assert (thinking.type, thinking.signature) == ("thinking", "c2ln/w==")  # type: ignore[union-attr]
@@ -212,7 +210,7 @@ def test_thinking_and_two_tools(client: Anthropic) -> None:
     assert (second.name, second.input) == ("Read", {})  # type: ignore[union-attr]
 
 
-def test_a_cut_raises(client: Anthropic) -> None:
+def test_a_cut_raises(client: anthropic.Anthropic) -> None:
     with client.messages.stream(model="cut", max_tokens=9, messages=HELLO) as stream:
         texts = stream.text_stream
         assert next(texts) + next(texts) == "Hello"
@@ -221,14 +219,14 @@ def test_a_cut_raises(client: Anthropic) -> None:
     assert caught.value.body["error"]["code"] == "upstream_stream_cut"  # type: ignore[index]
 
 
-def test_counting_and_models(client: Anthropic) -> None:
+def test_counting_and_models(client: anthropic.Anthropic) -> None:
     assert client.messages.count_tokens(model="claude", messages=HELLO).input_tokens == 12
     listed = [model.id for model in client.models.list(limit=1000)]
     assert "claude" in listed
     assert client.models.retrieve("claude").display_name == "claude"
 
 
-def test_errors(client: Anthropic) -> None:
+def test_errors(client: anthropic.Anthropic) -> None:
     def refused(kind: type[anthropic.APIStatusError], model: str, **more: int) -> anthropic.APIStatusError:
         with pytest.raises(kind) as caught:
             client.messages.create(model=model, max_tokens=9, messages=HELLO, extra_body=more)
@@ -242,12 +240,12 @@ def test_errors(client: Anthropic) -> None:
 
 
 def test_a_wrong_key(gateway: Gateway) -> None:
-    stranger = Anthropic(base_url=gateway.url, max_retries=0, api_key="wrong")
+    stranger = anthropic.Anthropic(base_url=gateway.url, max_retries=0, api_key="wrong")
     with stranger, pytest.raises(anthropic.AuthenticationError):
         stranger.messages.create(model="claude", max_tokens=9, messages=HELLO)
 
 
-def test_usage_of_the_stream_is_in_the_log(gateway: Gateway, client: Anthropic) -> None:
+def test_usage_of_the_stream_is_in_the_log(gateway: Gateway, client: anthropic.Anthropic) -> None:
     own = {"x-request-id": f"usage-{type(client).__name__}-{client.auth_token is None}"}
     with client.messages.stream(model="claude", max_tokens=9, messages=HELLO, extra_headers=own) as stream:
         stream.until_done()
@@ -260,7 +258,7 @@ def test_usage_of_the_stream_is_in_the_log(gateway: Gateway, client: Anthropic) 
 
 
 @pytest.mark.parametrize("model", ["full", "without-usage", "across"])
-def test_a_stream_of_a_chat_upstream(client: Anthropic, model: str) -> None:
+def test_a_stream_of_a_chat_upstream(client: anthropic.Anthropic, model: str) -> None:
     with client.messages.stream(model=model, max_tokens=9, messages=HELLO) as events:
         kinds = [one.type for one in events]
         message = events.get_final_message()
@@ -278,7 +276,7 @@ def test_a_stream_of_a_chat_upstream(client: Anthropic, model: str) -> None:
     assert usage.output_tokens > 0
 
 
-def test_a_cut_stream_of_a_chat_upstream_is_an_error(client: Anthropic) -> None:
+def test_a_cut_stream_of_a_chat_upstream_is_an_error(client: anthropic.Anthropic) -> None:
     stream = client.messages.stream(model="broken", max_tokens=9, messages=HELLO)
     with stream as events, pytest.raises(anthropic.APIStatusError) as caught:
         events.get_final_message()
@@ -286,7 +284,7 @@ def test_a_cut_stream_of_a_chat_upstream_is_an_error(client: Anthropic) -> None:
 
 
 def test_a_chat_client_streams_from_claude(gateway: Gateway) -> None:
-    with OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0, timeout=15) as client:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0, timeout=15) as client:
         request: Any = {"model": "tools", "messages": HELLO}
         with client.chat.completions.stream(**request, stream_options={"include_usage": True}) as events:
             for _ in events:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from kit.gateways import StartGateway
 from kit.scrape import figures
+from kit.sdks import openai
 from kit.servers import Gateway, Upstream
 from kit.waiting import until
 from kit.wire import Answer, open_stream
-from openai import OpenAI
 
 from flask_gateway.cache.lmdb_file import NAME
 
@@ -97,7 +97,7 @@ def test_after_one_miss_all_workers_hit(cached: Gateway, upstream: Upstream) -> 
 
 def test_a_stream_is_replayed_byte_by_byte(cached: Gateway, upstream: Upstream) -> None:
     before = stored(cached)
-    client = OpenAI(base_url=f"{cached.url}/v1", api_key=A, max_retries=0)
+    client = openai.OpenAI(base_url=f"{cached.url}/v1", api_key=A, max_retries=0)
     messages = [{"role": "user", "content": "a stream"}]
 
     def chunks() -> list[object]:

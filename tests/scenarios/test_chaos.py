@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import openai
 import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
+from kit.sdks import openai
 from kit.servers import ROOT
 from kit.stores import free_port
 from kit.waiting import until
 from kit.wire import ask
-from openai import OpenAI
 
 pytestmark = [pytest.mark.live, pytest.mark.attack]
 
@@ -66,7 +65,10 @@ def test_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos: str
         GATEWAY_REQUEST_TIMEOUT_SECONDS="1",
         **({"GATEWAY_CIRCUIT_BREAKER_MAX_FAILURES": UNLIMITED} if patient else {}),
     )
-    with OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with (
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=KEY) as client,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
         said = Counter(pool.map(lambda number: _answer(client, number % 2 == 0), range(CALLS)))
     whole = said[CHAOS_SAYS] + said[MOCK_SAYS]
     errors = sum(count for text, count in said.items() if text.startswith("error: "))
@@ -74,7 +76,7 @@ def test_calls_before_a_healthy_fallback(start_gateway: StartGateway, chaos: str
     assert whole >= 0.99 * CALLS, said
 
 
-def _answer(client: OpenAI, stream: bool) -> str:
+def _answer(client: openai.OpenAI, stream: bool) -> str:
     """The text of one answer, or the name of the client's own error."""
     try:
         if not stream:

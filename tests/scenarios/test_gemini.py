@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google import genai
-from google.genai import errors
+from kit.sdks import genai
 from kit.servers import Gateway
 from kit.wire import ask
 
@@ -158,7 +157,7 @@ def test_the_sdk_lists_the_models_that_speak_it(client: genai.Client):
     ],
 )
 def test_the_sdk_raises_its_own_errors(client: genai.Client, model: str, status: int, word: str):
-    with pytest.raises(errors.APIError) as caught:
+    with pytest.raises(genai.errors.APIError) as caught:
         client.models.generate_content(model=model, contents="hi")
     assert (caught.value.code, caught.value.status) == (status, word)
 

@@ -10,10 +10,10 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.media_provider import SOUND, MediaProvider
+from kit.sdks import openai
 from kit.servers import Gateway
 from kit.waiting import until
 from kit.wire import Answer, send_raw

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 from kit.gateways import KEY
+from kit.sdks import openai
 from kit.servers import Gateway, Upstream
-from openai import OpenAI
 from pydantic import BaseModel
 
 pytestmark = pytest.mark.live
@@ -19,12 +18,14 @@ HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 
 
-def connect(gateway: Gateway, key: str = KEY, **settings) -> OpenAI:
-    return OpenAI(base_url=f"{gateway.url}/v1", api_key=key, **{"max_retries": 0, "timeout": 15, **settings})
+def connect(gateway: Gateway, key: str = KEY, **settings) -> openai.OpenAI:
+    return openai.OpenAI(
+        base_url=f"{gateway.url}/v1", api_key=key, **{"max_retries": 0, "timeout": 15, **settings}
+    )
 
 
 @pytest.fixture(scope="module")
-def client(gateway: Gateway) -> Iterator[OpenAI]:
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
     with connect(gateway) as client:
         yield client
 
@@ -37,7 +38,7 @@ BOTH = pytest.mark.parametrize("model", ["scripted", "mock"])
 
 
 @BOTH
-def test_chat(client: OpenAI, model):
+def test_chat(client: openai.OpenAI, model):
     answer = client.chat.completions.create(model=model, messages=HELLO)
     assert answer.id.startswith("chatcmpl-")
     assert answer.choices[0].message.role == "assistant"
@@ -48,7 +49,7 @@ def test_chat(client: OpenAI, model):
 
 
 @BOTH
-def test_chat_streams(client: OpenAI, model):
+def test_chat_streams(client: openai.OpenAI, model):
     with client.chat.completions.create(model=model, messages=HELLO, stream=True) as stream:
         chunks = list(stream)
         assert stream.response.headers["x-request-id"]
@@ -58,7 +59,7 @@ def test_chat_streams(client: OpenAI, model):
 
 
 @BOTH
-def test_chat_streams_with_usage(client: OpenAI, model):
+def test_chat_streams_with_usage(client: openai.OpenAI, model):
     wanted = {"include_usage": True}
     with client.chat.completions.create(
         model=model, messages=HELLO, stream=True, stream_options=wanted
@@ -70,7 +71,7 @@ def test_chat_streams_with_usage(client: OpenAI, model):
 
 
 @pytest.mark.parametrize("model", ["tools", "mock"])
-def test_tool_calls(client: OpenAI, model):
+def test_tool_calls(client: openai.OpenAI, model):
     answer = client.chat.completions.create(model=model, messages=HELLO, tools=[WEATHER])
     (call,) = answer.choices[0].message.tool_calls
     assert answer.choices[0].finish_reason == "tool_calls"
@@ -79,7 +80,7 @@ def test_tool_calls(client: OpenAI, model):
 
 
 @pytest.mark.parametrize("model", ["tools", "mock"])
-def test_tool_calls_stream(client: OpenAI, model):
+def test_tool_calls_stream(client: openai.OpenAI, model):
     with client.chat.completions.stream(model=model, messages=HELLO, tools=[WEATHER]) as stream:
         choice = stream.get_final_completion().choices[0]
     (call,) = choice.message.tool_calls
@@ -88,7 +89,7 @@ def test_tool_calls_stream(client: OpenAI, model):
     assert call.function.arguments in ('{"city":"Oslo"}', "{}")
 
 
-def test_the_stream_helper_adds_up_the_text(client: OpenAI):
+def test_the_stream_helper_adds_up_the_text(client: openai.OpenAI):
     with client.chat.completions.stream(model="ok", messages=HELLO) as stream:
         assert stream.get_final_completion().choices[0].message.content == "tok0 tok1 tok2 "
 
@@ -96,14 +97,14 @@ def test_the_stream_helper_adds_up_the_text(client: OpenAI):
 # ---------------------------------------------------------------- the other operations
 
 
-def test_completions(client: OpenAI):
+def test_completions(client: openai.OpenAI):
     answer = client.completions.create(model="mock", prompt="Once upon")
     assert answer.choices[0].text.endswith('you said "Once upon"')
     with client.completions.create(model="mock", prompt="Once upon", stream=True) as stream:
         assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[0].text
 
 
-def test_embeddings_in_the_clients_own_base64(client: OpenAI):
+def test_embeddings_in_the_clients_own_base64(client: openai.OpenAI):
     answer = client.embeddings.create(model="mock", input=["one", "two"])
     assert [len(item.embedding) for item in answer.data] == [8, 8]
     plain = client.embeddings.create(model="mock", input=["one", "two"], encoding_format="float")
@@ -112,14 +113,14 @@ def test_embeddings_in_the_clients_own_base64(client: OpenAI):
     assert answer.usage.prompt_tokens == 2
 
 
-def test_responses(client: OpenAI):
+def test_responses(client: openai.OpenAI):
     answer = client.responses.create(model="mock", input="Hi")
     assert answer.status == "completed"
     assert answer.output_text == 'Mock answer from mock: you said "Hi"'
     assert answer.usage.output_tokens == 7
 
 
-def test_responses_stream(client: OpenAI):
+def test_responses_stream(client: openai.OpenAI):
     with client.responses.create(model="mock", input="Hi", stream=True) as stream:
         events = list(stream)
     assert events[0].type == "response.created"
@@ -130,12 +131,12 @@ def test_responses_stream(client: OpenAI):
         assert stream.get_final_response().output_text == text
 
 
-def test_moderations(client: OpenAI):
+def test_moderations(client: openai.OpenAI):
     answer = client.moderations.create(model="mock", input="Hi")
     assert answer.results[0].flagged is False
 
 
-def test_models(client: OpenAI):
+def test_models(client: openai.OpenAI):
     names = [model.id for model in client.models.list()]
     assert {"scripted", "mock"} <= set(names)
     assert client.models.retrieve("mock").object == "model"
@@ -145,7 +146,7 @@ def test_models(client: OpenAI):
 
 
 def raised(
-    client: OpenAI, kind: type[openai.APIStatusError], model: str = "ok", **more
+    client: openai.OpenAI, kind: type[openai.APIStatusError], model: str = "ok", **more
 ) -> openai.APIStatusError:
     """The error of a chat completion, streamed or not. Asserts its exact class."""
     for stream in (False, True):
@@ -164,12 +165,12 @@ def test_a_wrong_key_is_an_authentication_error(gateway: Gateway):
 
 
 @pytest.mark.parametrize("kind", ["context_length_exceeded", "content_policy_violation"])
-def test_the_upstreams_400_is_a_bad_request_error(client: OpenAI, kind):
+def test_the_upstreams_400_is_a_bad_request_error(client: openai.OpenAI, kind):
     error = raised(client, openai.BadRequestError, f"status,code=400,kind={kind},param=messages")
     assert (error.code, error.param, error.body["message"]) == (kind, "messages", "Scripted 400.")
 
 
-def test_the_gateways_400_is_a_bad_request_error(client: OpenAI):
+def test_the_gateways_400_is_a_bad_request_error(client: openai.OpenAI):
     error = raised(client, openai.BadRequestError, "")
     assert error.param == "model"
 
@@ -182,11 +183,11 @@ def test_a_forbidden_model_is_a_permission_denied_error(strict: Gateway):
             client.models.retrieve("fast")
 
 
-def test_the_upstreams_404_is_a_not_found_error(client: OpenAI):
+def test_the_upstreams_404_is_a_not_found_error(client: openai.OpenAI):
     assert raised(client, openai.NotFoundError, "status,code=404").code == "scripted_404"
 
 
-def test_a_model_is_retrieved_by_its_name(client: OpenAI):
+def test_a_model_is_retrieved_by_its_name(client: openai.OpenAI):
     assert client.models.retrieve("mock").owned_by == "mock"
     assert client.models.retrieve("gpt-4o").created > 0  # by the default upstream
     with pytest.raises(openai.NotFoundError) as caught:
@@ -194,7 +195,7 @@ def test_a_model_is_retrieved_by_its_name(client: OpenAI):
     assert caught.value.code == "unknown_url"
 
 
-def test_a_moderation_needs_no_model(gateway: Gateway, client: OpenAI):
+def test_a_moderation_needs_no_model(gateway: Gateway, client: openai.OpenAI):
     assert client.moderations.create(input="Hello", model="mock").results
     answer = gateway.ask("POST", "/v1/moderations", {"input": "Hello"})
     assert answer.status == 200
@@ -207,7 +208,7 @@ class City(BaseModel):
     mayor: City | None = None
 
 
-def test_structured_answers_of_the_mock(client: OpenAI):
+def test_structured_answers_of_the_mock(client: openai.OpenAI):
     hello: Any = [{"role": "user", "content": "Hello"}]
     parsed = client.chat.completions.parse(model="mock", messages=hello, response_format=City)
     assert isinstance(parsed.choices[0].message.parsed, City)
@@ -222,7 +223,7 @@ def test_structured_answers_of_the_mock(client: OpenAI):
     assert json.loads(plain.choices[0].message.content or "")
 
 
-def test_tools_of_the_mock_are_called_with_arguments_that_fit(client: OpenAI):
+def test_tools_of_the_mock_are_called_with_arguments_that_fit(client: openai.OpenAI):
     """The library instructor asks for structured output in this way."""
     tool = openai.pydantic_function_tool(City)
     answer = client.chat.completions.create(
@@ -241,7 +242,7 @@ class Hint(BaseModel):
     text: str
 
 
-def test_responses_of_the_mock_call_tools(client: OpenAI):
+def test_responses_of_the_mock_call_tools(client: openai.OpenAI):
     tools: Any = [{"type": "function", "name": "look", "parameters": City.model_json_schema()}]
     first = client.responses.create(model="mock", input="Hello", tools=tools)
     (call,) = first.output
@@ -261,7 +262,7 @@ def test_responses_of_the_mock_call_tools(client: OpenAI):
     assert client.responses.create(model="mock", input=history, tools=tools).output_text
 
 
-def test_an_unsupported_feature_is_a_bad_request_error(client: OpenAI):
+def test_an_unsupported_feature_is_a_bad_request_error(client: openai.OpenAI):
     with pytest.raises(openai.BadRequestError, match="not offered here") as caught:
         client.files.list()
     assert caught.value.code == "not_offered"
@@ -275,17 +276,17 @@ def test_an_azure_client_gets_an_error_with_advice(gateway: Gateway):
 
 @pytest.mark.parametrize("base", ["", "/", "/v1/", "//v1", "/v1/v1", "/openai/v1"])
 def test_other_spellings_of_the_base_url_work(gateway: Gateway, base: str):
-    client = OpenAI(base_url=gateway.url + base, api_key=KEY, max_retries=0)
+    client = openai.OpenAI(base_url=gateway.url + base, api_key=KEY, max_retries=0)
     answer = client.chat.completions.create(model="mock", messages=[{"role": "user", "content": "Hello"}])
     assert answer.choices[0].message.content
     assert "mock" in [model.id for model in client.models.list()]
 
 
-def test_the_upstreams_422_is_an_unprocessable_entity_error(client: OpenAI):
+def test_the_upstreams_422_is_an_unprocessable_entity_error(client: openai.OpenAI):
     raised(client, openai.UnprocessableEntityError, "status,code=422")
 
 
-def test_the_upstreams_429_is_a_rate_limit_error(client: OpenAI, alias):
+def test_the_upstreams_429_is_a_rate_limit_error(client: openai.OpenAI, alias):
     error = raised(client, openai.RateLimitError, f"{alias()}/status,code=429,after=9")
     assert error.response.headers["retry-after"]
 
@@ -307,7 +308,7 @@ def test_the_gateways_429_is_a_rate_limit_error(strict: Gateway):
         ("never", 504, "upstream_timeout"),
     ],
 )
-def test_a_failing_upstream_is_an_internal_server_error(client: OpenAI, model, status, code):
+def test_a_failing_upstream_is_an_internal_server_error(client: openai.OpenAI, model, status, code):
     error = raised(client, openai.InternalServerError, model)
     assert (error.status_code, error.code) == (status, code)
 
@@ -322,7 +323,7 @@ def test_an_open_breaker_is_an_internal_server_error(strict: Gateway, alias):
 
 
 @pytest.mark.parametrize("model", ["cut,after=2", "stall,after=2", "no-end"])
-def test_a_stream_that_breaks_is_an_api_error(client: OpenAI, model):
+def test_a_stream_that_breaks_is_an_api_error(client: openai.OpenAI, model):
     with (
         client.chat.completions.create(model=model, messages=HELLO, stream=True) as stream,
         pytest.raises(openai.APIError) as caught,
@@ -333,7 +334,7 @@ def test_a_stream_that_breaks_is_an_api_error(client: OpenAI, model):
     assert caught.value.body["type"] == "server_error"
 
 
-def test_a_response_stream_that_breaks_is_an_api_error(client: OpenAI):
+def test_a_response_stream_that_breaks_is_an_api_error(client: openai.OpenAI):
     with (
         client.responses.create(model="cut,after=2", input="Hi", stream=True) as stream,
         pytest.raises(openai.APIError) as caught,
@@ -342,7 +343,7 @@ def test_a_response_stream_that_breaks_is_an_api_error(client: OpenAI):
     assert caught.value.code == "upstream_stream_cut"
 
 
-def test_the_response_has_failed_before_the_error_is_raised(client: OpenAI):
+def test_the_response_has_failed_before_the_error_is_raised(client: openai.OpenAI):
     seen: list[Any] = []
     with client.responses.create(model="cut,after=2", input="Hi", stream=True) as stream:
         noted = (seen.append(event) for event in stream)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import openai
 import pytest
 from kit.media_provider import MediaProvider, Received, play
 from kit.process_memory import cpu_of, cpu_of_process
 from kit.scripted_model import ScriptedModel, text
+from kit.sdks import openai
 from kit.servers import ROOT, Gateway
 from kit.waiting import until
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from kit.scrape import figures
+from kit.sdks import openai
 from kit.servers import Gateway
 from kit.session_upstream import USAGE, SessionUpstream
 from kit.waiting import until
-from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -127,7 +127,7 @@ def closed(connection: ClientConnection) -> tuple[int, list[dict[str, Any]]]:
     "ignore:connect\\(\\) must be used:DeprecationWarning"
 )  # the client of openai itself
 def test_the_openai_client_finishes_a_session(gateway: Gateway, upstream: SessionUpstream):
-    client = OpenAI(api_key=KEYS["plain"], base_url=f"{gateway.url}/v1")
+    client = openai.OpenAI(api_key=KEYS["plain"], base_url=f"{gateway.url}/v1")
     with client, client.realtime.connect(model="voice") as connection:
         assert connection.recv().type == "session.created"
         connection.response.create(event_id="event-1")

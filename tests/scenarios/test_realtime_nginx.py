@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from kit.nginx import SHIPPED, Nginx, directive_of, without_rates
+from kit.sdks import openai
 from kit.servers import Gateway
 from kit.session_upstream import SessionUpstream
 from kit.waiting import until
-from openai import OpenAI
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -98,7 +98,7 @@ def test_nginx_waits_longer_than_a_session_may_be_silent():
     "ignore:connect\\(\\) must be used:DeprecationWarning"
 )  # the client of openai itself
 def test_the_openai_client_finishes_a_session(nginx: Nginx, upstream: SessionUpstream):
-    client = OpenAI(api_key=KEY, base_url=f"{nginx.url}/v1")
+    client = openai.OpenAI(api_key=KEY, base_url=f"{nginx.url}/v1")
     with client, client.realtime.connect(model="voice") as connection:
         assert connection.recv().type == "session.created"
         connection.response.create()

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 from kit.gateways import KEY, UNLIMITED, StartGateway
 from kit.media_provider import MediaProvider
 from kit.response_provider import StoringAnswers
+from kit.sdks import openai
 from kit.servers import Gateway
 from kit.waiting import until
 from kit.wire import ask

@@ -6,11 +6,9 @@ import json
 import re
 from typing import Any, get_args, get_type_hints
 
-import httpx2
-import openai
 import pytest
 from kit import golden
-from openai.types.chat import chat_completion_message_param, completion_create_params
+from kit.sdks import httpx2, openai
 
 from flask_gateway.dialects.translations.chat_messages import _FIELDS_OF, _IDLE
 from flask_gateway.dialects.translations.chat_to_messages import CHAT_TO_MESSAGES, FIELDS
@@ -23,12 +21,13 @@ REFUSED_IN_MESSAGES = {"audio", "function_call"}
 
 def test_every_field_of_the_sdk_is_mapped_without_effect_or_refused() -> None:
     known = {*FIELDS.mapped, *FIELDS.without_effect, *FIELDS.refused}
-    assert set(get_type_hints(completion_create_params.CompletionCreateParamsBase)) - known == set()
+    fields = openai.types.chat.completion_create_params.CompletionCreateParamsBase
+    assert set(get_type_hints(fields)) - known == set()
     assert len(known) == len(FIELDS.mapped) + len(FIELDS.without_effect) + len(FIELDS.refused)
 
 
 def test_every_field_of_a_message_is_known() -> None:
-    kinds = map(get_type_hints, get_args(chat_completion_message_param.ChatCompletionMessageParam))
+    kinds = map(get_type_hints, get_args(openai.types.chat.ChatCompletionMessageParam))
     fields = {get_args(hints["role"])[0]: set(hints) for hints in kinds}
     assert len(fields) == 6
     for role in fields.keys() - {"function"}:  # deprecated, and refused as a role

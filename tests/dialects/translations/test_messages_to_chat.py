@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, get_args, get_type_hints
 
-import anthropic
-import httpx2
 import msgspec
 import pytest
-from anthropic.types.beta import BetaToolParam, message_create_params
-from anthropic.types.beta.beta_content_block_param import BetaContentBlockParam
 from kit import golden
+from kit.sdks import anthropic, httpx2
 from kit.translating import SpokenUpstream
 
 from flask_gateway.dialects.translations.message_blocks import _FIELDS_OF, _IDLE
@@ -27,21 +24,22 @@ REFUSED_IN_BLOCKS = {"toolset_name"}
 
 def test_every_field_of_the_sdk_is_mapped_without_effect_or_refused() -> None:
     known = {*FIELDS.mapped, *FIELDS.without_effect, *FIELDS.refused}
-    assert set(get_type_hints(message_create_params.MessageCreateParamsBase)) - known == set()
+    fields = anthropic.types.beta.message_create_params.MessageCreateParamsBase
+    assert set(get_type_hints(fields)) - known == set()
     assert len(known) == len(FIELDS.mapped) + len(FIELDS.without_effect) + len(FIELDS.refused)
 
 
 def test_every_field_of_a_block_that_is_mapped_is_known() -> None:
     blocks = [
         get_type_hints(block)
-        for block in get_args(BetaContentBlockParam)
+        for block in get_args(anthropic.types.beta.BetaContentBlockParam)
         if hasattr(block, "__annotations__")
     ]
     kinds = {get_args(hints["type"])[0]: set(hints) for hints in blocks}
     assert len(kinds) > 15
     for kind, fields in kinds.items():
         assert fields - _FIELDS_OF.get(kind, fields) - _IDLE <= REFUSED_IN_BLOCKS, kind
-    assert set(get_type_hints(BetaToolParam)) <= _TOOL | _TOOL_IDLE
+    assert set(get_type_hints(anthropic.types.beta.BetaToolParam)) <= _TOOL | _TOOL_IDLE
 
 
 def read_by_sdk(data: bytes, *, stream: bool) -> Any:

@@ -10,15 +10,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from anthropic.types import beta
 from kit import golden
-from openai.types import chat
-from openai.types.chat import (
-    chat_completion_assistant_message_param,
-    chat_completion_message_tool_call_union_param,
-    chat_completion_tool_union_param,
-    completion_create_params,
-)
+from kit.sdks import anthropic, openai
 
 from flask_gateway.dialects.translations.chat_to_messages import CHAT_TO_MESSAGES
 from flask_gateway.dialects.translations.messages_to_chat import MESSAGES_TO_CHAT
@@ -72,88 +65,91 @@ def hosted(value: Body) -> str:
     return str(value.get("type", "the caller's"))
 
 
-#: By place: the translation, the types there, what makes the body, the path of a refusal, what is carried.
-PLACES: dict[str, tuple[Any, Any, Callable[[Any], Body], str, set[str]]] = {
+#: By place: the translation, what gives the types there, what makes the body, the path of a refusal, what is
+#: carried.
+PLACES: dict[str, tuple[Any, Callable[[], Any], Callable[[Any], Body], str, set[str]]] = {
     "messages: tools": (
         MESSAGES_TO_CHAT,
-        beta.BetaToolUnionParam,
+        lambda: anthropic.types.beta.BetaToolUnionParam,
         lambda tool: {"tools": [tool]},
         "tools.0",
         {"the caller's"},
     ),
     "messages: blocks of the user": (
         MESSAGES_TO_CHAT,
-        beta.BetaContentBlockParam,
+        lambda: anthropic.types.beta.BetaContentBlockParam,
         in_messages("user"),
         "messages.0.content.0",
         {"text", "image", "document", "search_result", "tool_result"},
     ),
     "messages: blocks of the assistant": (
         MESSAGES_TO_CHAT,
-        beta.BetaContentBlockParam,
+        lambda: anthropic.types.beta.BetaContentBlockParam,
         in_messages("assistant"),
         "messages.0.content.0",
         {"text", "thinking", "redacted_thinking", "tool_use", "search_result"},
     ),
     "messages: tool_choice": (
         MESSAGES_TO_CHAT,
-        beta.BetaToolChoiceParam,
+        lambda: anthropic.types.beta.BetaToolChoiceParam,
         lambda choice: {"tools": [MESSAGE_TOOL], "tool_choice": choice},
         "tool_choice",
         {"auto", "any", "tool", "none"},
     ),
     "messages: thinking": (
         MESSAGES_TO_CHAT,
-        beta.BetaThinkingConfigParam,
+        lambda: anthropic.types.beta.BetaThinkingConfigParam,
         lambda thinking: {"thinking": thinking},
         "thinking",
         {"enabled", "disabled", "adaptive", "between_tools"},
     ),
     "messages: format": (
         MESSAGES_TO_CHAT,
-        beta.BetaJSONOutputFormatParam,
+        lambda: anthropic.types.beta.BetaJSONOutputFormatParam,
         lambda form: {"output_config": {"format": form}},
         "output_config.format",
         {"json_schema"},
     ),
     "chat: parts of the user": (
         CHAT_TO_MESSAGES,
-        chat.ChatCompletionContentPartParam,
+        lambda: openai.types.chat.ChatCompletionContentPartParam,
         in_messages("user"),
         "messages.0.content.0",
         {"text", "image_url", "file"},
     ),
     "chat: parts of the assistant": (
         CHAT_TO_MESSAGES,
-        chat_completion_assistant_message_param.ContentArrayOfContentPart,
+        lambda: openai.types.chat.chat_completion_assistant_message_param.ContentArrayOfContentPart,
         in_messages("assistant"),
         "messages.0.content.0",
         {"text", "refusal"},
     ),
     "chat: calls": (
         CHAT_TO_MESSAGES,
-        chat_completion_message_tool_call_union_param.ChatCompletionMessageToolCallUnionParam,
+        lambda: (
+            openai.types.chat.chat_completion_message_tool_call_union_param.ChatCompletionMessageToolCallUnionParam
+        ),
         lambda call: {"messages": [{"role": "assistant", "tool_calls": [call]}, *ASKED["messages"]]},
         "messages.0.tool_calls.0",
         {"function"},
     ),
     "chat: tools": (
         CHAT_TO_MESSAGES,
-        chat_completion_tool_union_param.ChatCompletionToolUnionParam,
+        lambda: openai.types.chat.chat_completion_tool_union_param.ChatCompletionToolUnionParam,
         lambda tool: {"tools": [tool]},
         "tools.0",
         {"function"},
     ),
     "chat: tool_choice": (
         CHAT_TO_MESSAGES,
-        chat.ChatCompletionToolChoiceOptionParam,
+        lambda: openai.types.chat.ChatCompletionToolChoiceOptionParam,
         lambda choice: {"tools": [CHAT_TOOL], "tool_choice": choice},
         "tool_choice",
         {"function"},
     ),
     "chat: response_format": (
         CHAT_TO_MESSAGES,
-        completion_create_params.ResponseFormat,
+        lambda: openai.types.chat.completion_create_params.ResponseFormat,
         lambda form: {"response_format": form},
         "response_format",
         {"text", "json_schema"},
@@ -190,7 +186,7 @@ def refusal(place: str, value: Body) -> UnsupportedField | None:
 def test_each_type_is_carried_or_refused_by_its_path(place: str) -> None:
     _, union, _, path, carried = PLACES[place]
     found = set()
-    for variant in variants(union):
+    for variant in variants(union()):
         value = meant(sample(variant))
         error = refusal(place, value)
         if error is None:
@@ -206,7 +202,7 @@ def test_each_type_is_carried_or_refused_by_its_path(place: str) -> None:
 @pytest.mark.parametrize("place", sorted(PLACES.keys() - {"chat: calls"}))
 def test_a_field_that_no_release_has_is_refused_by_its_path(place: str) -> None:
     _, union, _, path, carried = PLACES[place]
-    for variant in variants(union):
+    for variant in variants(union()):
         value = meant(sample(variant))
         if hosted(value) in carried:
             error = refusal(place, {**value, NEW: 1})

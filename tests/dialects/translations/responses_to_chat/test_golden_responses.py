@@ -7,10 +7,10 @@ import json
 import random
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 from kit.response_cases import ResponseCase, cases, events_of, response_call, sent, spoken, translate
-from openai import OpenAI
+from kit.sdks import httpx2 as httpx
+from kit.sdks import openai
 
 from flask_gateway.dialects.openai import DIALECTS
 from flask_gateway.dialects.rewritten import RewrittenBody, RewrittenStream
@@ -88,14 +88,14 @@ def test_ten_thousand_splits_change_nothing(case):
 # ---------------------------------------------------------------- the official SDK
 
 
-def client(case: ResponseCase) -> OpenAI:
+def client(case: ResponseCase) -> openai.OpenAI:
     kind = "text/event-stream" if case.stream else "application/json"
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"content-type": kind}, content=case.given)
 
     transport = httpx.Client(transport=httpx.MockTransport(answer))
-    return OpenAI(base_url="http://x.test/v1", api_key="k", http_client=transport, max_retries=0)
+    return openai.OpenAI(base_url="http://x.test/v1", api_key="k", http_client=transport, max_retries=0)
 
 
 def accumulated(case: ResponseCase) -> dict[str, Any]:

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from openai.types.responses import response_create_params, response_input_item_param, tool_param
-from openai.types.responses.response_includable import ResponseIncludable
-from openai.types.responses.response_input_message_content_list_param import ResponseInputContentParam
-from openai.types.responses.response_output_message_param import Content
+from kit.sdks import openai
 
 from flask_gateway.dialects.translations.responses_to_chat import fields
 
@@ -41,7 +38,8 @@ def literals(hint: Any) -> Iterator[str]:
 
 
 def test_each_field_of_a_request_is_in_one_table():
-    names = set(get_type_hints(response_create_params.ResponseCreateParamsStreaming))
+    kinds = openai.types.responses.response_create_params
+    names = set(get_type_hints(kinds.ResponseCreateParamsStreaming))
     tables = [set(fields.MAPPED), set(fields.WITHOUT_EFFECT), set(fields.REFUSED)]
     assert names - set.union(*tables) == set()
     assert sum(map(len, tables)) == len(set.union(*tables))
@@ -49,23 +47,30 @@ def test_each_field_of_a_request_is_in_one_table():
 
 def test_each_item_of_an_input_is_known():
     known = set(fields.MAPPED_ITEMS) | fields.REFUSED_ITEMS
-    assert types_of(response_input_item_param.ResponseInputItemParam) - known == set()
+    assert types_of(openai.types.responses.ResponseInputItemParam) - known == set()
 
 
 def test_each_tool_is_known():
     known = set(fields.MAPPED_TOOLS) | fields.LEFT_OUT_TOOLS
-    assert types_of(tool_param.ToolParam) - known == set()
+    assert types_of(openai.types.responses.ToolParam) - known == set()
 
 
-@pytest.mark.parametrize("union", [ResponseInputContentParam, Content])
-def test_each_part_of_a_content_is_known(union):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("response_input_message_content_list_param", "ResponseInputContentParam"),
+        ("response_output_message_param", "Content"),
+    ],
+)
+def test_each_part_of_a_content_is_known(module: str, name: str):
+    union = getattr(getattr(openai.types.responses, module), name)
     assert types_of(union) - set(fields.MAPPED_PARTS) - fields.REFUSED_PARTS == set()
 
 
 def test_state_is_among_what_is_refused():
     assert set(fields.REFUSED) >= fields.STATE
     assert fields.REFUSED_ITEMS >= fields.STORED_ITEMS
-    assert "reasoning.encrypted_content" in get_args(ResponseIncludable)
+    assert "reasoning.encrypted_content" in get_args(openai.types.responses.ResponseIncludable)
 
 
 def test_the_documentation_has_the_tables():

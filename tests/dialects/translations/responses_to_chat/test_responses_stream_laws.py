@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.examples import examples
 from kit.response_cases import events_of
-from openai import omit
-from openai._models import construct_type
-from openai.lib.streaming.responses._responses import ResponseStreamState
-from openai.types.responses import ResponseStreamEvent
+from kit.sdks import Sdk, openai
 
 from flask_gateway.dialects.translations.responses_to_chat.answer import response_body
 from flask_gateway.dialects.translations.responses_to_chat.response import ResponseShell
@@ -24,6 +21,7 @@ from flask_gateway.model.call import Usage
 from flask_gateway.model.errors import UpstreamMalformed
 
 TEXTS = st.text(alphabet='ab"\\\né😀 {}:,', min_size=1, max_size=6)
+sdk_streams = Sdk("openai.lib.streaming.responses._responses")
 NAMES = st.sampled_from(["f", "n__g", "patch", "other"])
 INDEXES = st.integers(0, 3)
 
@@ -104,9 +102,10 @@ def test_the_sdk_accumulates_every_stream(deltas, finish):
     calls = [item["call_id"] for item in output if "call_id" in item]
     if len(set(calls)) < len(calls):
         return  # the SDK takes calls of one id for one call
-    state: ResponseStreamState[Any] = ResponseStreamState(input_tools=omit, text_format=omit)
+    state = sdk_streams.ResponseStreamState(input_tools=openai.omit, text_format=openai.omit)
+    kind = openai.types.responses.ResponseStreamEvent
     for event in events:
-        state.handle_event(construct_type(type_=ResponseStreamEvent, value=event))
+        state.handle_event(openai._models.construct_type(type_=kind, value=event))
     assert [item.type for _, item in sorted(state._completed_output.items())] == [
         item["type"] for item in output
     ]
