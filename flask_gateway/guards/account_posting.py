@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..ledger.lines import Opened, Settled, decode
 from ..ledger.posting import subjects
-from ..model.spend import Applied, Hold
+from ..model.spend import Applied, BooksUnknown, Hold
 from .account_changes import Settlement
 from .accounts import Accounts
+
+#: The subjects without an account whose costs are watched in one turn.
+MOST_WITHOUT_ACCOUNT = 1024
 
 
 class AccountPosting:
@@ -31,6 +34,8 @@ class AccountPosting:
         self._posted: dict[str, int] = {}
         #: The lost calls that have been posted, by worker and number.
         self._lost: set[tuple[str, int]] = set()
+        #: By subject: the cost of this turn that no account got, and the last of its lines.
+        self._without_account: dict[str, tuple[int, Settled]] = {}
 
     def before(self, journal: str, lines: Sequence[tuple[Settled, int]]) -> dict[str, int]:
         """Post to the accounts that are there. Call it before the lines are written to the database.
@@ -53,6 +58,9 @@ class AccountPosting:
         opened = {subject: mark for subject, mark in present.items() if marks.get(subject) != mark}
         if opened:
             self._post([line for line, _ in lines], opened, releases=False)
+        for line, _ in lines:
+            if line.cost and (line.held or line.applied):
+                self._note_absent(line, _unsettled(line), present)
 
     def lost(self, worker: str, opened: Opened, line: Settled) -> None:
         """Settle a call whose worker has ended, in its name. Call it before the line is written."""
@@ -61,7 +69,9 @@ class AccountPosting:
         self._lost.add((worker, opened.n))
         held = {hold.subject: hold for hold in opened.holds}
         for subject in {*subjects(line), *held}:
-            if self._accounts.mark(subject):
+            if not self._accounts.mark(subject):
+                self._note_absent(line, held.keys() & {subject}, {})
+            else:
                 hold = held.get(subject, Hold(subject, 0, 0, 0))
                 self.watch(line, subject, self._accounts.settle_of(hold, line.cost or 0))
 
@@ -80,12 +90,34 @@ class AccountPosting:
 
     def turned(self) -> None:
         """Note that the database has all that the journals had."""
+        self._watch_ledger()
         self._accounts.now_current()
         self._accounts.forget_doubted()
 
     def changed(self) -> None:
         """Forget all accounts, because sums of the ledger have been changed. Calls open them again."""
         self._accounts.forget_all()
+
+    def _note_absent(self, line: Settled, names: Iterable[str], present: Mapping[str, int]) -> None:
+        """Note the cost of a line for those of its budgets that have no account."""
+        noted = self._without_account
+        for subject in names:
+            if subject not in present and (subject in noted or len(noted) < MOST_WITHOUT_ACCOUNT):
+                cost, _ = noted.get(subject, _NO_COST)
+                noted[subject] = cost + (line.cost or 0), line
+
+    def _watch_ledger(self) -> None:
+        """Watch costs that no account got, by the sums of the ledger. No later settlement crosses a share
+        that they crossed."""
+        noted, self._without_account = self._without_account, {}
+        for subject, (cost, line) in noted.items():
+            try:
+                sums = self._accounts.in_ledger(subject, line.at)
+            except BooksUnknown:
+                self._without_account[subject] = cost, line
+                continue
+            windows = tuple((start, used - cost, used) for start, used in sums)
+            self.watch(line, subject, Settlement(0, windows))
 
     def _marks(self, lines: Iterable[Settled]) -> dict[str, int]:
         groups = {subjects(line) for line in lines if line.cost or line.held}
@@ -111,6 +143,11 @@ class AccountPosting:
 _Rows = Mapping[tuple[int, int], int]
 _NO_ROWS: _Rows = {(0, 0): 0}
 _NO_COST = (0, None)
+
+
+def _unsettled(line: Settled) -> set[str]:
+    """The budgets of a call whose accounts did not get its cost when it ended."""
+    return {hold.subject for hold in line.held} | {one.subject for one in line.applied if not one.mark}
 
 
 def _missing(lines: Iterable[Settled], marks: Mapping[str, int]) -> dict[str, tuple[int, Settled | None]]:

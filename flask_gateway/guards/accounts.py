@@ -297,6 +297,14 @@ class Accounts:
         view = self._store.update(account_key(subject), View(starts, wall), TTL)
         return view or AccountView(self._openings.balances.used(subject, starts), 0)
 
+    def in_ledger(self, subject: str, at: float) -> list[tuple[int, int]]:
+        """The windows of that time: the start of each, and what a subject has used in it by the ledger.
+
+        :param at: epoch seconds. :raises BooksUnknown: it cannot be read.
+        """
+        starts = self.calendar.starts(at)
+        return list(zip(starts, self._openings.balances.used(subject, starts), strict=True))
+
     def mark(self, subject: str) -> int:
         """The mark of a subject's account; 0 if there is none."""
         value = self._store.read(account_key(subject))

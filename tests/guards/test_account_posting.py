@@ -38,7 +38,11 @@ class Books:
         self.accounts = Accounts(self.store, self.balances, CALENDAR, lambda: NOW, patience=0.0)
         self.accounts._keeper.start = lambda: None  # type: ignore[method-assign]
         self.journal = Journal(data / "journal")
-        self.keeper = Bookkeeper(data, CALENDAR, lambda: NOW, AccountPosting(self.accounts))
+        self.posting = AccountPosting(self.accounts)
+        #: Each settlement that is watched: its subject, and what was used of the day before and after.
+        self.watched: list[tuple[str, int, int]] = []
+        self.posting.watch = lambda line, subject, made: self.watched.append((subject, *made.windows[0][1:]))
+        self.keeper = Bookkeeper(data, CALENDAR, lambda: NOW, self.posting)
         self.keeper.turn()
 
     def call(self, cost: int, *, reaches: bool = True, number: int = 0) -> None:
@@ -156,6 +160,36 @@ def test_a_lost_call_is_settled_once_also_when_the_database_refuses(
             books.keeper.turn()
     books.keeper.turn()
     assert (books.used(), books.in_ledger()) == (41, 41)
+
+
+def test_a_lost_call_is_watched_where_the_store_has_lost_the_account(books: Books) -> None:
+    """A restarted machine has an empty store. Alerts must not miss what only the ledger gets."""
+    books.call(50)
+    books.keeper.turn()
+    for number in (9, 10):
+        books.journal.write(Opened(n=number, id="lost", at=NOW, key="web", holds=(Hold(KEY, 77, 5, 20),)))
+    books.lose_account()
+    books.journal.close()
+    books.keeper.turn()
+    assert books.watched == [(KEY, 50, 90)]
+    books.keeper.turn()
+    assert len(books.watched) == 1
+
+
+def test_costs_are_watched_that_end_after_the_store_has_lost_the_account(books: Books) -> None:
+    books.call(50)
+    books.keeper.turn()
+    books.lose_account()
+    books.journal.write(Settled(n=8, id="a", at=NOW, key="web", cost=20, held=(Hold(KEY, 77, 5, 20),)))
+    books.journal.write(Settled(n=9, id="b", at=NOW, key="web", cost=7, applied=(Applied(KEY, 0),)))
+    books.journal.write(Settled(n=10, id="c", at=NOW, key="web", cost=3, applied=(Applied(KEY, 4),)))
+    balances, path = books.balances, books.balances._path
+    balances._path, balances._connection = path / "missing", None
+    books.keeper.turn()
+    assert books.watched == []  # the sums of the ledger cannot be read now
+    balances._path = path
+    books.keeper.turn()
+    assert books.watched == [(KEY, 53, 80)]
 
 
 def test_accounts_opened_without_the_ledger_are_forgotten_when_it_is_back(books: Books) -> None:
