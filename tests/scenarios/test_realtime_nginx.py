@@ -144,14 +144,13 @@ def test_a_gateway_that_stops_says_1012(upstream: SessionUpstream, tmp_path: Pat
     file = tmp_path / "gateway.toml"
     file.write_text(SETTINGS.replace("{url}", upstream.url))
     gateway = Gateway(tmp_path, KEY, {"GATEWAY_CONFIG": str(file), "KEY_VOICE": KEY, "GATEWAY_WORKERS": "1"})
-    nginx = Nginx(tmp_path, f"127.0.0.1:{gateway.port}", without_rates)
-    try:
+    with ExitStack() as stack:
+        stack.callback(gateway.stop)
+        nginx = Nginx(tmp_path, f"127.0.0.1:{gateway.port}", without_rates)
+        stack.callback(nginx.stop)
         with session(nginx) as connection:
             heard(connection)
             gateway.terminate()
             assert heard(connection)["error"]["code"] == "server_shutdown"
             assert closed(connection) == 1012
         assert until(lambda: upstream.ends == [1001])
-    finally:
-        gateway.stop()
-        nginx.stop()
