@@ -2,7 +2,8 @@
 
 ``python -m bench.ledger``, about six minutes: all gateways run at the same time and answer in turn, and each
 round begins with another one. CPU time is that of the whole process tree, so it has the bookkeeper's too,
-half a second behind the last answer included. The median of the rounds' differences counts.
+half a second behind the last answer included. The median of the rounds' differences counts. An event is
+measured twice in each turn: over whole streams, with their openings and ends, and between those.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,8 @@ OLD, OFF, ON = "the key before", "no ledger", "requests, tokens, a budget, the l
 LATER = 0.5
 #: Streams of a turn, their events, events a second, and the seconds over which they begin.
 STREAMS = (200, 300, 50, 1.0)
+#: When all streams of a turn have opened, and for how long none of them ends then, seconds.
+OPENED, STEADY = 2.5, 3.5
 #: The most that the key may cost more: a chat, µs; an event, and anything without a ledger, as a ratio.
 MOST_CHAT, MOST_RATIO = 80.0, 1.02
 
@@ -101,6 +105,25 @@ def events(url: str) -> float:
     return float(seen["events"])
 
 
+def streams(pid: int, url: str, steady: list[float]) -> float:
+    """CPU time of an event with its part of opening and end, µs.
+
+    :param steady: gets that of an event in between.
+    """
+    count, _, rate, _ = STREAMS
+    before = cost.cpu(pid)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(events, url)
+        time.sleep(OPENED)
+        first, began = cost.cpu(pid), time.monotonic()
+        time.sleep(STEADY)
+        used, took = cost.cpu(pid) - first, time.monotonic() - began
+        seen = done.result()
+    steady.append(used / (took * count * rate) * 1e6)
+    time.sleep(LATER)
+    return (cost.cpu(pid) - before) / seen * 1e6
+
+
 def with_sqlite(pid: int) -> list[int]:
     """The processes of a tree that have loaded SQLite."""
     return [one for one in cost.tree(pid) if "_sqlite3" in Path(f"/proc/{one}/maps").read_text()]
@@ -118,16 +141,36 @@ def verdict(text: str, figures: Sequence[float], most: float | None, unit: str =
     return f"| {text} | {value:.3g}{unit} | {low:.3g} to {high:.3g} | {goal}"
 
 
-def verdicts(chat: Rounds, event: Rounds) -> Iterator[str]:
+def verdicts(chat: Rounds, event: Rounds, whole: Rounds) -> Iterator[str]:
     """Each comparison with what was measured. The goals are those against the key before."""
     for other in (one for one in (OLD, OFF) if one in chat):
         more = [on - off for on, off in zip(chat[ON], chat[other], strict=True)]
         goals = (MOST_CHAT, MOST_RATIO) if other == OLD else (None, None)
         yield verdict(f"a chat with all, more than {other}", more, goals[0], " µs")
         yield verdict(f"an event with all, of {other}", ratios(event[ON], event[other]), goals[1])
+        yield verdict(f"the same with opening and end, of {other}", ratios(whole[ON], whole[other]), None)
     if OLD in chat:
         yield verdict("a chat without a ledger, of before", ratios(chat[OFF], chat[OLD]), MOST_RATIO)
         yield verdict("an event without a ledger, of before", ratios(event[OFF], event[OLD]), MOST_RATIO)
+
+
+def of_streams(rounds: int, upstream: str, before: Path | None) -> tuple[Rounds, Rounds]:
+    """The cost of an event, between opening and end and with both.
+
+    Each round starts the gateways anew: where a process lies in memory makes it some percent faster or
+    slower for all its life.
+    """
+    steady: Rounds = {}
+    whole: Rounds = {}
+    for number in range(rounds):
+        with gateways(upstream, before) as up:
+            names = list(up)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                pid, url = up[name]
+                whole.setdefault(name, []).append(streams(pid, url, steady.setdefault(name, [])))
+        latest = ", ".join(f"{name}: {figures[-1]:.1f}" for name, figures in steady.items())
+        print(f"an event, µs, round {number + 1}/{rounds}: {latest}", file=sys.stderr, flush=True)
+    return steady, whole
 
 
 def ratios(these: Sequence[float], those: Sequence[float]) -> list[float]:
@@ -150,14 +193,13 @@ def main() -> None:
             }
             found["a chat"] = in_turn(2 * arguments.rounds, ways, "a chat, µs")
             loaded = {name: len(with_sqlite(pid)) for name, (pid, _) in up.items()}
-        with servers.stream_upstream() as upstream, gateways(upstream, before) as up:
-            ways = {name: partial(spent, pid, partial(events, url)) for name, (pid, url) in up.items()}
-            found["an event"] = in_turn(arguments.rounds, ways, "an event, µs")
+        with servers.stream_upstream() as upstream:
+            found["an event"], found["with its opening"] = of_streams(arguments.rounds, upstream, before)
     print("| CPU of the process tree, µs | gateway | least | median |", "|---|---|---|---|", sep="\n")
     for what, rounds in found.items():
         print(*lines(what, rounds), sep="\n")
     print("", "| comparison | median | quartiles | at most | |", "|---|---|---|---|---|", sep="\n")
-    print(*verdicts(found["a chat"], found["an event"]), sep="\n")
+    print(*verdicts(*found.values()), sep="\n")
     print(verdict("processes without a ledger that loaded SQLite", [loaded[OFF]] * 2, 0))
 
 
