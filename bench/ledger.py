@@ -157,7 +157,7 @@ def verdicts(chat: Rounds, event: Rounds, whole: Rounds) -> Iterator[str]:
 def of_streams(rounds: int, upstream: str, before: Path | None) -> tuple[Rounds, Rounds]:
     """The cost of an event, between opening and end and with both.
 
-    Each round starts the gateways anew: where a process lies in memory makes it some percent faster or
+    Each round has new gateways: where a process lies in memory makes it some percent faster or
     slower for all its life.
     """
     steady: Rounds = {}
