@@ -27,7 +27,7 @@ from . import notes, page_memory, pulse, recent
 from .pulse import Counts, PulseWriter, Resolution
 from .recent import EndKind, RequestEntry, encoded, kind_of, mark_of
 from .request_record import RequestRecord
-from .rings import ALL, HEADS, Marked, RingWriter, Shape, newest, newest_first, numbered
+from .rings import ALL, HEADS, Marked, RingFile, RingWriter, Shape, newest, newest_first, numbered
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class PageRings:
             os.ftruncate(self._file, base + REGION)
         os.posix_fallocate(self._file, base, HEADS)
         memory = mmap(self._file, REGION, offset=base)
+        self._rings = RingFile(self._file)
         #: Random bytes that all workers have, until the server ends.
         self.secret = _shared_secret(self._file)
         self._recent, self._failures, ring = (
@@ -125,7 +126,7 @@ class PageRings:
         shapes = [(base, shape) for base in self._bases() for shape in (RECENT, FAILURES)]
         older = None if before is None else partial(recent.ended_before, before)
         return recent.merged(
-            newest_first(self._file, base, shape, needles, older, marked) for base, shape in shapes
+            newest_first(self._rings, base, shape, needles, older, marked) for base, shape in shapes
         )
 
     def latest(self, most: int = LATEST) -> Sequence[RequestEntry]:
@@ -150,7 +151,7 @@ class PageRings:
             base: range(max(before.get(base, 0), number - LATEST, 0) + 1, number + 1)
             for base, number in numbers.items()
         }
-        read = recent.merged(numbered(self._file, base, RECENT, one) for base, one in ranges.items())
+        read = recent.merged(numbered(self._rings, base, RECENT, one) for base, one in ranges.items())
         return tuple(islice(read, LATEST))
 
     def kept(self) -> int:
@@ -163,7 +164,7 @@ class PageRings:
 
     def notes(self) -> Iterator[notes.Note]:
         """Yield the notes of all workers, the newest first."""
-        return notes.merged(newest_first(self._file, base, NOTES) for base in self._bases())
+        return notes.merged(newest_first(self._rings, base, NOTES) for base in self._bases())
 
     def counts(self, scale: Resolution, now: float, upstream: str = "") -> list[Counts]:
         """Add up the counts of all workers, the oldest period first.

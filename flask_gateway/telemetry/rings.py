@@ -8,8 +8,9 @@ An entry is written as one slice: sequence number, checksum, length, mark, body.
 number and the layout, so a reader drops an entry that it reads while it is written, or that other code wrote.
 After it, the ring's head in the first page of the region gets the number.
 
-Readers use ``pread``: reading a hole of a mapped file would take memory. Writers allocate before they write:
-a write to a hole kills the process if the machine has no memory. Without memory the entry is dropped.
+Readers map the file, and read the entries alone that the head says are there: reading a hole of a mapped file
+would take memory. Writers allocate before they write: a write to a hole kills the process if the machine has
+no memory. Without memory the entry is dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
 from typing import NamedTuple, TypeVar
 from zlib import crc32
 
@@ -40,8 +41,8 @@ _HEAD = struct.Struct("<Q")  # the layout in the highest byte, the newest sequen
 _NUMBER = (1 << 56) - 1
 #: How much a writer allocates at a time, bytes.
 CHUNK = 1 << 18
-#: How many bytes a reader reads at a time.
-_READ = 1 << 16
+#: In how many bytes a reader searches at a time.
+_PART = 1 << 16
 #: By how many entries their order may differ from that of their times: threads write them.
 _DISORDER = 64
 
@@ -76,9 +77,6 @@ class Marked(NamedTuple):
 
     mask: int = 0
     value: int = 0
-
-    def fits(self, mark: int) -> bool:
-        return mark & self.mask == self.value
 
 
 ALL = Marked()
@@ -147,8 +145,28 @@ def newest(file: int, base: int, shape: Shape) -> int:
     return head & _NUMBER if head >> 56 == LAYOUT else 0
 
 
+class RingFile:
+    """The file of the rings as a reader sees it. Any thread may call it.
+
+    :param file: its descriptor.
+    """
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self._memory = self._mapped()
+
+    def _mapped(self) -> mmap:
+        return mmap(self.file, os.fstat(self.file).st_size, access=ACCESS_READ)
+
+    def memory(self) -> mmap:
+        """A map of the whole file. Only what has been written may be read: a hole would take memory."""
+        if len(self._memory) < os.fstat(self.file).st_size:  # a worker has begun another region
+            self._memory = self._mapped()
+        return self._memory
+
+
 def newest_first(
-    file: int,
+    rings: RingFile,
     base: int,
     shape: Shape,
     needles: Sequence[bytes] = (),
@@ -164,15 +182,15 @@ def newest_first(
     :param is_older: whether a body is old enough. Newer ones are left out, except for a few.
     :param marked: which entries are read at all.
     """
-    last = newest(file, base, shape)
+    last = newest(rings.file, base, shape)
     kept = range(max(1, last - shape.entries + 1), last + 1)
     if is_older is not None:
-        last = min(last, _newest_older(file, base, shape, kept, is_older))
-    yield from numbered(file, base, shape, range(kept.start, last + 1), needles, marked)
+        last = min(last, _newest_older(rings, base, shape, kept, is_older))
+    yield from numbered(rings, base, shape, range(kept.start, last + 1), needles, marked)
 
 
 def numbered(
-    file: int,
+    rings: RingFile,
     base: int,
     shape: Shape,
     numbers: range,
@@ -181,61 +199,63 @@ def numbered(
 ) -> Iterator[bytes]:
     """Yield the bodies of the entries with these sequence numbers, as :func:`newest_first` does.
 
-    :param numbers: not more of them than the ring has entries.
+    :param numbers: of entries that have been written, and not more of them than the ring has.
     """
-    number = numbers.stop - 1
+    memory, number = rings.memory(), numbers.stop - 1
     while number >= numbers.start:
-        index = number % shape.entries
-        count = min(max(1, _READ // shape.size), index + 1, number - numbers.start + 1)
-        data = os.pread(file, count * shape.size, base + shape.start + (index - count + 1) * shape.size)
+        last = number % shape.entries
+        count = min(max(1, _PART // shape.size), last + 1, number - numbers.start + 1)
+        begin = base + shape.start + (last - count + 1) * shape.size
         first, number = number - count + 1, number - count
-        places = _with_mark(data, shape, count, marked)
+        places = _with_mark(memory, begin, shape.size, count, marked)
         for needle in needles:
-            found = _with_text(data, shape.size, needle) if places else ()
+            found = _with_text(memory, begin, shape.size, count, needle) if places else ()
             places = [place for place in places if place in found]
         for place in reversed(places):
-            if (body := _body(data, place * shape.size, shape, first + place)) is not None:
+            if (body := _body(memory, begin + place * shape.size, shape, first + place)) is not None:
                 yield body
 
 
-def _with_text(data: bytes, size: int, text: bytes) -> set[int]:
+def _with_text(memory: mmap, begin: int, size: int, count: int, text: bytes) -> set[int]:
     """Which of the entries have the text, by their place among them."""
-    places, at = set(), data.find(text)
+    places, end = set(), begin + count * size
+    at = memory.find(text, begin, end)
     while at >= 0:
-        place = at // size
-        if is_whole := at + len(text) <= (place + 1) * size:
+        place = (at - begin) // size
+        after = begin + (place + 1) * size
+        if is_whole := at + len(text) <= after:
             places.add(place)
-        at = data.find(text, (place + 1) * size if is_whole else at + 1)
+        at = memory.find(text, after if is_whole else at + 1, end)
     return places
 
 
-def _with_mark(data: bytes, shape: Shape, count: int, marked: Marked) -> Sequence[int]:
+def _with_mark(memory: mmap, begin: int, size: int, count: int, marked: Marked) -> Sequence[int]:
     """Which of the entries have such a mark, by their place among them, in order."""
     if marked is ALL:
         return range(count)
-    marks = memoryview(data)[: len(data) & ~1].cast("H")[_MARK :: shape.size // 2]
-    return [place for place, mark in enumerate(marks) if marked.fits(mark)]
+    with memoryview(memory) as whole, whole[begin : begin + count * size] as part, part.cast("H") as words:
+        marks = words[_MARK :: size // 2].tolist()
+    mask, value = marked
+    return [place for place, mark in enumerate(marks) if mark & mask == value]
 
 
 def _newest_older(
-    file: int, base: int, shape: Shape, numbers: range, is_older: Callable[[bytes], bool]
+    rings: RingFile, base: int, shape: Shape, numbers: range, is_older: Callable[[bytes], bool]
 ) -> int:
     """The number of an entry a little newer than the newest one that is old enough."""
+    memory = rings.memory()
 
     def is_newer(number: int) -> bool:
-        place = base + shape.start + number % shape.entries * shape.size
-        body = _body(os.pread(file, shape.size, place), 0, shape, number)
+        body = _body(memory, base + shape.start + number % shape.entries * shape.size, shape, number)
         return body is not None and not is_older(body)
 
     return numbers.start + bisect_left(numbers, True, key=is_newer) - 1 + _DISORDER
 
 
-def _body(data: bytes, place: int, shape: Shape, number: int) -> bytes | None:
+def _body(memory: mmap, place: int, shape: Shape, number: int) -> bytes | None:
     """The body of the entry with that number; ``None`` if another one or a damaged one is in its place."""
-    if len(data) < place + _ENTRY.size:
-        return None
-    found, checksum, length, _ = _ENTRY.unpack_from(data, place)
-    body = data[place + _ENTRY.size : place + _ENTRY.size + length]
+    found, checksum, length, _ = _ENTRY.unpack_from(memory, place)
+    body = memory[place + _ENTRY.size : place + _ENTRY.size + length]
     fits = found == number and length <= shape.longest
     return body if fits and _checksum(number, body) == checksum else None
 

@@ -10,7 +10,17 @@ import pytest
 from kit.needs import need
 
 from flask_gateway.telemetry import rings
-from flask_gateway.telemetry.rings import HEADS, Marked, RingWriter, Shape, newest, newest_first, numbered
+from flask_gateway.telemetry.rings import (
+    ALL,
+    HEADS,
+    Marked,
+    RingFile,
+    RingWriter,
+    Shape,
+    newest,
+    newest_first,
+    numbered,
+)
 
 SHAPE = Shape(0, HEADS, 8, 256)
 REGION = 65536
@@ -30,13 +40,28 @@ def writer(file: int, base: int = 0) -> RingWriter:
 
 
 def kept(file: int, base: int = 0) -> list[bytes]:
-    return list(newest_first(file, base, SHAPE))
+    return list(newest_first(RingFile(file), base, SHAPE))
 
 
 def test_an_empty_ring_and_an_empty_file_have_nothing(file: int) -> None:
     assert kept(file) == []
     os.ftruncate(file, 0)
-    assert kept(file) == []
+    assert newest(file, 0, SHAPE) == 0
+
+
+def test_reading_takes_no_memory_and_follows_a_file_that_grows(file: int) -> None:
+    os.ftruncate(file, REGION)
+    ring, rings = writer(file), RingFile(file)
+    for number in range(3):
+        ring.append(b"%d" % number)
+    os.ftruncate(file, 3 * REGION)
+    writer(file, 2 * REGION).append(b"other")
+    blocks = os.fstat(file).st_blocks
+    for marked, needles in ((ALL, ()), (Marked(3, 1), ()), (ALL, (b"none",))):
+        for base in range(0, 3 * REGION, REGION):
+            list(newest_first(rings, base, SHAPE, needles, lambda body: False, marked))
+    assert os.fstat(file).st_blocks == blocks
+    assert list(newest_first(rings, 2 * REGION, SHAPE)) == [b"other"]
 
 
 def test_the_newest_comes_first_and_the_oldest_is_lost(file: int) -> None:
@@ -121,9 +146,9 @@ def test_entries_without_a_text_are_passed_over(file: int) -> None:
     ring = writer(file)
     for number in range(6):
         ring.append(b"odd" if number % 2 else b"even")
-    assert list(newest_first(file, 0, SHAPE, [b"odd"])) == [b"odd"] * 3
-    assert list(newest_first(file, 0, SHAPE, [b"o", b"even"])) == []
-    assert list(newest_first(file, 0, SHAPE, [b"d", b"o"])) == [b"odd"] * 3
+    assert list(newest_first(RingFile(file), 0, SHAPE, [b"odd"])) == [b"odd"] * 3
+    assert list(newest_first(RingFile(file), 0, SHAPE, [b"o", b"even"])) == []
+    assert list(newest_first(RingFile(file), 0, SHAPE, [b"d", b"o"])) == [b"odd"] * 3
 
 
 def test_a_text_over_the_edge_of_two_entries_is_in_none(file: int) -> None:
@@ -133,8 +158,8 @@ def test_a_text_over_the_edge_of_two_entries_is_in_none(file: int) -> None:
     data = os.pread(file, 2 * SHAPE.size, HEADS + SHAPE.size)
     for length in range(2, 40):
         text = data[SHAPE.size - 1 : SHAPE.size + length]
-        assert list(newest_first(file, 0, SHAPE, [text])) == []
-    assert list(newest_first(file, 0, SHAPE, [b"aa"])) == [b"a" * SHAPE.longest]
+        assert list(newest_first(RingFile(file), 0, SHAPE, [text])) == []
+    assert list(newest_first(RingFile(file), 0, SHAPE, [b"aa"])) == [b"a" * SHAPE.longest]
 
 
 def test_entries_are_read_by_their_numbers(file: int) -> None:
@@ -142,7 +167,7 @@ def test_entries_are_read_by_their_numbers(file: int) -> None:
     for number in range(1, 21):
         ring.append(b"%d" % number)
     for first, last in ((13, 20), (15, 17), (20, 20), (18, 17), (21, 20)):
-        found = [int(body) for body in numbered(file, 0, SHAPE, range(first, last + 1))]
+        found = [int(body) for body in numbered(RingFile(file), 0, SHAPE, range(first, last + 1))]
         assert found == list(range(last, first - 1, -1))
 
 
@@ -152,7 +177,7 @@ def test_entries_without_a_mark_are_not_read(file: int) -> None:
         ring.append(b"%d" % number, number % 3 << 8 | 7)
     for mask, value, found in ((0xFF00, 0x200, [11, 8, 5]), (0xFF, 7, range(11, 3, -1)), (0xFF, 6, [])):
         marked = Marked(mask, value)
-        assert [int(body) for body in newest_first(file, 0, SHAPE, (), None, marked)] == list(found)
+        assert [int(body) for body in newest_first(RingFile(file), 0, SHAPE, (), None, marked)] == list(found)
 
 
 def test_older_entries_are_found_without_reading_the_newer_ones(
@@ -169,7 +194,7 @@ def test_older_entries_are_found_without_reading_the_newer_ones(
             seen.append(body)
             return int(body) < wanted
 
-        found = [int(body) for body in newest_first(file, 0, SHAPE, (), is_older)]
+        found = [int(body) for body in newest_first(RingFile(file), 0, SHAPE, (), is_older)]
         newer = [number for number in found if number >= oldest]
         assert found == [*newer, *range(min(oldest, 20) - 1, 11, -1)], oldest
         assert len(newer) <= 1
