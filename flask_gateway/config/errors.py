@@ -107,6 +107,8 @@ def dotted(*parts: str) -> str:
 
 def one_line(text: str) -> str:
     """The text with unprintable characters escaped, line ends included."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

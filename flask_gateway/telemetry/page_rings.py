@@ -174,7 +174,7 @@ class PageRings:
         return pulse.read(self._file, (base + _PULSE for base in self._bases()), upstream, scale, now)
 
     def counts_of_upstreams(self, now: float) -> dict[str, Counts]:
-        """Add up the counts of each upstream in the last 30 min, in steps of 5 min."""
+        """How the requests of each upstream ended in the last 30 min, in steps of 5 min."""
         return pulse.read_upstreams(self._file, (base + _PULSE for base in self._bases()), now)
 
 

@@ -13,6 +13,7 @@ import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from mmap import mmap
 from typing import NamedTuple
@@ -163,6 +164,8 @@ class PulseWriter:
 _PLACES = {kind: 1 + place for place, kind in enumerate(KINDS)}
 _FAILED = _PLACES[EndKind.FAILED]
 _BUCKET = struct.Struct(f"<{WORDS}Q")
+#: The period of a bucket, and its counts of each kind.
+_ENDED = struct.Struct(f"<{1 + len(KINDS)}Q{8 * (WORDS - 1 - len(KINDS))}x")
 _Words = Sequence[int]
 _EMPTY = memoryview(bytes(8 * WORDS)).cast("Q")
 
@@ -195,30 +198,35 @@ def read(file: int, places: Iterable[int], upstream: str, scale: Resolution, now
 
 
 def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 6) -> dict[str, Counts]:
-    """Add up what all workers have counted for each upstream in the last periods of 5 min.
+    """Add up how the requests of each upstream ended in the last periods of 5 min, over all workers.
 
     It reads these buckets alone, because a page asks for all upstreams at once.
     """
     last = int(now) // COARSE.seconds
-    sums: dict[str, list[int]] = {}
+    wanted = range(last - periods + 1, last + 1)
+    sums: dict[str, _Words] = {}
     for place in places:
         for row, name in enumerate(_names(file, place)):
             if row and name:
-                total = sums.setdefault(name, [0] * WORDS)
-                start = place + _NAME * ROWS + row * _ROW
-                _add_last(total, file, start, range(last - periods + 1, last + 1))
-    return {name: _counts((last - periods + 1) * COARSE.seconds, words) for name, words in sums.items()}
+                at = place + _NAME * ROWS + row * _ROW
+                sums[name] = _with_last(sums.get(name, _NO_REQUESTS), file, at, wanted)
+    start = wanted.start * COARSE.seconds
+    return {name: Counts._make((start, *ended, 0, 0, _NO_CLASSES)) for name, ended in sums.items()}
 
 
-def _add_last(total: list[int], file: int, place: int, periods: range) -> None:
-    """Add the buckets of 5 min of a row that are of these periods, which follow each other."""
+_NO_REQUESTS, _NO_CLASSES = (0,) * len(KINDS), (0,) * (len(BOUNDS) + 1)
+
+
+def _with_last(total: _Words, file: int, place: int, periods: range) -> _Words:
+    """The sums with the buckets of 5 min of a row that are of these periods, which follow each other."""
     first = periods.start % COARSE.buckets
     after = min(len(periods), COARSE.buckets - first)  # the rest is at the beginning of the row
     for begin, count in ((first, after), (0, len(periods) - after)):
-        data = os.pread(file, 8 * WORDS * count, place + 8 * WORDS * (COARSE.first + begin))
-        for words in _BUCKET.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
-            if words[0] >> 56 == LAYOUT and words[0] & (1 << 56) - 1 in periods:
-                total[:] = map(int.__add__, total, words)
+        data = os.pread(file, 8 * WORDS * count, place + 8 * WORDS * (COARSE.first + begin)) if count else b""
+        for stamp, *ended in _ENDED.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
+            if stamp >> 56 == LAYOUT and stamp & (1 << 56) - 1 in periods:
+                total = tuple(map(int.__add__, total, ended))
+    return total
 
 
 def _add_row(sums: dict[int, _Words], file: int, place: int, scale: Resolution) -> None:
@@ -244,7 +252,8 @@ def added(counts: Iterable[Counts]) -> Counts:
     return Counts._make((periods[0].at, *sums, classes))
 
 
-def percentile(classes: Sequence[int], share: float) -> float | None:
+@lru_cache(maxsize=2048)
+def percentile(classes: tuple[int, ...], share: float) -> float | None:
     """Estimate a percentile, seconds; ``None`` if nothing was counted. Within a class it interpolates.
 
     :param share: 0 to 1.

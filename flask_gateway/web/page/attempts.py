@@ -43,15 +43,17 @@ def to_do(result: str) -> str:
     return _TO_DO.get(result, "")
 
 
-def attempts_of(entries: Iterable[RequestEntry], most: int = _SHOWN) -> dict[str, list[Tried]]:
+def attempts_of(
+    entries: Iterable[RequestEntry], most: int = _SHOWN, at: str | None = None
+) -> dict[str, list[Tried]]:
     """The last attempts at each upstream, the oldest first.
 
-    :param entries: the last requests, the newest first.
+    :param entries: the last requests, the newest first. :param at: the one upstream that is asked for.
     """
     found: defaultdict[str, list[Tried]] = defaultdict(list)
     for entry in entries:
         for one in reversed(entry.attempts):
-            if len(tried := found[one.upstream]) < most:
+            if (at is None or at == one.upstream) and len(tried := found[one.upstream]) < most:
                 tried.append(Tried(entry.at, one.seconds, one.result, entry.request_id))
     return {name: tried[::-1] for name, tried in found.items()}
 

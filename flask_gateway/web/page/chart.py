@@ -41,8 +41,8 @@ def _bars(values: Sequence[float], floors: Sequence[float], top: float, width: f
     path, (begins, across) = [], _columns(len(values), width)
     for begin, value, floor in zip(begins, values, floors, strict=True):
         if value and top:
-            tall, low = value / top * height, height - floor / top * height
-            path.append(f"{begin}{low:.1f}v{-tall:.1f}{across}v{tall:.1f}z")
+            tall = f"{value / top * height:.1f}"
+            path.append(f"{begin}{height - floor / top * height:.1f}v-{tall}{across}v{tall}z")
     return "".join(path)
 
 
@@ -126,7 +126,12 @@ def strip(calls: Sequence[tuple[float, bool]]) -> Strip:
     :param calls: seconds and whether it went well.
     """
     longest = max((seconds for seconds, _ in calls), default=0) or 1.0
-    bars: dict[bool, list[str]] = {True: [], False: []}
+    bars: tuple[list[str], list[str]] = [], []
     for place, (seconds, good) in enumerate(calls):
-        bars[good].append(f"M{5 * place} 24v{-4 - 20 * seconds / longest:.0f}h4V24z")
+        bars[good].append(_bar(place, round(4 + 20 * seconds / longest)))
     return Strip("".join(bars[True]), "".join(bars[False]))
+
+
+@lru_cache(maxsize=2048)
+def _bar(place: int, tall: int) -> str:
+    return f"M{5 * place} 24v-{tall}h4V24z"

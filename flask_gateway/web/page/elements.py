@@ -48,6 +48,17 @@ def _time_element(at: int) -> Markup:
     return Markup(f'<time datetime="{day}T{clock}Z" title="{day} {clock} UTC">{clock}</time>')
 
 
+@lru_cache(maxsize=1024)
+def _date_element(at: int) -> Markup:
+    day, clock = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)).split()
+    return Markup(f'<time datetime="{day}T{clock}Z">{day} {clock} UTC</time>')
+
+
+def date_element(at: float) -> Markup:
+    """Date and time, UTC. :param at: seconds since the epoch."""
+    return _date_element(int(at))
+
+
 def kind_element(entry: RequestEntry) -> Markup:
     """The status of a request, and how it ended."""
     kind = escape(entry.kind)

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from html import escape
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from ...telemetry.metric_families import directory, trouble
 from ...telemetry.notes import Note
 from ...telemetry.processes import workers
 from ..request_state import gateway
-from .rendering import as_json, page, query, render, within
+from .rendering import as_json, html_length, page, query, render, within
 from .shown import shown_bytes, shown_seconds
 
 #: The most notes on the page.
@@ -217,7 +216,7 @@ def health_json() -> Response:
 
 def _weight(note: Note) -> int:
     """About how many bytes of HTML a note takes."""
-    return 160 + len(escape(note.text).encode())
+    return 160 + html_length(note.text)
 
 
 def _wanted() -> str:

@@ -46,8 +46,9 @@ _INTEGRITY = {name: base64.b64encode(sha384(data).digest()).decode() for name, d
 
 Thing = TypeVar("Thing")
 View = Callable[[], Response]
-#: A text that is the same in a URL and in HTML as it is.
+#: A text that is the same in a URL as it is, and one that is the same in HTML.
 _PLAIN = re.compile(r"[\w.~/-]*", re.ASCII)
+_UNESCAPED = re.compile(r"[ !#-%(-;=?-~]*")
 
 
 def page(path: str, method: str = "GET") -> Callable[[View], View]:
@@ -159,7 +160,12 @@ def weight(*texts: str | None) -> int:
 def _weight(text: str) -> int:
     if _PLAIN.fullmatch(text):
         return 3 * len(text)
-    return len(quote(text)) + 2 * len(escape(text).encode())
+    return len(quote(text)) + 2 * html_length(text)
+
+
+def html_length(text: str) -> int:
+    """The bytes of a text in HTML."""
+    return len(text) if _UNESCAPED.fullmatch(text) else len(escape(text).encode())
 
 
 def within(things: Iterable[Thing], cost: Callable[[Thing], int], most: int) -> Iterator[Thing]:
@@ -209,6 +215,7 @@ _templates.filters |= {
     "json": shown.shown_json,
     "name": elements.name_element,
     "time": elements.time_element,
+    "date": elements.date_element,
     "kind": elements.kind_element,
     "state": elements.state_element,
     "reason": elements.reason_element,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 
@@ -17,7 +16,7 @@ from ...config.load import Resolved, resolve
 from ...config.schema import Settings
 from ...config.warnings import Origin
 from ..request_state import gateway
-from .rendering import as_json, page, render, within
+from .rendering import as_json, html_length, page, render, within
 
 #: The packages that the gateway runs on.
 _PACKAGES = (
@@ -77,7 +76,7 @@ def packages() -> dict[str, str]:
 
 def _weight(row: Row) -> int:
     """About how many bytes of HTML a row takes."""
-    return 70 + sum(len(escape(text).encode()) for text in row)
+    return 70 + sum(html_length(text) for text in row)
 
 
 @page("settings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,6 @@ from ...config.schema import Timeouts, UpstreamSettings, mask_url
 from ...guards.breaker import Breaker, BreakerStatus
 from ...model.errors import InvalidField, UnknownUpstream
 from ...telemetry.exposition import live_calls
-from ...telemetry.recent import RequestEntry
 from ..request_state import gateway
 from .access import form, redirect, tell
 from .attempts import LOOK, Tried, attempts_of, failing_since, to_do
@@ -70,11 +69,15 @@ class UpstreamView(msgspec.Struct, frozen=True):
         return next((one for one in reversed(self.last) if not one.good), None)
 
 
-def views_of(here: Gateway, entries: Iterable[RequestEntry]) -> list[UpstreamView]:
-    """Every upstream of the settings, the broken ones first."""
-    statuses, tried, flying = [one.status() for one in here.breakers], attempts_of(entries), live_calls()
+def views_of(here: Gateway, named: str | None = None) -> list[UpstreamView]:
+    """Every upstream of the settings, the broken ones first; or the one with that name."""
+    breakers = [one for one in here.breakers if named is None or one.upstream == named]
+    statuses, flying = [one.status() for one in breakers], live_calls()
+    tried = attempts_of(here.rings.latest(LOOK), at=named) if here.rings else {}
     views = []
     for upstream in here.settings.upstreams:
+        if named not in (None, upstream.name):
+            continue
         own = [status for status in statuses if status.upstream == upstream.name]
         clocks = here.candidates.clocks(upstream.name)
         views.append(_view(upstream, own, tried.get(upstream.name, []), flying, clocks))
@@ -108,13 +111,8 @@ def _view(
 
 def upstream_values(here: Gateway) -> dict[str, Any]:
     """The figures of the page of all upstreams."""
-    views = views_of(here, here.rings.latest(LOOK) if here.rings else ())
+    views = views_of(here)
     return {"views": views[:MOST], "more": len(views) - MOST}
-
-
-def _all_views() -> list[UpstreamView]:
-    here = gateway()
-    return views_of(here, here.rings.latest(LOOK) if here.rings else ())
 
 
 @page("upstreams")
@@ -125,7 +123,7 @@ def list_upstreams() -> Response:
 
 @page("upstreams.json")
 def upstreams_json() -> Response:
-    return as_json([_plain(view) for view in _all_views()])
+    return as_json([_plain(view) for view in views_of(gateway())])
 
 
 def _plain(view: UpstreamView) -> dict[str, Any]:
@@ -140,10 +138,9 @@ def _named() -> UpstreamView:
     :raises UnknownUpstream: there is none.
     """
     name = request.args.get("name", "")
-    view = next((one for one in _all_views() if one.name == name), None)
-    if view is None:
+    if not (views := views_of(gateway(), name)):
         raise UnknownUpstream(f"There is no upstream '{name[:200]}' here. The page Upstreams lists them all.")
-    return view
+    return views[0]
 
 
 @page("upstream.json")
