@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..config.errors import ConfigError, nearest, one_line
-from .command import EX_CONFIG, OK, SETTINGS_FILE, USAGE, Command, print_json
+from .command import EX_CONFIG, FOUND, OK, SETTINGS_FILE, USAGE, Command, print_json
 
 #: The commands in the order of ``--help``: the module, below this package, and what the command does.
 COMMANDS = {
@@ -55,7 +55,10 @@ def _command(given: list[str], environ: Mapping[str, str]) -> int:
     """Run the command with which the command line begins."""
     if not given or given[0] not in COMMANDS:
         return _no_command(given)
-    command = command_of(given[0])
+    try:
+        command = command_of(given[0])
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
     arguments = parser_of(given[0], command).parse_args(given[1:])
     try:
         return command.run(arguments, _with_config(arguments, environ))
@@ -128,6 +131,23 @@ def _no_command(given: list[str]) -> int:
     else:
         print(f"{PROGRAM}: a command is missing; `{PROGRAM} --help` lists them", file=sys.stderr)
     raise SystemExit(USAGE)
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Say which package is missing, since this Python is not the one with the packages.
+
+    :raises ModuleNotFoundError: it is a module of the gateway itself.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", __package__.partition(".")[0]):
+        raise error
+    print(
+        f"{PROGRAM}: the package {package} is not installed for {sys.executable}. "
+        "In a checkout, `make run` makes .venv: use .venv/bin/python. "
+        "Elsewhere: pip install flask-llm-gateway",
+        file=sys.stderr,
+    )
+    return FOUND
 
 
 def _with_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_gateway.cli.command import OK, USAGE
+from flask_gateway.cli.command import FOUND, OK, USAGE
 from flask_gateway.cli.main import COMMANDS, command_of, main, parser_of, usage
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +44,30 @@ def test_the_nearest_command_is_offered(capsys: Capture) -> None:
     with pytest.raises(SystemExit):
         main(["docter"], {})
     assert "'docter' is not a command; did you mean doctor?" in capsys.readouterr().err
+
+
+def test_a_python_without_the_packages_is_told_which_one_has_them(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(name: str, package: str) -> None:
+        raise ModuleNotFoundError("No module named 'msgspec.json'", name="msgspec.json")
+
+    monkeypatch.setattr("flask_gateway.cli.main.import_module", without)
+    assert main(["check"], {}) == FOUND
+    said = capsys.readouterr().err
+    assert f"the package msgspec is not installed for {sys.executable}" in said
+    assert ".venv/bin/python" in said
+
+
+def test_a_module_of_the_gateway_that_is_missing_is_a_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(name: str, package: str) -> None:
+        raise ModuleNotFoundError("no", name="flask_gateway.cli.nothing")
+
+    monkeypatch.setattr("flask_gateway.cli.main.import_module", without)
+    with pytest.raises(ModuleNotFoundError):
+        main(["check"], {})
 
 
 # ---------------------------------------------------------------- style
