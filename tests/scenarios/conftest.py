@@ -80,7 +80,8 @@ def gateway(start_shared_gateway: StartGateway, scripted: Upstream) -> Gateway:
 @pytest.fixture(scope="session")
 def plain_gateway(start_shared_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """The same under gunicorn's own worker, which has no relay: each stream holds a thread."""
-    return start_shared_gateway(options=("--worker-class", "gthread"), **ordinary(scripted))
+    options = ("--worker-class", "gthread")
+    return start_shared_gateway(options=options, GATEWAY_WORKERS="1", **ordinary(scripted))
 
 
 def ordinary(scripted: Upstream) -> dict[str, str]:

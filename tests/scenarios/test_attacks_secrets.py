@@ -145,7 +145,7 @@ def test_s1_no_command_shows_an_upstreams_key(place: Place, command: list[str]):
 @pytest.mark.parametrize("place", ["file"], indirect=True)
 def test_s1_no_other_user_reads_the_servers_copy_of_the_key(start_gateway: StartGateway, place: Place):
     """The settings lie in anonymous memory. Only the owner can reach it through /proc."""
-    gateway = start_gateway(**place.environ)
+    gateway = start_gateway(**place.environ, GATEWAY_WORKERS="1")
     kept = [path for path in shared_memory(gateway) if "settings" in os.readlink(path)]
     assert kept
     for path in kept:

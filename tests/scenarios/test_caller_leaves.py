@@ -27,6 +27,7 @@ SLOTS, LEAVERS = 12, 6
 def leaving(start_gateway: StartGateway, scripted: Upstream) -> Gateway:
     """A gateway on which every counted failure and every leaked lease would show."""
     return start_gateway(
+        GATEWAY_WORKERS="1",
         GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local?latency_ms=5000",
         GATEWAY_DEFAULT_UPSTREAM="one",
         GATEWAY_UPSTREAM_ONE_MAX_IN_FLIGHT=str(SLOTS),

@@ -109,7 +109,7 @@ def test_without_a_model_the_mock_answers_the_stream(gateway: Gateway, nginx: Ng
 
 def test_a_new_installation_needs_no_flags(start_gateway: StartGateway, tmp_path: Path):
     """Its one upstream is the mock, and its key is the published one."""
-    new = start_gateway("dev-key", GATEWAY_API_KEYS="dev-key")
+    new = start_gateway("dev-key", GATEWAY_API_KEYS="dev-key", GATEWAY_WORKERS="1")
     new.secrets.discard("dev-key")  # a warning names it
     published = {"GATEWAY_API_KEYS": "dev-key", "GATEWAY_MAX_BODY_BYTES": "16777216"}
     for level, changes in (("ok", {}), ("fail", PAGES)):

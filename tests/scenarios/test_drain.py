@@ -20,6 +20,7 @@ from kit.wire import open_stream
 
 def draining(start_gateway: StartGateway, scripted: Upstream, grace: int = 4) -> Gateway:
     return start_gateway(
+        GATEWAY_WORKERS="1",
         GATEWAY_UPSTREAMS=f"one={scripted.url};mock=mock://local?tokens=400&rate=40",
         GATEWAY_DEFAULT_UPSTREAM="one",
         GATEWAY_RATE_LIMIT_PER_MINUTE="0",

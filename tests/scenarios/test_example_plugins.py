@@ -66,6 +66,7 @@ def plugged(company: Company, tmp_path_factory: pytest.TempPathFactory) -> Itera
         file.chmod(0o600)
         examples = str(ROOT / "examples" / "plugins")
         env = {"GATEWAY_CONFIG": str(file), "APP_KEY": KEY, "CHECKER_KEY": CHECKER, "PYTHONPATH": examples}
+        env["GATEWAY_WORKERS"] = "1"
         gateway = Gateway(folder, KEY, env, listener=listener)
     gateway.secrets.add(CHECKER)
     yield gateway

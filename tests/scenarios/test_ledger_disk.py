@@ -95,7 +95,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 @pytest.fixture(scope="module")
 def gateway(start_gateway: StartGateway, disk: Disk) -> Iterator[Gateway]:
     """A gateway that started while its disk was read-only. The tests follow one another."""
-    started = start_gateway(key=secret("plain"), **disk.environment)
+    started = start_gateway(key=secret("plain"), GATEWAY_WORKERS="1", **disk.environment)
     yield started
     started.stop()
 

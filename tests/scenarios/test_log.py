@@ -99,7 +99,7 @@ def piped(**env: str) -> Iterator[Piped]:
 
 
 def test_a_blocked_log_delays_no_call_and_no_shutdown() -> None:
-    with piped() as gateway:
+    with piped(GATEWAY_WORKERS="1") as gateway:
         for _ in range(200):
             assert gateway.chat() == 200
         assert gateway.answers()
@@ -110,7 +110,7 @@ def test_a_blocked_log_delays_no_call_and_no_shutdown() -> None:
 
 
 def test_lost_lines_are_counted_and_the_others_are_complete() -> None:
-    with piped() as gateway:
+    with piped(GATEWAY_WORKERS="1") as gateway:
         for _ in range(1000):
             assert gateway.chat() == 200
         lost = gateway.lost()
@@ -131,7 +131,8 @@ def test_gunicorns_log_file_gets_the_lines_after_a_rotation_too(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    gateway = start_gateway(options=("--capture-output", "--error-logfile", str(log)))
+    options = ("--capture-output", "--error-logfile", str(log))
+    gateway = start_gateway(options=options, GATEWAY_WORKERS="1")
     for name in ("first", "second"):
         answer = gateway.ask("GET", "/v1/models", x_request_id=name)
         assert answer.status == 200

@@ -111,7 +111,7 @@ def test_a_configuration_that_fails_to_load_changes_nothing(
 ) -> None:
     flag, conf = tmp_path / "broken", tmp_path / "conf.py"
     conf.write_text(CONF % str(flag))
-    gateway = start_gateway(options=("-c", str(conf)))
+    gateway = start_gateway(options=("-c", str(conf)), GATEWAY_WORKERS="1")
     old = set(gateway.workers)
     flag.touch()
     gateway.hang_up()
@@ -126,7 +126,9 @@ def test_a_configuration_that_fails_to_load_changes_nothing(
 
 def test_a_worker_is_not_killed_for_a_machine_that_stood_still(start_gateway: StartGateway) -> None:
     gateway = start_gateway(
-        options=("--timeout", "2"), GATEWAY_UPSTREAMS="mock=mock://local?tokens=80&rate=40"
+        options=("--timeout", "2"),
+        GATEWAY_WORKERS="1",
+        GATEWAY_UPSTREAMS="mock=mock://local?tokens=80&rate=40",
     )
     old = gateway.workers
 
@@ -148,8 +150,8 @@ def test_a_worker_is_not_killed_for_a_machine_that_stood_still(start_gateway: St
 
 
 def test_a_shutdown_does_not_wait_for_a_starting_worker(start_gateway: StartGateway, site: Path) -> None:
-    gateway = start_gateway(PYTHONPATH=str(site), GATEWAY_GRACEFUL_SECONDS="30")
+    gateway = start_gateway(PYTHONPATH=str(site), GATEWAY_WORKERS="1", GATEWAY_GRACEFUL_SECONDS="30")
     (site / "slow-start").touch()
     gateway.hang_up()
-    assert until(lambda: len(gateway.workers) == 4)
+    assert until(lambda: len(gateway.workers) == 2)
     gateway.stop()  # within 20 s

@@ -143,6 +143,7 @@ def gateway(
         key=secret("strict"),
         GATEWAY_CONFIG=str(folder / "gateway.toml"),
         GATEWAY_ADMIN_KEY=ADMIN_KEY,
+        GATEWAY_WORKERS="1",
         **clock.environment,
         HOOK=alerts[0],
     )

@@ -37,8 +37,9 @@ def small(options: str, fill: str = "") -> Sequence[str]:
 
 
 @contextmanager
-def confined(folder: Path, wrap: Sequence[str]) -> Iterator[Gateway]:
+def confined(folder: Path, wrap: Sequence[str], workers: int = 1) -> Iterator[Gateway]:
     env = {"GATEWAY_API_KEYS": KEY, "GATEWAY_RATE_LIMIT_PER_MINUTE": UNLIMITED}
+    env["GATEWAY_WORKERS"] = str(workers)
     gateway = Gateway(folder, KEY, env, wrap=wrap)
     try:
         yield gateway
@@ -91,7 +92,7 @@ def test_metrics_are_shared_where_there_is_room(tmp_path: Path) -> None:
 
 
 def test_calls_succeed_while_dev_shm_fills_up_and_empties(tmp_path: Path) -> None:
-    with confined(tmp_path, small("size=2m")) as gateway:
+    with confined(tmp_path, small("size=2m"), workers=2) as gateway:
         workers = gateway.workers
         assert answers(gateway) == {200: 40}
         other = Path(f"/proc/{workers[1]}/root/dev/shm/other")

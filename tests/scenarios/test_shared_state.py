@@ -60,7 +60,7 @@ def test_a_burst_of_eight_clients_on_four_workers_admits_exactly_the_limit(
 
 
 def test_a_reload_keeps_the_counts(start_gateway: StartGateway) -> None:
-    gateway = start_gateway(GATEWAY_RATE_LIMIT_PER_MINUTE="10")
+    gateway = start_gateway(GATEWAY_WORKERS="1", GATEWAY_RATE_LIMIT_PER_MINUTE="10")
     for _ in range(7):
         assert gateway.chat("mock").status == 200
     gateway.reload()

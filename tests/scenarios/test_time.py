@@ -34,7 +34,7 @@ def timed(start_gateway: StartGateway, scripted: Upstream, tmp_path_factory) -> 
         file = tmp_path_factory.mktemp("config") / "gateway.toml"
         file.write_text("\n".join(lines))
         file.chmod(0o600)
-        yield start_gateway(KEY, GATEWAY_CONFIG=str(file), GATEWAY_THREADS="32")
+        yield start_gateway(KEY, GATEWAY_CONFIG=str(file), GATEWAY_WORKERS="1", GATEWAY_THREADS="32")
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""Traces of running gateways with two workers, and a receiver that is well, refuses, hangs or answers 503."""
+"""Traces of running gateways, and a receiver that is well, refuses, hangs or answers 503."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 def environment(receiver: OtlpReceiver, scripted: Upstream) -> dict[str, str]:
     return {
+        "GATEWAY_WORKERS": "1",
         "GATEWAY_UPSTREAMS": f"first={scripted.url};second={scripted.url};mock=mock://local",
         "GATEWAY_UPSTREAM_FIRST_API_KEY": UPSTREAM_KEY,
         "GATEWAY_DEFAULT_UPSTREAM": "first",
@@ -126,6 +127,7 @@ def test_texts_are_there_when_both_switches_are_on_and_a_worker_that_ends_sends_
     gateway = start_gateway(
         "open-key-of-the-test",
         GATEWAY_CONFIG=str(file),
+        GATEWAY_WORKERS="1",
         OPEN_KEY="open-key-of-the-test",
         QUIET_KEY="quiet-key-of-the-test",
         OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="SPAN_ONLY",
