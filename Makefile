@@ -1,4 +1,4 @@
-# make run: serve on 127.0.0.1:8000.   make test: everything that is tested, in about six minutes on two cores.
+# make run: serve on 127.0.0.1:8000.   make test: the tests, in under five minutes on two cores.
 
 # The Python that makes the environment: 3.11 to 3.14, the system's own first. PYTHON=python3.12 picks one.
 FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 ATTACK := .venv-attack
 
-.PHONY: run page page-deps test test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients tracing clean
+.PHONY: run page page-deps test test-long test-deps pristine docker-lint python wheel bench attack fuzz audit sbom soak lint types smoke check requirements openapi clients tracing clean
 
 run: $(VENV)/run
 	$(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -24,6 +24,10 @@ check: $(VENV)/run
 # are not installed are left out, and the last line names them; where CI is set they fail.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+# The tests marked `long`: a wheel is built, installed and served, workers are killed over and over. CI runs them, too.
+test-long: $(VENV)/dev
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m long $$(grep -rlF mark.long --include='test_*.py' tests)
 
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
 # PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: a part, in two browsers, as CI runs it.

@@ -12,11 +12,13 @@ import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from kit import sharing
 from kit.calls import make_settings
 from kit.needs import left_out
 from kit.planted import command_output, printed_by
 from kit.planted import pytest_runtest_makereport as pytest_runtest_makereport  # registers the hook
 from kit.postgres import PostgresServer
+from kit.sharing import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler  # registers the hook
 from kit.stores import HandClock
 
 from flask_gateway import create_app
@@ -50,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
         files.setdefault(item.path, []).append(item)
     waiting = [path for path in files if path in live]
     order = _spread(waiting, [path for path in files if path not in live])
+    order.sort(key=lambda path: not sharing.shares(path))  # they are the longest piece of work
+    sharing.check(items)
     items[:] = [item for path in order for item in files[path]]
 
 

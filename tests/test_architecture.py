@@ -84,6 +84,12 @@ def tree(module: str) -> ast.Module:
 
 
 @cache
+def nodes(module: str) -> list[ast.AST]:
+    """All nodes of a module, walked once for all tests."""
+    return list(ast.walk(tree(module)))
+
+
+@cache
 def imports(module: str) -> set[str]:
     """Every import of a module, inside functions and for the type checker, too.
 
@@ -91,7 +97,7 @@ def imports(module: str) -> set[str]:
     """
     is_package = MODULES[module].name == "__init__.py"
     found: set[str] = set()
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found |= {f"!{alias.name.partition('.')[0]}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -177,13 +183,11 @@ MAX_FILE, P95_FUNCTION = 400, 20
 
 def functions() -> Iterator[ast.FunctionDef]:
     for module in MODULES:
-        yield from (node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef))
+        yield from (node for node in nodes(module) if isinstance(node, ast.FunctionDef))
 
 
 def test_no_public_class_name_twice() -> None:
-    classes = [
-        node for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)
-    ]
+    classes = [node for module in MODULES for node in nodes(module) if isinstance(node, ast.ClassDef)]
     public = Counter(node.name for node in classes if not node.name.startswith("_"))
     assert [name for name, times in public.items() if times > 1] == []
 
@@ -216,7 +220,7 @@ def raises_again(handler: ast.ExceptHandler) -> bool:
 @for_each_module
 def test_a_broad_except_raises_again_or_says_why_it_does_not(module: str) -> None:
     lines = MODULES[module].read_text().splitlines()
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.ExceptHandler) and is_broad(node) and not raises_again(node):
             comment = lines[node.lineno - 1].partition("#")[2].replace("noqa: BLE001", "").strip(" #")
             assert comment, f"{MODULES[module]}:{node.lineno}: a comment on this line says why"
@@ -231,9 +235,17 @@ TEST_FILES = sorted(TESTS.rglob("*.py"))
 WITHOUT_PACKAGE = {"fuzz", "kit", "scenarios"}
 
 
+#: The beginning of an import that may name a file of tests, in brackets or not.
+MENTIONS = re.compile(r"^\s*(?:import|from)\s(?:[^\n(]*\([^)]*|[^\n]*)(?:\btest_|conftest)", re.MULTILINE)
+
+
 def names_imported(path: Path) -> Iterator[str]:
-    """The full names that a file of tests imports, with a dot for each level up."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The full names that a file of tests imports, with a dot for each level up. A file whose imports name no
+    file of tests is not parsed."""
+    source = path.read_text()
+    if not MENTIONS.search(source) and not re.search(r"^\s*from\s+\.", source, re.MULTILINE):
+        return
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

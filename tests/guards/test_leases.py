@@ -12,6 +12,7 @@ import pytest
 from kit.stores import Child, HandClock
 from kit.waiting import until
 
+from flask_gateway.guards import leases
 from flask_gateway.guards.leases import LEASE, ConcurrencyLeases
 from flask_gateway.state.fallback import FallbackStore
 from flask_gateway.state.memory import MemoryStore
@@ -81,8 +82,11 @@ def test_the_slots_of_the_dead_are_not_counted(memory: Memory, clock: HandClock)
     assert ConcurrencyLeases(SharedStore(memory, clock)).taken(KEY) == 0
 
 
-def test_rows_of_many_dead_processes_leave_room(memory: Memory, clock: HandClock) -> None:
-    for _ in range(80):
+def test_rows_of_many_dead_processes_leave_room(
+    memory: Memory, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "MAX_ROWS", 6)
+    for _ in range(8):
         with holder_of(memory, clock, 1) as killed:
             killed.kill()
     assert ConcurrencyLeases(SharedStore(memory, clock)).acquire(KEY, 1)

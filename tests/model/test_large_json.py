@@ -120,7 +120,13 @@ def way_of(body: bytes) -> None:
     estimate(fields, Tally())
 
 
-@pytest.mark.parametrize("kind", BODIES)
+#: Bodies that take half a second and more, each with one like it among the others.
+LONG = {"50000 parts", "letters as escapes", "escaped backslashes", "few exponents"}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long) if kind in LONG else kind for kind in BODIES]
+)
 def test_no_call_into_c_holds_the_gil_for_long(kind: str):
     body = BODIES[kind]()
 

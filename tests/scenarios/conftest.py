@@ -14,7 +14,7 @@ from kit.servers import Gateway, Upstream, free_port
 
 #: Names under which the one scripted upstream is reached, so that what a test does to the state kept of
 #: an upstream (a pause that was asked for, a breaker that opened) touches no other test.
-ALIASES = tuple(f"alias{number}" for number in range(40))
+ALIASES = tuple(f"alias{number}" for number in range(120))
 
 
 @pytest.fixture(scope="session")

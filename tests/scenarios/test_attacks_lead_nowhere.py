@@ -42,6 +42,7 @@ def _programs() -> None:
     need("ip")
 
 
+@pytest.mark.long
 def test_s15_no_address_in_a_request_is_contacted():
     tests = " ".join(f"'tests/scenarios/test_attacks_upstream.py::{name}'" for name in AGAIN)
     count, done = strays(f"{sys.executable} -m pytest -q -p no:cacheprovider {tests}")

@@ -41,7 +41,10 @@ def place_of(kind: str, folder: Path) -> Place:
     return Place(f'api_key_file = "{path if kind == "credential" else path.name}"', {})
 
 
-@pytest.fixture(params=["variable", "file", "credential"])
+LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in ("variable", "credential")]
+
+
+@pytest.fixture(params=["file", *LONG])
 def place(request: pytest.FixtureRequest, tmp_path: Path, scripted: Upstream) -> Place:
     found = place_of(request.param, tmp_path)
     file = tmp_path / "gateway.toml"

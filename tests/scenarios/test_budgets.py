@@ -217,6 +217,7 @@ def test_account_and_ledger_are_equal_after_workers_ended(
     assert 0 <= more <= most, f"the account has {more} nano-dollars more than the ledger"
 
 
+@pytest.mark.long
 def test_a_dollar_pays_a_hundred_calls_through_hup_kill_and_restart(
     budgeted: Gateway, folder: Path, start_gateway: StartGateway
 ) -> None:

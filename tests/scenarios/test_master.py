@@ -62,7 +62,11 @@ def told(gateway: Gateway, words: str, times: int = 1) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [("no-fork", "a worker could not be started"), ("no-start", "Worker failed to boot")]
+    ("fault", "words"),
+    [
+        ("no-fork", "a worker could not be started"),
+        pytest.param("no-start", "Worker failed to boot", marks=pytest.mark.long),
+    ],
 )
 def test_living_workers_serve_while_forks_fail(
     start_gateway: StartGateway, site: Path, fault: str, words: str

@@ -128,6 +128,7 @@ def reloaded(gateway: Gateway) -> int:
     return 0
 
 
+@pytest.mark.long
 def test_the_answers_of_a_killed_worker_are_counted(counted: Gateway) -> None:
     """Kill a worker under load. Each answer is counted once, each unanswered request at most once."""
 

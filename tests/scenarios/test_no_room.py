@@ -67,7 +67,7 @@ def scrape(gateway: Gateway) -> str:
     ("options", "fill"),
     [
         pytest.param("size=1m", FILL, id="no blocks"),
-        pytest.param("size=1m,nr_inodes=20", USE_UP_INODES, id="no inodes"),
+        pytest.param("size=1m,nr_inodes=20", USE_UP_INODES, id="no inodes", marks=pytest.mark.long),
     ],
 )
 def test_calls_succeed_with_a_full_dev_shm_before_the_start(tmp_path: Path, options: str, fill: str) -> None:

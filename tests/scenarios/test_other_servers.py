@@ -84,7 +84,7 @@ GATEWAY_WORKER = "flask_gateway.server.gunicorn_worker.GatewayWorker"
     ("worker", "state"),
     [
         ("gthread", "shared://"),
-        (GATEWAY_WORKER, "memory://"),
+        pytest.param(GATEWAY_WORKER, "memory://", marks=pytest.mark.long),
         pytest.param("gthread", "memory://", marks=pytest.mark.soak),
         pytest.param(GATEWAY_WORKER, "shared://", marks=pytest.mark.soak),
     ],
@@ -113,7 +113,7 @@ def test_processes_that_share_no_state_log_a_warning(tmp_path: Path, worker: str
         assert SPLIT in line
 
 
-@pytest.mark.parametrize("worker", ["gthread", GATEWAY_WORKER])
+@pytest.mark.parametrize("worker", [pytest.param("gthread", marks=pytest.mark.long), GATEWAY_WORKER])
 def test_with_preload_limits_are_exact_and_ids_are_unique(tmp_path: Path, worker: str) -> None:
     options = ("-w", "2", "--preload", "-k", worker, "--threads", "4", FACTORY)
     with started(tmp_path, *options) as server:
@@ -126,6 +126,7 @@ def test_with_preload_limits_are_exact_and_ids_are_unique(tmp_path: Path, worker
         assert SPLIT not in server.stderr
 
 
+@pytest.mark.long
 def test_with_preload_leases_are_exact(tmp_path: Path) -> None:
     options = ("-w", "2", "--preload", "--threads", "8", FACTORY)
     env = {

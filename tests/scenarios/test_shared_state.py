@@ -38,6 +38,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.long
 def test_a_burst_of_eight_clients_on_four_workers_admits_exactly_the_limit(
     start_gateway: StartGateway,
 ) -> None:
@@ -105,6 +106,7 @@ def test_an_upstream_gets_no_more_concurrent_calls_than_its_limit(
         assert len(upstream.requests()) == 2
 
 
+@pytest.mark.long
 def test_killed_workers_leak_no_leases(start_gateway: StartGateway, upstream: Upstream) -> None:
     """Every second worker dies during its calls. No call too many is admitted; all leases end in 10 s."""
     limit = 150

@@ -160,7 +160,9 @@ def timed_calls(gateway: Gateway, calls: int) -> list[float]:
         return list(pool.map(call, range(calls)))
 
 
-@pytest.mark.parametrize("modes", [("busy", "refuse"), ("hang",)])
+@pytest.mark.parametrize(
+    "modes", [pytest.param(("busy", "refuse"), marks=pytest.mark.long), pytest.param(("hang",))]
+)
 def test_a_receiver_in_trouble_harms_no_call_and_no_end(
     start_gateway: StartGateway, receiver: OtlpReceiver, scripted: Upstream, modes: tuple[str, ...]
 ) -> None:

@@ -25,7 +25,7 @@ from kit.wire import ask
 
 from flask_gateway import __version__
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long]
 
 MB = 1_000_000
 #: The most of a wheel, of an installation with all it needs, bytes; of the time to the first 200, seconds.

@@ -120,10 +120,16 @@ def test_invalid_json_is_refused_or_left_to_the_parser(body: bytes):
     refuses(body)
 
 
+#: The most CPU time for the whole of a body, milliseconds.
+MOST = 100
+
+
 def cost(body: bytes) -> float:
-    """The least CPU time for the whole body, milliseconds."""
+    """The least CPU time for the whole body, milliseconds, of at most five attempts."""
     best = math.inf
     for _ in range(5):
+        if best * 1000 < MOST:
+            break
         begun = time.process_time()
         with suppress(InvalidJson):
             parse_fields(body)
@@ -142,7 +148,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_hostile_body_takes_a_tenth_of_a_second(name: str):
-    assert cost(HOSTILE[name]()) < 100
+    assert cost(HOSTILE[name]()) < MOST
 
 
 def test_a_short_body_gets_the_verdict_of_the_full_check(monkeypatch: pytest.MonkeyPatch) -> None:
