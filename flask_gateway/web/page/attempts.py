@@ -58,6 +58,38 @@ def attempts_of(
     return {name: tried[::-1] for name, tried in found.items()}
 
 
+class FailureRow(NamedTuple):
+    """The failures in a row at an upstream, up to now.
+
+    :param last: the result of the newest. :param since: when the first ended, seconds since the epoch.
+    """
+
+    last: str
+    since: float
+    failures: int
+
+
+def failure_rows(entries: Iterable[RequestEntry], most: int = _SHOWN) -> dict[str, FailureRow]:
+    """The failures in a row at each upstream whose last attempt failed: what :func:`failing_since` finds
+    among the last attempts, without a list of these.
+
+    :param entries: the last requests, the newest first.
+    """
+    found: dict[str, FailureRow] = {}
+    over: set[str] = set()
+    for entry in entries:
+        for one in reversed(entry.attempts):
+            if (name := one.upstream) in over:
+                continue
+            before = found.get(name)
+            if one.result == "200" or (before and before.failures == most):
+                over.add(name)
+            else:
+                last, count = (before.last, before.failures) if before else (one.result, 0)
+                found[name] = FailureRow(last, entry.at, count + 1)
+    return found
+
+
 def failing_since(tried: Sequence[Tried]) -> tuple[int, float | None]:
     """How many of the last attempts failed in a row, and when the first of them ended."""
     row = 0

@@ -17,7 +17,7 @@ from ...telemetry.notes import Note
 from ...telemetry.page_rings import PageRings
 from ...telemetry.pulse import COARSE, FINE, Counts, Resolution, added, percentile
 from ..request_state import gateway
-from .attempts import Tried, attempts_of, failing_since, to_do
+from .attempts import FailureRow, failure_rows, to_do
 from .chart import Chart, lines, stacked
 from .health import findings
 from .rendering import as_json, page, query, render
@@ -88,16 +88,14 @@ def _of_model(status: BreakerStatus) -> str:
 def upstream_lines(
     statuses: Sequence[BreakerStatus],
     counts: Mapping[str, Counts],
-    attempts: Mapping[str, Sequence[Tried]],
+    failures: Mapping[str, FailureRow],
 ) -> list[UpstreamLine]:
     """One line for each upstream, the broken ones first."""
     lines = []
     for name in dict.fromkeys(status.upstream for status in statuses):
         state, words = state_of([status for status in statuses if status.upstream == name])
-        count = counts.get(name, Counts(0))
-        tried = attempts.get(name, ())
-        _, since = failing_since(tried)
-        last = tried[-1].result if tried and not tried[-1].good else ""
+        count, row = counts.get(name, Counts(0)), failures.get(name)
+        last, since = (row.last, row.since) if row else ("", None)
         lines.append(UpstreamLine(name, state, words, count.failed, count.requests, since, last))
     return sorted(lines, key=lambda line: (line.state == "closed", line.since is None))
 
@@ -169,10 +167,10 @@ def overview_values(here: Gateway, wanted: str = "30m") -> dict[str, Any]:
     rings, statuses = here.rings, [breaker.status() for breaker in here.breakers]
     counts = rings.counts(scale, now) if rings else [Counts(0)]
     by_upstream = rings.counts_of_upstreams(now) if rings else {}
-    attempts = attempts_of(rings.latest(_LOOK)) if rings else {}
+    failures = failure_rows(rings.latest(_LOOK)) if rings else {}
     live = live_streams()
     threads = f"{here.inflight.threads} threads of this worker are busy"
-    all_lines, rows = upstream_lines(statuses, by_upstream, attempts), table(counts)
+    all_lines, rows = upstream_lines(statuses, by_upstream, failures), table(counts)
     whole = added(rows)
     return {
         "spoken": spoken,

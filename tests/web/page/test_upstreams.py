@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit.calls import AUTH, chat
@@ -14,7 +16,7 @@ from flask_gateway.model.call import Attempt, Outcome
 from flask_gateway.model.errors import Verdict
 from flask_gateway.state.memory import MemoryStore
 from flask_gateway.telemetry.recent import AttemptEntry, decode, encoded, kind_of
-from flask_gateway.web.page.attempts import attempts_of, failing_since, to_do
+from flask_gateway.web.page.attempts import FailureRow, attempts_of, failing_since, failure_rows, to_do
 from flask_gateway.web.page.chart import strip
 
 
@@ -43,6 +45,25 @@ def test_the_last_attempts_are_found_and_the_failures_in_a_row_counted() -> None
     assert failing_since(tried[:1]) == (0, None)
     assert len(attempts_of([entry("200")] * 99)["llama"]) == 60  # type: ignore[list-item]
     assert isinstance(entry("200").attempts[0], AttemptEntry)  # type: ignore[attr-defined]
+
+
+def test_the_overview_finds_the_same_failures_in_a_row() -> None:
+    chance = random.Random(1)
+    for length in (0, 1, 5, 90):
+        for results in (("503",), ("200", "503", "timeout"), ("200", "429", "503", "503", "503", "503")):
+            entries: list[Any] = [
+                entry(
+                    *chance.choices(results, k=2), upstream=chance.choice(("llama", "spare")), at=100.0 - age
+                )
+                for age in range(length)
+            ]
+            expected = {}
+            for name, tried in attempts_of(entries).items():
+                count, since = failing_since(tried)
+                if since is not None:
+                    expected[name] = FailureRow(tried[-1].result, since, count)
+            assert failure_rows(entries) == expected
+            assert attempts_of(entries, at="spare").get("spare") == attempts_of(entries).get("spare")
 
 
 def test_the_page_says_what_to_do_about_a_failure() -> None:
