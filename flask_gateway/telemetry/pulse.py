@@ -12,9 +12,9 @@ import os
 import struct
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, count
 from mmap import mmap
 from typing import NamedTuple
 
@@ -164,9 +164,9 @@ class PulseWriter:
 _PLACES = {kind: 1 + place for place, kind in enumerate(KINDS)}
 _FAILED = _PLACES[EndKind.FAILED]
 _BUCKET = struct.Struct(f"<{WORDS}Q")
-#: The period of a bucket, and its counts of each kind.
+#: The period of a bucket; and that with its counts of each kind.
+_STAMP = struct.Struct(f"<Q{8 * (WORDS - 1)}x")
 _ENDED = struct.Struct(f"<{1 + len(KINDS)}Q{8 * (WORDS - 1 - len(KINDS))}x")
-_Words = Sequence[int]
 _EMPTY = memoryview(bytes(8 * WORDS)).cast("Q")
 
 
@@ -189,12 +189,29 @@ def read(file: int, places: Iterable[int], upstream: str, scale: Resolution, now
     :param upstream: its name; empty for all requests.
     """
     last = int(now) // scale.seconds
-    sums: dict[int, _Words] = dict.fromkeys(range(last - scale.buckets + 1, last + 1), ())
+    found: dict[int, list[bytes]] = {period: [] for period in range(last - scale.buckets + 1, last + 1)}
     for place in places:
         for row, name in enumerate(_names(file, place)):
             if name == upstream and (row == 0) == (not upstream):
-                _add_row(sums, file, place + _NAME * ROWS + row * _ROW, scale)
-    return [_counts(period * scale.seconds, words) for period, words in sums.items()]
+                _find_row(found, file, place + _NAME * ROWS + row * _ROW, scale)
+    return [_counts(period * scale.seconds, *buckets) for period, buckets in found.items()]
+
+
+def _find_row(found: dict[int, list[bytes]], file: int, place: int, scale: Resolution) -> None:
+    """Add the buckets of a row to those of their periods."""
+    data = os.pread(file, _BUCKET.size * scale.buckets, place + _BUCKET.size * scale.first)
+    for start, (stamp,) in zip(count(0, _BUCKET.size), _STAMP.iter_unpack(_whole(data)), strict=False):
+        if (buckets := found.get(_period(stamp))) is not None:
+            buckets.append(data[start : start + _BUCKET.size])
+
+
+@lru_cache(maxsize=1024)
+def _counts(at: int, *buckets: bytes) -> Counts:
+    """Add up the buckets of a period. Most periods are over, and a page asks for them again and again."""
+    if not buckets:
+        return Counts(at)
+    words = [sum(values) for values in zip(*map(_BUCKET.unpack, buckets), strict=True)]
+    return Counts._make((at, *words[1:_CLASSES], tuple(words[_CLASSES:])))
 
 
 def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 6) -> dict[str, Counts]:
@@ -204,7 +221,7 @@ def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 
     """
     last = int(now) // COARSE.seconds
     wanted = range(last - periods + 1, last + 1)
-    sums: dict[str, _Words] = {}
+    sums: dict[str, tuple[int, ...]] = {}
     for place in places:
         for row, name in enumerate(_names(file, place)):
             if row and name:
@@ -217,29 +234,27 @@ def read_upstreams(file: int, places: Iterable[int], now: float, periods: int = 
 _NO_REQUESTS, _NO_CLASSES = (0,) * len(KINDS), (0,) * (len(BOUNDS) + 1)
 
 
-def _with_last(total: _Words, file: int, place: int, periods: range) -> _Words:
+def _with_last(total: tuple[int, ...], file: int, place: int, periods: range) -> tuple[int, ...]:
     """The sums with the buckets of 5 min of a row that are of these periods, which follow each other."""
     first = periods.start % COARSE.buckets
     after = min(len(periods), COARSE.buckets - first)  # the rest is at the beginning of the row
-    for begin, count in ((first, after), (0, len(periods) - after)):
-        data = os.pread(file, 8 * WORDS * count, place + 8 * WORDS * (COARSE.first + begin)) if count else b""
-        for stamp, *ended in _ENDED.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
-            if stamp >> 56 == LAYOUT and stamp & (1 << 56) - 1 in periods:
+    for begin, number in ((first, after), (0, len(periods) - after)):
+        start = place + _BUCKET.size * (COARSE.first + begin)
+        data = os.pread(file, _BUCKET.size * number, start) if number else b""
+        for stamp, *ended in _ENDED.iter_unpack(_whole(data)):
+            if _period(stamp) in periods:
                 total = tuple(map(int.__add__, total, ended))
     return total
 
 
-def _add_row(sums: dict[int, _Words], file: int, place: int, scale: Resolution) -> None:
-    data = os.pread(file, 8 * WORDS * scale.buckets, place + 8 * WORDS * scale.first)
-    for words in _BUCKET.iter_unpack(data[: len(data) // (8 * WORDS) * 8 * WORDS]):
-        period = words[0] & (1 << 56) - 1 if words[0] >> 56 == LAYOUT else -1
-        if (total := sums.get(period)) is not None:
-            sums[period] = tuple(map(int.__add__, total, words)) if total else words
+def _whole(data: bytes) -> bytes:
+    """The whole buckets of what was read: the file may end before."""
+    return data if len(data) % _BUCKET.size == 0 else data[: -(len(data) % _BUCKET.size)]
 
 
-def _counts(at: int, words: _Words) -> Counts:
-    """:param words: of the bucket; empty: nothing was counted."""
-    return Counts._make((at, *words[1:_CLASSES], tuple(words[_CLASSES:]))) if words else Counts(at)
+def _period(stamp: int) -> int:
+    """The period of a bucket; -1 if other code wrote it, or nothing."""
+    return stamp & (1 << 56) - 1 if stamp >> 56 == LAYOUT else -1
 
 
 def added(counts: Iterable[Counts]) -> Counts:

@@ -68,3 +68,13 @@ def test_percentiles_lie_in_the_class_of_the_answer() -> None:
     assert 0.4 / 1.5 < median < 0.4 * 1.5
     assert 9 / 1.5 < late < 9 * 1.5
     assert percentile((*(0,) * len(BOUNDS), 3), 0.5) == BOUNDS[-1]
+
+
+def test_periods_that_are_over_are_added_up_once_and_the_others_each_time() -> None:
+    rings = counted(a_record(), at=NOW - FINE.seconds)
+    before = rings.counts(FINE, NOW)
+    for number in range(1, 4):
+        rings._pulse.count([(a_record(), EndKind.OK, NOW)])
+        counts = rings.counts(FINE, NOW)
+        assert (counts[-2].ok, counts[-1].ok) == (1, number)
+        assert counts[-2] is before[-2]

@@ -62,16 +62,23 @@ def lines(
 
 
 def _line(values: Sequence[float | None], top: float, width: float, height: float) -> str:
-    wide, path, pen = width / max(1, len(values)), [], "M"
-    for place, value in enumerate(values):
+    path, pen = [], "M"
+    for middle, value in zip(_middles(len(values), width), values, strict=True):
         if value is None:
             pen = "M"
             continue
-        at, tall = (place + 0.5) * wide, height - value / (top or 1.0) * (height - 2) - 1
+        tall = height - value / (top or 1.0) * (height - 2) - 1
         # A single point between gaps is drawn as a short stroke.
-        path.append(f"{pen}{at:.1f} {tall:.1f}" + ("h0.8" if pen == "M" else ""))
+        path.append(f"{pen}{middle}{tall:.1f}" + ("h0.8" if pen == "M" else ""))
         pen = "L"
     return "".join(path)
+
+
+@lru_cache(maxsize=8)
+def _middles(count: int, width: float) -> tuple[str, ...]:
+    """The middle of each period, in the syntax of SVG."""
+    wide = width / max(1, count)
+    return tuple(f"{(place + 0.5) * wide:.1f} " for place in range(count))
 
 
 class Step(NamedTuple):
