@@ -39,7 +39,7 @@ def read(gateway: Gateway, model: str, begun: threading.Semaphore) -> list[str]:
         return [first, *(data for _, data in events)]
 
 
-@pytest.mark.parametrize("how", ["terminate", "reload"])
+@pytest.mark.parametrize("how", [pytest.param("terminate", marks=pytest.mark.long), "reload"])
 def test_short_streams_finish_and_long_ones_get_an_error_event(start_gateway, scripted: Upstream, how: str):
     gateway = draining(start_gateway, scripted)
     begun = threading.Semaphore(0)

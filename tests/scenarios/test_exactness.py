@@ -87,7 +87,7 @@ class Noted:
     ("limit", "window", "windows"),
     [
         pytest.param(100, 0.5, 6, id="exact"),
-        pytest.param(1000, 1.0, examples(3, 5), id="grains"),
+        pytest.param(1000, 1.0, examples(3, 5), id="grains", marks=pytest.mark.long),
         pytest.param(1000, 10.0, 20, id="long", marks=pytest.mark.soak),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_connection_is_not_kept_for_ever(server: Gateway) -> None:
     assert until(lambda: requests_until_close() > 50)
 
 
-@pytest.mark.parametrize("how", ["reload", "stop"])
+@pytest.mark.parametrize("how", ["reload", pytest.param("stop", marks=pytest.mark.long)])
 def test_a_worker_that_stops_answers_what_is_on_its_way(start_gateway: StartGateway, how: str) -> None:
     gateway = start_gateway(GATEWAY_WORKERS="1", GATEWAY_UPSTREAMS="mock=mock://local")
     with connected(gateway.port, 3) as made:

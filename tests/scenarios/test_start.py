@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from kit.cpu_affinity import TWO, confined_to, cores_of
@@ -14,6 +15,8 @@ from kit.servers import ROOT, free_port
 from kit.waiting import until
 
 pytestmark = pytest.mark.live
+#: More of the same, run by ``make test-long``.
+long = partial(pytest.param, marks=pytest.mark.long)
 
 
 def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -34,17 +37,17 @@ def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         ),
         ({"GATEWAY_RATE_LIMIT": "60"}, "did you mean GATEWAY_RATE_LIMIT_PER_MINUTE?"),
         ({"GATEWAY_WORKERS": "two"}, "GATEWAY_WORKERS='two': expected a whole number of processes"),
-        ({"GATEWAY_UPSTREAMS": "a=ftp://x"}, "GATEWAY_UPSTREAMS"),
-        ({"GATEWAY_UPSTREAMS": "m=mock://x?tokns=1"}, "did you mean 'tokens'?"),
-        ({"GATEWAY_DEFAULT_UPSTREAM": "nope"}, "GATEWAY_DEFAULT_UPSTREAM='nope'"),
+        long({"GATEWAY_UPSTREAMS": "a=ftp://x"}, "GATEWAY_UPSTREAMS"),
+        long({"GATEWAY_UPSTREAMS": "m=mock://x?tokns=1"}, "did you mean 'tokens'?"),
+        long({"GATEWAY_DEFAULT_UPSTREAM": "nope"}, "GATEWAY_DEFAULT_UPSTREAM='nope'"),
         ({"GATEWAY_CONFIG": "/nowhere.toml"}, "GATEWAY_CONFIG='/nowhere.toml'"),
         (
             {"GATEWAY_BIND": "0.0.0.0:8000"},
             "GATEWAY_BIND='0.0.0.0:8000': expected an address of this machine",
         ),
         ({"GATEWAY_STATE": "memory://", "GATEWAY_WORKERS": "2"}, "GATEWAY_STATE='memory://': expected state"),
-        ({"GATEWAY_STATE": "files://"}, "GATEWAY_STATE"),
-        ({"GATEWAY_PIN_WORKERS": "on"}, "GATEWAY_PIN_WORKERS='on': expected auto or off"),
+        long({"GATEWAY_STATE": "files://"}, "GATEWAY_STATE"),
+        long({"GATEWAY_PIN_WORKERS": "on"}, "GATEWAY_PIN_WORKERS='on': expected auto or off"),
     ],
 )
 def test_wrong_settings_prevent_the_start(env: dict[str, str], said: str) -> None:
@@ -65,7 +68,12 @@ def test_a_bind_on_the_command_line_is_checked_too() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["--preload", "--max-requests=100", "--access-logfile=-", "--statsd-host=localhost:8125"],
+    [
+        "--preload",
+        long("--max-requests=100"),
+        long("--access-logfile=-"),
+        long("--statsd-host=localhost:8125"),
+    ],
 )
 def test_an_option_that_would_be_ignored_is_refused(option: str) -> None:
     ended = start(option)
@@ -103,7 +111,7 @@ def test_with_a_worker_for_each_core_each_worker_has_its_own_core(start_gateway:
 
 
 @needs_two
-@pytest.mark.parametrize("env", [{"GATEWAY_PIN_WORKERS": "off"}, {"GATEWAY_WORKERS": "3"}])
+@pytest.mark.parametrize("env", [{"GATEWAY_PIN_WORKERS": "off"}, long({"GATEWAY_WORKERS": "3"})])
 def test_otherwise_workers_may_use_all_cores(start_gateway: StartGateway, env: dict[str, str]) -> None:
     with confined_to(TWO):
         gateway = start_gateway(**env)

@@ -126,7 +126,7 @@ def test_nginx_knows_the_socket():
 def activated(folder: Path, *sockets: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A listener that starts the server at the first connection and hands it the sockets, as systemd does."""
     command = ["systemd-socket-activate", *(f"--listen={one}" for one in sockets)]
-    given = {"GATEWAY_API_KEYS": KEY, "GATEWAY_WORKERS": "2", "GATEWAY_THREADS": "8", **env}
+    given = {"GATEWAY_API_KEYS": KEY, "GATEWAY_WORKERS": "1", "GATEWAY_THREADS": "8", **env}
     command += [f"--setenv={name}={value}" for name, value in given.items()]
     (start,) = setting("flask-gateway.service", "ExecStart")
     command += start.replace(f"{INSTALLED}/.venv/bin/python", sys.executable).split()
@@ -151,7 +151,7 @@ def test_the_gateway_serves_over_a_unix_socket_behind_nginx(tmp_path: Path):
             # A reload reads gunicorn.conf.py again, when the environment no longer mentions the sockets.
             before = listening(process)
             process.send_signal(signal.SIGHUP)
-            assert until(lambda: (tmp_path / "errors").read_text().count("Booting worker") == 4)
+            assert until(lambda: (tmp_path / "errors").read_text().count("Booting worker") == 2)
             assert ask(nginx.port, "GET", "/health").status == 200
             assert ask(port, "GET", "/health").status == 200
             assert listening(process) == before
