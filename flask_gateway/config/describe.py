@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..model.calendar_windows import WEEKDAYS
 from ..model.call import ANTHROPIC, Operation
-from ..model.limits import Limits, OwnerLimits
+from ..model.limits import NO_OWNER_LIMITS, Limits, OwnerLimits
 from ..model.money import dollars
 from .cache_settings import CacheMode, CacheSettings
 from .errors import dotted, one_line
@@ -166,6 +166,8 @@ def _ledger(ledger: LedgerSettings) -> Iterator[tuple[str, str]]:
 
 def _policy(path: str, policy: OwnerLimits) -> Iterator[tuple[str, str]]:
     """The limits of an owner, a line for each subject."""
+    if policy == NO_OWNER_LIMITS:
+        return
     named = {
         path: policy.own,
         **{f"{path}.{dotted('model_limits', name)}": limits for name, limits in policy.models.items()},

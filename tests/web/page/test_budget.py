@@ -94,13 +94,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> PageClient:
 
 def test_no_page_is_large_or_dear(full: PageClient) -> None:
     for path in PAGES:
-        times = []
-        for _ in range(3):
-            began = time.thread_time()
-            html = full.get(path)
-            times.append(time.thread_time() - began)
-        assert len(html.encode()) <= MOST_HTML, path
+        assert len(full.get(path).encode()) <= MOST_HTML, path
+        times = [cpu(full, path) for _ in range(3)]
         assert min(times) <= MOST_CPU, (path, times)
+
+
+def cpu(page: PageClient, path: str) -> float:
+    """The CPU of a page, seconds."""
+    began = time.thread_time()
+    page.get(path)
+    return time.thread_time() - began
 
 
 def test_no_page_reads_more_of_the_rings_than_it_shows(
@@ -124,16 +127,15 @@ def test_no_page_reads_more_of_the_rings_than_it_shows(
 
 @pytest.mark.soak
 def test_each_page_takes_10_ms(full: PageClient, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print the CPU of each page. Its least is judged: neighbours on the machine cost time, too."""
+    """Print the CPU of each page. The median of 25 is judged: of 8 of them the least, if it must be."""
     for path in PAGES:
-        times: list[float] = []
-        while len(times) < 25 or (min(times) > 10 and len(times) < 200):
-            began = time.thread_time()
-            full.get(path)
-            times.append(1000 * (time.thread_time() - began))
-        with capsys.disabled():
-            print(f"{path:26} median {statistics.median(times):5.1f} ms, least {min(times):5.1f} ms")
-        assert min(times) <= 10, path
+        medians: list[float] = []
+        while not medians or (min(medians) > 10 and len(medians) < 8):
+            times = [1000 * cpu(full, path) for _ in range(25)]
+            medians.append(statistics.median(times))
+            with capsys.disabled():
+                print(f"{path:26} median {medians[-1]:5.1f} ms, least {min(times):5.1f} ms")
+        assert min(medians) <= 10, path
 
 
 def test_texts_of_strangers_make_no_page_large(full: PageClient) -> None:
