@@ -134,8 +134,8 @@ class PageRings:
 
         :param most: how many, :data:`LATEST` at most.
         """
+        before, known = self._latest  # before the numbers: another thread may set it to higher ones
         numbers = {base: newest(self._file, base, RECENT) for base in self._bases()}
-        before, known = self._latest
         if numbers != before:
             fresh = self._between(before, numbers)
             if fresh and known and fresh[-1].at < known[0].at - _SETTLED:  # the clock has been set back
