@@ -69,9 +69,11 @@ class Counts(NamedTuple):
         return self.ok + self.failed + self.refused + self.left
 
 
-#: Where requests are counted: the row, the period of 10 s, the word of the kind, and that of the class of
-#: time, 0 without a first byte.
+#: Where requests are counted: the row of the upstream that answered, 0 without one; the period of 10 s, the
+#: word of the kind, and that of the class of time, 0 without a first byte. They are counted in all, too, but
+#: not an attempt that another one followed: it has this in place of the class.
 _Place = tuple[int, int, int, int]
+_ATTEMPT = -1
 
 
 class PulseWriter:
@@ -98,31 +100,31 @@ class PulseWriter:
             return
         with self._lock:
             sums: dict[_Place, list[int]] = {}
-            for record, kind, now in ended:
-                if record.outcome is not None or kind is not EndKind.OK:  # a call, or a refusal
-                    self._sum(sums, record, kind, int(now) // FINE.seconds)
-            for place, (number, prompt, completion) in sums.items():
-                for scale in (FINE, COARSE):
-                    self._add(place, scale, number, prompt, completion)
+            for record, ending, now in ended:
+                if record.outcome is not None or ending is not EndKind.OK:  # a call, or a refusal
+                    self._sum(sums, record, ending, int(now) // FINE.seconds)
+            for (row, period, kind, time_class), total in sums.items():
+                for one in (row, 0) if row and time_class != _ATTEMPT else (row,):
+                    for scale in (FINE, COARSE):
+                        self._add((one, period, kind, time_class), scale, *total)
 
     def _sum(self, sums: dict[_Place, list[int]], record: RequestRecord, kind: EndKind, period: int) -> None:
         """Add a request to the sums of its batch: a place has few of them, and each costs a batch once."""
-        first, usage, attempts = record.first_byte, record.usage, record.attempts
-        time_class = 0 if first is None else _CLASSES + bisect_left(BOUNDS, first)
-        own, rows = _PLACES[kind], [0]
+        first, usage, attempts, row = record.first_byte, record.usage, record.attempts, 0
         for attempt in attempts:
-            if not (row := self._rows.get(attempt.upstream) or self._open(attempt.upstream)):
-                continue
+            row = self._rows.get(attempt.upstream) or self._open(attempt.upstream)
             if attempt is attempts[-1] and attempt.upstream == record.upstream:
-                rows.append(row)
-            else:  # it failed, and was asked again, or another one was
-                sums.setdefault((row, period, _FAILED, 0), [0, 0, 0])[0] += 1
-        for row in rows:
-            total = sums.setdefault((row, period, own, time_class), [0, 0, 0])
-            total[0] += 1
-            if usage:
-                total[1] += usage.prompt_tokens
-                total[2] += usage.completion_tokens
+                break
+            if row:  # it failed, and was asked again, or another one was
+                sums.setdefault((row, period, _FAILED, _ATTEMPT), [0, 0, 0])[0] += 1
+            row = 0
+        place = row, period, _PLACES[kind], 0 if first is None else _CLASSES + bisect_left(BOUNDS, first)
+        if (total := sums.get(place)) is None:
+            sums[place] = total = [0, 0, 0]
+        total[0] += 1
+        if usage is not None:
+            total[1] += usage.prompt_tokens
+            total[2] += usage.completion_tokens
 
     def _add(self, place: _Place, scale: Resolution, number: int, prompt: int, completion: int) -> None:
         (row, fine, kind, time_class), words = place, self._words
@@ -134,7 +136,7 @@ class PulseWriter:
         words[start + kind] += number
         words[start + _PROMPT] += prompt
         words[start + _COMPLETION] += completion
-        if time_class:
+        if time_class > 0:
             words[start + time_class] += number
 
     def _open(self, upstream: str) -> int:

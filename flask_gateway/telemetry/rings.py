@@ -108,19 +108,18 @@ class RingWriter:
             return self._write(bodies)
 
     def _write(self, bodies: Iterable[tuple[bytes, int]]) -> int:
-        shape, memory, number = self._shape, self._memory, self._newest
+        (head, start, entries, size), memory, number = self._shape, self._memory, self._newest
         for body, mark in bodies:
-            length = len(body)
-            place = shape.start + (number + 1) % shape.entries * shape.size
-            full = place + shape.size > self._allocated and not self._allocate(place + shape.size)
-            if full or length > shape.size - _ENTRY.size:
+            place, length = start + (number + 1) % entries * size, len(body)
+            full = place + size > self._allocated and not self._allocate(place + size)
+            if full or length > size - _ENTRY.size:
                 continue
             number += 1
             entry = _ENTRY.pack(number, _checksum(number, body), length, mark) + body
             memory[place : place + len(entry)] = entry
         written, self._newest = number - self._newest, number
         if written:
-            memory[shape.head : shape.head + 8] = _HEAD.pack(LAYOUT << 56 | number)
+            memory[head : head + 8] = _HEAD.pack(LAYOUT << 56 | number)
         return written
 
     def _allocate(self, end: int) -> bool:
