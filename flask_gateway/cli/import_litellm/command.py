@@ -278,8 +278,10 @@ def _needed(plan: Plan, places: Places, environ: Mapping[str, str]) -> dict[str,
 def _notes(
     checked: Resolved, plan: Plan, places: Places, arguments: Namespace, environ: Mapping[str, str]
 ) -> Iterator[str]:
-    count, models = len(checked.settings.upstreams), len(checked.settings.models)
-    yield f"The result is valid: {count} upstreams, {models} models, {len(checked.settings.keys)} keys."
+    found = checked.settings
+    sizes = {"upstream": len(found.upstreams), "model": len(found.models), "key": len(found.keys)}
+    counts = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in sizes.items())
+    yield f"The result is valid: {counts}."
     yield "Callers change their base URL to http://HOST:8000/v1, and nothing else."
     yield "Keys have no limit of requests, as in LiteLLM: rate_limit_per_minute sets one."
     if plan.found.timeout is None:

@@ -84,6 +84,7 @@ def test_chains_that_go_round_end(import_config: Import) -> None:
 def test_all_at_one_server(import_config: Import) -> None:
     found = import_config("27")
     (upstream,) = found.settings["upstreams"].values()
+    assert found.said["notes"][0].startswith("The result is valid: 1 upstream, ")
     assert upstream["url_env"] == "POOL_BASE_URL"
     assert found.settings["default_upstream"] == "claude"
     assert "unlisted_models" not in found.settings  # LiteLLM routes every name, too
