@@ -5,7 +5,9 @@
 #
 # conf.d/flask-gateway.conf has `include /etc/nginx/flask-gateway-servers.conf;` in place of its `server` line. A
 # gateway is out while /run/flask-gateway-out/HOST:PORT exists: so a release is rolled without a failed call.
-# NGINX_RELOAD replaces the command that has nginx read the list.
+# The list with .in-force behind its name is the one that nginx uses: it follows as soon as the workers of nginx
+# that have an older one take no more calls, or after 30 s.
+# NGINX_RELOAD replaces the command that has nginx read the list, NGINX_PID the file with nginx's process id.
 set -u
 list=$1
 shift
@@ -24,13 +26,27 @@ entries() {
     [ -n "$ready" ]
 }
 
+# The workers that take calls: nginx writes "is shutting down" behind the name of the others.
+workers() { pgrep -P "$(cat "${NGINX_PID:-/run/nginx.pid}")" -f 'worker process$'; }
+
+reload() {
+    before=$(workers)
+    ${NGINX_RELOAD:-nginx -s reload}
+    tries=0
+    while [ -n "$before" ] && [ $tries -lt 300 ] && workers | grep -qxF "$before"; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+}
+
 while :; do
     if ! entries "$@" >"$list.new"; then sed -i 's/ down;/;/' "$list.new"; fi
     if cmp -s "$list.new" "$list"; then
         rm -f "$list.new"
     else
         mv "$list.new" "$list"
-        ${NGINX_RELOAD:-nginx -s reload}
+        reload
     fi
+    cmp -s "$list" "$list.in-force" || cp "$list" "$list.in-force"
     sleep 1
 done
