@@ -31,7 +31,7 @@ tests/__pycache__: | $(VENV)/dev
 
 # The tests marked `long`: a wheel is built, installed and served, workers are killed over and over. CI runs them, too.
 test-long: $(VENV)/dev
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m long $$(grep -rlF mark.long --include='test_*.py' tests)
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m 'long and not soak' $$(grep -rlF mark.long --include='test_*.py' tests)
 
 # The operator's page in a real Chromium behind nginx. `make page-deps` installs both.
 # PICTURES=docs/pictures makes the pictures of the documents. BRIEF=1: a part, in two browsers, as CI runs it.
