@@ -63,8 +63,8 @@ class PageRings:
         self._file = os.dup(file) if place else file
         weakref.finalize(self, os.close, self._file)
         base = slot * REGION
-        if os.fstat(self._file).st_size < base + REGION:
-            os.ftruncate(self._file, base + REGION)
+        # It makes the file longer or leaves it. `ftruncate` could cut off what another worker has just begun.
+        os.posix_fallocate(self._file, base + REGION - 1, 1)
         os.posix_fallocate(self._file, base, HEADS)
         memory = mmap(self._file, REGION, offset=base)
         self._rings = RingFile(self._file)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from kit.pages import a_record
@@ -39,6 +40,22 @@ def test_workers_add_up_and_a_killed_one_is_kept() -> None:
     assert os.fstat(file).st_size == 4 * REGION
     PageRings((file, 3)).observe(a_record(3))
     assert until(lambda: len(list(first.entries())) == 3)
+    os.close(file)
+
+
+def test_a_worker_that_begins_takes_no_memory_from_one_that_began_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The size that it knows may be an old one. A file that is cut off ends who maps it."""
+    file = os.memfd_create("test")
+    second = PageRings((file, 1))
+    fstat, seen = os.fstat, iter([SimpleNamespace(st_size=0)])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", lambda descriptor: next(seen, None) or fstat(descriptor))
+        first = PageRings((file, 0))
+    assert os.fstat(file).st_size == 2 * REGION
+    second.observe(a_record(2))
+    assert until(lambda: [entry.request_id for entry in first.entries()] == ["request-2"])
     os.close(file)
 
 
