@@ -46,7 +46,7 @@ def test_workers_add_up_and_a_killed_one_is_kept() -> None:
 def test_a_worker_that_begins_takes_no_memory_from_one_that_began_at_the_same_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The size that it knows may be an old one. A file that is cut off ends who maps it."""
+    """The size that it knows may be old. Cutting the file ends the processes that map it (SIGBUS)."""
     file = os.memfd_create("test")
     second = PageRings((file, 1))
     fstat, seen = os.fstat, iter([SimpleNamespace(st_size=0)])
