@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from kit.calls import make_call
-from kit.stores import HandClock, RedisServer
+from kit.stores import HandClock
 from kit.waiting import until
 
 from flask_gateway.guards.account_changes import NO_LIMIT, PerWindow, ReserveResult
@@ -37,18 +37,12 @@ DOLLAR, CENT = 10**9, 10**7
 MESSAGES = [{"role": "user", "content": "x" * 370}]  # 100 tokens
 
 
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture(params=["memory", "shared", "redis"])
 def stores(request: pytest.FixtureRequest) -> Iterator[list[Store]]:
     """The store as three processes have it."""
     made: list[Store]
     if request.param == "redis":
-        server = request.getfixturevalue("redis_server")
+        server = request.getfixturevalue("server")
         server.call("FLUSHALL")
         url = f"{server.url}?socket_timeout=10&socket_connect_timeout=10"
         made = [RedisStore(url) for _ in range(3)]

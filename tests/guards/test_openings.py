@@ -14,12 +14,6 @@ from flask_gateway.model.errors import BudgetUnknown, BudgetUsedUp
 from flask_gateway.state.together import StoreUpdate
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.fixture
 def every(server: RedisServer) -> Iterator[AllGuards]:
     made = AllGuards(server)

@@ -53,12 +53,6 @@ class UpstreamGuards(Guards):
         self.store.close()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.fixture
 def guards(server: RedisServer) -> Iterator[UpstreamGuards]:
     made = UpstreamGuards(server)

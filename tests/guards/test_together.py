@@ -29,12 +29,6 @@ from flask_gateway.model.limits import Budget, CallLimits, Limits, SubjectLimits
 DONE = Outcome(Verdict.SUCCESS)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.fixture
 def guards(server: RedisServer) -> Iterator[Guards]:
     made = Guards(server)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from kit.redis_server import server as server  # registers the fixture
 from kit.stores import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    """One that no test harms."""
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -30,17 +30,11 @@ class Backend(NamedTuple):
     advance: Callable[[float], None]
 
 
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture(params=["memory", "shared", "fallback", "redis"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     clock = HandClock()
     if request.param == "redis":
-        server = request.getfixturevalue("redis_server")
+        server = request.getfixturevalue("server")
         server.call("FLUSHALL")
         made = Backend(RedisStore(f"{server.url}?socket_timeout=5"), time.sleep)
     elif request.param == "memory":
@@ -315,15 +309,15 @@ TestSharedModel = SharedModel.TestCase
 TestSharedModel.settings = BOUNDS
 
 
-def test_redis_is_like_the_model(redis_server: RedisServer) -> None:
+def test_redis_is_like_the_model(server: RedisServer) -> None:
     """Without the passing of time, which cannot be turned by hand there."""
 
     class RedisModel(Model):
         @initialize()
         def make(self) -> None:
             self.clock = lambda: 0
-            self.store = RedisStore(f"{redis_server.url}?socket_timeout=5")
-            redis_server.call("FLUSHALL")
+            self.store = RedisStore(f"{server.url}?socket_timeout=5")
+            server.call("FLUSHALL")
 
         wait = None  # type: ignore[assignment]
 

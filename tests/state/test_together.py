@@ -18,12 +18,6 @@ from flask_gateway.state.together import StoreUpdate, TogetherStore
 URL = "socket_timeout=10&socket_connect_timeout=10"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as made:
-        yield made
-
-
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[TogetherStore]:
     server.call("FLUSHALL")
