@@ -105,23 +105,20 @@ def events(url: str) -> float:
     return float(seen["events"])
 
 
-def streams(pid: int, url: str, steady: list[float]) -> float:
-    """CPU time of an event with its part of opening and end, µs.
+def watched(pid: int, url: str, steady: list[float]) -> float:
+    """Stream, and measure the CPU time of an event when all streams have opened and none ends, µs.
 
-    :param steady: gets that of an event in between.
+    :param steady: gets it. :returns: the events of whole streams.
     """
     count, _, rate, _ = STREAMS
-    before = cost.cpu(pid)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(events, url)
         time.sleep(OPENED)
-        first, began = cost.cpu(pid), time.monotonic()
+        before, began = cost.cpu(pid), time.monotonic()
         time.sleep(STEADY)
-        used, took = cost.cpu(pid) - first, time.monotonic() - began
-        seen = done.result()
-    steady.append(used / (took * count * rate) * 1e6)
-    time.sleep(LATER)
-    return (cost.cpu(pid) - before) / seen * 1e6
+        used, took = cost.cpu(pid) - before, time.monotonic() - began
+        steady.append(used / (took * count * rate) * 1e6)
+        return done.result()
 
 
 def with_sqlite(pid: int) -> list[int]:
@@ -167,7 +164,8 @@ def of_streams(rounds: int, upstream: str, before: Path | None) -> tuple[Rounds,
             names = list(up)
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 pid, url = up[name]
-                whole.setdefault(name, []).append(streams(pid, url, steady.setdefault(name, [])))
+                work = partial(watched, pid, url, steady.setdefault(name, []))
+                whole.setdefault(name, []).append(spent(pid, work))
         latest = ", ".join(f"{name}: {figures[-1]:.1f}" for name, figures in steady.items())
         print(f"an event, µs, round {number + 1}/{rounds}: {latest}", file=sys.stderr, flush=True)
     return steady, whole

@@ -60,7 +60,8 @@ class AccountPosting:
             self._post([line for line, _ in lines], opened, releases=False)
         for line, _ in lines:
             if line.cost and (line.held or line.applied):
-                self._note_absent(line, _unsettled(line), present)
+                for subject in _unsettled(line) - present.keys():
+                    self._note_absent(line, subject)
 
     def lost(self, worker: str, opened: Opened, line: Settled) -> None:
         """Settle a call whose worker has ended, in its name. Call it before the line is written."""
@@ -69,11 +70,11 @@ class AccountPosting:
         self._lost.add((worker, opened.n))
         held = {hold.subject: hold for hold in opened.holds}
         for subject in {*subjects(line), *held}:
-            if not self._accounts.mark(subject):
-                self._note_absent(line, held.keys() & {subject}, {})
-            else:
+            if self._accounts.mark(subject):
                 hold = held.get(subject, Hold(subject, 0, 0, 0))
                 self.watch(line, subject, self._accounts.settle_of(hold, line.cost or 0))
+            elif subject in held:
+                self._note_absent(line, subject)
 
     def dropped(self, text: bytes) -> None:
         """Settle what a line holds that could not be kept: the ledger will not have it."""
@@ -98,13 +99,12 @@ class AccountPosting:
         """Forget all accounts, because sums of the ledger have been changed. Calls open them again."""
         self._accounts.forget_all()
 
-    def _note_absent(self, line: Settled, names: Iterable[str], present: Mapping[str, int]) -> None:
-        """Note the cost of a line for those of its budgets that have no account."""
+    def _note_absent(self, line: Settled, subject: str) -> None:
+        """Note the cost of a line for one of its budgets that has no account."""
         noted = self._without_account
-        for subject in names:
-            if subject not in present and (subject in noted or len(noted) < MOST_WITHOUT_ACCOUNT):
-                cost, _ = noted.get(subject, _NO_COST)
-                noted[subject] = cost + (line.cost or 0), line
+        if subject in noted or len(noted) < MOST_WITHOUT_ACCOUNT:
+            cost, _ = noted.get(subject, _NO_COST)
+            noted[subject] = cost + (line.cost or 0), line
 
     def _watch_ledger(self) -> None:
         """Watch costs that no account got, by the sums of the ledger. No later settlement crosses a share
